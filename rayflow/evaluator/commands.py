@@ -1,0 +1,100 @@
+"""Everything that can come out of the evaluator.
+
+Orders, not requests: the shell carries them out and reports with the event named beside each. A command never carries
+a user's object, only symbolic terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import Term
+from rayflow.records import ReductionRow, Row
+from rayflow.values.failures import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Is there a reduction of this key? Answered by `LookedUp`."""
+
+    asker: int
+    eval_hash: bytes
+    task_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Send one attempt of a job to a worker. Answered by `Returned`, `Raised` or `WorkerLost` of the same attempt.
+
+    job: the evaluator's number of the job, for the answer. job_id: its id in the records.
+    arguments: bound arguments by parameter name, symbolic; all defaults are filled in.
+    options: merged task options.
+    losses: how many workers this job has lost so far (a job that lost one is sent alone).
+    """
+
+    job: int
+    attempt: int
+    execution_id: str
+    job_id: bytes
+    entry: TaskEntry
+    arguments: Mapping[str, Term]
+    options: Mapping[str, Any]
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOperation:
+    """Apply an operation where the data is. Answered by `Operated`."""
+
+    asker: int
+    execution_id: str
+    name: str
+    args: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Wake me. Answered by `TimerFired` with the same name, not before `seconds` have passed."""
+
+    name: tuple[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nobody wants this attempt any more. Its answer may still come, and is then ignored."""
+
+    job: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep a reduction. No answer."""
+
+    reduction: ReductionRow
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Append these rows to the provenance. No answer."""
+
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The execution has ended: commit, then tell whoever waits. No answer.
+
+    outcome: the root's value (symbolic) or its Failure. failures: every task that failed by itself, first met first.
+    """
+
+    execution_id: str
+    outcome: Outcome
+    failures: tuple[Any, ...] = ()
+
+
+Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Finish

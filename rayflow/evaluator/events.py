@@ -1,0 +1,157 @@
+"""Everything that can come into the evaluator.
+
+Each event is something that happened, carries its time (`at`, microseconds since the epoch, from the shell's clock),
+and is either the answer to a command or comes unasked (`Submitted`, `Cancelled`). Answers may come late, twice, or
+for attempts that nobody waits for any more: those are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from rayflow.lang.entries import TaskEntry
+from rayflow.records import Row
+from rayflow.values.failures import Failure
+
+ANSWERS = {
+    "LookUp": ("LookedUp",),
+    "RunTask": ("Returned", "Raised", "WorkerLost"),
+    "RunOperation": ("Operated",),
+    "SetTimer": ("TimerFired",),
+    "Stop": (),
+    "Remember": (),
+    "Record": (),
+    "Finish": (),
+}
+"""Which events answer which command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Evaluate this root term.
+
+    root: packed term. table: the tasks that the driver knows. options: options of the run, merged below those of calls.
+    cache: False lowers BACKEND to CSE for every call. life: how often this execution was taken up again after a crash.
+    """
+
+    at: int
+    execution_id: str
+    root: bytes
+    table: Mapping[str, TaskEntry]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cache: bool = True
+    life: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A reduction found in the store.
+
+    verdict: whether everything outside the evaluator's sight (Files, Handles) that the value depends on is as recorded.
+    task_set: for a full reduction, the task hashes that must all be current.
+    """
+
+    kind: str
+    term: bytes
+    execution_id: str
+    at: int
+    verdict: bool = True
+    task_set: frozenset[bytes] | None = None
+    wall_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the store has for a key, newest first."""
+
+    at: int
+    asker: int
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an attempt took, measured on its worker. Times in seconds and microseconds since the epoch."""
+
+    started_at: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int | None = None
+    node: str | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A task's body returned this packed term.
+
+    entries: tasks named in the term that the table lacked. rows: provenance made on the worker (values, logs, files).
+    """
+
+    at: int
+    job: int
+    attempt: int
+    term: bytes
+    cost: Cost
+    entries: tuple[TaskEntry, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A task's body raised, or its result could not be kept. (A timeout on the worker is TaskTimeout, raised.)"""
+
+    at: int
+    job: int
+    attempt: int
+    failure: Failure
+    cost: Cost | None = None
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The worker died before it answered: crashed, killed, out of memory, or its node left.
+
+    reason: for people. node, pid: where known. fatal: trying again cannot help (no such environment, no such node).
+    """
+
+    at: int
+    job: int
+    attempt: int
+    reason: str
+    node: str | None = None
+    pid: int | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """An operation gave this packed term, or failed."""
+
+    at: int
+    asker: int
+    term: bytes | None = None
+    failure: Failure | None = None
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer has run out."""
+
+    at: int
+    name: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody wants this execution to end."""
+
+    at: int
+    execution_id: str
+
+
+Event: TypeAlias = Submitted | LookedUp | Returned | Raised | WorkerLost | Operated | TimerFired | Cancelled

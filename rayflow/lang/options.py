@@ -1,0 +1,205 @@
+"""Task options: every name, type, default and meaning, and how the levels are merged.
+
+In: options as a user gave them at a definition, a call or a run. Out: checked, merged options. Never: what Ray does with
+them (that is lowering's).
+
+The table `OPTIONS` is the one place that lists them; the documentation and the error for an unknown name are made from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rayflow.errors import BadOption
+from rayflow.lang.expressions import Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One task option.
+
+    types: the Python types that its value may have.
+    call: whether `.options(...)` and a run may set it; the others belong to the definition alone.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    default: Any
+    meaning: str
+    call: bool = True
+    choices: tuple[Any, ...] = ()
+
+
+NUMBER = (int, float)
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("cache", (bool,), True, "False: share equal calls in one execution, but compute anew in the next"),
+        Option(
+            "cache_scope",
+            (str,),
+            "BACKEND",
+            "what may answer a call: NONE (always run), CSE (this execution only), BACKEND (any execution)",
+            choices=("NONE", "CSE", "BACKEND"),
+        ),
+        Option("cache_for", (str, int, float), None, "how long a cached answer counts: seconds, or text such as 1d or 90m"),
+        Option(
+            "check_valid",
+            (str,),
+            "full",
+            "full: each call below is checked again; shallow: the final value counts while all tasks below are current",
+            choices=("full", "shallow"),
+        ),
+        Option("retries", (int,), 0, "how often a task that raised is tried again"),
+        Option("retry_delay", NUMBER, 0.0, "seconds before the first retry"),
+        Option("retry_backoff", NUMBER, 2.0, "factor by which the delay grows from one retry to the next"),
+        Option("retry_on", (tuple, list, type), None, "exception classes that are tried again; all of Exception by default"),
+        Option("timeout", NUMBER, None, "seconds that one attempt may take on its worker"),
+        Option("max_worker_losses", (int,), 3, "how many lost workers (crashed, killed, out of memory) a job survives"),
+        Option("limits", (dict, list, tuple), None, "named quantities held while an attempt runs: {'db': 2} or ['db']"),
+        Option("priority", NUMBER, 0, "held jobs of higher priority start first"),
+        Option("tags", (dict,), None, "key-value pairs recorded with the job"),
+        Option("num_cpus", NUMBER, 1, "processors that the task needs; 0 becomes a small fraction"),
+        Option("num_gpus", NUMBER, 0, "GPUs that the task needs; may be a fraction"),
+        Option("memory", (int, float, str), None, "memory that the task needs, in bytes or as text such as 4GiB"),
+        Option("resources", (dict,), None, "custom Ray resources"),
+        Option("accelerator_type", (str,), None, "the accelerator that a node must have"),
+        Option("label_selector", (dict,), None, "labels that a node must have"),
+        Option("scheduling_strategy", (str, object), None, "DEFAULT, SPREAD or a Ray scheduling strategy object"),
+        Option("runtime_env", (dict,), None, "Ray's runtime environment for the task"),
+        Option("bundle", (bool, int), True, "whether small calls may share one Ray task, or how many at most"),
+        Option("name", (str,), None, "the task's name instead of the function's", call=False),
+        Option("namespace", (str,), None, "what stands before the name instead of the module's path", call=False),
+        Option("version", (str, int), None, "counts as the code's identity instead of the code", call=False),
+        Option("track_helpers", (bool,), True, "False: the task's own code counts, its helpers do not", call=False),
+        Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
+        Option("nout", (int,), None, "how many items the result has, so that it can be unpacked lazily", call=False),
+    )
+}
+
+
+def check_options(given: Mapping[str, Any], *, where: str, at_call: bool = False) -> dict[str, Any]:
+    """The options given, checked against the table.
+
+    Raises BadOption for an unknown name (with the nearest known one) or a value of the wrong type. A value that is an
+    expression is accepted as it is: it is checked when it has been reduced.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        option = OPTIONS.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" The options are: {', '.join(OPTIONS)}."
+            raise BadOption(f"{where}: there is no task option {name!r}.{hint}")
+        if at_call and not option.call:
+            raise BadOption(f"{where}: {name!r} belongs to the task's definition: set it in @task({name}=...).")
+        if not isinstance(value, Expression):
+            check_value(option, value, where)
+        checked[name] = value
+    return checked
+
+
+def check_value(option: Option, value: Any, where: str) -> None:
+    """Raise BadOption unless the value has one of the option's types and, where it has choices, is one of them."""
+    if value is None and option.default is None:
+        return
+    wrong_bool = isinstance(value, bool) and bool not in option.types and object not in option.types
+    if wrong_bool or not isinstance(value, option.types):
+        wanted = " or ".join(kind.__name__ for kind in option.types)
+        raise BadOption(
+            f"{where}: option {option.name!r} takes {wanted}, not {value!r} of type {type(value).__name__} "
+            f"({option.meaning})."
+        )
+    if option.choices and value not in option.choices:
+        choices = ", ".join(map(repr, option.choices))
+        raise BadOption(f"{where}: option {option.name!r} is one of {choices}, not {value!r}.")
+    if option.name in ("retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus") and value < 0:
+        raise BadOption(f"{where}: option {option.name!r} cannot be negative, but is {value!r}.")
+    if option.name == "cache_for":
+        parse_seconds(value, where=where)
+    if option.name == "memory":
+        parse_bytes(value, where=where)
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """`name=value` from a command line, the value parsed as the option's type."""
+    name, equals, raw = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals:
+        raise BadOption(f"--option {text}: write it as name=value.")
+    option = OPTIONS.get(name)
+    if option is None:
+        check_options({name: raw}, where="--option")
+        raise AssertionError("unreachable: an unknown option has raised")
+    value = _parse_value(option, raw.strip())
+    check_options({name: value}, where="--option", at_call=True)
+    return name, value
+
+
+def _parse_value(option: Option, raw: str) -> Any:
+    if bool in option.types and raw.lower() in ("true", "false", "yes", "no", "on", "off"):
+        return raw.lower() in ("true", "yes", "on")
+    for kind in (int, float):
+        if kind in option.types:
+            try:
+                return kind(raw)
+            except ValueError:
+                continue
+    if dict in option.types or list in option.types:
+        import json
+
+        try:
+            return json.loads(raw)
+        except json.JSONDecodeError as error:
+            raise BadOption(f"--option {option.name}: write the value as JSON; {raw!r} is not ({error}).") from None
+    return raw
+
+
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+BYTES = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": base ** (power + 1)
+    for power, prefix in enumerate("kmgt")
+    for suffix, base in (("", 1024), ("b", 1000), ("ib", 1024))
+}
+
+
+def parse_seconds(value: float | str, *, where: str = "a duration") -> float:
+    """Seconds from a number or from text such as "90m", "12h" or "1d"."""
+    if not isinstance(value, str):
+        return float(value)
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower())
+    if not match or (match[2] or "s") not in SECONDS:
+        raise BadOption(f"{where}: {value!r} is no duration; write seconds, or a number with {', '.join(SECONDS)}.")
+    return float(match[1]) * SECONDS[match[2] or "s"]
+
+
+def parse_bytes(value: float | str, *, where: str = "a size") -> int:
+    """Bytes from a number or from text such as "500MB" or "4GiB"."""
+    if not isinstance(value, str):
+        return int(value)
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower())
+    if not match or match[2] not in BYTES:
+        raise BadOption(f"{where}: {value!r} is no size; write bytes, or a number with KiB, MB, GiB and so on.")
+    return int(float(match[1]) * BYTES[match[2]])
+
+
+def merge(*levels: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of all levels, lowest first: a later level wins name by name."""
+    merged: dict[str, Any] = {}
+    for level in levels:
+        if level:
+            merged.update(level)
+    return merged
+
+
+def scope_of(options: Mapping[str, Any]) -> str:
+    """The cache scope that the options ask for; `cache=False` lowers BACKEND to CSE."""
+    scope: str = options.get("cache_scope", "BACKEND")
+    if scope == "BACKEND" and options.get("cache") is False:
+        return "CSE"
+    return scope
