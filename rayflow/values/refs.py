@@ -56,6 +56,10 @@ class ValueRef:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __rayflow_identity__(self) -> bytes:
+        """The identity of the value that it stands for. Scalars with a short canonical form are never references."""
+        return b"\xff" + self.digest
+
 
 @dataclass(frozen=True, slots=True)
 class TaggedTree:

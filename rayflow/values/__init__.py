@@ -1,0 +1,1 @@
+"""What data is: its hash, its bytes, its reference. Never: tasks, jobs, clusters."""

@@ -1,0 +1,140 @@
+"""Which part of a value cannot be kept, and how to mend it.
+
+In: a value that failed to encode or to hash. Out: the text of an error that names the part. Never: raises it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from rayflow.values import pickling
+from rayflow.values.nested import SCALARS, parts_of
+
+_ADVICE = {
+    "generator": "Return a list (`list(...)`) in place of the generator.",
+    "coroutine": "Await it inside the task, or declare the task `async def`.",
+    "async_generator": "Collect its items into a list inside the task.",
+    "_thread.lock": "Make the lock inside the task, or leave it out with `__getstate__`.",
+    "_thread.RLock": "Make the lock inside the task, or leave it out with `__getstate__`.",
+    "_io": "Return the file's path, or a File, in place of the open file.",
+    "socket": "Open the connection inside the task that uses it.",
+    "ssl": "Open the connection inside the task that uses it.",
+    "sqlite3": "Open the connection inside the task that uses it, and pass the path of the database.",
+    "threading": "Start and join threads inside one task.",
+    "multiprocessing": "Start and join processes inside one task.",
+    "subprocess": "Wait for the process inside the task and return its output.",
+    "_asyncio": "Await it inside the task and return its result.",
+    "concurrent": "Wait for it inside the task and return its result.",
+    "weakref": "Keep the object itself, or a key to it.",
+}
+
+_DEFAULT_ADVICE = (
+    "Keep plain data in its place, leave it out with `__getstate__`, or register a handler for its class."
+)
+
+_MOST_OBJECTS = 100_000
+_MOST_TRIALS = 2_000
+
+
+def explain(value: Any, root: str, reason: BaseException | None = None) -> str:
+    """What cannot be kept, by its path from `root`, and what to do about it."""
+    found = find(value, root)
+    if found is None:
+        because = f": {reason}" if reason is not None else ""
+        return f"{root} (a {type_name(value)}) cannot be kept{because}. {_DEFAULT_ADVICE}"
+    path, part = found
+    name = type_name(part)
+    return f"{path} is a {name}, which cannot be kept or sent. {_advice(part)}"
+
+
+def type_name(value: Any) -> str:
+    """Full name of a value's type, without `builtins.`."""
+    of = type(value)
+    return of.__qualname__ if of.__module__ == "builtins" else f"{of.__module__}.{of.__qualname__}"
+
+
+def _advice(part: Any) -> str:
+    for of in type(part).__mro__[:-1]:
+        full = of.__qualname__ if of.__module__ == "builtins" else f"{of.__module__}.{of.__qualname__}"
+        advice = _ADVICE.get(full) or _ADVICE.get(of.__module__.partition(".")[0])
+        if advice:
+            return advice
+    return _DEFAULT_ADVICE
+
+
+def find(value: Any, root: str) -> tuple[str, Any] | None:
+    """Path and object of the innermost part that cannot be pickled: breadth first, so that the shortest path is named."""
+    waiting: list[tuple[str, Any]] = [(root, value)]
+    seen: dict[int, Any] = {}
+    trials = 0
+    for path, part in waiting:
+        if type(part) in SCALARS or id(part) in seen:
+            continue
+        seen[id(part)] = part
+        below = list(_below(path, part))
+        if below and len(waiting) < _MOST_OBJECTS:
+            waiting.extend(below)
+        if below:
+            continue
+        trials += 1
+        if trials > _MOST_TRIALS:
+            return None
+        if not _picklable(part):
+            return path, part
+    # no leaf is to blame: the innermost container or object that fails
+    for path, part in reversed(waiting[:_MOST_TRIALS]):
+        if type(part) not in SCALARS and not _picklable(part):
+            return path, part
+    return None
+
+
+def _picklable(part: Any) -> bool:
+    try:
+        pickling.dump(part)
+    except Exception:
+        return False
+    return True
+
+
+_CLOSED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.ModuleType, type)
+
+
+def _below(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """The parts that a pickle of `part` would hold, with their paths."""
+    if isinstance(part, _CLOSED):
+        return
+    if isinstance(part, types.FunctionType):
+        for name, cell in zip(part.__code__.co_freevars, part.__closure__ or (), strict=True):
+            try:
+                yield f"{path}:{name}", cell.cell_contents
+            except ValueError:
+                continue
+        return
+    if isinstance(part, types.MethodType):
+        yield f"{path}.__self__", part.__self__
+        return
+    container = parts_of(part)
+    if container is not None:
+        for position, each in enumerate(container.parts):
+            yield path + container.step(position), each
+        return
+    state = _state(part)
+    for name, each in state.items():
+        yield f"{path}.{name}", each
+
+
+def _state(part: Any) -> dict[str, Any]:
+    """The attributes that pickle would take, by the object's own `__getstate__` if it has one."""
+    of = type(part)
+    if of.__module__ == "builtins" or of.__module__.startswith(("_", "threading", "socket", "numpy", "pandas", "pyarrow")):
+        return {}
+    try:
+        state = part.__reduce_ex__(4)[2]
+    except Exception:
+        state = getattr(part, "__dict__", None)
+    if isinstance(state, tuple) and len(state) == 2:
+        both = [side for side in state if isinstance(side, dict)]
+        state = {name: each for side in both for name, each in side.items()}
+    return {str(name): each for name, each in state.items()} if isinstance(state, dict) else {}

@@ -1,0 +1,46 @@
+"""The only user of cloudpickle: objects to pickle streams with their buffers apart, and back.
+
+In: one object, or a stream and buffers. Out: a stream and buffers, or the object. Never: says what may be kept (encoding does).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+
+class TooDeep(Exception):
+    """The object is nested deeper than the pickler can follow."""
+
+
+def dump(value: Any, *, plain: bool = False) -> tuple[bytes, list[Any]]:
+    """A protocol 5 stream and the buffers taken out of it, uncopied.
+
+    plain: the value holds nothing but built-in scalars and containers, so that the quick pickler of the standard library
+    gives the same. Raises TooDeep, or whatever the value's own reduction raises.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        if plain:
+            return pickle.dumps(value, protocol=5), []
+        import cloudpickle
+
+        stream = io.BytesIO()
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+    except RecursionError as error:
+        raise TooDeep(str(error)) from error
+    except pickle.PicklingError as error:
+        if "recursion" in str(error):
+            raise TooDeep(str(error)) from error
+        raise
+    raws: list[Any] = []
+    for buffer in buffers:
+        raws.append(buffer.raw())
+    return stream.getvalue(), raws
+
+
+def load(stream: Any, buffers: Iterable[Any] = ()) -> Any:
+    """The object of a stream; arrays stand on the buffers that are given, without a copy."""
+    return pickle.loads(stream, buffers=buffers)
