@@ -282,7 +282,7 @@ def make_ref(value: Any, *, witnesses: tuple[Any, ...] = (), name: str = "result
     witnesses: what must still be true for the value to be. Raises NotSerializable, which names the part that cannot be kept.
     """
     encoded = encode(value, name=name)
-    digest = value_hash(value)
+    digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept
     size = encoded.size
     inline = None
     if size <= INLINE_BYTES:

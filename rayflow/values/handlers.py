@@ -88,9 +88,8 @@ _FOUND_CONTAINERS: dict[type, ContainerHandler | None] = {}
 
 _HOMES = {
     "numpy": "rayflow.values.arrays",
-    "pandas": "rayflow.values.tables",
-    "pyarrow": "rayflow.values.tables",
-    "polars": "rayflow.values.tables",
+    "pandas": "rayflow.values.frames",
+    "pyarrow": "rayflow.values.arrow",
     "pydantic": "rayflow.values.models",
 }
 """Top module of a class -> our module with its handlers, imported when the first such value is met."""

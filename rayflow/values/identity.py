@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from math import isnan
 from typing import Any
 
+from rayflow.errors import NotSerializable
+from rayflow.values.culprits import explain
 from rayflow.values.digests import digest, digest_buffers
 from rayflow.values.handlers import class_path, handler_for
 from rayflow.values.nested import SCALARS, Container, cycle_error, parts_of
-from rayflow.values.opaque import reduced
+from rayflow.values.opaque import Unreducible, reduced
 from rayflow.values.refs import TaggedTree
 
 SHORT_BYTES = 32
@@ -164,9 +166,42 @@ class _Frame:
         self.done: list[bytes] = []
 
 
+def _flat(value: Any, of: type) -> bytes | None:
+    """The identity of a short list, tuple or dict of scalars, in one go; None for anything else."""
+    lengths = _LENGTHS
+    write_of = _CANONICAL.get
+    pieces: list[bytes] = []
+    if of is not dict:
+        for part in value:
+            write = write_of(type(part))
+            if write is None:
+                return None
+            written = write(part)
+            if len(written) > SHORT_BYTES:
+                written = _HASHED + digest("scalar", written)
+            pieces.append(lengths[len(written)] + written)
+        return _HASHED + digest(of.__name__, b"".join(pieces))
+    for key, part in value.items():
+        write_key, write = write_of(type(key)), write_of(type(part))
+        if write_key is None or write is None:
+            return None
+        written_key, written = write_key(key), write(part)
+        if len(written_key) > SHORT_BYTES:
+            written_key = _HASHED + digest("scalar", written_key)
+        if len(written) > SHORT_BYTES:
+            written = _HASHED + digest("scalar", written)
+        pieces.append(lengths[len(written_key)] + written_key + lengths[len(written)] + written)
+    pieces.sort()
+    return _HASHED + digest("dict", b"".join(pieces))
+
+
 def _open(value: Any) -> bytes | _Frame:
     """The identity of a value that has none below it to wait for, or the frame of one that has."""
     of = type(value)
+    if (of is tuple or of is list or of is dict) and len(value) < BULK_FROM:
+        flat = _flat(value, of)
+        if flat is not None:
+            return flat
     if of is list or of is tuple:
         if len(value) >= BULK_FROM:
             written = _bulk(of.__name__, value)
@@ -204,6 +239,14 @@ _OPEN = b""
 
 
 def _identity_of_object(value: Any) -> bytes:
+    """The identity of anything but a native scalar, with a stack of our own in place of recursion."""
+    try:
+        return _walk(value)
+    except Unreducible as error:
+        raise NotSerializable(explain(value, "value", error)) from error
+
+
+def _walk(value: Any) -> bytes:
     opened = _open(value)
     if type(opened) is bytes:
         return opened

@@ -12,10 +12,13 @@ import copyreg
 import warnings
 from typing import Any
 
-from rayflow.errors import NotSerializable
 from rayflow.values import pickling
 
 _warned: set[type] = set()
+
+
+class Unreducible(Exception):
+    """An object that cannot be made again elsewhere: it holds a lock, a connection, a running thing."""
 
 
 class UnstableHash(UserWarning):
@@ -25,7 +28,7 @@ class UnstableHash(UserWarning):
 def reduced(value: Any) -> tuple[Any, ...]:
     """The parts that make the object again, as for `copy` and `pickle`.
 
-    Raises NotSerializable when it cannot be made again elsewhere.
+    Raises Unreducible when it cannot be made again elsewhere.
     """
     try:
         reducer = copyreg.dispatch_table.get(type(value))
@@ -48,12 +51,12 @@ def _stream(value: Any) -> bytes:
         first, _ = pickling.dump(value)
         second, _ = pickling.dump(value)
     except Exception as error:
-        raise NotSerializable(f"a {type(value).__module__}.{type(value).__qualname__} cannot be kept: {error}") from error
+        raise Unreducible(str(error)) from error
     if first != second and type(value) not in _warned:
         _warned.add(type(value))
         warnings.warn(
-            f"Two encodings of one {type(value).__module__}.{type(value).__qualname__} differ, so calls with such values "
-            "will not be found in the cache. Register a handler for the class (rayflow.values.handlers.register).",
+            f"Two encodings of one {type(value).__module__}.{type(value).__qualname__} differ, so calls with such "
+            "values will not be found in the cache. Register a handler for the class (rayflow.values.handlers.register).",
             UnstableHash,
             stacklevel=2,
         )

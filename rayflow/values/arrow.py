@@ -1,0 +1,161 @@
+"""Handlers for Arrow: tables, batches, arrays, schemas. Imported when the first Arrow value is met.
+
+In: pyarrow values. Out: schema and content. Chunks, offsets, dictionaries' order, what stands under a null, and metadata do not
+count. Never: copies a column that is one chunk without nulls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from rayflow.values.handlers import register
+
+
+def describe_schema(schema: Any) -> tuple[Any, ...]:
+    """Names, types and nullability, as plain data."""
+    return tuple((field.name, str(field.type), field.nullable) for field in schema)
+
+
+def describe_array(array: Any) -> tuple[Any, ...]:
+    """Content of an array or chunked array: per level, validity, lengths and values. Worked off level by level."""
+    described: list[Any] = [str(array.type), len(array)]
+    waiting = [_whole(array)]
+    for each in waiting:
+        described.append(_validity(each))
+        described.extend(_values(each, waiting))
+    return tuple(described)
+
+
+def _whole(array: Any) -> Any:
+    """One array of a plain type: chunks joined, dictionaries looked up, extensions unwrapped, texts as long binaries."""
+    while True:
+        of = array.type
+        if isinstance(of, pa.BaseExtensionType):
+            array = pa.chunked_array([chunk.storage for chunk in array.chunks], of.storage_type) if isinstance(
+                array, pa.ChunkedArray
+            ) else array.storage
+        elif pt.is_dictionary(of):
+            array = array.cast(of.value_type)
+        elif pt.is_run_end_encoded(of):
+            array = pc.run_end_decode(array)
+        elif pt.is_string(of) or pt.is_string_view(of) or pt.is_large_string(of):
+            array = array.cast(pa.large_string()) if not pt.is_large_string(of) else array
+            break
+        elif pt.is_binary(of) or pt.is_binary_view(of):
+            array = array.cast(pa.large_binary())
+        else:
+            break
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks) if array.num_chunks else (
+            pa.array([], array.type)
+        )
+    return array
+
+
+def _validity(array: Any) -> Any:
+    if array.null_count == 0:
+        return None
+    return memoryview(pc.cast(array.is_valid(), pa.uint8()).buffers()[1])[: len(array)]
+
+
+def _values(array: Any, waiting: list[Any]) -> list[Any]:
+    of = array.type
+    if len(array) == 0 or pt.is_null(of):
+        return []
+    if pt.is_struct(of):
+        waiting.extend(_whole(child) for child in array.flatten())
+        return []
+    if pt.is_list(of) or pt.is_large_list(of):
+        waiting.append(_whole(array.flatten()))
+        return [_fixed(pc.list_value_length(array).fill_null(0))]
+    if pt.is_fixed_size_list(of):
+        waiting.append(_whole(array.flatten()))
+        return []
+    if pt.is_large_string(of) or pt.is_large_binary(of):
+        filled = array.fill_null("" if pt.is_large_string(of) else b"") if array.null_count else array
+        return _texts(filled)
+    if pt.is_boolean(of):
+        return [_fixed(pc.cast(array.fill_null(False), pa.uint8()))]
+    if pt.is_primitive(of) or pt.is_decimal(of) or pt.is_fixed_size_binary(of):
+        return [_fixed(array) if array.null_count == 0 else _fixed(array.drop_null())]
+    return [array.to_pylist()]  # maps, unions: rare, and slow
+
+
+def _fixed(array: Any) -> memoryview:
+    """The bytes of an array of fixed width without nulls."""
+    width = array.type.bit_width // 8
+    if len(array) == 0 or width == 0:
+        return memoryview(b"")
+    return memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width]
+
+
+def _texts(array: Any) -> list[Any]:
+    """Lengths and bytes of an array of long texts without nulls."""
+    offsets = memoryview(array.buffers()[1])[array.offset * 8 : (array.offset + len(array) + 1) * 8].cast("q")
+    data = array.buffers()[2]
+    text = memoryview(data)[offsets[0] : offsets[-1]] if data is not None else memoryview(b"")
+    return [_fixed(pc.cast(pc.binary_length(array), pa.int64())), text]
+
+
+class TableHandler:
+    """Tables and record batches."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def structure(self, value: Any) -> tuple[Any, ...]:
+        """Schema, number of rows, columns."""
+        return (describe_schema(value.schema), value.num_rows, *(describe_array(column) for column in value.columns))
+
+    def preview(self, value: Any) -> str:
+        """Size and the first columns."""
+        columns = ", ".join(f"{field.name}: {field.type}" for field in list(value.schema)[:8])
+        return f"{type(value).__name__} {value.num_rows} x {value.num_columns} ({columns})"
+
+
+class ArrowArrayHandler:
+    """Arrays and chunked arrays, which differ."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def structure(self, value: Any) -> tuple[Any, ...]:
+        """Type, length, content."""
+        return describe_array(value)
+
+    def preview(self, value: Any) -> str:
+        """Type, length, and the elements when there are few."""
+        shown = f" {value.to_pylist()!r}" if len(value) <= 8 else ""
+        return f"{type(value).__name__} {value.type} ({len(value)}){shown}"
+
+
+class ArrowScalarHandler:
+    """Arrow scalars, types and fields."""
+
+    kind = "pyarrow.Scalar"
+
+    def structure(self, value: Any) -> tuple[Any, ...]:
+        """Type and value."""
+        return (str(value.type), value.as_py())
+
+
+class SchemaHandler:
+    """Schemas."""
+
+    kind = "pyarrow.Schema"
+
+    def structure(self, value: Any) -> tuple[Any, ...]:
+        """Fields."""
+        return describe_schema(value)
+
+
+register(pa.Table, TableHandler("pyarrow.Table"))
+register(pa.RecordBatch, TableHandler("pyarrow.RecordBatch"))
+register(pa.Array, ArrowArrayHandler("pyarrow.Array"))
+register(pa.ChunkedArray, ArrowArrayHandler("pyarrow.ChunkedArray"))
+register(pa.Scalar, ArrowScalarHandler())
+register(pa.Schema, SchemaHandler())
