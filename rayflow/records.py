@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
-Hash: TypeAlias = bytes
-"""A 20-byte BLAKE3 digest (16 bytes for job ids)."""
+Hash: TypeAlias = Annotated[bytes, "hash"]
+"""A 20-byte BLAKE3 digest (16 bytes for job ids). The mark lets the store show these columns as hex."""
 
-Time: TypeAlias = int
-"""Microseconds since 1970-01-01 UTC."""
+Time: TypeAlias = Annotated[int, "time"]
+"""Microseconds since 1970-01-01 UTC. The mark lets the store keep these columns as timestamps."""
 
 
 class ExecutionRow(NamedTuple):

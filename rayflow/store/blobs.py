@@ -1,0 +1,69 @@
+"""Bytes by content: put once, never changed, read where they lie.
+
+In: a digest and an encoded value. Out: the encoded value, its buffers mapped from the file. Never: decodes a value.
+
+A blob's file says what it is by itself (format, lengths, checksum), so that it can be checked without decoding it.
+"""
+
+from __future__ import annotations
+
+from rayflow.errors import BlobDamaged, BlobMissing
+from rayflow.store import layout
+from rayflow.store.catalog import Problem
+from rayflow.store.folders import Folder
+from rayflow.values.encoding import from_bytes, verify, write_parts
+from rayflow.values.refs import Encoded
+
+VERIFIED_BYTES = 8 * 1024 * 1024
+"""Blobs up to this size are compared with their checksum whenever they are read; larger ones by `check` only."""
+
+
+class Blobs:
+    """The blobs of one store."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def put(self, digest: bytes, encoded: Encoded) -> None:
+        """Keep these bytes under this digest, durably; nothing happens when they are there already.
+
+        A file of the wrong size (cut short by a copy, say) is replaced.
+        """
+        path = layout.blob_path(digest)
+        size = self._folder.size(path)
+        if size is None:
+            self._folder.write(path, write_parts(encoded))
+            return
+        parts = write_parts(encoded)
+        if size != sum(memoryview(part).nbytes for part in parts):
+            self._folder.write(path, parts)
+
+    def get(self, digest: bytes) -> Encoded:
+        """The bytes kept under this digest; large ones are mapped. Raises BlobMissing or BlobDamaged."""
+        path = layout.blob_path(digest)
+        try:
+            content = self._folder.read(path)
+        except FileNotFoundError as error:
+            raise BlobMissing(f"The store {self._folder.url} has no blob {digest.hex()}.") from error
+        if content.nbytes <= VERIFIED_BYTES and not verify(content):
+            raise BlobDamaged(
+                f"The blob {self._folder.url}/{path} does not match its checksum. "
+                "Remove the file: what it held is then computed again when it is needed."
+            )
+        return from_bytes(content)
+
+    def has(self, digest: bytes) -> bool:
+        """Whether there is a blob of this digest."""
+        return self._folder.size(layout.blob_path(digest)) is not None
+
+    def problems(self) -> list[Problem]:
+        """Blobs that do not match their checksum. Reads all of them."""
+        found = []
+        for path, size in sorted(self._folder.sizes(layout.BLOBS).items()):
+            try:
+                intact = verify(self._folder.read(path))
+            except FileNotFoundError:
+                continue
+            if not intact:
+                found.append(Problem(path, "damaged", "it does not match its checksum", size))
+        return found

@@ -1,0 +1,295 @@
+"""Small commits into large ones, and the sweeping of what they replaced.
+
+In: the commits that count. Out: one commit in place of many, its rows in key order, one row a key. Never: drops a row
+that a view would show.
+
+A compaction writes its segments, then its commit, which names what it replaces; it also names what those replaced
+themselves, as long as that is still listed, so that a file that is swept away can never bring an older one back to
+light. Segments carry the id of their commit: a segment whose commit is not listed belongs to nobody. Replaced files
+stay for `GRACE_SECONDS`, so that readers finish with what they have listed. `catalog` says what readers make of all
+this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from rayflow.errors import BlobDamaged, StoreUnavailable
+from rayflow.store import layout, schemas
+from rayflow.store.catalog import Catalog, Problem, Snapshot
+from rayflow.store.columns import to_array
+from rayflow.store.folders import Folder
+from rayflow.store.segments import Commit, checksum_of, embedded_table, encode_commit, read_segment, write_segment
+
+GRACE_SECONDS = 3600
+"""How long replaced files stay."""
+
+_SEGMENT_ROWS = 2_000
+_SEGMENT_BYTES = 256 * 1024
+"""Tables with fewer rows and bytes than this stay inside the commit file: one file costs less than seventeen."""
+
+_FEW_COMMITS = 8
+_TIER_LENGTH = 16
+_TIER_BASE_BYTES = 16 * 1024
+_GROUP_BYTES = 128 * 1024 * 1024
+"""How much one merge takes in at most."""
+
+_OWN_SMALL_BYTES = 1024 * 1024
+_OWN_TOTAL_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionResult:
+    """What a compaction did. merged: commits taken in; written: commits in their place; swept: old files removed."""
+
+    merged: int
+    written: int
+    swept: int
+    bytes_before: int
+    bytes_after: int
+
+
+class Compactor:
+    """Merges and sweeps for one store."""
+
+    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._ids = ids
+
+    # --- what to merge ---------------------------------------------------------------------------------------------
+
+    def compact(self, execution_id: str | None = None) -> CompactionResult:
+        """Merge the commits of one execution, or all; then any size of which there are many; then sweep."""
+        merged = written = before = after = 0
+        for group in (*self._chosen(execution_id), *self._crowded()):
+            commit = self._merge(group)
+            if commit is not None:
+                merged += len(group)
+                written += 1
+                before += sum(taken.total_size for taken in group)
+                after += commit.total_size
+        return CompactionResult(merged, written, self.sweep(), before, after)
+
+    def merge_own(self, writer: str) -> None:
+        """Merge the small commits of a writer that goes on writing; short enough to do between two commits."""
+        own = [
+            commit
+            for commit in self._catalog.snapshot.commits
+            if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
+        ]
+        if len(own) > _FEW_COMMITS and sum(commit.total_size for commit in own) < _OWN_TOTAL_BYTES:
+            try:
+                self._merge(own)
+            except StoreUnavailable:
+                # What was asked for, the commit, is done; the next one will say what is wrong with the disk.
+                return
+
+    def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
+        commits = self._catalog.snapshot.commits
+        if execution_id is None:
+            return [group for group in _groups(commits) if len(group) > 1 or _has_large_tables(group)]
+        own = [commit for commit in commits if execution_id in commit.executions]
+        own = [commit for commit in own if not commit.segments or commit.total_size < _OWN_TOTAL_BYTES]
+        return [group for group in _groups(own) if len(group) > _FEW_COMMITS or _has_large_tables(group)]
+
+    def _crowded(self) -> Iterable[list[Commit]]:
+        """Sizes of which there are many: a merge makes one of the next size, so a row is rewritten a few times only."""
+        while True:
+            tiers: dict[int, list[Commit]] = {}
+            for commit in self._catalog.snapshot.commits:
+                tier = 0
+                while commit.total_size > _TIER_BASE_BYTES << (4 * tier):
+                    tier += 1
+                tiers.setdefault(tier, []).append(commit)
+            full = [tier for tier, commits in tiers.items() if len(commits) >= _TIER_LENGTH]
+            if not full:
+                return
+            seen = self._catalog.snapshot
+            yield next(iter(_groups(tiers[min(full)])))
+            if self._catalog.snapshot is seen:
+                return
+
+    # --- merging ---------------------------------------------------------------------------------------------------
+
+    def _merge(self, commits: Sequence[Commit]) -> Commit | None:
+        """One commit in place of these. Those with a part that cannot be read are left as they are."""
+        gathered: dict[str, list[Any]] = {}
+        taken = []
+        for commit in commits:
+            tables = self._tables(commit)
+            if tables is not None:
+                taken.append(commit)
+                for name, table in tables:
+                    gathered.setdefault(name, []).append(table)
+        if not taken:
+            return None
+        merged_id = self._ids.make(after=taken[-1].id)
+        embedded = {}
+        segments = []
+        for name, how in schemas.layouts().items():
+            if name not in gathered:
+                continue
+            rows = one_row_a_key(how, pa.concat_tables(gathered[name]))
+            if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
+                embedded[name] = rows.combine_chunks()
+            else:
+                segments.append(write_segment(self._folder, merged_id, name, rows))
+        listed = self._catalog.names
+        replaces = {commit.id for commit in taken}
+        for commit in taken:
+            replaces.update(older for older in commit.replaces if older in listed)
+        executions = sorted({execution for commit in taken for execution in commit.executions})
+        merged, parts = encode_commit(
+            merged_id,
+            embedded,
+            segments=tuple(segments),
+            replaces=tuple(sorted(replaces)),
+            executions=tuple(executions),
+        )
+        self._folder.write(merged.path, parts)
+        self._catalog.add(merged)
+        return merged
+
+    def _tables(self, commit: Commit) -> list[tuple[str, Any]] | None:
+        """All rows of a commit, or None when a part cannot be read (which is then reported)."""
+        path = commit.path
+        found: list[tuple[str, Any]] = []
+        try:
+            if commit.tables:
+                content = self._folder.read(path)
+                found.extend((name, embedded_table(commit, content, name)) for name in commit.tables)
+            for segment in commit.segments:
+                path = segment.path
+                found.append((segment.table, read_segment(self._folder, segment)))
+        except (FileNotFoundError, BlobDamaged, pa.ArrowException, OSError) as error:
+            if isinstance(error, StoreUnavailable):
+                raise
+            kind = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+            self._catalog.report(Problem(path, kind, str(error)))
+            return None
+        return found
+
+    # --- sweeping --------------------------------------------------------------------------------------------------
+
+    def sweep(self, now_us: int | None = None) -> int:
+        """Remove what was replaced, or left behind by a crash, more than the grace ago. Returns how many files."""
+        before = (time.time_ns() // 1000 if now_us is None else now_us) - GRACE_SECONDS * 1_000_000
+        listed = self._catalog.names
+        doomed: list[str] = []
+        for commit in self._catalog.snapshot.commits:
+            if layout.id_time(commit.id) < before:
+                replaced = [older for older in commit.replaces if older in listed]
+                if replaced and not self._damage(commit):
+                    doomed.extend(replaced)
+        swept = 0
+        segments = self._folder.sizes(layout.SEGMENTS) if doomed or self._may_have_orphans(before) else {}
+        gone = set(doomed)
+        for path in segments:
+            owner = _owner(path)
+            if owner in gone or (owner not in listed and layout.is_id(owner) and layout.id_time(owner) < before):
+                self._folder.remove(path)
+                swept += 1
+        # Oldest first: what a commit replaced is gone before the commit that hides it.
+        for commit_id in sorted(gone):
+            self._folder.remove(layout.commit_path(commit_id))
+            swept += 1
+        self._catalog.forget(gone)
+        for name in self._folder.names(layout.TEMPORARY):
+            path = f"{layout.TEMPORARY}/{name}"
+            age = self._folder.age_seconds(path)
+            if age is not None and age > GRACE_SECONDS:
+                self._folder.remove(path)
+                swept += 1
+        return swept
+
+    def _may_have_orphans(self, before: int) -> bool:
+        """Whether it is worth listing all segments (which is slow far away) when nothing was replaced."""
+        return not self._folder.remote and any(
+            layout.id_time(commit.id) < before for commit in self._catalog.snapshot.commits
+        )
+
+    # --- checking --------------------------------------------------------------------------------------------------
+
+    def problems(self, snapshot: Snapshot) -> list[Problem]:
+        """Commits, segments and temporary files that are damaged, missing or not named by anything."""
+        found = {problem.path: problem for problem in snapshot.problems}
+        for commit in snapshot.commits:
+            found.update({problem.path: problem for problem in self._damage(commit)})
+        listed = self._catalog.names
+        for path, size in self._folder.sizes(layout.SEGMENTS).items():
+            if _owner(path) not in listed and path not in found:
+                text = "no commit names it: a compaction was interrupted, or is going on; swept an hour later"
+                found[path] = Problem(path, "orphaned", text, size)
+        for directory in (layout.COMMITS, layout.TEMPORARY):
+            for name in self._folder.names(directory):
+                path = f"{directory}/{name}"
+                if directory == layout.TEMPORARY or not layout.is_id(name):
+                    text = "a file that was being written when its process ended, or is being written now"
+                    found[path] = Problem(path, "orphaned", text, self._folder.size(path))
+        return [found[path] for path in sorted(found)]
+
+    def _damage(self, commit: Commit) -> list[Problem]:
+        found = []
+        for segment in commit.segments:
+            try:
+                if checksum_of(self._folder, segment) != segment.checksum:
+                    found.append(Problem(segment.path, "damaged", "it does not match its checksum", segment.size))
+            except FileNotFoundError:
+                found.append(Problem(segment.path, "missing", f"commit {commit.id} names it"))
+        return found
+
+
+def _owner(path: str) -> str:
+    """The commit that a segment belongs to."""
+    return path.rsplit("/", 1)[-1].removesuffix(".parquet")
+
+
+def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
+    """Runs of commits that are merged together: as many as fit."""
+    groups: list[list[Commit]] = []
+    size = 0
+    for commit in commits:
+        if not groups or size + commit.total_size > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(commit)
+        size += commit.total_size
+    return groups
+
+
+def _has_large_tables(commits: Sequence[Commit]) -> bool:
+    """Whether rows that belong into segments are still inside commit files."""
+    return any(
+        place.rows >= _SEGMENT_ROWS or place.length >= _SEGMENT_BYTES
+        for commit in commits
+        for place in commit.tables.values()
+    )
+
+
+def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:
+    """The rows without those of which a later one, or an equal one, has the same key."""
+    if rows.num_rows < 2:
+        return rows
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    sort_keys = [(column, "ascending", "at_start") for column in (*how.table.key, *how.table.order)]
+    rows = rows.take(pc.sort_indices(rows, sort_keys=sort_keys))
+    same: Any = None
+    for name in how.table.key:
+        column = rows.column(name)
+        here, following = column.slice(0, rows.num_rows - 1), column.slice(1)
+        equal = pc.equal(here, following)
+        if column.null_count:
+            equal = pc.coalesce(equal, pc.and_(pc.is_null(here), pc.is_null(following)))
+        same = equal if same is None else pc.and_(same, equal)
+    if not pc.any(same).as_py():
+        return rows
+    last = pa.chunked_array([*pc.invert(same).chunks, to_array([True], pa.bool_())])
+    return rows.filter(last)

@@ -1,0 +1,106 @@
+"""Every path of a store and the version of its layout.
+
+In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
+
+    format                       this layout's version, as JSON
+    commits/<id>                 what one commit added: small tables whole, large ones by the names of their segments
+    segments/<table>/<id>.parquet
+    blobs/<2 hex>/<hex>          bytes by content
+    tmp/                         files being written; nothing reads them
+
+Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `tmp/` is immutable once it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from rayflow.errors import VersionMismatch
+
+LAYOUT_VERSION = 1
+
+FORMAT = "format"
+COMMITS = "commits"
+SEGMENTS = "segments"
+BLOBS = "blobs"
+TEMPORARY = "tmp"
+IGNORE = ".gitignore"
+
+OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, TEMPORARY, IGNORE})
+
+_ID_LENGTH = 16 + 1 + 10
+
+
+def commit_path(commit_id: str) -> str:
+    """Where a commit is."""
+    return f"{COMMITS}/{commit_id}"
+
+
+def segment_path(table: str, segment_id: str) -> str:
+    """Where a segment of a table is."""
+    return f"{SEGMENTS}/{table}/{segment_id}.parquet"
+
+
+def blob_path(digest: bytes) -> str:
+    """Where a blob is."""
+    name = digest.hex()
+    return f"{BLOBS}/{name[:2]}/{name}"
+
+
+def is_id(name: str) -> bool:
+    """Whether a file's name is an id of this layout (anything else in the folder is not ours)."""
+    return len(name) == _ID_LENGTH and name[16] == "-" and name.replace("-", "", 1).isalnum()
+
+
+def id_time(name: str) -> int:
+    """When an id was made, in microseconds since the epoch."""
+    return int(name[:16], 16)
+
+
+def format_text() -> bytes:
+    """Content of the `format` file."""
+    return json.dumps({"format": "rayflow store", "version": LAYOUT_VERSION}).encode() + b"\n"
+
+
+def check_format(content: bytes, url: str) -> None:
+    """Raise VersionMismatch unless this version of rayflow can read the store."""
+    try:
+        stated = json.loads(content)
+        version = int(stated["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise VersionMismatch(
+            f"{url}/{FORMAT} is not a description of a rayflow store: {bytes(content[:60])!r}\n"
+            "If the folder is a store whose format file was damaged, restore that file: "
+            f"it holds {format_text().decode().strip()}"
+        ) from error
+    if version > LAYOUT_VERSION:
+        raise VersionMismatch(
+            f"The store {url} has layout version {version}; this rayflow reads up to {LAYOUT_VERSION}. "
+            "Upgrade rayflow, or use another store."
+        )
+
+
+class IdMaker:
+    """Makes ids that sort by time, differ between writers, and never go back within one writer."""
+
+    __slots__ = ("_last", "_process", "writer")
+
+    def __init__(self) -> None:
+        self._process = -1
+        self._last = 0
+        self.writer = ""
+        self._renew()
+
+    def _renew(self) -> None:
+        self._process = os.getpid()
+        self.writer = os.urandom(5).hex()
+
+    def make(self, after: str = "") -> str:
+        """A new id, later than every one made before and than `after`."""
+        if os.getpid() != self._process:
+            self._renew()
+        floor = max(self._last, id_time(after) if after else 0)
+        self._last = max(floor + 1, time.time_ns() // 1000)
+        return f"{self._last:016x}-{self.writer}"

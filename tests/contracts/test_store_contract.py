@@ -1,0 +1,221 @@
+"""What every store promises, whatever its folder is."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rayflow.errors import BlobMissing, StoreUnavailable
+from rayflow.records import CallRow, ForgottenRow, JobRow, ReductionRow, ValueRow
+from rayflow.store.store import Store, open_store
+from rayflow.values.encoding import decode, encode
+from rayflow.values.refs import Encoded
+
+_NUMBERS = itertools.count()
+
+TASK = b"t" * 20
+OTHER_TASK = b"o" * 20
+EXECUTION = "0190-1"
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(20, "big")
+
+
+def reduction(number: int, *, task: bytes = TASK, at: int = 1, term: bytes | None = b"term", blob: bytes | None = None) -> ReductionRow:
+    return ReductionRow(key(number), task, "single", term, blob, None, None, EXECUTION, 0.5, at)
+
+
+def job(number: int, *, status: str = "done", finished_at: int | None = 9, execution: str = EXECUTION) -> JobRow:
+    return JobRow(
+        number.to_bytes(16, "big"), execution, None, "flow.f", TASK, key(number), key(number), "computed", status, 1,
+        5, 6, finished_at, 0.25, 0.125, 1000, "host", 7, None, None, None,
+    )  # fmt: skip
+
+
+def value(number: int) -> ValueRow:
+    return ValueRow(key(number), "int", "pickle5", 3, b"abc", str(number))
+
+
+@pytest.fixture(params=["local", "memory-url", "memory"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens one and the same store, each time as another process would (the store in memory: itself)."""
+    opened: list[Store] = []
+    if request.param == "memory":
+        only = open_store(":memory:")
+        yield lambda: only
+        return
+    url = str(tmp_path / "store") if request.param == "local" else f"memory://contract-{os.getpid()}-{next(_NUMBERS)}"
+
+    def make() -> Store:
+        opened.append(open_store(url))
+        return opened[-1]
+
+    yield make
+
+
+def test_what_is_committed_is_seen_by_whoever_opens_the_store(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.append([reduction(1), job(1), value(1)])
+    store.commit()
+    assert reopen().look_up([(key(1), TASK)]) == [[reduction(1)]]
+
+
+def test_what_is_appended_is_seen_here_before_it_is_committed(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    assert store.look_up([(key(1), TASK)]) == [[]]
+    store.append([reduction(1), reduction(2, task=OTHER_TASK)])
+    assert store.look_up([(key(1), TASK), (key(2), OTHER_TASK)]) == [[reduction(1)], [reduction(2, task=OTHER_TASK)]]
+    assert store.pending() == 2
+    store.commit()
+    assert store.pending() == 0
+    assert store.look_up([(key(1), TASK), (key(2), OTHER_TASK)]) == [[reduction(1)], [reduction(2, task=OTHER_TASK)]]
+
+
+def test_answers_come_in_the_order_of_the_questions_and_newest_first(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.append([reduction(1, at=1), reduction(2, at=5), reduction(1, at=9), reduction(1, at=4)])
+    store.commit()
+    answers = reopen().look_up([(key(2), TASK), (key(3), TASK), (key(1), TASK), (key(1), OTHER_TASK)])
+    assert [[row.at for row in rows] for rows in answers] == [[5], [], [9, 4, 1], []]
+
+
+def test_a_refresh_shows_what_others_committed_since(reopen: Callable[[], Store]) -> None:
+    reader, writer = reopen(), reopen()
+    assert reader.look_up([(key(1), TASK)]) == [[]]
+    writer.append([reduction(1)])
+    writer.commit()
+    reader.refresh()
+    assert reader.look_up([(key(1), TASK)]) == [[reduction(1)]]
+
+
+def test_a_commit_of_nothing_leaves_no_file(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.commit()
+    assert store.snapshot().commits == ()
+
+
+def test_a_term_in_a_blob_is_filled_in_and_a_missing_one_is_a_miss(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.put_blob(key(77), Encoded("term", b"a long term"))
+    store.append([reduction(1, term=None, blob=key(77)), reduction(2, term=None, blob=key(78))])
+    store.commit()
+    with pytest.warns(UserWarning, match="missing"):
+        first, second = reopen().look_up([(key(1), TASK), (key(2), TASK)])
+    assert [row.term for row in first] == [b"a long term"]
+    assert second == []
+
+
+def test_a_blob_comes_back_as_it_was_put(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    thing = {"a": [1, 2.5, "x"], "b": b"y" * 500_000}
+    assert not store.has_blob(key(5))
+    store.put_blob(key(5), encode(thing))
+    store.put_blob(key(5), encode(thing))
+    assert store.has_blob(key(5))
+    assert decode(reopen().get_blob(key(5))) == thing
+
+
+def test_a_blob_that_is_not_there_says_so(reopen: Callable[[], Store]) -> None:
+    with pytest.raises(BlobMissing, match=key(6).hex()):
+        reopen().get_blob(key(6))
+
+
+def test_forgotten_reductions_are_left_out_and_younger_ones_are_not(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.append([reduction(1, at=10), reduction(1, at=30), reduction(2, at=10), reduction(3, task=OTHER_TASK, at=10)])
+    store.commit()
+    assert store.forget(eval_hash=key(1), at=20) == 1
+    questions = [(key(1), TASK), (key(2), TASK), (key(3), OTHER_TASK)]
+    for asked in (store, reopen()):
+        assert [[row.at for row in rows] for rows in asked.look_up(questions)] == [[30], [10], [10]]
+    assert store.forget(task_hash=TASK, at=40) == 2
+    assert store.forget(task_hash=TASK, at=40) == 0
+    assert [len(rows) for rows in reopen().look_up(questions)] == [0, 0, 1]
+
+
+def test_a_task_is_forgotten_by_name_in_all_its_versions(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for number, task in enumerate((TASK, OTHER_TASK)):
+        store.append([reduction(number, task=task), CallRow(key(number), task, "flow.f", key(0), key(0), key(0), key(0))])
+    store.append([reduction(9, task=b"z" * 20), CallRow(key(9), b"z" * 20, "flow.g", key(0), key(0), key(0), key(0))])
+    store.commit()
+    assert store.forget(task_name="flow.f", at=50) == 2
+    found = reopen().look_up([(key(0), TASK), (key(1), OTHER_TASK), (key(9), b"z" * 20)])
+    assert [len(rows) for rows in found] == [0, 0, 1]
+
+
+def test_a_row_appended_twice_is_counted_once_and_the_closing_row_of_a_job_wins(reopen: Callable[[], Store]) -> None:
+    for status, finished in (("open", None), ("done", 9), ("open", None)):
+        store = reopen()
+        store.append([job(1, status=status, finished_at=finished), value(1), value(1), job(2)])
+        store.commit()
+    history = reopen().history()
+    assert history.sql("SELECT status, count(*) FROM jobs GROUP BY ALL ORDER BY ALL").fetchall() == [("done", 2)]
+    assert history.sql("SELECT count(*) FROM values").fetchall() == [(1,)]
+
+
+def test_compaction_changes_nothing_that_can_be_seen(reopen: Callable[[], Store]) -> None:
+    for number in range(20):
+        store = reopen()
+        store.append([job(number), job(number + 1), value(number % 3), reduction(number), reduction(number, at=5)])
+        store.commit()
+    questions = [(key(number), TASK) for number in range(21)]
+    query = "SELECT * FROM jobs ORDER BY job_id"
+    before = reopen().look_up(questions), reopen().history().sql(query).fetchall()
+    reader = reopen()
+    reader.refresh()
+    result = reopen().compact()
+    assert result.merged >= 16
+    assert len(reopen().snapshot().commits) < 5
+    for asked in (reader, reopen()):
+        assert asked.look_up(questions) == before[0]
+        asked.refresh()
+        assert asked.look_up(questions) == before[0]
+        assert asked.history().sql(query).fetchall() == before[1]
+    assert reopen().check() == []
+
+
+def test_a_commit_is_due_after_an_interval_or_many_jobs(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    now = time.time_ns() // 1000
+    assert not store.due(now)
+    store.append([job(1)])
+    assert not store.due(now)
+    assert store.due(now + 5_000_000)
+    store.commit()
+    assert not store.due(now + 10_000_000)
+    store.append(job(number) for number in range(5_000))
+    assert store.due(now)
+
+
+def test_forget_takes_exactly_one_key(reopen: Callable[[], Store]) -> None:
+    with pytest.raises(ValueError, match="one of"):
+        reopen().forget(at=1)
+
+
+def test_a_forgotten_row_that_is_appended_counts_at_once(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.append([reduction(1, at=3), ForgottenRow(key(1), None, 3)])
+    assert store.look_up([(key(1), TASK)]) == [[]]
+
+
+def test_a_closed_store_has_kept_what_was_waiting(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.append([reduction(1)])
+    store.close()
+    assert reopen().look_up([(key(1), TASK)]) == [[reduction(1)]]
+
+
+def test_a_read_only_store_refuses_to_write(tmp_path: Path) -> None:
+    open_store(tmp_path / "store").close()
+    store = open_store(tmp_path / "store", read_only=True)
+    store.append([reduction(1)])
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        store.commit()
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        store.put_blob(key(1), Encoded("term", b"x"))
