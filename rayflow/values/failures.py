@@ -1,12 +1,23 @@
 """A task's error as a value.
 
-In: an exception, on the worker where it was raised. Out: `Failure`, plain data that any process can hold. Never: raises.
+In: an exception, on the worker where it was raised. Out: `Failure`, plain data that any process can hold; and
+the way back to an exception that can be raised. Never: raises.
 """
 
 from __future__ import annotations
 
+import linecache
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from rayflow.errors import Bug, TaskFailed, WorldError
+from rayflow.values import pickling
+from rayflow.values.digests import digest
+from rayflow.values.identity import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,7 @@ class Failure:
     frames: the user's own frames, outermost first.
     trail: the calls that led here, root first, each as text ("main(n=3)"); filled in as the failure rises.
     fault: "user", "world" or "bug".
+    notes: the notes added to it, and the errors that caused it, as text.
     """
 
     type_name: str
@@ -41,6 +53,7 @@ class Failure:
     frames: tuple[Frame, ...] = ()
     trail: tuple[str, ...] = ()
     fault: str = "user"
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -51,3 +64,196 @@ class Failure:
 
 Outcome: TypeAlias = object
 """How a reduction ends: a `Failure`, or any other object, which is the value."""
+
+
+MOST_PICKLED_BYTES = 256 * 1024
+"""A larger exception (one that carries a table, say) travels by type and message alone. In bytes."""
+
+MOST_FRAMES = 60
+"""Of a longer traceback (a recursion) the outer and the inner ends are kept."""
+
+Hidden: TypeAlias = Callable[[str], bool]
+
+
+def _installed_at(package: str) -> str | None:
+    found = sys.modules.get(package)
+    file = getattr(found, "__file__", None)
+    return os.path.dirname(os.path.abspath(file)) + os.sep if file else None
+
+
+def hidden_by_default(file: str) -> bool:
+    """Whether a frame is machinery's: rayflow's own or Ray's."""
+    if file.startswith(_OUR_PLACE):
+        return True
+    ray = _installed_at("ray")
+    return ray is not None and file.startswith(ray)
+
+
+_OUR_PLACE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def failure_from_exception(
+    error: BaseException, *, project_dir: str | None = None, hide: Hidden = hidden_by_default
+) -> Failure:
+    """The error as data.
+
+    project_dir: files below it are named relative to it. hide: whether frames of a file are left out.
+    """
+    of = type(error)
+    classes = tuple(f"{base.__module__}.{base.__qualname__}" for base in of.__mro__ if base is not object)
+    message = _message(error)
+    return Failure(
+        type_name=classes[0],
+        classes=classes,
+        message=message,
+        digest=_digest(error, classes[0], message),
+        pickled=_pickled(error, message),
+        frames=frames_of(error.__traceback__, project_dir=project_dir, hide=hide),
+        fault=_fault(error),
+        notes=_notes(error),
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _fault(error: BaseException) -> str:
+    if isinstance(error, Bug):
+        return "bug"
+    return "world" if isinstance(error, WorldError) else "user"
+
+
+def _digest(error: BaseException, type_name: str, message: str) -> bytes:
+    try:
+        return digest("failure", type_name.encode(), identity(error.args))
+    except Exception:  # arguments without an identity: the message has to do
+        return digest("failure", type_name.encode(), b"message", message.encode("utf-8", "replace"))
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    """The error's own notes, then the errors that caused it, outermost first."""
+    notes = [str(note) for note in getattr(error, "__notes__", ())]
+    seen = {id(error)}
+    cause: BaseException | None = error
+    while cause is not None and len(seen) < 20:
+        word = "caused by" if cause.__cause__ is not None else "raised while handling"
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        name = f"{type(cause).__module__}.{type(cause).__qualname__}".removeprefix("builtins.")
+        notes.append(f"{word} {name}: {_message(cause)}")
+    return tuple(notes)
+
+
+def frames_of(
+    trace: TracebackType | None, *, project_dir: str | None = None, hide: Hidden = hidden_by_default
+) -> tuple[Frame, ...]:
+    """The frames of a traceback that are not hidden, outermost first."""
+    places: list[tuple[str, int, str]] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not hide(code.co_filename):
+            places.append((code.co_filename, trace.tb_lineno, code.co_qualname))
+        trace = trace.tb_next
+    if len(places) > MOST_FRAMES:
+        half = MOST_FRAMES // 2
+        places = places[:half] + places[-half:]
+    root = None if project_dir is None else os.path.join(os.path.abspath(project_dir), "")
+    return tuple(
+        Frame(
+            file=file[len(root) :] if root is not None and file.startswith(root) else file,
+            line=line,
+            function=function,
+            text=linecache.getline(file, line).strip(),
+        )
+        for file, line, function in places
+    )
+
+
+# --- the exception itself ---------------------------------------------------------------------------------------------
+
+_PICKLE, _PIECES = b"p", b"a"
+
+
+def _pickled(error: BaseException, message: str) -> bytes | None:
+    """Bytes that give an equal exception back, tried out; None when there are none."""
+    for write in (_write_pickle, _write_pieces):
+        try:
+            written = write(error)
+            if len(written) > MOST_PICKLED_BYTES:
+                return None
+            again = _read(written)
+            if type(again) is type(error) and str(again) == message:
+                return written
+        except Exception:  # its own reduction or constructor fails: the next way, or none
+            continue
+    return None
+
+
+def _write_pickle(error: BaseException) -> bytes:
+    stream, _ = pickling.dump(error, apart=False)
+    return _PICKLE + stream
+
+
+def _write_pieces(error: BaseException) -> bytes:
+    """Class, arguments and attributes, for classes whose constructor does not take what `args` holds."""
+    stream, _ = pickling.dump((type(error), error.args, dict(vars(error))), apart=False)
+    return _PIECES + stream
+
+
+def _read(written: bytes) -> BaseException:
+    loaded: Any = pickling.load(memoryview(written)[1:])
+    if written[:1] == _PIECES:
+        of, arguments, attributes = loaded
+        loaded = of.__new__(of, *arguments)
+        loaded.args = arguments
+        vars(loaded).update(attributes)
+    if not isinstance(loaded, BaseException):
+        raise TypeError(f"not an exception: {type(loaded).__qualname__}")
+    return loaded
+
+
+def exception_from_failure(failure: Failure) -> BaseException:
+    """The exception to raise for a failure: of the same type where that can be, else TaskFailed with its message.
+
+    Its notes tell the way to it: the calls, and the user's frames.
+    """
+    raised: BaseException | None = None
+    if failure.pickled is not None:
+        try:
+            raised = _read(failure.pickled)
+        except Exception:  # the class is not on this side, or has changed
+            raised = None
+    if raised is None:
+        raised = TaskFailed(failure.summary)
+    raised.__dict__.pop("__notes__", None)
+    for note in failure.notes:
+        raised.add_note(note)
+    way = _render_way(failure)
+    if way:
+        raised.add_note("\n".join(way))
+    return raised
+
+
+def _render_way(failure: Failure) -> list[str]:
+    lines: list[str] = []
+    if failure.trail:
+        lines.append("Task calls (outermost first):")
+        lines.extend(f"  {call}" for call in failure.trail)
+    if failure.frames:
+        lines.append("Traceback (most recent call last):")
+        for frame in failure.frames:
+            lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+            if frame.text:
+                lines.append(f"    {frame.text}")
+    return lines
+
+
+def render(failure: Failure) -> str:
+    """The failure as its user should see it: the calls, their own frames, type and message, notes."""
+    return "\n".join([*_render_way(failure), failure.summary, *failure.notes])

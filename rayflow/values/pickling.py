@@ -15,11 +15,11 @@ class TooDeep(Exception):
     """The object is nested deeper than the pickler can follow."""
 
 
-def dump(value: Any, *, plain: bool = False) -> tuple[bytes, list[Any]]:
+def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes, list[Any]]:
     """A protocol 5 stream and the buffers taken out of it, uncopied.
 
     plain: the value holds nothing but built-in scalars and containers, so that the quick pickler of the standard library
-    gives the same. Raises TooDeep, or whatever the value's own reduction raises.
+    gives the same. apart: whether buffers are taken out; if not, they stand in the stream. Raises TooDeep, or whatever the value's own reduction raises.
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
@@ -28,7 +28,7 @@ def dump(value: Any, *, plain: bool = False) -> tuple[bytes, list[Any]]:
         import cloudpickle
 
         stream = io.BytesIO()
-        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
     except RecursionError as error:
         raise TooDeep(str(error)) from error
     except pickle.PicklingError as error:
