@@ -7,13 +7,13 @@ a user's object, only symbolic terms.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.records import ReductionRow, Row
-from rayflow.values.failures import Outcome
+from rayflow.values.failures import Failure, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,15 @@ class Record:
 class Finish:
     """The execution has ended: commit, then tell whoever waits. No answer.
 
-    outcome: the root's value (symbolic) or its Failure. failures: every task that failed by itself, first met first.
+    outcome: the root's value (symbolic) or its Failure. failures: every job that failed by itself: (job id, task name,
+    Failure), in the order in which they failed. counts: jobs, computed, cached, shared, failed.
     """
 
     execution_id: str
     outcome: Outcome
-    failures: tuple[Any, ...] = ()
+    failures: tuple[tuple[bytes, str, Failure], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    value_hash: bytes | None = None
 
 
 Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Finish

@@ -201,6 +201,9 @@ class Expression:
     def __reduce__(self) -> NoReturn:
         raise TypeError("expressions are packed by rayflow.lang.packing, not pickled")
 
+    def __rayflow_identity__(self) -> bytes:
+        raise LazyValueUsed(f"{self!r} has no value yet, and so no hash")
+
 
 class TaskCall(Expression):
     """This task on these terms: the only expression that makes a job.
@@ -267,10 +270,11 @@ class Form(Expression):
 class Quoted(Expression):
     """An expression passed as data: it reduces to itself until `.eval()` releases it."""
 
-    __slots__ = ("_term",)
+    __slots__ = ("_digest", "_term")
 
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, content: bytes = b"") -> None:
         self._term = term
+        self._digest = content
         self._shared = False
 
     def eval(self) -> Term:
@@ -279,6 +283,9 @@ class Quoted(Expression):
 
     def __repr__(self) -> str:
         return f"quote({render(self._term)})"
+
+    def __rayflow_identity__(self) -> bytes:
+        return b"\xff" + self._digest
 
 
 class TaskRef:

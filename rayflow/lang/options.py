@@ -100,8 +100,20 @@ def check_options(given: Mapping[str, Any], *, where: str, at_call: bool = False
             raise BadOption(f"{where}: {name!r} belongs to the task's definition: set it in @task({name}=...).")
         if not isinstance(value, Expression):
             check_value(option, value, where)
-        checked[name] = value
+        checked[name] = class_names(value) if name == "retry_on" and value is not None else value
     return checked
+
+
+def class_names(classes: Any) -> tuple[str, ...]:
+    """Full names of an exception class or of several: how classes travel to where user code is not loaded.
+
+    Raises BadOption for anything else.
+    """
+    many = classes if isinstance(classes, tuple | list) else (classes,)
+    for each in many:
+        if not (isinstance(each, str) or isinstance(each, type) and issubclass(each, BaseException)):
+            raise BadOption(f"{each!r} is no exception class.")
+    return tuple(each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}" for each in many)
 
 
 def check_value(option: Option, value: Any, where: str) -> None:

@@ -1,0 +1,77 @@
+"""What happens after an attempt that did not return: again, later, or not at all.
+
+In: a job, and how its attempt ended. Out: seconds to wait before the next attempt, or None. Never: sets a timer itself.
+"""
+
+from __future__ import annotations
+
+from rayflow.evaluator.jobs import Job
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+NEVER_AGAIN = frozenset({"rayflow.errors.NotSerializable", "rayflow.errors.Cancelled"})
+"""Errors that the same code with the same arguments will give again whatever happens."""
+
+FIRST_LOSS_DELAY_SECONDS = 0.5
+"""The wait before a job that lost its worker is sent again; doubled with each further loss."""
+
+
+def retry_delay(job: Job, failure: Failure) -> float | None:
+    """Seconds until a job that raised is tried again; None when it is not."""
+    options = job.options
+    if job.raised > options.get("retries", 0) or NEVER_AGAIN.intersection(failure.classes):
+        return None
+    names = options.get("retry_on") or ("builtins.Exception",)
+    if not any(name in failure.classes for name in names):
+        return None
+    delay: float = options.get("retry_delay", 0.0) * options.get("retry_backoff", 2.0) ** (job.raised - 1)
+    return delay
+
+
+def loss_delay(job: Job, fatal: bool) -> float | None:
+    """Seconds until a job whose worker was lost is sent again; None when it has killed enough of them."""
+    if fatal or job.losses > job.options.get("max_worker_losses", 3):
+        return None
+    return FIRST_LOSS_DELAY_SECONDS * 2 ** (job.losses - 1)
+
+
+def own_failure(type_name: str, bases: tuple[str, ...], message: str, fault: str = "user") -> Failure:
+    """A failure that the evaluator itself finds: bad arguments, a cycle, a lost worker, a cancelled job."""
+    return Failure(
+        type_name=type_name,
+        classes=(type_name, *bases, "builtins.Exception", "builtins.BaseException", "builtins.object"),
+        message=message,
+        digest=digest("failure", type_name.encode(), message.encode()),
+        fault=fault,
+    )
+
+
+_USER = ("rayflow.errors.UserError", "rayflow.errors.RayflowError")
+_WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
+
+
+def no_such_task(message: str) -> Failure:
+    return own_failure("rayflow.errors.NoSuchTask", _USER, message)
+
+
+def bad_arguments(message: str) -> Failure:
+    return own_failure("rayflow.errors.BadArguments", (*_USER, "builtins.TypeError"), message)
+
+
+def cyclic(message: str) -> Failure:
+    return own_failure("rayflow.errors.CyclicCall", (*_USER, "builtins.RecursionError", "builtins.RuntimeError"), message)
+
+
+def cancelled() -> Failure:
+    return own_failure("rayflow.errors.Cancelled", _USER, "the execution was cancelled")
+
+
+def worker_lost(job: Job, reason: str) -> Failure:
+    times = "once" if job.losses == 1 else f"{job.losses} times"
+    return own_failure(
+        "rayflow.errors.WorkerLost",
+        _WORLD,
+        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker (memory, a "
+        "crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
+        fault="world",
+    )

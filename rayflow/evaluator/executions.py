@@ -1,0 +1,132 @@
+"""One evaluation of one root expression.
+
+In: what was submitted. Out: `Execution`: its tasks, what its jobs share, what is still open. Never: moves a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.jobs import Job, State
+from rayflow.lang.codec import loads
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import Term
+from rayflow.lang.options import merge
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+IN_FLIGHT = frozenset({State.LOOKUP, State.HELD, State.RUNNING})
+"""States that something outside, or a timer, or a limit will end."""
+
+
+class Execution:
+    """The state of one execution.
+
+    shared: the job that does the work for each eval_hash. open: jobs by number that are neither done nor failed.
+    in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not
+    settled, jobs wait for each other.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        table: Mapping[str, TaskEntry],
+        options: Mapping[str, Any],
+        cache: bool,
+        life: int,
+        at: int,
+    ) -> None:
+        self.execution_id = execution_id
+        self.table: dict[str, TaskEntry] = dict(table)
+        self.options = dict(options)
+        self.cache = cache
+        self.life = life
+        self.at = at
+        self.wanted = True
+        self.root: Job | None = None
+        self.shared: dict[bytes, Job] = {}
+        self.open: dict[int, Job] = {}
+        self.waiting_cells: dict[int, Cell] = {}
+        self.in_flight = 0
+        self.failures: list[tuple[Job, Failure]] = []
+        self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0}
+        self.progress: dict[str, dict[str, int]] = {}
+        self._merged: dict[str, Mapping[str, Any]] = {}
+        self._defaults: dict[str, dict[str, Term]] = {}
+        self._current: frozenset[bytes] | None = None
+        self._task_sets: dict[frozenset[bytes], bytes] = {}
+        self._described: set[bytes] = set()
+        self._values: set[bytes] = set()
+
+    def options_of(self, entry: TaskEntry, call_options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The options of a call, all levels merged: definition, call, run."""
+        if call_options:
+            return merge(entry.options, call_options, self.options)
+        known = self._merged.get(entry.name)
+        if known is None:
+            known = self._merged[entry.name] = merge(entry.options, self.options)
+        return known
+
+    def defaults_of(self, entry: TaskEntry) -> dict[str, Term]:
+        """Default values of a task's parameters by name."""
+        known = self._defaults.get(entry.name)
+        if known is None:
+            known = self._defaults[entry.name] = loads(entry.defaults) if entry.defaults else {}
+        return known
+
+    def learn(self, entries: tuple[TaskEntry, ...]) -> None:
+        """Add tasks that a worker met and the table lacked."""
+        for entry in entries:
+            if entry.name not in self.table:
+                self.table[entry.name] = entry
+                self._current = None
+
+    def is_current(self, task_set: frozenset[bytes]) -> bool:
+        """Whether all these tasks have the code that this execution knows."""
+        if self._current is None:
+            self._current = frozenset(entry.hash for entry in self.table.values())
+        return task_set <= self._current
+
+    def task_set_of(self, job: Job) -> frozenset[bytes]:
+        """The tasks below a job, itself included; equal sets are one object."""
+        below = {id(child.task_set): child.task_set for child in job.children if child.task_set}
+        members = frozenset((job.entry.hash,)).union(*below.values())
+        for known in below.values():
+            if known == members:
+                return known
+        return members
+
+    def task_set_digest(self, members: frozenset[bytes]) -> tuple[bytes, bool]:
+        """The digest of a set of tasks, and whether this is the first time that it is asked for."""
+        known = self._task_sets.get(members)
+        if known is not None:
+            return known, False
+        made = self._task_sets[members] = digest("task_set", *sorted(members))
+        return made, True
+
+    def first_use(self, task_hash: bytes) -> bool:
+        """Whether a task is met for the first time, so that its source has to be recorded."""
+        if task_hash in self._described:
+            return False
+        self._described.add(task_hash)
+        return True
+
+    def first_value(self, value_hash: bytes) -> bool:
+        """Whether a value is met for the first time (as far as is remembered), so that it has to be recorded."""
+        if value_hash in self._values:
+            return False
+        if len(self._values) >= 100_000:
+            self._values.clear()
+        self._values.add(value_hash)
+        return True
+
+    def count(self, job: Job, key: str, by: int = 1) -> None:
+        """Count a job under its task's name, for progress."""
+        row = self.progress.get(job.entry.name)
+        if row is None:
+            row = self.progress[job.entry.name] = {
+                "open": 0, "running": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0
+            }  # fmt: skip
+        row[key] += by

@@ -1,0 +1,138 @@
+"""The life of one task call: its states, the moves between them, and the one record that changes.
+
+In: a call met in a term. Out: `Job`. Never: decides a move (evaluator.py does); it only refuses the wrong ones.
+
+    ARGUMENTS --> LOOKUP --> HELD --> RUNNING --> RESULT --> DONE
+        |            |        ^  ^       |          |
+        |            |        |  +-retry-+          |          every open state --> FAILED
+        +--> SHARED  +-hit----+-----------> RESULT -+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from rayflow.errors import WrongMove
+
+if TYPE_CHECKING:
+    from rayflow.evaluator.cells import Cell
+    from rayflow.evaluator.events import Cost
+    from rayflow.evaluator.executions import Execution
+    from rayflow.lang.entries import TaskEntry
+    from rayflow.lang.expressions import TaskCall, Term
+    from rayflow.values.failures import Outcome
+
+
+class State(Enum):
+    """Where a job is."""
+
+    ARGUMENTS = 0
+    """Its arguments are being reduced."""
+    LOOKUP = 1
+    """The store has been asked for a reduction."""
+    HELD = 2
+    """It has to run, and waits for capacity or for the next attempt."""
+    RUNNING = 3
+    """An attempt is on its way to, or on, a worker."""
+    RESULT = 4
+    """The task's term is known and is being reduced."""
+    SHARED = 5
+    """An equal job of this execution does the work; this one follows it."""
+    DONE = 6
+    """It has a value."""
+    FAILED = 7
+    """It has an error, or was cancelled."""
+
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.ARGUMENTS: frozenset({State.LOOKUP, State.HELD, State.SHARED, State.RESULT, State.DONE, State.FAILED}),
+    State.LOOKUP: frozenset({State.RESULT, State.HELD, State.FAILED}),
+    State.HELD: frozenset({State.RUNNING, State.FAILED}),
+    State.RUNNING: frozenset({State.RESULT, State.HELD, State.FAILED}),
+    State.RESULT: frozenset({State.DONE, State.FAILED}),
+    State.SHARED: frozenset({State.DONE, State.FAILED}),
+    State.DONE: frozenset(),
+    State.FAILED: frozenset(),
+}
+"""Every allowed move. ARGUMENTS goes straight to HELD when no cache may answer, to RESULT when the root is a bare
+expression (there is nothing to run), and to DONE when an equal job has already ended."""
+
+_TRAIL = {state: bytes((state.value,)) for state in State}
+
+
+class Job:
+    """One task call in one execution. Changes state only through `move`.
+
+    number: the evaluator's own number, for events; job_id: the id in the records, also the start of its children's paths.
+    wanted: whether anybody still waits for it (intent), beside `state` (fact).
+    bound, sources: its arguments by name, and for each the jobs that its parts came from.
+    outcome: value or Failure, once DONE or FAILED.
+    waiters: cells (and slots in them) to be filled with the outcome. followers: jobs that share it.
+    trail: the states it has been in, a byte each.
+    """
+
+    __slots__ = (
+        "args_hash", "attempt", "bound", "call", "call_hash", "children", "clean", "cost", "entry", "eval_hash",
+        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "outcome", "parent",
+        "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        job_id: bytes,
+        execution: Execution,
+        parent: Job | None,
+        call: TaskCall | None,
+        entry: TaskEntry,
+        at: int,
+    ) -> None:
+        self.number = number
+        self.job_id = job_id
+        self.execution = execution
+        self.parent = parent
+        self.call = call
+        self.entry = entry
+        self.queued_at = at
+        self.state = State.ARGUMENTS
+        self.wanted = True
+        self.listed = False
+        self.options: Mapping[str, Any] = {}
+        self.bound: dict[str, Term] = {}
+        self.sources: dict[str, tuple[Job, ...]] | None = None
+        self.args_hash: bytes | None = None
+        self.eval_hash: bytes | None = None
+        self.call_hash: bytes | None = None
+        self.value_hash: bytes | None = None
+        self.task_set: frozenset[bytes] | None = None
+        self.clean = True
+        self.attempt = 0
+        self.raised = 0
+        self.losses = 0
+        self.how: str | None = None
+        self.cost: Cost | None = None
+        self.outcome: Outcome = None
+        self.children: list[Job] = []
+        self.waiters: list[tuple[Cell | Job, int]] = []
+        self.followers: list[Job] | None = None
+        self.memo: dict[int, Cell | Job] | None = None
+        self.trail = b"\0"
+
+    def move(self, to: State) -> None:
+        """Go to another state. Raises WrongMove, with the job's story, when the table does not allow it."""
+        if to not in MOVES[self.state]:
+            raise WrongMove(f"{self.state.name} -> {to.name} is no move. {self.describe()}")
+        self.state = to
+        self.trail += _TRAIL[to]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither done nor failed."""
+        return self.state is not State.DONE and self.state is not State.FAILED
+
+    def describe(self) -> str:
+        """Which job this is and where it has been."""
+        states = " > ".join(State(step).name for step in self.trail)
+        return f"Job {self.job_id.hex()} ({self.entry.name}), attempt {self.attempt}: {states}"

@@ -1,0 +1,88 @@
+"""Which recorded reduction may answer a call.
+
+In: a job and what the store found for its key. Out: a candidate that holds now, or why none does. Never: asks the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rayflow.evaluator.events import Candidate
+from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.jobs import Job
+from rayflow.lang.codec import Head, read
+from rayflow.lang.expressions import Term
+from rayflow.lang.options import parse_seconds, scope_of
+from rayflow.values.digests import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A reduction that holds."""
+
+    candidate: Candidate
+    term: Term
+
+
+def key_of(job: Job) -> bytes | None:
+    """The key under which to ask the store for this job, or None when no record may answer it.
+
+    A job whose options keep it from being cached is asked for only after a crash, and then only among what its own
+    execution has recorded: by its eval_hash when equal calls share, by its place in the call tree when not.
+    """
+    execution = job.execution
+    assert job.eval_hash is not None
+    scope = scope_of(job.options)
+    if scope == "NONE":
+        return remember_key(job) if execution.life else None
+    if scope == "BACKEND" and execution.cache:
+        return job.eval_hash
+    return job.eval_hash if execution.life else None
+
+
+def remember_key(job: Job) -> bytes:
+    """The key under which a job's reduction is kept."""
+    assert job.eval_hash is not None
+    if scope_of(job.options) == "NONE":
+        return digest("uncached", job.eval_hash, job.job_id)
+    return job.eval_hash
+
+
+def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
+    """The newest candidate that holds for this job, or None."""
+    execution = job.execution
+    own_only = scope_of(job.options) != "BACKEND" or not execution.cache
+    shallow = job.options.get("check_valid") == "shallow"
+    cache_for = job.options.get("cache_for")
+    youngest = None if cache_for is None else at - int(parse_seconds(cache_for) * 1_000_000)
+    for candidate in candidates:
+        if own_only and candidate.execution_id != execution.execution_id:
+            continue
+        if youngest is not None and candidate.at < youngest:
+            continue
+        if not candidate.verdict:
+            continue
+        if candidate.kind == "full" and not (
+            shallow and candidate.task_set is not None and execution.is_current(candidate.task_set)
+        ):
+            continue
+        try:
+            head, term = read(candidate.term)
+        except ValueError:
+            continue  # what can no longer be read is a miss
+        if holds(head, execution):
+            return Hit(candidate, term)
+    return None
+
+
+def holds(head: Head, execution: Execution) -> bool:
+    """Whether the tasks that a term calls still exist and take such calls, and those that it holds are unchanged."""
+    for name, count, keywords in head.calls:
+        entry = execution.table.get(name)
+        if entry is None or not entry.parameters.accepts(count, keywords):
+            return False
+    for name, task_hash in head.tasks:
+        entry = execution.table.get(name)
+        if entry is None or entry.hash != task_hash:
+            return False
+    return True

@@ -1,0 +1,216 @@
+"""What is recorded: rows made from jobs.
+
+In: a job that closes. Out: rows. Never: writes them, reads a clock.
+"""
+
+from __future__ import annotations
+
+from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.jobs import Job, State
+from rayflow.lang.codec import SCALARS, dumps
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import TaskRef, Term, render
+from rayflow.records import (
+    ArgumentRow,
+    AttemptRow,
+    CallChildRow,
+    CallRow,
+    DefinitionRow,
+    JobRow,
+    ReductionRow,
+    Row,
+    TaskRow,
+    TaskSetRow,
+    ValueRow,
+)
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+from rayflow.values.identity import identity
+from rayflow.values.refs import ValueRef
+
+TERM_FORMAT = "term"
+"""Format tag of a value kept as a packed symbolic term."""
+
+INLINE_TERM_BYTES = 16384
+"""Packed terms up to this size are kept in the values table. In bytes."""
+
+
+def hash_of(term: Term) -> bytes:
+    """The value_hash of a symbolic value."""
+    found = identity(term)
+    return found[1:] if found[:1] == b"\xff" else digest("scalar", found)
+
+
+def args_hash_of(job: Job) -> bytes:
+    """The hash of the bound arguments: names and identities, in the order of the signature."""
+    parts: list[bytes] = []
+    for name, value in job.bound.items():
+        parts.append(name.encode())
+        parts.append(identity(value))
+    return digest("args", *parts)
+
+
+def eval_hash_of(job: Job) -> bytes:
+    """The cache key: task and arguments."""
+    assert job.args_hash is not None
+    return digest("eval", job.entry.hash, job.args_hash)
+
+
+def call_hash_of(job: Job) -> bytes:
+    """The Merkle hash of a call that is done: task, arguments, result, and the calls below it."""
+    assert job.args_hash is not None
+    assert job.value_hash is not None
+    children = sorted(child.call_hash for child in job.children if child.call_hash is not None)
+    return digest("call", job.entry.hash, job.args_hash, job.value_hash, *children)
+
+
+def job_row(job: Job, finished_at: int | None) -> JobRow:
+    """The row of a job: an opening one while it is open, else its closing one."""
+    cost = job.cost
+    failure = job.outcome if job.state is State.FAILED and isinstance(job.outcome, Failure) else None
+    status = "open"
+    if job.state is State.DONE:
+        status = "done"
+    elif job.state is State.FAILED:
+        status = "cancelled" if failure is not None and failure.type_name == "rayflow.errors.Cancelled" else "failed"
+    return JobRow(
+        job.job_id,
+        job.execution.execution_id,
+        job.parent.job_id if job.parent else None,
+        job.entry.name,
+        job.entry.hash,
+        job.eval_hash,
+        job.call_hash,
+        job.how,
+        status,
+        job.attempt,
+        job.queued_at,
+        cost.started_at if cost else None,
+        finished_at,
+        cost.wall_seconds if cost else None,
+        cost.cpu_seconds if cost else None,
+        cost.peak_memory_bytes if cost else None,
+        cost.node if cost else None,
+        cost.pid if cost else None,
+        failure.summary[:4000] if failure else None,
+        _frames_text(failure) if failure else None,
+        job.describe() if failure else None,
+    )
+
+
+def _frames_text(failure: Failure) -> str | None:
+    if not failure.frames:
+        return None
+    lines = [f'  File "{f.file}", line {f.line}, in {f.function}\n    {f.text}' for f in failure.frames]
+    return "\n".join([*lines, failure.summary])
+
+
+def closing_rows(job: Job, finished_at: int) -> list[Row]:
+    """Every row that a job leaves when it is done or has failed."""
+    rows: list[Row] = []
+    execution = job.execution
+    if job.state is State.DONE and job.how != "shared" and job.args_hash is not None:
+        rows.extend(_call_rows(job, execution))
+    rows.append(job_row(job, finished_at))
+    return rows
+
+
+def _call_rows(job: Job, execution: Execution) -> list[Row]:
+    assert job.call_hash is not None
+    assert job.value_hash is not None
+    assert job.args_hash is not None
+    assert job.task_set is not None
+    rows: list[Row] = []
+    task_set, is_new = execution.task_set_digest(job.task_set)
+    if is_new:
+        rows.extend(TaskSetRow(task_set, member) for member in sorted(job.task_set))
+    if execution.first_use(job.entry.hash):
+        rows.extend(task_rows(job.entry, job.queued_at))
+    if execution.first_value(job.value_hash):
+        rows.append(value_row(job.outcome, job.value_hash))
+    for name, value in job.bound.items():
+        value_hash = hash_of(value)
+        if execution.first_value(value_hash):
+            rows.append(value_row(value, value_hash))
+        sources = job.sources.get(name) if job.sources else None
+        origins = sorted({source.call_hash for source in sources if source.call_hash}) if sources else ()
+        if origins:
+            rows.extend(ArgumentRow(job.call_hash, name, value_hash, origin) for origin in origins)
+        else:
+            rows.append(ArgumentRow(job.call_hash, name, value_hash, None))
+    rows.append(
+        CallRow(
+            job.call_hash, job.entry.hash, job.entry.name, job.args_hash, job.eval_hash or b"", job.value_hash, task_set
+        )
+    )
+    if job.children:
+        below = sorted(child.call_hash for child in job.children if child.call_hash is not None)
+        rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
+    return rows
+
+
+def value_row(term: Term, value_hash: bytes) -> ValueRow:
+    """The row of a symbolic value."""
+    if type(term) is ValueRef:
+        return ValueRow(value_hash, term.kind, term.format, term.size, term.inline, term.preview)
+    packed = dumps(term)
+    if type(term) in SCALARS:
+        kind = type(term).__name__
+        preview = repr(term) if type(term) not in (str, bytes) else repr(term[:200])
+        return ValueRow(value_hash, kind, TERM_FORMAT, len(packed), packed, preview[:200])
+    kind = "rayflow.Task" if isinstance(term, TaskRef) else getattr(term, "kind", type(term).__name__)
+    inline = packed if len(packed) <= INLINE_TERM_BYTES else None
+    return ValueRow(value_hash, kind, TERM_FORMAT, len(packed), inline, render(term))
+
+
+def task_rows(entry: TaskEntry, at: int) -> list[Row]:
+    """A task's source and the definitions that its code reaches."""
+    rows: list[Row] = [
+        TaskRow(
+            entry.hash,
+            entry.name,
+            entry.source,
+            entry.place,
+            entry.doc,
+            entry.version,
+            "\n".join(entry.unresolved) or None,
+            at,
+        )
+    ]
+    rows.extend(
+        DefinitionRow(entry.hash, d.name, d.kind, d.digest, d.reached_from, d.place, d.source) for d in entry.definitions
+    )
+    return rows
+
+
+def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
+    """What a body returned, for the cache."""
+    wall = job.cost.wall_seconds if job.cost else None
+    return ReductionRow(
+        key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at
+    )
+
+
+def full_reduction_row(job: Job, at: int) -> ReductionRow:
+    """The final value of a call, valid while the tasks below it are current."""
+    assert job.eval_hash is not None
+    assert job.task_set is not None
+    task_set, _ = job.execution.task_set_digest(job.task_set)
+    wall = job.cost.wall_seconds if job.cost else None
+    return ReductionRow(
+        job.eval_hash,
+        job.entry.hash,
+        "full",
+        dumps(job.outcome),
+        None,
+        task_set,
+        job.call_hash,
+        job.execution.execution_id,
+        wall,
+        at,
+    )
+
+
+def attempt_row(job: Job, ended: str, error: str | None, node: str | None, pid: int | None, at: int) -> AttemptRow:
+    """An attempt that did not end well."""
+    return AttemptRow(job.job_id, job.attempt, ended, error, node, pid, at)

@@ -1,0 +1,86 @@
+"""Why things are as they are, as text, and who waits for whom.
+
+In: jobs and cells. Out: sentences and cycles. Never: changes anything.
+"""
+
+from __future__ import annotations
+
+from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.jobs import Job, State
+from rayflow.lang.expressions import render
+
+
+def call_text(job: Job, limit: int = 120) -> str:
+    """The call of a job as the user would write it: `step(n=3)`."""
+    if job.bound:
+        inside = ", ".join(f"{name}={render(value, 60)}" for name, value in job.bound.items())
+        text = f"{job.entry.name}({inside})"
+    else:
+        text = render(job.call, limit) if job.call is not None else job.entry.name
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def trail_of(job: Job) -> tuple[str, ...]:
+    """The calls from the root to a job, root first; a long chain keeps its ends."""
+    calls: list[str] = []
+    step: Job | None = job
+    while step is not None:
+        calls.append(call_text(step))
+        step = step.parent
+    calls.reverse()
+    if len(calls) > 40:
+        calls[20:-20] = [f"... {len(calls) - 40} more calls ..."]
+    return tuple(calls)
+
+
+def find_cycle(execution: Execution) -> list[Job] | None:
+    """Jobs that wait for each other in a circle, first one a follower that closes it; None when there are none."""
+    for job in execution.open.values():
+        if job.state is State.SHARED:
+            circle = _way_back(job)
+            if circle:
+                return circle
+    return None
+
+
+def _way_back(start: Job) -> list[Job] | None:
+    """The jobs that wait for `start`, level by level, until `start` itself is met again."""
+    came_from: dict[int, tuple[Job, Job | None]] = {}
+    queue: list[tuple[Cell | Job, Job]] = [(node, start) for node in _waiting_for(start)]
+    position = 0
+    seen: set[int] = set()
+    while position < len(queue):
+        node, via = queue[position]
+        position += 1
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Job):
+            if node is start:
+                circle = [start]
+                step: Job | None = via
+                while step is not None and step is not start:
+                    circle.append(step)
+                    step = came_from[id(step)][1]
+                return circle
+            came_from[id(node)] = (node, via)
+            via = node
+        queue.extend((waiting, via) for waiting in _waiting_for(node))
+    return None
+
+
+def _waiting_for(node: Cell | Job) -> list[Cell | Job]:
+    waiting: list[Cell | Job] = [target for target, _ in node.waiters]
+    if isinstance(node, Job) and node.followers:
+        waiting.extend(node.followers)
+    return waiting
+
+
+def cycle_text(circle: list[Job]) -> str:
+    """The error for jobs that wait for each other."""
+    calls = [call_text(job) for job in circle]
+    return (
+        f"{calls[0]} needs its own result: " + " -> ".join([*reversed(calls[1:]), calls[0]]) + ". Give the recursion an end "
+        "that does not depend on itself."
+    )

@@ -1,0 +1,225 @@
+"""Symbolic terms as bytes, and back.
+
+In: a symbolic term. Out: bytes that any process can read without user code. Never: a user's object.
+
+A term is written as a flat list of nodes in post-order, so a chain of 100,000 calls or a list nested 10,000 deep needs
+no recursion, and an expression that stands in two places is written once and read back as one object. The bytes are a
+pickle of built-in types only and are read by an unpickler that refuses everything else.
+
+The head of the packed form says which tasks the term calls and with what shape of arguments, so that a cached term
+can be checked against the current tasks without walking it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.values.digests import digest
+from rayflow.values.identity import identity, value_hash
+from rayflow.values.refs import TaggedTree, ValueRef
+
+SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types that stand in a node as they are."""
+
+(LIST, TUPLE, SET, FROZENSET, DICT, CALL, OPERATION, FORM, QUOTED, REF, TREE, TASK) = range(12)
+
+CONTAINERS: dict[type, int] = {list: LIST, tuple: TUPLE, set: SET, frozenset: FROZENSET, dict: DICT}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a packed term asks of its surroundings.
+
+    calls: the distinct (task name, number of positional arguments, keywords) of its calls.
+    tasks: the distinct (name, task_hash) of the tasks that it holds as values.
+    """
+
+    calls: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    tasks: tuple[tuple[str, bytes], ...] = ()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads built-in types only: a packed term from a shared store can never run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"a packed term may not name {module}.{name}")
+
+
+def dumps(term: Term) -> bytes:
+    """The packed form of a symbolic term."""
+    return pickle.dumps(term if type(term) in SCALARS else _nodes(term), protocol=5)
+
+
+def _nodes(term: Term) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]:
+    nodes: list[tuple[Any, ...]] = []
+    index: dict[int, int] = {}
+    calls: dict[tuple[str, int, tuple[str, ...]], None] = {}
+    tasks: dict[tuple[str, bytes], None] = {}
+    # A term is pushed, then its children; when it comes up again its children have their numbers.
+    stack: list[tuple[Term, tuple[Any, ...] | None]] = [(term, None)]
+    while stack:
+        item, parts = stack.pop()
+        if id(item) in index:
+            continue
+        if parts is None:
+            parts = children(item)
+            pending = [part for part in parts if type(part) not in SCALARS and id(part) not in index]
+            if pending:
+                stack.append((item, parts))
+                stack.extend((part, None) for part in reversed(pending))
+                continue
+        references = [position for position, part in enumerate(parts) if type(part) not in SCALARS]
+        stored = parts
+        if references:
+            stored = tuple([part if type(part) in SCALARS else index[id(part)] for part in parts])
+        places = None if references and len(references) == len(stored) else tuple(references)
+        index[id(item)] = len(nodes)
+        nodes.append((*_head_of(item), stored, places))
+        if type(item) is TaskCall:
+            calls[item._task, len(item._args), tuple(item._kwargs or ())] = None
+        elif type(item) is TaskRef:
+            tasks[item.name, item.hash] = None
+    return tuple(calls), tuple(tasks), nodes
+
+
+def children(item: Term) -> tuple[Any, ...]:
+    """The terms directly inside a symbolic term, in a fixed order."""
+    kind = type(item)
+    if kind is TaskCall:
+        keywords = item._kwargs
+        if not keywords and not item._options:
+            return item._args  # type: ignore[no-any-return]
+        return (*item._args, *(keywords or {}).values(), *(item._options or {}).values())
+    if kind in (list, tuple, set, frozenset):
+        return tuple(item)
+    if kind is dict:
+        return tuple(part for pair in item.items() for part in pair)
+    if kind in (Operation, Form):
+        return item._args  # type: ignore[no-any-return]
+    if kind is Quoted:
+        return (item._term,)
+    if kind is TaggedTree:
+        return (item.header, *item.parts)
+    if kind is TaskRef:
+        return (*item.args, *item.kwargs.values(), *item.options.values())
+    if kind is ValueRef:
+        return (item.witnesses,) if item.witnesses else ()
+    raise TypeError(f"{kind.__module__}.{kind.__qualname__} is not symbolic: pack() it first")
+
+
+def _head_of(item: Term) -> tuple[Any, ...]:
+    kind = type(item)
+    if kind in CONTAINERS:
+        return (CONTAINERS[kind],)
+    if kind is TaskCall:
+        return CALL, item._task, len(item._args), tuple(item._kwargs or ()), tuple(item._options or ()), item._length
+    if kind is Operation:
+        return OPERATION, item._name
+    if kind is Form:
+        return FORM, item._name
+    if kind is Quoted:
+        return QUOTED, item._digest
+    if kind is TaggedTree:
+        return TREE, item.kind
+    if kind is TaskRef:
+        return TASK, item.name, item.hash, len(item.args), tuple(item.kwargs), tuple(item.options)
+    return REF, item.digest, item.kind, item.size, item.format, item.inline, item.preview
+
+
+def content_digest(term: Term) -> bytes:
+    """The identity of an expression as data: the digest of its nodes, equal in every process."""
+    if type(term) in SCALARS:
+        return digest("quoted", identity(term))
+    return digest("quoted", value_hash(_nodes(term)[2]))
+
+
+def with_children(item: Term, parts: tuple[Any, ...]) -> Term:
+    """The same term around other parts, in the order of `children`."""
+    return _BUILDERS[_head_of(item)[0]]((*_head_of(item), parts, ()), parts)
+
+
+def loads(data: bytes) -> Term:
+    """The symbolic term of a packed form. Raises ValueError when the bytes are none."""
+    return read(data)[1]
+
+
+def read(data: bytes) -> tuple[Head, Term]:
+    """The head and the symbolic term of a packed form. Raises ValueError when the bytes are none."""
+    try:
+        unpacked = _PlainUnpickler(io.BytesIO(data)).load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise ValueError(f"not a packed term: {error}") from error
+    if type(unpacked) in SCALARS:
+        return _EMPTY, unpacked
+    calls, tasks, nodes = unpacked
+    built: list[Term] = []
+    seen: set[int] = set()
+    for node in nodes:
+        parts, places = node[-2], node[-1]
+        if places is None:
+            for number in parts:
+                _mark(built[number], number, seen)
+            parts = tuple([built[number] for number in parts])
+        elif places:
+            filled = list(parts)
+            for position in places:
+                number = filled[position]
+                filled[position] = built[number]
+                _mark(built[number], number, seen)
+            parts = tuple(filled)
+        built.append(_BUILDERS[node[0]](node, parts))
+    return Head(calls, tasks), built[-1]
+
+
+def _mark(item: Term, number: int, seen: set[int]) -> None:
+    """Note that an expression is named once more; from the second time on it is shared."""
+    if type(item) in _CAN_SHARE:
+        if number in seen:
+            item._shared = True
+        else:
+            seen.add(number)
+
+
+_CAN_SHARE = frozenset({TaskCall, Operation, Form})
+_EMPTY = Head()
+
+
+def _build_call(node: tuple[Any, ...], parts: tuple[Any, ...]) -> TaskCall:
+    _, name, count, keywords, option_names, length, *_ = node
+    if not keywords and not option_names:
+        return TaskCall(name, parts, None, None, length)
+    kwargs = dict(zip(keywords, parts[count:], strict=False))
+    options = dict(zip(option_names, parts[count + len(keywords) :], strict=True))
+    return TaskCall(name, parts[:count], kwargs or None, options or None, length)
+
+
+def _build_task(node: tuple[Any, ...], parts: tuple[Any, ...]) -> TaskRef:
+    _, name, digest, count, keywords, option_names, *_ = node
+    kwargs = dict(zip(keywords, parts[count:], strict=False))
+    options = dict(zip(option_names, parts[count + len(keywords) :], strict=True))
+    return TaskRef(name, digest, parts[:count], kwargs, options)
+
+
+def _build_ref(node: tuple[Any, ...], parts: tuple[Any, ...]) -> ValueRef:
+    _, digest, kind, size, format, inline, preview, *_ = node
+    return ValueRef(digest, kind, size, format, inline, parts[0] if parts else (), preview)
+
+
+_BUILDERS: dict[int, Any] = {
+    LIST: lambda node, parts: list(parts),
+    TUPLE: lambda node, parts: parts,
+    SET: lambda node, parts: set(parts),
+    FROZENSET: lambda node, parts: frozenset(parts),
+    DICT: lambda node, parts: dict(zip(parts[::2], parts[1::2], strict=True)),
+    CALL: _build_call,
+    OPERATION: lambda node, parts: Operation(node[1], parts),
+    FORM: lambda node, parts: Form(node[1], parts),
+    QUOTED: lambda node, parts: Quoted(parts[0], node[1]),
+    REF: _build_ref,
+    TREE: lambda node, parts: TaggedTree(node[1], parts[0], parts[1:]),
+    TASK: _build_task,
+}

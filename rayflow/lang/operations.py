@@ -1,0 +1,108 @@
+"""What an Operation may do: a table from name to pure function.
+
+In: an operation's name and the values of its arguments. Out: a term, or the exception that Python raises. Never: decides
+where it runs; `here` only says whether a few symbolic values can be worked on without the bytes of any large one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from rayflow.lang.expressions import TaskCall, TaskRef, Term
+
+
+def _call(function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    return function(*args, **(kwargs or {}))
+
+
+def _unpicklable_error(type_name: str, message: str) -> BaseException:
+    from rayflow.errors import TaskFailed
+
+    return TaskFailed(f"{type_name}: {message}")
+
+
+TABLE: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "divmod": divmod,
+    "pow": operator.pow,
+    "matmul": operator.matmul,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "lshift": operator.lshift,
+    "rshift": operator.rshift,
+    "neg": operator.neg,
+    "pos": operator.pos,
+    "invert": operator.invert,
+    "abs": abs,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "getitem": operator.getitem,
+    "getattr": getattr,
+    "call": _call,
+    "len": len,
+    "truth": bool,
+    "not": operator.not_,
+    "slice": slice,
+    "identity": lambda value: value,
+    "unpicklable_error": _unpicklable_error,
+}
+"""Every operation by name."""
+
+_NUMBERS = frozenset({int, float, bool, complex})
+_PLAIN = _NUMBERS | {str, bytes, type(None)}
+_SEQUENCES = frozenset({list, tuple})
+_CHEAP_ON_NUMBERS = frozenset(
+    {"add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "and", "or", "xor", "rshift", "neg", "pos", "invert",
+     "abs"}
+)  # fmt: skip
+_CHEAP_ON_PLAIN = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "truth", "not", "identity"})
+_BIG = 1 << 4096
+"""Integers past this are worked on by a worker: the scheduler must not be kept busy by one multiplication."""
+
+
+def here(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether the operation on these symbolic values is cheap and needs no bytes of a large value or a user's class."""
+    first = args[0] if args else None
+    kind = type(first)
+    if kind in _PLAIN:
+        if all(type(arg) in _PLAIN for arg in args):
+            if name in _CHEAP_ON_NUMBERS:
+                if all(type(arg) in _NUMBERS and (type(arg) is not int or -_BIG < arg < _BIG) for arg in args):
+                    return True
+                # Text and bytes: joining two is cheap, anything that may multiply them is not.
+                return name == "add"
+            return name in _CHEAP_ON_PLAIN or name in ("getitem", "len", "unpicklable_error")
+        return False
+    if name in ("getitem", "len") and kind in _SEQUENCES:
+        return len(args) == 1 or type(args[1]) in (int, bool)
+    if name in ("getitem", "len") and kind is dict:
+        return len(args) == 1 or type(args[1]) in _PLAIN
+    if name == "add" and kind in _SEQUENCES:
+        return type(args[1]) is kind
+    if name in ("truth", "not") and kind in (list, tuple, dict, set, frozenset):
+        return True
+    return name == "call" and kind is TaskRef
+
+
+def operate(name: str, args: tuple[Any, ...]) -> Term:
+    """The term that the operation gives, on symbolic values for which `here` is true. Raises what Python raises."""
+    if name == "call" and type(args[0]) is TaskRef:
+        return call_task(*args)
+    return TABLE[name](*args)
+
+
+def call_task(task: TaskRef, args: tuple[Term, ...] = (), kwargs: dict[str, Term] | None = None) -> TaskCall:
+    """The call of a task that came as a value, with what its partial has bound."""
+    return TaskCall(task.name, (*task.args, *args), {**task.kwargs, **(kwargs or {})} or None, task.options or None)
