@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from rayflow.lang.expressions import Operation, Term
 from rayflow.values.failures import Failure, Outcome
-from rayflow.values.refs import ValueRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +79,5 @@ RULES: Mapping[str, Rule] = {"cond": cond, "catch": catch, "seq": seq}
 
 
 def error_term(failure: Failure) -> Term:
-    """The term that stands for a caught error: the exception object where it can be kept, else one that tells of it."""
-    if failure.pickled is None:
-        return Operation("unpicklable_error", (failure.type_name, failure.message))
-    return ValueRef(
-        digest=failure.digest,
-        kind=failure.type_name,
-        size=len(failure.pickled),
-        format="pickle5",
-        inline=failure.pickled,
-        preview=failure.summary[:200],
-    )
+    """The term that gives a caught error as an exception object: its class may be the user's, so a worker makes it."""
+    return Operation("restore", (failure.pickled, failure.summary))

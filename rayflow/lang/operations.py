@@ -11,16 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rayflow.lang.expressions import TaskCall, TaskRef, Term
+from rayflow.values.failures import restore
 
 
 def _call(function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
     return function(*args, **(kwargs or {}))
-
-
-def _unpicklable_error(type_name: str, message: str) -> BaseException:
-    from rayflow.errors import TaskFailed
-
-    return TaskFailed(f"{type_name}: {message}")
 
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -56,7 +51,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "not": operator.not_,
     "slice": slice,
     "identity": lambda value: value,
-    "unpicklable_error": _unpicklable_error,
+    "restore": restore,
 }
 """Every operation by name."""
 
@@ -83,7 +78,7 @@ def here(name: str, args: tuple[Any, ...]) -> bool:
                     return True
                 # Text and bytes: joining two is cheap, anything that may multiply them is not.
                 return name == "add"
-            return name in _CHEAP_ON_PLAIN or name in ("getitem", "len", "unpicklable_error")
+            return name in _CHEAP_ON_PLAIN or name in ("getitem", "len")
         return False
     if name in ("getitem", "len") and kind in _SEQUENCES:
         return len(args) == 1 or type(args[1]) in (int, bool)

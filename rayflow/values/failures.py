@@ -218,19 +218,22 @@ def _read(written: bytes) -> BaseException:
     return loaded
 
 
+def restore(pickled: bytes | None, summary: str) -> BaseException:
+    """The exception of a failure's `pickled` and `summary`: itself where that can be, else TaskFailed with its summary."""
+    if pickled is not None:
+        try:
+            return _read(pickled)
+        except Exception:  # the class is not on this side, or has changed
+            return TaskFailed(summary)
+    return TaskFailed(summary)
+
+
 def exception_from_failure(failure: Failure) -> BaseException:
     """The exception to raise for a failure: of the same type where that can be, else TaskFailed with its message.
 
     Its notes tell the way to it: the calls, and the user's frames.
     """
-    raised: BaseException | None = None
-    if failure.pickled is not None:
-        try:
-            raised = _read(failure.pickled)
-        except Exception:  # the class is not on this side, or has changed
-            raised = None
-    if raised is None:
-        raised = TaskFailed(failure.summary)
+    raised = restore(failure.pickled, failure.summary)
     raised.__dict__.pop("__notes__", None)
     for note in failure.notes:
         raised.add_note(note)
