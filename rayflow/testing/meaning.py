@@ -1,0 +1,279 @@
+"""The oracle: what a program means, by plain recursion over its terms.
+
+In: a program, and what was remembered of earlier executions. Out: `Meaning`: the root's outcome, every call that is
+made and by whom, and how often each body runs. Never: asks the evaluator, knows of time, workers or order of answers.
+
+It is written from the language's rules and not from the code that it judges: every part of a term is settled, whatever
+happens to its siblings; of several failures the first by position counts; equal calls are made once, unless their task
+says that nothing may answer for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.operations import TABLE, call_task
+from rayflow.testing.programs import Definition, Program, TaskError, instantiate
+from rayflow.values.failures import Failure
+from rayflow.values.refs import ValueRef
+
+Key: TypeAlias = tuple[Any, ...]
+"""A call's identity for the oracle: (task, its hash, arguments in a normal form)."""
+
+Remembered: TypeAlias = Mapping[Key, Iterable[frozenset[tuple[str, bytes]]]]
+"""For each call whose reduction was kept: the tasks as values inside its term, one set for each reduction."""
+
+ROOT: Key = ("<expression>",)
+"""The root job of a term that is no task call."""
+
+
+class TooLarge(Exception):
+    """The program makes more calls than were allowed."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A failure, as far as it has meaning."""
+
+    type_name: str
+    message: str
+    classes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def summary(self) -> str:
+        """Type and message on one line."""
+        return f"{self.type_name.removeprefix('builtins.')}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ErrorValue:
+    """A caught error, as a value."""
+
+    summary: str
+
+
+@dataclass
+class Meaning:
+    """What an execution of a program comes to.
+
+    outcome: the root's value in normal form, or Wrong.
+    jobs: how often each (caller, callee, ended well) is there; the key of a call whose arguments failed is its task.
+    runs: how often each body runs. cached: how often each call is answered by what was remembered.
+    returned: the calls whose body gave a term.
+    """
+
+    outcome: Any = None
+    jobs: Counter[tuple[Key | None, Key, bool]] = field(default_factory=Counter)
+    runs: Counter[Key] = field(default_factory=Counter)
+    cached: Counter[Key] = field(default_factory=Counter)
+    returned: set[Key] = field(default_factory=set)
+
+    @property
+    def size(self) -> int:
+        """How many jobs there are."""
+        return self.jobs.total()
+
+
+def meaning_of(
+    program: Program, remembered: Remembered | None = None, *, cache: bool = True, most_calls: int = 10_000
+) -> Meaning:
+    """What the program means. Raises TooLarge past `most_calls` calls."""
+    reader = _Reader(program, remembered or {}, cache, most_calls)
+    root = program.root_term()
+    scope = _Scope()
+    if type(root) is TaskCall:
+        outcome = reader.call(root, scope, is_root=True)
+    else:
+        scope.key = ROOT
+        outcome = reader.evaluate(root, scope)
+        reader.jobs.append((None, scope, not isinstance(outcome, Wrong)))
+    meaning = reader.meaning
+    meaning.outcome = normal(outcome)
+    for caller, callee, well in reader.jobs:
+        assert callee.key is not None
+        meaning.jobs[caller.key if caller else None, callee.key, well] += 1
+    return meaning
+
+
+class _Scope:
+    """A call whose term is being read: who it is, and the outcome of each expression object in its term."""
+
+    __slots__ = ("key", "memo")
+
+    def __init__(self) -> None:
+        self.key: Key | None = None
+        self.memo: dict[int, tuple[Expression, Any]] = {}
+
+
+class _Reader:
+    def __init__(self, program: Program, remembered: Remembered, cache: bool, most_calls: int) -> None:
+        self.program = program
+        self.table = program.table()
+        self.remembered = remembered
+        self.cache = cache
+        self.most_calls = most_calls
+        self.meaning = Meaning()
+        self.shared: dict[Key, Any] = {}
+        self.jobs: list[tuple[_Scope | None, _Scope, bool]] = []
+
+    def evaluate(self, term: Term, scope: _Scope) -> Any:
+        """The value of a term, or Wrong."""
+        if isinstance(term, Quoted):
+            return term
+        if isinstance(term, Expression):
+            known = scope.memo.get(id(term))
+            if known is None:
+                # The expression is kept with its outcome, so that its id stays its own.
+                known = scope.memo[id(term)] = (term, self._expression(term, scope))
+            return known[1]
+        if type(term) in (list, tuple):
+            values = self._all(term, scope)
+            return values if isinstance(values, Wrong) else type(term)(values)
+        if type(term) is dict:
+            values = self._all([side for item in term.items() for side in item], scope)
+            return values if isinstance(values, Wrong) else dict(zip(values[::2], values[1::2], strict=True))
+        return term
+
+    def _all(self, terms: Iterable[Term], scope: _Scope) -> Any:
+        """All values, or the first Wrong by position; every term is evaluated."""
+        values = [self.evaluate(term, scope) for term in terms]
+        return next((value for value in values if isinstance(value, Wrong)), values)
+
+    def _expression(self, term: Expression, scope: _Scope) -> Any:
+        if isinstance(term, TaskCall):
+            return self.call(term, scope)
+        if isinstance(term, Operation):
+            values = self._all(term._args, scope)
+            return values if isinstance(values, Wrong) else self._operate(term._name, values, scope)
+        assert isinstance(term, Form)
+        if term._name == "cond":
+            return self._cond(term._args, scope)
+        if term._name == "catch":
+            return self._catch(term._args, scope)
+        assert term._name == "seq"
+        values = []
+        for step in term._args:
+            value = self.evaluate(step, scope)
+            if isinstance(value, Wrong):
+                return value
+            values.append(value)
+        return values
+
+    def _operate(self, name: str, values: list[Any], scope: _Scope) -> Any:
+        try:
+            function = call_task if name == "call" and isinstance(values[0], TaskRef) else TABLE[name]
+            term = function(*values)
+        except Exception as error:  # whatever Python raises is what the program means
+            return _wrong(error)
+        return self.evaluate(term, scope)
+
+    def _cond(self, args: tuple[Term, ...], scope: _Scope) -> Any:
+        for question, then in zip(args[:-1:2], args[1::2], strict=True):
+            answer = self.evaluate(question, scope)
+            if isinstance(answer, Wrong):
+                return answer
+            if answer:
+                return self.evaluate(then, scope)
+        return self.evaluate(args[-1], scope)
+
+    def _catch(self, args: tuple[Term, ...], scope: _Scope) -> Any:
+        value = self.evaluate(args[0], scope)
+        if not isinstance(value, Wrong):
+            return value
+        for names, recover in zip(args[1::2], args[2::2], strict=True):
+            if set(names) & set(value.classes):
+                return self._operate("call", [recover, (ErrorValue(value.summary),), {}], scope)
+        return value
+
+    def call(self, call: TaskCall, caller: _Scope, is_root: bool = False) -> Any:
+        """The outcome of a task call made by `caller`. (Calls in the root's arguments are the root's own.)"""
+        if len(self.jobs) >= self.most_calls:
+            raise TooLarge
+        definition = self.program.definitions[call._task]
+        given = self.table[call._task].parameters.bind(call._args, call._kwargs)
+        job = caller if is_root else _Scope()
+        arguments: dict[str, Any] = {}
+        for name, _ in definition.parameters:
+            term = given[name] if name in given else instantiate(definition.defaults[name], {}, self.program)
+            arguments[name] = self.evaluate(term, caller)
+        failed = next((value for value in arguments.values() if isinstance(value, Wrong)), None)
+        if failed is not None:
+            job.key = (call._task,)
+            outcome = failed
+        else:
+            job.key = (call._task, definition.hash, normal(arguments))
+            outcome = self._shared_or_made(definition, arguments, job)
+        self.jobs.append((None if is_root else caller, job, not isinstance(outcome, Wrong)))
+        return outcome
+
+    def _shared_or_made(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
+        assert job.key is not None
+        if definition.options.get("cache_scope") == "NONE":
+            return self._make(definition, arguments, job)
+        if job.key not in self.shared:
+            self.shared[job.key] = self._make(definition, arguments, job)
+        return self.shared[job.key]
+
+    def _make(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
+        assert job.key is not None
+        if self._is_remembered(definition, job.key):
+            self.meaning.cached[job.key] += 1
+        else:
+            self.meaning.runs[job.key] += 1
+        if definition.gives_up:
+            return _wrong_of(FLAKY)
+        try:
+            term = self.program.run_body(definition.name, arguments)
+        except TaskError as error:
+            return _wrong_of(error.failure)
+        self.meaning.returned.add(job.key)
+        return self.evaluate(term, job)
+
+    def _is_remembered(self, definition: Definition, key: Key) -> bool:
+        options = definition.options
+        if not self.cache or options.get("cache") is False or options.get("cache_scope") in ("NONE", "CSE"):
+            return False
+        current = {(name, each.hash) for name, each in self.program.definitions.items()}
+        return any(tasks <= current for tasks in self.remembered.get(key, ()))
+
+
+FLAKY = Failure(
+    "builtins.RuntimeError",
+    ("builtins.RuntimeError", "builtins.Exception", "builtins.BaseException"),
+    "flaky",
+    b"flaky-flaky-flaky-20",
+    b"flaky",
+)
+"""What a flaky task raises."""
+
+
+def _wrong(error: BaseException) -> Wrong:
+    classes = tuple(f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__)
+    return Wrong(classes[0], str(error), classes)
+
+
+def _wrong_of(failure: Failure) -> Wrong:
+    return Wrong(failure.type_name, failure.message, failure.classes)
+
+
+def normal(value: Any) -> Any:
+    """A value in a form that is hashable and compares by type and content (1 is not True); references by their preview."""
+    if isinstance(value, Failure):
+        return _wrong_of(value)
+    if type(value) in (list, tuple):
+        return (type(value).__name__, *map(normal, value))
+    if isinstance(value, Mapping):
+        return ("dict", frozenset((normal(key), normal(item)) for key, item in value.items()))
+    if isinstance(value, ValueRef):
+        return ("error", value.preview)
+    if isinstance(value, ErrorValue):
+        return ("error", value.summary)
+    if isinstance(value, TaskRef):
+        return ("task", value.name, value.hash)
+    if isinstance(value, Wrong):
+        return value
+    return (type(value).__name__, repr(value) if isinstance(value, float) else value)

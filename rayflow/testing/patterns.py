@@ -1,0 +1,239 @@
+"""Patterns: what a playbook expects, and how a thing is shown on one line.
+
+In: patterns and things. Out: whether they fit. Never: plays a conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from rayflow.lang.codec import dumps, loads
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import EXPRESSIONS, TaskRef
+from rayflow.values.failures import Failure
+from rayflow.values.refs import TaggedTree, ValueRef
+
+
+class Placeholder:
+    """Something that is learnt on the way: it fits anything the first time, and the same thing from then on.
+
+    Reading `.value` before it is learnt raises LookupError.
+    """
+
+    __slots__ = ("_learnt", "_value", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._learnt = False
+        self._value: Any = None
+
+    @property
+    def value(self) -> Any:
+        """What was learnt."""
+        if not self._learnt:
+            raise LookupError(f"the placeholder {self.name!r} has not been learnt yet: expect a command with it first")
+        return self._value
+
+    def fits(self, value: Any) -> bool:
+        """Learn the value, or compare it with what was learnt."""
+        if self._learnt:
+            return same(self._value, value)
+        self._learnt, self._value = True, value
+        return True
+
+    def forget(self) -> None:
+        """Know nothing again."""
+        self._learnt, self._value = False, None
+
+    def __repr__(self) -> str:
+        return f"<{self.name}={self._value!r}>" if self._learnt else f"<{self.name}>"
+
+
+class Like:
+    """A pattern: an object of this class whose named fields fit; other fields do not count.
+
+    A mapping fits when each of its keys fits (wrap it in `Exactly` when there may be no others). A function that gives
+    a bool decides by itself. A type fits its instances.
+    """
+
+    __slots__ = ("fields", "kind", "title")
+
+    def __init__(self, kind: type, /, title: str = "", **fields: Any) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.title = title
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name.replace('__', '.')}={show(value)}" for name, value in self.fields.items())
+        return f"{self.title or self.kind.__name__}({inside})"
+
+
+class Exactly:
+    """A pattern: a mapping with these keys and no others."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self.items = items
+
+    def __repr__(self) -> str:
+        return f"exactly {dict(self.items)!r}"
+
+
+class Containing:
+    """A pattern: a sequence in which each of these patterns finds an item of its own."""
+
+    __slots__ = ("patterns",)
+
+    def __init__(self, *patterns: Any) -> None:
+        self.patterns = patterns
+
+    def __repr__(self) -> str:
+        return f"[..., {', '.join(map(repr, self.patterns))}, ...]"
+
+
+class Unordered:
+    """A pattern: these commands, in whatever order."""
+
+    __slots__ = ("patterns",)
+
+    def __init__(self, patterns: tuple[Any, ...]) -> None:
+        self.patterns = patterns
+
+
+class Together:
+    """These events, told in one tick."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: tuple[Any, ...]) -> None:
+        self.events = events
+
+
+def unordered(*patterns: Any) -> Unordered:
+    """Expect these commands, in whatever order."""
+    return Unordered(patterns)
+
+
+def together(*events: Any) -> Together:
+    """Tell these events in one tick."""
+    return Together(events)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two symbolic terms, or two plain objects, are the same. (Expressions compare lazily, 1 == True.)"""
+    if one is other:
+        return True
+    if isinstance(one, (*EXPRESSIONS, TaskRef, TaggedTree, list, tuple, dict, set, frozenset, bool, int, float)):
+        return type(one) is type(other) and dumps(one) == dumps(other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def fits(pattern: Any, value: Any) -> bool:
+    """Whether the value fits the pattern; placeholders learn. (See `Like` for what may be a pattern.)"""
+    if isinstance(pattern, Placeholder):
+        return pattern.fits(value)
+    if isinstance(pattern, Like):
+        return isinstance(value, pattern.kind) and all(
+            fits(wanted, _read(value, name)) for name, wanted in pattern.fields.items()
+        )
+    if isinstance(pattern, Exactly):
+        return isinstance(value, Mapping) and set(value) == set(pattern.items) and _all_keys_fit(pattern.items, value)
+    if isinstance(pattern, Containing):
+        return each_finds_its_own(pattern.patterns, list(value)) is not None
+    if isinstance(pattern, type):
+        return isinstance(value, pattern)
+    if isinstance(pattern, Mapping):
+        return isinstance(value, Mapping) and _all_keys_fit(pattern, value)
+    if isinstance(pattern, tuple | list) and _has_patterns(pattern):
+        return type(value) is type(pattern) and len(value) == len(pattern) and all(map(fits, pattern, value))
+    if callable(pattern) and not isinstance(pattern, EXPRESSIONS):
+        return bool(pattern(value))
+    return same(pattern, value)
+
+
+def _all_keys_fit(pattern: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return all(key in value and fits(wanted, value[key]) for key, wanted in pattern.items())
+
+
+def _has_patterns(items: Iterable[Any]) -> bool:
+    return any(
+        isinstance(item, Placeholder | Like | Exactly | Containing) or (isinstance(item, tuple) and _has_patterns(item))
+        for item in items
+    )
+
+
+def _read(value: Any, name: str) -> Any:
+    for part in name.split("__"):
+        value = getattr(value, part)
+    return value
+
+
+def _placeholders(pattern: Any) -> list[Placeholder]:
+    if isinstance(pattern, Placeholder):
+        return [pattern]
+    inside: Iterable[Any] = ()
+    if isinstance(pattern, Like):
+        inside = pattern.fields.values()
+    elif isinstance(pattern, Exactly):
+        inside = pattern.items.values()
+    elif isinstance(pattern, Containing | Unordered):
+        inside = pattern.patterns
+    elif isinstance(pattern, Mapping):
+        inside = pattern.values()
+    elif isinstance(pattern, tuple | list):
+        inside = pattern
+    return [found for item in inside for found in _placeholders(item)]
+
+
+def fits_or_forgets(pattern: Any, value: Any) -> bool:
+    """Like `fits`, but placeholders learn nothing from what does not fit."""
+    unlearnt = [each for each in _placeholders(pattern) if not each._learnt]
+    if fits(pattern, value):
+        return True
+    for each in unlearnt:
+        each.forget()
+    return False
+
+
+def each_finds_its_own(patterns: Iterable[Any], items: list[Any]) -> list[int] | None:
+    """Which item each pattern found, in the order of the patterns; None when one found nothing."""
+    taken: list[int] = []
+    for pattern in patterns:
+        for position, item in enumerate(items):
+            if position not in taken and fits_or_forgets(pattern, item):
+                taken.append(position)
+                break
+        else:
+            return None
+    return taken
+
+
+def show(thing: Any, limit: int = 300) -> str:
+    """A command, event or pattern on one line: terms unpacked, defaults and times left out."""
+    if not is_dataclass(thing) or isinstance(thing, type | ValueRef | TaggedTree | Failure | TaskEntry):
+        text = f"Failure({thing.summary})" if isinstance(thing, Failure) else ""
+        text = text or (f"<entry {thing.name}>" if isinstance(thing, TaskEntry) else _short(thing))
+        return text if len(text) <= limit else text[:limit] + "..."
+    parts = []
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        if field.name in ("at", "cost") or value is None or value in ((), {}):
+            continue
+        if field.name in ("term", "root") and isinstance(value, bytes):
+            value = loads(value)
+        parts.append(f"{field.name}={show(value, 120)}")
+    text = f"{type(thing).__name__}({', '.join(parts)})"
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()[:8]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item, 60)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return "(" + ", ".join(show(item, 80) for item in value) + ")"
+    return repr(value)

@@ -1,0 +1,408 @@
+"""A written conversation with the evaluator: `>>` tells it an event, `<<` expects a command.
+
+In: events, and patterns of commands. Out: nothing when the conversation went as written, else an AssertionError that
+shows both dialogues. Never: a worker, a store, a clock.
+
+    job = Placeholder("job")
+    assert (
+        Playbook(Evaluator())
+        >> submitted(call("double", 4), task("double", "x"))
+        << looks_up("double", asker=(asker := Placeholder("asker")))
+        >> found(asker)
+        << runs("double", job=job, arguments={"x": 4})
+        >> returned(job, 8)
+        << finishes(8)
+    )
+
+A playbook is played when it is asserted. Each event is told by itself (`together` tells several in one tick), and all
+that comes out before the next event has to be named, in order (`unordered` leaves the order open). Commands of the
+`quiet` kinds, records and reductions unless said otherwise, may go unnamed; where one is named it has to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Protocol
+
+from rayflow.evaluator.commands import (
+    Command,
+    Finish,
+    LookUp,
+    Record,
+    Remember,
+    RunOperation,
+    RunTask,
+    SetTimer,
+    Stop,
+)
+from rayflow.evaluator.events import (
+    Cancelled,
+    Candidate,
+    Cost,
+    Event,
+    LookedUp,
+    Operated,
+    Raised,
+    Returned,
+    Submitted,
+    TimerFired,
+    WorkerLost,
+)
+from rayflow.lang.codec import dumps
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import TaskCall, TaskRef, Term
+from rayflow.lang.signatures import POSITIONAL, Parameters
+from rayflow.records import Row
+from rayflow.testing.patterns import (
+    Containing,
+    Exactly,
+    Like,
+    Placeholder,
+    Together,
+    Unordered,
+    each_finds_its_own,
+    fits_or_forgets,
+    show,
+)
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+EXECUTION = "execution"
+"""The execution id of events for which none is given."""
+
+START = 1_700_000_000_000_000
+"""When a playbook's clock starts, in microseconds since the epoch."""
+
+STEP = 1_000
+"""By how much a playbook's clock goes on with each event, in microseconds."""
+
+
+class Speaker(Protocol):
+    """Whatever takes events and gives commands."""
+
+    def handle(self, events: Sequence[Event], /) -> list[Command]:
+        """The commands that follow from these events."""
+        ...
+
+
+# --- the playbook -----------------------------------------------------------------------------------------------------
+
+
+class Playbook:
+    """A conversation with an evaluator, played when it is asserted. It may be continued and asserted again.
+
+    evaluator: anything with `handle(events) -> commands`.
+    quiet: kinds of commands that may go unnamed.
+    commands: every command that came so far, in order.
+    """
+
+    def __init__(self, evaluator: Speaker, quiet: tuple[type, ...] = (Record, Remember)) -> None:
+        self.evaluator = evaluator
+        self.quiet = quiet
+        self.commands: list[Command] = []
+        self.at = START
+        self._steps: list[tuple[str, Any]] = []
+        self._pending: list[Command] = []
+        self._told: list[str] = []
+        self._unplayed = False
+
+    def __rshift__(self, event: Any) -> Playbook:
+        """Tell an event. Times that are 0 become the playbook's own."""
+        self._steps.append((">>", event))
+        self._unplayed = True
+        return self
+
+    def __lshift__(self, pattern: Any) -> Playbook:
+        """Expect a command: a whole one, a `Like`, or `unordered` ones."""
+        self._steps.append(("<<", pattern))
+        self._unplayed = True
+        return self
+
+    def __bool__(self) -> bool:
+        self.play()
+        return True
+
+    def __del__(self) -> None:
+        if self._unplayed:
+            raise AssertionError("this playbook was written and never played: put `assert` before it")
+
+    def play(self) -> Playbook:
+        """Play what has not been played. Raises AssertionError with both dialogues when it goes otherwise."""
+        self._unplayed = False
+        steps, self._steps = self._steps, []
+        for position, (direction, step) in enumerate(steps):
+            if direction == ">>":
+                self._expect_no_more(steps[position:])
+                self._tell(step)
+            elif isinstance(step, Unordered):
+                found = self._find_all(step.patterns)
+                if found is None:
+                    self._differs(steps[position:])
+                else:
+                    self._take(found)
+            else:
+                place = self._find(step)
+                if place is None:
+                    self._differs(steps[position:])
+                else:
+                    self._take([place])
+        self._expect_no_more([])
+        return self
+
+    def rows(self, kind: type[Any]) -> list[Any]:
+        """All rows of this class recorded so far."""
+        records = [command for command in self.commands if isinstance(command, Record)]
+        return [row for record in records for row in record.rows if isinstance(row, kind)]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """All commands of this class that came so far."""
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    def _tell(self, step: Any) -> None:
+        events = [self._timed(resolve(event)) for event in (step.events if isinstance(step, Together) else (step,))]
+        self._told += [f">> {show(event)}" for event in events]
+        came = self.evaluator.handle(events)
+        self.commands += came
+        self._pending += came
+
+    def _timed(self, event: Any) -> Any:
+        self.at = max(self.at + STEP, event.at)
+        return event if event.at else replace(event, at=self.at)
+
+    def _find(self, pattern: Any) -> int | None:
+        for position, command in enumerate(self._pending):
+            if fits_or_forgets(pattern, command):
+                return position
+            if not isinstance(command, self.quiet) and not _is_of(pattern, self.quiet):
+                return None
+        return None
+
+    def _find_all(self, patterns: tuple[Any, ...]) -> list[int] | None:
+        return each_finds_its_own(patterns, self._pending)
+
+    def _take(self, positions: list[int]) -> None:
+        self._told += [f"<< {show(self._pending[position])}" for position in positions]
+        self._pending = [each for place, each in enumerate(self._pending) if place not in positions]
+
+    def _expect_no_more(self, steps: list[tuple[str, Any]]) -> None:
+        if any(not isinstance(command, self.quiet) for command in self._pending):
+            self._differs(steps)
+        self._pending.clear()
+
+    def _differs(self, steps: list[tuple[str, Any]]) -> None:
+        """Raise with both dialogues: what was agreed on, then what was written (-) and what came (+)."""
+        lines = [f"  {line}" for line in self._told]
+        for direction, step in steps:
+            if direction == ">>":
+                break
+            patterns = step.patterns if isinstance(step, Unordered) else (step,)
+            lines += [f"- << {show(pattern)}" for pattern in patterns]
+        lines += [f"+ << {show(command)}" for command in self._pending if not isinstance(command, self.quiet)]
+        quiet = [show(command) for command in self._pending if isinstance(command, self.quiet)]
+        if quiet and any(_is_of(step, self.quiet) for _, step in steps[:1]):
+            lines += [f"+ << {command}" for command in quiet]
+        raise AssertionError("the conversation went otherwise than written (- written, + came):\n" + "\n".join(lines))
+
+
+def _is_of(pattern: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(pattern, Like):
+        return issubclass(pattern.kind, kinds)
+    return isinstance(pattern, kinds)
+
+
+def resolve(event: Any) -> Any:
+    """The event with what its placeholders have learnt."""
+    learnt = {
+        field.name: value.value
+        for field in fields(event)
+        if isinstance(value := getattr(event, field.name), Placeholder)
+    }
+    return replace(event, **learnt) if learnt else event
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def task(
+    name: str, *parameters: str, defaults: Mapping[str, Term] | None = None, code: int = 1, **options: Any
+) -> TaskEntry:
+    """A task entry with plain parameters.
+
+    code: another number is another version of the code, and so another task_hash.
+    defaults: default values (symbolic terms) by parameter.
+    """
+    given = dict(defaults or {})
+    return TaskEntry(
+        name=name,
+        hash=task_hash(name, code),
+        parameters=Parameters(parameters, (POSITIONAL,) * len(parameters), frozenset(given)),
+        defaults=dumps(given) if given else None,
+        options=options,
+    )
+
+
+def task_hash(name: str, code: int = 1) -> bytes:
+    """The hash that `task` gives an entry."""
+    return digest("test-task", name.encode(), str(code).encode())
+
+
+def task_value(name: str, code: int = 1) -> TaskRef:
+    """A task as a value."""
+    return TaskRef(name, task_hash(name, code))
+
+
+def call(name: str, *args: Term, options: dict[str, Any] | None = None, **kwargs: Term) -> TaskCall:
+    """A call of a task by its full name."""
+    return TaskCall(name, args, kwargs or None, options)
+
+
+def submitted(
+    root: Term,
+    *entries: TaskEntry,
+    execution_id: str = EXECUTION,
+    options: Mapping[str, Any] | None = None,
+    cache: bool = True,
+    life: int = 0,
+    at: int = 0,
+) -> Submitted:
+    """Submitted, with a table of these entries."""
+    table = {entry.name: entry for entry in entries}
+    return Submitted(at, execution_id, dumps(root), table, dict(options or {}), cache, life)
+
+
+def candidate(
+    term: Term,
+    *,
+    kind: str = "single",
+    execution_id: str = "earlier",
+    age_seconds: float = 60.0,
+    verdict: bool = True,
+    task_set: Iterable[bytes] | None = None,
+    wall_seconds: float | None = 0.5,
+) -> Candidate:
+    """A reduction in the store: `age_seconds` before the playbook's start."""
+    at = START - int(age_seconds * 1_000_000)
+    tasks = None if task_set is None else frozenset(task_set)
+    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, wall_seconds)
+
+
+def found(asker: Any, *candidates: Candidate, at: int = 0) -> LookedUp:
+    """LookedUp: these candidates, or none."""
+    return LookedUp(at, asker, candidates)
+
+
+def cost(wall_seconds: float = 0.25) -> Cost:
+    """What an attempt took, by default a quarter of a second on node n1."""
+    return Cost(START, wall_seconds, wall_seconds, 1 << 20, "n1", 42)
+
+
+def returned(
+    job: Any,
+    term: Term,
+    attempt: int = 1,
+    *,
+    entries: tuple[TaskEntry, ...] = (),
+    rows: tuple[Row, ...] = (),
+    at: int = 0,
+) -> Returned:
+    """Returned: the body of the job's task gave this term."""
+    return Returned(at, job, attempt, dumps(term), cost(), entries, rows)
+
+
+def failure(
+    type_name: str = "ValueError", message: str = "no", classes: tuple[str, ...] = (), *, fault: str = "user"
+) -> Failure:
+    """An error as data: a built-in class by its short name, or any by its full one with its classes."""
+    full = type_name if "." in type_name else f"builtins.{type_name}"
+    bases = classes or tuple(dict.fromkeys((full, "builtins.Exception", "builtins.BaseException")))
+    return Failure(full, bases, message, digest("test-error", full.encode(), message.encode()), fault=fault)
+
+
+def raised(job: Any, error: Failure | None = None, attempt: int = 1, *, at: int = 0) -> Raised:
+    """Raised: by default a ValueError."""
+    return Raised(at, job, attempt, error or failure(), cost())
+
+
+def lost(job: Any, attempt: int = 1, *, reason: str = "it was killed", fatal: bool = False, at: int = 0) -> WorkerLost:
+    """WorkerLost."""
+    return WorkerLost(at, job, attempt, reason, "n1", 42, fatal)
+
+
+def operated(asker: Any, term: Term = None, *, failure: Failure | None = None, at: int = 0) -> Operated:
+    """Operated: this term, or a failure."""
+    return Operated(at, asker, None if failure else dumps(term), failure)
+
+
+def fired(name: Any, at: int = 0) -> TimerFired:
+    """TimerFired."""
+    return TimerFired(at, name)
+
+
+def cancelled(execution_id: str = EXECUTION, at: int = 0) -> Cancelled:
+    """Cancelled."""
+    return Cancelled(at, execution_id)
+
+
+# --- what is expected -------------------------------------------------------------------------------------------------
+
+
+def looks_up(name: str | None = None, *, code: int = 1, **fields: Any) -> Like:
+    """A LookUp for a call of this task."""
+    if name is not None:
+        fields["task_hash"] = task_hash(name, code)
+    return Like(LookUp, f"LookUp {name}" if name else "", **fields)
+
+
+def runs(name: str, *, arguments: Mapping[str, Any] | None = None, **fields: Any) -> Like:
+    """A RunTask of this task, with exactly these arguments where they are given."""
+    if arguments is not None:
+        fields["arguments"] = Exactly(arguments)
+    return Like(RunTask, entry__name=name, **fields)
+
+
+def runs_operation(name: str, *args: Any, **fields: Any) -> Like:
+    """A RunOperation of this operation, on these arguments where they are given."""
+    if args:
+        fields["args"] = args
+    return Like(RunOperation, name=name, **fields)
+
+
+def sets_timer(**fields: Any) -> Like:
+    """A SetTimer."""
+    return Like(SetTimer, **fields)
+
+
+def stops(job: Any, attempt: int = 1) -> Like:
+    """A Stop of this attempt."""
+    return Like(Stop, job=job, attempt=attempt)
+
+
+def remembers(**fields: Any) -> Like:
+    """A Remember whose reduction has these fields; `term` is given unpacked."""
+    if "term" in fields:
+        fields["term"] = dumps(fields["term"])
+    return Like(Remember, **{f"reduction__{name}": value for name, value in fields.items()})
+
+
+def records(*rows: Any) -> Like:
+    """A Record with these rows among its rows."""
+    return Like(Record, rows=Containing(*rows))
+
+
+def finishes(outcome: Any = object, **fields: Any) -> Like:
+    """A Finish with this outcome (a value, or a pattern such as `fails`)."""
+    return Like(Finish, outcome=outcome, **fields)
+
+
+def fails(type_name: str | None = None, message: str | Callable[[str], bool] | None = None) -> Like:
+    """A Failure of this class (short name for built-in ones) whose message contains this text."""
+    fields: dict[str, Any] = {}
+    if type_name is not None:
+        fields["type_name"] = lambda full: full in (type_name, f"builtins.{type_name}", f"rayflow.errors.{type_name}")
+    if isinstance(message, str):
+        text = message
+        fields["message"] = lambda given: text in given
+    elif message is not None:
+        fields["message"] = message
+    return Like(Failure, f"Failure {type_name or ''} {message or ''}".strip(), **fields)
