@@ -51,7 +51,26 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def dumps(term: Term) -> bytes:
     """The packed form of a symbolic term."""
-    return pickle.dumps(term if type(term) in SCALARS else _nodes(term), protocol=5)
+    if type(term) in SCALARS:
+        return pickle.dumps(term, protocol=5)
+    nodes = _nodes(term)
+    packed = pickle.dumps(nodes, protocol=5)
+    blobs = {node[1] for node in nodes[2] if node[0] == REF and node[5] is None}
+    if not blobs:
+        return packed
+    return _BLOBS + len(blobs).to_bytes(4, "little") + b"".join(sorted(blobs)) + packed
+
+
+def blobs_of(packed: bytes) -> tuple[bytes, ...]:
+    """The digests of the blobs that a packed term refers to, read off its front without unpacking it."""
+    if not packed.startswith(_BLOBS):
+        return ()
+    count = int.from_bytes(packed[1:5], "little")
+    return tuple(packed[5 + 20 * place : 25 + 20 * place] for place in range(count))
+
+
+_BLOBS = b"B"
+"""First byte of a packed term with blobs (a pickle never starts so); their number and digests follow."""
 
 
 def _nodes(term: Term) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]:
@@ -149,8 +168,9 @@ def loads(data: bytes) -> Term:
 
 def read(data: bytes) -> tuple[Head, Term]:
     """The head and the symbolic term of a packed form. Raises ValueError when the bytes are none."""
+    start = 5 + 20 * int.from_bytes(data[1:5], "little") if data.startswith(_BLOBS) else 0
     try:
-        unpacked = _PlainUnpickler(io.BytesIO(data)).load()
+        unpacked = _PlainUnpickler(io.BytesIO(memoryview(data)[start:])).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise ValueError(f"not a packed term: {error}") from error
     if type(unpacked) in SCALARS:

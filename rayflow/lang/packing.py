@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from rayflow.lang.codec import SCALARS, children, content_digest, with_children
-from rayflow.lang.expressions import Expression, Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.expressions import Expression, Quoted, TaskRef, Term
 from rayflow.values.encoding import make_ref
 from rayflow.values.nested import Container, iter_leaves, map_leaves, parts_of
 from rayflow.values.refs import INLINE_BYTES, Encoded, TaggedTree, ValueRef
@@ -29,10 +29,10 @@ _DEEPEST = 32
 """Values nested deeper than this inside each other become one reference."""
 
 
-def pack(term: Term, keep: Keep, *, root: str = "result") -> Term:
+def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | None = None) -> Term:
     """The symbolic form of a user's term.
 
-    root: what errors call the term. Raises NotSerializable for a value that cannot be kept, naming the part.
+    root: what errors call the term. reached: gets the ids of all expressions that the term holds. Raises NotSerializable for a value that cannot be kept, naming the part.
     """
     if type(term) in SCALARS and not _is_long(term):
         return term
@@ -47,6 +47,8 @@ def pack(term: Term, keep: Keep, *, root: str = "result") -> Term:
         if type(expression) is Quoted:
             (inner,) = children(memo[id(expression)])
             memo[id(expression)] = Quoted(inner, content_digest(inner))
+    if reached is not None:
+        reached.update(memo)
     return _pack_values((term,), keep, memo, root)[0]
 
 
@@ -265,8 +267,3 @@ def _realize_expression(quoted: Quoted, change: Callable[[tuple[Any, ...]], tupl
             expression, tuple(part if isinstance(part, Expression) else next(each) for part in parts)
         )
     return memo[id(quoted)]
-
-
-def calls_in(term: Term) -> list[TaskCall]:
-    """All task calls that a term reaches, each once."""
-    return [expression for expression in _expressions_in(term) if type(expression) is TaskCall]

@@ -1,0 +1,133 @@
+"""Configuration: read once at the door, frozen, passed down as small values.
+
+In: `[tool.rayflow]` of pyproject.toml or rayflow.toml, environment variables `RAYFLOW_*`, flags; a later one wins. Out:
+`Config`. Never: read by a room below runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rayflow.errors import BadConfig
+from rayflow.lang.modules import project_of
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured.
+
+    project_dir: the project; relative paths are relative to it.
+    store: URL of the store; `.rayflow` in the project by default.
+    address: the Ray cluster to join; None starts a local one (or joins the one of `rayflow up`).
+    inline: run everything in this process, without Ray.
+    cache: False lowers every call to sharing within one execution.
+    num_cpus: processors of a local Ray; all by default.
+    limits: capacities of named limits.
+    options: task options for every call.
+    runtime_env: Ray's runtime environment for all workers.
+    """
+
+    project_dir: str
+    store: str
+    address: str | None = None
+    inline: bool = False
+    cache: bool = True
+    num_cpus: int | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "store": (str,),
+    "address": (str,),
+    "inline": (bool,),
+    "cache": (bool,),
+    "num_cpus": (int,),
+    "limits": (dict,),
+    "options": (dict,),
+    "runtime_env": (dict,),
+}
+"""What a file may set, and as what."""
+
+
+def load(start: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
+    """The configuration of the project that `start` (a directory; the current one by default) belongs to.
+
+    flags: values that were given; None means not given. Raises BadConfig, which names the file or variable.
+    """
+    project_dir = project_of(str(Path(start or os.getcwd()).resolve()))
+    values: dict[str, Any] = {}
+    for path, table in _tables(Path(project_dir)):
+        values.update(_checked(table, str(path)))
+    values.update(_from_environment(os.environ))
+    values.update({name: value for name, value in flags.items() if value is not None})
+    if values.get("address") is None and os.environ.get("RAY_ADDRESS"):
+        values["address"] = os.environ["RAY_ADDRESS"]
+    store = values.pop("store", None) or ".rayflow"
+    config = Config(project_dir=project_dir, store=_absolute(store, project_dir))
+    known = {item.name for item in fields(Config)}
+    unknown = values.keys() - known
+    if unknown:
+        raise BadConfig(f"Unknown setting {', '.join(sorted(unknown))}; there are {', '.join(sorted(_TYPES))}.")
+    return replace(config, **values)
+
+
+def _tables(project: Path) -> list[tuple[Path, Mapping[str, Any]]]:
+    found: list[tuple[Path, Mapping[str, Any]]] = []
+    for name in ("pyproject.toml", "rayflow.toml"):
+        path = project / name
+        if not path.exists():
+            continue
+        try:
+            parsed = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadConfig(f"{path} is not valid TOML: {error}") from None
+        table = parsed.get("tool", {}).get("rayflow", {}) if name == "pyproject.toml" else parsed
+        found.append((path, table))
+    return found
+
+
+def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name, value in table.items():
+        if name not in _TYPES:
+            import difflib
+
+            near = difflib.get_close_matches(name, _TYPES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(_TYPES)}."
+            raise BadConfig(f"{where}: there is no setting {name!r}.{hint}")
+        if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
+            wanted = " or ".join(kind.__name__ for kind in _TYPES[name])
+            raise BadConfig(f"{where}: {name} has to be a {wanted}, not {value!r}.")
+    return dict(table)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in ("store", "address", "inline", "cache", "num_cpus"):
+        text = environment.get(f"RAYFLOW_{name.upper()}")
+        if not text:
+            continue
+        if bool in _TYPES[name]:
+            if text.lower() not in ("0", "1", "true", "false", "yes", "no"):
+                raise BadConfig(f"RAYFLOW_{name.upper()}={text}: write 1 or 0.")
+            values[name] = text.lower() in ("1", "true", "yes")
+        elif int in _TYPES[name]:
+            if not text.isdigit():
+                raise BadConfig(f"RAYFLOW_{name.upper()}={text}: write a whole number.")
+            values[name] = int(text)
+        else:
+            values[name] = text
+    return values
+
+
+def _absolute(store: str, project_dir: str) -> str:
+    """A store given as a relative path is relative to the project."""
+    if "://" in store or store == ":memory:":
+        return store
+    return str(Path(project_dir, os.path.expanduser(store)))
