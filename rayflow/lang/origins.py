@@ -9,13 +9,16 @@ only when the file, compiled, gives the very code that the function has; the com
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import bisect
 import contextlib
+import functools
 import importlib.util
 import linecache
 import marshal
+import operator
 import os
 import sys
 import sysconfig
@@ -26,6 +29,11 @@ from typing import Any
 
 _OUTSIDE_FOLDERS = frozenset(("site-packages", "dist-packages", "__pypackages__"))
 _PYC_HEADER_BYTES = 16
+_FUTURE_FLAGS = functools.reduce(
+    operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+)
+"""A notebook carries `from __future__` imports over from earlier cells: that alone makes no other code."""
+
 _STANDARD_FOLDERS = tuple(
     os.path.realpath(folder) + os.sep
     for folder in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
@@ -348,7 +356,7 @@ def same_code(one: CodeType, other: CodeType) -> bool:
             or left.co_argcount != right.co_argcount
             or left.co_kwonlyargcount != right.co_kwonlyargcount
             or left.co_posonlyargcount != right.co_posonlyargcount
-            or left.co_flags != right.co_flags
+            or (left.co_flags ^ right.co_flags) & ~_FUTURE_FLAGS
             or left.co_exceptiontable != right.co_exceptiontable
             or len(left.co_consts) != len(right.co_consts)
         ):

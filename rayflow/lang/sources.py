@@ -329,6 +329,8 @@ class _Reach:
 
     def _is_dynamic(self, dynamic: DynamicLookup, around: Surroundings) -> bool:
         found = around.get(dynamic.chain[0])
+        if found is MISSING:
+            return is_builtin(dynamic.chain[-1]) or dynamic.chain[-1] == "import_module"
         for part in dynamic.chain[1:]:
             if not isinstance(found, ModuleType):
                 return False
@@ -339,8 +341,6 @@ class _Reach:
             if isinstance(found, ModuleType):
                 return self.project.owns_module(found)
             return isinstance(found, type) and self.project.owns_class(found)
-        if found is MISSING:
-            return is_builtin(dynamic.chain[-1])
         return getattr(found, "__module__", None) in ("builtins", "importlib")
 
     def _miss(self, node: _Node, what: str) -> None:
