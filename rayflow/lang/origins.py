@@ -158,12 +158,13 @@ class SourceFile:
         position = bisect.bisect_right(self._starts, line) - 1
         if position < 0:
             return []
+        statement = self.tree.body[position]
+        if self._starts[position] == line and getattr(statement, "name", None) == name:
+            return [statement]
         # several statements may share the line (`f = lambda: 1; g = lambda: 2`)
         found: list[ast.AST] = []
-        while position >= 0:
+        while position >= 0 and (self.tree.body[position].end_lineno or 0) >= line:
             found = [*self._functions_in(position).get((name, line), ()), *found]
-            if self._starts[position] < line:
-                break
             position -= 1
         return found
 
@@ -314,7 +315,10 @@ def function_origin(function: FunctionType) -> Origin | None:
             same = [code]
         if not same:
             return None
-        code = min(same, key=lambda other: (abs(other.co_firstlineno - line), _columns(other) != _columns(code)))
+        if len(same) > 1:
+            columns = _columns(code)
+            same.sort(key=lambda other: (abs(other.co_firstlineno - line), _columns(other) != columns))
+        code = same[0]
     nodes = file.functions_at(code.co_name, code.co_firstlineno)
     if len(nodes) > 1:
         positions = set(code.co_positions())
