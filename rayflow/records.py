@@ -91,7 +91,7 @@ class CallRow(NamedTuple):
 
 
 class CallChildRow(NamedTuple):
-    """The calls that a call made, in the order in which its term names them."""
+    """The calls that a call made, sorted by their hashes (jobs tell in which order they were met)."""
 
     call_hash: Annotated[Hash, "the parent call"]
     position: Annotated[int, "from 0"]
@@ -122,7 +122,7 @@ class ReductionRow(NamedTuple):
     kind: Annotated[str, "single: the term that the body returned; full: the final value"]
     term: Annotated[bytes | None, "the packed term (pack format of rayflow.lang), or null when it is a blob"]
     term_blob: Annotated[Hash | None, "the blob of the packed term when it is over 64 KiB"]
-    task_set: Annotated[Hash | None, "for full: the tasks that must all be current"]
+    task_set: Annotated[bytes | None, "for full: the task hashes that must all be current, sorted, 20 bytes each"]
     call_hash: Annotated[Hash | None, "for full: the call node"]
     execution_id: Annotated[str, "the execution that computed it"]
     wall_seconds: Annotated[float | None, "how long the body took"]

@@ -91,12 +91,14 @@ class Finish:
 
     outcome: the root's value (symbolic) or its Failure. failures: every job that failed by itself: (job id, task name,
     Failure), in the order in which they failed. counts: jobs, computed, cached, shared, failed.
+    by_task: the same by task name.
     """
 
     execution_id: str
     outcome: Outcome
     failures: tuple[tuple[bytes, str, Failure], ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     value_hash: bytes | None = None
 
 

@@ -555,6 +555,7 @@ class Evaluator:
                 root.outcome,
                 tuple((job.job_id, job.entry.name, failure) for job, failure in execution.failures),
                 execution.counts,
+                execution.progress,
                 root.value_hash,
             )
         )

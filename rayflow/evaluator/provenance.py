@@ -195,7 +195,6 @@ def full_reduction_row(job: Job, at: int) -> ReductionRow:
     """The final value of a call, valid while the tasks below it are current."""
     assert job.eval_hash is not None
     assert job.task_set is not None
-    task_set, _ = job.execution.task_set_digest(job.task_set)
     wall = job.cost.wall_seconds if job.cost else None
     return ReductionRow(
         job.eval_hash,
@@ -203,7 +202,7 @@ def full_reduction_row(job: Job, at: int) -> ReductionRow:
         "full",
         dumps(job.outcome),
         None,
-        task_set,
+        b"".join(sorted(job.task_set)),
         job.call_hash,
         job.execution.execution_id,
         wall,

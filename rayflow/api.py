@@ -1,0 +1,155 @@
+"""The Python front door: run an expression, ask what happened.
+
+In: expressions and settings. Out: values, submissions, the provenance. Never: a decision of the evaluator's, a call of
+Ray's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rayflow import config as configuration
+from rayflow.errors import NestedRun
+from rayflow.lang.expressions import Term
+from rayflow.lang.options import check_options, merge
+from rayflow.runtime import driver
+from rayflow.runtime.reports import Reporter, Silent
+from rayflow.runtime.workers import is_inside_body
+
+if TYPE_CHECKING:
+    from rayflow.runtime.driver import Submission
+    from rayflow.store.history import History
+
+    DuckDBRelation = Any
+
+
+class Scheduler:
+    """Evaluates expressions, one after the other or several at once, with one store.
+
+    store: URL or folder of the store; `.rayflow` in the project by default.
+    inline: run everything in this process, without Ray. address: the Ray cluster to join.
+    limits: capacities of named limits. reporter: who watches the runs.
+
+    Use it as a context manager, or `close()` it, to let go of a local Ray that it has started.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str | None = None,
+        inline: bool | None = None,
+        address: str | None = None,
+        limits: Mapping[str, float] | None = None,
+        reporter: Reporter | None = None,
+        config: configuration.Config | None = None,
+    ) -> None:
+        if config is None:
+            config = configuration.load(
+                driver.project_start(), store=store, inline=inline, address=address, limits=limits
+            )
+        self.config = config
+        self._driver = driver.Driver(config, reporter or Silent())
+
+    def run(
+        self,
+        expr: Term,
+        *,
+        cache: bool = True,
+        options: Mapping[str, Any] | None = None,
+        execution_id: str | None = None,
+    ) -> Any:
+        """The value of an expression, or of any nesting of containers with expressions in it.
+
+        cache: False computes anew what other executions have computed. options: task options for every call.
+        Raises the first failed task's own exception, with the calls that led to it in its notes.
+        """
+        return self._submit(expr, cache, options, execution_id).result()
+
+    def submit(
+        self,
+        expr: Term,
+        *,
+        cache: bool = True,
+        options: Mapping[str, Any] | None = None,
+        execution_id: str | None = None,
+    ) -> Submission:
+        """Start evaluating and return at once: `.result(timeout=None)`, `.cancel()`, `.execution_id`."""
+        return self._submit(expr, cache, options, execution_id)
+
+    def _submit(
+        self, expr: Term, cache: bool, options: Mapping[str, Any] | None, execution_id: str | None
+    ) -> Submission:
+        if is_inside_body():
+            raise NestedRun("run() was called inside a task. Return the expression instead: rayflow reduces what a task returns.")
+        checked = check_options(options or {}, where="run(options=...)", at_call=True)
+        return self._driver.submit(
+            expr,
+            cache=cache and self.config.cache,
+            options=merge(self.config.options, checked),
+            execution_id=execution_id,
+        )
+
+    def resume(self, execution_id: str) -> Any:
+        """Go on with an execution whose driver or cluster was lost; what it had finished is not computed again.
+
+        execution_id: the id, or an unambiguous prefix of it. Raises NotFound when the store does not know it.
+        """
+        return self._driver.resume(execution_id).result()
+
+    def history(self) -> History:
+        """Questions to the provenance."""
+        return self._driver.store.history()
+
+    def sql(self, query: str) -> DuckDBRelation:
+        """The answer to a SQL query over the provenance, as a DuckDB relation (`.df()`, `.arrow()`, `.fetchall()`)."""
+        return self.history().sql(query)
+
+    def log(self, limit: int = 20) -> list[Any]:
+        """The latest executions, newest first."""
+        return list(self.history().executions(limit=limit))
+
+    def close(self) -> None:
+        """Commit what is left, and stop a local Ray that this scheduler has started."""
+        self._driver.close()
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def run(
+    expr: Term,
+    *,
+    store: str | None = None,
+    inline: bool | None = None,
+    address: str | None = None,
+    cache: bool = True,
+    options: Mapping[str, Any] | None = None,
+    reporter: Reporter | None = None,
+    execution_id: str | None = None,
+) -> Any:
+    """The value of an expression: the short way of `Scheduler(...).run(expr)`.
+
+    Ray is started when something has to run, and only then; it is kept for the next `run` of this process.
+    """
+    if is_inside_body():
+        raise NestedRun("run() was called inside a task. Return the expression instead: rayflow reduces what a task returns.")
+    scheduler = Scheduler(store=store, inline=inline, address=address, reporter=reporter)
+    try:
+        return scheduler.run(expr, cache=cache, options=options, execution_id=execution_id)
+    finally:
+        scheduler.close()
+
+
+def history(store: str | None = None) -> History:
+    """The provenance of a store: `history().sql("select ...")`."""
+    from rayflow.store.store import open_store
+
+    config = configuration.load(driver.project_start(), store=store)
+    return open_store(config.store, create=False, read_only=True).history()
+
+
+__all__ = ["Scheduler", "history", "run"]

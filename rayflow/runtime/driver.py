@@ -1,0 +1,418 @@
+"""The driver's side: open the store, take the fast path, else hand the expression to whoever runs it.
+
+In: an expression and a configuration. Out: `Submission`. Never: evaluates, imports Ray before something has to run.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from rayflow.config import Config
+from rayflow.errors import Cancelled, NotFound
+from rayflow.evaluator import commands, events
+from rayflow.lang.codec import dumps
+from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
+from rayflow.lang.packing import pack, realize
+from rayflow.lang.tasks import find_task, task_table
+from rayflow.records import ExecutionRow
+from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
+from rayflow.runtime.loop import Loop
+from rayflow.runtime.outbox import now
+from rayflow.runtime.reports import Progress, Reporter, Summary
+from rayflow.runtime.workers import Surroundings, Worker
+from rayflow.store.base import Store
+from rayflow.store.store import open_store
+from rayflow.values.digests import to_hex
+from rayflow.values.encoding import decode, decode_inline
+from rayflow.values.failures import Failure, exception_from_failure
+from rayflow.values.nested import build
+from rayflow.values.refs import Encoded, TaggedTree, ValueRef
+
+VERSION = "0.1.0"
+
+PROGRESS_SECONDS = 0.2
+"""How often progress is reported, at the most."""
+
+
+def new_execution_id() -> str:
+    """A UUIDv7: 48 bits of milliseconds, then chance; sorts by time."""
+    milliseconds = time.time_ns() // 1_000_000
+    chance = secrets.randbits(74)
+    number = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & ((1 << 62) - 1))
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def project_start() -> str:
+    """Where to look for the project: the directory of the script that runs, else the current one."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if file and os.path.exists(file) and not _is_our_command(file):
+        return str(Path(file).resolve().parent)
+    return os.getcwd()
+
+
+def _is_our_command(file: str) -> bool:
+    path = Path(file)
+    return path.name in ("rayflow", "pytest", "__main__.py") or "site-packages" in path.parts or path.parent.name == "bin"
+
+
+class Submission(Protocol):
+    """An execution that was started."""
+
+    @property
+    def execution_id(self) -> str:
+        """Its id."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the value. Raises the task's exception, Cancelled, or TimeoutError after `timeout` seconds."""
+
+    def cancel(self) -> None:
+        """Stop starting new calls, and end what runs."""
+
+
+class Request:
+    """What is submitted: a packed term, the tasks that it needs, and the row that says who asked for it.
+
+    life: how often the execution was taken up before.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        root: bytes,
+        table: Mapping[str, Any],
+        options: Mapping[str, Any],
+        cache: bool,
+        row: ExecutionRow,
+        life: int = 0,
+    ) -> None:
+        self.execution_id = execution_id
+        self.root = root
+        self.table = table
+        self.options = options
+        self.cache = cache
+        self.row = row
+        self.life = life
+
+    def submitted(self) -> events.Submitted:
+        """The event that starts it."""
+        return events.Submitted(
+            now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life
+        )
+
+    def closing_row(self, finish: commands.Finish) -> ExecutionRow:
+        """The execution's row when it has ended."""
+        failure = finish.outcome if isinstance(finish.outcome, Failure) else None
+        counts = finish.counts
+        return self.row._replace(
+            life=self.life,
+            status=status_of(finish),
+            finished_at=now(),
+            value_hash=finish.value_hash,
+            error=failure.summary[:4000] if failure else None,
+            jobs=counts.get("jobs"),
+            computed=counts.get("computed"),
+            cached=counts.get("cached"),
+            shared=counts.get("shared"),
+            failed=counts.get("failed"),
+        )
+
+
+def status_of(finish: commands.Finish) -> str:
+    """done, failed or cancelled."""
+    if not isinstance(finish.outcome, Failure):
+        return "done"
+    return "cancelled" if finish.outcome.type_name == "rayflow.errors.Cancelled" else "failed"
+
+
+class Driver:
+    """Submits expressions of one process to one store."""
+
+    def __init__(self, config: Config, reporter: Reporter) -> None:
+        self.config = config
+        self.reporter = reporter
+        self._is_new_store = "://" not in config.store and not Path(config.store).exists()
+        self.store: Store = open_store(config.store)
+        self._fetched: dict[bytes, Any] = {}
+        self._cluster: Any = None
+
+    # --- submitting ---------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, expr: Term, *, cache: bool, options: Mapping[str, Any], execution_id: str | None
+    ) -> Submission:
+        """Evaluate an expression: from the cache alone if that does, else inline or on Ray."""
+        request = self._request(expr, cache, options, execution_id or new_execution_id())
+        return self._start(request)
+
+    def _start(self, request: Request) -> Submission:
+        self.reporter.started(request.execution_id, self.config.store, self._is_new_store)
+        self._is_new_store = False
+        if self.config.inline:
+            return InlineSubmission(self, request)
+        answered = self._from_cache(request)
+        if answered is not None:
+            return answered
+        from rayflow.runtime.cluster import cluster_for
+
+        if self._cluster is None:
+            self._cluster = cluster_for(self.config, self.reporter)
+        submission: Submission = self._cluster.submit(self, request)
+        return submission
+
+    def _request(self, expr: Term, cache: bool, options: Mapping[str, Any], execution_id: str) -> Request:
+        symbolic = pack(expr, self._keep, root="the expression")
+        root = dumps(symbolic)
+        row = self._opening_row(symbolic, root, options, execution_id)
+        return Request(execution_id, root, task_table(), options, cache, row)
+
+    def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
+        self.store.put_blob(ref.digest, encoded)
+
+    def _opening_row(
+        self, symbolic: Term, root: bytes, options: Mapping[str, Any], execution_id: str
+    ) -> ExecutionRow:
+        is_call = type(symbolic) is TaskCall
+        root_blob = None
+        if len(root) > 65536:
+            from rayflow.values.digests import digest
+
+            root_blob = digest("term", root)
+            self.store.put_blob(root_blob, Encoded("bytes", b"", (root,)))
+        return ExecutionRow(
+            execution_id=execution_id,
+            life=0,
+            root=root if root_blob is None else None,
+            root_blob=root_blob,
+            options=json.dumps(dict(options), default=str),
+            task_table=None,
+            project_dir=self.config.project_dir,
+            task_name=symbolic._task if is_call else None,
+            arguments=render(symbolic),
+            status="running",
+            started_at=now(),
+            finished_at=None,
+            value_hash=None,
+            error=None,
+            jobs=None,
+            computed=None,
+            cached=None,
+            shared=None,
+            failed=None,
+            command=" ".join(sys.argv)[:2000],
+            user=_user(),
+            host=socket.gethostname(),
+            project=Path(self.config.project_dir).name,
+            git_commit=git_commit(self.config.project_dir),
+            rayflow_version=VERSION,
+            python_version=platform.python_version(),
+            ray_version=None,
+        )
+
+    def surroundings(self, request: Request) -> Surroundings:
+        """What a worker has to know to run this request's tasks."""
+        paths = tuple(dict.fromkeys([self.config.project_dir, *(place for place in sys.path if place)]))
+        return Surroundings(self.config.project_dir, paths, self.config.store, request.table)
+
+    def _from_cache(self, request: Request) -> Submission | None:
+        """The fast path: reduce with a shell that can look up and not run; None at the first call that has to run."""
+        worker = Worker(self.surroundings(request), self.store)
+        loop = Loop(
+            self.store, lambda loop: LookingCarrier(loop, worker), deferred=True, warned=self.reporter.warned
+        )
+        loop.post(request.submitted())
+        started = time.monotonic()
+        try:
+            finish = loop.run(request.execution_id)
+        except NeedsWorker:
+            return None
+        self.store.append([*loop.outbox.rows, request.closing_row(finish)])
+        self.store.commit()
+        self.report_end(request, finish, time.monotonic() - started)
+        return Ended(self, request.execution_id, finish)
+
+    def report_end(self, request: Request, finish: commands.Finish, seconds: float) -> None:
+        """Tell the reporter how an execution ended."""
+        failures = tuple((to_hex(job_id), name, failure) for job_id, name, failure in finish.failures)
+        self.reporter.ended(
+            Summary(request.execution_id, status_of(finish), seconds, finish.counts, finish.by_task, failures)
+        )
+
+    # --- taking up again ----------------------------------------------------------------------------------------------
+
+    def resume(self, execution_id: str) -> Submission:
+        """Take up an execution that was not ended."""
+        known = self.store.history().execution_row(execution_id)
+        if known is None:
+            raise NotFound(f"The store {self.config.store} has no execution {execution_id!r}; see `rayflow log`.")
+        root = known.root
+        if root is None:
+            assert known.root_blob is not None
+            encoded = self.store.get_blob(known.root_blob)
+            root = b"".join((encoded.header, *encoded.buffers))
+        options = json.loads(known.options)
+        row = known._replace(
+            life=known.life + 1, status="running", finished_at=None, error=None, host=socket.gethostname()
+        )
+        return self._start(
+            Request(known.execution_id, root, task_table(), options, self.config.cache, row, known.life + 1)
+        )
+
+    # --- results ------------------------------------------------------------------------------------------------------
+
+    def value_of(self, finish: commands.Finish) -> Any:
+        """The result as an object; raises the failure as its own exception."""
+        if isinstance(finish.outcome, Failure):
+            if finish.outcome.type_name == "rayflow.errors.Cancelled":
+                raise Cancelled(
+                    f"Execution {finish.execution_id} was cancelled. What was finished is kept: "
+                    f"`rayflow resume {finish.execution_id}` goes on."
+                )
+            raise exception_from_failure(finish.outcome)
+        return realize(finish.outcome, self._fetch, _task_of, _build_tree)
+
+    def _fetch(self, ref: ValueRef) -> Any:
+        if ref.inline is not None:
+            return decode_inline(ref)
+        return decode(self.store.get_blob(ref.digest))
+
+    def close(self) -> None:
+        """Commit what is left."""
+        if self._cluster is not None:
+            self._cluster.release()
+            self._cluster = None
+        self.store.close()
+
+
+def _task_of(ref: TaskRef) -> Any:
+    return find_task(ref.name, ref.args, ref.kwargs, ref.options)
+
+
+def _build_tree(tree: TaggedTree, parts: Any) -> Any:
+    return build(tree.kind, tree.header, parts)
+
+
+class Ended:
+    """A submission that has ended already."""
+
+    def __init__(self, driver: Driver, execution_id: str, finish: commands.Finish) -> None:
+        self._driver = driver
+        self.execution_id = execution_id
+        self._finish = finish
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._driver.value_of(self._finish)
+
+    def cancel(self) -> None:
+        """Nothing is left to cancel."""
+
+
+class InlineSubmission:
+    """An execution in this process: it runs while somebody waits for its result."""
+
+    def __init__(self, driver: Driver, request: Request) -> None:
+        self._driver = driver
+        self._request = request
+        self.execution_id = request.execution_id
+        self._finish: commands.Finish | None = None
+        self._lock = threading.Lock()
+        worker = Worker(driver.surroundings(request), driver.store, printed=driver.reporter.printed)
+        self._loop = Loop(
+            driver.store,
+            lambda loop: InlineCarrier(loop, worker),
+            limits=driver.config.limits,
+            warned=driver.reporter.warned,
+        )
+        driver.store.append([request.row._replace(life=request.life)])
+        driver.store.commit()
+        self._started = time.monotonic()
+        self._loop.post(request.submitted())
+
+    def result(self, timeout: float | None = None) -> Any:
+        with self._lock:
+            if self._finish is None:
+                self._finish = self._run(timeout)
+        return self._driver.value_of(self._finish)
+
+    def _run(self, timeout: float | None) -> commands.Finish:
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            finish = self._loop.run(self.execution_id, _between(self._report, end))
+        except KeyboardInterrupt:
+            self._loop.post(events.Cancelled(now(), self.execution_id))
+            finish = self._loop.run(self.execution_id)
+            self._keep(finish)
+            raise
+        self._keep(finish)
+        return finish
+
+    def _keep(self, finish: commands.Finish) -> None:
+        driver = self._driver
+        driver.store.append([self._request.closing_row(finish)])
+        driver.store.commit()
+        driver.store.compact(self.execution_id)
+        seconds = time.monotonic() - self._started
+        driver.report_end(self._request, finish, seconds)
+
+    def _report(self) -> None:
+        by_task = self._loop.evaluator.explain(self.execution_id)
+        self._driver.reporter.progress(Progress(self.execution_id, time.monotonic() - self._started, by_task))
+
+    def cancel(self) -> None:
+        self._loop.post(events.Cancelled(now(), self.execution_id))
+
+
+def _between(report: Callable[[], None], end: float | None) -> Callable[[], None]:
+    last = 0.0
+
+    def between() -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if end is not None and moment > end:
+            raise TimeoutError("The execution has not ended yet; it goes on with the next result().")
+        if moment - last >= PROGRESS_SECONDS:
+            last = moment
+            report()
+
+    return between
+
+
+@lru_cache(maxsize=8)
+def git_commit(project_dir: str) -> str | None:
+    """The project's commit, with + behind it when the tree is dirty; None where there is no git."""
+    if not Path(project_dir, ".git").exists():
+        return None
+    try:
+        commit = _git(project_dir, "rev-parse", "--short=12", "HEAD")
+        dirty = _git(project_dir, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+" if dirty else commit
+
+
+def _git(project_dir: str, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", project_dir, *arguments], capture_output=True, text=True, check=True, timeout=2
+    ).stdout.strip()
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return None
+

@@ -1,0 +1,112 @@
+"""The same commands carried out in this process: for `--inline`, debuggers, tests, and the cached fast path.
+
+In: attempts. Out: their answers. Never: imports Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rayflow.evaluator import commands, events
+from rayflow.runtime.outbox import now
+from rayflow.runtime.workers import Call, Reply, Worker, pack_arguments
+
+if TYPE_CHECKING:
+    from rayflow.runtime.loop import Loop
+
+
+class NeedsWorker(Exception):
+    """The fast path has met a call that is not in the cache."""
+
+
+def call_of(command: commands.RunTask) -> Call:
+    """A RunTask as it travels to a worker."""
+    return Call(
+        command.job,
+        command.attempt,
+        command.job_id,
+        command.entry.name,
+        command.entry.hash,
+        pack_arguments(command.arguments),
+        command.options.get("timeout"),
+    )
+
+
+def event_of(reply: Reply) -> events.Event:
+    """A worker's reply as the event that answers the attempt."""
+    if reply.failure is not None:
+        return events.Raised(now(), reply.job, reply.attempt, reply.failure, reply.cost, reply.rows)
+    assert reply.term is not None
+    return events.Returned(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
+
+
+class InlineCarrier:
+    """Runs attempts one after the other, in the thread that turns the loop."""
+
+    def __init__(self, loop: Loop, worker: Worker) -> None:
+        self._loop = loop
+        self._worker = worker
+        self._waiting: deque[commands.RunTask | commands.RunOperation] = deque()
+        self._stopped: set[tuple[int, int]] = set()
+
+    def run(self, attempts: Sequence[commands.RunTask]) -> None:
+        self._waiting.extend(attempts)
+
+    def operate(self, operations: Sequence[commands.RunOperation]) -> None:
+        self._waiting.extend(operations)
+
+    def stop(self, attempts: Sequence[commands.Stop]) -> None:
+        self._stopped.update((each.job, each.attempt) for each in attempts)
+
+    def busy(self) -> bool:
+        return bool(self._waiting)
+
+    def work(self, seconds: float) -> bool:
+        """Run what waits, for about so long."""
+        if not self._waiting:
+            return False
+        end = time.monotonic() + seconds
+        while self._waiting and time.monotonic() < end:
+            command = self._waiting.popleft()
+            if isinstance(command, commands.RunOperation):
+                self._loop.post(operated(self._worker, command))
+            elif (command.job, command.attempt) in self._stopped:
+                self._stopped.discard((command.job, command.attempt))
+                self._loop.post(events.WorkerLost(now(), command.job, command.attempt, "stopped before it started"))
+            else:
+                self._loop.post(event_of(self._worker.run(call_of(command))))
+        self._worker.kept.clear()
+        return True
+
+
+class LookingCarrier:
+    """The fast path: operations run here, but no task does."""
+
+    def __init__(self, loop: Loop, worker: Worker) -> None:
+        self._loop = loop
+        self._worker = worker
+
+    def run(self, attempts: Sequence[commands.RunTask]) -> None:
+        raise NeedsWorker
+
+    def operate(self, operations: Sequence[commands.RunOperation]) -> None:
+        for command in operations:
+            self._loop.post(operated(self._worker, command))
+
+    def stop(self, attempts: Sequence[commands.Stop]) -> None:
+        """Nothing runs."""
+
+    def busy(self) -> bool:
+        return False
+
+    def work(self, seconds: float) -> bool:
+        return False
+
+
+def operated(worker: Worker, command: commands.RunOperation) -> events.Operated:
+    """Apply an operation in this process."""
+    term, failure = worker.operate(command.name, command.args)
+    return events.Operated(now(), command.asker, term, failure)

@@ -1,0 +1,95 @@
+"""The tick: drain what came in, let the evaluator handle it, carry out what it says.
+
+In: events from any thread. Out: finished executions. Never: decides, waits for anything but news.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from rayflow.evaluator import commands, events
+from rayflow.evaluator.evaluator import Evaluator
+from rayflow.runtime.outbox import Carrier, Outbox, now
+from rayflow.store.base import Store
+
+EVENTS_PER_TICK = 2_000
+"""A tick takes at most so many events, so that a flood of them leaves room for commits and progress."""
+
+IDLE_SECONDS = 0.2
+"""The longest wait for news while rows wait to be committed."""
+
+
+class Loop:
+    """One evaluator, one store, one carrier; runs in whatever thread calls `turn`.
+
+    deferred: nothing is given to the store until `keep` is called.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        carrier_of: Callable[[Loop], Carrier],
+        *,
+        limits: Mapping[str, float] | None = None,
+        deferred: bool = False,
+        warned: Callable[[str], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.evaluator = Evaluator(limits)
+        self._incoming: deque[events.Event] = deque()
+        self._news = threading.Event()
+        self.carrier = carrier_of(self)
+        self.outbox = Outbox(store, self.carrier, self._incoming.append, deferred=deferred, warned=warned)
+        self._deferred = deferred
+
+    def post(self, event: events.Event) -> None:
+        """Tell the evaluator something, from any thread."""
+        self._incoming.append(event)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Have the loop look around even though there is no event."""
+        self._news.set()
+
+    def finished(self, execution_id: str) -> commands.Finish | None:
+        """How an execution has ended; None while it runs."""
+        return self.outbox.finished.get(execution_id)
+
+    def turn(self, longest_seconds: float = IDLE_SECONDS) -> None:
+        """One tick; waits for news, at most so long, when there is nothing to do."""
+        next_timer = self.outbox.fire_timers()
+        if not self._incoming and not self.carrier.work(0.05) and not self._incoming:
+            self._settle_down()
+            wait = longest_seconds if next_timer is None else max(0.0, min(longest_seconds, next_timer))
+            self._news.wait(wait)
+        self._news.clear()
+        batch: list[events.Event] = []
+        incoming = self._incoming
+        while incoming and len(batch) < EVENTS_PER_TICK:
+            batch.append(incoming.popleft())
+        if batch:
+            self.outbox.carry_out(self.evaluator.handle(batch))
+        if not self._deferred and self.store.due(now()):
+            self.store.commit()
+
+    def _settle_down(self) -> None:
+        """Nothing to do: commit, when nothing runs that could soon add to it."""
+        if not self._deferred and not self.carrier.busy() and self.store.pending():
+            self.store.commit()
+
+    def run(self, execution_id: str, between: Callable[[], None] | None = None) -> commands.Finish:
+        """Turn until an execution has ended; `between` is called after every tick."""
+        while (finish := self.finished(execution_id)) is None:
+            self.turn()
+            if between is not None:
+                between()
+        return finish
+
+    def drain(self, seconds: float) -> None:
+        """Turn until nothing runs any more, at most so long."""
+        end = time.monotonic() + seconds
+        while self.carrier.busy() and time.monotonic() < end:
+            self.turn(0.05)
