@@ -116,6 +116,7 @@ class Catalog:
             # Listed, then swept away after its time: what replaced it is in the listing too.
             return None
         except (BlobDamaged, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+            self._folder.discard_copy(path)
             problems[path] = Problem(path, "damaged", str(error), self._folder.size(path))
             return None
 

@@ -72,6 +72,10 @@ class Folder(Protocol):
         """A path on this machine with the file's content, or None when it exists in memory only."""
         ...
 
+    def discard_copy(self, path: str) -> None:
+        """A file turned out to be damaged: do not read it from a copy that is kept near by."""
+        ...
+
     def age_seconds(self, path: str) -> float | None:
         """How long ago a file was written, or None when that is not known."""
         ...
@@ -209,6 +213,9 @@ class LocalFolder:
     def local_path(self, path: str) -> str | None:
         """The file itself."""
         return self._path(path)
+
+    def discard_copy(self, path: str) -> None:
+        """There are no copies."""
 
     def age_seconds(self, path: str) -> float | None:
         """How long ago a file was written."""

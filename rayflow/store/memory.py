@@ -61,6 +61,9 @@ class MemoryFolder:
         """None: there is no file."""
         return None
 
+    def discard_copy(self, path: str) -> None:
+        """There are no copies."""
+
     def age_seconds(self, path: str) -> float | None:
         """Not known."""
         return None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from rayflow.errors import BlobMissing, StoreUnavailable
 from rayflow.records import CallRow, ForgottenRow, JobRow, ReductionRow, ValueRow
 from rayflow.store.store import Store, open_store
@@ -26,7 +27,9 @@ def key(number: int) -> bytes:
     return number.to_bytes(20, "big")
 
 
-def reduction(number: int, *, task: bytes = TASK, at: int = 1, term: bytes | None = b"term", blob: bytes | None = None) -> ReductionRow:
+def reduction(
+    number: int, *, task: bytes = TASK, at: int = 1, term: bytes | None = b"term", blob: bytes | None = None
+) -> ReductionRow:
     return ReductionRow(key(number), task, "single", term, blob, None, None, EXECUTION, 0.5, at)
 
 
@@ -141,7 +144,9 @@ def test_forgotten_reductions_are_left_out_and_younger_ones_are_not(reopen: Call
 def test_a_task_is_forgotten_by_name_in_all_its_versions(reopen: Callable[[], Store]) -> None:
     store = reopen()
     for number, task in enumerate((TASK, OTHER_TASK)):
-        store.append([reduction(number, task=task), CallRow(key(number), task, "flow.f", key(0), key(0), key(0), key(0))])
+        store.append(
+            [reduction(number, task=task), CallRow(key(number), task, "flow.f", key(0), key(0), key(0), key(0))]
+        )
     store.append([reduction(9, task=b"z" * 20), CallRow(key(9), b"z" * 20, "flow.g", key(0), key(0), key(0), key(0))])
     store.commit()
     assert store.forget(task_name="flow.f", at=50) == 2

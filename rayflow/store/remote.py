@@ -1,0 +1,122 @@
+"""A store's folder far away, with a mirror of its records near by.
+
+In: a URL that fsspec knows. Out: bytes. Never: keeps a mirrored file that may have changed.
+
+Commits and segments never change, so each is fetched once and kept under the user's cache directory
+(`RAYFLOW_CACHE_DIR`, else `XDG_CACHE_HOME`, else `~/.cache`); what is gone from the far side is never listed and so
+never read. The mirror may be removed at any time. Blobs are not mirrored.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rayflow.errors import StoreUnavailable
+from rayflow.store import layout
+from rayflow.store.folders import LocalFolder
+from rayflow.values.digests import short_digest
+from rayflow.values.filesystems import filesystem
+
+_MIRRORED = (f"{layout.COMMITS}/", f"{layout.SEGMENTS}/")
+
+
+def mirror_root(url: str) -> str:
+    """Where the mirror of a store is."""
+    chosen = os.environ.get("RAYFLOW_CACHE_DIR")
+    if chosen is None:
+        chosen = f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/rayflow"
+    return os.path.abspath(f"{chosen}/mirrors/{short_digest('mirror', url.encode()).hex()}")
+
+
+class RemoteFolder:
+    """A directory anywhere that fsspec reaches."""
+
+    remote = True
+
+    def __init__(self, url: str, mirror: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._files, root = filesystem(self.url)
+        self._root = root.rstrip("/")
+        # What lives in this process's memory must not be mixed up with what another process kept under the same name.
+        volatile = self.url.startswith("memory://")
+        self._mirror = None if volatile and mirror is None else LocalFolder(mirror or mirror_root(self.url))
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def names(self, directory: str) -> list[str]:
+        """Names of the files directly in a directory."""
+        return [posixpath.basename(entry.path) for entry in self._files.ls(self._path(directory)) if not entry.is_dir]
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Path and size of every file below a directory."""
+        found: dict[str, int] = {}
+        waiting = [directory]
+        while waiting:
+            current = waiting.pop()
+            for entry in self._files.ls(self._path(current)):
+                inner = f"{current}/{posixpath.basename(entry.path)}"
+                if entry.is_dir:
+                    waiting.append(inner)
+                else:
+                    found[inner] = entry.size
+        return found
+
+    def read(self, path: str) -> memoryview:
+        """The content of a file, from the mirror when it is there."""
+        mirror = self._mirror
+        if mirror is None or not path.startswith(_MIRRORED):
+            return memoryview(self._files.read_bytes(self._path(path)))
+        try:
+            return mirror.read(path)
+        except FileNotFoundError:
+            content = memoryview(self._files.read_bytes(self._path(path)))
+        self._keep(mirror, path, [content])
+        return content
+
+    def write(self, path: str, parts: Sequence[Any]) -> None:
+        """Write a file in one put."""
+        self._files.write_parts(self._path(path), parts)
+        if self._mirror is not None and path.startswith(_MIRRORED):
+            self._keep(self._mirror, path, parts)
+
+    def _keep(self, mirror: LocalFolder, path: str, parts: Sequence[Any]) -> None:
+        try:
+            mirror.write(path, parts)
+        except StoreUnavailable:
+            # Without room for a mirror, files are fetched each time.
+            self._mirror = None
+
+    def size(self, path: str) -> int | None:
+        """A file's size in bytes."""
+        try:
+            return self._files.stat(self._path(path)).size
+        except FileNotFoundError:
+            return None
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and its mirror."""
+        self._files.delete(self._path(path))
+        if self._mirror is not None:
+            self._mirror.remove(path)
+
+    def local_path(self, path: str) -> str | None:
+        """The mirrored file, fetched when it is not there yet; None when there is no mirror."""
+        if self._mirror is None:
+            return None
+        if self._mirror.size(path) is None:
+            self.read(path)
+        return None if self._mirror is None else self._mirror.local_path(path)
+
+    def discard_copy(self, path: str) -> None:
+        """Fetch this file again next time: what was fetched is damaged, perhaps because it was still being written."""
+        if self._mirror is not None:
+            self._mirror.remove(path)
+
+    def age_seconds(self, path: str) -> float | None:
+        """Not asked: clocks differ."""
+        return None

@@ -1,0 +1,110 @@
+-- Views over the tables. The comment behind each name is its documentation.
+
+CREATE OR REPLACE VIEW failures AS
+SELECT jobs.job_id, jobs.execution_id, jobs.task_name, jobs.error, jobs.traceback, jobs.attempts, jobs.finished_at,
+       jobs.node, jobs.story
+FROM jobs
+WHERE jobs.status = 'failed'
+ORDER BY jobs.finished_at DESC;
+COMMENT ON VIEW failures IS 'jobs that failed, the latest first';
+
+CREATE OR REPLACE VIEW slowest AS
+SELECT jobs.task_name, jobs.wall_seconds, jobs.cpu_seconds, jobs.peak_memory_bytes, jobs.job_id, jobs.execution_id,
+       jobs.node, jobs.started_at
+FROM jobs
+WHERE jobs.wall_seconds IS NOT NULL AND jobs.how = 'computed'
+ORDER BY jobs.wall_seconds DESC;
+COMMENT ON VIEW slowest IS 'jobs that ran, the longest first';
+
+CREATE OR REPLACE VIEW upstream AS
+SELECT arguments.call_hash, calls.task_name, arguments.name, arguments.value_hash,
+       arguments.source_call_hash AS upstream_call_hash, sources.task_name AS upstream_task_name
+FROM arguments
+JOIN calls USING (call_hash)
+JOIN calls AS sources ON sources.call_hash = arguments.source_call_hash;
+COMMENT ON VIEW upstream IS 'for each call, the calls whose results it took; upstream_of(call_hash) follows them to the end';
+
+CREATE OR REPLACE VIEW downstream AS
+SELECT arguments.source_call_hash AS call_hash, sources.task_name, arguments.name, arguments.value_hash,
+       arguments.call_hash AS downstream_call_hash, calls.task_name AS downstream_task_name
+FROM arguments
+JOIN calls USING (call_hash)
+JOIN calls AS sources ON sources.call_hash = arguments.source_call_hash;
+COMMENT ON VIEW downstream IS 'for each call, the calls that took its result; downstream_of(call_hash) follows them to the end';
+
+CREATE OR REPLACE VIEW lineage AS
+WITH held AS (
+    SELECT value_hash AS whole, value_hash FROM values
+    UNION ALL
+    SELECT value_hash AS whole, part_hash AS value_hash FROM value_parts
+)
+SELECT made.value_hash, made_file.path, calls.call_hash, calls.task_name, arguments.name AS argument,
+       coalesce(taken.value_hash, arguments.value_hash) AS input_hash, taken_file.path AS input_path,
+       arguments.source_call_hash
+FROM calls
+JOIN held AS made ON made.whole = calls.value_hash
+LEFT JOIN files AS made_file ON made_file.value_hash = made.value_hash
+LEFT JOIN arguments ON arguments.call_hash = calls.call_hash
+LEFT JOIN held AS taken ON taken.whole = arguments.value_hash
+LEFT JOIN files AS taken_file ON taken_file.value_hash = taken.value_hash;
+COMMENT ON VIEW lineage IS 'each value and file, the call that made it, and what that call took; lineage_of(path) goes on';
+
+CREATE OR REPLACE VIEW current_tags AS
+SELECT entity, entity_id, key, value, recorded_at
+FROM tags
+QUALIFY row_number() OVER (PARTITION BY entity, entity_id, key, value ORDER BY recorded_at DESC) = 1 AND NOT removed;
+COMMENT ON VIEW current_tags IS 'tags that are set now';
+
+CREATE OR REPLACE MACRO upstream_of(wanted) AS TABLE
+WITH RECURSIVE found(call_hash, distance) USING KEY (call_hash) AS (
+    SELECT unhex(wanted), 0
+    UNION
+    SELECT arguments.source_call_hash, found.distance + 1
+    FROM found JOIN raw.arguments ON arguments.call_hash = found.call_hash
+    WHERE arguments.source_call_hash IS NOT NULL
+      AND arguments.source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+)
+SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, calls.task_name,
+       lower(hex(calls.value_hash)) AS value_hash
+FROM found LEFT JOIN raw.calls ON calls.call_hash = found.call_hash
+ORDER BY distance, call_hash;
+
+CREATE OR REPLACE MACRO downstream_of(wanted) AS TABLE
+WITH RECURSIVE found(call_hash, distance) USING KEY (call_hash) AS (
+    SELECT unhex(wanted), 0
+    UNION
+    SELECT arguments.call_hash, found.distance + 1
+    FROM found JOIN raw.arguments ON arguments.source_call_hash = found.call_hash
+    WHERE arguments.call_hash NOT IN (SELECT call_hash FROM recurring.found)
+)
+SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, calls.task_name,
+       lower(hex(calls.value_hash)) AS value_hash
+FROM found LEFT JOIN raw.calls ON calls.call_hash = found.call_hash
+ORDER BY distance, call_hash;
+
+CREATE OR REPLACE MACRO lineage_of(wanted) AS TABLE
+WITH RECURSIVE starts AS (
+    SELECT value_hash FROM raw.files WHERE path = wanted
+    UNION
+    SELECT try(unhex(wanted)) AS value_hash
+), wholes AS (
+    FROM starts
+    UNION
+    SELECT value_parts.value_hash FROM raw.value_parts JOIN starts ON value_parts.part_hash = starts.value_hash
+), found(call_hash, distance) USING KEY (call_hash) AS (
+    SELECT calls.call_hash, 0 FROM raw.calls JOIN wholes ON wholes.value_hash = calls.value_hash
+    UNION
+    SELECT arguments.source_call_hash, found.distance + 1
+    FROM found JOIN raw.arguments ON arguments.call_hash = found.call_hash
+    WHERE arguments.source_call_hash IS NOT NULL
+      AND arguments.source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+)
+SELECT DISTINCT found.distance, calls.task_name, lower(hex(found.call_hash)) AS call_hash,
+       arguments.name AS argument, lower(hex(arguments.value_hash)) AS input_hash, files.path AS input_path,
+       lower(hex(calls.value_hash)) AS value_hash
+FROM found
+JOIN raw.calls ON calls.call_hash = found.call_hash
+LEFT JOIN raw.arguments ON arguments.call_hash = found.call_hash
+LEFT JOIN raw.value_parts ON value_parts.value_hash = arguments.value_hash
+LEFT JOIN raw.files ON files.value_hash = coalesce(value_parts.part_hash, arguments.value_hash)
+ORDER BY found.distance, calls.task_name, call_hash, argument, input_path;
