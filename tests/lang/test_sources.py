@@ -1,3 +1,4 @@
+# ruff: noqa: E501  one case a line reads better than five
 """What changes a task's code identity and what does not, over small projects written to disk and imported."""
 
 from __future__ import annotations
