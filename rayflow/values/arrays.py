@@ -1,7 +1,7 @@
 """Handlers for numpy: arrays, scalars, dtypes. Imported when the first numpy value is met.
 
-In: numpy values. Out: dtype, shape and content in C order. Memory order and being read-only do not count. Never: copies a
-contiguous array.
+In: numpy values. Out: dtype, shape and content in C order. Memory order and being read-only do not count. Never:
+copies a contiguous array.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _content(array: Any) -> tuple[Any, ...]:
         return (array.ravel(order="C").tolist(),)
     if array.size == 0 or dtype.itemsize == 0:
         return (b"",)
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return (memoryview(flat.view(np.uint8)),)
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return (memoryview(flat),)
 
 
 class ScalarHandler:

@@ -1,7 +1,7 @@
 """Handlers for Arrow: tables, batches, arrays, schemas. Imported when the first Arrow value is met.
 
-In: pyarrow values. Out: schema and content. Chunks, offsets, dictionaries' order, what stands under a null, and metadata do not
-count. Never: copies a column that is one chunk without nulls.
+In: pyarrow values. Out: schema and content. Chunks, offsets, the order of dictionaries, what stands under a null, and
+metadata do not count. Never: copies a column of numbers that is one chunk without nulls.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ def describe_array(array: Any) -> tuple[Any, ...]:
 
 
 def _whole(array: Any) -> Any:
-    """One array of a plain type: chunks joined, dictionaries looked up, extensions unwrapped, texts as long binaries."""
+    """One array of a plain type: chunks joined, dictionaries looked up, extensions unwrapped, long texts."""
     while True:
         of = array.type
         if isinstance(of, pa.BaseExtensionType):
-            array = pa.chunked_array([chunk.storage for chunk in array.chunks], of.storage_type) if isinstance(
-                array, pa.ChunkedArray
-            ) else array.storage
+            array = _storage(array)
         elif pt.is_dictionary(of):
             array = array.cast(of.value_type)
         elif pt.is_run_end_encoded(of):
-            array = pc.run_end_decode(array)
+            array = pc.call_function("run_end_decode", [array])
         elif pt.is_string(of) or pt.is_string_view(of) or pt.is_large_string(of):
             array = array.cast(pa.large_string()) if not pt.is_large_string(of) else array
             break
@@ -49,11 +47,19 @@ def _whole(array: Any) -> Any:
             array = array.cast(pa.large_binary())
         else:
             break
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 0:
+        return pa.array([], array.type)
+    return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+
+
+def _storage(array: Any) -> Any:
+    """What stands behind an extension type."""
     if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks) if array.num_chunks else (
-            pa.array([], array.type)
-        )
-    return array
+        chunks: list[Any] = array.chunks
+        return pa.chunked_array([chunk.storage for chunk in chunks], array.type.storage_type)
+    return array.storage
 
 
 def _validity(array: Any) -> Any:

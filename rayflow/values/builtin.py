@@ -60,6 +60,10 @@ def _of_time(value: datetime.time) -> tuple[Any, ...]:
     return (class_path(type(value)), value.replace(tzinfo=None).isoformat(), value.fold, _timezone(value.tzinfo))
 
 
+def _of_fraction(value: fractions.Fraction) -> tuple[Any, ...]:
+    return (class_path(type(value)), value.numerator, value.denominator)
+
+
 def _of_path(value: pathlib.PurePath) -> tuple[Any, ...]:
     of = type(value)
     if isinstance(value, pathlib.Path) and of.__module__.partition(".")[0] == "pathlib":
@@ -79,7 +83,7 @@ def _of_enum(value: enum.Enum) -> tuple[Any, ...]:
     return (class_path(type(value)), "value", value._value_)  # a combination of flags has no member of its own
 
 
-_SCALAR_BASES = (bool, int, float, complex, str, bytes, bytearray)
+_SCALAR_BASES: tuple[Any, ...] = (bool, int, float, complex, str, bytes, bytearray)
 
 
 def _of_scalar_subclass(value: Any) -> tuple[Any, ...]:
@@ -229,7 +233,7 @@ class NamedTupleHandler:
 class FieldsHandler:
     """Instances whose fields are known by name: dataclasses and attrs classes.
 
-    What else stands in the instance's `__dict__` is kept, too; values that `functools.cached_property` left there are not.
+    What else stands in the instance's `__dict__` is kept, too, but not what `functools.cached_property` left there.
     """
 
     def __init__(self, kind: str, names: Callable[[type], Iterable[str]]) -> None:
@@ -263,7 +267,10 @@ class FieldsHandler:
     def build(self, header: tuple[Any, ...], parts: Sequence[Any]) -> Any:
         """The same instance; neither its constructor nor `__post_init__` is called."""
         of: Any = load_class(header[0])
-        made = of.__new__(of) if issubclass(of, BaseException) else object.__new__(of)
+        try:
+            made = object.__new__(of)
+        except TypeError:  # a base in C that has to make its own instances
+            made = of.__new__(of)
         for name, part in zip(header[1:], parts, strict=True):
             object.__setattr__(made, name, part)
         return made
@@ -304,9 +311,7 @@ def register_all() -> None:
     register(datetime.timedelta, Leaf("timedelta", lambda value: (class_path(type(value)), _microseconds(value))))
     register(datetime.timezone, Leaf("timezone", _timezone))
     register(decimal.Decimal, Leaf("Decimal", lambda value: (class_path(type(value)), *value.as_tuple())))
-    register(
-        fractions.Fraction, Leaf("Fraction", lambda value: (class_path(type(value)), value.numerator, value.denominator))
-    )
+    register(fractions.Fraction, Leaf("Fraction", _of_fraction))
     register(uuid.UUID, Leaf("UUID", lambda value: (class_path(type(value)), value.bytes)))
     register(pathlib.PurePath, Leaf("path", _of_path))
     register(enum.Enum, Leaf("enum", _of_enum))

@@ -30,9 +30,7 @@ _ADVICE = {
     "weakref": "Keep the object itself, or a key to it.",
 }
 
-_DEFAULT_ADVICE = (
-    "Keep plain data in its place, leave it out with `__getstate__`, or register a handler for its class."
-)
+_DEFAULT_ADVICE = "Keep plain data in its place, leave it out with `__getstate__`, or register a handler for its class."
 
 _MOST_OBJECTS = 100_000
 _MOST_TRIALS = 2_000
@@ -65,7 +63,7 @@ def _advice(part: Any) -> str:
 
 
 def find(value: Any, root: str) -> tuple[str, Any] | None:
-    """Path and object of the innermost part that cannot be pickled: breadth first, so that the shortest path is named."""
+    """Path and object of the innermost part that cannot be pickled; of several, the one with the shortest path."""
     waiting: list[tuple[str, Any]] = [(root, value)]
     seen: dict[int, Any] = {}
     trials = 0
@@ -101,6 +99,30 @@ def _picklable(part: Any) -> bool:
 _CLOSED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.ModuleType, type)
 
 
+_CLOSED_MODULES = frozenset(
+    {
+        "builtins",
+        "_thread",
+        "_io",
+        "_socket",
+        "_asyncio",
+        "threading",
+        "socket",
+        "ssl",
+        "io",
+        "sqlite3",
+        "subprocess",
+        "multiprocessing",
+        "concurrent",
+        "asyncio",
+        "numpy",
+        "pandas",
+        "pyarrow",
+    }
+)
+"""Top modules whose objects are named as a whole, not by their insides."""
+
+
 def _below(path: str, part: Any) -> Iterator[tuple[str, Any]]:
     """The parts that a pickle of `part` would hold, with their paths."""
     if isinstance(part, _CLOSED):
@@ -128,7 +150,7 @@ def _below(path: str, part: Any) -> Iterator[tuple[str, Any]]:
 def _state(part: Any) -> dict[str, Any]:
     """The attributes that pickle would take, by the object's own `__getstate__` if it has one."""
     of = type(part)
-    if of.__module__ == "builtins" or of.__module__.startswith(("_", "threading", "socket", "numpy", "pandas", "pyarrow")):
+    if of.__module__.partition(".")[0] in _CLOSED_MODULES:
         return {}
     try:
         state = part.__reduce_ex__(4)[2]

@@ -68,7 +68,8 @@ def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:
     for view in views:
         hasher.update(view.nbytes.to_bytes(8, "little"))
         hasher.update(view)
-    return hasher.digest(length=DIGEST_BYTES)
+    found: bytes = hasher.digest(length=DIGEST_BYTES)
+    return found
 
 
 def checksum(buffers: Iterable[Any]) -> Digest:
@@ -77,7 +78,8 @@ def checksum(buffers: Iterable[Any]) -> Digest:
     hasher = _hasher(views)
     for view in views:
         hasher.update(view)
-    return hasher.digest(length=DIGEST_BYTES)
+    found: bytes = hasher.digest(length=DIGEST_BYTES)
+    return found
 
 
 def _flat(buffer: Any) -> memoryview:

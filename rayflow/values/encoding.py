@@ -1,9 +1,9 @@
 """Values to bytes and back.
 
-In: a value, or a blob. Out: `Encoded`, `ValueRef`, blobs that describe themselves, the value again. Never: opens a file.
+In: a value, or a blob. Out: `Encoded`, `ValueRef`, blobs that describe themselves, the value again. Never: opens files.
 
-A blob is: magic, checksum, lengths, format tag, header, then each buffer at a multiple of 64 bytes, so that a mapped file
-gives arrays without a copy. Arrays come back read-only, at every size, unless writable ones are asked for.
+A blob is: magic, checksum, lengths, format tag, header, then each buffer at a multiple of 64 bytes, so that a mapped
+file gives arrays without a copy. Arrays come back read-only, at every size, unless writable ones are asked for.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from rayflow.errors import BlobDamaged, NotSerializable, VersionMismatch
 from rayflow.values import pickling
 from rayflow.values.culprits import explain
 from rayflow.values.digests import checksum
-from rayflow.values.handlers import EncodingHandler, format_handler, handler_for
+from rayflow.values.handlers import encoding_handler_for, format_handler
 from rayflow.values.identity import value_hash
 from rayflow.values.nested import SCALARS, build, iter_leaves, only_scalars, parts_of
 from rayflow.values.previews import kind_of, preview
@@ -44,12 +45,13 @@ def encode(value: Any, *, name: str = "result") -> Encoded:
         return Encoded(BYTES, b"", (value,))
     if of is str:
         return Encoded(TEXT, b"", (value.encode("utf-8", "surrogatepass"),))
-    if of not in SCALARS:
-        handler = handler_for(of)
-        if isinstance(handler, EncodingHandler):
+    plain = _is_plain(value)
+    if not plain:
+        handler = encoding_handler_for(of)
+        if handler is not None:
             return handler.encode(value)
     try:
-        stream, buffers = pickling.dump(value, plain=_is_plain(value))
+        stream, buffers = pickling.dump(value, plain=plain)
     except pickling.TooDeep:
         return _encode_flat(value, name)
     except Exception as error:
@@ -57,34 +59,29 @@ def encode(value: Any, *, name: str = "result") -> Encoded:
     return Encoded(PICKLE, stream, tuple(buffers))
 
 
+_MOST_PLAIN = 200
+"""Containers looked through before the quick pickler is given up for cloudpickle, whose start matters little then."""
+
+
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a scalar or a container of scalars, at most two levels deep: most arguments and results are."""
-    of = type(value)
-    if of in SCALARS:
+    """Whether a value is a scalar, or a few built-in containers of scalars: most arguments and results are."""
+    if type(value) in SCALARS:
         return True
-    if of is dict:
-        if not only_scalars(value):  # type: ignore[arg-type]
-            return False
-        parts: Any = value.values()
-    elif of is list or of is tuple or of is set or of is frozenset:
-        parts = value
-    else:
-        return False
-    if only_scalars(parts):
-        return True
-    if len(parts) > 1000:
-        return False
-    for part in parts:
-        kind = type(part)
-        if kind in SCALARS:
-            continue
-        if kind is dict:
-            if not (only_scalars(part) and only_scalars(part.values())):
+    waiting = [value]
+    for each in waiting:
+        of = type(each)
+        if of is dict:
+            if not only_scalars(each):
                 return False
-        elif kind is list or kind is tuple or kind is set or kind is frozenset:
-            if not only_scalars(part):
-                return False
+            parts: Any = each.values()
+        elif of is list or of is tuple or of is set or of is frozenset:
+            parts = each
         else:
+            return False
+        if only_scalars(parts):
+            continue
+        waiting.extend(part for part in islice(parts, _MOST_PLAIN + 1) if type(part) not in SCALARS)
+        if len(parts) > _MOST_PLAIN or len(waiting) > _MOST_PLAIN:
             return False
     return True
 
@@ -129,8 +126,8 @@ def _encode_flat(value: Any, name: str) -> Encoded:
         stream, buffers = pickling.dump((leaves, program))
     except pickling.TooDeep as error:
         raise NotSerializable(
-            f"{name} holds objects that refer to each other in a chain too long to be pickled. Keep them in a list, with "
-            "indices in place of references."
+            f"{name} holds objects that refer to each other in a chain too long to be pickled. Keep them in a list, "
+            "with indices in place of references."
         ) from error
     except Exception as error:
         raise NotSerializable(explain(value, name, error)) from error
@@ -154,12 +151,12 @@ def _run_flat(leaves: Sequence[Any], program: Sequence[Any]) -> Any:
 
 
 def decode(encoded: Encoded, *, writable: bool = False) -> Any:
-    """The value again. Arrays stand on the buffers, uncopied and read-only; with `writable` they are copies of their own.
+    """The value again. Arrays stand on the buffers, uncopied and read-only; with `writable` they are copies.
 
     Raises VersionMismatch for a format that this version does not know, and whatever unpickling raises.
     """
     kind = encoded.format
-    if kind == PICKLE or kind == FLAT:
+    if kind in (PICKLE, FLAT):
         buffers: list[Any] = [
             bytearray(buffer) if writable else memoryview(buffer).toreadonly() for buffer in encoded.buffers
         ]
@@ -175,7 +172,9 @@ def decode(encoded: Encoded, *, writable: bool = False) -> Any:
         return str(encoded.buffers[0], "utf-8", "surrogatepass")
     handler = format_handler(kind)
     if handler is None:
-        raise VersionMismatch(f"The format {kind!r} is unknown here. Update rayflow, or import the module that registers it.")
+        raise VersionMismatch(
+            f"The format {kind!r} is unknown here. Update rayflow, or import the module that registers it."
+        )
     return handler.decode(encoded)
 
 
@@ -199,7 +198,7 @@ _LARGE = 0xFFFFFFFF
 
 
 def write_parts(encoded: Encoded) -> list[Any]:
-    """The blob as a list of buffers to be written one after the other; the value's own buffers are among them, uncopied."""
+    """The blob as buffers to be written one after the other; the value's own are among them, uncopied."""
     tag = encoded.format.encode()
     buffers = [memoryview(buffer).cast("B") if memoryview(buffer).nbytes else b"" for buffer in encoded.buffers]
     count, header_length = len(buffers), len(encoded.header)
@@ -279,7 +278,8 @@ def verify(blob: Any) -> bool:
 def make_ref(value: Any, *, witnesses: tuple[Any, ...] = (), name: str = "result") -> tuple[ValueRef, Encoded]:
     """The reference to a value and its bytes. Small values travel inside the reference, as a whole blob.
 
-    witnesses: what must still be true for the value to be. Raises NotSerializable, which names the part that cannot be kept.
+    witnesses: what must still be true for the value to be. name: what the value is called in an error.
+    Raises NotSerializable, which names the part that cannot be kept.
     """
     encoded = encode(value, name=name)
     digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept

@@ -219,7 +219,7 @@ def _read(written: bytes) -> BaseException:
 
 
 def restore(pickled: bytes | None, summary: str) -> BaseException:
-    """The exception of a failure's `pickled` and `summary`: itself where that can be, else TaskFailed with its summary."""
+    """The exception of a failure's `pickled` and `summary`: itself where that can be, else TaskFailed with that."""
     if pickled is not None:
         try:
             return _read(pickled)

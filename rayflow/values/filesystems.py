@@ -2,8 +2,8 @@
 
 In: a path or URL. Out: a file system with a dozen operations, and the path on it. Never: knows what the files mean.
 
-Local paths (plain, or `file://`) are served by the operating system alone, and fsspec is not imported for them. Writing is whole
-or not at all: locally beside the target and then moved, remotely in one put.
+Local paths (plain, or `file://`) are served by the operating system alone, and fsspec is not imported for them. Writing
+is whole or not at all: locally beside the target and then moved, remotely in one put.
 """
 
 from __future__ import annotations
@@ -54,10 +54,13 @@ class FileSystem(Protocol):
         """Write a file whole; see `write_parts`."""
         ...
 
-    def write_parts(self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False) -> bool:
+    def write_parts(
+        self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False
+    ) -> bool:
         """Write buffers one after the other as one file, which appears whole or not at all.
 
-        only_if_absent: leave a file that is there alone. fsync: do not return before it is on the disk. True if written.
+        only_if_absent: leave a file that is there alone. fsync: do not return before it is on the disk.
+        True if it was written.
         """
         ...
 
@@ -143,22 +146,22 @@ class LocalFileSystem:
         """Write a file whole."""
         return self.write_parts(path, (data,), fsync=fsync, only_if_absent=only_if_absent)
 
-    def write_parts(self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False) -> bool:
+    def write_parts(
+        self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False
+    ) -> bool:
         """Write beside the target, then move into place. The directory is made when it is missing."""
         if only_if_absent and os.path.exists(path):
             return False
         with _told("write", path):
             beside = f"{path}.{secrets.token_hex(6)}.tmp"
+            descriptor = _create(beside)
             try:
-                file = open(beside, "xb", buffering=0)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                file = open(beside, "xb", buffering=0)
-            try:
-                with file:
-                    _write_all(file.fileno(), parts)
+                try:
+                    _write_all(descriptor, parts)
                     if fsync:
-                        os.fsync(file.fileno())
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
                 written = _move(beside, path, only_if_absent)
             except BaseException:
                 _remove(beside)
@@ -205,6 +208,17 @@ class LocalFileSystem:
 
 
 LOCAL = LocalFileSystem()
+
+
+def _create(path: str) -> int:
+    """A new file, open for writing; its directory is made when it is missing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)
+
 
 _MOST_PARTS = 512
 """Buffers given to one writev call; systems allow 1024."""
@@ -298,7 +312,9 @@ class RemoteFileSystem:
         """Write a file in one put."""
         return self.write_parts(path, (data,), fsync=fsync, only_if_absent=only_if_absent)
 
-    def write_parts(self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False) -> bool:
+    def write_parts(
+        self, path: str, parts: Sequence[Any], *, fsync: bool = False, only_if_absent: bool = False
+    ) -> bool:
         """Write a file in one put, after which it is durable whatever `fsync` says.
 
         Between asking and putting another writer may come first; files with equal names have equal content here.

@@ -1,6 +1,7 @@
 """Handlers for pandas: frames, series, indexes, time stamps. Imported when the first pandas value is met.
 
-In: pandas values. Out: labels, dtypes and content. `attrs` and an index's `freq` do not count. Never: copies a numpy column.
+In: pandas values. Out: labels, dtypes and content. `attrs` and an index's `freq` do not count. Never: copies a column
+of numbers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a function is, for the hash.
 
-In: functions, methods, built-in functions, classes, modules. Out: plain values that stand for their meaning. Never: calls them.
+In: functions, methods, built-in functions, classes, modules. Out: plain values that stand for their meaning. Never:
+calls them.
 
 The room of tasks sets a better identity for functions with source through `set_function_identity`; until then a
 function is its code object, its defaults and what it closes over.
@@ -41,7 +42,8 @@ def is_installed(function: types.FunctionType) -> bool:
     file = function.__code__.co_filename
     if function.__module__ in sys.builtin_module_names or file.startswith("<frozen"):
         return True
-    return file.startswith(_INSTALLED) and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__
+    name = function.__qualname__
+    return file.startswith(_INSTALLED) and "<locals>" not in name and "<lambda>" not in name
 
 
 class _FunctionHandler:
@@ -56,7 +58,7 @@ class _FunctionHandler:
 
 
 def _code_structure(function: types.FunctionType) -> tuple[Any, ...]:
-    """Code, defaults and closures of a function and of the functions that it closes over, each once, in the order met."""
+    """Code, defaults and closures of a function and of those that it closes over, each once, in the order met."""
     numbers = {id(function): 0}
     met = [function]
     described: list[Any] = []

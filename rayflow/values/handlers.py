@@ -149,6 +149,12 @@ def container_handler_for(of: type) -> ContainerHandler | None:
     return found
 
 
+def encoding_handler_for(of: type) -> EncodingHandler | None:
+    """The handler that encodes values of this type in a format of its own, or None when they are pickled."""
+    handler = handler_for(of)
+    return handler if hasattr(handler, "encode") else None  # type: ignore[return-value]  # quicker than the protocol
+
+
 def _search(of: type) -> Handler | None:
     for base in of.__mro__:
         handler = _BY_TYPE.get(base)
@@ -186,7 +192,7 @@ _LOCAL: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 
 
 def class_path(of: type) -> str:
-    """"module:qualname" of a class."""
+    """ "module:qualname" of a class."""
     try:
         return _PATHS[of]
     except KeyError:
@@ -216,11 +222,13 @@ def load_class(path: str) -> type:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise BadModule(f"The class {path} cannot be loaded here: {error}. Is its module on this machine?") from error
+            raise BadModule(
+                f"The class {path} cannot be loaded here: {error}. Is its module on this machine?"
+            ) from error
         found = _importable(path)
     if not isinstance(found, type):
         raise BadModule(
-            f"The class {path} cannot be found. Classes whose values travel between tasks have to stand at the top level "
-            "of a module."
+            f"The class {path} cannot be found. Classes whose values travel between tasks have to stand at the top "
+            "level of a module."
         )
     return found

@@ -1,7 +1,7 @@
 """The identity of values: equal content, equal hash, in any process.
 
-In: any value that can be kept. Out: its canonical bytes or its 20-byte hash. Never: pickles a container (a pickle depends on
-object identity, interning and set order), never recurses.
+In: any value that can be kept. Out: its canonical bytes or its 20-byte hash. Never: pickles a container (a pickle
+depends on object identity, interning and set order), never recurses.
 
 The hash of a container is made of the identities of its parts: short scalars stand there as themselves, everything else
 by its hash. So a container hashes alike whether its parts are at hand or only references to them.
@@ -88,7 +88,7 @@ def canonical(value: Any) -> bytes | None:
 
 
 def is_short_scalar(value: Any) -> bool:
-    """Whether a value is a native scalar with a canonical form of at most 32 bytes: such a value is never a reference."""
+    """Whether a value is a native scalar with a canonical form of at most 32 bytes: such a one is never a reference."""
     write = _CANONICAL.get(type(value))
     return write is not None and len(write(value)) <= SHORT_BYTES
 
@@ -335,4 +335,4 @@ def _bulk_text(kind: str, values: Sequence[str]) -> bytes | None:
     return _HASHED + digest_buffers(f"{kind}:str", (bytes(lengths), written))
 
 
-assert SCALARS == _CANONICAL.keys()
+assert _CANONICAL.keys() == SCALARS

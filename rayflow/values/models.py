@@ -1,6 +1,7 @@
 """The handler for pydantic models. Imported when the first one is met.
 
-In: models. Out: their fields, and models built again without validating them a second time. Never: calls a model's constructor.
+In: models. Out: their fields, and models built again without validating them a second time. Never: calls a model's
+constructor.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ takes apart. An object with a `__rayflow_identity__` method (an expression, a re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_ as _is
@@ -108,7 +109,7 @@ def parts_of(value: Any) -> Container | None:
 
 def _short(key: object) -> str:
     if type(key) in SCALARS:
-        text = repr(key)
+        text = json.dumps(key, ensure_ascii=False) if type(key) is str else repr(key)
         return text if len(text) <= 60 else text[:57] + "..."
     return type(key).__name__
 
@@ -121,7 +122,7 @@ def only_scalars(parts: Sequence[Any]) -> bool:
 class _Frame:
     """A container on the way down: the parts still to come and what became of the parts before."""
 
-    __slots__ = ("container", "coming", "done")
+    __slots__ = ("coming", "container", "done")
 
     def __init__(self, container: Container) -> None:
         self.container = container
@@ -137,8 +138,8 @@ def path_text(root: str, frames: Sequence[tuple[Container, int]]) -> str:
 def cycle_error(root: str, frames: Sequence[tuple[Container, int]], value: object) -> NotSerializable:
     """The error for a container that contains itself, which has neither a hash nor an end."""
     return NotSerializable(
-        f"{path_text(root, frames)} is the {type(value).__name__} that it stands in: a value that contains itself has no "
-        "hash. Break the cycle, for example by keeping keys or indices in place of the object."
+        f"{path_text(root, frames)} is the {type(value).__name__} that it stands in: a value that contains itself has "
+        "no hash. Break the cycle, for example by keeping keys or indices in place of the object."
     )
 
 
@@ -185,10 +186,10 @@ def map_leaves(
 ) -> Any:
     """The value with every leaf replaced by `change(leaf)`.
 
-    Containers in which nothing changed are given back as they are, the same objects, unless `always` asks for fresh ones.
-    With `scalars` None, numbers, strings and bytes are shown to `change` too. `is_leaf`: containers for which it is true
-    are replaced whole. `rebuild` makes the new container from the old one and its new parts. A container that stands in
-    several places is changed once and its image stands in all of them.
+    Containers in which nothing changed are given back as they are, the same objects, unless `always` asks for fresh
+    ones. With `scalars` None, numbers, strings and bytes are shown to `change` too. `is_leaf`: containers for which it
+    is true are replaced whole. `rebuild` makes the new container from the old one and its new parts. A container that
+    stands in several places is changed once and its image stands in all of them.
     Raises NotSerializable when a container contains itself.
     """
     if type(value) in SCALARS:

@@ -56,7 +56,8 @@ def _stream(value: Any) -> bytes:
         _warned.add(type(value))
         warnings.warn(
             f"Two encodings of one {type(value).__module__}.{type(value).__qualname__} differ, so calls with such "
-            "values will not be found in the cache. Register a handler for the class (rayflow.values.handlers.register).",
+            "values will not be found in the cache. Register a handler for the class with "
+            "rayflow.values.handlers.register.",
             UnstableHash,
             stacklevel=2,
         )

@@ -1,10 +1,12 @@
 """The only user of cloudpickle: objects to pickle streams with their buffers apart, and back.
 
-In: one object, or a stream and buffers. Out: a stream and buffers, or the object. Never: says what may be kept (encoding does).
+In: one object, or a stream and buffers. Out: a stream and buffers, or the object. Never: says what may be kept
+(encoding does).
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Iterable
@@ -18,17 +20,16 @@ class TooDeep(Exception):
 def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes, list[Any]]:
     """A protocol 5 stream and the buffers taken out of it, uncopied.
 
-    plain: the value holds nothing but built-in scalars and containers, so that the quick pickler of the standard library
-    gives the same. apart: whether buffers are taken out; if not, they stand in the stream. Raises TooDeep, or whatever the value's own reduction raises.
+    plain: the value holds nothing but built-in scalars and containers, so that the quick pickler of the standard
+    library gives the same. apart: whether buffers are taken out; if not, they stand in the stream.
+    Raises TooDeep, or whatever the value's own reduction raises.
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
         if plain:
             return pickle.dumps(value, protocol=5), []
-        import cloudpickle
-
         stream = io.BytesIO()
-        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
+        _pickler()(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
     except RecursionError as error:
         raise TooDeep(str(error)) from error
     except pickle.PicklingError as error:
@@ -39,6 +40,20 @@ def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes,
     for buffer in buffers:
         raws.append(buffer.raw())
     return stream.getvalue(), raws
+
+
+@functools.cache
+def _pickler() -> Any:
+    """cloudpickle's pickler, imported at first use, without its habit of copying the content of open files."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
+                raise TypeError(f"an open {type(value).__name__} cannot be pickled")
+            return super().reducer_override(value)
+
+    return Pickler
 
 
 def load(stream: Any, buffers: Iterable[Any] = ()) -> Any:

@@ -49,7 +49,7 @@ def shorten(text: str, limit: int = LIMIT) -> str:
     if len(text) <= limit:
         return text
     head = (limit - 3) * 2 // 3
-    return f"{text[:head]}...{text[len(text) - (limit - 3 - head):]}"
+    return f"{text[:head]}...{text[len(text) - (limit - 3 - head) :]}"
 
 
 def _show(value: Any, levels: int, limit: int) -> str:
@@ -80,7 +80,12 @@ def _show(value: Any, levels: int, limit: int) -> str:
     return _show_object(value, levels, limit)
 
 
-_BRACKETS = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), frozenset: ("frozenset({", "})")}
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
 
 
 def _show_text(value: Any, limit: int) -> str:

@@ -1,0 +1,49 @@
+"""Digests: fixed length, unambiguous, the same however the bytes are handed over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayflow.values.digests import checksum, digest, digest_buffers, from_hex, short_digest, to_hex
+
+parts = st.lists(st.binary(max_size=20), max_size=4)
+tags = st.text(max_size=5)
+
+
+@given(tags, parts, tags, parts)
+def test_different_tags_or_parts_give_different_digests(
+    tag: str, one: list[bytes], other_tag: str, other: list[bytes]
+) -> None:
+    same = (tag, one) == (other_tag, other)
+    assert (digest(tag, *one) == digest(other_tag, *other)) == same
+    assert (short_digest(tag, *one) == short_digest(other_tag, *other)) == same
+
+
+def test_parts_do_not_run_into_each_other() -> None:
+    assert len({digest("t", b"ab"), digest("t", b"a", b"b"), digest("t", b"ab", b""), digest("ta", b"b")}) == 4
+
+
+@given(tags, parts)
+def test_buffers_give_the_digest_of_their_bytes(tag: str, given_parts: list[bytes]) -> None:
+    assert digest_buffers(tag, [memoryview(part) for part in given_parts]) == digest(tag, *given_parts)
+
+
+def test_large_and_read_only_buffers_give_the_digest_of_their_bytes() -> None:
+    array = np.arange(400_000, dtype="f8").reshape(100, 4000)
+    array.flags.writeable = False
+    assert digest_buffers("t", [array, b"x"]) == digest("t", array.tobytes(), b"x")
+
+
+def test_a_checksum_is_over_the_concatenation() -> None:
+    assert checksum([b"ab", b"c"]) == checksum([b"abc"]) != checksum([b"abd"])
+
+
+def test_lengths_are_20_and_16_and_hex_is_lower_case() -> None:
+    assert len(digest("t")) == 20 and len(short_digest("t")) == 16
+    assert from_hex(to_hex(b"\xab\x01")) == b"\xab\x01" and to_hex(b"\xab\x01") == "ab01"
+    assert from_hex("AB01") == b"\xab\x01"
+    with pytest.raises(ValueError):
+        from_hex("xyz")

@@ -1,0 +1,209 @@
+"""Errors as data: type, message and way survive, whatever the exception's class does."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayflow.errors import Bug, NotSerializable, TaskFailed, WorkerLost
+from rayflow.values.failures import (
+    MOST_FRAMES,
+    MOST_PICKLED_BYTES,
+    Failure,
+    exception_from_failure,
+    failure_from_exception,
+    render,
+)
+
+HERE = Path(__file__).resolve()
+
+
+class Picky(Exception):
+    """Pickle would call it with one argument."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{reason} ({code})")
+        self.code = code
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+    def __new__(cls, one: object, other: object) -> Unpicklable:
+        return super().__new__(cls, one)
+
+    def __init__(self, one: object, other: object) -> None:
+        self.args = (one,)
+
+
+class Mumbling(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def caught(error: BaseException, **options: Any) -> Failure:
+    def inner() -> None:
+        raise error
+
+    try:
+        inner()
+    except BaseException as raised:
+        return failure_from_exception(raised, **options)
+    raise AssertionError("nothing was raised")
+
+
+def test_an_exception_comes_back_as_the_same_type_with_message_and_attributes() -> None:
+    failure = caught(FileNotFoundError(2, "gone", "a.txt"))
+    raised = exception_from_failure(failure)
+    assert type(raised) is FileNotFoundError and raised.filename == "a.txt"
+    assert failure.type_name == "builtins.FileNotFoundError"
+    assert failure.classes == (
+        "builtins.FileNotFoundError",
+        "builtins.OSError",
+        "builtins.Exception",
+        "builtins.BaseException",
+    )
+    assert failure.summary == "FileNotFoundError: [Errno 2] gone: 'a.txt'"
+
+
+def test_a_class_with_a_constructor_of_its_own_comes_back() -> None:
+    raised = exception_from_failure(caught(Picky(7, "bad")))
+    assert type(raised) is Picky and str(raised) == "bad (7)" and raised.code == 7
+
+
+def test_a_class_that_cannot_be_pickled_keeps_type_name_message_and_frames() -> None:
+    failure = caught(Unpicklable("what happened", 2))
+    assert failure.pickled is None
+    raised = exception_from_failure(failure)
+    assert type(raised) is TaskFailed
+    assert "Unpicklable: what happened" in str(raised)
+    assert failure.frames[-1].function.endswith("inner")
+    assert failure.classes[0].endswith(".Unpicklable")
+
+
+def test_arguments_that_cannot_be_pickled_do_not_lose_the_message() -> None:
+    failure = caught(ValueError("text", (number for number in [1])))
+    assert failure.pickled is None and failure.message.startswith("('text', <generator")
+    assert type(exception_from_failure(failure)) is TaskFailed
+
+
+def test_a_message_that_raises_is_told() -> None:
+    assert "ValueError" in caught(Mumbling()).message
+
+
+def test_an_exception_that_carries_bulk_data_travels_by_its_message() -> None:
+    failure = caught(ValueError("x" * MOST_PICKLED_BYTES))
+    assert failure.pickled is None
+
+
+def test_a_class_that_is_not_there_any_more_becomes_task_failed() -> None:
+    failure = caught(ValueError("a"))
+    lost = Failure(**{name: getattr(failure, name) for name in Failure.__slots__} | {"pickled": b"pbroken"})
+    raised = exception_from_failure(lost)
+    assert type(raised) is TaskFailed and str(raised) == "ValueError: a"
+
+
+def test_identity_is_type_and_arguments_and_not_the_place() -> None:
+    one = caught(ValueError("a", {1, 2}))
+    two = failure_from_exception(ValueError("a", {2, 1}))
+    assert one.digest == two.digest and one.frames != two.frames
+    assert caught(ValueError("b")).digest != caught(ValueError("c")).digest
+    assert caught(ValueError("a")).digest != caught(TypeError("a")).digest
+    assert len(caught(ValueError(number for number in [1])).digest) == 20
+
+
+def test_frames_are_the_users_own_with_place_and_text() -> None:
+    failure = caught(ValueError("a"), project_dir=str(HERE.parent))
+    assert [frame.function for frame in failure.frames] == ["caught", "caught.<locals>.inner"]
+    assert failure.frames[-1].file == "test_failures.py"
+    assert failure.frames[-1].text == "raise error"
+
+
+def test_our_own_frames_are_left_out() -> None:
+    from rayflow.values.encoding import encode
+
+    with pytest.raises(NotSerializable) as caught_error:
+        encode(number for number in [1])
+    failure = failure_from_exception(caught_error.value)
+    assert [Path(frame.file).name for frame in failure.frames] == ["test_failures.py"]
+    everything = failure_from_exception(caught_error.value, hide=lambda file: False)
+    assert len(everything.frames) > 1
+
+
+def test_of_an_endless_recursion_both_ends_are_kept() -> None:
+    def forever(n: int) -> int:
+        return forever(n + 1)
+
+    try:
+        forever(0)
+    except RecursionError as error:
+        failure = failure_from_exception(error)
+    assert len(failure.frames) == MOST_FRAMES
+    assert "test_of_an_endless" in failure.frames[0].function
+
+
+def test_causes_and_notes_are_kept_as_text() -> None:
+    try:
+        try:
+            raise KeyError("k")
+        except KeyError as cause:
+            error = ValueError("v")
+            error.add_note("look here")
+            raise error from cause
+    except ValueError as raised:
+        failure = failure_from_exception(raised)
+    assert failure.notes == ("look here", "caused by KeyError: 'k'")
+    notes = exception_from_failure(failure).__notes__
+    assert notes[:2] == ["look here", "caused by KeyError: 'k'"] and len(notes) == 3
+
+
+def test_causes_in_a_ring_come_to_an_end() -> None:
+    one, two = ValueError("1"), ValueError("2")
+    one.__cause__, two.__cause__ = two, one
+    assert failure_from_exception(one).notes == ("caused by ValueError: 2",)
+
+
+def test_fault_follows_the_class() -> None:
+    faults = [failure_from_exception(error).fault for error in (ValueError(), WorkerLost("w"), Bug("b"))]
+    assert faults == ["user", "world", "bug"]
+
+
+def test_the_text_for_the_user_reads_like_a_python_traceback_over_tasks() -> None:
+    failure = caught(ValueError("a"), project_dir=str(HERE.parent))
+    whole = Failure(
+        **{name: getattr(failure, name) for name in Failure.__slots__} | {"trail": ("main(n=3)", "step(x=1)")}
+    )
+    lines = render(whole).splitlines()
+    assert lines[:4] == [
+        "Task calls (outermost first):",
+        "  main(n=3)",
+        "  step(x=1)",
+        "Traceback (most recent call last):",
+    ]
+    assert '  File "test_failures.py", line' in lines[4]
+    assert lines[-1] == "ValueError: a"
+
+
+def test_a_failure_travels_to_a_process_that_lacks_the_class() -> None:
+    failure = failure_from_exception(Picky(7, "bad"))
+    code = (
+        "import pickle, sys\n"
+        "from rayflow.values.failures import exception_from_failure\n"
+        "error = exception_from_failure(pickle.loads(sys.stdin.buffer.read()))\n"
+        "print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(failure),
+        capture_output=True,
+        cwd=HERE.parents[2],
+        timeout=60,
+        check=True,
+    )
+    assert b"bad (7)" in done.stdout
