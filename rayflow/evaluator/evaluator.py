@@ -112,7 +112,7 @@ class Evaluator:
             root.how = "computed"
             root.args_hash = digest("args")
             root.move(State.RESULT)
-            self._demand(term, root, root_id, root, RESULT_SLOT)
+            self._demand(term, root, _below(root_id, "result", 0), root, RESULT_SLOT)
 
     def _looked_up(self, event: events.LookedUp) -> None:
         cell = self._cells.get(event.asker)
@@ -134,7 +134,7 @@ class Evaluator:
             self._move(job, State.RESULT)
             if hit.candidate.kind == "full":
                 job.task_set = hit.candidate.task_set
-            self._demand(hit.term, job, job.job_id, job, RESULT_SLOT)
+            self._demand(hit.term, job, _below(job.job_id, "result", 0), job, RESULT_SLOT)
 
     def _returned(self, event: events.Returned) -> None:
         job = self._running(event.job, event.attempt)
@@ -157,7 +157,7 @@ class Evaluator:
             commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
         )
         self._move(job, State.RESULT)
-        self._demand(term, job, job.job_id, job, RESULT_SLOT)
+        self._demand(term, job, _below(job.job_id, "result", 0), job, RESULT_SLOT)
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -210,7 +210,7 @@ class Evaluator:
             cell.key, OPERATIONS, "single", event.term, None, None, None, execution.execution_id, None, event.at
         )
         self._out.append(commands.Remember(row))
-        self._demand(loads(event.term), cell.scope, cell.path, cell, BECOME_SLOT)
+        self._demand(loads(event.term), cell.scope, _below(cell.path, "operated", 0), cell, BECOME_SLOT)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         if event.name == OPENING_TIMER:
@@ -606,7 +606,7 @@ class Evaluator:
             if candidate.verdict and lookups.holds(head, execution):
                 self._cells.pop(event.asker, None)
                 self._answered(cell)
-                self._demand(term, cell.scope, cell.path, cell, BECOME_SLOT)
+                self._demand(term, cell.scope, _below(cell.path, "operated", 0), cell, BECOME_SLOT)
                 return
         self._out.append(
             commands.RunOperation(

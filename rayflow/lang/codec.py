@@ -196,15 +196,32 @@ def read(data: bytes) -> tuple[Head, Term]:
 
 
 def _mark(item: Term, number: int, seen: set[int]) -> None:
-    """Note that an expression is named once more; from the second time on it is shared."""
-    if type(item) in _CAN_SHARE:
+    """Note that an expression or a container is named once more; from the second time on it is shared."""
+    if type(item) in _CAN_SHARE or type(item) in _CAN_HOLD:
         if number in seen:
-            item._shared = True
+            _share(item)
         else:
             seen.add(number)
 
 
+def _share(item: Term) -> None:
+    """Mark an expression as shared, or all expressions in a container."""
+    if type(item) in _CAN_SHARE:
+        item._shared = True
+        return
+    stack = [item]
+    walked = {id(item)}
+    while stack:
+        for part in children(stack.pop()):
+            if type(part) in _CAN_SHARE:
+                part._shared = True
+            elif type(part) in _CAN_HOLD and id(part) not in walked:
+                walked.add(id(part))
+                stack.append(part)
+
+
 _CAN_SHARE = frozenset({TaskCall, Operation, Form})
+_CAN_HOLD = frozenset({*CONTAINERS, TaggedTree})
 _EMPTY = Head()
 
 

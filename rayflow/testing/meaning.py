@@ -261,7 +261,7 @@ def _wrong_of(failure: Failure) -> Wrong:
 
 
 def normal(value: Any) -> Any:
-    """A value in a form that is hashable and compares by type and content (1 is not True); references by their preview."""
+    """A value in a form that is hashable and compares by type and content (1 is not True); references by preview."""
     if isinstance(value, Failure):
         return _wrong_of(value)
     if type(value) in (list, tuple):

@@ -187,14 +187,13 @@ def random_program(random: Random) -> Program:
     """A program of a handful of tasks."""
     names = [f"lab.t{number}" for number in range(random.randint(3, 8))]
     definitions: dict[str, Definition] = {}
-    for name in ["lab.recover", *reversed(names)]:
+    # Two tasks are always there: one to be passed as a value, one to recover with.
+    for name in ["lab.double", "lab.recover", *reversed(names)]:
         maker = _Maker(random, dict(definitions), name)
         definitions[name] = maker.definition()
     maker = _Maker(random, definitions, None)
-    root = maker.term("number", 3) if random.random() < 0.5 else maker.term(random.choice(("list", "record")), 3)
-    if random.random() < 0.4:
-        root = maker.call(3)
-    return Program(definitions, root)
+    sort = random.choice(("call", "call", "number", "list", "list", "record"))
+    return Program(definitions, maker.call(3) if sort == "call" else maker.term(sort, 4))
 
 
 class _Maker:
@@ -221,7 +220,10 @@ class _Maker:
         flaky = 0
         if random.random() < 0.15:
             options.update(retries=random.randint(1, 3), retry_delay=random.choice((0.0, 0.5, 10.0)))
-            flaky = random.randint(1, 3)
+            flaky = random.randint(1, options["retries"] + (random.random() < 0.2))
+        if name == "lab.double":
+            double: Template = ("operation", "add", (("argument", "x"), ("argument", "x")))
+            return Definition(name, (("x", "number"),), double, options=options, flaky=flaky)
         if name == "lab.recover":
             self.parameters = [("error", "error")]
             body = self.term("number", 1) if random.random() < 0.8 else self.failing()
@@ -242,19 +244,19 @@ class _Maker:
     def body(self) -> Template:
         random = self.random
         roll = random.random()
-        if roll < 0.10:
+        if roll < 0.07:
             return self.failing()
         numbers = self._parameters_of("number")
         if numbers and roll < 0.25:
-            return ("branch", random.choice(numbers), self.term("number", 2), self.failing())
+            return ("branch", random.choice(numbers), self.term("number", 3), self.failing())
         if numbers and roll < 0.45:
             counter = random.choice(numbers)
             down = self._recursion(counter)
-            again: Template = ("operation", "add", (down, self.term("number", 1)))
+            again: Template = ("operation", "add", (down, self.term("number", 2)))
             if random.random() < 0.3:
                 again = ("operation", "add", (down, down))  # equal calls that are two expressions
             return ("branch", counter, again, self.term("number", 1))
-        return self.term("number", random.randint(0, 3))
+        return self.term("number", random.randint(1, 4))
 
     def _recursion(self, counter: str) -> Template:
         assert self.name is not None
@@ -272,7 +274,7 @@ class _Maker:
         if sort == "task":
             return self._task()
         if sort == "list":
-            parts = tuple(self.term("number", depth - 1) for _ in range(random.randint(1, 3)))
+            parts = tuple(self.term("number", depth - 1) for _ in range(random.randint(1, 4)))
             if random.random() < 0.3:
                 return ("form", "seq", parts)
             return ("list", parts)
@@ -299,7 +301,7 @@ class _Maker:
     def _operation(self, depth: int) -> Template:
         first, second = self.term("number", depth - 1), self.term("number", depth - 1)
         roll = self.random.random()
-        if roll < 0.08:
+        if roll < 0.05:
             return ("operation", "floordiv", (first, ("value", 0)))
         if roll < 0.25:
             # Not cheap enough for the scheduler, so it goes out.
@@ -317,14 +319,14 @@ class _Maker:
             if [sort for parameter, sort in definition.parameters if parameter not in definition.defaults] == ["number"]
             and not (definition.keyword_only - set(definition.defaults))
         ]
-        return ("task", self.random.choice(sorted(fitting))) if fitting else ("value", None)
+        return ("task", self.random.choice(sorted(fitting)))
 
     def call(self, depth: int) -> Template:
         random = self.random
         given = self._parameters_of("task")
         if given and random.random() < 0.3:
             return ("apply", ("argument", random.choice(given)), (self.term("number", depth - 1),))
-        names = sorted(name for name in self.known if name != "lab.recover")
+        names = sorted(name for name in self.known if name not in ("lab.recover", "lab.double"))
         if not names:
             return self._leaf(depth)
         definition = self.known[random.choice(names)]

@@ -1,0 +1,477 @@
+"""A simulated cluster: schedulers, workers and a store, one after the other in one virtual time.
+
+In: programs, a `Weather`, one source of chance. Out: a `Report` of each run, with every rule of the conversation that
+was broken. Never: a clock, a thread, a real worker or store, a second source of chance; never what a program means.
+
+The cluster carries out commands and answers them late, in any order, twice, or after the worker was lost. When the
+scheduler crashes, all that was not committed is forgotten and a new one takes over. Time is a number that jumps to the
+next answer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from rayflow.evaluator import commands, events
+from rayflow.evaluator.capacity import needs_of
+from rayflow.evaluator.evaluator import Evaluator
+from rayflow.lang.codec import dumps, read
+from rayflow.lang.expressions import TaskRef
+from rayflow.lang.operations import call_task, operate
+from rayflow.records import CallRow, JobRow, ReductionRow, Row, TaskSetRow
+from rayflow.testing.meaning import FLAKY, Key, normal
+from rayflow.testing.patterns import show
+from rayflow.testing.programs import Program, TaskError
+from rayflow.values.digests import digest
+from rayflow.values.failures import failure_from_exception
+from rayflow.values.refs import ValueRef
+
+CAPACITIES = {"db": 2.0, "gpu": 1.0}
+"""What the simulated cluster has; other limits have 1."""
+
+START = 1_700_000_000_000_000
+"""When a world begins, in microseconds since the epoch."""
+
+MOST_TICKS = 20_000
+"""A run that takes more has lost its way."""
+
+Maker = Callable[[Mapping[str, float]], Any]
+"""Makes an evaluator from capacities."""
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How rough the world is. Each is a chance between 0 and 1, for each command or tick."""
+
+    lost: float = 0.0
+    repeated: float = 0.0
+    late: float = 0.0
+    noise: float = 0.0
+    committed: float = 0.2
+    crashed: float = 0.0
+    cancelled: float = 0.0
+    spread_seconds: float = 1.0
+
+
+@dataclass
+class Report:
+    """What one run came to.
+
+    ran: the jobs that had an attempt, by life. keys: which call each is. rows: each job's last row.
+    untruths: what went wrong.
+    """
+
+    execution_id: str
+    outcome: Any = None
+    finish: commands.Finish | None = None
+    rows: dict[bytes, JobRow] = field(default_factory=dict)
+    ran: list[set[bytes]] = field(default_factory=list)
+    keys: dict[bytes, Key] = field(default_factory=dict)
+    lives: int = 1
+    was_cancelled: bool = False
+    untruths: list[str] = field(default_factory=list)
+
+    def runs(self) -> Counter[Key]:
+        """How many jobs of each call had an attempt in the last life."""
+        return Counter(self.keys[job_id] for job_id in self.ran[-1])
+
+
+@dataclass
+class Kept:
+    """What a store holds, or would hold after the next commit."""
+
+    reductions: dict[bytes, list[ReductionRow]] = field(default_factory=dict)
+    task_sets: dict[bytes, set[bytes]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        if isinstance(row, ReductionRow):
+            self.reductions.setdefault(row.eval_hash, []).append(row)
+        else:
+            self.rows.append(row)
+            if isinstance(row, TaskSetRow):
+                self.task_sets.setdefault(row.task_set, set()).add(row.task_hash)
+
+
+class Cluster:
+    """Schedulers, workers and a store, one after the other in one virtual time.
+
+    known: for every eval_hash that was ever seen, the call in the oracle's words.
+    spoilt: for keys whose recorded values no longer hold (a file was altered), since when.
+    """
+
+    def __init__(self, random: Random, make: Maker = Evaluator) -> None:
+        self.random = random
+        self.make = make
+        self.now = START
+        self.committed = Kept()
+        self.known: dict[bytes, Key] = {}
+        self.spoilt: dict[bytes, int] = {}
+        self.executions = 0
+        self.talk: list[str] | None = None
+
+    def run(self, program: Program, weather: Weather, *, cache: bool = True) -> Report:
+        """Evaluate the program's root until it ends, through crashes if there are any."""
+        self.executions += 1
+        report = Report(f"execution-{self.executions}")
+        _Run(self, program, weather, report, cache).play()
+        return report
+
+    def remembered(self) -> dict[Key, list[frozenset[tuple[str, bytes]]]]:
+        """The single reductions in the store, in the oracle's words."""
+        found: dict[Key, list[frozenset[tuple[str, bytes]]]] = {}
+        for eval_hash, rows in self.committed.reductions.items():
+            key = self.known.get(eval_hash)
+            if key is None:
+                continue
+            rows = [row for row in rows if row.kind == "single" and row.at > self.spoilt.get(eval_hash, 0)]
+            sets = [frozenset(read(row.term or b"")[0].tasks) for row in rows]
+            if sets:
+                found.setdefault(key, []).extend(sets)
+        return found
+
+    def spoil(self, share: float) -> None:
+        """Let some of what the store holds be true no longer."""
+        for eval_hash in sorted(self.committed.reductions):
+            if self.random.random() < share:
+                self.spoilt[eval_hash] = self.now
+
+
+class _Run:
+    """One execution, over all its lives."""
+
+    def __init__(self, cluster: Cluster, program: Program, weather: Weather, report: Report, cache: bool) -> None:
+        self.cluster = cluster
+        self.random = cluster.random
+        self.program = program
+        self.weather = weather
+        self.report = report
+        self.cache = cache
+        root = dumps(program.root_term())
+        self.submitted = events.Submitted(0, report.execution_id, root, program.table(), {}, cache)
+        self.names: dict[bytes, Key] = {}
+        self.safe: set[bytes] = set()
+        self.begin(0)
+
+    def begin(self, life: int) -> None:
+        """A new scheduler takes the execution up: all that was in flight, or not committed, is gone."""
+        self.evaluator = self.cluster.make(CAPACITIES)
+        self.life = life
+        self.queue: list[tuple[int, int, Any]] = []
+        self.order = 0
+        self.open: dict[tuple[Any, ...], commands.Command] = {}
+        self.held: Counter[str] = Counter()
+        self.raises: Counter[int] = Counter()
+        self.losses: Counter[int] = Counter()
+        self.fresh: list[tuple[Row, bytes | None]] = []
+        self.attempts: dict[tuple[int, int], bytes] = {}
+        self.jobs_of_reductions: dict[int, bytes] = {}
+        self.report.ran.append(set())
+        self.post(replace(self.submitted, life=life), 0.0)
+
+    def play(self) -> None:
+        """Tick until the execution has ended and nothing is on its way."""
+        random, weather, report = self.random, self.weather, self.report
+        for _ in range(MOST_TICKS):
+            if not self.queue:
+                break
+            if report.finish is None:
+                if random.random() < weather.crashed and self.life < 3:
+                    self.say("-- the scheduler crashes")
+                    report.lives += 1
+                    self.begin(self.life + 1)
+                elif random.random() < weather.cancelled and not report.was_cancelled:
+                    report.was_cancelled = True
+                    self.post(events.Cancelled(0, report.execution_id), 0.0)
+                if random.random() < weather.committed:
+                    self.commit()
+                if random.random() < weather.noise:
+                    self.hand_over([self.noise()])
+                    continue
+            self.tick()
+        else:
+            self.untrue("the run does not end")
+        if report.finish is None:
+            self.untrue("nothing is in flight, and the execution has not ended")
+        self.check_end()
+
+    def untrue(self, text: str) -> None:
+        self.report.untruths.append(text)
+
+    def say(self, line: str) -> None:
+        if self.cluster.talk is not None:
+            self.cluster.talk.append(line)
+
+    # --- time and answers ---
+
+    def post(self, event: Any, seconds: float | None = None, at_least: float = 0.0) -> None:
+        """Let an event happen later: at random within the weather's spread, but not before `at_least` seconds."""
+        if seconds is None:
+            seconds = at_least + self.random.random() * self.weather.spread_seconds
+        self.order += 1
+        heapq.heappush(self.queue, (self.cluster.now + int(seconds * 1_000_000), self.order, event))
+
+    def answer(self, event: Any, at_least: float = 0.0) -> None:
+        """Post an answer, now and then twice."""
+        self.post(event, at_least=at_least)
+        if self.random.random() < self.weather.repeated:
+            self.post(event, at_least=at_least)
+
+    def tick(self) -> None:
+        """One turn of the scheduler: a few events, and the commands that follow."""
+        batch = []
+        for _ in range(self.random.choice((1, 1, 1, 2, 5))):
+            if not self.queue:
+                break
+            due, _, event = heapq.heappop(self.queue)
+            self.cluster.now = max(self.cluster.now + 1, due)
+            batch.append(event(self) if callable(event) else event)
+        self.hand_over(batch)
+
+    def hand_over(self, batch: list[Any]) -> None:
+        """Tell the evaluator, and carry out what it says."""
+        batch = [replace(event, at=self.cluster.now) for event in batch]
+        accepted = [event for event in batch if self.settle(event)]
+        for event in batch:
+            self.say(f">> {show(event)}")
+        came = self.evaluator.handle(batch)
+        self.match_reductions([event for event in accepted if isinstance(event, events.Returned)], came)
+        for command in came:
+            self.say(f"<< {show(command)}")
+            self.carry_out(command)
+
+    def settle(self, event: Any) -> bool:
+        """Note which command an event answers; False when it answers none that is open."""
+        key = _answered_by(event)
+        command = self.open.pop(key, None) if key is not None else None
+        if isinstance(command, commands.RunTask):
+            for name, amount in needs_of(command.options).items():
+                self.held[name] -= int(min(amount, CAPACITIES.get(name, 1)))
+        return command is not None
+
+    def match_reductions(self, returned: list[events.Returned], came: list[commands.Command]) -> None:
+        """Which job each new reduction is of, so that a replay can be checked against what was committed."""
+        self.jobs_of_reductions = {}
+        terms = {event.term: self.attempts[event.job, event.attempt] for event in returned}
+        for command in came:
+            if isinstance(command, commands.Remember) and command.reduction.kind == "single":
+                job_id = terms.get(command.reduction.term or b"")
+                if job_id is not None and sum(event.term == command.reduction.term for event in returned) == 1:
+                    self.jobs_of_reductions[id(command)] = job_id
+
+    # --- commands ---
+
+    def carry_out(self, command: commands.Command) -> None:
+        """What the shell does with a command."""
+        kind = type(command)
+        asks = _asked_by(command)
+        if asks is not None:
+            if asks in self.open:
+                self.untrue(f"asked twice at once: {show(command)}")
+            self.open[asks] = command
+        if kind is commands.LookUp:
+            self.answer(lambda run, ask=command: run.look_up(ask))
+        elif kind is commands.RunTask:
+            self.run_task(command)  # type: ignore[arg-type]
+        elif kind is commands.RunOperation:
+            self.answer(self.operated(command))  # type: ignore[arg-type]
+        elif kind is commands.SetTimer:
+            assert isinstance(command, commands.SetTimer)
+            self.answer(events.TimerFired(0, command.name), at_least=command.seconds)
+        elif kind is commands.Remember:
+            assert isinstance(command, commands.Remember)
+            self.fresh.append((command.reduction, self.jobs_of_reductions.get(id(command))))
+        elif kind is commands.Record:
+            assert isinstance(command, commands.Record)
+            self.fresh.extend((row, None) for row in command.rows)
+            self.note(command.rows)
+        elif kind is commands.Finish:
+            assert isinstance(command, commands.Finish)
+            if self.report.finish is not None:
+                self.untrue("it ended twice")
+            self.report.finish = command
+            self.report.outcome = normal(command.outcome)
+            self.commit()
+
+    def note(self, rows: tuple[Row, ...]) -> None:
+        """Keep the last row of each job, and learn what its eval_hash stands for."""
+        for row in rows:
+            if isinstance(row, JobRow):
+                self.report.rows[row.job_id] = row
+                key = self.names.get(row.job_id)
+                if row.eval_hash is not None and key is not None:
+                    self.cluster.known[row.eval_hash] = key
+
+    def commit(self) -> None:
+        """What was recorded so far will survive."""
+        for row, job_id in self.fresh:
+            self.cluster.committed.add(row)
+            if job_id is not None:
+                self.safe.add(job_id)
+        self.fresh.clear()
+
+    def look_up(self, ask: commands.LookUp) -> events.LookedUp:
+        """What the store, and what is about to be committed, has for a key, newest first."""
+        rows = list(self.cluster.committed.reductions.get(ask.eval_hash, ()))
+        sets = dict(self.cluster.committed.task_sets)
+        for row, _ in self.fresh:
+            if isinstance(row, ReductionRow) and row.eval_hash == ask.eval_hash:
+                rows.append(row)
+            elif isinstance(row, TaskSetRow):
+                sets.setdefault(row.task_set, set()).add(row.task_hash)
+        since = self.cluster.spoilt.get(ask.eval_hash, 0)
+        found = [
+            events.Candidate(
+                row.kind,
+                row.term or b"",
+                row.execution_id,
+                row.at,
+                row.at > since,
+                frozenset(sets[row.task_set]) if row.task_set is not None else None,
+                row.wall_seconds,
+            )
+            for row in reversed(rows)
+        ]
+        return events.LookedUp(0, ask.asker, tuple(found))
+
+    def run_task(self, command: commands.RunTask) -> None:
+        """A worker takes an attempt: it returns, raises, or is lost (and then perhaps answers all the same)."""
+        job, attempt = command.job, command.attempt
+        if (job, attempt) in self.attempts:
+            self.untrue(f"an attempt was sent twice: {show(command)}")
+        self.attempts[job, attempt] = command.job_id
+        if self.life and command.job_id in self.safe:
+            self.untrue(f"a call ran again after a crash although its reduction was committed: {show(command)}")
+        if any(type(value).__module__ not in _SYMBOLIC for value in command.arguments.values()):
+            self.untrue(f"an argument is not symbolic: {show(command)}")
+        self.hold(command)
+        key: Key = (command.entry.name, command.entry.hash, normal(command.arguments))
+        self.names[command.job_id] = self.report.keys[command.job_id] = key
+        self.report.ran[-1].add(command.job_id)
+        most_losses = command.options.get("max_worker_losses", 3)
+        good = self.attempt(command)
+        if self.losses[job] < most_losses and self.random.random() < self.weather.lost:
+            self.losses[job] += 1
+            self.answer(events.WorkerLost(0, job, attempt, "the world took it", "n1", 7))
+            if self.random.random() < self.weather.late:
+                self.post(good, at_least=self.weather.spread_seconds)
+            return
+        if isinstance(good, events.Raised):
+            self.raises[job] += 1
+        self.answer(good)
+
+    def hold(self, command: commands.RunTask) -> None:
+        for name, amount in needs_of(command.options).items():
+            capacity = CAPACITIES.get(name, 1)
+            self.held[name] += int(min(amount, capacity))
+            if self.held[name] > capacity:
+                self.untrue(f"limit {name} is overdrawn by {show(command)}")
+
+    def attempt(self, command: commands.RunTask) -> Any:
+        """What the body comes to."""
+        job, attempt = command.job, command.attempt
+        cost = events.Cost(self.cluster.now, 0.1, 0.1, 1 << 20, "n1", 7)
+        definition = self.program.definitions[command.entry.name]
+        if self.raises[job] < definition.flaky:
+            return events.Raised(0, job, attempt, FLAKY, cost)
+        try:
+            term = self.program.run_body(definition.name, command.arguments)
+        except TaskError as error:
+            return events.Raised(0, job, attempt, error.failure, cost)
+        return events.Returned(0, job, attempt, dumps(term), cost)
+
+    def operated(self, command: commands.RunOperation) -> events.Operated:
+        """What an operation comes to, on a worker."""
+        if command.name == "restore":
+            kept, summary = command.args
+            error = ValueRef(digest("error", summary.encode()), "error", len(kept or b""), "test", kept, (), summary)
+            return events.Operated(0, command.asker, dumps(error))
+        try:
+            if command.name == "call" and isinstance(command.args[0], TaskRef):
+                return events.Operated(0, command.asker, dumps(call_task(*command.args)))
+            return events.Operated(0, command.asker, dumps(operate(command.name, command.args)))
+        except Exception as raised:  # whatever Python raises is the operation's answer
+            return events.Operated(0, command.asker, failure=failure_from_exception(raised))
+
+    def noise(self) -> Any:
+        """An answer to something that nobody asked, or that was answered before."""
+        answered = [key for key in self.attempts if ("run", *key) not in self.open]
+        job, attempt = self.random.choice(answered) if answered else (1, 99)
+        nobody = 1_000_000
+        cost = events.Cost(self.cluster.now, 0.1, 0.1)
+        return self.random.choice(
+            (
+                events.Returned(0, job, attempt, dumps("noise"), cost),
+                events.Raised(0, job, attempt, FLAKY, cost),
+                events.WorkerLost(0, job, attempt, "noise"),
+                events.Returned(0, nobody, 1, dumps("noise"), cost),
+                events.TimerFired(0, ("retry", nobody)),
+                events.LookedUp(0, nobody, ()),
+                events.Operated(0, nobody, dumps("noise")),
+                events.Cancelled(0, "another execution"),
+                replace(self.submitted, root=dumps("noise"), life=self.life),
+            )
+        )
+
+    # --- the end ---
+
+    def check_end(self) -> None:
+        """What has to be true of every run, whatever it means."""
+        report = self.report
+        unanswered = [command for command in self.open.values() if not isinstance(command, commands.SetTimer)]
+        if unanswered:
+            self.untrue(f"unanswered at the end: {'; '.join(map(show, unanswered))}")
+        if any(self.held.values()):
+            self.untrue(f"limits still held by workers: {self.held}")
+        if self.evaluator.capacity.held or self.evaluator.executions:
+            self.untrue(f"the evaluator still holds {self.evaluator.capacity.held}, {self.evaluator.executions}")
+        for job_id in report.ran[-1]:
+            if job_id not in report.rows:
+                self.untrue(f"a job ran and has no row: {report.keys[job_id]}")
+        for row in report.rows.values():
+            if row.status == "open" or row.finished_at is None:
+                self.untrue(f"a job was left open: {row}")
+        calls = {row.call_hash for row in self.cluster.committed.rows if isinstance(row, CallRow)}
+        for row in report.rows.values():
+            if row.task_name != "<expression>" and row.status == "done" and row.call_hash not in calls:
+                self.untrue(f"a job is done and left no call: {row}")
+        self.check_counts()
+
+    def check_counts(self) -> None:
+        finish, rows = self.report.finish, self.report.rows.values()
+        if finish is None or self.report.lives > 1:
+            return
+        failed = sum(row.status in ("failed", "cancelled") for row in rows)
+        if finish.counts["jobs"] != len(rows) or finish.counts["failed"] != failed:
+            self.untrue(f"counts {dict(finish.counts)} do not fit {len(rows)} rows, {failed} of them failed")
+
+
+_SYMBOLIC = frozenset({"builtins", "rayflow.values.refs", "rayflow.lang.expressions"})
+"""Where the classes of symbolic values live."""
+
+
+def _asked_by(command: Any) -> tuple[Any, ...] | None:
+    match command:
+        case commands.LookUp():
+            return ("look up", command.asker)
+        case commands.RunTask():
+            return ("run", command.job, command.attempt)
+        case commands.RunOperation():
+            return ("operate", command.asker)
+    return None
+
+
+def _answered_by(event: Any) -> tuple[Any, ...] | None:
+    match event:
+        case events.LookedUp():
+            return ("look up", event.asker)
+        case events.Returned() | events.Raised() | events.WorkerLost():
+            return ("run", event.job, event.attempt)
+        case events.Operated():
+            return ("operate", event.asker)
+    return None

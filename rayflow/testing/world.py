@@ -1,0 +1,152 @@
+"""A world in a seed: a random program, a cluster for it, and what must come of it.
+
+In: one number. Out: what was untrue: wherever an execution differs from what its program means. Never: a second source
+of chance; playing a number again gives the same conversation, word for word.
+
+A trial evaluates a program, mostly in bad weather, and then perhaps once more: unchanged, with edited tasks, with
+altered files, or without the cache. `python -m rayflow.testing.world SEED` plays one and prints the conversation.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+
+from rayflow.evaluator.evaluator import Evaluator
+from rayflow.testing.cluster import Cluster, Maker, Report, Weather
+from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
+from rayflow.testing.programs import Program, random_program
+
+MOST_CALLS = 80
+"""Programs of a trial make at most so many calls, so that thousands of trials take seconds."""
+
+CALM = Weather()
+WEATHERS = (
+    CALM,
+    Weather(repeated=0.3, noise=0.2),
+    Weather(lost=0.3, late=0.5, repeated=0.1),
+    Weather(crashed=0.08, committed=0.3),
+    Weather(crashed=0.08, lost=0.1, late=0.5, repeated=0.1, noise=0.05, spread_seconds=0.1),
+    Weather(cancelled=0.05, lost=0.1, repeated=0.1),
+    Weather(lost=0.1, late=0.5, repeated=0.1, noise=0.1, spread_seconds=5.0),
+)
+
+
+def play(seed: int, make: Maker = Evaluator, talk: list[str] | None = None) -> list[str]:
+    """What was untrue in the trial of this seed: nothing, if all is well.
+
+    make: makes the evaluator. talk: takes the conversation, line by line.
+    """
+    random = Random(seed)
+    program = _small_program(random)
+    cluster = Cluster(random, make)
+    cluster.talk = talk
+    untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
+    if untruths or random.random() < 0.4:
+        return untruths
+    then = random.choice(("again", "again", "edited", "edited", "altered", "uncached"))
+    if then == "edited":
+        program = program.changed(random)
+    if then == "altered":
+        cluster.spoil(0.3)
+    return _run(cluster, program, random.choice(WEATHERS), then, cache=then != "uncached")
+
+
+def explain(seed: int, untruths: Iterable[str]) -> str:
+    """What an assertion says: what was untrue, and how to play it again."""
+    lines = "\n  ".join(untruths)
+    return f"seed {seed} went wrong:\n  {lines}\nplay it again: python -m rayflow.testing.world {seed}"
+
+
+def _small_program(random: Random) -> Program:
+    while True:
+        program = random_program(random)
+        try:
+            meaning_of(program, most_calls=MOST_CALLS)
+        except TooLarge:
+            continue
+        return program
+
+
+def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache: bool = True) -> list[str]:
+    """Run the program once, and compare what came of it with what it means."""
+    remembered = cluster.remembered()
+    try:
+        meaning = meaning_of(program, remembered, cache=cache, most_calls=4 * MOST_CALLS)
+    except TooLarge:
+        return []
+    if cluster.talk is not None:
+        cluster.talk.append(f"-- {title}: {weather}")
+    try:
+        report = cluster.run(program, weather, cache=cache)
+    except Exception as error:  # an error inside the evaluator is what a trial looks for
+        return [f"{title}: {type(error).__name__}: {error}"]
+    shallow = any(each.options.get("check_valid") == "shallow" for each in program.definitions.values())
+    exact = not (shallow and remembered and cache)
+    untruths = report.untruths + list(_differences(cluster, report, meaning, exact))
+    return [f"{title}: {untruth}" for untruth in untruths]
+
+
+def _differences(cluster: Cluster, report: Report, meaning: Meaning, exact: bool) -> Iterable[str]:
+    """Where a run differs from the meaning. exact: no full reduction may have hidden calls."""
+    if report.was_cancelled:
+        return
+    if report.outcome != meaning.outcome:
+        yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
+    ran = report.runs()
+    if ran - meaning.runs:
+        yield f"ran too often: {dict(ran - meaning.runs)}"
+    if not exact:
+        return
+    everywhere = {report.keys[job_id] for life in report.ran for job_id in life}
+    if everywhere != set(meaning.runs):
+        yield f"ran: {everywhere - set(meaning.runs)}; should have run: {set(meaning.runs) - everywhere}"
+    jobs = _jobs_of(cluster, report)
+    if jobs != meaning.jobs:
+        yield f"jobs too many: {dict(jobs - meaning.jobs)}; missing: {dict(meaning.jobs - jobs)}"
+    if report.lives == 1:
+        yield from _differences_of_one_life(cluster, report, meaning, ran)
+
+
+def _differences_of_one_life(
+    cluster: Cluster, report: Report, meaning: Meaning, ran: Counter[Key]
+) -> Iterable[str]:
+    if ran != meaning.runs:
+        yield f"ran too seldom: {dict(meaning.runs - ran)}"
+    cached = Counter(cluster.known[row.eval_hash or b""] for row in report.rows.values() if row.how == "cached")
+    if cached != meaning.cached:
+        yield f"cached: {dict(cached)}, should be {dict(meaning.cached)}"
+
+
+def _jobs_of(cluster: Cluster, report: Report) -> Counter[tuple[Key | None, Key, bool]]:
+    """The jobs' rows in the words of the oracle."""
+    keys: dict[bytes, Key] = {}
+    for row in report.rows.values():
+        if row.task_name == "<expression>":
+            keys[row.job_id] = ROOT
+        elif row.eval_hash is None:
+            keys[row.job_id] = (row.task_name,)
+        else:
+            keys[row.job_id] = cluster.known[row.eval_hash]
+    return Counter(
+        (keys[row.parent_job_id] if row.parent_job_id else None, keys[row.job_id], row.status == "done")
+        for row in report.rows.values()
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Play the seeds given and print their conversations; 1 when something was untrue."""
+    wrong = 0
+    for argument in arguments:
+        talk: list[str] = []
+        untruths = play(int(argument), talk=talk)
+        print("\n".join(talk))
+        print(explain(int(argument), untruths) if untruths else f"seed {argument} went well")
+        wrong += bool(untruths)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
