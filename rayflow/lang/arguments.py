@@ -1,0 +1,443 @@
+"""Text to values by type hint: what a user writes on a command line becomes what a task takes.
+
+In: one or more texts and a type hint. Out: a value of that type, or BadArguments that says what was expected; and the
+other way about, a hint as text for people. Never: looks at a signature, prints, or runs a task.
+
+A text is read by the hint alone. Containers and classes with fields are read from JSON (or a Python literal, or `@file`
+with JSON in it), and their parts by the hints inside. A class of its own can say how it is read: a class method
+`__rayflow_parse__(text)` wins over every rule here.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import collections.abc
+import datetime
+import decimal
+import difflib
+import enum
+import fractions
+import json
+import os
+import pathlib
+import types
+import typing
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Union
+
+from rayflow.errors import BadArguments, BadOption
+from rayflow.lang.hints import ANYTHING, DICTS, LISTS, NONE, Field, describe, fields_of, is_many, members, plain
+from rayflow.lang.options import parse_seconds
+from rayflow.values.previews import kind_of, preview
+
+TRUE, FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+"""What may be written for a bool, in any case."""
+
+NOTHING = frozenset({"None", "null"})
+"""What may be written for None."""
+
+_MISSING = object()
+
+
+# --- texts to values --------------------------------------------------------------------------------------------------
+
+
+def parse(text: str, hint: Any = ANYTHING) -> Any:
+    """The value that a text stands for. Raises BadArguments, with what was expected and what was written instead."""
+    return _parse(text, plain(hint), strict=False)
+
+
+def parse_many(texts: Sequence[str], hint: Any) -> Any:
+    """The value of several texts: `--x 1 2` or `--x 1 --x 2` for a list, `--d a=1 --d b=2` for a dict.
+
+    One text that is JSON (or a literal) of the whole is read as such. Raises BadArguments.
+    """
+    errors = []
+    for each in members(hint):
+        try:
+            return _parse_many(texts, each)
+        except BadArguments as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _parse_many(texts: Sequence[str], hint: Any) -> Any:
+    origin, inside = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if not is_many(hint):
+        if len(texts) != 1:
+            raise BadArguments(f"{len(texts)} values were given where one is taken ({describe(hint)})")
+        return parse(texts[0], hint)
+    if len(texts) == 1:
+        whole = _whole(texts[0])
+        if isinstance(whole, list | tuple | dict | set | frozenset):
+            return convert(whole, hint)
+    if origin in DICTS:
+        return _convert_dict(dict(map(_pair, texts)), origin, inside)
+    if origin is tuple:
+        return tuple(parse(text, each) for text, each in zip(texts, tuple_hints(inside, len(texts)), strict=True))
+    item = inside[0] if inside else ANYTHING
+    return _made(LISTS[origin], [parse(text, item) for text in texts])
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadArguments(f"{_quoted(text)} is no JSON object; write it as JSON, or as key=value")
+    return name, value
+
+
+def tuple_hints(inside: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    if not inside:
+        return (ANYTHING,) * count
+    if len(inside) == 2 and inside[1] is ...:
+        return (inside[0],) * count
+    wanted = () if inside == ((),) else inside
+    if len(wanted) != count:
+        raise BadArguments(f"{len(wanted)} items are expected, not {count}")
+    return wanted
+
+
+def _whole(text: str) -> Any:
+    """A container from JSON or a Python literal, or from the file that `@file` names; _MISSING when it is none."""
+    if text.startswith("@"):
+        return _from_file(text[1:])
+    if not text.lstrip().startswith(("[", "{", "(")):
+        return _MISSING
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise BadArguments("it is nested too deeply to be read; pass a file and read it in the task") from None
+    except ValueError:
+        return _literal(text)
+
+
+def _from_file(name: str) -> Any:
+    try:
+        return json.loads(pathlib.Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadArguments(f"the file {name} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise BadArguments(f"the file {name} is nested too deeply to be read") from None
+    except ValueError as error:
+        raise BadArguments(f"the file {name} is not JSON: {error}") from None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _MISSING
+
+
+def _anything(text: str) -> Any:
+    """A Python literal or a JSON container where the text is one, else the text."""
+    value = _whole(text) if text.lstrip().startswith(("[", "{")) else _literal(text.strip())
+    return text if value is _MISSING else value
+
+
+def _parse(text: str, hint: Any, *, strict: bool) -> Any:
+    """strict: inside a Union, where a bool has to be a word, so that 1 stays a number."""
+    own = getattr(hint, "__rayflow_parse__", None)
+    if own is not None:
+        return _call(own, text, hint)
+    if hint is ANYTHING:
+        return _anything(text)
+    reader = _READERS.get(hint)
+    if reader is not None:
+        if hint is bool and strict and text in ("0", "1"):
+            raise BadArguments(f"{_quoted(text)} is not a bool")
+        return _call(reader, text, hint)
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _parse_union(text, hint)
+    if origin is Literal:
+        return _parse_literal(text, typing.get_args(hint))
+    if is_many(hint):
+        return _parse_many([text], hint)
+    if isinstance(hint, type):
+        return _parse_class(text, hint)
+    return _checked(_anything(text), origin if isinstance(origin, type) else None, hint)
+
+
+def _call(reader: Callable[[Any], Any], text: Any, hint: Any) -> Any:
+    try:
+        return reader(text)
+    except BadArguments:
+        raise
+    except Exception as error:  # a reader of the user's own may raise anything; all of it means: not such a text
+        known = hint in _READERS
+        name = describe(hint)
+        said = "" if known else f": {error}"
+        raise BadArguments(f"{_quoted(str(text))} is not {'an' if name[0] in 'aeiou' else 'a'} {name}{said}") from None
+
+
+def _parse_class(text: str, hint: type) -> Any:
+    if issubclass(hint, enum.Enum):
+        return _parse_enum(text, hint)
+    if fields_of(hint) is not None:
+        whole = _whole(text)
+        if whole is _MISSING:
+            raise BadArguments(f"{_quoted(text)} is not JSON; {hint.__name__} is written as {_example(hint)}")
+        return convert(whole, hint)
+    for known, reader in _READERS.items():
+        if isinstance(known, type) and known is not int and issubclass(hint, known):
+            return _call(hint, _call(reader, text, known), hint)
+    if issubclass(hint, os.PathLike):
+        return _call(hint, text, hint)
+    return _checked(_anything(text), hint, hint)
+
+
+def _checked(value: Any, of: type | None, hint: Any) -> Any:
+    if of is not None and isinstance(value, of):
+        return value
+    raise BadArguments(
+        f"a {describe(hint)} cannot be written on a command line; call this task from another one that makes it, or "
+        "give the class a class method __rayflow_parse__(text)"
+    )
+
+
+def _parse_union(text: str, hint: Any) -> Any:
+    """The first alternative that fits; a str fits everything, so it comes last wherever it stands."""
+    alternatives = sorted(members(hint), key=_rank)
+    for each in alternatives:
+        try:
+            return _parse(text, each, strict=True)
+        except BadArguments as error:
+            last = error
+    if len([each for each in alternatives if each is not NONE]) == 1:
+        raise last
+    raise BadArguments(f"{_quoted(text)} is not {describe(hint)}")
+
+
+def _rank(hint: Any) -> int:
+    if hint is NONE:
+        return 0
+    if hint is ANYTHING:
+        return 9
+    if hint in (str, bytes):
+        return 8
+    if isinstance(hint, type) and issubclass(hint, os.PathLike):
+        return 7
+    return {bool: 1, int: 2, float: 3, complex: 4}.get(hint, 1)
+
+
+def _parse_literal(text: str, choices: tuple[Any, ...]) -> Any:
+    for choice in choices:
+        if choice == text or (isinstance(choice, enum.Enum) and choice.name == text):
+            return choice
+    for choice in choices:
+        if not isinstance(choice, str | enum.Enum):
+            try:
+                value = parse(text, type(choice))
+            except BadArguments:
+                continue
+            if value == choice:
+                return choice
+    raise BadArguments(_not_among(text, [c.name if isinstance(c, enum.Enum) else str(c) for c in choices]))
+
+
+def _parse_enum(text: str, of: type[enum.Enum]) -> enum.Enum:
+    found = of.__members__.get(text) or of.__members__.get(text.replace("-", "_"))
+    if found is None:
+        folded = text.replace("-", "_").lower()
+        named = [member for name, member in of.__members__.items() if name.lower() == folded]
+        found = named[0] if len(named) == 1 else None
+    if found is None:
+        found = next((member for member in of if str(member.value) == text), None)
+    if found is None:
+        raise BadArguments(_not_among(text, list(of.__members__)))
+    return found
+
+
+def _not_among(text: str, choices: list[str]) -> str:
+    folded = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(text.lower(), folded, n=1)
+    hint = f"; did you mean {folded[near[0]]}?" if near else ""
+    return f"{_quoted(text)} is not one of: {', '.join(choices[:20])}{hint}"
+
+
+def _bool(text: str) -> bool:
+    word = text.lower()
+    if word not in TRUE and word not in FALSE:
+        raise BadArguments(f"{_quoted(text)} is not a bool; write true or false")
+    return word in TRUE
+
+
+def _none(text: str) -> None:
+    if text not in NOTHING:
+        raise BadArguments(f"{_quoted(text)} is not None")
+
+
+def _duration(text: str) -> datetime.timedelta:
+    parts = text.split(":")
+    if len(parts) == 3:
+        hours, minutes, seconds = parts
+        return datetime.timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
+    try:
+        return datetime.timedelta(seconds=parse_seconds(text))
+    except BadOption:
+        raise BadArguments(f"{_quoted(text)} is no duration; write seconds, 90m, 12h, 1d or h:mm:ss") from None
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    bool: _bool,
+    int: int,
+    float: float,
+    complex: complex,
+    str: str,
+    bytes: lambda text: text.encode(),
+    bytearray: lambda text: bytearray(text.encode()),
+    NONE: _none,
+    pathlib.Path: pathlib.Path,
+    pathlib.PurePath: pathlib.PurePath,
+    decimal.Decimal: decimal.Decimal,
+    fractions.Fraction: fractions.Fraction,
+    uuid.UUID: uuid.UUID,
+    datetime.datetime: datetime.datetime.fromisoformat,
+    datetime.date: datetime.date.fromisoformat,
+    datetime.time: datetime.time.fromisoformat,
+    datetime.timedelta: _duration,
+}
+"""Type -> how a text becomes one. Anything that a reader raises means that the text is none."""
+
+
+# --- JSON to values ---------------------------------------------------------------------------------------------------
+
+
+def convert(data: Any, hint: Any) -> Any:
+    """A value of the hint's type from what JSON (or a Python literal) gave. Raises BadArguments.
+
+    Text inside is read as if it had been written for the inner hint, so dates, paths and enums work at any depth.
+    """
+    hint = plain(hint)
+    if hint is ANYTHING:
+        return data
+    origin, inside = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(data, hint)
+    if origin is Literal:
+        if any(data == choice and type(data) is type(choice) for choice in inside):
+            return data
+        return _parse_literal(str(data), inside)
+    if isinstance(data, str) and not is_many(hint):
+        return data if hint is str else _parse(data, hint, strict=False)
+    if origin in LISTS and isinstance(data, list | tuple | set | frozenset):
+        item = inside[0] if inside else ANYTHING
+        return _made(LISTS[origin], [_at(index, each, item) for index, each in enumerate(data)])
+    if origin is tuple and isinstance(data, list | tuple):
+        hints = tuple_hints(inside, len(data))
+        return tuple(_at(index, each, wanted) for index, (each, wanted) in enumerate(zip(data, hints, strict=True)))
+    if origin in DICTS and isinstance(data, dict):
+        return _convert_dict(data, origin, inside)
+    fields = fields_of(hint)
+    if fields is not None and isinstance(data, dict):
+        return _build(hint, fields, data)
+    if fields is not None and isinstance(data, list | tuple) and issubclass(origin, tuple):
+        return _build(hint, fields, dict(zip(fields, data, strict=False)))
+    return _convert_scalar(data, hint)
+
+
+def _convert_scalar(data: Any, hint: Any) -> Any:
+    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if hint is complex and isinstance(data, int | float) and not isinstance(data, bool):
+        return complex(data)
+    if isinstance(hint, type):
+        if isinstance(data, hint) and not (isinstance(data, bool) and hint is int):
+            return data
+        readable = isinstance(data, int | float) and not isinstance(data, bool) and hint not in (str, bytes, bool, int)
+        if readable and (hint in _READERS or issubclass(hint, enum.Enum)):
+            return _parse(str(data), hint, strict=False)
+    raise BadArguments(f"{preview(data, 60)} of type {kind_of(data)} is not {describe(hint)}")
+
+
+def _convert_union(data: Any, hint: Any) -> Any:
+    if isinstance(data, str):
+        return data if str in members(hint) else _parse_union(data, hint)
+    errors = []
+    exact = [each for each in members(hint) if each is type(data)]
+    for each in (*exact, *members(hint)):
+        try:
+            return convert(data, each)
+        except BadArguments as error:
+            errors.append(error)
+    others = [each for each in members(hint) if each is not NONE]
+    if len(others) == 1:
+        raise errors[-1] if others[0] is members(hint)[-1] else errors[0]
+    raise BadArguments(f"{preview(data, 60)} is not {describe(hint)}")
+
+
+def _convert_dict(data: dict[Any, Any], origin: Any, inside: tuple[Any, ...]) -> Any:
+    key_hint, value_hint = inside if len(inside) == 2 else (ANYTHING, ANYTHING)
+    if not inside:
+        built = dict(data)
+    else:
+        built = {_key(key, key_hint): _at(key, value, value_hint) for key, value in data.items()}
+    if origin is collections.OrderedDict:
+        return collections.OrderedDict(built)
+    return collections.defaultdict(None, built) if origin is collections.defaultdict else built
+
+
+def _key(key: Any, hint: Any) -> Any:
+    return convert(key, hint) if not isinstance(key, str) else parse(key, hint) if plain(hint) is not ANYTHING else key
+
+
+def _at(place: Any, data: Any, hint: Any) -> Any:
+    """Convert a part; an error says which part it was."""
+    try:
+        return convert(data, hint)
+    except BadArguments as error:
+        inner = str(error)
+        raise BadArguments(f"[{place!r}]{inner}" if inner.startswith("[") else f"[{place!r}]: {inner}") from None
+
+
+def _made(of: type, items: list[Any]) -> Any:
+    try:
+        return items if of is list else of(items)
+    except TypeError as error:
+        raise BadArguments(f"the items do not fit in a {of.__name__}: {error}") from None
+
+
+# --- classes with fields ---------------------------------------------------------------------------------------------
+
+
+def _build(of: Any, fields: dict[str, Field], data: dict[Any, Any]) -> Any:
+    name = getattr(of, "__name__", str(of))
+    if hasattr(of, "model_validate"):
+        return _validated(of, data)
+    unknown = [key for key in data if key not in fields]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), list(fields), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
+        raise BadArguments(f"{name} has no field {unknown[0]!r}; {hint}")
+    missing = [field for field, known in fields.items() if known.required and field not in data]
+    if missing:
+        raise BadArguments(f"{name} needs {' and '.join(map(repr, missing))}; it is written as {_example(of)}")
+    values = {}
+    for field, value in data.items():
+        try:
+            values[field] = convert(value, fields[field].hint)
+        except BadArguments as error:
+            raise BadArguments(f"{name}.{field}: {error}") from None
+    try:
+        return of(**values)
+    except Exception as error:  # the user's own checks in its constructor
+        raise BadArguments(f"{name} does not take this: {type(error).__name__}: {error}") from None
+
+
+def _validated(of: Any, data: dict[Any, Any]) -> Any:
+    try:
+        return of.model_validate(data)
+    except ValueError as error:
+        raise BadArguments(f"{of.__name__} does not take this: {'; '.join(str(error).splitlines()[1:3])}") from None
+
+
+def _example(of: Any) -> str:
+    fields = fields_of(of) or {}
+    return "{" + ", ".join(f'"{name}": {describe(field.hint)}' for name, field in fields.items()) + "}"
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}")
