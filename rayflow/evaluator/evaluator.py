@@ -579,10 +579,7 @@ class Evaluator:
             self._settle(cell, attempts.cancelled(), ())
             return
         cell.key = digest("operation", name.encode(), *map(identity, args))
-        self._numbers += 1
-        cell.number = self._numbers
-        self._cells[cell.number] = cell
-        execution.waiting_cells[cell.number] = cell
+        self._number(cell)
         execution.in_flight += 1
         if execution.cache or execution.life:
             self._out.append(commands.LookUp(cell.number, cell.key, OPERATIONS))
@@ -608,11 +605,22 @@ class Evaluator:
                 self._answered(cell)
                 self._demand(term, cell.scope, _below(cell.path, "operated", 0), cell, BECOME_SLOT)
                 return
+        # A new question has a new number, so that a repeated answer to the look-up does not ask it again.
+        self._cells.pop(cell.number)
+        execution.waiting_cells.pop(cell.number)
+        self._number(cell)
         self._out.append(
             commands.RunOperation(
                 cell.number, execution.execution_id, cell.expression._name, tuple(cell.values)
             )
         )
+
+    def _number(self, cell: Cell) -> None:
+        """Give a cell a number, so that an answer finds it."""
+        self._numbers += 1
+        cell.number = self._numbers
+        self._cells[cell.number] = cell
+        cell.scope.execution.waiting_cells[cell.number] = cell
 
     def _answered(self, cell: Cell) -> None:
         execution = cell.scope.execution

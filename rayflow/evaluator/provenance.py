@@ -109,7 +109,10 @@ def closing_rows(job: Job, finished_at: int) -> list[Row]:
     """Every row that a job leaves when it is done or has failed."""
     rows: list[Row] = []
     execution = job.execution
-    if job.state is State.DONE and job.how != "shared" and job.args_hash is not None:
+    # A follower leaves its twin's call node. (A job answered by what its own execution recorded before a crash has no
+    # twin: nobody else may have lived to write its node.)
+    reduced_itself = State.RESULT.value in job.trail
+    if job.state is State.DONE and reduced_itself and job.args_hash is not None:
         rows.extend(_call_rows(job, execution))
     rows.append(job_row(job, finished_at))
     return rows
