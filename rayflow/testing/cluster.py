@@ -23,11 +23,11 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.codec import dumps, read
 from rayflow.lang.expressions import TaskRef
 from rayflow.lang.operations import call_task, operate
-from rayflow.records import CallRow, JobRow, ReductionRow, Row, TaskSetRow
+from rayflow.records import CallRow, JobRow, ReductionRow, Row
 from rayflow.testing.meaning import FLAKY, Key, normal
 from rayflow.testing.patterns import show
 from rayflow.testing.programs import Program, TaskError
-from rayflow.values.digests import digest
+from rayflow.values.digests import DIGEST_BYTES, digest
 from rayflow.values.failures import failure_from_exception
 from rayflow.values.refs import ValueRef
 
@@ -86,7 +86,6 @@ class Kept:
     """What a store holds, or would hold after the next commit."""
 
     reductions: dict[bytes, list[ReductionRow]] = field(default_factory=dict)
-    task_sets: dict[bytes, set[bytes]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
@@ -94,8 +93,6 @@ class Kept:
             self.reductions.setdefault(row.eval_hash, []).append(row)
         else:
             self.rows.append(row)
-            if isinstance(row, TaskSetRow):
-                self.task_sets.setdefault(row.task_set, set()).add(row.task_hash)
 
 
 class Cluster:
@@ -164,6 +161,7 @@ class _Run:
         self.life = life
         self.queue: list[tuple[int, int, Any]] = []
         self.order = 0
+        self.begun = False
         self.open: dict[tuple[Any, ...], commands.Command] = {}
         self.held: Counter[str] = Counter()
         self.raises: Counter[int] = Counter()
@@ -190,7 +188,7 @@ class _Run:
                     self.post(events.Cancelled(0, report.execution_id), 0.0)
                 if random.random() < weather.committed:
                     self.commit()
-                if random.random() < weather.noise:
+                if self.begun and random.random() < weather.noise:
                     self.hand_over([self.noise()])
                     continue
             self.tick()
@@ -235,6 +233,7 @@ class _Run:
 
     def hand_over(self, batch: list[Any]) -> None:
         """Tell the evaluator, and carry out what it says."""
+        self.begun = True
         batch = [replace(event, at=self.cluster.now) for event in batch]
         accepted = [event for event in batch if self.settle(event)]
         for event in batch:
@@ -318,12 +317,7 @@ class _Run:
     def look_up(self, ask: commands.LookUp) -> events.LookedUp:
         """What the store, and what is about to be committed, has for a key, newest first."""
         rows = list(self.cluster.committed.reductions.get(ask.eval_hash, ()))
-        sets = dict(self.cluster.committed.task_sets)
-        for row, _ in self.fresh:
-            if isinstance(row, ReductionRow) and row.eval_hash == ask.eval_hash:
-                rows.append(row)
-            elif isinstance(row, TaskSetRow):
-                sets.setdefault(row.task_set, set()).add(row.task_hash)
+        rows += [row for row, _ in self.fresh if isinstance(row, ReductionRow) and row.eval_hash == ask.eval_hash]
         since = self.cluster.spoilt.get(ask.eval_hash, 0)
         found = [
             events.Candidate(
@@ -332,7 +326,7 @@ class _Run:
                 row.execution_id,
                 row.at,
                 row.at > since,
-                frozenset(sets[row.task_set]) if row.task_set is not None else None,
+                _hashes_in(row.task_set),
                 row.wall_seconds,
             )
             for row in reversed(rows)
@@ -449,6 +443,12 @@ class _Run:
         failed = sum(row.status in ("failed", "cancelled") for row in rows)
         if finish.counts["jobs"] != len(rows) or finish.counts["failed"] != failed:
             self.untrue(f"counts {dict(finish.counts)} do not fit {len(rows)} rows, {failed} of them failed")
+
+
+def _hashes_in(task_set: bytes | None) -> frozenset[bytes] | None:
+    if task_set is None:
+        return None
+    return frozenset(task_set[start : start + DIGEST_BYTES] for start in range(0, len(task_set), DIGEST_BYTES))
 
 
 _SYMBOLIC = frozenset({"builtins", "rayflow.values.refs", "rayflow.lang.expressions"})
