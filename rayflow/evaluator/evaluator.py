@@ -65,6 +65,7 @@ class Evaluator:
         self.executions: dict[str, Execution] = {}
         self._jobs: dict[int, Job] = {}
         self._cells: dict[int, Cell] = {}
+        self._retries: dict[int, Job] = {}
         self._numbers = 0
         self._now = 0
         self._out: list[commands.Command] = []
@@ -134,7 +135,7 @@ class Evaluator:
             self._move(job, State.RESULT)
             if hit.candidate.kind == "full":
                 job.task_set = hit.candidate.task_set
-            self._demand(hit.term, job, _below(job.job_id, "result", 0), job, RESULT_SLOT)
+            self._demand(hit.term, job, _result_path(job), job, RESULT_SLOT)
 
     def _returned(self, event: events.Returned) -> None:
         job = self._running(event.job, event.attempt)
@@ -157,7 +158,7 @@ class Evaluator:
             commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
         )
         self._move(job, State.RESULT)
-        self._demand(term, job, _below(job.job_id, "result", 0), job, RESULT_SLOT)
+        self._demand(term, job, _result_path(job), job, RESULT_SLOT)
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -217,8 +218,8 @@ class Evaluator:
             self._opening_set = False
             self._write_openings(event.at)
             return
-        job = self._jobs.get(event.name[1])
-        if job is not None and job.state is State.HELD and event.name[0] == "retry":
+        job = self._retries.pop(event.name[1], None)
+        if job is not None and job.state is State.HELD:
             self._start(job)
 
     def _cancelled(self, event: events.Cancelled) -> None:
@@ -420,7 +421,10 @@ class Evaluator:
             return
         self._move(job, State.HELD)
         if delay > 0:
-            self._out.append(commands.SetTimer(("retry", job.number), delay))
+            # Each timer has a number of its own: one that fires twice must not start the next attempt, too.
+            self._numbers += 1
+            self._retries[self._numbers] = job
+            self._out.append(commands.SetTimer(("retry", self._numbers), delay))
         else:
             self._start(job)
 
@@ -700,6 +704,18 @@ class Evaluator:
 def _below(path: bytes, step: str, position: int) -> bytes:
     """The path of a part: 16 bytes over the path of the whole, the kind of step and the position."""
     return short_digest(step, path, position.to_bytes(4, "little"))
+
+
+def _result_path(job: Job) -> bytes:
+    """Where the term of a job begins, for the ids of the jobs below.
+
+    Which of several equal jobs does the work depends on the order of answers, the ids below it must not: a crashed
+    execution that is taken up again has to meet the same jobs. So the path of a term that equal jobs share starts from
+    what they have in common.
+    """
+    if job.eval_hash is None or scope_of(job.options) == "NONE":
+        return _below(job.job_id, "result", 0)
+    return short_digest("result", job.execution.execution_id.encode(), job.eval_hash)
 
 
 def _no_such_task(name: str, execution: Execution) -> str:

@@ -14,6 +14,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -168,6 +169,7 @@ class _Run:
         self.losses: Counter[int] = Counter()
         self.fresh: list[tuple[Row, bytes | None]] = []
         self.attempts: dict[tuple[int, int], bytes] = {}
+        self.asked: dict[int, bytes] = {}
         self.jobs_of_reductions: dict[int, bytes] = {}
         self.report.ran.append(set())
         self.post(replace(self.submitted, life=life), 0.0)
@@ -274,7 +276,9 @@ class _Run:
                 self.untrue(f"asked twice at once: {show(command)}")
             self.open[asks] = command
         if kind is commands.LookUp:
-            self.answer(lambda run, ask=command: run.look_up(ask))
+            assert isinstance(command, commands.LookUp)
+            self.asked[command.asker] = command.eval_hash
+            self.answer(partial(_Run.look_up, ask=command))
         elif kind is commands.RunTask:
             self.run_task(command)  # type: ignore[arg-type]
         elif kind is commands.RunOperation:
@@ -345,6 +349,8 @@ class _Run:
             self.untrue(f"an argument is not symbolic: {show(command)}")
         self.hold(command)
         key: Key = (command.entry.name, command.entry.hash, normal(command.arguments))
+        if job in self.asked:
+            self.cluster.known[self.asked[job]] = key
         self.names[command.job_id] = self.report.keys[command.job_id] = key
         self.report.ran[-1].add(command.job_id)
         most_losses = command.options.get("max_worker_losses", 3)
