@@ -173,7 +173,7 @@ CASES: dict[str, tuple[typing.Callable[[], typing.Any], list[typing.Any]]] = {
     "bytearray": (lambda: bytearray(b"ab"), [b"ab", bytearray(b"ac")]),
     "OrderedDict": (
         lambda: collections.OrderedDict(a=1, b=[2]),
-        [{"a": 1, "b": [2]}, collections.OrderedDict(b=[2], a=1)],
+        [{"a": 1, "b": [2]}, collections.OrderedDict(b=[2], a=1), _set_up(collections.OrderedDict(a=1, b=[2]), n=1)],
     ),
     "defaultdict": (
         lambda: collections.defaultdict(list, {"a": [1]}),

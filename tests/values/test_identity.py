@@ -78,7 +78,20 @@ def test_a_container_hashes_alike_with_parts_inline_or_by_reference(parts: list[
     assert value_hash([make_ref(chosen_list := [*parts])[0]]) == value_hash([chosen_list])
 
 
-@given(st.dictionaries(keys, scalars, max_size=8), st.randoms())
+@given(st.dictionaries(keys, scalars | st.lists(scalars), max_size=8), st.data())
+def test_a_dict_hashes_alike_with_values_inline_or_by_reference(value: dict[Any, Any], data: st.DataObject) -> None:
+    chosen = {
+        key: part if is_short_scalar(part) or data.draw(st.booleans()) else make_ref(part)[0]
+        for key, part in value.items()
+    }
+    assert value_hash(chosen) == value_hash(value)
+
+
+def test_a_dict_of_scalars_hashes_alike_with_a_long_text_by_reference() -> None:
+    assert value_hash({"a": 1, "b": make_ref("x" * 50)[0]}) == value_hash({"a": 1, "b": "x" * 50})
+
+
+@given(st.dictionaries(keys, scalars | st.lists(scalars), max_size=8), st.randoms())
 def test_the_order_of_a_dict_does_not_count(value: dict[Any, Any], chance: Any) -> None:
     items = list(value.items())
     chance.shuffle(items)

@@ -191,3 +191,27 @@ def test_steps_are_written_as_python_would() -> None:
         container = parts_of(value)
         assert container is not None
         assert container.step(position) == text
+
+
+def test_attributes_of_a_container_subclass_survive_a_rebuild() -> None:
+    for make in (Ordered, Numbers, Words, Pair):
+        value: Any = make([(1, A)])
+        value.note = "kept"
+        again = copy_containers(value)
+        assert type(again) is make and again == value and again.note == "kept"
+
+
+class Ordered(collections.OrderedDict):  # type: ignore[type-arg]
+    pass
+
+
+class Numbers(list):  # type: ignore[type-arg]
+    pass
+
+
+class Words(dict):  # type: ignore[type-arg]
+    pass
+
+
+class Pair(tuple):  # type: ignore[type-arg]
+    pass
