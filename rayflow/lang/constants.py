@@ -63,7 +63,7 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
     if isinstance(value, types.MethodType):
         return b"method", [(".__func__", value.__func__), (".__self__", value.__self__)]
     if isinstance(value, _PLAIN_BASES):
-        base = next(each for each in _PLAIN_BASES if isinstance(value, each))
+        base: Any = next(each for each in _PLAIN_BASES if isinstance(value, each))
         return b"plain" + constant_bytes(base(value)), [("type", of)]
     if isinstance(value, (list, tuple, deque)):
         return _headed(of, b"%d" % len(value), [(f"[{position}]", part) for position, part in enumerate(value)])

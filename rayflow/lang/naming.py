@@ -74,7 +74,7 @@ def attribute_of(module: ModuleType, name: str) -> Any:
 def module_name(name: str) -> str:
     """A module's name for people: a script that is run goes by its file, as when it is imported."""
     if name == "__main__":
-        path = getattr(sys.modules.get("__main__"), "__file__", None)
+        path: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
         if path:
             return os.path.splitext(os.path.basename(path))[0]
     return name

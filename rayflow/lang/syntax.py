@@ -137,7 +137,7 @@ def normalised(root: ast.AST, ignored_decorator: Callable[[ast.expr], bool] | No
             elif isinstance(item, _FUNCTIONS):
                 in_class = False
             for name in reversed(fields):
-                value = getattr(item, name, None)
+                value: Any = getattr(item, name, None)
                 if name in _BLOCKS and isinstance(value, list):
                     value = [part for part in value if counts(part, in_class)]
                 elif name == "decorator_list" and ignored_decorator is not None:

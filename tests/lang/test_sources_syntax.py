@@ -131,6 +131,7 @@ SCOPES = [
     ("def f(x):\n    y = 1\n    def g(): return y + z\n    return g", {"z"}),
     ("def f(x):\n    global y\n    y = y + 1", {"y"}),
     ("def f(x): return [a for a in b for c in a if d(c)]", {"b", "d"}),
+    ("def f(x): return [K for K in K]", {"K"}),
     ("def f(x): return [(w := a) for a in x] and w", set()),
     ("def f(x):\n    try: pass\n    except E as e: return e", {"E"}),
     ("def f(x):\n    match x:\n        case P(a=q) | [q, *r]: return q, r", {"P"}),
