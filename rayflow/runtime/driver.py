@@ -9,7 +9,6 @@ import getpass
 import json
 import os
 import platform
-import secrets
 import socket
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
 from rayflow.runtime.loop import Loop
 from rayflow.runtime.outbox import now
 from rayflow.runtime.reports import Progress, Reporter, Summary
+from rayflow.runtime.requests import Request, new_execution_id, status_of
 from rayflow.runtime.workers import Surroundings, Worker
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
@@ -40,20 +40,10 @@ from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
-
-VERSION = "0.1.0"
+from rayflow.version import VERSION
 
 PROGRESS_SECONDS = 0.2
 """How often progress is reported, at the most."""
-
-
-def new_execution_id() -> str:
-    """A UUIDv7: 48 bits of milliseconds, then chance; sorts by time."""
-    milliseconds = time.time_ns() // 1_000_000
-    chance = secrets.randbits(74)
-    number = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & ((1 << 62) - 1))
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def project_start() -> str:
@@ -82,61 +72,6 @@ class Submission(Protocol):
 
     def cancel(self) -> None:
         """Stop starting new calls, and end what runs."""
-
-
-class Request:
-    """What is submitted: a packed term, the tasks that it needs, and the row that says who asked for it.
-
-    life: how often the execution was taken up before.
-    """
-
-    def __init__(
-        self,
-        execution_id: str,
-        root: bytes,
-        table: Mapping[str, Any],
-        options: Mapping[str, Any],
-        cache: bool,
-        row: ExecutionRow,
-        life: int = 0,
-    ) -> None:
-        self.execution_id = execution_id
-        self.root = root
-        self.table = table
-        self.options = options
-        self.cache = cache
-        self.row = row
-        self.life = life
-
-    def submitted(self) -> events.Submitted:
-        """The event that starts it."""
-        return events.Submitted(
-            now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life
-        )
-
-    def closing_row(self, finish: commands.Finish) -> ExecutionRow:
-        """The execution's row when it has ended."""
-        failure = finish.outcome if isinstance(finish.outcome, Failure) else None
-        counts = finish.counts
-        return self.row._replace(
-            life=self.life,
-            status=status_of(finish),
-            finished_at=now(),
-            value_hash=finish.value_hash,
-            error=failure.summary[:4000] if failure else None,
-            jobs=counts.get("jobs"),
-            computed=counts.get("computed"),
-            cached=counts.get("cached"),
-            shared=counts.get("shared"),
-            failed=counts.get("failed"),
-        )
-
-
-def status_of(finish: commands.Finish) -> str:
-    """done, failed or cancelled."""
-    if not isinstance(finish.outcome, Failure):
-        return "done"
-    return "cancelled" if finish.outcome.type_name == "rayflow.errors.Cancelled" else "failed"
 
 
 class Driver:

@@ -1,0 +1,110 @@
+"""From task options to Ray's words.
+
+In: merged options of a call. Out: a hashable shape (what the call asks of a node) and Ray's remote options for it. Never:
+submits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rayflow.lang.options import parse_bytes
+
+FREE_CPUS = 0.01
+"""What `num_cpus=0` becomes: with zero Ray would start a worker process for every call at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a Ray task asks of the node that runs it. Calls of one shape may share a Ray task.
+
+    others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object, or its name.
+    """
+
+    num_cpus: float
+    num_gpus: float
+    memory: int | None
+    others: str | None
+    strategy: Any = None
+
+    def ray_options(self) -> dict[str, Any]:
+        """Keyword arguments for Ray's `.options()`."""
+        options: dict[str, Any] = {"num_cpus": self.num_cpus, "max_retries": 0}
+        if self.num_gpus:
+            options["num_gpus"] = self.num_gpus
+        if self.memory:
+            options["memory"] = self.memory
+        if self.others:
+            options.update(json.loads(self.others))
+        if self.strategy is not None:
+            options["scheduling_strategy"] = self.strategy
+        return options
+
+    def describe(self) -> str:
+        """The shape for people: `num_gpus=1, label_selector={"zone": "a"}`."""
+        return ", ".join(f"{key}={value!r}" for key, value in self.ray_options().items() if key != "max_retries")
+
+    def resources(self) -> dict[str, float]:
+        """Named quantities that one node has to have."""
+        needs = {"CPU": self.num_cpus}
+        if self.num_gpus:
+            needs["GPU"] = self.num_gpus
+        if self.memory:
+            needs["memory"] = float(self.memory)
+        others = json.loads(self.others) if self.others else {}
+        needs.update(others.get("resources", {}))
+        return needs
+
+    def labels(self) -> dict[str, str]:
+        """Labels that one node has to have."""
+        others = json.loads(self.others) if self.others else {}
+        return dict(others.get("label_selector", {}))
+
+
+_PASSED_ON = ("resources", "accelerator_type", "label_selector", "runtime_env")
+
+
+def shape_of(options: Mapping[str, Any]) -> Shape:
+    """The shape of a call with these options."""
+    cpus = options.get("num_cpus", 1) or FREE_CPUS
+    memory = options.get("memory")
+    others = {name: options[name] for name in _PASSED_ON if options.get(name)}
+    strategy = options.get("scheduling_strategy")
+    return Shape(
+        float(cpus),
+        float(options.get("num_gpus", 0)),
+        None if memory is None else parse_bytes(memory),
+        json.dumps(others, sort_keys=True) if others else None,
+        strategy,
+    )
+
+
+def missing_from(shape: Shape, nodes: list[Mapping[str, Any]]) -> str | None:
+    """Why no node alive can ever run a task of this shape; None when one can. A sentence without the subject."""
+    alive = [node for node in nodes if node.get("Alive")]
+    needs, labels = shape.resources(), shape.labels()
+    fitting = [
+        node for node in alive if all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
+    ]
+    if not fitting:
+        asked = ", ".join(f"{name}={amount:g}" for name, amount in needs.items())
+        most = {name: max((node["Resources"].get(name, 0) for node in alive), default=0) for name in needs}
+        has = ", ".join(f"{name}={amount:g}" for name, amount in most.items())
+        return f"asks for {asked}; the most that a node has is {has}"
+    if labels and not any(_labels_fit(labels, node.get("Labels", {})) for node in fitting):
+        return f"asks for a node with the labels {labels}; no node has them"
+    return None
+
+
+def _labels_fit(wanted: Mapping[str, str], has: Mapping[str, str]) -> bool:
+    """Ray's label selectors: a value, `!value`, `in(a,b)` or `!in(a,b)`."""
+    for key, rule in wanted.items():
+        negated = rule.startswith("!")
+        rule = rule.removeprefix("!")
+        choices = rule[3:-1].split(",") if rule.startswith("in(") and rule.endswith(")") else [rule]
+        if (has.get(key) in [choice.strip() for choice in choices]) == negated:
+            return False
+    return True

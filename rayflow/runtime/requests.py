@@ -1,0 +1,81 @@
+"""What a driver submits.
+
+In: a packed root term, the table of tasks, who asks for it. Out: the event that starts an execution and the row that
+ends it. Never: submits.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rayflow.evaluator import commands, events
+from rayflow.records import ExecutionRow
+from rayflow.runtime.outbox import now
+from rayflow.values.failures import Failure
+
+
+def new_execution_id() -> str:
+    """A UUIDv7: 48 bits of milliseconds, then chance; sorts by time."""
+    milliseconds = time.time_ns() // 1_000_000
+    chance = secrets.randbits(74)
+    number = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & ((1 << 62) - 1))
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Request:
+    """What is submitted: a packed term, the tasks that it needs, and the row that says who asked for it.
+
+    life: how often the execution was taken up before.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        root: bytes,
+        table: Mapping[str, Any],
+        options: Mapping[str, Any],
+        cache: bool,
+        row: ExecutionRow,
+        life: int = 0,
+    ) -> None:
+        self.execution_id = execution_id
+        self.root = root
+        self.table = table
+        self.options = options
+        self.cache = cache
+        self.row = row
+        self.life = life
+
+    def submitted(self) -> events.Submitted:
+        """The event that starts it."""
+        return events.Submitted(
+            now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life
+        )
+
+    def closing_row(self, finish: commands.Finish) -> ExecutionRow:
+        """The execution's row when it has ended."""
+        failure = finish.outcome if isinstance(finish.outcome, Failure) else None
+        counts = finish.counts
+        return self.row._replace(
+            life=self.life,
+            status=status_of(finish),
+            finished_at=now(),
+            value_hash=finish.value_hash,
+            error=failure.summary[:4000] if failure else None,
+            jobs=counts.get("jobs"),
+            computed=counts.get("computed"),
+            cached=counts.get("cached"),
+            shared=counts.get("shared"),
+            failed=counts.get("failed"),
+        )
+
+
+def status_of(finish: commands.Finish) -> str:
+    """done, failed or cancelled."""
+    if not isinstance(finish.outcome, Failure):
+        return "done"
+    return "cancelled" if finish.outcome.type_name == "rayflow.errors.Cancelled" else "failed"
