@@ -16,7 +16,8 @@ shows both dialogues. Never: a worker, a store, a clock.
 
 A playbook is played when it is asserted. Each event is told by itself (`together` tells several in one tick), and all
 that comes out before the next event has to be named, in order (`unordered` leaves the order open). Commands of the
-`quiet` kinds, records and reductions unless said otherwise, may go unnamed; where one is named it has to be there.
+`quiet` kinds, records and reductions unless said otherwise, may go unnamed, and so may the timer for opening rows; where
+one is named it has to be there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from rayflow.evaluator.commands import (
     SetTimer,
     Stop,
 )
+from rayflow.evaluator.evaluator import OPENING_TIMER
 from rayflow.evaluator.events import (
     Cancelled,
     Candidate,
@@ -174,7 +176,7 @@ class Playbook:
         for position, command in enumerate(self._pending):
             if fits_or_forgets(pattern, command):
                 return position
-            if not isinstance(command, self.quiet) and not _is_of(pattern, self.quiet):
+            if not self._is_quiet(command) and not _is_of(pattern, self.quiet):
                 return None
         return None
 
@@ -186,9 +188,12 @@ class Playbook:
         self._pending = [each for place, each in enumerate(self._pending) if place not in positions]
 
     def _expect_no_more(self, steps: list[tuple[str, Any]]) -> None:
-        if any(not isinstance(command, self.quiet) for command in self._pending):
+        if not all(map(self._is_quiet, self._pending)):
             self._differs(steps)
         self._pending.clear()
+
+    def _is_quiet(self, command: Command) -> bool:
+        return isinstance(command, self.quiet) or (isinstance(command, SetTimer) and command.name == OPENING_TIMER)
 
     def _differs(self, steps: list[tuple[str, Any]]) -> None:
         """Raise with both dialogues: what was agreed on, then what was written (-) and what came (+)."""
@@ -198,7 +203,7 @@ class Playbook:
                 break
             patterns = step.patterns if isinstance(step, Unordered) else (step,)
             lines += [f"- << {show(pattern)}" for pattern in patterns]
-        lines += [f"+ << {show(command)}" for command in self._pending if not isinstance(command, self.quiet)]
+        lines += [f"+ << {show(command)}" for command in self._pending if not self._is_quiet(command)]
         quiet = [show(command) for command in self._pending if isinstance(command, self.quiet)]
         if quiet and any(_is_of(step, self.quiet) for _, step in steps[:1]):
             lines += [f"+ << {command}" for command in quiet]

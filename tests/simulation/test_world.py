@@ -1,0 +1,101 @@
+"""Thousands of random programs on simulated clusters: what comes of them is what they mean.
+
+RAYFLOW_SEEDS sets how many seeds are played (from RAYFLOW_FIRST_SEED on). A seed that went wrong once stays here, as a
+file in `seeds/` whose name is the number and whose text says what it found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rayflow.evaluator.jobs import MOVES, Job, State
+from rayflow.testing.cluster import Cluster
+from rayflow.testing.meaning import meaning_of
+from rayflow.testing.programs import random_program
+from rayflow.testing.world import CALM, WEATHERS, explain, play
+
+SEEDS = int(os.environ.get("RAYFLOW_SEEDS", "1600"))
+FIRST = int(os.environ.get("RAYFLOW_FIRST_SEED", "0"))
+PARTS = 8
+KEPT = sorted(int(path.stem) for path in (Path(__file__).parent / "seeds").glob("*.txt"))
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[State, State]]:
+    """Counts the moves of all jobs, by what stood at the door of each."""
+    counted: Counter[tuple[State, State]] = Counter()
+    move = Job.move
+
+    def counting(job: Job, to: State) -> None:
+        counted[job.state, to] += 1
+        move(job, to)
+
+    monkeypatch.setattr(Job, "move", counting)
+    return counted
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_execution_comes_to_what_its_program_means(part: int) -> None:
+    for seed in range(FIRST + part, FIRST + SEEDS, PARTS):
+        untruths = play(seed)
+        assert not untruths, explain(seed, untruths)
+
+
+@pytest.mark.parametrize("seed", KEPT)
+def test_a_seed_that_went_wrong_once_goes_well(seed: int) -> None:
+    untruths = play(seed)
+    assert not untruths, explain(seed, untruths)
+
+
+def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
+    for seed in range(20):
+        first: list[str] = []
+        second: list[str] = []
+        play(seed, talk=first)
+        play(seed, talk=second)
+        assert first == second
+
+
+def test_jobs_walk_every_allowed_move(walked: Counter[tuple[State, State]]) -> None:
+    allowed = {(start, end) for start, ends in MOVES.items() for end in ends}
+    for seed in range(10_000, 10_600):
+        play(seed)
+        if walked.keys() >= allowed:
+            break
+    missing = [f"{start.name} -> {end.name}" for start, end in allowed - walked.keys()]
+    assert not missing, f"no job went {', '.join(missing)}: is the move still needed?"
+
+
+def test_the_weather_does_not_change_what_a_call_leaves_behind() -> None:
+    for seed in range(60):
+        program = random_program(Random(seed))
+        nodes = set()
+        for weather in WEATHERS:
+            if weather.cancelled or weather.crashed:
+                continue
+            report = Cluster(Random(seed + 1)).run(program, weather)
+            (root,) = [row for row in report.rows.values() if row.parent_job_id is None]
+            nodes.add(root.call_hash)
+        assert len(nodes) == 1, f"program {seed} left different call nodes in different weather"
+
+
+def test_a_warm_run_runs_nothing_but_what_must_not_be_cached() -> None:
+    nothing_ran = 0
+    for seed in range(200):
+        program = random_program(Random(seed))
+        cluster = Cluster(Random(seed + 1))
+        cold = cluster.run(program, CALM)
+        warm = cluster.run(program, CALM)
+        assert warm.outcome == cold.outcome
+        raised = set(meaning_of(program).runs) - meaning_of(program).returned
+        for name, *_ in set(warm.runs()) - raised:
+            options = program.definitions[name].options
+            uncached = options.get("cache") is False or options.get("cache_scope") == "NONE"
+            assert uncached, f"{name} ran again, seed {seed}"
+        nothing_ran += not warm.runs()
+    assert nothing_ran > 50
