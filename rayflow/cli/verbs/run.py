@@ -1,0 +1,144 @@
+"""`rayflow run`: reduce one task call and print its value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rayflow.lang.tasks import Task
+
+_OPTIONS: list[click.Parameter] = [
+    click.Option(["--inline"], is_flag=True, help="Run everything in this process, without Ray."),
+    click.Option(["--no-cache"], is_flag=True, help="Compute anew what earlier runs have computed."),
+    click.Option(["--option"], multiple=True, metavar="NAME=VALUE", help="A task option for every call."),
+    click.Option(["--store"], metavar="URL", help="Where results are kept; .rayflow in the project by default."),
+    click.Option(["--address"], metavar="ADDRESS", help="The Ray cluster to join; a local one is started by default."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+]
+"""The options of the run itself. They may stand anywhere; behind a task's name, its own arguments win."""
+
+
+@click.command(
+    "run",
+    params=[*_OPTIONS, click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="FILE|MODULE [TASK] ...")],
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...], **options: Any) -> int:
+    """Run a task and print its result; what was computed before is not computed again.
+
+    \b
+    rayflow run flow.py main --min-size 3 --names a b --verbose
+    rayflow run flow.py main --help     lists the arguments of a task
+
+    TASK may be left out for a task called main, or for the only one of the file. Arguments are read by the type hints of
+    the task. A value that begins with two dashes is written --name=--value.
+    """
+    if not words:
+        raise click.UsageError("Name the file with the tasks: rayflow run flow.py", context)
+    if words[0].startswith("-"):
+        raise click.NoSuchOption(words[0].partition("=")[0], possibilities=_near(words[0]), ctx=context)
+    from rayflow.cli.output import answer_alone
+
+    with answer_alone() as stdout:
+        return _run(context, words[0], words[1:], options, stdout)
+
+
+def _run(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
+    from rayflow.cli import words as reading
+    from rayflow.lang.modules import load, pick
+    from rayflow.lang.options import parse_option
+    from rayflow.lang.tasks import tasks_of
+
+    module = load(target)
+    tasks = list(tasks_of(module))
+    own = {name: not option.is_flag for option in _own_options() for name in option.opts}
+    name, before, behind = _task_name(words, own)
+    wants_help = "--help" in _up_to_dashes(behind)
+    if wants_help and name is None and tasks and not _is_clear(tasks):
+        stdout.write(reading.help_of_module(target, tasks))
+        return 0
+    task: Task[..., Any] = pick(tasks, name, where=target)
+    taken = reading.option_names(task)
+    if wants_help and "--help" not in taken:
+        meanings = [(option.get_help_record(context) or ("", "")) for option in _own_options()]
+        stdout.write(reading.help_of(task, target=target, own=meanings))
+        return 0
+    late, arguments = reading.take_own(behind, own, taken)
+    _merge(context, options, [*before, *late])
+    given = dict(parse_option(text) for text in options["option"])
+    call = reading.call_of(task, arguments, others=own)
+
+    from rayflow.cli.evaluation import evaluate
+    from rayflow.config import load as load_config
+
+    file = getattr(module, "__file__", None)
+    config = load_config(
+        os.path.dirname(os.path.abspath(file)) if file else None,
+        store=store_url(options["store"]),
+        address=options["address"],
+        inline=options["inline"] or None,
+    )
+    cache = not options["no_cache"]
+    return evaluate(
+        config,
+        lambda scheduler: scheduler.run(call, cache=cache, options=given),
+        stdout=stdout,
+        as_json=options["as_json"],
+    )
+
+
+def store_url(given: str | None) -> str | None:
+    """A store as it was named on the command line: a relative path is relative to where the user is."""
+    if given is None or "://" in given or given == ":memory:":
+        return given
+    return os.path.abspath(os.path.expanduser(given))
+
+
+def _own_options() -> list[click.Option]:
+    return [option for option in _OPTIONS if isinstance(option, click.Option)]
+
+
+def _near(word: str) -> list[str]:
+    from difflib import get_close_matches
+
+    return get_close_matches(word, [name for option in _own_options() for name in option.opts], n=1)
+
+
+def _task_name(words: Sequence[str], own: dict[str, bool]) -> tuple[str | None, list[str], list[str]]:
+    """The task's name, the run's options before it, and all words behind it."""
+    position = 0
+    while position < len(words):
+        name, equals, _ = words[position].partition("=")
+        if name not in own:
+            break
+        position += 2 if own[name] and not equals else 1
+    if position < len(words) and not words[position].startswith("-"):
+        return words[position], list(words[:position]), list(words[position + 1 :])
+    return None, [], list(words)
+
+
+def _up_to_dashes(words: Sequence[str]) -> Sequence[str]:
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _is_clear(tasks: Iterable[Any]) -> bool:
+    """Whether a task is meant though none was named."""
+    names = [task.name for task in tasks]
+    return len(names) == 1 or names.count("main") == 1
+
+
+def _merge(context: click.Context, options: dict[str, Any], late: list[str]) -> None:
+    """Add the options that stood behind the file to those before it."""
+    if not late:
+        return
+    parsed = click.Command("run", params=_OPTIONS, add_help_option=False).make_context("run", late, parent=context.parent)
+    for name, value in parsed.params.items():
+        if name == "option":
+            options[name] = (*options[name], *value)
+        elif parsed.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            options[name] = value

@@ -1,0 +1,322 @@
+"""The words behind a task's name: which argument each belongs to, and the help that lists them.
+
+In: a task and words. Out: the arguments of its call, or BadArguments on one line that offers the nearest names. Never:
+runs anything.
+
+    --name value, --name=value     an argument; dashes stand for underscores
+    --flag, --no-flag              a bool; --flag true and --flag=false as well
+    --names a b c                  a list, set, tuple or dict takes all words up to the next one with two dashes; it may be
+                                   given several times, or once as JSON
+    value                          the next argument that was not given by name, then those of *args
+    --other value                  a key of **kwargs, where the task has them
+    --                             only values from here on
+A value that begins with two dashes is written --name=--value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rayflow.errors import BadArguments
+from rayflow.lang import arguments
+from rayflow.lang.expressions import Expression
+from rayflow.lang.hints import ANYTHING, describe, hint_of, is_flag, takes_many
+from rayflow.lang.tasks import Task
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One parameter of a task, as the command line has it. many: whether it takes several words."""
+
+    name: str
+    kind: Any
+    hint: Any
+    default: Any
+    many: bool
+
+    @property
+    def option(self) -> str:
+        """How it is written."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is *args or **kwargs, and so may be left out."""
+        return self.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it has to be given."""
+        return self.default is inspect.Parameter.empty and not self.is_rest
+
+
+def arguments_of(task: Task[..., Any]) -> list[Argument]:
+    """The parameters of a task, in the signature's order."""
+    found = []
+    for parameter in task.signature.parameters.values():
+        hint = hint_of(parameter, task.func.__globals__)
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            hint = list[hint]
+        many = takes_many(hint) and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        found.append(Argument(parameter.name, parameter.kind, hint, parameter.default, many))
+    return found
+
+
+def option_names(task: Task[..., Any]) -> frozenset[str]:
+    """Every `--name` that the task's own arguments understand."""
+    names = set()
+    for argument in arguments_of(task):
+        names.add(argument.option)
+        if is_flag(argument.hint):
+            names.add("--no-" + argument.option[2:])
+    return frozenset(names)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def call_of(task: Task[..., Any], words: Sequence[str], *, others: Iterable[str] = ()) -> Any:
+    """The lazy call of a task with the arguments that the words give.
+
+    others: options that are not the task's, to be offered when a name is unknown. Raises BadArguments.
+    """
+    reader = _Reader(task, tuple(others))
+    reader.read(words)
+    args, kwargs = task.parameters.spread(reader.values())
+    return task(*args, **kwargs)
+
+
+class _Reader:
+    """Sorts words to parameters."""
+
+    def __init__(self, task: Task[..., Any], others: tuple[str, ...]) -> None:
+        self.task = task
+        self.others = others
+        self.arguments = {argument.name: argument for argument in arguments_of(task)}
+        self.texts: dict[str, list[str]] = {}
+        self.extra: dict[str, str | None] = {}
+        self.positional: list[str] = []
+        self.rest = self._of_kind(inspect.Parameter.VAR_POSITIONAL)
+        self.keyword_rest = self._of_kind(inspect.Parameter.VAR_KEYWORD)
+
+    def _of_kind(self, kind: Any) -> Argument | None:
+        return next((argument for argument in self.arguments.values() if argument.kind is kind), None)
+
+    def read(self, words: Sequence[str]) -> None:
+        """Go through all words once."""
+        position = 0
+        while position < len(words):
+            word = words[position]
+            position += 1
+            if word == "--":
+                self.positional.extend(words[position:])
+                break
+            if not word.startswith("--"):
+                self.positional.append(word)
+                continue
+            position = self._named(word, words, position)
+        self._place_positional()
+
+    def _named(self, word: str, words: Sequence[str], position: int) -> int:
+        """Read `--name` and its value; returns the position behind it."""
+        written, equals, value = word[2:].partition("=")
+        name = written.replace("-", "_")
+        following = words[position] if position < len(words) else None
+        has_value = following is not None and not following.startswith("--")
+        argument = self.arguments.get(name)
+        if argument is None or argument is self.keyword_rest:
+            negated = self.arguments.get(name.removeprefix("no_")) if name.startswith("no_") else None
+            if negated is not None and is_flag(negated.hint) and not equals:
+                self._give(negated, ["false"])
+                return position
+            if self.keyword_rest is None:
+                raise BadArguments(self._unknown(written))
+            self.extra[name] = value if equals else following if has_value else None
+            return position + (has_value and not equals)
+        if equals:
+            self._give(argument, [value])
+            return position
+        if is_flag(argument.hint):
+            is_said = has_value and following is not None and following.lower() in arguments.TRUE | arguments.FALSE
+            self._give(argument, [following if is_said and following is not None else "true"])
+            return position + is_said
+        if argument.many:
+            end = position
+            while end < len(words) and not words[end].startswith("--"):
+                end += 1
+            self._give(argument, list(words[position:end]))
+            return end
+        if not has_value or following is None:
+            raise BadArguments(f"{argument.option} needs a value ({describe(argument.hint)}).")
+        self._give(argument, [following])
+        return position + 1
+
+    def _give(self, argument: Argument, texts: list[str]) -> None:
+        if argument.name in self.texts and not argument.many:
+            raise BadArguments(f"{argument.option} was given twice.")
+        self.texts.setdefault(argument.name, []).extend(texts)
+
+    def _unknown(self, written: str) -> str:
+        known = [argument.option for argument in self.arguments.values() if not argument.is_rest]
+        near = difflib.get_close_matches("--" + written.replace("_", "-"), [*known, *self.others], n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}." if known else "It takes none."
+        return f"{self.task.name} has no argument --{written}. {hint}"
+
+    def _place_positional(self) -> None:
+        open_ones = [a for a in self.arguments.values() if a.kind in _POSITIONAL and a.name not in self.texts]
+        words = self.positional
+        for argument in open_ones:
+            if not words:
+                return
+            takes_rest = argument.many and argument is open_ones[-1] and self.rest is None
+            taken, words = (words, []) if takes_rest else (words[:1], words[1:])
+            self._give(argument, list(taken))
+        if words and self.rest is not None:
+            self.texts.setdefault(self.rest.name, []).extend(words)
+        elif words:
+            most = sum(argument.kind in _POSITIONAL for argument in self.arguments.values())
+            raise BadArguments(
+                f"{self.task.name} takes {'no' if not most else f'at most {most}'} values without a name; "
+                f"{words[0]!r} is one too many."
+            )
+
+    def values(self) -> dict[str, Any]:
+        """The value of every parameter that was given, in the signature's order."""
+        missing = [a for a in self.arguments.values() if a.is_required and a.name not in self.texts]
+        if missing:
+            names = " and ".join(f"{a.option} ({describe(a.hint)})" for a in missing)
+            raise BadArguments(f"{self.task.name} needs {names}.")
+        found: dict[str, Any] = {}
+        for argument in self.arguments.values():
+            if argument is self.keyword_rest:
+                if self.extra:
+                    found[argument.name] = {name: self._extra(argument, name) for name in self.extra}
+            elif argument.name in self.texts:
+                found[argument.name] = _value(argument, self.texts[argument.name])
+            elif self.rest is not None and self.rest.name in self.texts and argument.kind in _POSITIONAL:
+                # *args can only be reached through all that stands before it.
+                found[argument.name] = argument.default
+        return found
+
+    def _extra(self, argument: Argument, name: str) -> Any:
+        text = self.extra[name]
+        if text is None:
+            if argument.hint is ANYTHING or is_flag(argument.hint):
+                return True
+            raise BadArguments(f"--{name.replace('_', '-')} needs a value ({describe(argument.hint)}).")
+        return _parsed(f"--{name.replace('_', '-')}", lambda: arguments.parse(text, argument.hint))
+
+
+def _value(argument: Argument, texts: list[str]) -> Any:
+    def parse() -> Any:
+        return arguments.parse_many(texts, argument.hint) if argument.many else arguments.parse(texts[0], argument.hint)
+
+    return _parsed(argument.option, parse)
+
+
+def _parsed(option: str, parse: Any) -> Any:
+    try:
+        return parse()
+    except BadArguments as error:
+        raise BadArguments(f"{option}: {error}.") from None
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def help_of(task: Task[..., Any], *, target: str, own: Sequence[tuple[str, str]] = ()) -> str:
+    """What `--help` behind a task's name prints: its docstring, its arguments, and the options of the verb itself.
+
+    target: the file or module as the user wrote it. own: name and meaning of the verb's options.
+    """
+    found = arguments_of(task)
+    usage = [_usage(argument) for argument in found]
+    lines = [" ".join([f"Usage: rayflow run {target} {task.name}", *usage]), ""]
+    doc = inspect.getdoc(task.func)
+    if doc:
+        lines.extend([*(f"  {line}".rstrip() for line in doc.splitlines()), ""])
+    if found:
+        lines.append("Arguments:")
+        lines.extend(_columns([(_usage(argument), _meaning(argument)) for argument in found]))
+    if own:
+        taken = option_names(task)
+        left = [(name, meaning) for name, meaning in own if name.split()[0] not in taken]
+        lines.extend(["", "Options of the run:", *_columns(left)])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _usage(argument: Argument) -> str:
+    if argument.kind is inspect.Parameter.VAR_POSITIONAL:
+        return f"[{argument.name} ...]"
+    if argument.kind is inspect.Parameter.VAR_KEYWORD:
+        return "[--NAME VALUE ...]"
+    option = argument.option
+    if is_flag(argument.hint):
+        written = f"{option}/--no-{option[2:]}"
+    else:
+        written = f"{option} VALUE{' ...' if argument.many else ''}"
+    return written if argument.is_required else f"[{written}]"
+
+
+def _meaning(argument: Argument) -> str:
+    kind = describe(argument.hint)
+    if argument.is_rest:
+        return f"{kind}; any number"
+    if argument.is_required:
+        return f"{kind}; required"
+    return f"{kind}; default: {_default_text(argument.default)}"
+
+
+def _default_text(default: Any) -> str:
+    from rayflow.values.previews import preview
+
+    return repr(default)[:100] if isinstance(default, Expression) else preview(default, 100)
+
+
+def help_of_module(target: str, tasks: Iterable[Task[..., Any]]) -> str:
+    """What `--help` behind a file prints when no task of it can be meant: the tasks that it has."""
+    rows = [(task.name, (inspect.getdoc(task.func) or "").partition("\n")[0]) for task in tasks]
+    lines = [f"Usage: rayflow run {target} TASK [--argument VALUE ...]", "", "Tasks:", *_columns(rows)]
+    return "\n".join([*lines, "", f"rayflow run {target} TASK --help lists a task's arguments."]) + "\n"
+
+
+def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = min(max((len(name) for name, _ in rows), default=0), 36)
+    lines = []
+    for name, meaning in rows:
+        if len(name) > width:
+            lines.extend([f"  {name}", f"  {'':{width}}  {meaning}"])
+        else:
+            lines.append(f"  {name:{width}}  {meaning}".rstrip())
+    return lines
+
+
+def take_own(words: Sequence[str], own: Mapping[str, bool], taken: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Words that are the verb's own options, and all the others.
+
+    own: the verb's options, and whether each takes a value. taken: names that are the task's own, and so not the verb's.
+    """
+    mine: list[str] = []
+    others: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word == "--":
+            others.extend(words[position - 1 :])
+            break
+        name, equals, _ = word.partition("=")
+        if name not in own or name in taken:
+            others.append(word)
+            continue
+        mine.append(word)
+        if own[name] and not equals and position < len(words):
+            mine.append(words[position])
+            position += 1
+    return mine, others
