@@ -12,6 +12,7 @@ this.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Compactor:
     def compact(self, execution_id: str | None = None) -> CompactionResult:
         """Merge the commits of one execution, or all; then any size of which there are many; then sweep."""
         merged = written = before = after = 0
-        for group in (*self._chosen(execution_id), *self._crowded()):
+        for group in itertools.chain(self._chosen(execution_id), self._crowded()):
             commit = self._merge(group)
             if commit is not None:
                 merged += len(group)
