@@ -25,7 +25,7 @@ def retry_delay(job: Job, failure: Failure) -> float | None:
     if not any(name in failure.classes for name in names):
         return None
     delay: float = options.get("retry_delay", 0.0) * options.get("retry_backoff", 2.0) ** (job.raised - 1)
-    return delay
+    return float(delay)
 
 
 def loss_delay(job: Job, fatal: bool) -> float | None:
@@ -59,7 +59,8 @@ def bad_arguments(message: str) -> Failure:
 
 
 def cyclic(message: str) -> Failure:
-    return own_failure("rayflow.errors.CyclicCall", (*_USER, "builtins.RecursionError", "builtins.RuntimeError"), message)
+    bases = (*_USER, "builtins.RecursionError", "builtins.RuntimeError")
+    return own_failure("rayflow.errors.CyclicCall", bases, message)
 
 
 def cancelled() -> Failure:
@@ -71,7 +72,7 @@ def worker_lost(job: Job, reason: str) -> Failure:
     return own_failure(
         "rayflow.errors.WorkerLost",
         _WORLD,
-        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker (memory, a "
-        "crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
+        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker (memory, "
+        "a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
         fault="world",
     )

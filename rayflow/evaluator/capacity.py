@@ -42,7 +42,9 @@ class Capacity:
             return True
         needs = {name: min(amount, self._declared.get(name, 1)) for name, amount in needs.items()}
         if not self._fits(needs):
-            bisect.insort(self._waiting, (-job.options.get("priority", 0), job.number, job), key=lambda entry: entry[:2])
+            bisect.insort(
+                self._waiting, (-job.options.get("priority", 0), job.number, job), key=lambda entry: entry[:2]
+            )
             return False
         for name, amount in needs.items():
             self._used[name] = self._used.get(name, 0) + amount

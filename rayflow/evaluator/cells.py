@@ -1,7 +1,7 @@
 """Cells: places where a term is being reduced.
 
-In: a term with expressions in it. Out: `Cell`, which counts what is missing and then gives the term with values in place
-of its expressions. Never: decides what is reduced.
+In: a term with expressions in it. Out: `Cell`, which counts what is missing and then gives the term with values in
+place of its expressions. Never: decides what is reduced.
 
 A cell knows who waits for it as data, (cell or job, slot) pairs, so that "what does this wait for" can always be
 answered. Nothing here recurses: the evaluator's worklist moves from cell to cell.

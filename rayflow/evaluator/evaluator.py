@@ -6,10 +6,10 @@ when a trace of the same task on the same arguments holds the term that it retur
 *deep* on demand: a full reduction holds the final value, valid while all tasks below are current.
 
 Theory of operation. A term is taken apart into *cells* (places with something missing) and *jobs* (task calls). Each
-knows who waits for it, as data. A worklist of two kinds of entries, "reduce this term for that place" and "that place has
-this outcome", is emptied after each event, so nothing recurses however deep the user's program is. An outcome is a value
-or a `Failure`; whoever waits gets it when all that it needs has settled, and of several failures the first by position
-counts, not by time. So what an execution means does not depend on the order in which answers come.
+knows who waits for it, as data. A worklist of two kinds of entries, "reduce this term for that place" and "that place
+has this outcome", is emptied after each event, so nothing recurses however deep the user's program is. An outcome is a
+value or a `Failure`; whoever waits gets it when all that it needs has settled, and of several failures the first by
+position counts, not by time. So what an execution means does not depend on the order in which answers come.
 
 Nothing outside is touched: what must be done is in the commands, what was done comes back as events, with their times.
 """
@@ -249,13 +249,16 @@ class Evaluator:
     def _reduce(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
         kind = type(term)
         if kind is TaskCall or kind is Operation or kind is Form:
-            known = scope.memo.get(id(term)) if scope.memo is not None and term._shared else None
-            if known is None:
+            memo = scope.memo.get(id(term)) if scope.memo is not None and term._shared else None
+            if memo is not None:
+                known = memo[1]
+            else:
                 known = self._open_expression(term, scope, path)
                 if term._shared:
                     if scope.memo is None:
                         scope.memo = {}
-                    scope.memo[id(term)] = known
+                    # The expression is kept beside what became of it, so that no other is found under its id.
+                    scope.memo[id(term)] = term, known
             if isinstance(known, Job) and not known.is_open:
                 self._fills.append((target, slot, known.outcome, (known,)))
             elif isinstance(known, Cell) and known.settled:
@@ -507,9 +510,13 @@ class Evaluator:
         job.outcome = outcome
         job.value_hash = provenance.hash_of(outcome)
         job.call_hash = provenance.call_hash_of(job)
-        if job.task_set is None:
-            job.task_set = job.execution.task_set_of(job)
         job.clean = all(child.clean for child in job.children)
+        taken_whole = job.task_set is not None
+        if not taken_whole:
+            job.task_set = job.execution.task_set_of(job)
+        if job.clean and not taken_whole and job.options.get("check_valid") == "shallow":
+            # Before it closes: the root's closing ends the execution, and with it what is committed.
+            self._out.append(commands.Remember(provenance.full_reduction_row(job, self._now)))
         self._close(job, State.DONE)
 
     def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
@@ -532,8 +539,6 @@ class Evaluator:
         execution.open.pop(job.number, None)
         self._jobs.pop(job.number, None)
         self._out.append(commands.Record(tuple(provenance.closing_rows(job, self._now))))
-        if state is State.DONE and job.clean and job.how == "computed" and job.options.get("check_valid") == "shallow":
-            self._out.append(commands.Remember(provenance.full_reduction_row(job, self._now)))
         how = "failed" if state is State.FAILED else job.how or "computed"
         execution.counts[how] += 1
         execution.count(job, "open", -1)
@@ -604,7 +609,8 @@ class Evaluator:
                 head, term = read(candidate.term)
             except ValueError:
                 continue
-            if candidate.verdict and lookups.holds(head, execution):
+            foreign = not execution.cache and candidate.execution_id != execution.execution_id
+            if candidate.verdict and not foreign and lookups.holds(head, execution):
                 self._cells.pop(event.asker, None)
                 self._answered(cell)
                 self._demand(term, cell.scope, _below(cell.path, "operated", 0), cell, BECOME_SLOT)
@@ -614,9 +620,7 @@ class Evaluator:
         execution.waiting_cells.pop(cell.number)
         self._number(cell)
         self._out.append(
-            commands.RunOperation(
-                cell.number, execution.execution_id, cell.expression._name, tuple(cell.values)
-            )
+            commands.RunOperation(cell.number, execution.execution_id, cell.expression._name, tuple(cell.values))
         )
 
     def _number(self, cell: Cell) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rayflow.evaluator.events import Cost
     from rayflow.evaluator.executions import Execution
     from rayflow.lang.entries import TaskEntry
-    from rayflow.lang.expressions import TaskCall, Term
+    from rayflow.lang.expressions import Expression, TaskCall, Term
     from rayflow.values.failures import Outcome
 
 
@@ -65,8 +65,8 @@ _TRAIL = {state: bytes((state.value,)) for state in State}
 class Job:
     """One task call in one execution. Changes state only through `move`.
 
-    number: the evaluator's own number, for events; job_id: the id in the records, also the start of its children's paths.
-    wanted: whether anybody still waits for it (intent), beside `state` (fact).
+    number: the evaluator's own number, for events; job_id: the id in the records, also the start of its children's
+    paths. wanted: whether anybody still waits for it (intent), beside `state` (fact).
     bound, sources: its arguments by name, and for each the jobs that its parts came from.
     outcome: value or Failure, once DONE or FAILED.
     waiters: cells (and slots in them) to be filled with the outcome. followers: jobs that share it.
@@ -117,7 +117,7 @@ class Job:
         self.children: list[Job] = []
         self.waiters: list[tuple[Cell | Job, int]] = []
         self.followers: list[Job] | None = None
-        self.memo: dict[int, Cell | Job] | None = None
+        self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
         self.trail = b"\0"
 
     def move(self, to: State) -> None:

@@ -1,6 +1,7 @@
 """Which recorded reduction may answer a call.
 
-In: a job and what the store found for its key. Out: a candidate that holds now, or why none does. Never: asks the store.
+In: a job and what the store found for its key. Out: a candidate that holds now, or why none does. Never: asks the
+store.
 """
 
 from __future__ import annotations

@@ -181,7 +181,8 @@ def task_rows(entry: TaskEntry, at: int) -> list[Row]:
         )
     ]
     rows.extend(
-        DefinitionRow(entry.hash, d.name, d.kind, d.digest, d.reached_from, d.place, d.source) for d in entry.definitions
+        DefinitionRow(entry.hash, d.name, d.kind, d.digest, d.reached_from, d.place, d.source)
+        for d in entry.definitions
     )
     return rows
 
@@ -189,9 +190,7 @@ def task_rows(entry: TaskEntry, at: int) -> list[Row]:
 def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
     """What a body returned, for the cache."""
     wall = job.cost.wall_seconds if job.cost else None
-    return ReductionRow(
-        key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at
-    )
+    return ReductionRow(key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at)
 
 
 def full_reduction_row(job: Job, at: int) -> ReductionRow:
