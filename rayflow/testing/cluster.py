@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -182,7 +182,7 @@ class _Run:
                 break
             if report.finish is None:
                 if random.random() < weather.crashed and self.life < 3:
-                    self.say("-- the scheduler crashes")
+                    self.say("--", ["the scheduler crashes"])
                     report.lives += 1
                     self.begin(self.life + 1)
                 elif random.random() < weather.cancelled and not report.was_cancelled:
@@ -203,9 +203,9 @@ class _Run:
     def untrue(self, text: str) -> None:
         self.report.untruths.append(text)
 
-    def say(self, line: str) -> None:
+    def say(self, sign: str, things: Sequence[Any]) -> None:
         if self.cluster.talk is not None:
-            self.cluster.talk.append(line)
+            self.cluster.talk += [f"{sign} {show(thing)}" for thing in things]
 
     # --- time and answers ---
 
@@ -238,12 +238,11 @@ class _Run:
         self.begun = True
         batch = [replace(event, at=self.cluster.now) for event in batch]
         accepted = [event for event in batch if self.settle(event)]
-        for event in batch:
-            self.say(f">> {show(event)}")
+        self.say(">>", batch)
         came = self.evaluator.handle(batch)
         self.match_reductions([event for event in accepted if isinstance(event, events.Returned)], came)
+        self.say("<<", came)
         for command in came:
-            self.say(f"<< {show(command)}")
             self.carry_out(command)
 
     def settle(self, event: Any) -> bool:

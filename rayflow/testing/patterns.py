@@ -223,10 +223,17 @@ def show(thing: Any, limit: int = 300) -> str:
         if field.name in ("at", "cost") or value is None or value in ((), {}):
             continue
         if field.name in ("term", "root") and isinstance(value, bytes):
-            value = loads(value)
+            value = _unpacked(value)
         parts.append(f"{field.name}={show(value, 120)}")
     text = f"{type(thing).__name__}({', '.join(parts)})"
     return text if len(text) <= limit else text[:limit] + "..."
+
+
+def _unpacked(term: bytes) -> Any:
+    try:
+        return loads(term)
+    except ValueError:  # a damaged term is shown as it is
+        return term
 
 
 def _short(value: Any) -> str:

@@ -16,8 +16,8 @@ shows both dialogues. Never: a worker, a store, a clock.
 
 A playbook is played when it is asserted. Each event is told by itself (`together` tells several in one tick), and all
 that comes out before the next event has to be named, in order (`unordered` leaves the order open). Commands of the
-`quiet` kinds, records and reductions unless said otherwise, may go unnamed, and so may the timer for opening rows; where
-one is named it has to be there.
+`quiet` kinds, records and reductions unless said otherwise, may go unnamed, and so may the timer for opening rows;
+where one is named it has to be there.
 """
 
 from __future__ import annotations
