@@ -4,7 +4,8 @@ Write plain functions, mark the pure ones with `@task`, call them, and `run` the
 was computed before, with the same code and the same arguments, is not computed again; what happened is recorded and can
 be asked with SQL.
 
-The names below are the whole public surface. They are loaded when they are first used, so that `import rayflow` is quick.
+The names below are the whole public surface. They are loaded when they are first used, so that `import rayflow` is
+quick.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     DuckDBRelation = Any
 
 
+NESTED = "run() was called inside a task's body. Return the expression instead: rayflow reduces what a task returns."
+
+
 class Scheduler:
     """Evaluates expressions, one after the other or several at once, with one store.
 
@@ -81,7 +84,7 @@ class Scheduler:
         self, expr: Term, cache: bool, options: Mapping[str, Any] | None, execution_id: str | None
     ) -> Submission:
         if is_inside_body():
-            raise NestedRun("run() was called inside a task. Return the expression instead: rayflow reduces what a task returns.")
+            raise NestedRun(NESTED)
         checked = check_options(options or {}, where="run(options=...)", at_call=True)
         return self._driver.submit(
             expr,
@@ -136,7 +139,7 @@ def run(
     Ray is started when something has to run, and only then; it is kept for the next `run` of this process.
     """
     if is_inside_body():
-        raise NestedRun("run() was called inside a task. Return the expression instead: rayflow reduces what a task returns.")
+        raise NestedRun(NESTED)
     scheduler = Scheduler(store=store, inline=inline, address=address, reporter=reporter)
     try:
         return scheduler.run(expr, cache=cache, options=options, execution_id=execution_id)

@@ -11,7 +11,7 @@ Hashes are bytes here and on disk, lower-case hex in every view. Times are micro
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
 """A 20-byte BLAKE3 digest (16 bytes for job ids). The mark lets the store show these columns as hex."""
@@ -21,7 +21,8 @@ Time: TypeAlias = Annotated[int, "time"]
 
 
 class ExecutionRow(NamedTuple):
-    """One evaluation of one root expression by a scheduler: an opening row when it starts, a closing row when it ends."""
+    """One evaluation of one root expression by a scheduler: an opening row when it starts, a closing row when it
+    ends."""
 
     execution_id: Annotated[str, "time-ordered id (UUIDv7, hex with dashes)"]
     life: Annotated[int, "0 at first; one more each time a crashed execution is taken up again"]
@@ -251,8 +252,7 @@ class Table(NamedTuple):
     row: type
     key: tuple[str, ...]
     order: tuple[str, ...] = ()
-
-    CONTENT_ADDRESSED: ClassVar[str] = "a table without order columns: rows of one key are all equal, any one counts"
+    """Empty for a content-addressed table: rows of one key are all equal, any one counts."""
 
 
 TABLES: tuple[Table, ...] = (

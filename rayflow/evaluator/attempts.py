@@ -32,7 +32,7 @@ def loss_delay(job: Job, fatal: bool) -> float | None:
     """Seconds until a job whose worker was lost is sent again; None when it has killed enough of them."""
     if fatal or job.losses > job.options.get("max_worker_losses", 3):
         return None
-    return FIRST_LOSS_DELAY_SECONDS * 2 ** (job.losses - 1)
+    return float(FIRST_LOSS_DELAY_SECONDS * 2 ** (job.losses - 1))
 
 
 def own_failure(type_name: str, bases: tuple[str, ...], message: str, fault: str = "user") -> Failure:
@@ -72,7 +72,7 @@ def worker_lost(job: Job, reason: str) -> Failure:
     return own_failure(
         "rayflow.errors.WorkerLost",
         _WORLD,
-        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker (memory, "
-        "a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
+        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker "
+        "(memory, a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
         fault="world",
     )

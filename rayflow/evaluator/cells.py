@@ -44,8 +44,8 @@ class Cell:
     """
 
     __slots__ = (
-        "expression", "key", "kind", "missing", "number", "outcome", "path", "places", "scope", "settled", "sources", "values",
-        "waiters",
+        "expression", "key", "kind", "missing", "number", "outcome", "path", "places", "scope", "settled", "sources",
+        "values", "waiters",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, expression: Term, scope: Job, path: bytes, size: int) -> None:

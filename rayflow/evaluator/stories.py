@@ -81,6 +81,6 @@ def cycle_text(circle: list[Job]) -> str:
     """The error for jobs that wait for each other."""
     calls = [call_text(job) for job in circle]
     return (
-        f"{calls[0]} needs its own result: {' -> '.join([*reversed(calls[1:]), calls[0]])}. Give the recursion an end that "
-        "does not depend on itself."
+        f"{calls[0]} needs its own result: {' -> '.join([*reversed(calls[1:]), calls[0]])}. Give the recursion an end "
+        "that does not depend on itself."
     )

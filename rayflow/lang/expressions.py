@@ -1,6 +1,7 @@
 """Expressions: what is still to be reduced.
 
-In: terms. Out: `TaskCall`, `Operation`, `Form`, `Quoted`: frozen, cheap to make. Never: a value, a job, a user's function.
+In: terms. Out: `TaskCall`, `Operation`, `Form`, `Quoted`: frozen, cheap to make. Never: a value, a job, a user's
+function.
 
 A *term* is anything that can be reduced: an expression, a container of terms, or a value. On the user's side values are
 Python objects. In the evaluator the same classes hold *symbolic* terms: scalars and built-in containers as they are,
@@ -172,7 +173,8 @@ class Expression:
     def __iter__(self) -> Iterator[Operation]:
         raise LazyValueUsed(
             f"{self!r} has no value yet, so its length is not known and it cannot be iterated. "
-            "Give the task @task(nout=N) or a tuple[...] return annotation to unpack it, or pass it to a task that loops."
+            "Give the task @task(nout=N) or a tuple[...] return annotation to unpack it, or pass it to a task that "
+            "loops."
         )
 
     def __len__(self) -> NoReturn:
@@ -390,7 +392,7 @@ def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:
         yield False, term._term
         yield True, ")"
     elif type(term) in (list, tuple, set, frozenset):
-        opening, closing = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}[type(term)]
+        opening, closing = _BRACKETS[type(term)]
         yield True, opening
         yield from _comma_separated([("", item) for item in list(term)[:50]])
         yield True, closing
@@ -402,6 +404,14 @@ def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:
         from rayflow.values.previews import preview  # values never import terms, so this is the only direction
 
         yield True, preview(term, 80)
+
+
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+}
 
 
 def _comma_separated(items: list[tuple[str, Any]]) -> Iterator[tuple[bool, Any]]:

@@ -1,7 +1,8 @@
 """What an Operation may do: a table from name to pure function.
 
-In: an operation's name and the values of its arguments. Out: a term, or the exception that Python raises. Never: decides
-where it runs; `here` only says whether a few symbolic values can be worked on without the bytes of any large one.
+In: an operation's name and the values of its arguments. Out: a term, or the exception that Python raises. Never:
+decides where it runs; `here` only says whether a few symbolic values can be worked on without the bytes of any large
+one.
 """
 
 from __future__ import annotations

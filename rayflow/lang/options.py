@@ -1,9 +1,10 @@
 """Task options: every name, type, default and meaning, and how the levels are merged.
 
-In: options as a user gave them at a definition, a call or a run. Out: checked, merged options. Never: what Ray does with
-them (that is lowering's).
+In: options as a user gave them at a definition, a call or a run. Out: checked, merged options. Never: what Ray does
+with them (that is lowering's).
 
-The table `OPTIONS` is the one place that lists them; the documentation and the error for an unknown name are made from it.
+The table `OPTIONS` is the one place that lists them; the documentation and the error for an unknown name are made from
+it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ OPTIONS: dict[str, Option] = {
             "what may answer a call: NONE (always run), CSE (this execution only), BACKEND (any execution)",
             choices=("NONE", "CSE", "BACKEND"),
         ),
-        Option("cache_for", (str, int, float), None, "how long a cached answer counts: seconds, or text such as 1d or 90m"),
+        Option("cache_for", (str, int, float), None, "how long a cached answer counts: seconds, or text: 1d, 90m"),
         Option(
             "check_valid",
             (str,),
@@ -58,7 +59,7 @@ OPTIONS: dict[str, Option] = {
         Option("retries", (int,), 0, "how often a task that raised is tried again"),
         Option("retry_delay", NUMBER, 0.0, "seconds before the first retry"),
         Option("retry_backoff", NUMBER, 2.0, "factor by which the delay grows from one retry to the next"),
-        Option("retry_on", (tuple, list, type), None, "exception classes that are tried again; all of Exception by default"),
+        Option("retry_on", (tuple, list, type), None, "exception classes that are tried again; by default all"),
         Option("timeout", NUMBER, None, "seconds that one attempt may take on its worker"),
         Option("max_worker_losses", (int,), 3, "how many lost workers (crashed, killed, out of memory) a job survives"),
         Option("limits", (dict, list, tuple), None, "named quantities held while an attempt runs: {'db': 2} or ['db']"),
@@ -111,9 +112,12 @@ def class_names(classes: Any) -> tuple[str, ...]:
     """
     many = classes if isinstance(classes, tuple | list) else (classes,)
     for each in many:
-        if not (isinstance(each, str) or isinstance(each, type) and issubclass(each, BaseException)):
+        if not (isinstance(each, str) or (isinstance(each, type) and issubclass(each, BaseException))):
             raise BadOption(f"{each!r} is no exception class.")
     return tuple(each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}" for each in many)
+
+
+_NEVER_NEGATIVE = frozenset({"retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus"})
 
 
 def check_value(option: Option, value: Any, where: str) -> None:
@@ -130,7 +134,7 @@ def check_value(option: Option, value: Any, where: str) -> None:
     if option.choices and value not in option.choices:
         choices = ", ".join(map(repr, option.choices))
         raise BadOption(f"{where}: option {option.name!r} is one of {choices}, not {value!r}.")
-    if option.name in ("retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus") and value < 0:
+    if option.name in _NEVER_NEGATIVE and float(value) < 0:
         raise BadOption(f"{where}: option {option.name!r} cannot be negative, but is {value!r}.")
     if option.name == "cache_for":
         parse_seconds(value, where=where)
@@ -180,7 +184,7 @@ BYTES = {"": 1, "b": 1} | {
 }
 
 
-def parse_seconds(value: float | str, *, where: str = "a duration") -> float:
+def parse_seconds(value: Any, *, where: str = "a duration") -> float:
     """Seconds from a number or from text such as "90m", "12h" or "1d"."""
     if not isinstance(value, str):
         return float(value)
@@ -190,7 +194,7 @@ def parse_seconds(value: float | str, *, where: str = "a duration") -> float:
     return float(match[1]) * SECONDS[match[2] or "s"]
 
 
-def parse_bytes(value: float | str, *, where: str = "a size") -> int:
+def parse_bytes(value: Any, *, where: str = "a size") -> int:
     """Bytes from a number or from text such as "500MB" or "4GiB"."""
     if not isinstance(value, str):
         return int(value)

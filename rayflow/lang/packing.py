@@ -1,11 +1,11 @@
 """From a user's term to a symbolic one, and back.
 
-In: what a body returned or a driver submits. Out: a symbolic term, and the bytes of large values given to `keep`. In the
-other direction: symbolic values become the objects that a body sees. Never: evaluates.
+In: what a body returned or a driver submits. Out: a symbolic term, and the bytes of large values given to `keep`. In
+the other direction: symbolic values become the objects that a body sees. Never: evaluates.
 
-`pack` runs where user code lives. What stays in the term is small: scalars, built-in containers, expressions. A value of
-any other type, and any expression-free part past the inline limit, becomes one `ValueRef`; a container of the user's own
-that holds expressions becomes a `TaggedTree`. Expressions are walked with a worklist, so any depth works.
+`pack` runs where user code lives. What stays in the term is small: scalars, built-in containers, expressions. A value
+of any other type, and any expression-free part past the inline limit, becomes one `ValueRef`; a container of the user's
+own that holds expressions becomes a `TaggedTree`. Expressions are walked with a worklist, so any depth works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Keep: TypeAlias = Callable[[ValueRef, Encoded, Any], None]
 
 _NATIVE = frozenset({list, tuple, dict, set, frozenset})
 _SPREAD = 64
-"""A container of at most so many parts is kept open, each large part a reference of its own; a longer one is one value."""
+"""A container of at most so many parts is kept open, each large part a reference of its own; a longer one is one
+value."""
 _DEEPEST = 32
 """Values nested deeper than this inside each other become one reference."""
 
@@ -32,7 +33,8 @@ _DEEPEST = 32
 def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | None = None) -> Term:
     """The symbolic form of a user's term.
 
-    root: what errors call the term. reached: gets the ids of all expressions that the term holds. Raises NotSerializable for a value that cannot be kept, naming the part.
+    root: what errors call the term. reached: gets the ids of all expressions that the term holds. Raises
+    NotSerializable for a value that cannot be kept, naming the part.
     """
     if type(term) in SCALARS and not _is_long(term):
         return term
@@ -92,9 +94,7 @@ def _leaves(term: Term) -> Any:
     return iter_leaves(term)
 
 
-def _pack_values(
-    parts: Sequence[Term], keep: Keep, memo: dict[int, Expression], root: str
-) -> tuple[Term, ...]:
+def _pack_values(parts: Sequence[Term], keep: Keep, memo: dict[int, Expression], root: str) -> tuple[Term, ...]:
     """Each part as a symbolic term; expressions are those of the memo."""
 
     def change(leaf: Any) -> Term:
@@ -224,7 +224,10 @@ def _is_bulky(value: Any) -> bool:
 
 
 def realize(
-    term: Term, fetch: Callable[[ValueRef], Any], task: Callable[[TaskRef], Any], build: Callable[[TaggedTree, Any], Any]
+    term: Term,
+    fetch: Callable[[ValueRef], Any],
+    task: Callable[[TaskRef], Any],
+    build: Callable[[TaggedTree, Any], Any],
 ) -> Any:
     """The objects that a symbolic value stands for, in fresh containers.
 

@@ -2,8 +2,8 @@
 
 In: a function, or the parameters of one; the arguments of a call. Out: bound arguments. Never: evaluates a default.
 
-The evaluator binds calls too and has no user code, so a signature is a small frozen `Parameters` that travels in the task
-table.
+The evaluator binds calls too and has no user code, so a signature is a small frozen `Parameters` that travels in the
+task table.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Parameters:
     ) -> dict[str, Any]:
         """The arguments by parameter name, in the signature's order; parameters left to their default are absent.
 
-        *args is bound as a tuple, **kwargs as a dict, both only when not empty. With `partial` nothing needs to be there.
-        Raises BadArguments in Python's own words.
+        *args is bound as a tuple, **kwargs as a dict, both only when not empty. With `partial` nothing needs to be
+        there. Raises BadArguments in Python's own words.
         """
         if self._plain and not kwargs and len(args) == len(self.names):
             return dict(zip(self.names, args, strict=True))
@@ -66,7 +66,8 @@ class Parameters:
         extra = args[len(self.positional) :]
         if extra and self.rest is None:
             most = len(self.positional)
-            raise BadArguments(f"{name}() takes {most} positional argument{'s' * (most != 1)} but {len(args)} were given")
+            plural = "s" * (most != 1)
+            raise BadArguments(f"{name}() takes {most} positional argument{plural} but {len(args)} were given")
         unknown: dict[str, Any] = {}
         for key, value in (kwargs or {}).items():
             if key in self.keywords:
@@ -144,8 +145,6 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameters, dict[str, A
     parameters = list(signature.parameters.values())
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
     return (
-        Parameters(
-            tuple(p.name for p in parameters), tuple(int(p.kind) for p in parameters), frozenset(defaults)
-        ),
+        Parameters(tuple(p.name for p in parameters), tuple(int(p.kind) for p in parameters), frozenset(defaults)),
         defaults,
     )

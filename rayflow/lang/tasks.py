@@ -157,8 +157,8 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A lazy call. Its type is the result's, since a lazy value may be used wherever the value may.
 
-        Raises BadArguments when the arguments do not fit the signature. Containers are copied: changing a list after the
-        call does not change the call.
+        Raises BadArguments when the arguments do not fit the signature. Containers are copied: changing a list after
+        the call does not change the call.
         """
         terms: tuple[Term, ...] = args
         named: dict[str, Term] = kwargs
@@ -198,8 +198,8 @@ class Task(Generic[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Task[P, R]:
         if instance is not None:
             raise BadArguments(
-                f"{self.fullname} is a task inside a class and was called on an object. Make it a module-level task that "
-                "takes the object as an argument, or a @staticmethod."
+                f"{self.fullname} is a task inside a class and was called on an object. Make it a module-level task "
+                "that takes the object as an argument, or a @staticmethod."
             )
         return self
 
@@ -221,7 +221,9 @@ class Task(Generic[P, R]):
     def entry(self) -> TaskEntry:
         """What the evaluator and the workers have to know of this task."""
         module, file = self._home()
-        defaults = pack(dict(self._defaults), _refuse_large, root=f"{self.fullname}'s defaults") if self._defaults else None
+        defaults = (
+            pack(dict(self._defaults), _refuse_large, root=f"{self.fullname}'s defaults") if self._defaults else None
+        )
         version = self.definition_options.get("version")
         return TaskEntry(
             name=self.fullname,
@@ -232,7 +234,7 @@ class Task(Generic[P, R]):
             module=module,
             file=file,
             qualname=self.func.__qualname__,
-            code=None if module else b"".join([bytes(to_bytes(encode(self.func)))]),
+            code=None if module else to_bytes(encode(self.func)),
             source=self.source if version is None else None,
             place=self.place,
             doc=(inspect.getdoc(self.func) or "").partition("\n")[0] or None,
@@ -249,15 +251,15 @@ class Task(Generic[P, R]):
         found: Any = module
         for part in self.func.__qualname__.split("."):
             found = getattr(found, part, None)
-        if not (found is self.func or isinstance(found, Task) and found.func is self.func):
+        if not (found is self.func or (isinstance(found, Task) and found.func is self.func)):
             return None, None  # a lambda, or a name that was bound again: importing would find another function
         return self.func.__module__, getattr(module, "__file__", None)
 
 
 def _refuse_large(ref: ValueRef, encoded: Encoded, value: Any) -> None:
     raise BadOption(
-        f"A default value of type {ref.kind} is {ref.size:,} bytes: too large for a default. Pass it as an argument, or "
-        "make it in the body."
+        f"A default value of type {ref.kind} is {ref.size:,} bytes: too large for a default. Pass it as an argument, "
+        "or make it in the body."
     )
 
 
@@ -303,8 +305,8 @@ def _register(task: Task[..., Any]) -> None:
     known = _registry.get(task.fullname)
     if known is not None and not _replaces(task, known):
         raise DuplicateTask(
-            f"Two tasks are called {task.fullname!r}: one at {known.place}, one at {task.place}. Rename one, or give it "
-            "@task(name=...) or a namespace of its own."
+            f"Two tasks are called {task.fullname!r}: one at {known.place}, one at {task.place}. Rename one, or give "
+            "it @task(name=...) or a namespace of its own."
         )
     _registry[task.fullname] = task
 
@@ -390,8 +392,8 @@ def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a task of a function: `@task` or `@task(retries=2, num_cpus=4)`.
 
-    A call of the task gives a lazy expression; `rayflow.run(expr)` or `rayflow run` gives the value. The function should
-    be pure: what it returns should depend on its arguments and its code alone. The options are listed in
+    A call of the task gives a lazy expression; `rayflow.run(expr)` or `rayflow run` gives the value. The function
+    should be pure: what it returns should depend on its arguments and its code alone. The options are listed in
     `rayflow.lang.options.OPTIONS`.
 
     Raises BadOption for an unknown option and TypeError for something that is not a function.
