@@ -275,7 +275,7 @@ def _range(prefix: str) -> tuple[bytes | None, bytes | None]:
     """The smallest and the largest hash that begin with this hex text."""
     if not _HEX.fullmatch(prefix):
         return None, None
-    return bytes.fromhex(prefix.ljust(40, "0"))[: len(prefix) // 2 + 1], bytes.fromhex(prefix.ljust(40, "f"))
+    return bytes.fromhex(prefix + "0" * (len(prefix) % 2)), bytes.fromhex(prefix.ljust(40, "f"))
 
 
 def _limit(limit: int | None) -> str:

@@ -73,7 +73,7 @@ class RemoteFolder:
             return memoryview(self._files.read_bytes(self._path(path)))
         try:
             return mirror.read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreUnavailable):
             content = memoryview(self._files.read_bytes(self._path(path)))
         self._keep(mirror, path, [content])
         return content

@@ -1,0 +1,200 @@
+"""Look-ups in long histories, and what rows become on the way to disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from rayflow.errors import Bug
+from rayflow.records import TABLES, ReductionRow, TagRow
+from rayflow.store import schemas
+from rayflow.store.base import Store
+from rayflow.store.columns import to_array
+from rayflow.store.compaction import one_row_a_key
+from rayflow.store.folders import LocalFolder
+from rayflow.store.reductions import to_rows
+from rayflow.store.remote import RemoteFolder
+from rayflow.store.store import open_store
+
+LONG, SHORT = b"L" * 20, b"S" * 20
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(20, "big")
+
+
+def reduction(number: int, task: bytes = LONG, at: int = 1) -> ReductionRow:
+    return ReductionRow(key(number), task, "single", b"term", None, None, None, "e", 0.5, at)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_task_with_a_long_history_is_asked_in_batches_with_the_same_answers(tmp_path: Path, compacted: bool) -> None:
+    writer = open_store(tmp_path / "s")
+    writer.append(reduction(number) for number in range(3_000))
+    writer.append(reduction(1_000_000 + number, SHORT) for number in range(10))
+    writer.append([reduction(5, at=9)])
+    writer.commit()
+    if compacted:
+        writer.compact()
+    store = Store(LocalFolder(str(tmp_path / "s")), loaded_rows=100)
+    questions = [(key(5), LONG), (key(1_000_005), SHORT), (key(99_999), LONG), (key(2_999), LONG)]
+    assert [[row.at for row in rows] for rows in store.look_up(questions)] == [[9, 1], [1], [], [1]]
+    store.append([reduction(99_999)])
+    assert [len(rows) for rows in store.look_up(questions)] == [2, 1, 1, 1]
+    store.commit()
+    assert [len(rows) for rows in store.look_up(questions)] == [2, 1, 1, 1]
+
+
+def test_a_task_that_grows_long_while_it_is_loaded_loses_no_answer(tmp_path: Path) -> None:
+    store = Store(LocalFolder(str(tmp_path / "s")), loaded_rows=10)
+    assert store.look_up([(key(0), LONG)]) == [[]]
+    for number in range(40):
+        store.append([reduction(number)])
+        assert all(len(rows) == 1 for rows in store.look_up([(key(n), LONG) for n in range(number + 1)]))
+        if number % 7 == 0:
+            store.commit()
+
+
+def test_refreshing_after_a_compaction_by_another_shows_each_reduction_once(tmp_path: Path) -> None:
+    writer, reader = open_store(tmp_path / "s"), open_store(tmp_path / "s")
+    assert reader.look_up([(key(1), LONG)]) == [[]]
+    for at in range(1, 5):
+        writer.append([reduction(1, at=at)])
+        writer.commit()
+        if at == 2:
+            reader.refresh()
+    writer.compact()
+    reader.refresh()
+    assert [row.at for row in reader.look_up([(key(1), LONG)])[0]] == [4, 3, 2, 1]
+
+
+def test_content_addressed_rows_are_written_once_and_the_memory_for_that_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rayflow.records import ValueRow
+    from rayflow.store import base
+
+    monkeypatch.setattr(base, "_KEPT_KEYS", 10)
+    store = open_store(":memory:")
+    store.append(ValueRow(key(n % 5), "int", "f", 1, b"", "") for n in range(50))
+    assert store.pending() == 5
+    store.append(ValueRow(key(n), "int", "f", 1, b"", "") for n in range(50))
+    assert store.pending() <= 55
+
+
+def test_a_row_that_does_not_fit_names_its_table_and_column() -> None:
+    store = open_store(":memory:")
+    store.append([TagRow("job", "x", "k", 5, 1, False)])  # type: ignore[arg-type]
+    with pytest.raises(Bug, match=r"tags\.value"):
+        store.commit()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    some.one_of(
+        some.tuples(some.just(pa.string()), some.lists(some.none() | some.text())),
+        some.tuples(some.just(pa.binary()), some.lists(some.none() | some.binary())),
+        some.tuples(some.just(pa.bool_()), some.lists(some.none() | some.booleans())),
+        some.tuples(some.just(pa.int64()), some.lists(some.none() | some.integers(-(2**63), 2**63 - 1))),
+        some.tuples(some.just(pa.float32()), some.lists(some.none() | some.floats(width=32, allow_nan=False))),
+    )
+)
+def test_columns_come_back_as_they_went_in(column: tuple[pa.DataType, list[object]]) -> None:
+    kind, values = column
+    array = to_array(tuple(values), kind)
+    array.validate(full=True)
+    expected = values
+    if kind == pa.string():
+        expected = [None if text is None else text.encode("utf-8", "replace").decode() for text in values]  # type: ignore[attr-defined]
+    assert array.to_pylist() == expected
+
+
+def test_every_record_class_has_a_documented_column_for_each_field() -> None:
+    for table in TABLES:
+        columns = schemas.layouts()[table.name].columns
+        assert tuple(column.name for column in columns) == table.row._fields  # type: ignore[attr-defined]
+        assert all(column.documentation for column in columns)
+        assert set(table.key) | set(table.order) <= {column.name for column in columns}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    some.lists(
+        some.tuples(
+            some.integers(0, 3), some.sampled_from("ab"), some.none() | some.integers(0, 3), some.integers(0, 2)
+        )
+    )
+)
+def test_merging_keeps_one_row_a_key_and_the_later_one(given_rows: list[tuple[int, str, int | None, int]]) -> None:
+    from rayflow.records import ExecutionRow
+
+    how = schemas.layouts()["executions"]
+    blank = ExecutionRow(
+        "", 0, None, None, "", None, None, None, None, "", 0, None, None, None, *[None] * 10, "v", "p", None
+    )  # type: ignore[arg-type, call-arg]
+    rows = [
+        blank._replace(execution_id=f"{number}{name}", finished_at=at, life=life)
+        for number, name, at, life in given_rows
+    ]
+    if not rows:
+        return
+    kept = one_row_a_key(how, schemas.to_arrow(how, rows)).to_pylist()
+    expected: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        order = (row.life, -1 if row.finished_at is None else row.finished_at)
+        expected[row.execution_id] = max(expected.get(row.execution_id, (-1, -1)), order)
+    found = {
+        row["execution_id"]: (row["life"], -1 if row["finished_at"] is None else row["finished_at"].microsecond)
+        for row in kept
+    }
+    assert len(kept) == len(found)
+    assert found == expected
+
+
+def test_reductions_come_back_from_arrow_as_they_were() -> None:
+    rows = [
+        reduction(1, at=1_700_000_000_000_001),
+        reduction(2)._replace(term=None, term_blob=key(3), wall_seconds=None),
+    ]
+    assert to_rows(schemas.to_arrow(schemas.layouts()["reductions"], rows)) == rows
+
+
+def test_a_store_far_away_is_mirrored_file_by_file_and_survives_without_its_mirror(tmp_path: Path) -> None:
+    url = f"memory://mirrored-{os.getpid()}"
+    mirror = tmp_path / "mirror"
+    open_store(url)
+    writer = Store(RemoteFolder(url, str(mirror)))
+    writer.append(reduction(number) for number in range(2_500))
+    writer.commit()
+    writer.compact()
+    assert len(list((mirror / "segments" / "reductions").iterdir())) == 1
+    other = tmp_path / "other"
+    reader = Store(RemoteFolder(url, str(other)))
+    assert len(reader.look_up([(key(7), LONG)])[0]) == 1
+    assert reader.history().sql("SELECT count(*) FROM reductions").fetchall() == [(2_500,)]
+    (commit,) = (other / "commits").iterdir()
+    commit.write_bytes(commit.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="damaged"):
+        Store(RemoteFolder(url, str(other))).refresh()
+    assert len(Store(RemoteFolder(url, str(other))).look_up([(key(7), LONG)])[0]) == 1
+    assert not writer.due(1_000_000)
+    writer.append([reduction(1, at=5)])
+    assert not writer.due(1_000_000)
+    assert not writer.due(5_900_000)
+    assert writer.due(6_000_000)
+
+
+def test_a_mirror_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    url = f"memory://unmirrored-{os.getpid()}"
+    open_store(url)
+    (tmp_path / "file").write_text("in the way")
+    store = Store(RemoteFolder(url, str(tmp_path / "file" / "mirror")))
+    store.append([reduction(1)])
+    store.commit()
+    again = Store(RemoteFolder(url, str(tmp_path / "file" / "mirror")))
+    assert len(again.look_up([(key(1), LONG)])[0]) == 1
