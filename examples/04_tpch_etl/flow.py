@@ -1,6 +1,6 @@
 """TPC-H queries 1 and 3 over partitioned Parquet: one task for each partition, a join, two report tables.
 
-`python flow.py` prints the reports, `rayflow run flow.py check` compares them with DuckDB's answers to the same queries.
+`python flow.py` prints the reports; `rayflow run flow.py check` compares them with DuckDB's answers.
 """
 
 from pathlib import Path

@@ -1,0 +1,119 @@
+"""What all tests share: projects in temporary folders, one local Ray cluster, and no process left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from projects import Project
+
+MARKER = "RAYFLOW_TESTED_BY"
+"""Every process that a test starts inherits this variable, so that those that stay behind are found."""
+
+# No test may join a cluster, or write to a store, that the tests did not start. Ray reads its own when it is imported.
+for _name in [name for name in os.environ if name.startswith("RAYFLOW_") or name == "RAY_ADDRESS"]:
+    del os.environ[_name]
+os.environ[MARKER] = str(os.getpid())
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+# --- projects ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """An empty project; what it loads into this process is forgotten after the test."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "rayflow.toml").write_text("")
+    modules, path = set(sys.modules), list(sys.path)
+    monkeypatch.chdir(folder)
+    yield Project(folder)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+# --- Ray --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of a local cluster with two processors, for tests marked `ray`; this process is connected to it."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="rf", dir="/tmp")  # short: the paths of Ray's sockets have a limit
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 * 1024 * 1024,
+        _temp_dir=folder,
+        log_to_driver=False,
+        logging_level="ERROR",
+        namespace="rayflow",
+    )
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+        end_processes()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_processes() -> list[str]:
+    """End every process that these tests have started and that still runs; returns their command lines."""
+    ended = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARKER}={os.getpid()}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                os.kill(int(entry.name), signal.SIGKILL)
+                ended.append(command)
+    return ended
+
+
+def pytest_sessionfinish() -> None:
+    end_processes()
+
+
+# --- network namespaces -----------------------------------------------------------------------------------------------
+
+
+@cache
+def reason_against_namespaces() -> str | None:
+    """Why network namespaces cannot be used here; None when they can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "network namespaces need the command `ip` (package iproute2)"
+    name = f"rayflow-probe-{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if made.returncode != 0:
+        return f"this machine does not allow network namespaces: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("netns") is not None:
+        reason = reason_against_namespaces()
+        if reason is not None:
+            pytest.skip(reason)
