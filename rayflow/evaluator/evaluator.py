@@ -135,7 +135,7 @@ class Evaluator:
             self._move(job, State.RESULT)
             if hit.candidate.kind == "full":
                 job.task_set = hit.candidate.task_set
-            self._demand(hit.term, job, _result_path(job), job, RESULT_SLOT)
+            self._reduce_result(job, hit.term)
 
     def _returned(self, event: events.Returned) -> None:
         job = self._running(event.job, event.attempt)
@@ -158,7 +158,7 @@ class Evaluator:
             commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
         )
         self._move(job, State.RESULT)
-        self._demand(term, job, _result_path(job), job, RESULT_SLOT)
+        self._reduce_result(job, term)
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -246,6 +246,13 @@ class Evaluator:
         else:
             self._demands.append((term, scope, path, target, slot))
 
+    def _reduce_result(self, job: Job, term: Term) -> None:
+        """Reduce the term that a job's task returned."""
+        if type(term) in SCALARS:
+            self._fills.append((job, RESULT_SLOT, term, ()))
+        else:
+            self._demands.append((term, job, _result_path(job), job, RESULT_SLOT))
+
     def _reduce(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
         kind = type(term)
         if kind is TaskCall or kind is Operation or kind is Form:
@@ -279,7 +286,7 @@ class Evaluator:
 
     def _open_expression(self, term: Expression, scope: Job, path: bytes) -> Cell | Job:
         if type(term) is TaskCall:
-            return self._meet(term, scope.execution, scope, short_digest("call", path))
+            return self._meet(term, scope.execution, scope, path)
         if type(term) is Operation:
             cell = Cell(Kind.OPERATION, term, scope, path, len(term._args))
             cell.missing = len(term._args)

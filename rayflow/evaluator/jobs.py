@@ -11,7 +11,7 @@ In: a call met in a term. Out: `Job`. Never: decides a move (evaluator.py does);
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import WrongMove
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rayflow.values.failures import Outcome
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a job is."""
 
     ARGUMENTS = 0

@@ -63,7 +63,7 @@ def dumps(term: Term) -> bytes:
 
 def blobs_of(packed: bytes) -> tuple[bytes, ...]:
     """The digests of the blobs that a packed term refers to, read off its front without unpacking it."""
-    if not packed.startswith(_BLOBS):
+    if packed[:1] != _BLOBS:
         return ()
     count = int.from_bytes(packed[1:5], "little")
     return tuple(packed[5 + 20 * place : 25 + 20 * place] for place in range(count))
@@ -168,7 +168,7 @@ def loads(data: bytes) -> Term:
 
 def read(data: bytes) -> tuple[Head, Term]:
     """The head and the symbolic term of a packed form. Raises ValueError when the bytes are none."""
-    start = 5 + 20 * int.from_bytes(data[1:5], "little") if data.startswith(_BLOBS) else 0
+    start = 5 + 20 * int.from_bytes(data[1:5], "little") if data[:1] == _BLOBS else 0
     try:
         unpacked = _PlainUnpickler(io.BytesIO(memoryview(data)[start:])).load()
     except Exception as error:  # a damaged pickle can raise nearly anything

@@ -134,7 +134,8 @@ def check_value(option: Option, value: Any, where: str) -> None:
     if option.choices and value not in option.choices:
         choices = ", ".join(map(repr, option.choices))
         raise BadOption(f"{where}: option {option.name!r} is one of {choices}, not {value!r}.")
-    if option.name in _NEVER_NEGATIVE and float(value) < 0:
+    amount: Any = value
+    if option.name in _NEVER_NEGATIVE and amount < 0:
         raise BadOption(f"{where}: option {option.name!r} cannot be negative, but is {value!r}.")
     if option.name == "cache_for":
         parse_seconds(value, where=where)

@@ -23,6 +23,9 @@ _PARALLEL_FROM = 1 << 20
 
 _PREFIXES: dict[str, bytes] = {}
 
+_LENGTHS = tuple(length.to_bytes(8, "little") for length in range(256))
+"""The lengths of short parts, made once: most parts are hashes and short text."""
+
 
 def _prefix(tag: str) -> bytes:
     """The tag with its length before it; tags are few, so each is made once."""
@@ -37,12 +40,10 @@ def _prefix(tag: str) -> bytes:
 
 def _preimage(tag: str, parts: tuple[bytes, ...]) -> bytes:
     prefix = _PREFIXES.get(tag) or _prefix(tag)
-    if len(parts) == 1:
-        part = parts[0]
-        return prefix + len(part).to_bytes(8, "little") + part
     pieces = [prefix]
     for part in parts:
-        pieces.append(len(part).to_bytes(8, "little"))
+        length = len(part)
+        pieces.append(_LENGTHS[length] if length < 256 else length.to_bytes(8, "little"))
         pieces.append(part)
     return b"".join(pieces)
 
