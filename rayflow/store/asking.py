@@ -155,6 +155,11 @@ class Asker:
             'SELECT * FROM raw.tasks WHERE task_hash = $task ORDER BY tasks."at" LIMIT 1', {"task": as_bytes(task_hash)}
         )
 
+    def named_blobs(self) -> list[bytes]:
+        """The digests of all blobs that a record names."""
+        rows = self.records(views.text_of("named_blobs"))
+        return [bytes.fromhex(row["blob"]) for row in rows]
+
     def definitions(self, task_hash: str) -> list[Record]:
         """The code that a version of a task is made of: itself, and every definition that it reaches."""
         return self.records(

@@ -248,7 +248,10 @@ class Store:
         """Every file that is damaged, missing or not named by anything. Reads the whole store."""
         with self._lock:
             snapshot = self.snapshot()
-            return [*self._compactor.problems(snapshot), *self._blobs.problems()]
+            history = self.history()
+            named = history.named_blobs()
+            history.close()
+            return [*self._compactor.problems(snapshot), *self._blobs.problems(named)]
 
     def snapshot(self) -> Snapshot:
         """The commits that count now."""

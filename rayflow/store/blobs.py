@@ -7,6 +7,8 @@ A blob's file says what it is by itself (format, lengths, checksum), so that it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rayflow.errors import BlobDamaged, BlobMissing
 from rayflow.store import layout
 from rayflow.store.catalog import Problem
@@ -56,10 +58,14 @@ class Blobs:
         """Whether there is a blob of this digest."""
         return self._folder.size(layout.blob_path(digest)) is not None
 
-    def problems(self) -> list[Problem]:
-        """Blobs that do not match their checksum. Reads all of them."""
+    def problems(self, named: Iterable[bytes]) -> list[Problem]:
+        """Blobs that do not match their checksum, and those of `named` that are not there. Reads all of them."""
         found = []
-        for path, size in sorted(self._folder.sizes(layout.BLOBS).items()):
+        sizes = self._folder.sizes(layout.BLOBS)
+        for path in sorted(map(layout.blob_path, named)):
+            if path not in sizes:
+                found.append(Problem(path, "missing", "a record names it"))
+        for path, size in sorted(sizes.items()):
             try:
                 intact = verify(self._folder.read(path))
             except FileNotFoundError:

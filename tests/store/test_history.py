@@ -55,8 +55,8 @@ class Writer:
         self.execution, self.clock, self.how = execution, start, how
         self.rows.append(
             ExecutionRow(
-                execution, 0, b"root", None, "{}", None, None, "flow.main", f"n={n}", "running", start, None, None, None,
-                None, None, None, None, None, "rayflow run", "me", "host", "p", None, "0.1", "3.11", None,
+                execution, 0, b"root", None, "{}", None, None, "flow.main", f"n={n}", "running", start,
+                None, None, None, None, None, None, None, None, "rayflow run", "me", "host", "p", None, "0.1", "3.11", None,
             )
         )  # fmt: skip
         self.rows.append(self.rows[0]._replace(status="done", finished_at=start + 10_000, jobs=33))  # type: ignore[union-attr, call-arg]
@@ -116,7 +116,8 @@ class Writer:
             JobRow(
                 job_id(self.execution, name), self.execution, parent, f"flow.{base}", task, h("eval", task, args),
                 None if failed else call, self.how, "failed" if failed else "done", 1, self.clock if not root else 0,
-                self.clock + 1, self.clock + 2, 0.5, 0.25, 1000, "host", 7, "ValueError: no" if failed else None, None, None,
+                self.clock + 1, self.clock + 2, 0.5, 0.25, 1000, "host", 7,
+                "ValueError: no" if failed else None, None, None,
             )
         )  # fmt: skip
         if failed:
