@@ -1,7 +1,7 @@
 """The command `rayflow`: carry out a verb, and end with the exit code that says whose fault an error was.
 
-In: the command line. Out: an exit code. Never: imports more than the verb needs, shows a user a traceback of ours unless
-the mistake is ours.
+In: the command line. Out: an exit code. Never: imports more than the verb needs, shows a user a traceback of ours
+unless the mistake is ours.
 
 Exit codes: 0 done; 1 something of the user's has to change; 2 the world failed; 3 a mistake in rayflow; 130 stopped by
 Ctrl-C.
@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line (without the program's name; the process's own by default) and return its exit code."""
+    """Carry out one command line and return its exit code. arguments: without the program's name; the process's own by
+    default."""
     from rayflow.cli.main import command
 
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,7 +1,7 @@
 """Carry out a run from the command line: watch it, stop it well, show its answer or its failures.
 
-In: a configuration, and what to ask of the scheduler. Out: the answer on stdout, all else on stderr, an exit code. Never:
-parses words.
+In: a configuration, and what to ask of the scheduler. Out: the answer on stdout, all else on stderr, an exit code.
+Never: parses words.
 """
 
 from __future__ import annotations

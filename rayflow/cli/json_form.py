@@ -136,7 +136,7 @@ def _object(value: collections.abc.Mapping[Any, Any]) -> list[Any] | dict[str, A
             key = key.value
         if isinstance(key, _MOMENTS):
             key = key.isoformat()
-        elif isinstance(key, _TEXT) or isinstance(key, os.PathLike):
+        elif isinstance(key, (*_TEXT, os.PathLike)):
             key = str(key)
         if not isinstance(key, str):
             if not (key is None or isinstance(key, bool | int | float)):

@@ -43,13 +43,9 @@ class Verbs(click.Group):
 
 def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
+        from rayflow.version import VERSION
 
-        try:
-            found = version("rayflow-evaluator")
-        except PackageNotFoundError:  # a checkout that was not installed
-            from rayflow.runtime.driver import VERSION as found
-        click.echo(f"rayflow {found}")
+        click.echo(f"rayflow {VERSION}")
         context.exit()
 
 

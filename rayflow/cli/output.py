@@ -39,15 +39,14 @@ def answer_alone() -> Iterator[TextIO]:
         return
     kept = os.dup(1)
     os.dup2(2, 1)
-    answer = open(kept, "w", encoding=real.encoding, errors=real.errors)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield answer
-        answer.flush()
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 1)
-        answer.close()
+    with open(kept, "w", encoding=real.encoding, errors=real.errors) as answer:
+        try:
+            with redirect_stdout(sys.stderr):
+                yield answer
+            answer.flush()
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 1)
 
 
 def shown(value: Any) -> tuple[str, bool]:

@@ -5,8 +5,8 @@ runs anything.
 
     --name value, --name=value     an argument; dashes stand for underscores
     --flag, --no-flag              a bool; --flag true and --flag=false as well
-    --names a b c                  a list, set, tuple or dict takes all words up to the next one with two dashes; it may be
-                                   given several times, or once as JSON
+    --names a b c                  a list, set, tuple or dict takes all words up to the next one with two dashes; it
+                                   may be given several times, or once as JSON
     value                          the next argument that was not given by name, then those of *args
     --other value                  a key of **kwargs, where the task has them
     --                             only values from here on
@@ -19,6 +19,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Any
 
 from rayflow.errors import BadArguments
@@ -60,9 +61,9 @@ def arguments_of(task: Task[..., Any]) -> list[Argument]:
     """The parameters of a task, in the signature's order."""
     found = []
     for parameter in task.signature.parameters.values():
-        hint = hint_of(parameter, task.func.__globals__)
+        hint: Any = hint_of(parameter, task.func.__globals__)
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            hint = list[hint]
+            hint = GenericAlias(list, (hint,))
         many = takes_many(hint) and parameter.kind is not inspect.Parameter.VAR_KEYWORD
         found.append(Argument(parameter.name, parameter.kind, hint, parameter.default, many))
     return found
@@ -230,13 +231,16 @@ def _parsed(option: str, parse: Any) -> Any:
 # --- help -------------------------------------------------------------------------------------------------------------
 
 
-def help_of(task: Task[..., Any], *, target: str, own: Sequence[tuple[str, str]] = ()) -> str:
+def help_of(
+    task: Task[..., Any], *, target: str, own: Sequence[tuple[str, str]] = (), others: Iterable[str] = ()
+) -> str:
     """What `--help` behind a task's name prints: its docstring, its arguments, and the options of the verb itself.
 
-    target: the file or module as the user wrote it. own: name and meaning of the verb's options.
+    target: the file or module as the user wrote it. own: name and meaning of the verb's options. others: the names of
+    the other tasks of the file.
     """
     found = arguments_of(task)
-    usage = [_usage(argument) for argument in found]
+    usage = [_usage(each) if each.is_required or each.is_rest else f"[{_usage(each)}]" for each in found]
     lines = [" ".join([f"Usage: rayflow run {target} {task.name}", *usage]), ""]
     doc = inspect.getdoc(task.func)
     if doc:
@@ -248,6 +252,9 @@ def help_of(task: Task[..., Any], *, target: str, own: Sequence[tuple[str, str]]
         taken = option_names(task)
         left = [(name, meaning) for name, meaning in own if name.split()[0] not in taken]
         lines.extend(["", "Options of the run:", *_columns(left)])
+    listed = [name for name in others if name != task.name]
+    if listed:
+        lines.extend(["", f"Other tasks of {target}: {', '.join(listed[:20])}{' ...' if len(listed) > 20 else ''}"])
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -258,10 +265,8 @@ def _usage(argument: Argument) -> str:
         return "[--NAME VALUE ...]"
     option = argument.option
     if is_flag(argument.hint):
-        written = f"{option}/--no-{option[2:]}"
-    else:
-        written = f"{option} VALUE{' ...' if argument.many else ''}"
-    return written if argument.is_required else f"[{written}]"
+        return f"{option}/--no-{option[2:]}"
+    return f"{option} VALUE{' ...' if argument.many else ''}"
 
 
 def _meaning(argument: Argument) -> str:
@@ -300,7 +305,8 @@ def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
 def take_own(words: Sequence[str], own: Mapping[str, bool], taken: frozenset[str]) -> tuple[list[str], list[str]]:
     """Words that are the verb's own options, and all the others.
 
-    own: the verb's options, and whether each takes a value. taken: names that are the task's own, and so not the verb's.
+    own: the verb's options, and whether each takes a value. taken: names that are the task's own, and so not the
+    verb's.
     """
     mine: list[str] = []
     others: list[str] = []

@@ -28,15 +28,15 @@ _OPTIONS: list[click.Parameter] = [
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...], **options: Any) -> int:
+def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Run a task and print its result; what was computed before is not computed again.
 
     \b
     rayflow run flow.py main --min-size 3 --names a b --verbose
     rayflow run flow.py main --help     lists the arguments of a task
 
-    TASK may be left out for a task called main, or for the only one of the file. Arguments are read by the type hints of
-    the task. A value that begins with two dashes is written --name=--value.
+    TASK may be left out for a task called main, or for the only one of the file. Arguments are read by the type hints
+    of the task. A value that begins with two dashes is written --name=--value.
     """
     if not words:
         raise click.UsageError("Name the file with the tasks: rayflow run flow.py", context)
@@ -66,7 +66,8 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
     taken = reading.option_names(task)
     if wants_help and "--help" not in taken:
         meanings = [(option.get_help_record(context) or ("", "")) for option in _own_options()]
-        stdout.write(reading.help_of(task, target=target, own=meanings))
+        others = [each.name for each in tasks] if name is None else []
+        stdout.write(reading.help_of(task, target=target, own=meanings, others=others))
         return 0
     late, arguments = reading.take_own(behind, own, taken)
     _merge(context, options, [*before, *late])
@@ -74,12 +75,12 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
     call = reading.call_of(task, arguments, others=own)
 
     from rayflow.cli.evaluation import evaluate
-    from rayflow.config import load as load_config
+    from rayflow.cli.stores import config_of
 
     file = getattr(module, "__file__", None)
-    config = load_config(
+    config = config_of(
+        options["store"],
         os.path.dirname(os.path.abspath(file)) if file else None,
-        store=store_url(options["store"]),
         address=options["address"],
         inline=options["inline"] or None,
     )
@@ -90,13 +91,6 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         stdout=stdout,
         as_json=options["as_json"],
     )
-
-
-def store_url(given: str | None) -> str | None:
-    """A store as it was named on the command line: a relative path is relative to where the user is."""
-    if given is None or "://" in given or given == ":memory:":
-        return given
-    return os.path.abspath(os.path.expanduser(given))
 
 
 def _own_options() -> list[click.Option]:
@@ -136,7 +130,8 @@ def _merge(context: click.Context, options: dict[str, Any], late: list[str]) -> 
     """Add the options that stood behind the file to those before it."""
     if not late:
         return
-    parsed = click.Command("run", params=_OPTIONS, add_help_option=False).make_context("run", late, parent=context.parent)
+    reader = click.Command("run", params=_OPTIONS, add_help_option=False)
+    parsed = reader.make_context("run", late, parent=context.parent)
     for name, value in parsed.params.items():
         if name == "option":
             options[name] = (*options[name], *value)

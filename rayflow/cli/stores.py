@@ -1,0 +1,54 @@
+"""The store that a verb asks.
+
+In: what `--store` gave. Out: an open store, or its history. Never: makes a store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rayflow.config import Config
+    from rayflow.store.base import Store
+    from rayflow.store.history import History
+
+store_option = click.option("--store", metavar="URL", help="Which store; .rayflow in the project by default.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def store_url(given: str | None) -> str | None:
+    """A store as it was named on the command line: a relative path is relative to where the user is."""
+    if given is None or "://" in given or given == ":memory:":
+        return given
+    return os.path.abspath(os.path.expanduser(given))
+
+
+def config_of(store: str | None, start: str | None = None, **flags: Any) -> Config:
+    """The configuration of the project that the user is in (or that `start` is in), with what the flags say."""
+    from rayflow.config import load
+
+    return load(start, store=store_url(store), **flags)
+
+
+def open_for(store: str | None, *, read_only: bool = True) -> Store:
+    """The store, which has to be there. Raises NotFound."""
+    from rayflow.store.store import open_store
+
+    return open_store(config_of(store).store, create=False, read_only=read_only)
+
+
+def history_of(store: str | None) -> History:
+    """The history of the store, which has to be there. Raises NotFound."""
+    return open_for(store).history()
+
+
+def print_json(value: Any) -> None:
+    """A value in its JSON form, on one line of stdout."""
+    from rayflow.cli.json_form import pieces
+
+    for piece in pieces(value):
+        click.echo(piece, nl=False)
+    click.echo()

@@ -1,0 +1,69 @@
+"""`rayflow forget`: let recorded results count no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from rayflow.cli.stores import json_option, open_for, print_json, store_option
+
+if TYPE_CHECKING:
+    from rayflow.store.history import History
+
+
+@click.command("forget")
+@click.argument("what", metavar="TASK|JOB")
+@store_option
+@json_option
+def command(what: str, store: str | None, as_json: bool) -> None:
+    """Let what a task, or the call of one job, has computed count no more; the next run computes it anew.
+
+    \b
+    rayflow forget flow.train      all results of a task, by its full or short name
+    rayflow forget 3f2a9c          the result of the call that this job made
+
+    Nothing is deleted: what happened stays in the history.
+    """
+    opened = open_for(store, read_only=False)
+    history = opened.history()
+    name = _task_named(history, what)
+    now = time.time_ns() // 1000
+    if name is not None:
+        meant, count = f"task {name}", opened.forget(at=now, task_name=name)
+    else:
+        meant, count = _forget_call(history, what, lambda key: opened.forget(at=now, eval_hash=key))
+    opened.close()
+    if as_json:
+        print_json({"forgotten": meant, "results": count})
+    else:
+        click.echo(f"{meant}: {count:,} {'result counts' if count == 1 else 'results count'} no more.")
+
+
+def _task_named(history: History, what: str) -> str | None:
+    """The full name of the task that is meant; None when no task has such a name. Raises NotFound when several have."""
+    from rayflow.errors import NotFound
+
+    rows = history.records("SELECT DISTINCT task_name FROM raw.tasks UNION SELECT DISTINCT task_name FROM raw.jobs")
+    names = sorted(row["task_name"] for row in rows)
+    if what in names:
+        return what
+    fitting = [name for name in names if name.rpartition(".")[2] == what]
+    if len(fitting) > 1:
+        raise NotFound(f"Several tasks are called {what}: {', '.join(fitting)}. Give the full name.")
+    return fitting[0] if fitting else None
+
+
+def _forget_call(history: History, what: str, forget: Callable[[bytes], int]) -> tuple[str, int]:
+    from rayflow.errors import NotFound
+
+    try:
+        found = history.resolve(what, kinds=("job",))
+    except NotFound:
+        raise NotFound(f"The store knows no task and no job {what!r}; `rayflow log` lists what it knows.") from None
+    job = history.find_job(found.id)
+    if job is None or job["eval_hash"] is None:
+        raise NotFound(f"Job {found.id} never got so far as to have a result.")
+    return f"the call of job {found.id[:12]} ({job['task_name']})", forget(bytes.fromhex(job["eval_hash"]))

@@ -1,0 +1,291 @@
+"""`rayflow log`: what happened."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rayflow.cli.stores import history_of, json_option, print_json, store_option
+
+if TYPE_CHECKING:
+    from rayflow.store.answers import JobDetail, JobTree, Record
+    from rayflow.store.history import History
+
+MOST_LINES = 400
+"""Of a larger tree the rest is counted."""
+
+SIBLINGS = 12
+"""Of more calls of one task by one job the rest is summed up; those that failed come first."""
+
+
+@click.command("log")
+@click.argument("what", required=False, metavar="[ID]")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many executions to list.")
+@json_option
+@store_option
+def command(what: str | None, limit: int, as_json: bool, store: str | None) -> None:
+    """Show what happened: the latest executions, one execution's tree of calls, or one job whole with what it printed.
+
+    \b
+    rayflow log              the latest executions
+    rayflow log -            the last one's calls; ~1 for the one before
+    rayflow log 3f2a9c       an execution, job, call, value, task or file, by the beginning of its id
+
+    --json prints the records; the calls of an execution as {"execution": ..., "jobs": [...]}, where the calls of one
+    task by one job beyond the first few are one entry with their sums.
+    """
+    history = history_of(store)
+    if what is None:
+        _executions(history, limit, as_json)
+        return
+    found = history.resolve(what)
+    _SHOW[found.kind](history, found.id, as_json)
+
+
+def _executions(history: History, limit: int, as_json: bool) -> None:
+    rows = history.executions(limit=limit)
+    if as_json:
+        print_json([_without_bytes(row) for row in rows])
+        return
+    if not rows:
+        click.echo("No execution was recorded yet.")
+        return
+    from rayflow.cli.render import moment, seconds_between, table
+    from rayflow.cli.style import counted, duration, short_execution
+
+    heads = ("execution", "started", "status", "took", "what", "jobs")
+    cells = [
+        (
+            short_execution(row["execution_id"]),
+            moment(row["started_at"]),
+            row["status"],
+            duration(seconds_between(row["started_at"], row["finished_at"])),
+            row["arguments"],
+            counted(row) if row["jobs"] is not None else "",
+        )
+        for row in rows
+    ]
+    click.echo(table(heads, cells, sys.stdout, right=("took",)), nl=False)
+
+
+def _without_bytes(row: Record) -> Record:
+    """A record for JSON: the packed term, which only rayflow can read, is left out."""
+    return {name: value for name, value in row.items() if name != "root"}
+
+
+# --- an execution -----------------------------------------------------------------------------------------------------
+
+
+def _execution(history: History, execution_id: str, as_json: bool) -> None:
+    found = history.job_tree(execution_id, siblings=SIBLINGS)
+    if as_json:
+        print_json({"execution": _without_bytes(found.execution), "jobs": [_json_line(line) for line in found.lines]})
+        return
+    click.echo(_execution_head(found.execution), nl=False)
+    _tree(found)
+
+
+def _json_line(line: Any) -> dict[str, Any]:
+    if hasattr(line, "sums"):
+        return {"depth": line.depth, "task_name": line.task_name, "shown": line.shown, "all": line.sums}
+    return {"depth": line.depth, **line.job, "arguments": line.arguments, "result": line.result}
+
+
+def _execution_head(row: Record) -> str:
+    from rayflow.cli.render import fields, moment, seconds_between
+    from rayflow.cli.style import counted, duration
+
+    took = duration(seconds_between(row["started_at"], row["finished_at"]))
+    versions = [f"rayflow {row['rayflow_version']}", f"Python {row['python_version']}"]
+    if row["ray_version"]:
+        versions.append(f"Ray {row['ray_version']}")
+    return fields(
+        [
+            ("execution", row["execution_id"] + (f" (taken up {row['life']} times)" if row["life"] else "")),
+            ("command", _command(row["command"])),
+            ("status", row["status"] + (f" after {took}" if took else "")),
+            ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
+            ("jobs", counted(row) if row["jobs"] is not None else None),
+            ("project", row["project_dir"]),
+            ("commit", row["git_commit"]),
+            ("options", row["options"] if row["options"] not in (None, "{}") else None),
+            ("versions", ", ".join(versions)),
+            ("error", row["error"]),
+        ]
+    )
+
+
+def _command(command: str | None) -> str | None:
+    if not command:
+        return None
+    program, _, rest = command.partition(" ")
+    name = os.path.basename(program)
+    return f"{'rayflow' if name == '__main__.py' else name} {rest}".rstrip()
+
+
+def _tree(found: JobTree) -> None:
+    from itertools import islice
+
+    from rayflow.cli.render import tree
+
+    if not found.lines:
+        click.echo("\nno job was recorded yet")
+        return
+    click.echo()
+    for text in tree(islice(found.lines, MOST_LINES), sys.stdout):
+        click.echo(text)
+    left = len(found.lines) - MOST_LINES
+    if left > 0:
+        click.echo(f"... and {left:,} more lines; rayflow log JOB shows one job, --json and rayflow sql all")
+
+
+# --- a job ------------------------------------------------------------------------------------------------------------
+
+
+def _job(history: History, job_id: str, as_json: bool) -> None:
+    found = history.job(job_id)
+    if as_json:
+        execution = _without_bytes(found.execution) if found.execution else None
+        names = ("job", "parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
+        print_json({"execution": execution, **{name: getattr(found, name) for name in names}})
+        return
+    click.echo(_job_head(found), nl=False)
+    for title, text in _job_blocks(found):
+        from rayflow.cli.render import block
+
+        click.echo("\n" + block(title, text, sys.stdout), nl=False)
+
+
+def _job_head(found: JobDetail) -> str:
+    from rayflow.cli.render import fields, how_text, moment, seconds_between
+    from rayflow.cli.style import duration, short_execution, size
+
+    job = found.job
+    place = found.task["place"] if found.task else None
+    parent = f"{found.parent['task_name']}  {found.parent['job_id'][:12]}" if found.parent else None
+    where = job["node"] and f"{job['node']}, process {job['pid']}"
+    return fields(
+        [
+            ("job", job["job_id"]),
+            ("task", f"{job['task_name']}  {place or ''}".rstrip()),
+            ("status", how_text(job, sys.stdout)),
+            ("execution", short_execution(job["execution_id"])),
+            ("called by", parent),
+            ("queued", moment(job["queued_at"])),
+            ("took", duration(seconds_between(job["queued_at"], job["finished_at"]))),
+            ("in its body", duration(job["wall_seconds"])),
+            ("processor", duration(job["cpu_seconds"])),
+            ("peak memory", size(job["peak_memory_bytes"])),
+            ("attempts", job["attempts"] if job["attempts"] and job["attempts"] > 1 else None),
+            ("ran on", where),
+            ("error", job["error"]),
+            *((tag["key"], tag["value"]) for tag in found.tags),
+        ]
+    )
+
+
+def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
+    from rayflow.cli.render import moment
+    from rayflow.cli.style import duration, size
+
+    job = found.job
+    blocks = []
+    if found.arguments:
+        blocks.append(("arguments", "\n".join(_argument(each) for each in found.arguments)))
+    if found.result:
+        result = found.result
+        about = f"{result['type']}, {size(result['size_bytes'])}, {result['value_hash'][:12]}"
+        blocks.append(("result", f"{result['preview']}\n({about})"))
+    if found.children:
+        calls = [
+            f"{child['jobs']:,} x {child['task_name']}  {child['how'] or child['status']}  "
+            f"{duration(child['wall_seconds'])}".rstrip()
+            for child in found.children
+        ]
+        blocks.append(("calls", "\n".join(calls)))
+    if found.attempts:
+        ends = [f"{row['attempt']}: {row['ended']} at {moment(row['at'])}: {row['error']}" for row in found.attempts]
+        blocks.append(("attempts that did not end well", "\n".join(ends)))
+    many = len({log["attempt"] for log in found.logs}) > 1
+    for log in found.logs:
+        which = f" of attempt {log['attempt']}" if many else ""
+        blocks.append((f"{log['stream']}{which}", log["text"] or ""))
+    blocks.extend((name, job[name]) for name in ("traceback", "story") if job[name])
+    return blocks
+
+
+def _argument(argument: Any) -> str:
+    sources = ", ".join(f"{name or '?'} {call[:12]}" for call, name in argument.sources[:4])
+    return f"{argument.name} = {argument.preview}{f'  from {sources}' if sources else ''}"
+
+
+# --- all else ---------------------------------------------------------------------------------------------------------
+
+
+def _call(history: History, call_hash: str, as_json: bool) -> None:
+    _detail(history.call(call_hash), "call", as_json)
+
+
+def _value(history: History, value_hash: str, as_json: bool) -> None:
+    found = history.value(value_hash)
+    _detail(found, "value" if found.value else "file", as_json)
+
+
+def _task(history: History, task_hash: str, as_json: bool) -> None:
+    row = history.task(task_hash)
+    definitions = history.definitions(task_hash)
+    if as_json:
+        print_json({"task": row, "definitions": definitions})
+        return
+    from rayflow.cli.render import block, fields
+
+    known = row or {}
+    click.echo(fields((name, value) for name, value in known.items() if name != "source"), nl=False)
+    if known.get("source"):
+        click.echo("\n" + block("source", known["source"], sys.stdout), nl=False)
+    if definitions:
+        reached = "\n".join(f"{each['kind']} {each['name']}  {each['place'] or ''}".rstrip() for each in definitions)
+        click.echo("\n" + block("made of", reached, sys.stdout), nl=False)
+
+
+def _file(history: History, path: str, as_json: bool) -> None:
+    rows = history.files(path)
+    if as_json:
+        print_json(rows)
+        return
+    from rayflow.cli.render import table
+
+    heads = ("value_hash", "size_bytes", "modified_at", "version")
+    click.echo(f"states of {path}, the latest first; rayflow log VALUE_HASH tells who made and who took one\n")
+    click.echo(table(heads, [[row[head] for head in heads] for row in rows], sys.stdout), nl=False)
+
+
+def _detail(found: Any, main: str, as_json: bool) -> None:
+    """A record with lists of records beside it: its columns, then one block for each list."""
+    if as_json:
+        print_json(found)
+        return
+    from dataclasses import fields as fields_of
+
+    from rayflow.cli.render import block, fields
+
+    click.echo(fields((getattr(found, main) or {}).items()), nl=False)
+    for field in fields_of(found):
+        rows = getattr(found, field.name)
+        if field.name == main or not rows:
+            continue
+        if isinstance(rows, dict):
+            rows = (rows,)
+        lines = [_argument(row) if not isinstance(row, dict) else _record(row) for row in rows]
+        click.echo("\n" + block(field.name.replace("_", " "), "\n".join(lines), sys.stdout), nl=False)
+
+
+def _record(row: Record) -> str:
+    return "  ".join(f"{name}={value}" for name, value in row.items() if value is not None)
+
+
+_SHOW = {"execution": _execution, "job": _job, "call": _call, "value": _value, "task": _task, "file": _file}
+"""Kind of an id -> how it is shown."""
