@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from projects import Project
+from projects import REPOSITORY, Project
 
 MARKER = "RAYFLOW_TESTED_BY"
 """Every process that a test starts inherits this variable, so that those that stay behind are found."""
@@ -24,6 +24,8 @@ MARKER = "RAYFLOW_TESTED_BY"
 for _name in [name for name in os.environ if name.startswith("RAYFLOW_") or name == "RAY_ADDRESS"]:
     del os.environ[_name]
 os.environ[MARKER] = str(os.getpid())
+# The processes that the tests start import this checkout, also where another rayflow is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

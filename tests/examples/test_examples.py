@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from projects import REPOSITORY, Project
 
@@ -147,3 +148,94 @@ def test_after_an_edit_only_what_it_touches_is_computed(story: tuple[str, list[T
     assert third.computed == {**EXPECTED[name].touched, **EXPECTED[name].always}
     for line in EXPECTED[name].then_prints:
         assert line in third.output
+
+
+# --- what else the READMEs say ----------------------------------------------------------------------------------------
+
+
+def told_by_command(project: Project, *words: str) -> Told:
+    """What `rayflow run flow.py ...` prints, and what it computes, in this process alone."""
+    ended = project.rayflow("run", "--inline", "flow.py", *words)
+    assert ended.returncode == 0, ended.stderr
+    computed = Counter({name.rpartition(".")[2]: count for name, count in project.counts("computed").items()})
+    return Told(ended.stdout.splitlines(), computed)
+
+
+def test_other_arguments_run_only_the_calls_that_they_change(tmp_path: Path) -> None:
+    project = copy_of("01_hello_world", tmp_path)
+    run(project)
+    assert told_by_command(project, "--greet", "Hi") == Told(["'Hi, World!'"], Counter(main=1, greeter=1))
+    told = told_by_command(project, "greeter", "--greet", "Hello", "--thing", "Mars")
+    assert told == Told(["'Hello, Mars!'"], Counter(greeter=1))
+
+
+def test_a_comment_or_a_docstring_changes_nothing(tmp_path: Path) -> None:
+    project = copy_of("01_hello_world", tmp_path)
+    run(project)
+    project.edit("flow.py", 'return "World"', '"""Which one?"""\n\n    return ("World")  # the third')
+    assert run(project).computed == {}
+
+
+def test_the_command_and_the_script_share_what_they_computed(tmp_path: Path) -> None:
+    project = copy_of("04_tpch_etl", tmp_path)
+    run(project)
+    assert told_by_command(project).computed == {"survey": 1}
+
+
+def test_a_failure_that_was_caught_is_tried_again_and_nothing_else(tmp_path: Path) -> None:
+    project = copy_of("02_control_flow", tmp_path)
+    first = told_by_command(project, "--source", "radio")
+    assert first.computed["fall_back"] == 1
+    assert told_by_command(project, "--source", "radio") == Told(first.output, Counter(fetch=1))
+    assert [name for name, _ in project.sql("select task_name, error from failures")] == ["flow.fetch", "flow.fetch"]
+    project.edit("rates.py", '"newspaper": NEWSPAPER', '"newspaper": NEWSPAPER, "radio": CENTRAL_BANK')
+    again = told_by_command(project, "--source", "radio")
+    assert again.output == list(EXPECTED["02_control_flow"].prints)
+    assert again.computed["fall_back"] == 0
+
+
+def test_the_reports_agree_with_duckdb_and_a_changed_partition_runs_alone(tmp_path: Path) -> None:
+    project = copy_of("04_tpch_etl", tmp_path)
+    assert told_by_command(project, "check").output == ["[]"]
+    [partition] = project.path.glob("data/*/lineitem/*.2.parquet")
+    pd.read_parquet(partition)[:-100].to_parquet(partition)
+    told = told_by_command(project, "check")
+    assert told.output == ["[]"]
+    assert told.computed["pricing_sums"] == told.computed["unshipped_revenue"] == 1
+    assert told.computed["open_orders"] == 0
+
+
+def test_a_grid_of_known_settings_needs_only_the_final_training(tmp_path: Path) -> None:
+    project = copy_of("05_sweep", tmp_path)
+    run(project)
+    told = told_by_command(project, "--grid", '[{"model": "forest", "n_estimators": 60}]')
+    assert told.computed["evaluate"] == 0
+    assert told.computed["final_accuracy"] == 1
+
+
+# --- on Ray -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["02_control_flow", "04_tpch_etl"])
+def test_an_example_runs_on_a_cluster_and_is_then_answered_without_it(
+    name: str, tmp_path: Path, ray_cluster: str
+) -> None:
+    project = copy_of(name, tmp_path)
+    ended = project.python("flow.py", RAYFLOW_ADDRESS=ray_cluster)
+    assert ended.returncode == 0, ended.stderr
+    for line in EXPECTED[name].prints:
+        assert line in ended.stdout.splitlines()
+    # Inline and on a cluster, calls have the same identity.
+    assert run(project) == Told(ended.stdout.splitlines(), Counter(EXPECTED[name].always))
+
+
+@pytest.mark.ray
+def test_the_first_command_of_the_readme_starts_a_ray_of_its_own(tmp_path: Path) -> None:
+    project = copy_of("01_hello_world", tmp_path)
+    ended = project.rayflow("run", "flow.py")
+    assert (ended.returncode, ended.stdout) == (0, "'Hello, World!'\n"), ended.stderr
+    assert "3 computed" in ended.stderr
+    again = project.rayflow("run", "flow.py", RAYFLOW_ADDRESS="203.0.113.1:6379")  # an address where nobody answers
+    assert (again.returncode, again.stdout) == (0, "'Hello, World!'\n"), again.stderr
+    assert "3 cached" in again.stderr

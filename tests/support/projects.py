@@ -73,9 +73,7 @@ class Project:
         return self.python("-m", "rayflow", *words, timeout=timeout, **environment)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        path = os.pathsep.join(filter(None, paths))
-        return {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", **self.environment, **more}
+        return {**os.environ, "NO_COLOR": "1", **self.environment, **more}
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query over the project's store gives."""
