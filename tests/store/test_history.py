@@ -56,7 +56,8 @@ class Writer:
         self.rows.append(
             ExecutionRow(
                 execution, 0, b"root", None, "{}", None, None, "flow.main", f"n={n}", "running", start,
-                None, None, None, None, None, None, None, None, "rayflow run", "me", "host", "p", None, "0.1", "3.11", None,
+                None, None, None, None, None, None, None, None,
+                "rayflow run", "me", "host", "p", None, "0.1", "3.11", None,
             )
         )  # fmt: skip
         self.rows.append(self.rows[0]._replace(status="done", finished_at=start + 10_000, jobs=33))  # type: ignore[union-attr, call-arg]
