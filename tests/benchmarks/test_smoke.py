@@ -1,0 +1,54 @@
+"""The benchmarks run, check their answers and print their table. Their figures are not tested: machines are shared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.measuring import ROOT, Row, child_environment, interleaved, table_of
+
+
+def _measured(*words: str) -> dict[str, dict[str, Any]]:
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--json", *words]
+    done = subprocess.run(command, cwd=ROOT, env=child_environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+def test_every_row_that_needs_no_ray_is_measured() -> None:
+    rows = _measured("--no-ray")
+    assert set(rows) == {"help", "hello-cached", "replay", "bytes"}
+    assert all(row["rayflow"] > 0 and row["ok"] is not None for row in rows.values())
+    assert rows["replay"]["ratio"] == rows["replay"]["rayflow"] / rows["replay"]["peer"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_rows_on_ray_are_measured_against_raw_ray() -> None:
+    rows = _measured("--only", "fan-out", "--only", "fan-out-single", "--only", "chain", "--only", "array")
+    assert set(rows) == {"fan-out", "fan-out-single", "chain", "array"}
+    assert all(rows[name]["peer"] > 0 for name in ("fan-out", "fan-out-single", "chain"))
+
+
+def test_a_way_is_measured_by_turns_with_its_peer_and_the_median_counts() -> None:
+    turns: list[str] = []
+
+    def way(name: str, seconds: list[float]) -> float:
+        turns.append(name)
+        return seconds.pop(0)
+
+    slow, quick = [5.0, 9.0, 6.0], [1.0, 2.0, 30.0]
+    assert interleaved(3, lambda: way("a", slow), lambda: way("b", quick)) == [6.0, 2.0]
+    assert turns == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_the_table_says_ratio_budget_and_verdict() -> None:
+    row = Row("chain", "calls", 600.0, "calls/s", "raw Ray", 1200.0, ">= 0.7 x", False, ("a figure beside",))
+    heading, line, beside = table_of([row]).splitlines()
+    assert heading.split() == ["rayflow", "peer", "ratio", "budget"]
+    assert " ".join(line.split()) == "chain: calls 600 calls/s raw Ray 1,200 calls/s 0.5 x >= 0.7 x below"
+    assert beside.strip() == "a figure beside"

@@ -1,0 +1,103 @@
+"""What is measured: calls that do nothing, large arrays, and their plain twins for the peers.
+
+Kept in a module of its own, because workers import it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rayflow import task
+
+
+def plain_noop(number: int) -> int:
+    """The body of every call that does nothing."""
+    return number
+
+
+def plain_bundle(numbers: list[int]) -> list[int]:
+    """Several calls that do nothing, one after the other."""
+    return [plain_noop(number) for number in numbers]
+
+
+def plain_step(number: int) -> int:
+    """One link of a chain."""
+    return number + 1
+
+
+@task
+def warm_up(number: int) -> int:
+    """Not measured: so that workers are there, and the measured tasks are still new."""
+    return number
+
+
+@task
+def warm_up_all(count: int) -> Any:
+    """Not measured."""
+    return [warm_up(number) for number in range(count)]
+
+
+@task
+def noop(number: int) -> int:
+    """A call that does nothing."""
+    return number
+
+
+@task
+def fan_out(count: int) -> Any:
+    """So many independent calls that do nothing."""
+    return [noop(number) for number in range(count)]
+
+
+@task
+def step(number: int) -> int:
+    """One link of a chain."""
+    return number + 1
+
+
+def plain_array(size: int) -> Any:
+    """An array of so many bytes."""
+    import numpy
+
+    return numpy.full(size, 7, dtype=numpy.uint8)
+
+
+def plain_look(array: Any) -> tuple[int, str, int]:
+    """Read every page of an array.
+
+    Gives a sum, the file behind its memory ('' when it was copied), and the bytes that belong to this process alone.
+    """
+    total = int(array[::4096].sum(dtype="int64"))
+    return total, file_behind(array.ctypes.data), private_bytes()
+
+
+@task
+def make_array(size: int) -> Any:
+    """An array of so many bytes."""
+    return plain_array(size)
+
+
+@task
+def look_at(array: Any) -> tuple[int, str, int]:
+    """What a reader sees of an array, and how it lies in its memory."""
+    return plain_look(array)
+
+
+def file_behind(address: int) -> str:
+    """The file that is mapped at an address of this process; '' for ordinary memory."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in fields[0].split("-"))
+        if start <= address < end:
+            return fields[5] if len(fields) > 5 and fields[5].startswith("/") else ""
+    return ""
+
+
+def private_bytes() -> int:
+    """Bytes of this process's memory that belong to it alone."""
+    for line in Path(f"/proc/{os.getpid()}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
