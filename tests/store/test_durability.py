@@ -269,6 +269,13 @@ def test_a_blob_that_a_record_names_and_that_is_not_there_is_found(tmp_path: Pat
     assert [(problem.kind, problem.path) for problem in store.check()] == [("missing", layout.blob_path(key(1)))]
 
 
+def test_a_container_kept_by_its_reduction_alone_is_not_missing(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    store.append([ValueRow(key(1), "list", "term", 100_000, None, "[...]")])
+    store.commit()
+    assert store.check() == []
+
+
 def test_compactions_that_race_lose_nothing_and_show_nothing_twice(tmp_path: Path) -> None:
     filled(tmp_path / "s")
     first, second = open_store(tmp_path / "s"), open_store(tmp_path / "s")
