@@ -106,7 +106,7 @@ class Playbook:
         self.at = START
         self._steps: list[tuple[str, Any]] = []
         self._pending: list[Command] = []
-        self._told: list[str] = []
+        self._told: list[tuple[str, Any]] = []
         self._unplayed = False
 
     def __rshift__(self, event: Any) -> Playbook:
@@ -122,6 +122,7 @@ class Playbook:
         return self
 
     def __bool__(self) -> bool:
+        __tracebackhide__ = True
         self.play()
         return True
 
@@ -131,6 +132,7 @@ class Playbook:
 
     def play(self) -> Playbook:
         """Play what has not been played. Raises AssertionError with both dialogues when it goes otherwise."""
+        __tracebackhide__ = True
         self._unplayed = False
         steps, self._steps = self._steps, []
         for position, (direction, step) in enumerate(steps):
@@ -163,7 +165,7 @@ class Playbook:
 
     def _tell(self, step: Any) -> None:
         events = [self._timed(resolve(event)) for event in (step.events if isinstance(step, Together) else (step,))]
-        self._told += [f">> {show(event)}" for event in events]
+        self._told += [(">>", event) for event in events]
         came = self.evaluator.handle(events)
         self.commands += came
         self._pending += came
@@ -184,10 +186,11 @@ class Playbook:
         return each_finds_its_own(patterns, self._pending)
 
     def _take(self, positions: list[int]) -> None:
-        self._told += [f"<< {show(self._pending[position])}" for position in positions]
+        self._told += [("<<", self._pending[position]) for position in positions]
         self._pending = [each for place, each in enumerate(self._pending) if place not in positions]
 
     def _expect_no_more(self, steps: list[tuple[str, Any]]) -> None:
+        __tracebackhide__ = True
         if not all(map(self._is_quiet, self._pending)):
             self._differs(steps)
         self._pending.clear()
@@ -197,7 +200,8 @@ class Playbook:
 
     def _differs(self, steps: list[tuple[str, Any]]) -> None:
         """Raise with both dialogues: what was agreed on, then what was written (-) and what came (+)."""
-        lines = [f"  {line}" for line in self._told]
+        __tracebackhide__ = True
+        lines = [f"  {sign} {show(thing)}" for sign, thing in self._told]
         for direction, step in steps:
             if direction == ">>":
                 break
@@ -359,10 +363,10 @@ def looks_up(name: str | None = None, *, code: int = 1, **fields: Any) -> Like:
     return Like(LookUp, f"LookUp {name}" if name else "", **fields)
 
 
-def runs(name: str, *, arguments: Mapping[str, Any] | None = None, **fields: Any) -> Like:
-    """A RunTask of this task, with exactly these arguments where they are given."""
+def runs(name: str, *, arguments: Any = None, **fields: Any) -> Like:
+    """A RunTask of this task, with exactly these arguments where they are given (or with what fits another pattern)."""
     if arguments is not None:
-        fields["arguments"] = Exactly(arguments)
+        fields["arguments"] = Exactly(arguments) if isinstance(arguments, Mapping) else arguments
     return Like(RunTask, entry__name=name, **fields)
 
 
