@@ -1,4 +1,4 @@
-"""The version, in the one place that says it: the package's metadata, the records and the command line take it from here.
+"""The version, said once: the package's metadata, the records and the command line take it from here.
 
 In: nothing. Out: `VERSION`. Never: logic.
 """
