@@ -21,7 +21,8 @@ def cond(condition: Term, then: Term, *rest: Term) -> Any:
     terms = (condition, then, *rest)
     if len(terms) % 2 == 0:
         terms = (*terms, None)
-    conditions = [Operation("truth", (term,)) if isinstance(term, Expression) else term for term in terms[:-1:2]]
+    # A value is asked here: in the evaluator one of an unknown class is a reference, and no reference is false.
+    conditions = [Operation("truth", (term,)) if isinstance(term, Expression) else bool(term) for term in terms[:-1:2]]
     arms = terms[1:-1:2]
     pairs = [each for pair in zip(conditions, arms, strict=True) for each in pair]
     return Form("cond", (*pairs, terms[-1]))

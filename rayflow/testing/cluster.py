@@ -25,7 +25,7 @@ from rayflow.lang.codec import dumps, read
 from rayflow.lang.expressions import TaskRef
 from rayflow.lang.operations import call_task, operate
 from rayflow.records import CallRow, JobRow, ReductionRow, Row
-from rayflow.testing.meaning import FLAKY, Key, normal
+from rayflow.testing.meaning import FLAKY, Key, Wrong, normal
 from rayflow.testing.patterns import show
 from rayflow.testing.programs import Program, TaskError
 from rayflow.values.digests import DIGEST_BYTES, digest
@@ -75,6 +75,7 @@ class Report:
     keys: dict[bytes, Key] = field(default_factory=dict)
     lives: int = 1
     was_cancelled: bool = False
+    cancelled_in_time: bool = False
     untruths: list[str] = field(default_factory=list)
 
     def runs(self) -> Counter[Key]:
@@ -90,6 +91,7 @@ class Kept:
     rows: list[Row] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
+        """Keep one more row."""
         if isinstance(row, ReductionRow):
             self.reductions.setdefault(row.eval_hash, []).append(row)
         else:
@@ -162,7 +164,7 @@ class _Run:
         self.life = life
         self.queue: list[tuple[int, int, Any]] = []
         self.order = 0
-        self.begun = False
+        self.begun = self.is_cancelled = False
         self.open: dict[tuple[Any, ...], commands.Command] = {}
         self.held: Counter[str] = Counter()
         self.raises: Counter[int] = Counter()
@@ -239,11 +241,15 @@ class _Run:
         batch = [replace(event, at=self.cluster.now) for event in batch]
         accepted = [event for event in batch if self.settle(event)]
         self.say(">>", batch)
+        is_open = self.report.finish is None
         came = self.evaluator.handle(batch)
         self.match_reductions([event for event in accepted if isinstance(event, events.Returned)], came)
         self.say("<<", came)
         for command in came:
             self.carry_out(command)
+        if any(isinstance(each, events.Cancelled) and each.execution_id == self.report.execution_id for each in batch):
+            self.is_cancelled = True
+            self.report.cancelled_in_time = is_open and self.report.finish is None
 
     def settle(self, event: Any) -> bool:
         """Note which command an event answers; False when it answers none that is open."""
@@ -347,6 +353,8 @@ class _Run:
         if any(type(value).__module__ not in _SYMBOLIC for value in command.arguments.values()):
             self.untrue(f"an argument is not symbolic: {show(command)}")
         self.hold(command)
+        if self.is_cancelled:
+            self.untrue(f"an attempt was sent after the execution was cancelled: {show(command)}")
         key: Key = (command.entry.name, command.entry.hash, normal(command.arguments))
         if job in self.asked:
             self.cluster.known[self.asked[job]] = key
@@ -435,6 +443,8 @@ class _Run:
         for row in report.rows.values():
             if row.status == "open" or row.finished_at is None:
                 self.untrue(f"a job was left open: {row}")
+        if self.is_cancelled and report.cancelled_in_time and not isinstance(report.outcome, Wrong):
+            self.untrue(f"it was cancelled, and came to {report.outcome}")
         calls = {row.call_hash for row in self.cluster.committed.rows if isinstance(row, CallRow)}
         for row in report.rows.values():
             if row.task_name != "<expression>" and row.status == "done" and row.call_hash not in calls:

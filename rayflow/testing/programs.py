@@ -39,6 +39,11 @@ CAUGHT = (
 )
 
 
+RECOVERS = ("lab.recover", "lab.mend")
+HELPERS = ("lab.double", *RECOVERS)
+"""Tasks that are always there: one to be passed as a value, two to recover with."""
+
+
 class TaskError(Exception):
     """What a body raises: carries the failure."""
 
@@ -187,8 +192,7 @@ def random_program(random: Random) -> Program:
     """A program of a handful of tasks."""
     names = [f"lab.t{number}" for number in range(random.randint(3, 8))]
     definitions: dict[str, Definition] = {}
-    # Two tasks are always there: one to be passed as a value, one to recover with.
-    for name in ["lab.double", "lab.recover", *reversed(names)]:
+    for name in [*HELPERS, *reversed(names)]:
         maker = _Maker(random, dict(definitions), name)
         definitions[name] = maker.definition()
     maker = _Maker(random, definitions, None)
@@ -213,7 +217,7 @@ class _Maker:
         options: dict[str, Any] = {}
         if random.random() < 0.25:
             options.update(random.choice(({"cache": False}, {"cache_scope": "NONE"}, {"check_valid": "shallow"})))
-        if random.random() < 0.15:
+        if random.random() < 0.25:
             options["limits"] = random.choice(({"db": 1}, {"db": 2}, ["gpu"], {"db": 1, "gpu": 1}, {"huge": 7}))
         if random.random() < 0.15:
             options["priority"] = random.randint(-2, 2)
@@ -224,7 +228,7 @@ class _Maker:
         if name == "lab.double":
             double: Template = ("operation", "add", (("argument", "x"), ("argument", "x")))
             return Definition(name, (("x", "number"),), double, options=options, flaky=flaky)
-        if name == "lab.recover":
+        if name in RECOVERS:
             self.parameters = [("error", "error")]
             body = self.term("number", 1) if random.random() < 0.8 else self.failing()
             return Definition(name, (("error", "error"),), body, options=options, flaky=flaky)
@@ -326,7 +330,7 @@ class _Maker:
         given = self._parameters_of("task")
         if given and random.random() < 0.3:
             return ("apply", ("argument", random.choice(given)), (self.term("number", depth - 1),))
-        names = sorted(name for name in self.known if name not in ("lab.recover", "lab.double"))
+        names = sorted(name for name in self.known if name not in HELPERS)
         if not names:
             return self._leaf(depth)
         definition = self.known[random.choice(names)]
@@ -352,12 +356,12 @@ class _Maker:
         return ("form", "cond", arms)
 
     def _catch(self, depth: int) -> Template:
-        if "lab.recover" not in self.known:
+        if not set(RECOVERS) <= set(self.known):
             return self._leaf(depth)
         inner = self.term("number", depth - 1) if self.random.random() < 0.7 else self.call(depth)
         handlers: list[Template] = []
         for names in self.random.sample(CAUGHT, k=self.random.randint(1, 2)):
-            handlers += [("value", names), ("task", "lab.recover")]
+            handlers += [("value", names), ("task", self.random.choice(RECOVERS))]
         return ("form", "catch", (inner, *handlers))
 
     def _item(self, depth: int) -> Template:

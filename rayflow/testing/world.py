@@ -22,6 +22,9 @@ from rayflow.testing.programs import Program, random_program
 MOST_CALLS = 80
 """Programs of a trial make at most so many calls, so that thousands of trials take seconds."""
 
+UNKNOWN: Key = ("a call that was never run",)
+"""What an eval_hash stands for that no attempt has had."""
+
 CALM = Weather()
 WEATHERS = (
     CALM,
@@ -29,7 +32,8 @@ WEATHERS = (
     Weather(lost=0.3, late=0.5, repeated=0.1),
     Weather(crashed=0.08, committed=0.3),
     Weather(crashed=0.08, lost=0.1, late=0.5, repeated=0.1, noise=0.05, spread_seconds=0.1),
-    Weather(cancelled=0.05, lost=0.1, repeated=0.1),
+    Weather(cancelled=0.1, lost=0.1, repeated=0.1),
+    Weather(cancelled=0.1),
     Weather(lost=0.1, late=0.5, repeated=0.1, noise=0.1, spread_seconds=5.0),
 )
 
@@ -98,9 +102,12 @@ def _differences(cluster: Cluster, report: Report, meaning: Meaning, exact: bool
     ran = report.runs()
     if ran - meaning.runs:
         yield f"ran too often: {dict(ran - meaning.runs)}"
+    everywhere = {report.keys[job_id] for life in report.ran for job_id in life}
+    raised = set(meaning.runs) - meaning.returned
+    if not raised <= everywhere:
+        yield f"failed calls were not tried again: {raised - everywhere}"
     if not exact:
         return
-    everywhere = {report.keys[job_id] for life in report.ran for job_id in life}
     if everywhere != set(meaning.runs):
         yield f"ran: {everywhere - set(meaning.runs)}; should have run: {set(meaning.runs) - everywhere}"
     jobs = _jobs_of(cluster, report)
@@ -115,7 +122,8 @@ def _differences_of_one_life(
 ) -> Iterable[str]:
     if ran != meaning.runs:
         yield f"ran too seldom: {dict(meaning.runs - ran)}"
-    cached = Counter(cluster.known[row.eval_hash or b""] for row in report.rows.values() if row.how == "cached")
+    cached_rows = [row for row in report.rows.values() if row.how == "cached"]
+    cached = Counter(cluster.known.get(row.eval_hash or b"", UNKNOWN) for row in cached_rows)
     if cached != meaning.cached:
         yield f"cached: {dict(cached)}, should be {dict(meaning.cached)}"
 
@@ -129,9 +137,9 @@ def _jobs_of(cluster: Cluster, report: Report) -> Counter[tuple[Key | None, Key,
         elif row.eval_hash is None:
             keys[row.job_id] = (row.task_name,)
         else:
-            keys[row.job_id] = cluster.known[row.eval_hash]
+            keys[row.job_id] = cluster.known.get(row.eval_hash, UNKNOWN)
     return Counter(
-        (keys[row.parent_job_id] if row.parent_job_id else None, keys[row.job_id], row.status == "done")
+        (keys.get(row.parent_job_id, UNKNOWN) if row.parent_job_id else None, keys[row.job_id], row.status == "done")
         for row in report.rows.values()
     )
 

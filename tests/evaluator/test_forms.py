@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from decimal import Decimal
+
 import pytest
 
 from rayflow.errors import Bug
@@ -80,6 +83,12 @@ def test_only_the_chosen_arm_of_a_cond_is_reduced() -> None:
 def test_a_cond_without_a_true_condition_and_without_otherwise_is_none() -> None:
     job = Placeholder("job")
     assert begun(lazy_cond(call("lab.f", 1), "then")) << runs("lab.f", job=job) >> returned(job, 0) << finishes(None)
+
+
+@pytest.mark.parametrize(("value", "arm"), [(Decimal(0), "b"), (Decimal(1), "a"), (OrderedDict(), "b"), ([], "b")])
+def test_a_condition_that_is_a_value_counts_by_its_own_truth(value, arm) -> None:
+    # A value of a class that the evaluator does not know would be a reference there, and no reference is false.
+    assert begun(lazy_cond(value, "a", "b")) << finishes(arm)
 
 
 def test_a_condition_that_fails_reduces_no_arm() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import pytest
 
@@ -57,7 +58,8 @@ def test_unordered_commands_must_all_come() -> None:
 
 def test_records_may_go_unnamed_unless_nothing_is_quiet() -> None:
     job = Placeholder("job")
-    assert Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job) >> returned(job, 1) << Finish
+    silent = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job)
+    assert silent >> returned(job, 1) << Finish
     loud = Playbook(Evaluator(), quiet=()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job)
     with pytest.raises(AssertionError, match="Record"):
         (loud >> returned(job, 1) << Finish).play()
@@ -81,8 +83,6 @@ def test_what_does_not_fit_teaches_nothing() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_playbook_that_is_never_played_complains(capsys: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
-    import sys
-
     hook = sys.unraisablehook
     sys.unraisablehook = lambda args: said.append(str(args.exc_value))
     try:
