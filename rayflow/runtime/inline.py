@@ -77,7 +77,13 @@ class InlineCarrier:
                 self._stopped.discard((command.job, command.attempt))
                 self._loop.post(events.WorkerLost(now(), command.job, command.attempt, "stopped before it started"))
             else:
-                self._loop.post(event_of(self._worker.run(call_of(command))))
+                try:
+                    reply = self._worker.run(call_of(command))
+                except KeyboardInterrupt:
+                    # The attempt still owes an answer: it is given when the evaluator stops it.
+                    self._waiting.appendleft(command)
+                    raise
+                self._loop.post(event_of(reply))
         self._worker.kept.clear()
         return True
 
