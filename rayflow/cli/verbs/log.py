@@ -207,7 +207,9 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
         ]
         blocks.append(("calls", "\n".join(calls)))
     if found.attempts:
-        ends = [f"{row['attempt']}: {row['ended']} at {moment(row['at'])}: {row['error']}" for row in found.attempts]
+        ends = [
+            f"{row['attempt']}: {row['ended']} at {moment(row['recorded_at'])}: {row['error']}" for row in found.attempts
+        ]
         blocks.append(("attempts that did not end well", "\n".join(ends)))
     many = len({log["attempt"] for log in found.logs}) > 1
     for log in found.logs:
