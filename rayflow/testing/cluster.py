@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -28,7 +28,8 @@ from rayflow.records import CallRow, JobRow, ReductionRow, Row
 from rayflow.testing.meaning import FLAKY, Key, Wrong, normal
 from rayflow.testing.patterns import show
 from rayflow.testing.programs import Program, TaskError
-from rayflow.values.digests import DIGEST_BYTES, digest
+from rayflow.testing.weather import Kept, Report, Weather, answered_by, asked_by, hashes_in
+from rayflow.values.digests import digest
 from rayflow.values.failures import failure_from_exception
 from rayflow.values.refs import ValueRef
 
@@ -43,59 +44,6 @@ MOST_TICKS = 20_000
 
 Maker = Callable[[Mapping[str, float]], Any]
 """Makes an evaluator from capacities."""
-
-
-@dataclass(frozen=True)
-class Weather:
-    """How rough the world is. Each is a chance between 0 and 1, for each command or tick."""
-
-    lost: float = 0.0
-    repeated: float = 0.0
-    late: float = 0.0
-    noise: float = 0.0
-    committed: float = 0.2
-    crashed: float = 0.0
-    cancelled: float = 0.0
-    spread_seconds: float = 1.0
-
-
-@dataclass
-class Report:
-    """What one run came to.
-
-    ran: the jobs that had an attempt, by life. keys: which call each is. rows: each job's last row.
-    untruths: what went wrong.
-    """
-
-    execution_id: str
-    outcome: Any = None
-    finish: commands.Finish | None = None
-    rows: dict[bytes, JobRow] = field(default_factory=dict)
-    ran: list[set[bytes]] = field(default_factory=list)
-    keys: dict[bytes, Key] = field(default_factory=dict)
-    lives: int = 1
-    was_cancelled: bool = False
-    cancelled_in_time: bool = False
-    untruths: list[str] = field(default_factory=list)
-
-    def runs(self) -> Counter[Key]:
-        """How many jobs of each call had an attempt in the last life."""
-        return Counter(self.keys[job_id] for job_id in self.ran[-1])
-
-
-@dataclass
-class Kept:
-    """What a store holds, or would hold after the next commit."""
-
-    reductions: dict[bytes, list[ReductionRow]] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-
-    def add(self, row: Row) -> None:
-        """Keep one more row."""
-        if isinstance(row, ReductionRow):
-            self.reductions.setdefault(row.eval_hash, []).append(row)
-        else:
-            self.rows.append(row)
 
 
 class Cluster:
@@ -253,7 +201,7 @@ class _Run:
 
     def settle(self, event: Any) -> bool:
         """Note which command an event answers; False when it answers none that is open."""
-        key = _answered_by(event)
+        key = answered_by(event)
         command = self.open.pop(key, None) if key is not None else None
         if isinstance(command, commands.RunTask):
             for name, amount in needs_of(command.options).items():
@@ -275,7 +223,7 @@ class _Run:
     def carry_out(self, command: commands.Command) -> None:
         """What the shell does with a command."""
         kind = type(command)
-        asks = _asked_by(command)
+        asks = asked_by(command)
         if asks is not None:
             if asks in self.open:
                 self.untrue(f"asked twice at once: {show(command)}")
@@ -335,7 +283,7 @@ class _Run:
                 row.execution_id,
                 row.at,
                 row.at > since,
-                _hashes_in(row.task_set),
+                hashes_in(row.task_set),
                 row.wall_seconds,
             )
             for row in reversed(rows)
@@ -460,33 +408,5 @@ class _Run:
             self.untrue(f"counts {dict(finish.counts)} do not fit {len(rows)} rows, {failed} of them failed")
 
 
-def _hashes_in(task_set: bytes | None) -> frozenset[bytes] | None:
-    if task_set is None:
-        return None
-    return frozenset(task_set[start : start + DIGEST_BYTES] for start in range(0, len(task_set), DIGEST_BYTES))
-
-
 _SYMBOLIC = frozenset({"builtins", "rayflow.values.refs", "rayflow.lang.expressions"})
 """Where the classes of symbolic values live."""
-
-
-def _asked_by(command: Any) -> tuple[Any, ...] | None:
-    match command:
-        case commands.LookUp():
-            return ("look up", command.asker)
-        case commands.RunTask():
-            return ("run", command.job, command.attempt)
-        case commands.RunOperation():
-            return ("operate", command.asker)
-    return None
-
-
-def _answered_by(event: Any) -> tuple[Any, ...] | None:
-    match event:
-        case events.LookedUp():
-            return ("look up", event.asker)
-        case events.Returned() | events.Raised() | events.WorkerLost():
-            return ("run", event.job, event.attempt)
-        case events.Operated():
-            return ("operate", event.asker)
-    return None

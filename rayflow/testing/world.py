@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from random import Random
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.testing.cluster import Cluster, Maker, Report, Weather
+from rayflow.testing.cluster import Cluster, Maker
 from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
 from rayflow.testing.programs import Program, random_program
+from rayflow.testing.weather import Report, Weather
 
 MOST_CALLS = 80
 """Programs of a trial make at most so many calls, so that thousands of trials take seconds."""

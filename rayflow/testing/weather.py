@@ -1,0 +1,99 @@
+"""The small things that a simulated cluster is made of: the weather, what is kept, what is reported, who answers whom.
+
+In: rows, commands, events. Out: plain data. Never: chance, time, decisions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayflow.evaluator import commands, events
+from rayflow.records import JobRow, ReductionRow, Row
+from rayflow.testing.meaning import Key
+from rayflow.values.digests import DIGEST_BYTES
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How rough the world is. Each is a chance between 0 and 1, for each command or tick."""
+
+    lost: float = 0.0
+    repeated: float = 0.0
+    late: float = 0.0
+    noise: float = 0.0
+    committed: float = 0.2
+    crashed: float = 0.0
+    cancelled: float = 0.0
+    spread_seconds: float = 1.0
+
+
+@dataclass
+class Report:
+    """What one run came to.
+
+    ran: the jobs that had an attempt, by life. keys: which call each is. rows: each job's last row.
+    untruths: what went wrong.
+    """
+
+    execution_id: str
+    outcome: Any = None
+    finish: commands.Finish | None = None
+    rows: dict[bytes, JobRow] = field(default_factory=dict)
+    ran: list[set[bytes]] = field(default_factory=list)
+    keys: dict[bytes, Key] = field(default_factory=dict)
+    lives: int = 1
+    was_cancelled: bool = False
+    cancelled_in_time: bool = False
+    untruths: list[str] = field(default_factory=list)
+
+    def runs(self) -> Counter[Key]:
+        """How many jobs of each call had an attempt in the last life."""
+        return Counter(self.keys[job_id] for job_id in self.ran[-1])
+
+
+@dataclass
+class Kept:
+    """What a store holds, or would hold after the next commit."""
+
+    reductions: dict[bytes, list[ReductionRow]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Keep one more row."""
+        if isinstance(row, ReductionRow):
+            self.reductions.setdefault(row.eval_hash, []).append(row)
+        else:
+            self.rows.append(row)
+
+
+def hashes_in(task_set: bytes | None) -> frozenset[bytes] | None:
+    """The task hashes that a full reduction lists."""
+    if task_set is None:
+        return None
+    return frozenset(task_set[start : start + DIGEST_BYTES] for start in range(0, len(task_set), DIGEST_BYTES))
+
+
+def asked_by(command: Any) -> tuple[Any, ...] | None:
+    """What a command asks, as a key that its answer shares; None when nothing answers it."""
+    match command:
+        case commands.LookUp():
+            return ("look up", command.asker)
+        case commands.RunTask():
+            return ("run", command.job, command.attempt)
+        case commands.RunOperation():
+            return ("operate", command.asker)
+    return None
+
+
+def answered_by(event: Any) -> tuple[Any, ...] | None:
+    """Which question an event answers; None when it comes unasked."""
+    match event:
+        case events.LookedUp():
+            return ("look up", event.asker)
+        case events.Returned() | events.Raised() | events.WorkerLost():
+            return ("run", event.job, event.attempt)
+        case events.Operated():
+            return ("operate", event.asker)
+    return None
