@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rayflow.config import Config
-from rayflow.errors import Cancelled, NotFound
+from rayflow.errors import Cancelled
 from rayflow.evaluator import commands, events
 from rayflow.lang.codec import dumps
 from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
@@ -158,10 +158,10 @@ class Driver:
             ray_version=None,
         )
 
-    def surroundings(self, request: Request) -> Surroundings:
-        """What a worker has to know to run this request's tasks."""
+    def surroundings(self, request: Request, channel: str = "") -> Surroundings:
+        """What a worker has to know to run this request's tasks. channel: where to send what they print."""
         paths = tuple(dict.fromkeys([self.config.project_dir, *(place for place in sys.path if place)]))
-        return Surroundings(self.config.project_dir, paths, self.config.store, request.table)
+        return Surroundings(self.config.project_dir, paths, self.config.store, request.table, channel)
 
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: reduce with a shell that can look up and not run; None at the first call that has to run."""
@@ -192,8 +192,6 @@ class Driver:
     def resume(self, execution_id: str) -> Submission:
         """Take up an execution that was not ended."""
         known = self.store.history().execution_row(execution_id)
-        if known is None:
-            raise NotFound(f"The store {self.config.store} has no execution {execution_id!r}; see `rayflow log`.")
         root = known.root
         if root is None:
             assert known.root_blob is not None

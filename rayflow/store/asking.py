@@ -6,7 +6,7 @@ In: SQL and ids. Out: relations and records. Never: writes, or decodes a value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -192,6 +192,11 @@ def as_bytes(text: str | None) -> bytes | None:
         return bytes.fromhex(text)
     except ValueError as error:
         raise NotFound(f"{text!r} is not an id of the store: ids are hexadecimal.") from error
+
+
+def as_microseconds(stored: datetime) -> int:
+    """A moment of the store as its rows have it: microseconds since the epoch."""
+    return (stored.replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 def as_stored(moment: datetime | None) -> datetime | None:

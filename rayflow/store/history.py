@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from rayflow.errors import BlobDamaged, BlobMissing, NotFound
+from rayflow.records import ExecutionRow
 from rayflow.store import lineage, views, whys
 from rayflow.store.answers import (
     CallDetail,
@@ -27,7 +28,7 @@ from rayflow.store.answers import (
     ValueDetail,
     Why,
 )
-from rayflow.store.asking import Asker, as_bytes, as_stored
+from rayflow.store.asking import Asker, as_bytes, as_microseconds, as_stored
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders import Folder
 
@@ -92,6 +93,17 @@ class History(Asker):
         if row is None:
             raise NotFound(f"The store has no execution {execution_id}.")
         return row
+
+    def execution_row(self, text: str) -> ExecutionRow:
+        """The row of an execution as it was recorded. text: its id or the beginning of it. Raises NotFound."""
+        found = self.resolve(text, kinds=("execution",))
+        relation = self.sql(
+            f"SELECT * FROM ({views.text_of('executions')}) WHERE execution_id = $id", {"id": found.id}
+        )
+        cells = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
+        return ExecutionRow(
+            **{name: as_microseconds(cell) if isinstance(cell, datetime) else cell for name, cell in cells.items()}
+        )
 
     def jobs(
         self,
