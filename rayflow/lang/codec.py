@@ -19,7 +19,7 @@ from typing import Any
 
 from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
 from rayflow.values.digests import digest
-from rayflow.values.identity import identity, value_hash
+from rayflow.values.identity import identity
 from rayflow.values.refs import TaggedTree, ValueRef
 
 SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -46,6 +46,8 @@ class _PlainUnpickler(pickle.Unpickler):
     """Reads built-in types only: a packed term from a shared store can never run code."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "complex"):
+            return complex
         raise pickle.UnpicklingError(f"a packed term may not name {module}.{name}")
 
 
@@ -150,15 +152,50 @@ def _head_of(item: Term) -> tuple[Any, ...]:
 
 
 def content_digest(term: Term) -> bytes:
-    """The identity of an expression as data: the digest of its nodes, equal in every process."""
-    if type(term) in SCALARS:
-        return digest("quoted", identity(term))
-    return digest("quoted", value_hash(_nodes(term)[2]))
+    """The identity of a term as data, equal in every process: of values what they are, of expressions their parts."""
+    digests: dict[int, bytes | None] = {}
+    """id of a part -> its identity; None where nothing below is an expression, and so its value is its identity."""
+    stack: list[tuple[Term, tuple[Any, ...] | None]] = [(term, None)]
+    while stack:
+        item, parts = stack.pop()
+        kind = type(item)
+        if id(item) in digests or kind in SCALARS:
+            continue
+        if kind is ValueRef or kind is TaskRef:
+            digests[id(item)] = None
+            continue
+        if parts is None:
+            parts = children(item)
+            below = [part for part in parts if type(part) not in SCALARS and id(part) not in digests]
+            if below:
+                stack.append((item, parts))
+                stack.extend((part, None) for part in below)
+                continue
+        if kind in _CAN_HOLD and all(type(part) in SCALARS or digests[id(part)] is None for part in parts):
+            digests[id(item)] = None
+        else:
+            digests[id(item)] = _content_of(item, [digests.get(id(part)) or identity(part) for part in parts])
+    return digest("quoted", digests.get(id(term)) or identity(term))
+
+
+def _content_of(item: Term, parts: list[bytes]) -> bytes:
+    """The identity of an expression, or of a container with one inside, from those of its parts."""
+    kind = type(item)
+    if kind is dict:
+        parts = sorted(digest("item", *pair) for pair in zip(parts[::2], parts[1::2], strict=True))
+    elif kind is set or kind is frozenset:
+        parts = sorted(parts)
+    elif kind is TaskCall:
+        names = (item._task, len(item._args), *(item._kwargs or ()), None, *(item._options or ()))
+        return b"\xff" + digest("quoted call", identity(names), *parts)
+    head = () if kind is Quoted else _head_of(item)
+    return b"\xff" + digest("quoted part", identity((kind.__name__, *head)), *parts)
 
 
 def with_children(item: Term, parts: tuple[Any, ...]) -> Term:
     """The same term around other parts, in the order of `children`."""
-    return _BUILDERS[_head_of(item)[0]]((*_head_of(item), parts, ()), parts)
+    head = _head_of(item)
+    return _BUILDERS[head[0]]((*head, parts, ()), parts)
 
 
 def loads(data: bytes) -> Term:
@@ -171,37 +208,42 @@ def read(data: bytes) -> tuple[Head, Term]:
     start = 5 + 20 * int.from_bytes(data[1:5], "little") if data[:1] == _BLOBS else 0
     try:
         unpacked = _PlainUnpickler(io.BytesIO(memoryview(data)[start:])).load()
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        if type(unpacked) in SCALARS:
+            return _EMPTY, unpacked
+        return _build(*unpacked)
+    except Exception as error:  # damaged bytes can raise nearly anything
         raise ValueError(f"not a packed term: {error}") from error
-    if type(unpacked) in SCALARS:
-        return _EMPTY, unpacked
-    calls, tasks, nodes = unpacked
+
+
+def _build(calls: Any, tasks: Any, nodes: Any) -> tuple[Head, Term]:
     built: list[Term] = []
-    seen: set[int] = set()
+    named: dict[int, bool] = {}
     for node in nodes:
         parts, places = node[-2], node[-1]
         if places is None:
             for number in parts:
-                _mark(built[number], number, seen)
+                _mark(built[number], number, named)
             parts = tuple([built[number] for number in parts])
         elif places:
             filled = list(parts)
             for position in places:
                 number = filled[position]
                 filled[position] = built[number]
-                _mark(built[number], number, seen)
+                _mark(built[number], number, named)
             parts = tuple(filled)
         built.append(_BUILDERS[node[0]](node, parts))
     return Head(calls, tasks), built[-1]
 
 
-def _mark(item: Term, number: int, seen: set[int]) -> None:
+def _mark(item: Term, number: int, named: dict[int, bool]) -> None:
     """Note that an expression or a container is named once more; from the second time on it is shared."""
     if type(item) in _CAN_SHARE or type(item) in _CAN_HOLD:
-        if number in seen:
+        known = named.get(number)
+        if known is None:
+            named[number] = False
+        elif not known:
+            named[number] = True
             _share(item)
-        else:
-            seen.add(number)
 
 
 def _share(item: Term) -> None:

@@ -13,8 +13,9 @@ attribute `args` of the value that `expr` will have".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, NoReturn, Self, TypeAlias
 
 from rayflow.errors import LazyValueUsed
 from rayflow.values.digests import digest
@@ -151,7 +152,7 @@ class Expression:
     __hash__ = object.__hash__
 
     def __getitem__(self, key: Term) -> Operation:
-        return Operation("getitem", (self, key))
+        return Operation("getitem", (self, _key(key)))
 
     def __getattr__(self, name: str) -> Operation:
         if name.startswith("_"):
@@ -162,6 +163,9 @@ class Expression:
     def __call__(self, *args: Term, **kwargs: Term) -> Operation:
         return Operation("call", (self, args, kwargs))
 
+    # An array on the left must leave `array + expr` to us, in place of trying it for each of its elements.
+    __array_ufunc__ = None
+
     # What cannot be lazy says what to write instead.
 
     def __bool__(self) -> NoReturn:
@@ -171,6 +175,7 @@ class Expression:
         )
 
     def __iter__(self) -> Iterator[Operation]:
+        # Not a generator: the error comes where the iteration is asked for.
         raise LazyValueUsed(
             f"{self!r} has no value yet, so its length is not known and it cannot be iterated. "
             "Give the task @task(nout=N) or a tuple[...] return annotation to unpack it, or pass it to a task that "
@@ -187,9 +192,21 @@ class Expression:
         raise LazyValueUsed(f"{self!r} has no value yet and cannot be used as a number here. Pass it to a task.")
 
     __int__ = __index__
+    __float__ = __index__
+    __complex__ = __index__
+    __round__ = __index__
+    __trunc__ = __index__
+    __floor__ = __index__
+    __ceil__ = __index__
 
-    def __float__(self) -> NoReturn:
-        raise LazyValueUsed(f"{self!r} has no value yet and cannot be used as a number here. Pass it to a task.")
+    def __await__(self) -> Iterator[Any]:
+        raise LazyValueUsed(f"{self!r} cannot be awaited. Return it: rayflow reduces what a task returns.")
+
+    def __setitem__(self, key: object, value: object) -> NoReturn:
+        raise LazyValueUsed(f"{self!r} has no value yet and cannot be changed. Make the changed value in a task.")
+
+    def __delitem__(self, key: object) -> NoReturn:
+        self[key] = None
 
     def __format__(self, spec: str) -> NoReturn:
         raise LazyValueUsed(
@@ -200,11 +217,32 @@ class Expression:
     def __str__(self) -> str:
         return f"{self!r} (lazy: pass it to rayflow.run(...) for its value)"
 
+    # An expression never changes, so a copy is itself: the same call, made once.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __reduce__(self) -> NoReturn:
-        raise TypeError("expressions are packed by rayflow.lang.packing, not pickled")
+        raise LazyValueUsed(
+            f"{self!r} has no value yet, so it can be neither pickled nor kept inside an object that rayflow cannot "
+            "look into. Pass it as an argument, or in a list, dict, dataclass or other container."
+        )
 
     def __rayflow_identity__(self) -> bytes:
-        raise LazyValueUsed(f"{self!r} has no value yet, and so no hash")
+        raise LazyValueUsed(f"{self!r} has no value yet, and so no hash.")
+
+
+def _key(key: Term) -> Term:
+    """A key for an index: a slice between lazy bounds is itself lazy."""
+    if type(key) is slice:
+        bounds = (key.start, key.stop, key.step)
+        return Operation("slice", bounds) if any(isinstance(bound, Expression) for bound in bounds) else key
+    if type(key) is tuple and any(type(part) is slice for part in key):
+        return tuple([_key(part) for part in key])
+    return key
 
 
 class TaskCall(Expression):
@@ -251,6 +289,12 @@ class Operation(Expression):
         self._args = args
         self._shared = False
 
+    def __call__(self, *args: Term, **kwargs: Term) -> Operation:
+        if self._name == "getattr":
+            # One operation where the object is: a bound method would carry the whole object away with it.
+            return Operation("method", (*self._args, args, kwargs))
+        return super().__call__(*args, **kwargs)
+
     def __repr__(self) -> str:
         return render(self)
 
@@ -287,6 +331,8 @@ class Quoted(Expression):
         return f"quote({render(self._term)})"
 
     def __rayflow_identity__(self) -> bytes:
+        if not self._digest:
+            return super().__rayflow_identity__()  # only a packed one knows what it is made of
         return b"\xff" + self._digest
 
 
@@ -366,58 +412,97 @@ def render(term: Term, limit: int = 200) -> str:
 def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:
     if isinstance(term, TaskCall):
         yield True, term._task.rpartition(".")[2] + "("
-        named = [("", arg) for arg in term._args] + [(f"{k}=", v) for k, v in (term._kwargs or {}).items()]
-        yield from _comma_separated(named)
+        yield from _arguments(term._args, term._kwargs)
         yield True, ")"
-    elif isinstance(term, Operation) and term._name in SYMBOLS:
-        yield True, "("
-        yield False, term._args[0]
-        yield True, f" {SYMBOLS[term._name]} "
-        yield False, term._args[1]
-        yield True, ")"
-    elif isinstance(term, Operation) and term._name == "getitem":
-        yield False, term._args[0]
-        yield True, "["
-        yield False, term._args[1]
-        yield True, "]"
-    elif isinstance(term, Operation) and term._name == "getattr":
-        yield False, term._args[0]
-        yield True, f".{term._args[1]}"
-    elif isinstance(term, Operation | Form):
+    elif isinstance(term, Operation):
+        yield from _operation_parts(term._name, term._args)
+    elif isinstance(term, Form):
         yield True, term._name + "("
-        yield from _comma_separated([("", arg) for arg in term._args])
+        yield from _arguments(term._args, None)
         yield True, ")"
     elif isinstance(term, Quoted):
         yield True, "quote("
         yield False, term._term
         yield True, ")"
-    elif type(term) in (list, tuple, set, frozenset):
+    elif type(term) in _BRACKETS and (term or type(term) not in (set, frozenset)):
         opening, closing = _BRACKETS[type(term)]
         yield True, opening
-        yield from _comma_separated([("", item) for item in list(term)[:50]])
-        yield True, closing
+        yield from _comma_separated((("", item) for item in term), len(term))
+        yield True, ",)" if type(term) is tuple and len(term) == 1 else closing
     elif type(term) is dict:
         yield True, "{"
-        yield from _comma_separated([(f"{key!r}: ", value) for key, value in list(term.items())[:50]])
+        yield from _comma_separated(((f"{_short(key)}: ", value) for key, value in term.items()), len(term))
         yield True, "}"
+    elif type(term) is slice:
+        for position, bound in enumerate((term.start, term.stop, term.step)):
+            if position and (position == 1 or bound is not None):
+                yield True, ":"
+            if bound is not None:
+                yield False, bound
     else:
         from rayflow.values.previews import preview  # values never import terms, so this is the only direction
 
         yield True, preview(term, 80)
 
 
+def _operation_parts(name: str, args: tuple[Term, ...]) -> Iterator[tuple[bool, Any]]:
+    if name in SYMBOLS:
+        yield True, "("
+        yield False, args[0]
+        yield True, f" {SYMBOLS[name]} "
+        yield False, args[1]
+        yield True, ")"
+    elif name == "getitem":
+        yield False, args[0]
+        yield True, "["
+        yield False, args[1]
+        yield True, "]"
+    elif name == "slice":
+        yield False, slice(*args)
+    elif name == "getattr":
+        yield False, args[0]
+        yield True, f".{args[1]}"
+    elif name == "method":
+        yield False, args[0]
+        yield True, f".{args[1]}("
+        yield from _arguments(*args[2:])
+        yield True, ")"
+    elif name == "call" and len(args) == 3:
+        yield False, args[0]
+        yield True, "("
+        yield from _arguments(*args[1:])
+        yield True, ")"
+    else:
+        yield True, name + "("
+        yield from _arguments(args, None)
+        yield True, ")"
+
+
 _BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
     tuple: ("(", ")"),
     set: ("{", "}"),
-    frozenset: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
 }
 
+_MOST_RENDERED = 50
 
-def _comma_separated(items: list[tuple[str, Any]]) -> Iterator[tuple[bool, Any]]:
-    for position, (prefix, item) in enumerate(items):
+
+def _short(key: Term) -> str:
+    return render(key, 60) if isinstance(key, Expression) else repr(key)
+
+
+def _arguments(args: tuple[Term, ...], kwargs: dict[str, Term] | None) -> Iterator[tuple[bool, Any]]:
+    named = chain((("", arg) for arg in args), ((f"{key}=", value) for key, value in (kwargs or {}).items()))
+    yield from _comma_separated(named, len(args) + len(kwargs or ()))
+
+
+def _comma_separated(items: Iterable[tuple[str, Any]], count: int) -> Iterator[tuple[bool, Any]]:
+    for position, (prefix, item) in enumerate(islice(items, _MOST_RENDERED)):
         if position:
             yield True, ", "
         if prefix:
             yield True, prefix
         yield False, item
+    if count > _MOST_RENDERED:
+        yield True, ", ..."

@@ -10,24 +10,30 @@ own that holds expressions becomes a `TaggedTree`. Expressions are walked with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rayflow.lang.codec import SCALARS, children, content_digest, with_children
-from rayflow.lang.expressions import Expression, Quoted, TaskRef, Term
+from rayflow.lang.expressions import Expression, Operation, Quoted, TaskRef, Term
 from rayflow.values.encoding import make_ref
-from rayflow.values.nested import Container, iter_leaves, map_leaves, parts_of
+from rayflow.values.nested import Container, map_leaves, only_scalars, parts_of
 from rayflow.values.refs import INLINE_BYTES, Encoded, TaggedTree, ValueRef
 
 Keep: TypeAlias = Callable[[ValueRef, Encoded, Any], None]
 """Takes a new reference, its bytes and the value itself; large ones have to be stored before the term is sent."""
 
 _NATIVE = frozenset({list, tuple, dict, set, frozenset})
+_LONG = frozenset({str, bytes, int})
 _SPREAD = 64
-"""A container of at most so many parts is kept open, each large part a reference of its own; a longer one is one
-value."""
+"""A container of at most so many parts is kept open where it holds objects, each a reference of its own; a longer one
+is one value."""
 _DEEPEST = 32
 """Values nested deeper than this inside each other become one reference."""
+_REFERENCE_BYTES = 100
+"""What a reference counts for, when the size of a term is weighed."""
 
 
 def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | None = None) -> Term:
@@ -38,20 +44,11 @@ def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | No
     """
     if type(term) in SCALARS and not _is_long(term):
         return term
-    memo: dict[int, Expression] = {}
-    for expression in _expressions_in(term):
-        parts = children(expression)
-        if all(type(part) in SCALARS and not _is_long(part) for part in parts):
-            memo[id(expression)] = expression
-        else:
-            packed = _pack_values(parts, keep, memo, root)
-            memo[id(expression)] = with_children(expression, packed)
-        if type(expression) is Quoted:
-            (inner,) = children(memo[id(expression)])
-            memo[id(expression)] = Quoted(inner, content_digest(inner))
+    packer = _Packer(keep, root)
+    packed = packer.pack(term)
     if reached is not None:
-        reached.update(memo)
-    return _pack_values((term,), keep, memo, root)[0]
+        reached.update(packer.memo)
+    return packed
 
 
 def _is_long(scalar: Any) -> bool:
@@ -61,86 +58,154 @@ def _is_long(scalar: Any) -> bool:
     return kind is int and scalar.bit_length() > 8 * INLINE_BYTES
 
 
-def _expressions_in(term: Term) -> list[Expression]:
-    """All expressions that the term reaches, each once, arguments before what takes them."""
-    ordered: list[Expression] = []
-    done: set[int] = set()
-    entered: set[int] = set()
-    stack: list[Expression] = [leaf for leaf in _leaves(term) if isinstance(leaf, Expression)]
-    while stack:
-        expression = stack[-1]
-        if id(expression) in done:
-            stack.pop()
-            continue
-        if id(expression) not in entered:
-            entered.add(id(expression))
-            inner: list[Expression] = []
-            for part in children(expression):
-                if type(part) not in SCALARS:
-                    inner.extend(leaf for leaf in _leaves(part) if isinstance(leaf, Expression))
-            inner = [each for each in inner if id(each) not in done]
-            if inner:
-                stack.extend(reversed(inner))
+def _is_symbol(value: Any) -> bool:
+    """Whether a value is a Task, or a partial of one: it knows its own symbolic form."""
+    return hasattr(type(value), "__rayflow_symbol__")
+
+
+class _Packer:
+    """Packs one term.
+
+    memo: the symbolic form of each expression, and of each task with bound arguments, by its id.
+    """
+
+    def __init__(self, keep: Keep, root: str) -> None:
+        self.memo: dict[int, Term] = {}
+        self._keep = keep
+        self._root = root
+        self._opened: dict[int, _Opened] = {}
+        self._symbols: dict[int, TaskRef] = {}
+
+    def pack(self, term: Term) -> Term:
+        for item in self._in_order(term):
+            memo = self.memo
+            if not isinstance(item, Expression):
+                memo[id(item)] = self._bound_task(self._symbols[id(item)])
                 continue
-        done.add(id(expression))
-        ordered.append(expression)
-        stack.pop()
-    return ordered
+            parts = children(item)
+            for part in parts:
+                kind = type(part)
+                if kind not in SCALARS or (kind in _LONG and _is_long(part)):
+                    memo[id(item)] = with_children(item, tuple([self._packed(each) for each in parts]))
+                    break
+            else:
+                memo[id(item)] = item
+            if type(item) is Quoted:
+                (inner,) = children(memo[id(item)])
+                memo[id(item)] = Quoted(inner, content_digest(inner))
+        return self._packed(term)
 
+    def _in_order(self, term: Term) -> list[Any]:
+        """All expressions and bound tasks that the term reaches, each once, arguments before what takes them."""
+        ordered: list[Any] = []
+        done: set[int] = set()
+        entered: set[int] = set()
+        stack = self._open_parts((term,))
+        stack.reverse()
+        while stack:
+            item = stack[-1]
+            if id(item) in done:
+                stack.pop()
+                continue
+            if id(item) not in entered:
+                entered.add(id(item))
+                inner = [each for each in self._open_parts(self._children(item)) if id(each) not in done]
+                if inner:
+                    inner.reverse()
+                    stack.extend(inner)
+                    continue
+            done.add(id(item))
+            ordered.append(item)
+            stack.pop()
+        return ordered
 
-def _leaves(term: Term) -> Any:
-    if isinstance(term, Expression):
-        return (term,)
-    return iter_leaves(term)
+    def _children(self, item: Any) -> tuple[Any, ...]:
+        return children(item if isinstance(item, Expression) else self._symbols[id(item)])
 
+    def _open_parts(self, parts: tuple[Any, ...]) -> list[Any]:
+        """The expressions and bound tasks in these parts, at any depth of containers."""
+        found: list[Any] = []
+        for part in parts:
+            if type(part) in SCALARS:
+                continue
+            if isinstance(part, Expression):
+                found.append(part)
+                continue
+            if _is_symbol(part):
+                self._note(part, found)
+                continue
+            opened = self._opened.get(id(part))
+            if opened is None:
+                container = parts_of(part)
+                if container is None:
+                    continue
+                opened = self._opened[id(part)] = _Opened(container)
+            for leaf in opened.open_leaves:
+                if isinstance(leaf, Expression):
+                    found.append(leaf)
+                else:
+                    self._note(leaf, found)
+        return found
 
-def _pack_values(parts: Sequence[Term], keep: Keep, memo: dict[int, Expression], root: str) -> tuple[Term, ...]:
-    """Each part as a symbolic term; expressions are those of the memo."""
+    def _note(self, task: Any, found: list[Any]) -> None:
+        symbol = self._symbols.get(id(task))
+        if symbol is None:
+            symbol = self._symbols[id(task)] = type(task).__rayflow_symbol__(task)
+        if symbol.args or symbol.kwargs or symbol.options:
+            found.append(task)
 
-    def change(leaf: Any) -> Term:
+    def _packed(self, part: Term) -> Term:
+        """A part as a symbolic term; what it reaches is in the memo."""
+        opened = self._opened.get(id(part))
+        if opened is None or opened.value is not part:
+            return self._leaf(part)
+        return map_leaves(
+            part, self._leaf, scalars=True, always=True, rebuild=_rebuild, take_apart=opened.container
+        )
+
+    def _leaf(self, leaf: Any) -> Term:
         kind = type(leaf)
-        if isinstance(leaf, Expression):
-            return memo[id(leaf)]
         if kind in SCALARS:
-            return whole(leaf) if _is_long(leaf) else leaf
+            return self._whole(leaf) if kind in _LONG and _is_long(leaf) else leaf
+        known = self.memo.get(id(leaf)) if isinstance(leaf, Expression) or _is_symbol(leaf) else None
+        if known is not None:
+            return known
         if kind is ValueRef or kind is TaggedTree or kind is TaskRef:
             return leaf
-        symbol = getattr(kind, "__rayflow_symbol__", None)
-        if symbol is not None:
-            return _pack_task(symbol(leaf), keep, memo, root)
-        return whole(leaf)
+        if _is_symbol(leaf):
+            return self._symbols[id(leaf)]
+        return self._whole(leaf)
 
-    def whole(value: Any) -> ValueRef:
-        ref, encoded = make_ref(value, name=root)
+    def _whole(self, value: Any) -> ValueRef:
+        with _noticing() as tasks:
+            ref, encoded = make_ref(value, name=self._root)
+        if tasks:
+            ref = replace(ref, witnesses=tuple(tasks))
         if ref.inline is None:
-            keep(ref, encoded, value)
+            self._keep(ref, encoded, value)
         return ref
 
-    packed: list[Term] = []
-    for part in parts:
-        if type(part) in SCALARS or isinstance(part, Expression) or parts_of(part) is None:
-            packed.append(change(part))
-            continue
-        lazy = _lazy_containers(part)
-        packed.append(
-            map_leaves(
-                part,
-                change,
-                is_leaf=_Collapse(part, lazy),
-                scalars=True,
-                always=True,
-                rebuild=_rebuild,
-            )
-        )
-    return tuple(packed)
+    def _bound_task(self, task: TaskRef) -> Term:
+        """A task with bound arguments; when some of them are lazy, the operation that will bind them."""
+        args = tuple([self._packed(arg) for arg in task.args])
+        kwargs = {name: self._packed(arg) for name, arg in task.kwargs.items()}
+        options = {name: self._packed(value) for name, value in task.options.items()}
+        if any(_has_open_parts(part) for part in (*args, *kwargs.values(), *options.values())):
+            return Operation("partial", (TaskRef(task.name, task.hash), args, kwargs, options))
+        return TaskRef(task.name, task.hash, args, kwargs, options)
 
 
-def _pack_task(task: TaskRef, keep: Keep, memo: dict[int, Expression], root: str) -> TaskRef:
-    if not (task.args or task.kwargs):
-        return task
-    args = _pack_values(task.args, keep, memo, root)
-    kwargs = _pack_values(tuple(task.kwargs.values()), keep, memo, root)
-    return TaskRef(task.name, task.hash, args, dict(zip(task.kwargs, kwargs, strict=True)), task.options)
+def _has_open_parts(packed: Term) -> bool:
+    if type(packed) in SCALARS:
+        return False
+    if isinstance(packed, Expression):
+        return type(packed) is not Quoted
+    container = parts_of(packed)
+    if container is None:
+        return False
+    return any(
+        isinstance(leaf, Expression) and type(leaf) is not Quoted for leaf in _Opened(container).open_leaves
+    )
 
 
 def _rebuild(container: Container, parts: Sequence[Any]) -> Any:
@@ -150,77 +215,154 @@ def _rebuild(container: Container, parts: Sequence[Any]) -> Any:
     return TaggedTree(container.kind, container.header, tuple(parts))
 
 
-def _lazy_containers(value: Any) -> set[int]:
-    """Ids of the containers below (and including) `value` that hold an expression or a task, at whatever depth."""
-    lazy: set[int] = set()
-    visited: set[int] = set()
-    stack: list[tuple[Any, Any]] = [(value, iter(parts_of(value).parts))]  # type: ignore[union-attr]  # a container
-    while stack:
-        source, parts = stack[-1]
-        for part in parts:
-            if type(part) in SCALARS:
-                continue
-            if isinstance(part, Expression) or hasattr(type(part), "__rayflow_symbol__"):
-                lazy.add(id(source))
-                continue
-            below = parts_of(part)
-            if below is None:
-                continue
-            if id(part) in visited:
-                if id(part) in lazy:
-                    lazy.add(id(source))
-                continue
-            visited.add(id(part))
-            stack.append((part, iter(below.parts)))
-            break
-        else:
-            stack.pop()
-            if stack and id(source) in lazy:
-                lazy.add(id(stack[-1][0]))
-    return lazy
+class _Opened:
+    """A container looked through once: what is lazy in it, and which parts are better kept as one value.
+
+    value: the container. open_leaves: its expressions and tasks, in order, each once.
+
+    Each container is taken apart once and what that gave is kept: some of the parts exist only then (the items of a
+    defaultdict), and without them an id may come to mean something else.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.value = container.source
+        self.open_leaves: list[Any] = []
+        self._containers: dict[int, Container] = {id(container.source): container}
+        self._lazy: set[int] = set()
+        self._whole: set[int] = set()
+        self._look_through(container)
+
+    def container(self, value: Any) -> Container | None:
+        """The value taken apart when it is to be kept open; None when it is a leaf, or one value as a whole."""
+        if type(value) in SCALARS or id(value) in self._whole:
+            return None
+        container = self._containers.get(id(value))
+        if container is not None:
+            return container
+        container = parts_of(value)  # it holds nothing but scalars, else it would have been met before
+        if container is None or type(value) not in _NATIVE or _size_of_scalars(container.parts) > INLINE_BYTES:
+            return None
+        return container
+
+    def _look_through(self, container: Container) -> None:
+        seen: set[int] = set()
+        frame = _Weighed(container, iter(container.parts))
+        stack = [frame]
+        while True:
+            for part in frame.coming:
+                kind = type(part)
+                if kind in SCALARS:
+                    frame.size += len(part) + 2 if kind is str or kind is bytes else 3
+                    continue
+                if isinstance(part, Expression) or _is_symbol(part):
+                    frame.is_open = True
+                    if id(part) not in seen:
+                        seen.add(id(part))
+                        self.open_leaves.append(part)
+                    continue
+                if kind is ValueRef or kind is TaskRef:
+                    frame.is_open = True  # a part of a term that was packed before: never to be pickled inside a value
+                    continue
+                below = parts_of(part)
+                if below is None:
+                    frame.add_object()
+                    continue
+                if kind in _NATIVE and only_scalars(below.parts):
+                    frame.height = max(frame.height, 1)
+                    if frame.size <= INLINE_BYTES:
+                        frame.size += _size_of_scalars(below.parts)
+                    continue
+                if id(part) in self._containers:
+                    if id(part) in self._whole:
+                        frame.add_object()
+                    elif id(part) in self._lazy:
+                        frame.is_open = True
+                    continue
+                self._containers[id(part)] = below
+                frame = _Weighed(below, iter(below.parts))
+                stack.append(frame)
+                break
+            else:
+                ended = stack.pop()
+                self._close(ended)
+                if not stack:
+                    return
+                frame = stack[-1]
+                frame.take(ended, id(ended.container.source) in self._whole)
+
+    def _close(self, frame: _Weighed) -> None:
+        """All parts of a container are known: is it lazy, one value, or small enough to be kept open?"""
+        container = frame.container
+        kind = type(container.source)
+        if frame.is_open or kind is TaggedTree:
+            frame.is_open = True
+            self._lazy.add(id(container.source))
+        elif (
+            kind not in _NATIVE
+            or frame.height >= _DEEPEST
+            or (frame.size > INLINE_BYTES and (not frame.has_objects or len(container.parts) > _SPREAD))
+        ):
+            self._whole.add(id(container.source))
 
 
-class _Collapse:
-    """Decides which containers become one reference: the question that map_leaves asks of each, outermost first."""
+class _Weighed:
+    """A container on the way down.
 
-    def __init__(self, value: Any, lazy: set[int]) -> None:
-        self._lazy = lazy
-        self._depths: dict[int, int] = {id(value): 0}
+    size: of what would stand in the term itself, about. height: how deep containers are nested inside.
+    """
 
-    def __call__(self, part: Any) -> bool:
-        kind = type(part)
-        if kind in SCALARS or id(part) in self._lazy:
-            return False
-        container = parts_of(part)
-        if container is None:
-            return True
-        if kind not in _NATIVE:
-            return True
-        depth = self._depths.get(id(part), 0)
-        if depth >= _DEEPEST:
-            return True
-        if len(container.parts) > _SPREAD and _is_bulky(part):
-            return True
-        for below in container.parts:
-            if type(below) in _NATIVE:
-                self._depths[id(below)] = depth + 1
-        return False
+    __slots__ = ("coming", "container", "has_objects", "height", "is_open", "size")
+
+    def __init__(self, container: Container, coming: Iterator[Any]) -> None:
+        self.container = container
+        self.coming = coming
+        self.size = 0
+        self.height = 0
+        self.is_open = False
+        self.has_objects = False
+
+    def add_object(self) -> None:
+        self.size += _REFERENCE_BYTES
+        self.has_objects = True
+
+    def take(self, below: _Weighed, whole: bool) -> None:
+        self.is_open = self.is_open or below.is_open
+        self.has_objects = self.has_objects or below.has_objects or whole
+        self.size += _REFERENCE_BYTES if whole else below.size
+        self.height = max(self.height, below.height + 1)
 
 
-def _is_bulky(value: Any) -> bool:
-    """Whether the encoded value would go past the inline limit; counts no further than that."""
-    size = 0
-    for leaf in iter_leaves(value, scalars=True):
-        kind = type(leaf)
-        if kind is str or kind is bytes:
-            size += len(leaf) + 2
-        elif kind in SCALARS:
-            size += 3
-        else:
-            size += 100
-        if size > INLINE_BYTES:
-            return True
-    return False
+def _size_of_scalars(parts: Sequence[Any]) -> int:
+    """About how many bytes these scalars take in a term; counts no further than the inline limit."""
+    if 3 * len(parts) > INLINE_BYTES:
+        return 3 * len(parts)
+    return sum([len(part) + 2 if type(part) is str or type(part) is bytes else 3 for part in parts])
+
+
+# --- tasks inside objects ---------------------------------------------------------------------------------------------
+
+_noticed = threading.local()
+
+
+@contextmanager
+def _noticing() -> Iterator[list[TaskRef]]:
+    """Collects the tasks that are pickled meanwhile: an object with a task inside is good only while the task is."""
+    before = getattr(_noticed, "tasks", None)
+    found: dict[tuple[str, bytes], TaskRef] = {}
+    _noticed.tasks = found
+    tasks: list[TaskRef] = []
+    try:
+        yield tasks
+    finally:
+        _noticed.tasks = before
+        tasks.extend(found.values())
+
+
+def notice(name: str, task_hash: bytes) -> None:
+    """A task is being pickled, as part of some object."""
+    found = getattr(_noticed, "tasks", None)
+    if found is not None:
+        found[name, task_hash] = TaskRef(name, task_hash)
 
 
 def realize(
@@ -231,7 +373,8 @@ def realize(
 ) -> Any:
     """The objects that a symbolic value stands for, in fresh containers.
 
-    fetch: reads a reference. task: the Task of a reference to one. build: a tagged tree with real parts.
+    fetch: reads a reference. task: the Task of a reference to one. build: a tagged tree with real parts. A quoted
+    expression stays symbolic inside: it is data until it is released, and then a term again.
     """
     if type(term) in SCALARS:
         return term
@@ -241,13 +384,12 @@ def realize(
         if kind is ValueRef:
             return fetch(leaf)
         if kind is TaskRef:
-            return task(leaf)
-        if isinstance(leaf, Quoted):
-            return _realize_expression(leaf, change_parts)
+            if not (leaf.args or leaf.kwargs):
+                return task(leaf)
+            args = [realize(arg, fetch, task, build) for arg in leaf.args]
+            kwargs = {name: realize(arg, fetch, task, build) for name, arg in leaf.kwargs.items()}
+            return task(TaskRef(leaf.name, leaf.hash, tuple(args), kwargs, leaf.options))
         return leaf
-
-    def change_parts(parts: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(realize(part, fetch, task, build) for part in parts)
 
     def rebuild(container: Container, parts: Sequence[Any]) -> Any:
         if type(container.source) is TaggedTree:
@@ -257,16 +399,3 @@ def realize(
     if parts_of(term) is None:
         return change(term)
     return map_leaves(term, change, always=True, rebuild=rebuild)
-
-
-def _realize_expression(quoted: Quoted, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Any:
-    """A quoted expression with real values for its symbolic ones."""
-    memo: dict[int, Expression] = {}
-    for expression in _expressions_in(quoted):
-        parts = tuple(memo.get(id(part), part) for part in children(expression))
-        plain = change(tuple(part for part in parts if not isinstance(part, Expression)))
-        each = iter(plain)
-        memo[id(expression)] = with_children(
-            expression, tuple(part if isinstance(part, Expression) else next(each) for part in parts)
-        )
-    return memo[id(quoted)]

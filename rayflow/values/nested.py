@@ -183,18 +183,20 @@ def map_leaves(
     scalars: bool = False,
     always: bool = False,
     rebuild: Callable[[Container, Sequence[Any]], Any] = Container.build,
+    take_apart: Callable[[Any], Container | None] = parts_of,
 ) -> Any:
     """The value with every leaf replaced by `change(leaf)`.
 
     Containers in which nothing changed are given back as they are, the same objects, unless `always` asks for fresh
     ones. With `scalars` None, numbers, strings and bytes are shown to `change` too. `is_leaf`: containers for which it
-    is true are replaced whole. `rebuild` makes the new container from the old one and its new parts. A container that
-    stands in several places is changed once and its image stands in all of them.
+    is true are replaced whole. `rebuild` makes the new container from the old one and its new parts. `take_apart` says
+    what a container is: None for a leaf. A container that stands in several places is changed once and its image stands
+    in all of them.
     Raises NotSerializable when a container contains itself.
     """
     if type(value) in SCALARS:
         return change(value) if scalars else value
-    container = None if is_leaf is not None and is_leaf(value) else parts_of(value)
+    container = None if is_leaf is not None and is_leaf(value) else take_apart(value)
     if container is None:
         return change(value)
     images: dict[int, tuple[Any, Any]] = {}
@@ -208,7 +210,7 @@ def map_leaves(
             if type(part) in SCALARS:
                 done.append(change(part) if scalars else part)
                 continue
-            below = None if is_leaf is not None and is_leaf(part) else parts_of(part)
+            below = None if is_leaf is not None and is_leaf(part) else take_apart(part)
             if below is None:
                 done.append(change(part))
                 continue
