@@ -4,14 +4,15 @@ In: attempts that are ready, and how long earlier ones took. Out: bundles. Never
 
 A Ray task costs half a millisecond whatever it does, so calls that are shorter than that travel together. A bundle is
 made so large that it lasts about TARGET_SECONDS by what its tasks took before, and so small that every processor still
-finds several bundles to take. A task that was never measured goes alone.
+finds several bundles to take. A task that was never measured goes alone, a few at a time, until one of them has come
+back or has shown to be long. A bundle holds calls of one execution and one shape; queues take turns.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,15 +26,18 @@ MOST_CALLS = 1000
 BUNDLES_PER_CPU = 3
 """So many bundles per processor should be left when the last calls are cut up."""
 WINDOW_PER_CPU = 50
-"""Ray tasks in flight per processor: enough to keep workers fed and an autoscaler informed."""
+"""Ray tasks of one queue in flight per processor: enough to keep workers fed and an autoscaler informed."""
 LARGEST_WINDOW = 10_000
 """Ray tasks in flight at the most."""
 FIRST_TRIES_PER_CPU = 2
-"""Unmeasured tasks in flight per processor, until the first has come back or has shown to be long."""
+"""Calls of an unmeasured task in flight per processor, until the first has come back or has shown to be long."""
 LONG_SECONDS = 0.3
 """An unmeasured task in flight for so long counts as one that takes this time."""
 OVERHEAD_SECONDS = 0.00003
 """What a call in a bundle costs besides its body: unpacking, packing, hashing."""
+NEWEST_SHARE_SLOWER, NEWEST_SHARE_FASTER = 0.3, 0.7
+"""How much the newest measurement counts. The first call of a task also pays for its imports: what comes after it, and
+is faster, counts for more."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class Bundle:
     """Attempts that travel in one Ray task. sent_at: monotonic seconds."""
 
     number: int
+    execution_id: str
     shape: Shape
     attempts: list[RunTask]
     sent_at: float = 0.0
@@ -50,12 +55,14 @@ class Bundle:
 
 @dataclass(slots=True)
 class _Queue:
-    """Ready attempts of one shape: in order, those of higher priority before the others."""
+    """Ready attempts of one execution and one shape: in order, those of higher priority before the others."""
 
+    execution_id: str
     shape: Shape
     by_priority: dict[float, deque[RunTask]] = field(default_factory=dict)
     alone: deque[RunTask] = field(default_factory=deque)
     size: int = 0
+    in_flight: int = 0
 
     def add(self, attempt: RunTask) -> None:
         priority = attempt.options.get("priority", 0)
@@ -71,36 +78,52 @@ class _Queue:
             return self.alone
         return next((queue for queue in self.by_priority.values() if queue), None)
 
+    def pop(self, source: deque[RunTask]) -> RunTask:
+        self.size -= 1
+        return source.popleft()
+
 
 class Bundler:
     """Ready attempts on their way into bundles.
 
-    cpus: processors of the cluster.
+    cpus: processors of the cluster; may change. clock: monotonic seconds.
     """
 
-    def __init__(self, cpus: float) -> None:
+    def __init__(self, cpus: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.cpus = max(1.0, cpus)
-        self._queues: dict[Shape, _Queue] = {}
+        self._clock = clock
+        self._queues: dict[tuple[str, Shape], _Queue] = {}
+        self._turns: deque[_Queue] = deque()
         self._shapes: dict[int, tuple[Mapping[str, Any], Shape]] = {}
         self._seconds: dict[str, float] = {}
+        self._tries: dict[str, dict[int, float]] = {}
         self._never_bundled: set[str] = set()
         self._numbers = 0
+        self._size = 0
         self.in_flight: dict[int, Bundle] = {}
 
     def __len__(self) -> int:
-        return sum(queue.size for queue in self._queues.values())
+        return self._size
+
+    # --- in -----------------------------------------------------------------------------------------------------------
 
     def add(self, attempt: RunTask, *, alone: bool = False, shape: Shape | None = None) -> None:
-        """An attempt is ready. alone: it goes in a Ray task of its own, before the others."""
+        """An attempt is ready. alone: it goes in a Ray task of its own, before the others.
+
+        Raises BadOption for options that have no meaning on Ray.
+        """
         shape = shape or self._shape(attempt.options)
-        queue = self._queues.get(shape)
+        key = attempt.execution_id, shape
+        queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[shape] = _Queue(shape)
+            queue = self._queues[key] = _Queue(*key)
+            self._turns.append(queue)
         if alone:
             queue.alone.append(attempt)
             queue.size += 1
         else:
             queue.add(attempt)
+        self._size += 1
 
     def _shape(self, options: Mapping[str, Any]) -> Shape:
         known = self._shapes.get(id(options))
@@ -115,22 +138,32 @@ class Bundler:
     def measured(self, task: str, seconds: float) -> None:
         """An attempt of this task took so long."""
         before = self._seconds.get(task)
-        self._seconds[task] = seconds if before is None else 0.7 * before + 0.3 * seconds
+        if before is None:
+            self._seconds[task] = seconds
+            self._tries.pop(task, None)
+        else:
+            newest = NEWEST_SHARE_FASTER if seconds < before else NEWEST_SHARE_SLOWER
+            self._seconds[task] = (1 - newest) * before + newest * seconds
 
     def never_bundle(self, task: str) -> None:
         """This task makes large values: its calls go alone."""
         self._never_bundled.add(task)
 
+    # --- out ----------------------------------------------------------------------------------------------------------
+
     def window(self) -> int:
-        """How many Ray tasks may be in flight."""
+        """How many Ray tasks of one queue may be in flight."""
         return min(LARGEST_WINDOW, int(WINDOW_PER_CPU * self.cpus))
 
     def next(self) -> Bundle | None:
         """The next bundle to send; None when there is nothing, or nothing should be sent yet."""
-        if len(self.in_flight) >= self.window():
+        if not self._size or len(self.in_flight) >= LARGEST_WINDOW:
             return None
-        for queue in self._queues.values():
-            if queue.size:
+        window, turns = self.window(), self._turns
+        for _ in range(len(turns)):
+            queue = turns[0]
+            turns.rotate(-1)
+            if queue.size and queue.in_flight < window:
                 bundle = self._cut(queue)
                 if bundle is not None:
                     return bundle
@@ -140,21 +173,22 @@ class Bundler:
         first = queue.first()
         if first is None:
             return None
+        name = first[0].entry.name
         if first is queue.alone or not self._bundles(first[0]):
-            return self._made(queue, [self._pop(queue, first)])
-        if self._estimate(first[0]) is None and self._unmeasured_in_flight() >= FIRST_TRIES_PER_CPU * self.cpus:
+            return self._made(queue, [queue.pop(first)])
+        if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
-        most = max(1, min(MOST_CALLS, int(queue.size / (self.cpus * BUNDLES_PER_CPU)) or 1))
+        most = max(1, min(MOST_CALLS, int(queue.size / (self.cpus * BUNDLES_PER_CPU))))
         limit = first[0].options.get("bundle", True)
         if limit is not True:
-            most = min(most, int(limit))
+            most = max(1, min(most, int(limit)))
         attempts: list[RunTask] = []
         seconds = 0.0
         while first and len(attempts) < most and seconds < TARGET_SECONDS:
-            estimate = self._estimate(first[0])
+            estimate = self._estimate(first[0].entry.name)
             if attempts and (estimate is None or not self._bundles(first[0])):
                 break
-            attempts.append(self._pop(queue, first))
+            attempts.append(queue.pop(first))
             seconds += (TARGET_SECONDS if estimate is None else estimate) + OVERHEAD_SECONDS
         return self._made(queue, attempts)
 
@@ -167,47 +201,63 @@ class Bundler:
             and attempt.entry.name not in self._never_bundled
         )
 
-    def _estimate(self, attempt: RunTask) -> float | None:
-        """Seconds that the attempt will take; None when nothing is known."""
-        name = attempt.entry.name
+    def _estimate(self, name: str) -> float | None:
+        """Seconds that a call of the task will take; None when nothing is known."""
         known = self._seconds.get(name)
         if known is not None:
             return known
-        oldest = min(
-            (bundle.sent_at for bundle in self.in_flight.values() if bundle.attempts[0].entry.name == name),
-            default=None,
-        )
-        if oldest is not None and time.monotonic() - oldest > LONG_SECONDS:
+        tries = self._tries.get(name)
+        if tries and self._clock() - next(iter(tries.values())) > LONG_SECONDS:
             return LONG_SECONDS
         return None
 
-    def _unmeasured_in_flight(self) -> int:
-        return sum(1 for bundle in self.in_flight.values() if bundle.attempts[0].entry.name not in self._seconds)
-
-    @staticmethod
-    def _pop(queue: _Queue, source: deque[RunTask]) -> RunTask:
-        queue.size -= 1
-        return source.popleft()
-
     def _made(self, queue: _Queue, attempts: list[RunTask]) -> Bundle:
         self._numbers += 1
-        bundle = Bundle(self._numbers, queue.shape, attempts, time.monotonic())
+        self._size -= len(attempts)
+        queue.in_flight += 1
+        bundle = Bundle(self._numbers, queue.execution_id, queue.shape, attempts, self._clock())
         self.in_flight[bundle.number] = bundle
+        name = attempts[0].entry.name
+        if name not in self._seconds:
+            self._tries.setdefault(name, {})[bundle.number] = bundle.sent_at
         return bundle
 
     def ended(self, number: int) -> Bundle | None:
-        """A bundle has come back, whole or not."""
-        return self.in_flight.pop(number, None)
+        """A bundle has come back, whole or not; None when it was not in flight."""
+        bundle = self.in_flight.pop(number, None)
+        if bundle is None:
+            return None
+        queue = self._queues.get((bundle.execution_id, bundle.shape))
+        if queue is not None:
+            queue.in_flight -= 1
+        name = bundle.attempts[0].entry.name
+        tries = self._tries.get(name)
+        if tries is not None:
+            tries.pop(number, None)
+            if not tries:
+                del self._tries[name]
+        return bundle
+
+    # --- taking back --------------------------------------------------------------------------------------------------
 
     def drop(self, stopped: set[tuple[int, int]]) -> list[RunTask]:
         """Take attempts (job, attempt) that were not sent yet out of the queues."""
         dropped: list[RunTask] = []
         for queue in self._queues.values():
             for source in (queue.alone, *queue.by_priority.values()):
-                kept = [each for each in source if (each.job, each.attempt) not in stopped]
-                if len(kept) != len(source):
-                    dropped.extend(each for each in source if (each.job, each.attempt) in stopped)
-                    queue.size -= len(source) - len(kept)
+                taken = [each for each in source if (each.job, each.attempt) in stopped]
+                if taken:
+                    dropped.extend(taken)
+                    kept = [each for each in source if (each.job, each.attempt) not in stopped]
                     source.clear()
                     source.extend(kept)
+                    queue.size -= len(taken)
+        self._size -= len(dropped)
         return dropped
+
+    def forget(self, execution_id: str) -> None:
+        """An execution has ended: drop what it has left."""
+        for key in [key for key in self._queues if key[0] == execution_id]:
+            queue = self._queues.pop(key)
+            self._turns.remove(queue)
+            self._size -= queue.size

@@ -1,7 +1,8 @@
 """Runs attempts as Ray tasks: the scheduler actor's hands.
 
 In: attempts and operations. Out: events. Never: decides whether something is tried again (but for a bundle that died:
-its calls go again one by one, so that only the culprit counts an attempt).
+its calls go again one by one, so that only the culprit counts an attempt; and for a lost input, which is read from the
+store instead).
 
 Completions come through callbacks on the small outcome slot of each Ray task. The second slot, with large values, is
 never touched here: its bytes stay on the node that made them.
@@ -13,21 +14,26 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import exceptions
 
-from rayflow.errors import Bug
+from rayflow.errors import BadOption, RayflowError
 from rayflow.evaluator import commands, events
+from rayflow.evaluator.attempts import own_failure
 from rayflow.lang.codec import blobs_of, dumps
 from rayflow.runtime import remote
 from rayflow.runtime.bundles import Bundle, Bundler
 from rayflow.runtime.inline import call_of, event_of
-from rayflow.runtime.lowering import Shape, missing_from, shape_of
+from rayflow.runtime.losses import is_lost_input, reason_of
+from rayflow.runtime.lowering import Shape, missing_from, nodes_for, shape_of
 from rayflow.runtime.objects import KEPT_SHARE, Objects
 from rayflow.runtime.outbox import now
+from rayflow.runtime.surrounds import Around
+from rayflow.runtime.workers import TIMEOUT_GRACE_SECONDS, Surroundings
+from rayflow.values.failures import Failure, failure_from_exception
 
 if TYPE_CHECKING:
     from rayflow.runtime.loop import Loop
@@ -38,43 +44,96 @@ GRACE_SECONDS = 3.0
 WAITING_SECONDS = 10.0
 """A Ray task in flight for so long is checked: is there a node that could ever run it?"""
 
-CHECK_SECONDS = 2.0
+CHECK_SECONDS = 0.5
 """How often tasks in flight are looked at."""
+
+NODES_SECONDS = 2.0
+"""How often, at the most, the cluster is asked for its nodes."""
+
+OPERATION_TRIES = 4
+"""How often an operation is sent before its lost workers make it fail."""
+
+_WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was sent to Ray. refs: outcome and values. inputs: objects that it reads."""
+
+    refs: tuple[Any, Any]
+    inputs: list[Any]
+
+
+@dataclass(slots=True)
+class _Operating:
+    operation: commands.RunOperation
+    sent: _Sent
+    tries: int
 
 
 class RayCarrier:
     """Bundles in flight on a Ray cluster.
 
-    surroundings: key and object reference of what workers have to know, by execution; set by the scheduler.
+    waiting: sentences about calls that no node can run. lines: how many lines calls have printed, by channel.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.surroundings: dict[str, tuple[str, Any]] = {}
         self.waiting: tuple[str, ...] = ()
+        self.lines: dict[str, int] = {}
         resources = ray.cluster_resources()
         self._bundler = Bundler(resources.get("CPU", 1.0))
         self._objects = Objects(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
-        self._functions: dict[tuple[str, Shape], Any] = {}
+        self._around: dict[str, Around] = {}
+        self._functions: dict[tuple[str, str, Shape], Any] = {}
         self._run_bundle = ray.remote(num_returns=2)(remote.run_bundle)
         self._run_operation = ray.remote(num_returns=2)(remote.run_operation)
         self._completed: deque[tuple[int, Any]] = deque()
-        self._operations: dict[int, tuple[commands.RunOperation, tuple[Any, Any], int]] = {}
-        self._refs: dict[int, tuple[Any, Any]] = {}
-        self._inputs: dict[int, list[Any]] = {}
-        self._checked = 0.0
+        self._sent: dict[int, _Sent] = {}
+        self._operations: dict[int, _Operating] = {}
         self._operation_number = 0
+        self._checked = 0.0
+        self._asked_nodes = 0.0
         self._shapes_after_loss: dict[int, Shape] = {}
 
-    # --- what the outbox asks ---------------------------------------------------------------------------------------
+    # --- executions ---------------------------------------------------------------------------------------------------
+
+    def take_up(self, execution_id: str, surroundings: Surroundings) -> None:
+        """An execution begins, with these surroundings for its calls."""
+        self._around[execution_id] = Around(surroundings, ray.put)
+
+    def forget(self, execution_id: str) -> None:
+        """An execution has ended: end what is left of it."""
+        self._bundler.forget(execution_id)
+        for bundle in self._bundler.in_flight.values():
+            if bundle.execution_id == execution_id and bundle.stopping_since is None:
+                self._cancel(bundle)
+        self._around.pop(execution_id, None)
+
+    def lines_of(self, execution_id: str) -> int:
+        """How many lines were printed so far in the channel of an execution."""
+        around = self._around.get(execution_id)
+        return self.lines.get(around.channel, 0) if around else 0
+
+    def abandon(self) -> None:
+        """Nobody wants anything any more: end all that runs, at once."""
+        for sent in (*self._sent.values(), *(each.sent for each in self._operations.values())):
+            ray.cancel(sent.refs[0], force=True)
+        self._sent.clear()
+        self._operations.clear()
+
+    # --- what the outbox asks -----------------------------------------------------------------------------------------
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         add = self._bundler.add
         for attempt in attempts:
-            if attempt.losses:
-                add(attempt, alone=True, shape=self._shapes_after_loss.pop(attempt.job, None))
-            else:
-                add(attempt)
+            try:
+                if attempt.losses:
+                    add(attempt, alone=True, shape=self._shapes_after_loss.pop(attempt.job, None))
+                else:
+                    add(attempt)
+            except RayflowError as error:
+                self._failed(attempt, failure_from_exception(error))
         self._send()
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
@@ -86,9 +145,12 @@ class RayCarrier:
         for attempt in self._bundler.drop(stopped):
             self._lost(attempt, "stopped before it started")
         for bundle in self._bundler.in_flight.values():
-            if all((each.job, each.attempt) in stopped for each in bundle.attempts):
-                bundle.stopping_since = time.monotonic()
-                ray.cancel(self._refs[bundle.number][0], force=False)
+            if bundle.stopping_since is None and all((each.job, each.attempt) in stopped for each in bundle.attempts):
+                self._cancel(bundle)
+
+    def _cancel(self, bundle: Bundle) -> None:
+        bundle.stopping_since = time.monotonic()
+        ray.cancel(self._sent[bundle.number].refs[0], force=False)
 
     def busy(self) -> bool:
         return bool(self._bundler.in_flight or self._operations or len(self._bundler))
@@ -116,45 +178,47 @@ class RayCarrier:
             self._send_bundle(bundle)
 
     def _send_bundle(self, bundle: Bundle) -> None:
-        # A bundle's calls may belong to several executions only when they share surroundings.
-        key, surroundings = self.surroundings[bundle.attempts[0].execution_id]
-        strangers = [each for each in bundle.attempts if self.surroundings[each.execution_id][0] != key]
-        if strangers:
-            bundle.attempts = [each for each in bundle.attempts if self.surroundings[each.execution_id][0] == key]
-            for each in strangers:
-                self._bundler.add(each)
         calls = []
         blobs: list[bytes] = []
         for attempt in bundle.attempts:
             call = call_of(attempt)
             if isinstance(call.arguments, bytes):
                 blobs.extend(blobs_of(call.arguments))
-            calls.append(
-                (call.job, call.attempt, call.job_id, call.task, call.task_hash, call.arguments, call.timeout)
-            )
+            calls.append((call.job, call.attempt, call.job_id, call.task, call.task_hash, call.arguments, call.timeout))
         inputs = self._objects.refs_for(blobs) if blobs else []
-        function = self._function("bundle", bundle.shape, bundle.attempts[0].entry.name)
-        refs = function.remote(key, [surroundings], pickle.dumps(calls, protocol=5), *inputs)
-        self._refs[bundle.number] = refs
-        self._inputs[bundle.number] = inputs
+        around = self._around[bundle.execution_id]
+        try:
+            function = self._function("bundle", bundle.shape, bundle.attempts[0].entry.name)
+            refs = function.remote(around.travelling(), pickle.dumps(calls, protocol=5), *inputs)
+        except (ValueError, TypeError, BadOption) as error:
+            # Ray looks at options only now: resources that are no numbers, an environment that makes no sense.
+            self._bundler.ended(bundle.number)
+            message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
+            for attempt in bundle.attempts:
+                self._failed(attempt, failure_from_exception(BadOption(message)))
+            return
+        self._sent[bundle.number] = _Sent(refs, inputs)
         self._watch(refs[0], bundle.number)
 
-    def _send_operation(self, operation: commands.RunOperation, attempt: int) -> None:
+    def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
-        key, surroundings = self.surroundings[operation.execution_id]
         inputs = self._objects.refs_for(blobs_of(dumps(operation.args)))
         function = self._function("operation", shape_of({}), operation.name)
         packed = pickle.dumps((operation.name, operation.args), protocol=5)
-        refs = function.remote(key, [surroundings], packed, *inputs)
-        self._operations[self._operation_number] = (operation, refs, attempt)
+        refs = function.remote(self._around[operation.execution_id].travelling(), packed, *inputs)
+        self._operations[self._operation_number] = _Operating(operation, _Sent(refs, inputs), tries)
         self._watch(refs[0], -self._operation_number)
 
     def _function(self, kind: str, shape: Shape, task: str) -> Any:
         """Ray's remote function for a shape; making the options anew for each call would double its cost."""
-        known = self._functions.get((kind, shape))
+        known = self._functions.get((kind, task, shape))
         if known is None:
+            if len(self._functions) > 5_000:
+                self._functions.clear()
             function = self._run_bundle if kind == "bundle" else self._run_operation
-            known = self._functions[kind, shape] = function.options(name=f"rayflow:{task}", **shape.ray_options())
+            # The name stands beside what the task's own child processes print.
+            named = function.options(name=f"{remote.NAME}{task}", **shape.ray_options())
+            known = self._functions[kind, task, shape] = named
         return known
 
     def _watch(self, ref: Any, number: int) -> None:
@@ -172,81 +236,116 @@ class RayCarrier:
 
     def _bundle_ended(self, number: int, answer: Any) -> None:
         bundle = self._bundler.ended(number)
-        refs = self._refs.pop(number, None)
-        inputs = self._inputs.pop(number, [])
-        if bundle is None or refs is None:
+        sent = self._sent.pop(number, None)
+        if bundle is None or sent is None:
             return
         if isinstance(answer, BaseException):
-            self._bundle_died(bundle, answer, inputs)
+            self._bundle_died(bundle, answer, sent)
             return
         reports: remote.Reports = pickle.loads(answer)
+        around = self._around.get(bundle.execution_id)
+        if around is not None and reports.lines:
+            self.lines[around.channel] = self.lines.get(around.channel, 0) + reports.lines
         if reports.kept:
-            self._objects.keep(reports.kept, refs[1])
+            self._objects.keep(reports.kept, sent.refs[1])
             for attempt in bundle.attempts:
                 self._bundler.never_bundle(attempt.entry.name)
         by_job = {attempt.job: attempt for attempt in bundle.attempts}
         for reply in reports.each():
-            attempt = by_job[reply.job]
-            self._bundler.measured(attempt.entry.name, reply.cost.wall_seconds)
+            self._bundler.measured(by_job[reply.job].entry.name, reply.cost.wall_seconds)
+            if reply.entries and around is not None:
+                around.learn(reply.entries)
             self._loop.post(event_of(reply))
         for job in reports.not_started:
-            self._bundler.add(by_job[job])
+            self._again(bundle, by_job[job])
 
-    def _bundle_died(self, bundle: Bundle, error: BaseException, inputs: list[Any]) -> None:
-        for ref in inputs:
-            if isinstance(error, exceptions.ObjectLostError):
-                self._objects.forget(ref)
+    def _again(self, bundle: Bundle, attempt: commands.RunTask, alone: bool = False) -> None:
+        """An attempt that never began, as far as anybody can tell, goes back to the others."""
+        if bundle.stopping_since is not None or bundle.execution_id not in self._around:
+            self._lost(attempt, "stopped before it started")
+        else:
+            self._bundler.add(attempt, alone=alone, shape=bundle.shape)
+
+    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _Sent) -> None:
         if bundle.stopping_since is not None:
             for attempt in bundle.attempts:
                 self._lost(attempt, "stopped")
-        elif isinstance(error, exceptions.ObjectLostError):
-            # Not the call's fault: its input is read from the store instead.
+        elif is_lost_input(error):
+            # Not the call's fault: what it reads comes from the store instead.
+            for ref in sent.inputs:
+                self._objects.forget(ref)
             for attempt in bundle.attempts:
-                self._bundler.add(attempt)
+                self._again(bundle, attempt)
         elif len(bundle.attempts) > 1:
             for attempt in bundle.attempts:
-                self._bundler.add(attempt, alone=True)
+                self._again(bundle, attempt, alone=True)
         else:
-            (attempt,) = bundle.attempts
-            reason, fatal = reason_of(error)
-            if isinstance(error, exceptions.OutOfMemoryError):
-                self._give_a_node(attempt)
-            self._lost(attempt, reason, fatal)
+            self._call_died(bundle, error)
 
-    def _give_a_node(self, attempt: commands.RunTask) -> None:
-        """A call that ran out of memory has a node to itself the next time."""
-        most = max((node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]), default=1.0)
-        self._shapes_after_loss[attempt.job] = replace(shape_of(attempt.options), num_cpus=most)
+    def _call_died(self, bundle: Bundle, error: BaseException) -> None:
+        (attempt,) = bundle.attempts
+        timeout = attempt.options.get("timeout")
+        if timeout is not None and isinstance(error, exceptions.WorkerCrashedError):
+            began = remote.began_at(attempt.job_id, attempt.attempt)
+            if began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
+                self._failed(attempt, _timed_out(attempt.entry.name, timeout))
+                return
+        if isinstance(error, exceptions.OutOfMemoryError):
+            self._give_a_node(bundle.shape, attempt)
+        self._lost(attempt, *reason_of(error))
+
+    def _give_a_node(self, shape: Shape, attempt: commands.RunTask) -> None:
+        """A call that ran out of memory has all processors of a node to itself the next time."""
+        most = max((node["Resources"].get("CPU", 0.0) for node in nodes_for(shape, ray.nodes())), default=0.0)
+        self._shapes_after_loss[attempt.job] = replace(shape, num_cpus=max(most, shape.num_cpus))
 
     def _lost(self, attempt: commands.RunTask, reason: str, fatal: bool = False) -> None:
         self._loop.post(events.WorkerLost(now(), attempt.job, attempt.attempt, reason, fatal=fatal))
 
+    def _failed(self, attempt: commands.RunTask, failure: Failure) -> None:
+        self._loop.post(events.Raised(now(), attempt.job, attempt.attempt, failure))
+
     def _operation_ended(self, number: int, answer: Any) -> None:
-        operation, refs, attempt = self._operations.pop(number)
-        if isinstance(answer, BaseException):
-            if attempt < 3:
-                self._send_operation(operation, attempt + 1)
-                return
-            raise Bug(f"The operation {operation.name} lost its worker three times: {reason_of(answer)[0]}")
-        (term, failure), kept = pickle.loads(answer)
-        if kept:
-            self._objects.keep(kept, refs[1])
-        self._loop.post(events.Operated(now(), operation.asker, term, failure))
+        operating = self._operations.pop(number, None)
+        if operating is None:
+            return
+        operation = operating.operation
+        if not isinstance(answer, BaseException):
+            (term, failure), kept = pickle.loads(answer)
+            if kept:
+                self._objects.keep(kept, operating.sent.refs[1])
+            self._loop.post(events.Operated(now(), operation.asker, term, failure))
+            return
+        if is_lost_input(answer):
+            for ref in operating.sent.inputs:
+                self._objects.forget(ref)
+        reason, fatal = reason_of(answer)
+        if fatal or operating.tries >= OPERATION_TRIES or operation.execution_id not in self._around:
+            message = f"the worker of the operation {operation.name!r} was lost {operating.tries} times, last: {reason}"
+            failure = own_failure("rayflow.errors.WorkerLost", _WORLD, message, fault="world")
+            self._loop.post(events.Operated(now(), operation.asker, None, failure))
+        else:
+            self._send_operation(operation, operating.tries + 1)
 
     # --- looking after what is in flight ------------------------------------------------------------------------------
 
     def _check(self, moment: float) -> None:
         old: dict[Shape, list[str]] = {}
         for bundle in self._bundler.in_flight.values():
-            if bundle.stopping_since is not None and not bundle.forced and moment - bundle.stopping_since > GRACE_SECONDS:
-                bundle.forced = True
-                ray.cancel(self._refs[bundle.number][0], force=True)
+            if bundle.stopping_since is not None:
+                if not bundle.forced and moment - bundle.stopping_since > GRACE_SECONDS:
+                    bundle.forced = True
+                    ray.cancel(self._sent[bundle.number].refs[0], force=True)
             elif moment - bundle.sent_at > WAITING_SECONDS:
-                old.setdefault(bundle.shape, []).extend(attempt.entry.name for attempt in bundle.attempts)
-        if not old:
-            self.waiting = ()
-            return
+                old.setdefault(bundle.shape, []).extend([attempt.entry.name for attempt in bundle.attempts])
+        if moment - self._asked_nodes > NODES_SECONDS and (old or self.waiting or len(self._bundler)):
+            self._asked_nodes = moment
+            self._look_at_nodes(old)
+
+    def _look_at_nodes(self, old: dict[Shape, list[str]]) -> None:
+        """Take in how large the cluster is now, and say what it cannot run."""
         nodes = ray.nodes()
+        self._bundler.cpus = max(1.0, sum(node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]))
         sentences = []
         for shape, names in old.items():
             why = missing_from(shape, nodes)
@@ -256,23 +355,9 @@ class RayCarrier:
         self.waiting = tuple(sentences)
 
 
-def reason_of(error: BaseException) -> tuple[str, bool]:
-    """What became of the worker, for people, and whether trying again is useless."""
-    text = str(error).strip().splitlines()
-    first = text[0][:300] if text else ""
-    if isinstance(error, exceptions.OutOfMemoryError):
-        return "killed because its node ran out of memory", False
-    if isinstance(error, exceptions.NodeDiedError):
-        return "its node left the cluster", False
-    if isinstance(error, exceptions.WorkerCrashedError):
-        return "its process died (killed, crashed in C code, or ended itself)", False
-    if isinstance(error, exceptions.TaskCancelledError):
-        return "cancelled from outside", False
-    if isinstance(error, exceptions.RuntimeEnvSetupError):
-        return f"its runtime environment cannot be set up: {first}", True
-    if isinstance(error, exceptions.TaskUnschedulableError):
-        return f"no node can run it: {first}", True
-    if isinstance(error, exceptions.RayTaskError):
-        # The remote function catches what user code raises: this is rayflow failing on the worker, or not being there.
-        return f"rayflow failed on the worker: {text[-1][:500] if text else type(error).__name__}", False
-    return f"{type(error).__name__}: {first}", False
+def _timed_out(name: str, timeout: float) -> Failure:
+    message = (
+        f"{name} ran longer than its timeout of {timeout:g} s, and could not be interrupted (it was in C code, or "
+        "caught the interruption): its process was ended."
+    )
+    return own_failure("rayflow.errors.TaskTimeout", (*_WORLD, "builtins.TimeoutError"), message, fault="world")

@@ -57,7 +57,8 @@ def project_start() -> str:
 
 def _is_our_command(file: str) -> bool:
     path = Path(file)
-    return path.name in ("rayflow", "pytest", "__main__.py") or "site-packages" in path.parts or path.parent.name == "bin"
+    return path.name in ("rayflow", "pytest", "__main__.py") or "site-packages" in path.parts or path.parent.name ==
+    "bin"
 
 
 class Submission(Protocol):

@@ -1,7 +1,7 @@
 """From task options to Ray's words.
 
-In: merged options of a call. Out: a hashable shape (what the call asks of a node) and Ray's remote options for it. Never:
-submits.
+In: merged options of a call. Out: a hashable shape (what the call asks of a node) and Ray's remote options for it.
+Never: submits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rayflow.errors import BadOption
 from rayflow.lang.options import parse_bytes
 
 FREE_CPUS = 0.01
@@ -56,6 +57,8 @@ class Shape:
             needs["memory"] = float(self.memory)
         others = json.loads(self.others) if self.others else {}
         needs.update(others.get("resources", {}))
+        if "accelerator_type" in others:
+            needs[f"accelerator_type:{others['accelerator_type']}"] = 0.001  # as Ray does it
         return needs
 
     def labels(self) -> dict[str, str]:
@@ -68,17 +71,20 @@ _PASSED_ON = ("resources", "accelerator_type", "label_selector", "runtime_env")
 
 
 def shape_of(options: Mapping[str, Any]) -> Shape:
-    """The shape of a call with these options."""
+    """The shape of a call with these options. Raises BadOption for one that Ray could not be told."""
     cpus = options.get("num_cpus", 1) or FREE_CPUS
     memory = options.get("memory")
     others = {name: options[name] for name in _PASSED_ON if options.get(name)}
-    strategy = options.get("scheduling_strategy")
+    try:
+        packed = json.dumps(others, sort_keys=True) if others else None
+    except (TypeError, ValueError) as error:
+        raise BadOption(f"{' or '.join(others)} holds something that is not plain data: {error}.") from None
     return Shape(
         float(cpus),
         float(options.get("num_gpus", 0)),
         None if memory is None else parse_bytes(memory),
-        json.dumps(others, sort_keys=True) if others else None,
-        strategy,
+        packed,
+        options.get("scheduling_strategy"),
     )
 
 
@@ -86,9 +92,7 @@ def missing_from(shape: Shape, nodes: list[Mapping[str, Any]]) -> str | None:
     """Why no node alive can ever run a task of this shape; None when one can. A sentence without the subject."""
     alive = [node for node in nodes if node.get("Alive")]
     needs, labels = shape.resources(), shape.labels()
-    fitting = [
-        node for node in alive if all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
-    ]
+    fitting = nodes_for(shape, alive)
     if not fitting:
         asked = ", ".join(f"{name}={amount:g}" for name, amount in needs.items())
         most = {name: max((node["Resources"].get(name, 0) for node in alive), default=0) for name in needs}
@@ -97,6 +101,16 @@ def missing_from(shape: Shape, nodes: list[Mapping[str, Any]]) -> str | None:
     if labels and not any(_labels_fit(labels, node.get("Labels", {})) for node in fitting):
         return f"asks for a node with the labels {labels}; no node has them"
     return None
+
+
+def nodes_for(shape: Shape, nodes: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The nodes alive that have the quantities that the shape asks for, in use or not."""
+    needs = shape.resources()
+    return [
+        node
+        for node in nodes
+        if node.get("Alive") and all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
+    ]
 
 
 def _labels_fit(wanted: Mapping[str, str], has: Mapping[str, str]) -> bool:

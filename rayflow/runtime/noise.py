@@ -1,32 +1,69 @@
 """Keeps Ray's own lines out of the user's output, and picks the tasks' own prints out of them.
 
-In: what Ray would print in the driver. Out: the prints of tasks to the reporter, the rest to a log file. Never: prints.
+In: what Ray would print in the driver. Out: the prints of tasks to the reporter that watches them. Never: prints.
+
+Each reporter has a channel, whose name stands before every line that its tasks print on a worker. The scheduler counts
+those lines, so that the end of a run can wait for those that are still on their way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from rayflow.runtime.remote import MARK
-from rayflow.runtime.reports import Reporter
+from rayflow.runtime.remote import MARK, NAME, SEPARATOR
+from rayflow.runtime.reports import Reporter, Silent
 
-_reporter: Reporter | None = None
-_last_line_at = 0.0
-_lock = threading.Lock()
+FLUSH_SECONDS = 3.0
+"""How long the end of a run waits, at the most, for prints that are still on their way."""
 
-FLUSH_SECONDS = 0.3
-"""How long to wait at the end of a run for prints that are still on their way."""
+QUIET_SECONDS = 0.15
+"""What a program of a task's has printed is not counted: after the last such line so long is waited for another."""
 
 
-def quiet(reporter: Reporter) -> None:
-    """Have the lines that Ray's workers print go to this reporter."""
-    global _reporter
-    _reporter = reporter
+class _Channel:
+    """A reporter, and how many lines have come for it."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter: Callable[[], Reporter | None]
+        try:
+            self.reporter = weakref.ref(reporter)
+        except TypeError:  # a class that allows no weak references: it is kept
+            self.reporter = lambda: reporter
+        self.came = 0
+        self.is_dead = False
+
+
+_channels: dict[str, _Channel] = {}
+_numbers = itertools.count()
+_news = threading.Condition()
+_uncounted_at = 0.0
+
+
+def channel_for(reporter: Reporter) -> str:
+    """The name of a reporter's channel; from now on it is told what is printed there. Empty for a silent one."""
+    if isinstance(reporter, Silent):
+        return ""
+    with _news:
+        for name, channel in list(_channels.items()):
+            known = channel.reporter()
+            if known is None:
+                del _channels[name]
+            elif known is reporter:
+                return name
+        name = str(next(_numbers))
+        _channels[name] = _Channel(reporter)
+        return name
+
+
+def listen() -> None:
+    """Take the lines that Ray would print. May be called again."""
     import ray._private.worker as worker
 
     # Private: Ray prints the lines of its workers and of the raylet to stdout, where they would stand in the middle of
@@ -36,34 +73,52 @@ def quiet(reporter: Reporter) -> None:
 
 
 def silence() -> None:
-    """The run is over: what comes now is of no interest to anybody."""
-    global _reporter
-    _reporter = None
+    """The process ends: what comes now is of no interest to anybody."""
+    with _news:
+        _channels.clear()
 
 
 def _take(data: Any, *_: Any, **__: Any) -> None:
-    global _last_line_at
-    reporter = _reporter
-    if not isinstance(data, dict) or reporter is None:
+    global _uncounted_at
+    if not isinstance(data, dict):
         return
-    with _lock:
-        _last_line_at = time.monotonic()
+    told: list[tuple[Reporter, str, str, str]] = []
+    with _news:
         for line in data.get("lines", ()):
             if line.startswith(MARK):
-                task, _, rest = line[len(MARK) :].partition("\x1f")
-                stream, _, text = rest.partition("\x1f")
-                reporter.printed(task, stream, text + "\n")
-            elif data.get("task_name", "").startswith("rayflow:"):
-                # Printed past Python (a program that the task has started, C code).
+                name, task, stream, text = [*line[len(MARK) :].split(SEPARATOR, 3), "", "", ""][:4]
+                channel = _channels.get(name)
+                if channel is not None:
+                    channel.came += 1
+                    reporter = channel.reporter()
+                    if reporter is not None:
+                        told.append((reporter, task, stream, text))
+            elif str(data.get("task_name") or "").startswith(NAME):
+                # Printed past Python: by a program that the task has started, or by C code.
                 stream = "stderr" if data.get("is_err") else "stdout"
-                reporter.printed(data["task_name"].removeprefix("rayflow:"), stream, line + "\n")
+                _uncounted_at = time.monotonic()
+                for channel in _channels.values():
+                    reporter = channel.reporter()
+                    if reporter is not None:
+                        told.append((reporter, data["task_name"].removeprefix(NAME), stream, line))
+        _news.notify_all()
+    for reporter, task, stream, text in told:
+        reporter.printed(task, stream, text + "\n")
 
 
-def flush() -> None:
-    """Wait, briefly, until the prints of a run that has ended have come in."""
+def flush(name: str, lines: int) -> None:
+    """Wait, not for ever, until so many lines of a channel have come in."""
+    channel = _channels.get(name)
+    if channel is None or channel.is_dead:
+        return
     end = time.monotonic() + FLUSH_SECONDS
-    while time.monotonic() < end and time.monotonic() - _last_line_at < 0.1:
-        time.sleep(0.02)
+    with _news:
+        while channel.came < lines and (left := end - time.monotonic()) > 0:
+            _news.wait(left)
+        # Where none comes at all, Ray was started by somebody who did not want them.
+        channel.is_dead = channel.came == 0 and lines > 0
+    while (left := _uncounted_at + QUIET_SECONDS - time.monotonic()) > 0:
+        time.sleep(left)
 
 
 @contextlib.contextmanager
@@ -72,15 +127,3 @@ def hidden() -> Iterator[None]:
     kept = io.StringIO()
     with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
         yield
-
-
-def own_address() -> str | None:
-    """This machine's address as Ray sees it."""
-    from ray.util import get_node_ip_address
-
-    try:
-        address: str = get_node_ip_address()
-    except OSError:
-        return None
-    return address
-

@@ -51,7 +51,8 @@ class Carrier(Protocol):
 class Outbox:
     """Commands to the store, the carrier and the timers.
 
-    deferred: rows are collected in `rows` and not given to the store, so that an attempt can be dropped without a trace.
+    deferred: rows are collected in `rows` and not given to the store, so that an attempt can be dropped without a
+    trace.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The one function that Ray runs on a worker.
+"""The functions that Ray runs on a worker.
 
 In: a packed bundle of calls, or an operation, and the large values that they need. Out: replies, and the large values
 that they made. Never: calls back to the scheduler, gets an object of Ray's inside a call.
@@ -12,16 +12,26 @@ import sys
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from rayflow.errors import NotFound, StoreUnavailable
 from rayflow.evaluator.events import Cost
+from rayflow.lang.entries import TaskEntry
+from rayflow.records import Row
+from rayflow.runtime.surrounds import Travelling
 from rayflow.runtime.workers import HOST, Call, Reply, Surroundings, Worker
 from rayflow.store.store import open_store
-from rayflow.values.failures import Failure
+from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.refs import Encoded
 
 MARK = "\x1erayflow\x1f"
-"""Before a line that a task has printed, so that the driver can tell whose it is."""
+"""Before a line that a task has printed, so that the driver can tell whose it is: after it come channel, task, stream
+and text, with SEPARATOR between them."""
+
+SEPARATOR = "\x1f"
+
+NAME = "rayflow:"
+"""Before the task's name in the name of a Ray task."""
 
 LONGEST_BUNDLE_SECONDS = 1.0
 """A bundle that has taken so long gives back the calls that it has not started."""
@@ -29,21 +39,26 @@ LONGEST_BUNDLE_SECONDS = 1.0
 WORKERS_KEPT = 4
 """How many projects' surroundings a worker process keeps."""
 
+LARGEST_SHARE = 0.5
+"""Values that together take more than this share of a node's object store are left to the store: to make room for them,
+Ray would write them to disk once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reports:
     """What comes back from a bundle.
 
-    replies: the fields of a Reply for each call that was run, its cost without node and pid: tuples, because a bundle has
-    many and they are pickled. not_started: numbers of jobs whose turn did not come. kept: digest and size of the large
-    values in the second slot.
+    replies: the fields of a Reply for each call that was run, its cost without node and pid: tuples, because a bundle
+    has many and they are pickled. not_started: numbers of jobs whose turn did not come. kept: digest and size of the
+    large values in the second slot. lines: how many lines the calls have printed.
     """
 
-    replies: list[tuple[Any, ...]]
+    replies: list[_Fields]
     not_started: list[int]
     kept: list[tuple[bytes, int]]
     node: str
     pid: int
+    lines: int = 0
 
     def each(self) -> list[Reply]:
         """The replies."""
@@ -54,7 +69,18 @@ class Reports:
         ]
 
 
-def _fields(reply: Reply) -> tuple[Any, ...]:
+_Fields: TypeAlias = tuple[
+    int,
+    int,
+    bytes | None,
+    Failure | None,
+    tuple[int, float, float, int | None],
+    tuple[TaskEntry, ...],
+    tuple[Row, ...],
+]
+
+
+def _fields(reply: Reply) -> _Fields:
     cost = reply.cost
     measured = (cost.started_at, cost.wall_seconds, cost.cpu_seconds, cost.peak_memory_bytes)
     return reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows
@@ -63,64 +89,159 @@ def _fields(reply: Reply) -> tuple[Any, ...]:
 Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
 """Large values as they lie in the object store: digest, format, header, buffers that are read in place."""
 
-_workers: OrderedDict[str, Worker] = OrderedDict()
+
+# --- what this process has --------------------------------------------------------------------------------------------
 
 
-def worker_for(key: str, surroundings: Any) -> Worker:
-    """This process's worker for a project and its tasks.
+@dataclass(slots=True)
+class _Hand:
+    """A worker, and what it has fetched and printed. chapters: keys of those that it has learnt."""
 
-    surroundings: a list with the object reference of the pickled Surroundings: fetched only when the key is new.
-    """
-    known = _workers.get(key)
-    if known is not None:
-        _workers.move_to_end(key)
-        return known
+    worker: Worker
+    chapters: set[str]
+    lines: int = 0
+
+
+_hands: OrderedDict[str, _Hand] = OrderedDict()
+
+
+def _hand_for(travelling: Travelling) -> _Hand:
+    """This process's worker for a project and its tasks; fetches what is new."""
+    key, chapters, refs = travelling
+    hand = _hands.get(key)
+    if hand is None:
+        hand = _hands[key] = _made(pickle.loads(_got(refs[0])))
+        while len(_hands) > WORKERS_KEPT:
+            _hands.popitem(last=False)
+    else:
+        _hands.move_to_end(key)
+    for chapter, ref in zip(chapters, refs[1:], strict=True):
+        if chapter not in hand.chapters:
+            hand.worker.learn(pickle.loads(_got(ref)))
+            hand.chapters.add(chapter)
+    return hand
+
+
+def _got(ref: Any) -> bytes:
     import ray
 
-    packed: bytes = ray.get(surroundings[0])
-    around: Surroundings = pickle.loads(packed)
-    worker = Worker(around, open_store(around.store_url), printed=_printed, may_exit=True)
-    _workers[key] = worker
-    while len(_workers) > WORKERS_KEPT:
-        _workers.popitem(last=False)
-    return worker
+    packed: bytes = ray.get(ref)
+    return packed
 
 
-def _printed(task: str, stream: str, text: str) -> None:
-    beneath = sys.__stdout__
-    if beneath is None:
-        return
-    for line in text.splitlines():
-        beneath.write(f"{MARK}{task}\x1f{stream}\x1f{line}\n")
-    beneath.flush()
+def _made(around: Surroundings) -> _Hand:
+    _mark_project()
+    try:
+        store = open_store(around.store_url, create=False)
+    except NotFound:
+        raise StoreUnavailable(
+            f"The store {around.store_url} is not on {HOST}, where a task was to run. A cluster of several machines "
+            "needs a store that all of them reach: a shared folder, or a URL such as s3://bucket/folder."
+        ) from None
+
+    def printed(task: str, stream: str, text: str) -> None:
+        beneath = sys.__stdout__
+        if beneath is None:
+            return
+        lines = text.splitlines()
+        hand.lines += len(lines)
+        before = f"{MARK}{around.channel}{SEPARATOR}{task}{SEPARATOR}{stream}{SEPARATOR}"
+        beneath.write("".join([f"{before}{line}\n" for line in lines]))
+        beneath.flush()
+
+    # Nobody watches a project without a channel: what its tasks print is in the records.
+    hand = _Hand(Worker(around, store, printed=printed if around.channel else None, timed=_begins), set())
+    return hand
 
 
-def run_bundle(key: str, surroundings: Any, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
+def _mark_project() -> None:
+    """Where Ray has unpacked the project, what marks its directory may be missing: the names of tasks depend on it."""
+    from rayflow.lang.modules import MARKS
+
+    here = os.getcwd()
+    if "working_dir_files" in here.split(os.sep) and not any(os.path.exists(os.path.join(here, mark)) for mark in
+        MARKS): with open(os.path.join(here, "rayflow.toml"), "a"):
+            pass
+
+
+# --- calls that have a timeout ----------------------------------------------------------------------------------------
+
+
+def _begins(call: Call) -> None:
+    """Note when a call with a timeout began: its process may have to be ended, and could tell nobody why."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(_note(call.job_id, call.attempt), str(time.time()).encode(), namespace=b"rayflow")
+
+
+def _ended(call: Call) -> None:
+    from ray.experimental.internal_kv import _internal_kv_del
+
+    _internal_kv_del(_note(call.job_id, call.attempt), namespace=b"rayflow")
+
+
+def began_at(job_id: bytes, attempt: int) -> float | None:
+    """When a call that has a timeout and did not come back had begun, in seconds since the epoch; None if it had
+    not."""
+    # Experimental in Ray's words; there since its first versions. It is asked only after a crash.
+    from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get
+
+    note = _note(job_id, attempt)
+    noted = _internal_kv_get(note, namespace=b"rayflow")
+    if noted is None:
+        return None
+    _internal_kv_del(note, namespace=b"rayflow")
+    return float(noted)
+
+
+def _note(job_id: bytes, attempt: int) -> bytes:
+    return b"began:" + job_id.hex().encode() + b":" + str(attempt).encode()
+
+
+# --- what Ray runs ----------------------------------------------------------------------------------------------------
+
+
+def run_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
     """Run the calls of a bundle one after the other."""
-    worker = worker_for(key, surroundings)
     calls: list[Call] = [Call(*fields) for fields in pickle.loads(packed)]
+    try:
+        hand = _hand_for(travelling)
+    except (StoreUnavailable, ImportError) as error:
+        failure = failure_from_exception(error)
+        cost = (time.time_ns() // 1000, 0.0, 0.0, None)
+        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), ()) for call in calls]
+        return pickle.dumps(Reports(failed, [], [], HOST, os.getpid()), protocol=5), []
+    worker = hand.worker
     fetched = _fetched(slots)
     worker.kept.clear()
-    replies: list[tuple[Any, ...]] = []
+    lines_before = hand.lines
+    replies: list[_Fields] = []
     started = time.monotonic()
     for position, call in enumerate(calls):
         if position and time.monotonic() - started > LONGEST_BUNDLE_SECONDS:
             break
         replies.append(_fields(worker.run(call, fetched)))
+        if call.timeout is not None:
+            _ended(call)
     not_started = [call.job for call in calls[len(replies) :]]
-    kept = [(digest, encoded.size) for digest, encoded in worker.kept.items()]
-    reports = Reports(replies, not_started, kept, HOST, os.getpid())
-    return pickle.dumps(reports, protocol=5), _slot(worker)
+    slot, kept = _slot(worker)
+    reports = Reports(replies, not_started, kept, HOST, os.getpid(), hand.lines - lines_before)
+    return pickle.dumps(reports, protocol=5), slot
 
 
-def run_operation(key: str, surroundings: Any, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
+def run_operation(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
     """Apply an operation to values where they are."""
-    worker = worker_for(key, surroundings)
+    outcome: tuple[bytes | None, Failure | None]
+    try:
+        worker = _hand_for(travelling).worker
+    except (StoreUnavailable, ImportError) as error:
+        outcome = None, failure_from_exception(error)
+        return pickle.dumps((outcome, []), protocol=5), []
     name, args = pickle.loads(packed)
     worker.kept.clear()
-    outcome: tuple[bytes | None, Failure | None] = worker.operate(name, args, _fetched(slots))
-    kept = [(digest, encoded.size) for digest, encoded in worker.kept.items()]
-    return pickle.dumps((outcome, kept), protocol=5), _slot(worker)
+    outcome = worker.operate(name, args, _fetched(slots))
+    slot, kept = _slot(worker)
+    return pickle.dumps((outcome, kept), protocol=5), slot
 
 
 def _fetched(slots: tuple[Slot, ...]) -> dict[bytes, Encoded]:
@@ -129,10 +250,29 @@ def _fetched(slots: tuple[Slot, ...]) -> dict[bytes, Encoded]:
     }
 
 
-def _slot(worker: Worker) -> Slot:
+def _slot(worker: Worker) -> tuple[Slot, list[tuple[bytes, int]]]:
+    """The large values that the calls have made, for the object store; none when they would crowd it."""
+    kept = [(digest, encoded.size) for digest, encoded in worker.kept.items()]
+    if kept and sum(size for _, size in kept) > LARGEST_SHARE * _object_store_bytes():
+        worker.kept.clear()
+        return [], []
     slot = [
         (digest, encoded.format, encoded.header, [pickle.PickleBuffer(buffer) for buffer in encoded.buffers])
         for digest, encoded in worker.kept.items()
     ]
     worker.kept.clear()
-    return slot
+    return slot, kept
+
+
+_store_bytes: list[float] = []
+
+
+def _object_store_bytes() -> float:
+    """How large this node's object store is."""
+    if not _store_bytes:
+        import ray
+
+        own = ray.get_runtime_context().get_node_id()
+        sizes = [node["Resources"].get("object_store_memory", 0.0) for node in ray.nodes() if node["NodeID"] == own]
+        _store_bytes.append(sizes[0] if sizes else 0.0)
+    return _store_bytes[0]

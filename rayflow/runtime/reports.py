@@ -30,8 +30,8 @@ class Progress:
 class Summary:
     """How an execution ended.
 
-    counts: jobs, computed, cached, shared, failed. failures: (job id as hex, task name, Failure) of every job that failed
-    by itself.
+    counts: jobs, computed, cached, shared, failed. failures: (job id as hex, task name, Failure) of every job that
+    failed by itself.
     """
 
     execution_id: str

@@ -1,7 +1,7 @@
 """A local Ray that stays up between runs: `rayflow up` and `rayflow down`.
 
-In: nothing but the machine. Out: the address of the Ray that `up` has started, if it runs. Never: stops a Ray that it has
-not started.
+In: nothing but the machine. Out: the address of the Ray that `up` has started, if it runs. Never: stops a Ray that it
+has not started.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _free_port() -> int:
 
 
 def prepare_token() -> None:
-    """Make token and mode fit: Ray wants both or neither, and only enables the mode by itself for clusters it starts."""
+    """Make token and mode fit: Ray wants both or neither, and only enables the mode by itself for clusters it
+    starts."""
     if "RAY_AUTH_MODE" in os.environ:
         return
     has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))

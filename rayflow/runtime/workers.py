@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import functools
 import importlib
 import inspect
 import io
+import linecache
 import os
 import resource
 import signal
@@ -21,7 +24,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -45,7 +48,7 @@ INLINE_LOG_BYTES = 65536
 """Output of a call up to this size is a row; more is a blob. In bytes."""
 
 TIMEOUT_GRACE_SECONDS = 5.0
-"""How long after its timeout a call that cannot be interrupted keeps its worker, before the worker ends itself."""
+"""How long after its timeout a call that cannot be interrupted keeps its worker, before that is ended."""
 
 HOST = socket.gethostname()
 
@@ -84,13 +87,15 @@ class Surroundings:
     """What a worker process has to know before it can run a project's tasks.
 
     project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
-    store_url: where large values are kept.
+    store_url: where large values are kept. channel: goes before everything that the project's tasks print; empty when
+    nobody watches.
     """
 
     project_dir: str | None
     paths: tuple[str, ...]
     store_url: str
     table: Mapping[str, TaskEntry] = field(default_factory=dict)
+    channel: str = ""
 
 
 def pack_arguments(arguments: Mapping[str, Term]) -> dict[str, Any] | bytes:
@@ -104,7 +109,8 @@ class Worker:
     """Runs calls in this process.
 
     store: where large values are written and read. printed: called with (task name, stream, text) as a body prints.
-    may_exit: whether the process may be ended when a call outlives its timeout and cannot be interrupted.
+    timed: called before a body that has a timeout; the process is then ended when the body outlives its timeout and
+    cannot be interrupted. Without it, such a body runs on. debug: stop in the debugger where a body raises.
     """
 
     def __init__(
@@ -113,26 +119,36 @@ class Worker:
         store: Store,
         *,
         printed: Callable[[str, str, str], None] | None = None,
-        may_exit: bool = False,
+        timed: Callable[[Call], None] | None = None,
         debug: bool = False,
     ) -> None:
         self.surroundings = surroundings
         self.store = store
         self.printed = printed
-        self.may_exit = may_exit
+        self.timed = timed
         self.debug = debug
+        self.table = dict(surroundings.table)
         self.kept: dict[bytes, Encoded] = {}
         """Large values that the calls of this reply have made, by digest."""
         self._verified: dict[tuple[str, bytes], tasks.Task[..., Any]] = {}
+        self._provided: dict[str, tasks.Task[..., Any]] = {}
         for place in surroundings.paths:
             if place not in sys.path:
                 sys.path.append(place)
-        tasks.provide_tasks(self._provide)
+        global _current
+        _current = self
+
+    def learn(self, entries: Iterable[TaskEntry]) -> None:
+        """Take in tasks that the table lacks: other calls have met them."""
+        for entry in entries:
+            self.table.setdefault(entry.name, entry)
 
     # --- a call -------------------------------------------------------------------------------------------------------
 
     def run(self, call: Call, fetched: Mapping[bytes, Encoded] | None = None) -> Reply:
         """Run one call. Whatever the user's code does comes back as a Reply; only KeyboardInterrupt passes through."""
+        global _current
+        _current = self
         started_at = time.time_ns() // 1000
         wall, cpu = time.perf_counter(), time.thread_time()
         term: bytes | None = None
@@ -143,10 +159,10 @@ class Worker:
             task = self.find(call.task, call.task_hash)
             arguments = self._arguments(call, fetched or {})
             args, kwargs = task.parameters.spread(arguments)
-            with tasks.collecting_calls() as created, output, _body(), _deadline(call, self.may_exit):
+            with tasks.collecting_calls() as created, output, _body(), _deadline(call, self.timed):
                 result = task.func(*args, **kwargs)
                 if inspect.iscoroutine(result):
-                    result = asyncio.run(result)
+                    result = _awaited(result)
             reached: set[int] = set()
             symbolic = pack(result, self._keep, reached=reached)
             term = dumps(symbolic)
@@ -177,6 +193,8 @@ class Worker:
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None
     ) -> tuple[bytes | None, Failure | None]:
         """Apply an operation: a packed term, or the failure."""
+        global _current
+        _current = self
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
             with _body():
@@ -209,44 +227,144 @@ class Worker:
     # --- tasks --------------------------------------------------------------------------------------------------------
 
     def find(self, name: str, task_hash: bytes) -> tasks.Task[..., Any]:
-        """The task of this name with exactly this code. Raises BadModule when this process has another version of it."""
+        """The task of this name with exactly this code. Raises BadModule when this process cannot have that."""
         found = self._verified.get((name, task_hash))
         if found is None:
-            found = tasks.find_task(name)
+            found = tasks.registered().get(name)
+            if found is None or found.hash != task_hash:
+                found = self.provide(name) or tasks.find_task(name)
             if found.hash != task_hash:
                 raise BadModule(
-                    f"The code of {name} on this worker ({found.place}) is not the code that was submitted: the file was "
-                    "changed after the run had started, or this machine has another copy of the project. Run it again."
+                    f"The code of {name} on this worker ({found.place} on {HOST}) is not the code that was submitted: "
+                    "the file was changed after the run had started, or this machine has another copy of the project. "
+                    "Run it again."
                 )
             self._verified[name, task_hash] = found
         return found
 
-    def _provide(self, name: str) -> tasks.Task[..., Any] | None:
+    def provide(self, name: str) -> tasks.Task[..., Any] | None:
         """A task that no module here has defined yet: import its module, or take the function that travelled."""
-        entry = self.surroundings.table.get(name)
+        known = self._provided.get(name)
+        if known is not None:
+            return known
+        entry = self.table.get(name)
         if entry is None:
             return None
         if entry.code is not None:
-            function = decode(from_bytes(entry.code))
-            task: tasks.Task[..., Any] = tasks.Task(function, entry.options)
-            task.__dict__.update(fullname=entry.name, hash=entry.hash)
-            return task
+            return self._by_value(entry, entry.code)
+        return self._by_module(entry)
+
+    def _by_value(self, entry: TaskEntry, code: bytes) -> tasks.Task[..., Any]:
+        """The task of a function that travelled. It may name itself, or another that names it, as a global."""
+        task: tasks.Task[..., Any] = tasks.Task.__new__(tasks.Task)
+        partials: list[tuple[tasks.Task[..., Any], dict[str, Any]]] = []
+
+        def partial_later(**changes: Any) -> tasks.Task[..., Any]:
+            partials.append((tasks.Task.__new__(tasks.Task), changes))
+            return partials[-1][0]
+
+        task.__dict__["_again"] = partial_later
+        self._provided[entry.name] = task
+        try:
+            function = decode(from_bytes(code))
+        except BaseException:
+            del self._provided[entry.name]
+            raise
+        del task.__dict__["_again"]
+        tasks.Task.__init__(task, function, entry.options)
+        task.__dict__.update(fullname=entry.name, hash=entry.hash)
+        for partial, changes in partials:
+            partial.__dict__.update(task._again(**changes).__dict__)
+        return task
+
+    def _by_module(self, entry: TaskEntry) -> tasks.Task[..., Any] | None:
+        """The task of a module that is imported here. An older version of the project's modules is let go of first."""
         assert entry.module is not None
+        if entry.name in tasks.registered():
+            if _current_inline(self):
+                return None
+            _forget_modules(self.surroundings.project_dir)
         try:
             importlib.import_module(entry.module)
-        except ImportError:
+        except ImportError as error:
             if entry.file is None or not os.path.exists(entry.file):
-                raise
+                raise BadModule(
+                    f"{entry.name} cannot be run on {HOST}: its module {entry.module} does not import there ({error}). "
+                    "Install what it needs on the workers, or give them an environment: runtime_env in rayflow.toml."
+                ) from error
             modules.load_file(entry.file)
-        known = tasks.registered().get(name)
+        known = tasks.registered().get(entry.name)
+        if known is None and entry.file is not None and os.path.exists(entry.file):
+            # Another module of that name came first on this worker's path.
+            modules.load_file(entry.file)
+            known = tasks.registered().get(entry.name)
         if known is None:
-            raise NoSuchTask(f"The module {entry.module} on this worker defines no task {name!r}.")
+            raise NoSuchTask(f"The module {entry.module} on this worker ({HOST}) defines no task {entry.name!r}.")
         return known
 
     def _entries_of(self, created: list[TaskCall]) -> tuple[TaskEntry, ...]:
         """Entries of tasks that the body has called and the table that was sent does not know."""
-        names = {call._task for call in created} - self.surroundings.table.keys()
+        names = {call._task for call in created} - self.table.keys()
         return tuple(tasks.find_task(name).entry() for name in sorted(names))
+
+
+_current: Worker | None = None
+"""The worker of this process that ran last: it is asked for tasks that no module has defined."""
+
+
+def _provide(name: str) -> tasks.Task[..., Any] | None:
+    return _current.provide(name) if _current is not None else None
+
+
+tasks.provide_tasks(_provide)
+
+
+def _current_inline(worker: Worker) -> bool:
+    """Whether the worker runs in the user's own process, whose modules are theirs."""
+    return worker.timed is None
+
+
+def _forget_modules(project_dir: str | None) -> None:
+    """Let go of the project's modules, so that the next import reads their files as they are now."""
+    if project_dir is None:
+        return
+    inside = os.path.join(os.path.abspath(project_dir), "")
+    gone = {
+        name
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None)) is not None
+        and os.path.abspath(file).startswith(inside)
+        and not modules.is_installed(file)
+        and name.partition(".")[0] not in ("rayflow", "__main__")
+    }
+    for name in gone:
+        del sys.modules[name]
+    tasks.forget_tasks(gone)
+    importlib.invalidate_caches()
+    linecache.checkcache()
+
+
+def _awaited(coroutine: Any) -> Any:
+    """The result of a coroutine, also where an event loop is running already (inline in a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            results.append(asyncio.run(coroutine))
+        except BaseException as error:  # raised again below, in the thread that asked
+            errors.append(error)
+
+    thread = threading.Thread(target=wait, name="rayflow-async")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _task_of(ref: TaskRef) -> tasks.Task[..., Any]:
@@ -261,8 +379,8 @@ def _unused_text(unused: list[TaskCall]) -> str:
     shown = ", ".join(render(call, 80) for call in unused[:3])
     more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
     return (
-        f"rayflow: created and not returned: {shown}{more}. A call is lazy: it runs only if it is part of what the task "
-        "returns.\n"
+        f"rayflow: created and not returned: {shown}{more}. A call is lazy: it runs only if it is part of what the "
+        "task returns.\n"
     )
 
 
@@ -294,16 +412,16 @@ def _body() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deadline(call: Call, may_exit: bool) -> Iterator[None]:
-    """Raise TaskTimeout in the body when its time is over; end the worker when even that does not stop it."""
+def _deadline(call: Call, timed: Callable[[Call], None] | None) -> Iterator[None]:
+    """Raise TaskTimeout in the body when its time is over; end the process when even that does not stop it."""
     if call.timeout is None:
         yield
         return
     message = f"{call.task} ran longer than its timeout of {call.timeout:g} s"
-    watchdog = threading.Timer(call.timeout + TIMEOUT_GRACE_SECONDS, os._exit, (70,)) if may_exit else None
-    if watchdog is not None:
-        watchdog.daemon = True
-        watchdog.start()
+    if timed is not None:
+        timed(call)
+        # A thread of C that does not need Python's lock, which the body may never give back.
+        faulthandler.dump_traceback_later(call.timeout + TIMEOUT_GRACE_SECONDS, exit=True, file=_nowhere())
     on_main = threading.current_thread() is threading.main_thread()
     thread = threading.get_ident()
     timer: threading.Timer | None = None
@@ -325,14 +443,23 @@ def _deadline(call: Call, may_exit: bool) -> Iterator[None]:
         timer.start()
     try:
         yield
+    except TaskTimeout as error:
+        if error.args:
+            raise
+        raise TaskTimeout(message) from None
     finally:
         if on_main:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
         if timer is not None:
             timer.cancel()
-        if watchdog is not None:
-            watchdog.cancel()
+        if timed is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@functools.cache
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")
 
 
 class _Output:

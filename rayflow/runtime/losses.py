@@ -1,0 +1,52 @@
+"""What Ray's errors mean.
+
+In: an error that a Ray task ended with. Out: what became of its worker, for people, and whether trying again is of use.
+Never: decides.
+
+User code never raises through Ray (the worker catches it), so each of these is the world's doing or ours.
+"""
+
+from __future__ import annotations
+
+from ray import exceptions
+
+
+def is_lost_input(error: BaseException) -> bool:
+    """Whether a task did not run because an object that it reads is gone."""
+    return isinstance(error, exceptions.ObjectLostError) or (
+        isinstance(error, exceptions.RayTaskError) and isinstance(error.cause, exceptions.ObjectLostError)
+    )
+
+
+def reason_of(error: BaseException) -> tuple[str, bool]:
+    """What became of the worker, for people, and whether trying again is useless."""
+    lines = str(error).strip().splitlines()
+    first = lines[0][:300] if lines else ""
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "killed because its node ran out of memory", False
+    if isinstance(error, exceptions.NodeDiedError):
+        return "its node left the cluster", False
+    if isinstance(error, exceptions.WorkerCrashedError):
+        return "its process died (killed, crashed in C code, or ended itself)", False
+    if isinstance(error, exceptions.TaskCancelledError):
+        return "cancelled from outside", False
+    if isinstance(error, exceptions.RuntimeEnvSetupError):
+        return f"its runtime environment cannot be set up: {_told(lines)}", True
+    if isinstance(error, exceptions.TaskUnschedulableError):
+        return f"no node can run it: {first}", True
+    if isinstance(error, exceptions.RayTaskError):
+        if lacks_rayflow(str(error)):
+            return "its node cannot import rayflow: install it on every node of the cluster, in the same version", True
+        return f"rayflow failed on the worker: {lines[-1][:500] if lines else type(error).__name__}", False
+    return f"{type(error).__name__}: {first}", False
+
+
+def lacks_rayflow(text: str) -> bool:
+    """Whether an error text says that rayflow is not installed where it was needed."""
+    return "No module named 'rayflow" in text
+
+
+def _told(lines: list[str]) -> str:
+    """The line of a set-up error that says what is wrong: the last one that is no frame of a traceback."""
+    telling = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "\t"))]
+    return (telling[-1] if telling else "")[:500]
