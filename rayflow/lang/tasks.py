@@ -12,7 +12,7 @@ import linecache
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption, DuplicateTask, NoSuchTask
@@ -367,6 +367,13 @@ def provide_tasks(provider: Callable[[str], Task[..., Any] | None]) -> None:
     _providers.append(provider)
 
 
+def forget_tasks(module_names: Iterable[str]) -> None:
+    """Forget the tasks that these modules have defined: they are about to be imported anew."""
+    names = frozenset(module_names)
+    for name in [name for name, known in registered().items() if known.func.__module__ in names]:
+        del _registry[name]
+
+
 class collecting_calls:
     """Collects the calls made while a body runs: `with collecting_calls() as calls`."""
 
@@ -443,4 +450,6 @@ def task_table(extra: Mapping[str, Task[..., Any]] | None = None) -> dict[str, T
     return table
 
 
-__all__ = ["Parameters", "Task", "find_task", "provide_tasks", "registered", "task", "task_table", "tasks_of"]
+__all__ = [
+    "Parameters", "Task", "find_task", "forget_tasks", "provide_tasks", "registered", "task", "task_table", "tasks_of"
+]  # fmt: skip

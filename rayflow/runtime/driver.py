@@ -57,8 +57,9 @@ def project_start() -> str:
 
 def _is_our_command(file: str) -> bool:
     path = Path(file)
-    return path.name in ("rayflow", "pytest", "__main__.py") or "site-packages" in path.parts or path.parent.name ==
-    "bin"
+    if path.name in ("rayflow", "pytest", "__main__.py"):
+        return True
+    return "site-packages" in path.parts or path.parent.name == "bin"
 
 
 class Submission(Protocol):
