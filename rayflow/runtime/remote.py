@@ -159,8 +159,9 @@ def _mark_project() -> None:
     from rayflow.lang.modules import MARKS
 
     here = os.getcwd()
-    if "working_dir_files" in here.split(os.sep) and not any(os.path.exists(os.path.join(here, mark)) for mark in
-        MARKS): with open(os.path.join(here, "rayflow.toml"), "a"):
+    is_copy = "working_dir_files" in here.split(os.sep)
+    if is_copy and not any(os.path.exists(os.path.join(here, mark)) for mark in MARKS):
+        with open(os.path.join(here, "rayflow.toml"), "a"):
             pass
 
 
