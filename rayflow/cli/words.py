@@ -23,7 +23,7 @@ from types import GenericAlias
 from typing import Any
 
 from rayflow.errors import BadArguments
-from rayflow.lang import arguments
+from rayflow.lang import arguments, scalars
 from rayflow.lang.expressions import Expression
 from rayflow.lang.hints import ANYTHING, describe, hint_of, is_flag, takes_many
 from rayflow.lang.tasks import Task
@@ -144,7 +144,7 @@ class _Reader:
             self._give(argument, [value])
             return position
         if is_flag(argument.hint):
-            is_said = has_value and following is not None and following.lower() in arguments.TRUE | arguments.FALSE
+            is_said = has_value and following is not None and following.lower() in scalars.TRUE | scalars.FALSE
             self._give(argument, [following if is_said and following is not None else "true"])
             return position + is_said
         if argument.many:

@@ -13,30 +13,20 @@ from __future__ import annotations
 import ast
 import collections
 import collections.abc
-import datetime
-import decimal
 import difflib
 import enum
-import fractions
 import json
 import os
 import pathlib
 import types
 import typing
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union
 
-from rayflow.errors import BadArguments, BadOption
+from rayflow.errors import BadArguments
 from rayflow.lang.hints import ANYTHING, DICTS, LISTS, NONE, Field, describe, fields_of, is_many, members, plain
-from rayflow.lang.options import parse_seconds
+from rayflow.lang.scalars import READERS, enum_member, not_among, quoted
 from rayflow.values.previews import kind_of, preview
-
-TRUE, FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
-"""What may be written for a bool, in any case."""
-
-NOTHING = frozenset({"None", "null"})
-"""What may be written for None."""
 
 _MISSING = object()
 
@@ -84,7 +74,7 @@ def _parse_many(texts: Sequence[str], hint: Any) -> Any:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise BadArguments(f"{_quoted(text)} is no JSON object; write it as JSON, or as key=value")
+        raise BadArguments(f"{quoted(text)} is no JSON object; write it as JSON, or as key=value")
     return name, value
 
 
@@ -144,10 +134,10 @@ def _parse(text: str, hint: Any, *, strict: bool) -> Any:
         return _call(own, text, hint)
     if hint is ANYTHING:
         return _anything(text)
-    reader = _READERS.get(hint)
+    reader = READERS.get(hint)
     if reader is not None:
         if hint is bool and strict and text in ("0", "1"):
-            raise BadArguments(f"{_quoted(text)} is not a bool")
+            raise BadArguments(f"{quoted(text)} is not a bool")
         return _call(reader, text, hint)
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
@@ -167,21 +157,21 @@ def _call(reader: Callable[[Any], Any], text: Any, hint: Any) -> Any:
     except BadArguments:
         raise
     except Exception as error:  # a reader of the user's own may raise anything; all of it means: not such a text
-        known = hint in _READERS
+        known = hint in READERS
         name = describe(hint)
         said = "" if known else f": {error}"
-        raise BadArguments(f"{_quoted(str(text))} is not {'an' if name[0] in 'aeiou' else 'a'} {name}{said}") from None
+        raise BadArguments(f"{quoted(str(text))} is not {'an' if name[0] in 'aeiou' else 'a'} {name}{said}") from None
 
 
 def _parse_class(text: str, hint: type) -> Any:
     if issubclass(hint, enum.Enum):
-        return _parse_enum(text, hint)
+        return enum_member(text, hint)
     if fields_of(hint) is not None:
         whole = _whole(text)
         if whole is _MISSING:
-            raise BadArguments(f"{_quoted(text)} is not JSON; {hint.__name__} is written as {_example(hint)}")
+            raise BadArguments(f"{quoted(text)} is not JSON; {hint.__name__} is written as {_example(hint)}")
         return convert(whole, hint)
-    for known, reader in _READERS.items():
+    for known, reader in READERS.items():
         if isinstance(known, type) and known is not int and issubclass(hint, known):
             return _call(hint, _call(reader, text, known), hint)
     if issubclass(hint, os.PathLike):
@@ -208,7 +198,7 @@ def _parse_union(text: str, hint: Any) -> Any:
             last = error
     if len([each for each in alternatives if each is not NONE]) == 1:
         raise last
-    raise BadArguments(f"{_quoted(text)} is not {describe(hint)}")
+    raise BadArguments(f"{quoted(text)} is not {describe(hint)}")
 
 
 def _rank(hint: Any) -> int:
@@ -235,72 +225,7 @@ def _parse_literal(text: str, choices: tuple[Any, ...]) -> Any:
                 continue
             if value == choice:
                 return choice
-    raise BadArguments(_not_among(text, [c.name if isinstance(c, enum.Enum) else str(c) for c in choices]))
-
-
-def _parse_enum(text: str, of: type[enum.Enum]) -> enum.Enum:
-    found = of.__members__.get(text) or of.__members__.get(text.replace("-", "_"))
-    if found is None:
-        folded = text.replace("-", "_").lower()
-        named = [member for name, member in of.__members__.items() if name.lower() == folded]
-        found = named[0] if len(named) == 1 else None
-    if found is None:
-        found = next((member for member in of if str(member.value) == text), None)
-    if found is None:
-        raise BadArguments(_not_among(text, list(of.__members__)))
-    return found
-
-
-def _not_among(text: str, choices: list[str]) -> str:
-    folded = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(text.lower(), folded, n=1)
-    hint = f"; did you mean {folded[near[0]]}?" if near else ""
-    return f"{_quoted(text)} is not one of: {', '.join(choices[:20])}{hint}"
-
-
-def _bool(text: str) -> bool:
-    word = text.lower()
-    if word not in TRUE and word not in FALSE:
-        raise BadArguments(f"{_quoted(text)} is not a bool; write true or false")
-    return word in TRUE
-
-
-def _none(text: str) -> None:
-    if text not in NOTHING:
-        raise BadArguments(f"{_quoted(text)} is not None")
-
-
-def _duration(text: str) -> datetime.timedelta:
-    parts = text.split(":")
-    if len(parts) == 3:
-        hours, minutes, seconds = parts
-        return datetime.timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
-    try:
-        return datetime.timedelta(seconds=parse_seconds(text))
-    except BadOption:
-        raise BadArguments(f"{_quoted(text)} is no duration; write seconds, 90m, 12h, 1d or h:mm:ss") from None
-
-
-_READERS: dict[Any, Callable[[str], Any]] = {
-    bool: _bool,
-    int: int,
-    float: float,
-    complex: complex,
-    str: str,
-    bytes: lambda text: text.encode(),
-    bytearray: lambda text: bytearray(text.encode()),
-    NONE: _none,
-    pathlib.Path: pathlib.Path,
-    pathlib.PurePath: pathlib.PurePath,
-    decimal.Decimal: decimal.Decimal,
-    fractions.Fraction: fractions.Fraction,
-    uuid.UUID: uuid.UUID,
-    datetime.datetime: datetime.datetime.fromisoformat,
-    datetime.date: datetime.date.fromisoformat,
-    datetime.time: datetime.time.fromisoformat,
-    datetime.timedelta: _duration,
-}
-"""Type -> how a text becomes one. Anything that a reader raises means that the text is none."""
+    raise BadArguments(not_among(text, [c.name if isinstance(c, enum.Enum) else str(c) for c in choices]))
 
 
 # --- JSON to values ---------------------------------------------------------------------------------------------------
@@ -348,7 +273,7 @@ def _convert_scalar(data: Any, hint: Any) -> Any:
         if isinstance(data, hint) and not (isinstance(data, bool) and hint is int):
             return data
         readable = isinstance(data, int | float) and not isinstance(data, bool) and hint not in (str, bytes, bool, int)
-        if readable and (hint in _READERS or issubclass(hint, enum.Enum)):
+        if readable and (hint in READERS or issubclass(hint, enum.Enum)):
             return _parse(str(data), hint, strict=False)
     raise BadArguments(f"{preview(data, 60)} of type {kind_of(data)} is not {describe(hint)}")
 
@@ -437,7 +362,3 @@ def _validated(of: Any, data: dict[Any, Any]) -> Any:
 def _example(of: Any) -> str:
     fields = fields_of(of) or {}
     return "{" + ", ".join(f'"{name}": {describe(field.hint)}' for name, field in fields.items()) + "}"
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}")

@@ -208,7 +208,8 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
         blocks.append(("calls", "\n".join(calls)))
     if found.attempts:
         ends = [
-            f"{row['attempt']}: {row['ended']} at {moment(row['recorded_at'])}: {row['error']}" for row in found.attempts
+            f"{each['attempt']}: {each['ended']} at {moment(each['recorded_at'])}: {each['error']}"
+            for each in found.attempts
         ]
         blocks.append(("attempts that did not end well", "\n".join(ends)))
     many = len({log["attempt"] for log in found.logs}) > 1
