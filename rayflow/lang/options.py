@@ -79,6 +79,7 @@ OPTIONS: dict[str, Option] = {
         Option("version", (str, int), None, "counts as the code's identity instead of the code", call=False),
         Option("track_helpers", (bool,), True, "False: the task's own code counts, its helpers do not", call=False),
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
+        Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
         Option("nout", (int,), None, "how many items the result has, so that it can be unpacked lazily", call=False),
     )
 }
@@ -117,7 +118,7 @@ def class_names(classes: Any) -> tuple[str, ...]:
     return tuple(each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}" for each in many)
 
 
-_NEVER_NEGATIVE = frozenset({"retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus"})
+_NEVER_NEGATIVE = frozenset({"retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus", "nout"})
 
 
 def check_value(option: Option, value: Any, where: str) -> None:

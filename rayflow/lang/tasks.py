@@ -8,32 +8,38 @@ from __future__ import annotations
 
 import functools
 import inspect
-import linecache
+import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from rayflow.errors import BadArguments, BadOption, DuplicateTask, NoSuchTask
+from rayflow.errors import BadArguments, BadOption, NotSerializable
 from rayflow.lang import sources
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, TaskRef, Term, task_identity
-from rayflow.lang.modules import is_installed, namespace_of, pick, project_of
+from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
+from rayflow.lang.modules import is_installed, namespace_of, project_of
 from rayflow.lang.options import check_options, merge
-from rayflow.lang.packing import pack
+from rayflow.lang.packing import notice, pack
+from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
 from rayflow.lang.signatures import Parameters, parameters_of
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.identity import value_hash
-from rayflow.values.nested import copy_containers
+from rayflow.values.nested import copy_containers, parts_of
 from rayflow.values.refs import Encoded, ValueRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NATIVE = frozenset({list, tuple, dict, set, frozenset})
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
+"""Types of arguments that nobody can change after the call."""
+
+_ONLY_HERE = frozenset({"name", "namespace", "hash_includes", "version", "track_helpers"})
+"""Options that say who the task is: the entry holds what they come to, and may be read where user code is not."""
+
 _NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
 
 
@@ -57,39 +63,71 @@ class Task(Generic[P, R]):
         self._args = args
         self._kwargs = dict(kwargs or {})
         self._call_options = dict(call_options or {})
-        functools.update_wrapper(self, func)
-        self.parameters, self._defaults = parameters_of(func)
+        functools.update_wrapper(self, func, updated=())
+        self.parameters, self.defaults = parameters_of(func)
         self._length = _length_of(func, self.definition_options)
+        self._is_static = False
+        config_args = self.definition_options.get("config_args") or ()
+        unknown = [name for name in config_args if name not in self.parameters.names]
+        if unknown:
+            raise BadOption(
+                f"@task of {func.__qualname__}: config_args names {unknown[0]!r}, which is no parameter; "
+                f"the parameters are: {', '.join(self.parameters.names)}."
+            )
+
+    @property
+    def origin(self) -> Any:
+        """The function that the user wrote, under the decorators between it and @task."""
+        return inspect.unwrap(self.func)
 
     # --- identity ---------------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def fullname(self) -> str:
         """Namespace and name; the products of one factory carry a digest of the values that they captured."""
+        captured = self._captured()
+        return f"{self._bare_name}[{to_hex(captured)[:8]}]" if captured else self._bare_name
+
+    @functools.cached_property
+    def _bare_name(self) -> str:
+        """Namespace and name, without what was captured."""
+        origin = self.origin
         name = self.definition_options.get("name") or self.func.__qualname__
         namespace = self.definition_options.get("namespace")
         if namespace is None:
-            module = sys.modules.get(self.func.__module__)
-            given = self.func.__globals__.get("rayflow_namespace")
-            file = self.func.__globals__.get("__file__") or getattr(module, "__file__", None)
-            namespace = given if given is not None else namespace_of(self.func.__module__, file)
-        full = f"{namespace}.{name}" if namespace else name
-        captured = self._captured()
-        return f"{full}[{to_hex(captured)[:8]}]" if captured else full
+            module = sys.modules.get(origin.__module__)
+            given = origin.__globals__.get("rayflow_namespace")
+            file = origin.__globals__.get("__file__") or getattr(module, "__file__", None)
+            namespace = given if given is not None else namespace_of(origin.__module__, file)
+        return f"{namespace}.{name}" if namespace else str(name)
 
     def _captured(self) -> bytes | None:
-        cells = self.func.__closure__ or ()
-        if not cells:
+        """What a local function has captured. Tasks count by name and by what they have captured in turn."""
+        found: list[Any] = []
+        waiting: list[Task[..., Any]] = [self]
+        seen = {id(self.func)}
+        for each in waiting:
+            contents: list[Any] = []
+            for variable, content in _captures_of(each.origin):
+                if not isinstance(content, Task):
+                    contents.append((variable, content))
+                    continue
+                if content.func is not self.func:
+                    contents.append((variable, content._bare_name, content._args, content._kwargs))
+                if id(content.func) not in seen:
+                    seen.add(id(content.func))
+                    waiting.append(content)
+            if contents:
+                found.append((each._bare_name, contents))
+        if not found:
             return None
-        contents = []
-        for variable, cell in zip(self.func.__code__.co_freevars, cells, strict=True):
-            try:
-                content = cell.cell_contents
-            except ValueError:  # not yet bound: the function names itself or a later one
-                continue
-            if content is not self:
-                contents.append((variable, content.fullname if isinstance(content, Task) else content))
-        return value_hash(contents)
+        try:
+            return value_hash(found)
+        except NotSerializable as error:
+            raise NotSerializable(
+                f"The task {self._bare_name} at {self.place} has captured a variable that cannot be kept: pass it as "
+                f"an argument, or make it in the body. {error}"
+            ) from error
 
     @functools.cached_property
     def code(self) -> sources.CodeIdentity:
@@ -115,11 +153,9 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def project_dir(self) -> str | None:
         """The directory of the project that the function belongs to; None for a function without a file."""
-        file = self.func.__globals__.get("__file__")
+        file = self.origin.__globals__.get("__file__")
         if not file or is_installed(file):
             return None
-        import os
-
         return project_of(os.path.dirname(os.path.abspath(file)))
 
     @property
@@ -150,7 +186,8 @@ class Task(Generic[P, R]):
     @property
     def place(self) -> str:
         """File and line of the definition."""
-        return f"{self.func.__code__.co_filename}:{self.func.__code__.co_firstlineno}"
+        code = self.origin.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -166,10 +203,10 @@ class Task(Generic[P, R]):
             terms = (*self._args, *args)
             named = {**self._kwargs, **kwargs}
         self.parameters.bind(terms, named, name=self.name)
-        if any(type(term) in _NATIVE for term in terms):
-            terms = tuple([copy_containers(term) if type(term) in _NATIVE else term for term in terms])
+        if not _SCALARS.issuperset(map(type, terms)):
+            terms = tuple([_copied(term) for term in terms])
         if named:
-            named = {key: copy_containers(term) if type(term) in _NATIVE else term for key, term in named.items()}
+            named = {key: _copied(term) for key, term in named.items()}
         call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
         if _created is not None:
             _created.append(call)
@@ -182,21 +219,21 @@ class Task(Generic[P, R]):
 
     def partial(self, *args: Any, **kwargs: Any) -> Task[..., R]:
         """The same task with some arguments given. Raises BadArguments when they do not fit the signature."""
-        terms = (*self._args, *args)
-        named = {**self._kwargs, **kwargs}
+        terms = (*self._args, *map(_copied, args))
+        named = {**self._kwargs, **{name: _copied(term) for name, term in kwargs.items()}}
         self.parameters.bind(terms, named, name=self.name, partial=True)
         return self._again(args=terms, kwargs=named)
 
     def _again(self, **changes: Any) -> Task[P, R]:
         kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
         again: Task[P, R] = Task(self.func, self.definition_options, **{**kept, **changes})
-        for name in ("fullname", "code", "hash"):
+        for name in ("_is_static", "_bare_name", "fullname", "code", "hash"):
             if name in self.__dict__:
                 again.__dict__[name] = self.__dict__[name]
         return again
 
     def __get__(self, instance: object, owner: type | None = None) -> Task[P, R]:
-        if instance is not None:
+        if instance is not None and not self._is_static:
             raise BadArguments(
                 f"{self.fullname} is a task inside a class and was called on an object. Make it a module-level task "
                 "that takes the object as an argument, or a @staticmethod."
@@ -216,13 +253,14 @@ class Task(Generic[P, R]):
         return task_identity(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        notice(self.fullname, self.hash)
         return find_task, (self.fullname, self._args, self._kwargs, self._call_options)
 
     def entry(self) -> TaskEntry:
         """What the evaluator and the workers have to know of this task."""
         module, file = self._home()
         defaults = (
-            pack(dict(self._defaults), _refuse_large, root=f"{self.fullname}'s defaults") if self._defaults else None
+            pack(dict(self.defaults), _refuse_large, root=f"{self.fullname}'s defaults") if self.defaults else None
         )
         version = self.definition_options.get("version")
         return TaskEntry(
@@ -230,7 +268,7 @@ class Task(Generic[P, R]):
             hash=self.hash,
             parameters=self.parameters,
             defaults=dumps(defaults) if defaults is not None else None,
-            options={k: v for k, v in self.definition_options.items() if k not in ("name", "namespace")},
+            options={k: v for k, v in self.definition_options.items() if k not in _ONLY_HERE},
             module=module,
             file=file,
             qualname=self.func.__qualname__,
@@ -275,103 +313,37 @@ def _length_of(func: Callable[..., Any], options: Mapping[str, Any]) -> int | No
         except Exception:  # an annotation that only a type checker can resolve: the length stays unknown
             return None
     args = getattr(annotation, "__args__", ())
-    if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
+    if getattr(annotation, "_origin__", None) is tuple and args and Ellipsis not in args:
         return len(args)
     return None
+
+
+def _captures_of(function: Any) -> Iterator[tuple[str, Any]]:
+    """The variables that a local function has captured; a module's own functions have none that matter to a name."""
+    if "<locals>" not in function.__qualname__:
+        return
+    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield variable, cell.cell_contents
+        except ValueError:  # not yet bound
+            continue
+
+
+def _copied(term: Term) -> Term:
+    """A container with fresh containers all the way down, so that a later change of it is not seen."""
+    if type(term) in _SCALARS or isinstance(term, Expression) or parts_of(term) is None:
+        return term
+    return copy_containers(term)
 
 
 def _name_of_task(value: object) -> str | None:
     return value.fullname if isinstance(value, Task) else None
 
 
-# --- the registry -----------------------------------------------------------------------------------------------------
-
-_registry: dict[str, Task[..., Any]] = {}
-_unregistered: list[Task[..., Any]] = []
-"""Tasks defined since the registry was last asked: a full name may need a closure that is only complete later."""
+# --- making tasks -----------------------------------------------------------------------------------------------------
 
 _created: list[TaskCall] | None = None
 """Calls made while a body runs, when somebody wants to know which of them were never returned."""
-
-
-def registered() -> Mapping[str, Task[..., Any]]:
-    """Every task of this process by full name. Raises DuplicateTask for two functions under one name."""
-    while _unregistered:
-        _register(_unregistered.pop(0))
-    return _registry
-
-
-def _register(task: Task[..., Any]) -> None:
-    known = _registry.get(task.fullname)
-    if known is not None and not _replaces(task, known):
-        raise DuplicateTask(
-            f"Two tasks are called {task.fullname!r}: one at {known.place}, one at {task.place}. Rename one, or give "
-            "it @task(name=...) or a namespace of its own."
-        )
-    _registry[task.fullname] = task
-
-
-def _replaces(task: Task[..., Any], known: Task[..., Any]) -> bool:
-    """Whether a definition is the same one made again: a module loaded again, a notebook cell run again."""
-    new, old = task.func.__code__, known.func.__code__
-    if new is old or new.co_filename != old.co_filename:
-        # Two notebook cells have two file names, and neither is a file; two modules of one name are two files.
-        return new is old or not (linecache.getline(old.co_filename, 1) and _is_file(old.co_filename))
-    if new.co_firstlineno == old.co_firstlineno or not _is_file(new.co_filename):
-        return True
-    # The file was edited and loaded again, unless both definitions still stand in it.
-    linecache.checkcache(new.co_filename)
-    return not all(
-        re.search(rf"def\s+{re.escape(code.co_name)}\b", _text_around(code.co_filename, code.co_firstlineno))
-        for code in (new, old)
-    )
-
-
-def _text_around(file: str, line: int) -> str:
-    return "".join(linecache.getline(file, number) for number in range(line, line + 12))
-
-
-def _is_file(name: str) -> bool:
-    import os
-
-    return os.path.exists(name)
-
-
-def find_task(
-    fullname: str,
-    args: tuple[Term, ...] = (),
-    kwargs: Mapping[str, Term] | None = None,
-    call_options: Mapping[str, Any] | None = None,
-) -> Task[..., Any]:
-    """The task of this full name in this process. Raises NoSuchTask with the nearest names."""
-    known = registered().get(fullname)
-    if known is None:
-        for provide in _providers:
-            known = provide(fullname)
-            if known is not None:
-                break
-    if known is None:
-        known = pick(_registry.values(), fullname, where="This process")
-        raise NoSuchTask(f"No task has the full name {fullname!r}.")
-    if args or kwargs or call_options:
-        return known._again(args=args, kwargs=dict(kwargs or {}), call_options=dict(call_options or {}))
-    return known
-
-
-_providers: list[Callable[[str], Task[..., Any] | None]] = []
-"""Who can find a task that no module of this process has defined yet (a worker, in its task table)."""
-
-
-def provide_tasks(provider: Callable[[str], Task[..., Any] | None]) -> None:
-    """Ask `provider` for tasks that this process has not defined."""
-    _providers.append(provider)
-
-
-def forget_tasks(module_names: Iterable[str]) -> None:
-    """Forget the tasks that these modules have defined: they are about to be imported anew."""
-    names = frozenset(module_names)
-    for name in [name for name, known in registered().items() if known.func.__module__ in names]:
-        del _registry[name]
 
 
 class collecting_calls:
@@ -409,6 +381,7 @@ def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Cal
     def make(function: Callable[P, R]) -> Task[P, R]:
         if isinstance(function, Task):
             raise TypeError(f"{function.fullname} is a task already: write @task only once.")
+        is_static = isinstance(function, staticmethod)
         if isinstance(function, staticmethod):
             function = function.__func__
         if not inspect.isfunction(function):
@@ -419,14 +392,19 @@ def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Cal
                 "using yield."
             )
         checked = check_options(options, where=f"@task of {function.__qualname__}")
+        lazy = [name for name, value in checked.items() if isinstance(value, Expression)]
+        if lazy:
+            raise BadOption(
+                f"@task of {function.__qualname__}: option {lazy[0]!r} is lazy; give it at the call: "
+                f"{function.__name__}.options({lazy[0]}=...)(...)."
+            )
         name = checked.get("name")
         if name is not None and not _NAME.fullmatch(name):
             raise BadOption(f"@task of {function.__qualname__}: {name!r} is no name; use letters, digits, _ and dots.")
         made: Task[P, R] = Task(function, checked)
-        _unregistered.append(made)
-        if "<locals>" not in function.__qualname__:
-            # Module level: nothing is captured, so the name is known and a second one is found at once, at its place.
-            registered()
+        made._is_static = is_static
+        # At module level nothing is captured, so the name is known and a second one is found at once, at its place.
+        register(made, at_once="<locals>" not in function.__qualname__)
         return made
 
     return make if func is None else make(func)
