@@ -50,7 +50,7 @@ class Candidate:
     """A reduction found in the store.
 
     verdict: whether everything outside the evaluator's sight (Files, Handles) that the value depends on is as recorded.
-    task_set: for a full reduction, the task hashes that must all be current.
+    task_set, call_hash: for a full reduction, the task hashes that must all be current, and the call node that it left.
     """
 
     kind: str
@@ -59,6 +59,7 @@ class Candidate:
     at: int
     verdict: bool = True
     task_set: frozenset[bytes] | None = None
+    call_hash: bytes | None = None
     wall_seconds: float | None = None
 
 

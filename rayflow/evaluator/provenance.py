@@ -78,7 +78,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         job.execution.execution_id,
         job.parent.job_id if job.parent else None,
         job.entry.name,
-        job.entry.hash,
+        job.entry.hash or None,
         job.eval_hash,
         job.call_hash,
         job.how,

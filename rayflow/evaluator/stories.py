@@ -29,9 +29,12 @@ def trail_of(job: Job) -> tuple[str, ...]:
         calls.append(call_text(step))
         step = step.parent
     calls.reverse()
-    if len(calls) > 40:
-        calls[20:-20] = [f"... {len(calls) - 40} more calls ..."]
-    return tuple(calls)
+    return tuple(_shortened(calls))
+
+
+def _shortened(calls: list[str]) -> list[str]:
+    """A long chain keeps its ends."""
+    return calls if len(calls) <= 40 else [*calls[:20], f"... {len(calls) - 40} more calls ...", *calls[-20:]]
 
 
 def find_cycle(execution: Execution) -> list[Job] | None:
@@ -79,7 +82,7 @@ def _waiting_for(node: Cell | Job) -> list[Cell | Job]:
 
 def cycle_text(circle: list[Job]) -> str:
     """The error for jobs that wait for each other."""
-    calls = [call_text(job) for job in circle]
+    calls = _shortened([call_text(job) for job in circle])
     return (
         f"{calls[0]} needs its own result: {' -> '.join([*reversed(calls[1:]), calls[0]])}. Give the recursion an end "
         "that does not depend on itself."

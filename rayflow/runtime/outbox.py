@@ -151,7 +151,9 @@ class Outbox:
         members = None
         if row.task_set is not None:
             members = frozenset(row.task_set[start : start + 20] for start in range(0, len(row.task_set), 20))
-        return events.Candidate(row.kind, term, row.execution_id, row.at, verdict, members, row.wall_seconds)
+        return events.Candidate(
+            row.kind, term, row.execution_id, row.at, verdict, members, row.call_hash, row.wall_seconds
+        )
 
     def fire_timers(self) -> float | None:
         """Post the timers that have run out; seconds until the next one, or None when there is none."""

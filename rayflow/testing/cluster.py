@@ -284,6 +284,7 @@ class _Run:
                 row.at,
                 row.at > since,
                 hashes_in(row.task_set),
+                row.call_hash,
                 row.wall_seconds,
             )
             for row in reversed(rows)

@@ -37,7 +37,7 @@ from rayflow.evaluator.commands import (
     SetTimer,
     Stop,
 )
-from rayflow.evaluator.evaluator import OPENING_TIMER
+from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.events import (
     Cancelled,
     Candidate,
@@ -293,7 +293,7 @@ def candidate(
     """A reduction in the store: `age_seconds` before the playbook's start."""
     at = START - int(age_seconds * 1_000_000)
     tasks = None if task_set is None else frozenset(task_set)
-    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, wall_seconds)
+    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, wall_seconds=wall_seconds)
 
 
 def found(asker: Any, *candidates: Candidate, at: int = 0) -> LookedUp:
