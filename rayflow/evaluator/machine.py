@@ -1,0 +1,220 @@
+"""Jobs and their books: who is open, what is in flight, what is recorded when a job ends.
+
+In: calls that the reduction meets, attempts that ended. Out: commands, and outcomes for whoever waits. Never: reduces a
+term; that is reduction.py's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rayflow.evaluator import commands, provenance, stories
+from rayflow.evaluator.capacity import Capacity
+from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.executions import IN_FLIGHT, Execution
+from rayflow.evaluator.jobs import Job, State
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import TaskCall
+from rayflow.values.failures import Failure, Outcome
+
+OPENING_SECONDS = 1.0
+"""A job that stays open for longer than this gets an opening row, so that a crash shows what was in flight."""
+
+OPENING_TIMER = ("opening", 0)
+
+
+class Machine:
+    """The state that events change, and the changes that keep it consistent.
+
+    limits: capacities by name; a limit that is not named has capacity 1.
+    """
+
+    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
+        self.capacity = Capacity(limits or {})
+        self.executions: dict[str, Execution] = {}
+        self._jobs: dict[int, Job] = {}
+        self._cells: dict[int, Cell] = {}
+        self._retries: dict[int, Job] = {}
+        self._numbers = 0
+        self._now = 0
+        self._out: list[commands.Command] = []
+        self._fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job, ...]]] = deque()
+        self._young: deque[tuple[int, Job]] = deque()
+        self._opening_set = False
+
+    def _new_job(
+        self, execution: Execution, parent: Job | None, call: TaskCall | None, entry: TaskEntry, job_id: bytes
+    ) -> Job:
+        self._numbers += 1
+        job = Job(self._numbers, job_id, execution, parent, call, entry, self._now)
+        execution.open[job.number] = job
+        execution.counts["jobs"] += 1
+        execution.count(job, "open")
+        if parent is None:
+            execution.root = job
+        else:
+            parent.children.append(job)
+        self._young.append((self._now, job))
+        if not self._opening_set:
+            self._opening_set = True
+            self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
+        return job
+
+    def _move(self, job: Job, to: State) -> None:
+        """Move a job, and keep count of what is in flight."""
+        execution = job.execution
+        was_in_flight = job.state in IN_FLIGHT
+        if job.state is State.RUNNING:
+            execution.count(job, "running", -1)
+        job.move(to)
+        if to is State.RUNNING:
+            execution.count(job, "running")
+        if to in IN_FLIGHT:
+            if not was_in_flight:
+                execution.in_flight += 1
+                self._jobs[job.number] = job
+        elif was_in_flight:
+            execution.in_flight -= 1
+            self._jobs.pop(job.number, None)
+
+    # --- attempts ---------------------------------------------------------------------------------------------------
+
+    def _start(self, job: Job) -> None:
+        """Send an attempt, if what the job holds while it runs can be had now."""
+        if not self.capacity.take(job):
+            return
+        job.attempt += 1
+        self._move(job, State.RUNNING)
+        self._out.append(
+            commands.RunTask(
+                job.number,
+                job.attempt,
+                job.execution.execution_id,
+                job.job_id,
+                job.entry,
+                job.bound,
+                job.options,
+                job.losses,
+            )
+        )
+
+    def _running(self, number: int, attempt: int) -> Job | None:
+        """The job that this answer is for; None for an answer that is late, repeated or unknown."""
+        job = self._jobs.get(number)
+        if job is None or job.state is not State.RUNNING or job.attempt != attempt:
+            return None
+        return job
+
+    def _end_attempt(self, job: Job) -> None:
+        for waiting in self.capacity.give_back(job):
+            self._start(waiting)
+
+    def _again_or_fail(self, job: Job, delay: float | None, failure: Failure) -> None:
+        if delay is None:
+            self._fail(job, failure)
+            return
+        self._move(job, State.HELD)
+        if delay > 0:
+            # Each timer has a number of its own: one that fires twice must not start the next attempt, too.
+            self._numbers += 1
+            self._retries[self._numbers] = job
+            self._out.append(commands.SetTimer(("retry", self._numbers), delay))
+        else:
+            self._start(job)
+
+    # --- cells that wait for an answer ------------------------------------------------------------------------------
+
+    def _number(self, cell: Cell) -> None:
+        """Give a cell a number, so that an answer finds it."""
+        self._numbers += 1
+        cell.number = self._numbers
+        self._cells[cell.number] = cell
+        cell.scope.execution.waiting_cells[cell.number] = cell
+
+    def _answered(self, cell: Cell) -> None:
+        execution = cell.scope.execution
+        execution.waiting_cells.pop(cell.number, None)
+        execution.in_flight -= 1
+        cell.number = 0
+
+    # --- the end of a job -------------------------------------------------------------------------------------------
+
+    def _follow(self, job: Job, twin: Job) -> None:
+        """The twin has ended: end alike."""
+        if isinstance(twin.outcome, Failure):
+            self._fail(job, twin.outcome, own=False)
+            return
+        job.call_hash = twin.call_hash
+        job.value_hash = twin.value_hash
+        job.task_set = twin.task_set
+        job.clean = twin.clean
+        job.outcome = twin.outcome
+        self._close(job, State.DONE)
+
+    def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
+        """End a job with an error: its own, or one that it only passes on."""
+        if own:
+            failure = self._with_trail(failure, job)
+            if failure.type_name != "rayflow.errors.Cancelled":
+                job.execution.failures.append((job, failure))
+        job.outcome = failure
+        job.clean = False
+        self._close(job, State.FAILED)
+
+    def _with_trail(self, failure: Failure, job: Job) -> Failure:
+        return failure if failure.trail else replace(failure, trail=stories.trail_of(job))
+
+    def _close(self, job: Job, state: State) -> None:
+        """A job is over: record it, tell who waits, and let go of what only an open job needs."""
+        execution = job.execution
+        self._move(job, state)
+        execution.open.pop(job.number, None)
+        self._jobs.pop(job.number, None)
+        self._out.append(commands.Record(tuple(provenance.closing_rows(job, self._now))))
+        how = "failed" if state is State.FAILED else job.how or "computed"
+        execution.counts[how] += 1
+        execution.count(job, "open", -1)
+        execution.count(job, how)
+        waiters, job.waiters = job.waiters, []
+        for target, slot in waiters:
+            self._fills.append((target, slot, job.outcome, (job,)))
+        followers, job.followers = job.followers, None
+        for follower in followers or ():
+            if follower.is_open:
+                self._follow(follower, job)
+        job.children, job.memo, job.call, job.sources, job.bound, job.cost = [], None, None, None, {}, None
+        if job is execution.root:
+            self._finish(execution, job)
+
+    def _finish(self, execution: Execution, root: Job) -> None:
+        del self.executions[execution.execution_id]
+        for job in execution.open.values():
+            self._jobs.pop(job.number, None)
+        self._out.append(
+            commands.Finish(
+                execution.execution_id,
+                root.outcome,
+                tuple((job.job_id, job.entry.name, failure) for job, failure in execution.failures),
+                execution.counts,
+                execution.progress,
+                root.value_hash,
+            )
+        )
+
+    def _write_openings(self, at: int) -> None:
+        """Opening rows for jobs that have been open for long, and for the jobs above them."""
+        oldest = at - int(OPENING_SECONDS * 1_000_000)
+        rows = []
+        while self._young and self._young[0][0] <= oldest:
+            job: Job | None = self._young.popleft()[1]
+            while job is not None and job.is_open and not job.listed:
+                job.listed = True
+                rows.append(provenance.job_row(job, None))
+                job = job.parent
+        if rows:
+            self._out.append(commands.Record(tuple(rows)))
+        if self._young:
+            self._opening_set = True
+            self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
