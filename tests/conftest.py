@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,17 +11,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import processes
 import pytest
 from hypothesis import settings
 from projects import REPOSITORY, Project
 
-MARKER = "RAYFLOW_TESTED_BY"
-"""Every process that a test starts inherits this variable, so that those that stay behind are found."""
-
 # No test may join a cluster, or write to a store, that the tests did not start. Ray reads its own when it is imported.
 for _name in [name for name in os.environ if name.startswith("RAYFLOW_") or name == "RAY_ADDRESS"]:
     del os.environ[_name]
-os.environ[MARKER] = str(os.getpid())
+processes.mark()
 # The processes that the tests start import this checkout, also where another rayflow is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -76,24 +72,12 @@ def ray_cluster() -> Iterator[str]:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
-        end_processes()
+        processes.end_all()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_processes() -> list[str]:
-    """End every process that these tests have started and that still runs; returns their command lines."""
-    ended = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARKER}={os.getpid()}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                os.kill(int(entry.name), signal.SIGKILL)
-                ended.append(command)
-    return ended
-
-
 def pytest_sessionfinish() -> None:
-    end_processes()
+    processes.end_all()
 
 
 # --- network namespaces -----------------------------------------------------------------------------------------------
