@@ -13,6 +13,8 @@ from typing import Any
 
 from rayflow.errors import BadOption
 from rayflow.lang.options import parse_bytes
+from rayflow.values.encoding import decode_inline
+from rayflow.values.refs import ValueRef
 
 FREE_CPUS = 0.01
 """What `num_cpus=0` becomes: with zero Ray would start a worker process for every call at once."""
@@ -22,7 +24,8 @@ FREE_CPUS = 0.01
 class Shape:
     """What a Ray task asks of the node that runs it. Calls of one shape may share a Ray task.
 
-    others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object, or its name.
+    others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object of Ray's (as it is, or as a
+    reference that carries it), or its name.
     """
 
     num_cpus: float
@@ -41,7 +44,7 @@ class Shape:
         if self.others:
             options.update(json.loads(self.others))
         if self.strategy is not None:
-            options["scheduling_strategy"] = self.strategy
+            options["scheduling_strategy"] = _strategy(self.strategy)
         return options
 
     def describe(self) -> str:
@@ -65,6 +68,15 @@ class Shape:
         """Labels that one node has to have."""
         others = json.loads(self.others) if self.others else {}
         return dict(others.get("label_selector", {}))
+
+
+def _strategy(given: Any) -> Any:
+    """A strategy that travelled inside a term is a reference; only Ray's own classes are made of it here."""
+    if type(given) is not ValueRef:
+        return given
+    if given.inline is None or not given.kind.startswith("ray."):
+        raise BadOption(f"scheduling_strategy is a {given.kind}: it takes a name, or a scheduling strategy of Ray's.")
+    return decode_inline(given)
 
 
 _PASSED_ON = ("resources", "accelerator_type", "label_selector", "runtime_env")

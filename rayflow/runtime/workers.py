@@ -132,11 +132,23 @@ class Worker:
         """Large values that the calls of this reply have made, by digest."""
         self._verified: dict[tuple[str, bytes], tasks.Task[..., Any]] = {}
         self._provided: dict[str, tasks.Task[..., Any]] = {}
-        for place in surroundings.paths:
-            if place not in sys.path:
-                sys.path.append(place)
+        self._enter()
+
+    def _enter(self) -> None:
+        """Make this process one of the project's: unknown tasks are asked for here, its modules are found first."""
         global _current
-        _current = self
+        before, _current = _current, self
+        paths = self.surroundings.paths
+        if self._is_users_process():
+            sys.path.extend(place for place in paths if place not in sys.path)
+            return
+        sys.path[:] = [*paths, *(place for place in sys.path if place not in paths)]
+        if before is not None and before.surroundings.project_dir != self.surroundings.project_dir:
+            _forget_modules(before.surroundings.project_dir)
+
+    def _is_users_process(self) -> bool:
+        """Whether this is the user's own process, whose modules are theirs to change."""
+        return self.timed is None
 
     def learn(self, entries: Iterable[TaskEntry]) -> None:
         """Take in tasks that the table lacks: other calls have met them."""
@@ -147,8 +159,8 @@ class Worker:
 
     def run(self, call: Call, fetched: Mapping[bytes, Encoded] | None = None) -> Reply:
         """Run one call. Whatever the user's code does comes back as a Reply; only KeyboardInterrupt passes through."""
-        global _current
-        _current = self
+        if _current is not self:
+            self._enter()
         started_at = time.time_ns() // 1000
         wall, cpu = time.perf_counter(), time.thread_time()
         term: bytes | None = None
@@ -193,8 +205,8 @@ class Worker:
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None
     ) -> tuple[bytes | None, Failure | None]:
         """Apply an operation: a packed term, or the failure."""
-        global _current
-        _current = self
+        if _current is not self:
+            self._enter()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
             with _body():
@@ -281,7 +293,7 @@ class Worker:
         """The task of a module that is imported here. An older version of the project's modules is let go of first."""
         assert entry.module is not None
         if entry.name in tasks.registered():
-            if _current_inline(self):
+            if self._is_users_process():
                 return None
             _forget_modules(self.surroundings.project_dir)
         try:
@@ -303,8 +315,15 @@ class Worker:
         return known
 
     def _entries_of(self, created: list[TaskCall]) -> tuple[TaskEntry, ...]:
-        """Entries of tasks that the body has called and the table that was sent does not know."""
+        """Entries of tasks that the body has called and the table that was sent does not know.
+
+        With them go the tasks of the modules that it has imported: those that were called may call them.
+        """
         names = {call._task for call in created} - self.table.keys()
+        if not names:
+            return ()
+        beside = [name for name, task in tasks.registered().items() if "<locals>" not in task.func.__qualname__]
+        names.update(name for name in beside if name not in self.table)
         return tuple(tasks.find_task(name).entry() for name in sorted(names))
 
 
@@ -317,11 +336,6 @@ def _provide(name: str) -> tasks.Task[..., Any] | None:
 
 
 tasks.provide_tasks(_provide)
-
-
-def _current_inline(worker: Worker) -> bool:
-    """Whether the worker runs in the user's own process, whose modules are theirs."""
-    return worker.timed is None
 
 
 def _forget_modules(project_dir: str | None) -> None:

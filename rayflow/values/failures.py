@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from rayflow import errors
 from rayflow.errors import Bug, TaskFailed, WorldError
 from rayflow.values import pickling
 from rayflow.values.digests import digest
@@ -233,7 +234,7 @@ def exception_from_failure(failure: Failure) -> BaseException:
 
     Its notes tell the way to it: the calls, and the user's frames.
     """
-    raised = restore(failure.pickled, failure.summary)
+    raised = _own_error(failure) or restore(failure.pickled, failure.summary)
     raised.__dict__.pop("__notes__", None)
     for note in failure.notes:
         raised.add_note(note)
@@ -241,6 +242,13 @@ def exception_from_failure(failure: Failure) -> BaseException:
     if way:
         raised.add_note("\n".join(way))
     return raised
+
+
+def _own_error(failure: Failure) -> BaseException | None:
+    """The exception of a failure that was never one: the evaluator or the shell has found it (a lost worker, say)."""
+    module, _, name = failure.type_name.rpartition(".")
+    known = getattr(errors, name, None) if failure.pickled is None and module == errors.__name__ else None
+    return known(failure.message) if known is not None else None
 
 
 def _render_way(failure: Failure) -> list[str]:
