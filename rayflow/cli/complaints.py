@@ -32,6 +32,9 @@ def complain(error: Exception) -> int:
         return int(error.exit_code)
     if isinstance(error, click.Abort):
         return 130
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        stream.write(f"{error.format_message()}\n")
+        return 1
     if isinstance(error, click.ClickException):
         _say(stream, error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:

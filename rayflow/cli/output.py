@@ -30,7 +30,7 @@ def answer_alone() -> Iterator[TextIO]:
     real = sys.stdout
     real.flush()
     try:
-        is_first = real.fileno() == 1
+        is_first = os.path.sameopenfile(real.fileno(), 1)
     except (OSError, AttributeError):  # a stream in memory, as tests have it
         is_first = False
     if not is_first:

@@ -1,0 +1,249 @@
+"""The verbs that ask, and look after, a store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+
+def test_log_lists_executions_the_latest_first(rayflow: Any) -> None:
+    rayflow.run("main")
+    rayflow.run("several", "--n", "2")
+    lines = rayflow("log").out.splitlines()
+    assert lines[0].split() == ["execution", "started", "status", "took", "what", "jobs"]
+    assert "failed" in lines[1] and "several(2)" in lines[1]
+    assert "done" in lines[2] and "3 jobs, 3 computed" in lines[2]
+    assert len(rayflow("log", "--limit", "1").out.splitlines()) == 2
+    records = json.loads(rayflow("log", "--json").out)
+    assert [record["status"] for record in records] == ["failed", "done"]
+    assert lines[1].split()[0] == records[0]["execution_id"][:18]
+
+
+def test_log_shows_the_calls_of_an_execution_as_a_tree(rayflow: Any) -> None:
+    rayflow.run("main")
+    done = rayflow("log", "-")
+    name = rayflow.namespace
+    tree = [line for line in done.out.splitlines() if line.startswith("computed")]
+    assert f" {name}.main(greet='Hello') = 'Hello, World!'" in tree[0]
+    assert any(f"   {name}.greeter(greet='Hello', thing='World') = 'Hello, World!'" in line for line in tree)
+    found = json.loads(rayflow("log", "-", "--json").out)
+    assert found["execution"]["task_name"] == f"{name}.main"
+    assert [(job["depth"], job["how"]) for job in found["jobs"]] == [(0, "computed"), (1, "computed"), (1, "computed")]
+    assert found["jobs"][0]["arguments"][0]["preview"] == "'Hello'"
+
+
+def test_a_tree_of_many_siblings_is_summed_up(rayflow: Any) -> None:
+    rayflow.run("wide", "--n", "500")
+    done = rayflow("log", "-")
+    assert len(done.out.splitlines()) < 40
+    assert f"... and 488 more {rayflow.namespace}.leaf; all 500 jobs, 500 computed" in done.out
+
+
+def test_log_shows_one_job_whole_with_what_it_printed(rayflow: Any) -> None:
+    rayflow.run("main")
+    [job] = rayflow.ids(f"select job_id from jobs where task_name = '{rayflow.namespace}.get_planet'")
+    done = rayflow("log", job[:10])
+    assert "\nstdout\n  asking\n" in done.out
+    assert "\nresult\n  'World'\n" in done.out
+    assert f"called by    {rayflow.namespace}.main" in done.out
+    found = json.loads(rayflow("log", job, "--json").out)
+    assert found["logs"][0]["text"] == "asking\n"
+    [greeter] = rayflow.ids(f"select job_id from jobs where task_name = '{rayflow.namespace}.greeter'")
+    assert f"thing = 'World'  from {rayflow.namespace}.get_planet" in rayflow("log", greeter).out
+
+
+def test_log_shows_a_failed_job_with_its_traceback_and_attempts(rayflow: Any) -> None:
+    rayflow.run("fail", "--i", "7", "--option", "retries=1", "--option", "retry_delay=0")
+    [job] = rayflow.ids("select job_id from jobs")
+    done = rayflow("log", job)
+    assert "error        ValueError: no 7" in done.out
+    assert "1: raised at " in done.out and "2: raised at " in done.out
+    assert "in fail\n" in done.out
+
+
+def test_log_shows_calls_values_and_tasks_by_their_ids(rayflow: Any) -> None:
+    rayflow.run("main")
+    name = f"{rayflow.namespace}.greeter"
+    [call, value, task] = rayflow("sql", f"select call_hash, value_hash, task_hash from calls where task_name = '{name}'",
+                                  "--csv").out.split()[1].split(",")  # fmt: skip
+    assert "thing = 'World'" in rayflow("log", call).out
+    assert "'Hello, World!'" in rayflow("log", value).out
+    shown = rayflow("log", task).out
+    assert "def greeter" in shown and f"function {name}" in shown
+    for which in (call, value, task):
+        assert json.loads(rayflow("log", which, "--json").out)
+
+
+@pytest.mark.parametrize("words", [["log", "zz"], ["why", "zz"], ["resume", "zz"], ["forget", "zz"]])
+def test_an_unknown_id_is_an_error_of_the_users(rayflow: Any, words: list[str]) -> None:
+    rayflow.run("main")
+    done = rayflow(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: ") and "'zz'" in done.err
+
+
+@pytest.mark.parametrize("words", [["log"], ["sql", "select 1"], ["why", "-"], ["store", "check"], ["forget", "x"]])
+def test_asking_makes_no_store(rayflow: Any, words: list[str]) -> None:
+    done = rayflow(*words)
+    assert done.code == 1
+    assert "There is no store at" in done.err
+    assert not (rayflow.project.path / ".rayflow").exists()
+
+
+# --- sql --------------------------------------------------------------------------------------------------------------
+
+
+def test_sql_answers_as_a_table_as_csv_and_as_json(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rayflow.run("main")
+    query = "select how, count(*) as jobs, max(queued_at) as last, null as nothing from jobs group by how"
+    table = rayflow("sql", query).out.splitlines()
+    assert table[0].split() == ["how", "jobs", "last", "nothing"]
+    assert table[1].split()[:2] == ["computed", "3"]
+    [record] = json.loads(rayflow("sql", query, "--json").out)
+    assert (record["how"], record["jobs"], record["nothing"]) == ("computed", 3, None)
+    assert record["last"].endswith("+00:00")
+    [row] = csv.DictReader(io.StringIO(rayflow("sql", query, "--csv").out))
+    assert (row["jobs"], row["nothing"], row["last"]) == ("3", "", record["last"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("select 41 + 1 as answer"))
+    assert json.loads(rayflow("sql", "-", "--json").out) == [{"answer": 42}]
+
+
+def test_the_schema_is_listed_with_what_each_column_means(rayflow: Any) -> None:
+    rayflow.run("main")
+    shown = rayflow("sql", "--schema").out
+    assert "computed, cached or shared" in shown
+    assert {"table": "jobs", "column": "how"}.items() <= next(
+        column for column in json.loads(rayflow("sql", "--schema", "--json").out) if column["column"] == "how"
+    ).items()
+
+
+def test_wrong_sql_is_the_users_error_in_duckdbs_words(rayflow: Any) -> None:
+    rayflow.run("main")
+    done = rayflow("sql", "selec 1")
+    assert done.code == 1
+    assert 'syntax error at or near "selec"' in done.err
+
+
+# --- why --------------------------------------------------------------------------------------------------------------
+
+
+def _why(rayflow: Any, task: str, *more: str) -> str:
+    [job] = rayflow.ids(
+        f"select job_id from jobs where task_name = '{rayflow.namespace}.{task}' order by queued_at desc limit 1"
+    )
+    done = rayflow("why", job, *more)
+    assert done.code == 0, done.err
+    return str(done.out)
+
+
+def test_why_names_the_argument_that_differs_and_where_it_came_from(rayflow: Any) -> None:
+    rayflow.run("main")
+    assert "no earlier evaluation of this task" in _why(rayflow, "greeter")
+    rayflow.run("main", "--greet", "Hi")
+    told = _why(rayflow, "greeter")
+    assert "It ran because its arguments differ." in told
+    assert "  greet was 'Hello' and is 'Hi'" in told
+    assert "The cache had its result" in _why(rayflow, "get_planet")
+    found = json.loads(_why(rayflow, "greeter", "--json"))
+    assert found["arguments_changed"] and not found["code_changed"]
+
+
+def test_why_says_that_a_result_was_forgotten(rayflow: Any) -> None:
+    rayflow.run("main")
+    assert f"task {rayflow.namespace}.get_planet: 1 result counts no more." in rayflow("forget", "get_planet").out
+    done = rayflow.run("main")
+    assert "1 computed, 2 cached" in done.err
+    assert "the earlier result was forgotten" in _why(rayflow, "get_planet")
+
+
+def test_why_says_that_a_failure_is_not_kept(rayflow: Any) -> None:
+    rayflow.run("fail", "--i", "1")
+    rayflow.run("fail", "--i", "1")
+    assert "failures are not kept" in _why(rayflow, "fail") or "no earlier evaluation" in _why(rayflow, "fail")
+
+
+def test_why_shows_the_change_of_code_and_the_way_to_it(rayflow: Any) -> None:
+    """Two processes' worth of code: a process would take the second definition for a duplicate of the first."""
+    import subprocess
+    import sys
+
+    def run() -> None:
+        words = [sys.executable, "-m", "rayflow", "run", "--inline", "changing.py"]
+        subprocess.run(words, cwd=rayflow.project.path, check=True, capture_output=True, timeout=60)
+
+    code = "from rayflow import task\n\n\ndef helper():\n    return 1\n\n\n@task\ndef main():\n    return helper()\n"
+    rayflow.project.write("changing.py", code)
+    run()
+    rayflow.project.write("changing.py", code.replace("return 1", "return 2"))
+    run()
+    told = rayflow("why", "-").out
+    assert "It ran because its code has changed." in told
+    assert "function changing.helper was changed, reached by changing.main -> changing.helper  changing.py:4" in told
+    assert "\n-    return 1\n+    return 2\n" in told
+
+
+def test_why_code_lists_what_a_task_reaches_and_what_it_cannot_follow(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "from rayflow import task\n\nLIMIT = 3\n\ndef helper(x):\n    return globals()[x]\n\n"
+        "@task\ndef main():\n    return helper('a') < LIMIT\n"
+    )
+    done = rayflow("why", "--code", rayflow.file, "main")
+    assert done.code == 0
+    assert f"function {rayflow.namespace}.helper" in done.out
+    assert f"constant {rayflow.namespace}.LIMIT = 3" in done.out
+    assert "could not be followed" in done.out
+    found = json.loads(rayflow("why", "--code", rayflow.file, "main", "--json").out)
+    assert found["task_name"] == f"{rayflow.namespace}.main"
+    assert len(found["definitions"]) == 3 and found["unresolved"]
+
+
+# --- looking after ----------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_a_job_forgets_its_call_only(rayflow: Any) -> None:
+    rayflow.run("wide", "--n", "3")
+    [job] = rayflow.ids("select job_id from jobs order by eval_hash, task_name limit 1")
+    assert json.loads(rayflow("forget", job, "--json").out)["results"] == 1
+    assert "1 computed, 3 cached" in rayflow.run("wide", "--n", "3").err
+
+
+def test_a_store_can_be_checked_and_compacted(rayflow: Any) -> None:
+    for greet in ("a", "b", "c"):
+        rayflow.run("main", "--greet", greet)
+    assert "is in order" in rayflow("store", "check").out
+    assert json.loads(rayflow("store", "check", "--json").out) == []
+    done = rayflow("store", "compact")
+    assert done.code == 0 and "commits became 1" in done.out
+    assert len(json.loads(rayflow("log", "--json").out)) == 3
+
+
+def test_a_damaged_file_is_named_with_exit_code_2(rayflow: Any) -> None:
+    rayflow.run("main")
+    folder = rayflow.project.path / ".rayflow" / "commits"
+    victim = sorted(folder.iterdir())[-1]
+    victim.write_bytes(victim.read_bytes()[:-20])
+    with pytest.warns(UserWarning, match="left out"):
+        done = rayflow("store", "check")
+    assert done.code == 2
+    assert f"commits/{victim.name}" in done.out
+
+
+def test_resume_takes_an_execution_up_again(rayflow: Any) -> None:
+    rayflow.run("several", "--n", "1")
+    rayflow.run("main")
+    done = rayflow("resume", "-", "--inline", "--json")
+    assert (done.code, done.out) == (0, '"Hello, World!"\n')
+    failed = rayflow("resume", "~1", "--inline")
+    assert failed.code == 1 and "ValueError: no 0" in failed.err
+
+
+def test_an_execution_whose_file_is_gone_says_what_to_do(rayflow: Any) -> None:
+    rayflow.run("main")
+    rayflow.path.unlink()
+    done = rayflow("resume", "-", "--inline")
+    assert done.code == 1
+    assert "Scheduler().resume(" in done.err
