@@ -25,7 +25,7 @@ from rayflow.evaluator.cells import RESULT_SLOT
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import State
 from rayflow.evaluator.machine import OPENING_TIMER
-from rayflow.evaluator.reduction import BECOME_SLOT, OPERATIONS, Reducer, below
+from rayflow.evaluator.reduction import OPERATIONS, Reducer, below
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall
@@ -170,26 +170,24 @@ class Evaluator(Reducer):
         self._again_or_fail(job, delay, attempts.worker_lost(job, event.reason))
 
     def _operated(self, event: events.Operated) -> None:
-        cell = self._cells.pop(event.asker, None)
-        if cell is None or cell.settled:
-            return
-        self._answered(cell)
-        if event.rows:
-            self._out.append(commands.Record(event.rows))
-        if event.failure is not None or event.term is None:
-            failure = event.failure or attempts.cancelled()
-            self._settle(cell, self._with_trail(failure, cell.scope), cell.all_sources())
+        cell = self._cells.get(event.asker)
+        if cell is None:
             return
         execution = cell.scope.execution
-        if not execution.wanted:
-            self._settle(cell, attempts.cancelled(), ())
+        cells = self._answered(cell)
+        if event.rows:
+            self._out.append(commands.Record(event.rows))
+        if event.term is None or not execution.wanted:
+            failure = event.failure or attempts.cancelled()
+            for each in cells:
+                self._settle(each, self._with_trail(failure, each.scope), each.all_sources())
             return
         assert cell.key is not None
         row = ReductionRow(
             cell.key, OPERATIONS, "single", event.term, None, None, None, execution.execution_id, None, event.at
         )
         self._out.append(commands.Remember(row))
-        self._demand(loads(event.term), cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
+        self._become(cells, event.term)
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         if event.name == OPENING_TIMER:

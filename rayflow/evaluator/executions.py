@@ -25,8 +25,9 @@ class Execution:
     """The state of one execution.
 
     shared: the job that does the work for each eval_hash. open: jobs by number that are neither done nor failed.
-    in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not
-    settled, jobs wait for each other.
+    operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
+    many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
+    wait for each other.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Execution:
         self.root: Job | None = None
         self.shared: dict[bytes, Job] = {}
         self.open: dict[int, Job] = {}
-        self.waiting_cells: dict[int, Cell] = {}
+        self.operations: dict[bytes, list[Cell]] = {}
         self.in_flight = 0
         self.failures: list[tuple[Job, Failure]] = []
         self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0}

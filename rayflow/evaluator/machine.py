@@ -54,7 +54,8 @@ class Machine:
         execution.count(job, "open")
         if parent is None:
             execution.root = job
-        else:
+        elif parent.state is not State.ARGUMENTS:
+            # (The root's own arguments are shown below it, having nowhere else to stand, but are no calls of its task.)
             parent.children.append(job)
         self._young.append((self._now, job))
         if not self._opening_set:
@@ -131,13 +132,14 @@ class Machine:
         self._numbers += 1
         cell.number = self._numbers
         self._cells[cell.number] = cell
-        cell.scope.execution.waiting_cells[cell.number] = cell
 
-    def _answered(self, cell: Cell) -> None:
+    def _answered(self, cell: Cell) -> list[Cell]:
+        """The operation that this cell asked for is known; all cells that wait for it, this one first."""
         execution = cell.scope.execution
-        execution.waiting_cells.pop(cell.number, None)
         execution.in_flight -= 1
-        cell.number = 0
+        self._cells.pop(cell.number, None)
+        assert cell.key is not None
+        return execution.operations.pop(cell.key)
 
     # --- the end of a job -------------------------------------------------------------------------------------------
 

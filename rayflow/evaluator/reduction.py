@@ -20,7 +20,7 @@ from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import RULES, Become, Fail, Need
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.machine import Machine
-from rayflow.lang.codec import SCALARS, read
+from rayflow.lang.codec import SCALARS, loads, read
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.lang.operations import here, operate
@@ -279,6 +279,10 @@ class Reducer(Machine):
             self._settle(cell, attempts.cancelled(), ())
             return
         cell.key = digest("operation", name.encode(), *map(identity, args))
+        waiting = execution.operations.setdefault(cell.key, [])
+        waiting.append(cell)
+        if len(waiting) > 1:
+            return
         self._number(cell)
         execution.in_flight += 1
         if execution.cache or execution.life:
@@ -287,32 +291,32 @@ class Reducer(Machine):
             self._out.append(commands.RunOperation(cell.number, execution.execution_id, name, args))
 
     def _operation_looked_up(self, cell: Cell, event: events.LookedUp) -> None:
-        if cell.settled or cell.number == 0:
-            return
         execution = cell.scope.execution
         if not execution.wanted:
-            self._cells.pop(event.asker, None)
-            self._answered(cell)
-            self._settle(cell, attempts.cancelled(), ())
+            for waiting in self._answered(cell):
+                self._settle(waiting, attempts.cancelled(), ())
             return
         for candidate in event.candidates:
             try:
-                head, term = read(candidate.term)
+                head, _ = read(candidate.term)
             except ValueError:
                 continue
             foreign = not execution.cache and candidate.execution_id != execution.execution_id
             if candidate.verdict and not foreign and lookups.holds(head, execution):
-                self._cells.pop(event.asker, None)
-                self._answered(cell)
-                self._demand(term, cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
+                self._become(self._answered(cell), candidate.term)
                 return
         # A new question has a new number, so that a repeated answer to the look-up does not ask it again.
         self._cells.pop(cell.number)
-        execution.waiting_cells.pop(cell.number)
         self._number(cell)
         self._out.append(
             commands.RunOperation(cell.number, execution.execution_id, cell.expression._name, tuple(cell.values))
         )
+
+    def _become(self, cells: list[Cell], packed: bytes) -> None:
+        """These cells become the term that an operation gave: each for itself, since calls in it belong to its
+        scope."""
+        for cell in cells:
+            self._demand(loads(packed), cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
 
     def _step(self, cell: Cell) -> None:
         """Ask a form's rule what it needs next."""

@@ -288,12 +288,13 @@ def candidate(
     age_seconds: float = 60.0,
     verdict: bool = True,
     task_set: Iterable[bytes] | None = None,
+    call_hash: bytes | None = None,
     wall_seconds: float | None = 0.5,
 ) -> Candidate:
     """A reduction in the store: `age_seconds` before the playbook's start."""
     at = START - int(age_seconds * 1_000_000)
     tasks = None if task_set is None else frozenset(task_set)
-    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, wall_seconds=wall_seconds)
+    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, call_hash, wall_seconds)
 
 
 def found(asker: Any, *candidates: Candidate, at: int = 0) -> LookedUp:

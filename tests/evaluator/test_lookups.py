@@ -160,6 +160,11 @@ class TestShallow:
         full = candidate(9, kind="full", task_set=[task_hash("lab.f"), task_hash("lab.g")])
         assert book >> found(asker, full) << records(Like(JobRow, how="cached")) << finishes(9)
 
+    def test_a_value_taken_whole_keeps_the_call_node_that_it_was_recorded_with(self) -> None:
+        book, asker = asked(self.SHALLOW)
+        full = candidate(9, kind="full", task_set=[task_hash("lab.f")], call_hash=b"c" * 20)
+        assert book >> found(asker, full) << records(Like(JobRow, call_hash=b"c" * 20)) << finishes(9)
+
     @pytest.mark.parametrize("stale", [task_hash("lab.g", code=2), digest("gone")])
     def test_a_stale_full_reduction_falls_back_to_the_single_one(self, stale) -> None:
         book, asker = asked(self.SHALLOW, G)

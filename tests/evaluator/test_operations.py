@@ -161,3 +161,20 @@ def test_what_two_operations_gave_is_kept_apart_although_both_terms_are_gone() -
         book = book << runs_operation("call", asker=worker) >> operated(worker, once + once)
         book = book << runs("lab.u", job=job, arguments={"x": number}) >> returned(job, number)
     assert book << finishes([0, 2, 4, 6, 8, 10])
+
+
+def test_equal_operations_under_way_are_asked_once() -> None:
+    size = Operation("len", (TABLE,))
+    again = Operation("len", (TABLE,))
+    book, asker = asked([size, again, call("lab.f", 1)], F)
+    job, worker = Placeholder("job"), Placeholder("worker")
+    assert (
+        book
+        << looks_up("lab.f", asker=job)
+        >> found(asker)
+        << runs_operation("len", TABLE, asker=worker)
+        >> operated(worker, 7)
+        << remembers(term=7)
+        >> found(job, candidate(1))
+        << finishes([7, 7, 1])
+    )

@@ -189,3 +189,15 @@ def test_a_job_that_ends_soon_has_no_opening_row() -> None:
     book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job) >> fired(("opening", 0))
     assert book >> returned(job, 1) << finishes(1)
     assert [row.status for row in book.rows(JobRow)] == ["done"]
+
+
+def test_calls_in_the_arguments_of_the_root_stand_below_it_but_are_no_calls_of_its_task() -> None:
+    nested = played(call("lab.f", call("lab.g", 1)), [("lab.g", 2), ("lab.f", 3)], F, G) << finishes(3)
+    assert nested
+    plain = played(call("lab.f", 2), [("lab.f", 3)], F) << finishes(3)
+    assert plain
+
+    jobs = {row.task_name: row for row in nested.rows(JobRow)}
+    assert jobs["lab.g"].parent_job_id == jobs["lab.f"].job_id
+    assert calls_by_name(nested)["lab.f"].call_hash == calls_by_name(plain)["lab.f"].call_hash
+    assert not nested.rows(CallChildRow)
