@@ -5,7 +5,7 @@ from __future__ import annotations
 from rayflow.evaluator.commands import Remember
 from rayflow.evaluator.evaluator import OPERATIONS, Evaluator
 from rayflow.lang.expressions import Form, Operation, TaskRef
-from rayflow.testing.patterns import Placeholder
+from rayflow.testing.patterns import Placeholder, unordered
 from rayflow.testing.playbook import (
     Playbook,
     call,
@@ -166,11 +166,11 @@ def test_what_two_operations_gave_is_kept_apart_although_both_terms_are_gone() -
 def test_equal_operations_under_way_are_asked_once() -> None:
     size = Operation("len", (TABLE,))
     again = Operation("len", (TABLE,))
-    book, asker = asked([size, again, call("lab.f", 1)], F)
-    job, worker = Placeholder("job"), Placeholder("worker")
+    asker, job, worker = Placeholder("asker"), Placeholder("job"), Placeholder("worker")
     assert (
-        book
-        << looks_up("lab.f", asker=job)
+        Playbook(Evaluator())
+        >> submitted([size, again, call("lab.f", 1)], F)
+        << unordered(looks_up(task_hash=OPERATIONS, asker=asker), looks_up("lab.f", asker=job))
         >> found(asker)
         << runs_operation("len", TABLE, asker=worker)
         >> operated(worker, 7)
