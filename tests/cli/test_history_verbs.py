@@ -68,8 +68,9 @@ def test_log_shows_a_failed_job_with_its_traceback_and_attempts(rayflow: Any) ->
 def test_log_shows_calls_values_and_tasks_by_their_ids(rayflow: Any) -> None:
     rayflow.run("main")
     name = f"{rayflow.namespace}.greeter"
-    [call, value, task] = rayflow("sql", f"select call_hash, value_hash, task_hash from calls where task_name = '{name}'",
-                                  "--csv").out.split()[1].split(",")  # fmt: skip
+    query = f"select call_hash, value_hash, task_hash from calls where task_name = '{name}'"
+    [record] = json.loads(rayflow("sql", query, "--json").out)
+    call, value, task = record["call_hash"], record["value_hash"], record["task_hash"]
     assert "thing = 'World'" in rayflow("log", call).out
     assert "'Hello, World!'" in rayflow("log", value).out
     shown = rayflow("log", task).out

@@ -123,7 +123,8 @@ def test_a_failure_shows_the_users_traceback_and_the_others_in_short(rayflow: An
 def test_a_bug_is_asked_to_be_reported(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\nfrom rayflow.errors import Bug, StoreUnavailable\n\n"
-        "@task\ndef ours():\n    raise Bug('lost count')\n\n@task\ndef world():\n    raise StoreUnavailable('disk full')\n"
+        "@task\ndef ours():\n    raise Bug('lost count')\n\n"
+        "@task\ndef world():\n    raise StoreUnavailable('disk full')\n"
     )
     ours, world = rayflow.run("ours"), rayflow.run("world")
     assert (ours.code, world.code) == (3, 2)

@@ -1,0 +1,226 @@
+"""What a person sees: progress, summaries, tables, shortened results."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from rayflow.cli import output, render, style
+from rayflow.cli.complaints import show_failures
+from rayflow.cli.progress import LIVE_AFTER_SECONDS, LiveReporter, PlainReporter, busiest, reporter_for
+from rayflow.runtime.reports import Progress, Summary
+from rayflow.store.answers import Argument, GroupLine, JobLine
+from rayflow.values.failures import Failure
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def _progress(seconds: float, **counts: int) -> Progress:
+    return Progress("0193", seconds, {"flow.step": counts})
+
+
+SUMMARY = Summary(
+    "0193aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee",
+    "done",
+    1.25,
+    {"jobs": 3, "computed": 2, "cached": 1},
+    {"flow.main": {"computed": 1}, "flow.step": {"jobs": 2, "computed": 1, "cached": 1}},
+)
+
+
+def test_a_pipe_gets_plain_lines_and_a_terminal_a_live_table() -> None:
+    assert type(reporter_for(io.StringIO())) is PlainReporter
+    assert type(reporter_for(Terminal())) is LiveReporter
+
+
+def test_plain_progress_is_told_seldom_and_only_when_something_has_changed() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream)
+    for tenth in range(200):
+        reporter.progress(_progress(tenth / 10, running=1, computed=tenth // 10))
+    told = stream.getvalue().splitlines()
+    assert told == ["5.00 s: 1 running, 5 computed", "10.0 s: 1 running, 10 computed"]
+    reporter.progress(_progress(100, running=1, computed=10))
+    assert stream.getvalue().splitlines() == told
+
+
+def test_the_summary_says_what_ran_what_was_cached_and_how_long_it_took() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream)
+    reporter.finish()
+    assert stream.getvalue() == ""
+    reporter.ended(SUMMARY)
+    reporter.finish()
+    assert stream.getvalue().splitlines() == [
+        "done in 1.25 s: 3 jobs, 2 computed, 1 cached  (rayflow log 0193aaaa-bbbb-7ccc)",
+        "  flow.main  1 computed",
+        "  flow.step  1 computed, 1 cached",
+    ]
+
+
+def test_prints_warnings_and_waiting_calls_are_told_with_their_names() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream)
+    reporter.printed("flow.step", "stdout", "one\ntwo\n")
+    reporter.warned("careful")
+    reporter.warned("careful")
+    reporter.progress(Progress("0193", 0.1, {}, ("flow.step needs a GPU that no node has",)))
+    reporter.progress(Progress("0193", 0.2, {}, ("flow.step needs a GPU that no node has",)))
+    assert stream.getvalue().splitlines() == [
+        "[step] one",
+        "[step] two",
+        "warning: careful",
+        "waiting: flow.step needs a GPU that no node has",
+    ]
+
+
+def test_a_reader_of_stderr_that_is_gone_does_not_end_the_run() -> None:
+    stream = io.StringIO()
+    stream.close()
+    PlainReporter(stream).say("nobody hears this")
+
+
+def test_a_short_run_draws_no_table_and_a_long_one_does() -> None:
+    stream = Terminal()
+    reporter = LiveReporter(stream)
+    reporter.progress(_progress(LIVE_AFTER_SECONDS / 2, running=1))
+    assert stream.getvalue() == ""
+    reporter.progress(_progress(LIVE_AFTER_SECONDS * 2, running=1, computed=4))
+    reporter.printed("flow.step", "stdout", "[not markup]\n")
+    reporter.stop()
+    shown = stream.getvalue()
+    assert "1 running, 4 computed" in shown and "flow.step" in shown
+    assert "[not markup]" in shown
+    reporter.progress(_progress(9.0, running=1))
+    assert stream.getvalue() == shown
+
+
+def test_of_many_tasks_the_busy_ones_are_shown_and_the_rest_summed_up() -> None:
+    by_task = {f"t{number}": {"computed": 1} for number in range(100)} | {"bad": {"failed": 1}, "busy": {"running": 2}}
+    shown = dict(busiest(by_task))
+    assert len(shown) == 15
+    assert {"bad", "busy", "88 other tasks"} <= shown.keys()
+    assert shown["88 other tasks"] == {"computed": 88}
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+
+def test_colours_are_for_terminals_whose_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert style.styled("x", "red", Terminal()) == "\x1b[31mx\x1b[0m"
+    assert style.styled("x", "red", io.StringIO()) == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert style.styled("x", "red", Terminal()) == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert style.styled("x", "red", Terminal()) == "x"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0004, "0.4 ms"),
+        (0.25, "0.25 s"),
+        (12.34, "12.3 s"),
+        (125, "2 min 5 s"),
+        (3700, "1 h 1 min"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert style.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB")])
+def test_sizes_read_well(count: int, text: str) -> None:
+    assert style.size(count) == text
+
+
+# --- tables and trees -------------------------------------------------------------------------------------------------
+
+
+def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe() -> None:
+    rows = [("done", "x" * 300, 3), ("failed", "line\nbreak", None)]
+    whole = render.table(("status", "text", "n"), rows, io.StringIO(), right=("n",))
+    assert "x" * 300 in whole and "line break" in whole and "\x1b" not in whole
+    cut = render.table(("status", "text", "n"), rows, Terminal(), right=("n",))
+    assert "\x1b[31mfailed" in cut
+    assert max(len(render._without_colours(line)) for line in cut.splitlines()) <= 100
+
+
+def _job(depth: int, name: str, **more: Any) -> JobLine:
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    job = {"job_id": "ab" * 16, "task_name": name, "how": "computed", "status": "done", "error": None,
+           "queued_at": moment, "finished_at": moment}  # fmt: skip
+    return JobLine(depth, {**job, **more}, (Argument("n", "00", "int", "3"),), "4")
+
+
+def test_a_tree_shows_how_each_call_ended() -> None:
+    sums = {"jobs": 10_000, "computed": 1, "cached": 9_999, "wall_seconds": 2.0}
+    lines = [_job(0, "main"), _job(1, "step", status="failed", error="ValueError: no"), GroupLine(1, "step", 12, sums)]
+    shown = list(render.tree(lines, io.StringIO()))
+    assert shown[0] == "computed     0.0 ms main(n=3) = 4  abababababab"
+    assert shown[1] == "failed       0.0 ms   step(n=3) ! ValueError: no  abababababab"
+    assert shown[2].strip() == "... and 9,988 more step; all 10,000 jobs, 1 computed, 9,999 cached; 2.00 s in bodies"
+
+
+def test_a_deep_tree_stays_on_the_page() -> None:
+    shown = list(render.tree((_job(depth, "step") for depth in range(10_000)), io.StringIO()))
+    assert max(map(len, shown)) < 200
+    assert "(9999) step(n=3)" in shown[-1]
+    cut = list(render.tree([_job(60, "step" * 40)], Terminal()))
+    assert len(cut[0]) <= 100 and cut[0].endswith("…  abababababab")
+
+
+# --- results and failures ---------------------------------------------------------------------------------------------
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_results_are_shown_by_their_repr_unless_they_are_long() -> None:
+    import numpy
+
+    assert output.shown("a\nb") == ("'a\\nb'", False)
+    assert output.shown(numpy.arange(3)) == ("array([0, 1, 2])", False)
+    text, is_short = output.shown(list(range(100_000)))
+    assert is_short and len(text) < 3000
+    assert output.shown("x" * 20_000)[1]
+    assert output.shown(Rude()) == ("<Rude whose repr raises RuntimeError>", False)
+    nested: Any = 0
+    for _ in range(10_000):
+        nested = [nested]
+    assert output.shown(nested)[1]
+
+
+def _failure(message: str, fault: str = "user") -> Failure:
+    return Failure("builtins.ValueError", ("builtins.ValueError",), message, b"", fault=fault, trail=("main(n=1)",))
+
+
+@pytest.mark.parametrize(("fault", "code"), [("user", 1), ("world", 2), ("bug", 3)])
+def test_the_first_failure_is_shown_whole_and_says_whose_fault_it_was(fault: str, code: int) -> None:
+    stream = io.StringIO()
+    failures = [("ab" * 16, "flow.step", _failure("first", fault)), ("cd" * 16, "flow.step", _failure("two\nlines"))]
+    assert show_failures(failures, stream) == code
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "error: flow.step failed: ValueError: first"
+    assert "  main(n=1)" in lines and "  rayflow log abababababab" in lines
+    assert lines[-1] == "also failed: flow.step: ValueError: two lines  (rayflow log cdcdcdcdcdcd)"
+    assert ("Please report it" in stream.getvalue()) == (code == 3)
