@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rayflow.errors import BadArguments
+from rayflow.errors import BadArguments, BadOption
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, Term
 from rayflow.lang.options import class_names
 
@@ -38,7 +38,12 @@ def catch(expr: Term, *handlers: Any) -> Any:
         raise BadArguments("catch(expr, Error, recover, ...): give pairs of an exception class and a task or function.")
     args: list[Term] = [expr]
     for classes, recover in zip(handlers[::2], handlers[1::2], strict=True):
-        args += [class_names(classes), recover]
+        if not (callable(recover) or isinstance(recover, Expression)):
+            raise BadArguments(f"catch(expr, Error, recover, ...): {recover!r} cannot be called with the error.")
+        try:
+            args += [class_names(classes), recover]
+        except BadOption as error:
+            raise BadArguments(f"catch(expr, Error, recover, ...): {error}") from None
     return Form("catch", tuple(args))
 
 

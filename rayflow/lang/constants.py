@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from rayflow.lang.codec import children
+from rayflow.lang.expressions import Expression
 from rayflow.lang.syntax import constant_bytes
 from rayflow.values.handlers import handler_for
 from rayflow.values.identity import value_hash
@@ -56,6 +58,9 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
     `is_own` tells the user's own classes: their instances are taken apart by attributes.
     """
     of = type(value)
+    if isinstance(value, Expression):
+        names = (getattr(value, "_task", getattr(value, "_name", "")), *(getattr(value, "_kwargs", None) or ()))
+        return b"expression " + repr((of.__name__, *names)).encode(), [("(...)", part) for part in children(value)]
     if isinstance(value, enum.Enum):
         return b"enum " + str(value.name).encode(), [("type", of)]
     if isinstance(value, functools.partial):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rayflow.errors import BadModule, NoSuchTask
+from rayflow.errors import BadModule, NoSuchTask, RayflowError
 from rayflow.values.digests import short_digest, to_hex
 
 MARKS = ("pyproject.toml", "rayflow.toml", ".git", ".rayflow")
@@ -57,7 +57,9 @@ def namespace_of(module_name: str, file: str | None) -> str:
         return module_name
     path = Path(file).resolve()
     relative = path.relative_to(project_of(str(path.parent))).with_suffix("")
-    parts = [part for part in relative.parts if part != "src"]
+    parts = list(relative.parts)
+    if parts[0] == "src" and len(parts) > 1:
+        parts.pop(0)
     if parts[-1] == "__init__" and len(parts) > 1:
         parts.pop()
     return ".".join(parts)
@@ -70,17 +72,62 @@ def load(target: str) -> ModuleType:
     """
     if target.endswith(".py") or os.sep in target or os.path.isfile(target):
         return load_file(target)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.util.find_spec(target)
-    except (ImportError, ValueError, AttributeError):
-        found = None
+    _extend_path(os.getcwd())
+    with _importing(target):
+        found = _spec_of(target)
+    own = _file_here(target)
+    if own is not None and (found is None or os.path.realpath(found.origin or "") != os.path.realpath(own)):
+        return load_file(own)  # Python has another module of this name: the file here is the one that is meant
     if found is None:
-        hint = f" There is a file {target}.py here: did you mean that?" if os.path.exists(f"{target}.py") else ""
+        hint = ""
+        near = difflib.get_close_matches(target, [file.stem for file in Path.cwd().glob("*.py")], n=1)
+        if near:
+            hint = f" Did you mean {near[0]}?"
         raise BadModule(f"No module named {target!r} can be found from {os.getcwd()}.{hint}")
     with _importing(target):
         return importlib.import_module(target)
+
+
+def _spec_of(name: str) -> Any:
+    """How Python would import a module; None when it knows none of this name. Imports the packages that it is in."""
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return None  # the module itself or a package that it should be in, not what one of these imports
+        raise
+    except ValueError:
+        return None  # a module without a spec, such as a `__main__`
+
+
+def _file_here(target: str) -> str | None:
+    path = os.path.join(*target.split(".")) if target.strip(".") else ""
+    return next((file for file in (f"{path}.py", os.path.join(path, "__init__.py")) if os.path.isfile(file)), None)
+
+
+def _extend_path(directory: str) -> None:
+    """Let modules be imported from a directory, before others, as Python does for the directory of a script.
+
+    A directory that holds a module with the name of a standard one, or of ray, comes last: else that file would be
+    imported in its place by everybody.
+    """
+    if directory in sys.path:
+        return
+    try:
+        names = {entry.partition(".")[0] for entry in os.listdir(directory) if _may_be_module(directory, entry)}
+    except OSError:
+        names = set()
+    if names & _NEEDED_MODULES:
+        sys.path.append(directory)
+    else:
+        sys.path.insert(0, directory)
+
+
+_NEEDED_MODULES = sys.stdlib_module_names | {"ray", "rayflow"}
+
+
+def _may_be_module(directory: str, entry: str) -> bool:
+    return entry.endswith(".py") or os.path.exists(os.path.join(directory, entry, "__init__.py"))
 
 
 def module_name_of(path: str | os.PathLike[str]) -> tuple[str, str]:
@@ -112,14 +159,20 @@ def load_file(path: str | os.PathLike[str]) -> ModuleType:
     name, directory = module_name_of(file)
     project = project_of(str(file.parent))
     for place in (project, directory):
-        if place not in sys.path:
-            sys.path.insert(0, place)
+        _extend_path(place)
     known = sys.modules.get(name)
-    if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") == str(file):
+    if known is not None and _is_from(getattr(known, "__file__", None), file):
         return known
+    if known is None:
+        with _importing(str(path)):
+            found = _spec_of(name)
+            if found is not None and _is_from(found.origin, file):
+                return importlib.import_module(name)
+    # Python knows another module of this name (a workflow in a file called json.py): keep both.
+    name = f"{name}_{to_hex(short_digest('file', str(file).encode()))[:8]}"
+    known = sys.modules.get(name)
     if known is not None:
-        # Another module has this name already (a workflow in a file called json.py): keep both.
-        name = f"{name}_{to_hex(short_digest('file', str(file).encode()))[:8]}"
+        return known
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise BadModule(f"{path} is not a Python file.")
@@ -134,6 +187,10 @@ def load_file(path: str | os.PathLike[str]) -> ModuleType:
     return module
 
 
+def _is_from(origin: str | None, file: Path) -> bool:
+    return origin is not None and os.path.realpath(origin) == str(file)
+
+
 class _importing:
     """Turns an exception of a module's own code into BadModule with the user's frames."""
 
@@ -144,17 +201,20 @@ class _importing:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        from rayflow.errors import RayflowError
-
+        if isinstance(error, SystemExit):
+            raise BadModule(
+                f"{self._what} ends the program when it is imported (sys.exit). Put what is meant for a script under "
+                'if __name__ == "__main__":'
+            ) from None
         if error is None or isinstance(error, RayflowError) or not isinstance(error, Exception):
             return
-        frames = [
-            frame
-            for frame in traceback.extract_tb(trace)
-            if "importlib" not in frame.filename and not frame.filename.endswith(os.path.join("lang", "modules.py"))
-        ]
+        frames = [frame for frame in traceback.extract_tb(trace) if not _is_machinery(frame.filename)]
         shown = "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
         raise BadModule(f"{self._what} does not import:\n{shown.rstrip()}") from None
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__, importlib.util.__file__)
 
 
 def pick(tasks: Iterable[Any], name: str | None, *, where: str) -> Any:
