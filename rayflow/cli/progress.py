@@ -58,7 +58,7 @@ class PlainReporter:
             self._waiting(progress)
             if progress.elapsed_seconds < self._next:
                 return
-            said = counted(sum_up(progress.by_task))
+            said = counted(sum_up(_now(progress)))
             if said != self._last:
                 self.say(f"{duration(progress.elapsed_seconds)}: {said}", "dim")
             self._last = said
@@ -144,8 +144,9 @@ class LiveReporter(PlainReporter):
         """Draws, or draws again."""
         with self._lock:
             self._waiting(progress)
-            self._progress, self._progress_at = progress, time.monotonic()
-            if self._live is None and not self._is_over and progress.elapsed_seconds >= LIVE_AFTER_SECONDS:
+            if progress.by_task:  # there is nothing in the last one, when all has ended
+                self._progress, self._progress_at = progress, time.monotonic()
+            if self._live is None and self._progress is not None and not self._is_over and progress.elapsed_seconds >= LIVE_AFTER_SECONDS:
                 self._draw()
 
     def _draw(self) -> None:
@@ -169,11 +170,12 @@ class LiveReporter(PlainReporter):
         progress = self._progress
         assert progress is not None
         elapsed = progress.elapsed_seconds + time.monotonic() - self._progress_at
-        text = Text(f"{duration(elapsed)}  {counted(sum_up(progress.by_task))}\n", no_wrap=True, overflow="ellipsis")
-        width = min(max(map(len, progress.by_task), default=0), 50)
-        for name, numbers in busiest(progress.by_task):
+        by_task = _now(progress)
+        text = Text(f"{duration(elapsed)}  {counted(sum_up(by_task))}\n", no_wrap=True, overflow="ellipsis")
+        width = min(max(map(len, by_task), default=0), 50)
+        for name, numbers in busiest(by_task):
             text.append(f"  {name:{width}}  ")
-            text.append(f"{counted({key: count for key, count in numbers.items() if key != 'jobs'})}\n", "dim")
+            text.append(f"{counted(numbers)}\n", "dim")
         return text
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -192,6 +194,15 @@ class LiveReporter(PlainReporter):
             live, self._live, self._is_over = self._live, None, True
         if live is not None:
             live.stop()
+
+
+def _now(progress: Progress) -> dict[str, dict[str, int]]:
+    """What each task does now: open calls are running ones and those that wait for arguments, capacity or children."""
+    now = {}
+    for name, numbers in progress.by_task.items():
+        told = {key: count for key, count in numbers.items() if key not in ("jobs", "open")}
+        now[name] = {**told, "waiting": max(numbers.get("open", 0) - numbers.get("running", 0), 0)}
+    return now
 
 
 def sum_up(by_task: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

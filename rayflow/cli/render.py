@@ -21,16 +21,26 @@ def width_of(stream: TextIO) -> int | None:
     return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], stream: TextIO, *, right: Sequence[str] = ()) -> str:
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    stream: TextIO,
+    *,
+    right: Sequence[str] = (),
+    flexible: Sequence[str] = (),
+) -> str:
     """Rows in columns under their heads; on a terminal, cells are shortened until a line fits.
 
-    right: heads of the columns that are aligned to the right. A cell that is a known status gets its colour.
+    right: heads of the columns that are aligned to the right. flexible: heads of those that are shortened first. A cell
+    that is a known status gets its colour.
     """
     cells = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max([len(head), *(len(row[number]) for row in cells)]) for number, head in enumerate(heads)]
     limit = width_of(stream)
     if limit is not None:
-        widths = _narrowed(widths, limit)
+        first = [number for number, head in enumerate(heads) if head in flexible]
+        for columns in (first, range(len(heads))):
+            widths = _narrowed(widths, limit, columns)
     lines = [styled(_line(heads, heads, widths, right), "dim", stream)]
     for row in cells:
         line = _line(heads, [_cut(cell, width) for cell, width in zip(row, widths, strict=True)], widths, right)
@@ -53,11 +63,14 @@ def _cut(cell: str, width: int) -> str:
     return cell if len(cell) <= width else cell[: max(width - 1, 0)] + "…"
 
 
-def _narrowed(widths: list[int], limit: int) -> list[int]:
-    """The widths with the widest columns made narrower until a line fits; no column gets narrower than 8."""
+def _narrowed(widths: list[int], limit: int, columns: Sequence[int]) -> list[int]:
+    """The widths with the widest of these columns made narrower until a line fits; none gets narrower than 8."""
     narrowed = list(widths)
-    while sum(narrowed) + 2 * (len(narrowed) - 1) > limit and max(narrowed) > 8:
-        narrowed[narrowed.index(max(narrowed))] -= 1
+    while columns and sum(narrowed) + 2 * (len(narrowed) - 1) > limit:
+        widest = max(columns, key=lambda number: narrowed[number])
+        if narrowed[widest] <= 8:
+            break
+        narrowed[widest] -= 1
     return narrowed
 
 

@@ -71,7 +71,7 @@ def size(count: float | None) -> str:
 def counted(counts: Mapping[str, Any]) -> str:
     """Counts in words, without those that are zero: "3 jobs, 2 computed, 1 cached"."""
     said = [f"{counts['jobs']:,} {'job' if counts['jobs'] == 1 else 'jobs'}"] if counts.get("jobs") else []
-    for name in ("running", "open", "computed", "cached", "shared", "failed", "cancelled"):
+    for name in ("running", "open", "waiting", "computed", "cached", "shared", "failed", "cancelled"):
         if counts.get(name):
             said.append(f"{counts[name]:,} {name}")
     return ", ".join(said) or "no jobs"

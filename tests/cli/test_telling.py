@@ -31,7 +31,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _progress(seconds: float, **counts: int) -> Progress:
-    return Progress("0193", seconds, {"flow.step": counts})
+    return Progress("0193", seconds, {"flow.step": {"open": 3, **counts}})
 
 
 SUMMARY = Summary(
@@ -54,7 +54,7 @@ def test_plain_progress_is_told_seldom_and_only_when_something_has_changed() -> 
     for tenth in range(200):
         reporter.progress(_progress(tenth / 10, running=1, computed=tenth // 10))
     told = stream.getvalue().splitlines()
-    assert told == ["5.00 s: 1 running, 5 computed", "10.0 s: 1 running, 10 computed"]
+    assert told == ["5.00 s: 1 running, 2 waiting, 5 computed", "10.0 s: 1 running, 2 waiting, 10 computed"]
     reporter.progress(_progress(100, running=1, computed=10))
     assert stream.getvalue().splitlines() == told
 
@@ -104,7 +104,7 @@ def test_a_short_run_draws_no_table_and_a_long_one_does() -> None:
     reporter.printed("flow.step", "stdout", "[not markup]\n")
     reporter.stop()
     shown = stream.getvalue()
-    assert "1 running, 4 computed" in shown and "flow.step" in shown
+    assert "1 running, 2 waiting, 4 computed" in shown and "flow.step" in shown
     assert "[not markup]" in shown
     reporter.progress(_progress(9.0, running=1))
     assert stream.getvalue() == shown
@@ -158,8 +158,8 @@ def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe() -> None:
     rows = [("done", "x" * 300, 3), ("failed", "line\nbreak", None)]
     whole = render.table(("status", "text", "n"), rows, io.StringIO(), right=("n",))
     assert "x" * 300 in whole and "line break" in whole and "\x1b" not in whole
-    cut = render.table(("status", "text", "n"), rows, Terminal(), right=("n",))
-    assert "\x1b[31mfailed" in cut
+    cut = render.table(("status", "text", "n"), rows, Terminal(), right=("n",), flexible=("text",))
+    assert "\x1b[31mfailed" in cut and "done    x" in cut
     assert max(len(render._without_colours(line)) for line in cut.splitlines()) <= 100
 
 

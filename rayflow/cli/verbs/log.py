@@ -68,7 +68,7 @@ def _executions(history: History, limit: int, as_json: bool) -> None:
         )
         for row in rows
     ]
-    click.echo(table(heads, cells, sys.stdout, right=("took",)), nl=False)
+    click.echo(table(heads, cells, sys.stdout, right=("took",), flexible=("what", "jobs")), nl=False)
 
 
 def _without_bytes(row: Record) -> Record:

@@ -40,7 +40,7 @@ def check(store: str | None, as_json: bool) -> int:
         from rayflow.cli.render import table
 
         rows = [(problem.kind, problem.path, problem.text) for problem in problems]
-        click.echo(table(("kind", "path", "what"), rows, sys.stdout), nl=False)
+        click.echo(table(("kind", "path", "what"), rows, sys.stdout, flexible=("what",)), nl=False)
     return DAMAGED if any(problem.kind != "orphaned" for problem in problems) else 0
 
 
