@@ -146,7 +146,8 @@ class LiveReporter(PlainReporter):
             self._waiting(progress)
             if progress.by_task:  # there is nothing in the last one, when all has ended
                 self._progress, self._progress_at = progress, time.monotonic()
-            if self._live is None and self._progress is not None and not self._is_over and progress.elapsed_seconds >= LIVE_AFTER_SECONDS:
+            is_idle = self._live is None and self._progress is not None and not self._is_over
+            if is_idle and progress.elapsed_seconds >= LIVE_AFTER_SECONDS:
                 self._draw()
 
     def _draw(self) -> None:
