@@ -47,7 +47,7 @@ from rayflow.values.refs import Encoded, TaggedTree, ValueRef
 INLINE_LOG_BYTES = 65536
 """Output of a call up to this size is a row; more is a blob. In bytes."""
 
-TIMEOUT_GRACE_SECONDS = 5.0
+TIMEOUT_GRACE_SECONDS = 3.0
 """How long after its timeout a call that cannot be interrupted keeps its worker, before that is ended."""
 
 HOST = socket.gethostname()
