@@ -26,7 +26,7 @@ from rayflow.records import (
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
-from rayflow.values.refs import ValueRef
+from rayflow.values.refs import TaggedTree, ValueRef
 
 TERM_FORMAT = "term"
 """Format tag of a value kept as a packed symbolic term."""
@@ -44,7 +44,10 @@ def hash_of(term: Term) -> bytes:
 def args_hash_of(job: Job) -> bytes:
     """The hash of the bound arguments: names and identities, in the order of the signature."""
     parts: list[bytes] = []
+    ignored = job.entry.options.get("config_args") or ()
     for name, value in job.bound.items():
+        if name in ignored:
+            continue
         parts.append(name.encode())
         parts.append(identity(value))
     return digest("args", *parts)
@@ -161,7 +164,9 @@ def value_row(term: Term, value_hash: bytes) -> ValueRow:
         kind = type(term).__name__
         preview = repr(term) if type(term) not in (str, bytes) else repr(term[:200])
         return ValueRow(value_hash, kind, TERM_FORMAT, len(packed), packed, preview[:200])
-    kind = "rayflow.Task" if isinstance(term, TaskRef) else getattr(term, "kind", type(term).__name__)
+    kind = "rayflow.Task" if isinstance(term, TaskRef) else type(term).__name__
+    if type(term) is TaggedTree:
+        kind = term.kind
     inline = packed if len(packed) <= INLINE_TERM_BYTES else None
     return ValueRow(value_hash, kind, TERM_FORMAT, len(packed), inline, render(term))
 

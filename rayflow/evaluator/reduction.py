@@ -13,7 +13,7 @@ import difflib
 from collections import deque
 from collections.abc import Mapping
 
-from rayflow.errors import BadArguments, Bug
+from rayflow.errors import BadArguments, BadOption, Bug
 from rayflow.evaluator import attempts, commands, events, lookups, provenance
 from rayflow.evaluator.cells import ARGUMENTS_SLOT, RESULT_SLOT, Cell, Kind, expressions_of, is_value
 from rayflow.evaluator.executions import Execution
@@ -24,7 +24,7 @@ from rayflow.lang.codec import SCALARS, loads, read
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.lang.operations import here, operate
-from rayflow.lang.options import scope_of
+from rayflow.lang.options import check_options, merge, scope_of
 from rayflow.lang.signatures import Parameters
 from rayflow.values.digests import digest, short_digest
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
@@ -141,14 +141,16 @@ class Reducer(Machine):
         job.bound = bound
         job.options = execution.options_of(entry, call._options)
         lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
-        if not lazy:
+        lazy_options = [name for name, value in job.options.items() if not is_value(value)] if call._options else []
+        if not (lazy or lazy_options):
             self._identify(job)
             return job
-        cell = Cell(Kind.ARGUMENTS, lazy, parent or job, job_id, len(lazy))
+        terms = [*(bound[name] for name in lazy), *(job.options[name] for name in lazy_options)]
+        cell = Cell(Kind.ARGUMENTS, (lazy, lazy_options), parent or job, job_id, len(terms))
         cell.waiters.append((job, ARGUMENTS_SLOT))
-        cell.missing = len(lazy)
-        for position, name in enumerate(lazy):
-            self._demand(bound[name], parent or job, below(job_id, "argument", position), cell, position)
+        cell.missing = len(terms)
+        for position, term in enumerate(terms):
+            self._demand(term, parent or job, below(job_id, "argument", position), cell, position)
         return job
 
     def _identify(self, job: Job) -> None:
@@ -210,7 +212,11 @@ class Reducer(Machine):
         elif cell.kind is Kind.OPERATION:
             self._operate(cell)
         else:
-            self._settle(cell, cell.rebuilt(), cell.all_sources())
+            try:
+                rebuilt = cell.rebuilt()
+            except TypeError as error:  # a value that cannot be a key or a member
+                rebuilt = self._with_trail(failure_from_exception(error), cell.scope)
+            self._settle(cell, rebuilt, cell.all_sources())
 
     def _settle(self, cell: Cell, outcome: Outcome, sources: tuple[Job, ...]) -> None:
         """A cell has its outcome: tell who waits."""
@@ -230,12 +236,19 @@ class Reducer(Machine):
         assert isinstance(job, Job)
         if not job.is_open:
             return
-        names: list[str] = cell.expression
+        names, option_names = cell.expression
         if failure is not None:
             self._fail(job, failure, own=False)
             return
-        job.bound = {**job.bound, **dict(zip(names, cell.values, strict=True))}
-        job.sources = {name: sources for name, sources in zip(names, cell.sources, strict=True) if sources}
+        job.bound = {**job.bound, **dict(zip(names, cell.values, strict=False))}
+        job.sources = {name: sources for name, sources in zip(names, cell.sources, strict=False) if sources}
+        if option_names:
+            given = dict(zip(option_names, cell.values[len(names) :], strict=True))
+            try:
+                job.options = merge(job.options, check_options(given, where=f"{job.entry.name}.options", at_call=True))
+            except BadOption as error:
+                self._fail(job, failure_from_exception(error))
+                return
         if job.wanted:
             self._identify(job)
         else:

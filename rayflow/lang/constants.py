@@ -59,8 +59,8 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
     """
     of = type(value)
     if isinstance(value, Expression):
-        names = (getattr(value, "_task", getattr(value, "_name", "")), *(getattr(value, "_kwargs", None) or ()))
-        return b"expression " + repr((of.__name__, *names)).encode(), [("(...)", part) for part in children(value)]
+        kind = getattr(value, "_task", getattr(value, "_name", "")), *(getattr(value, "_kwargs", None) or ())
+        return b"expression " + repr((of.__name__, *kind)).encode(), [("(...)", part) for part in children(value)]
     if isinstance(value, enum.Enum):
         return b"enum " + str(value.name).encode(), [("type", of)]
     if isinstance(value, functools.partial):

@@ -313,7 +313,7 @@ def _length_of(func: Callable[..., Any], options: Mapping[str, Any]) -> int | No
         except Exception:  # an annotation that only a type checker can resolve: the length stays unknown
             return None
     args = getattr(annotation, "__args__", ())
-    if getattr(annotation, "_origin__", None) is tuple and args and Ellipsis not in args:
+    if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
         return len(args)
     return None
 
