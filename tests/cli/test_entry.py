@@ -104,3 +104,16 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) == 141
+
+
+def test_up_and_down_say_what_they_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rayflow.runtime import warm
+
+    asked: list[int | None] = []
+    monkeypatch.setattr(warm, "up", lambda num_cpus: asked.append(num_cpus) or "127.0.0.1:1")
+    monkeypatch.setattr(warm, "down", lambda: False)
+    assert main(["up", "--num-cpus", "2"]) == 0
+    assert asked == [2]
+    assert "Ray is up at 127.0.0.1:1" in capsys.readouterr().out
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "No Ray of `rayflow up` is running.\n"
