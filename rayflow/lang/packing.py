@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from rayflow.errors import NotSerializable
 from rayflow.lang.codec import SCALARS, children, content_digest, with_children
 from rayflow.lang.expressions import Expression, Operation, Quoted, TaskRef, Term
 from rayflow.values.encoding import make_ref
@@ -75,6 +76,7 @@ class _Packer:
         self._root = root
         self._opened: dict[int, _Opened] = {}
         self._symbols: dict[int, TaskRef] = {}
+        self._current: _Opened | None = None
 
     def pack(self, term: Term) -> Term:
         for item in self._in_order(term):
@@ -159,6 +161,7 @@ class _Packer:
         opened = self._opened.get(id(part))
         if opened is None or opened.value is not part:
             return self._leaf(part)
+        self._current = opened
         return map_leaves(
             part, self._leaf, scalars=True, always=True, rebuild=_rebuild, take_apart=opened.container
         )
@@ -178,7 +181,14 @@ class _Packer:
 
     def _whole(self, value: Any) -> ValueRef:
         with _noticing() as tasks:
-            ref, encoded = make_ref(value, name=self._root)
+            try:
+                ref, encoded = make_ref(value, name=self._root)
+            except NotSerializable:
+                # Once more, with the way to it in the message.
+                way = self._current.way_to(value) if self._current is not None else None
+                if way is None:
+                    raise
+                ref, encoded = make_ref(value, name=self._root + way)
         if tasks:
             ref = replace(ref, witnesses=tuple(tasks))
         if ref.inline is None:
@@ -243,6 +253,20 @@ class _Opened:
         if container is None or type(value) not in _NATIVE or _size_of_scalars(container.parts) > INLINE_BYTES:
             return None
         return container
+
+    def way_to(self, value: Any) -> str | None:
+        """How Python would write the way to a part; None when it is not in here."""
+        waiting: list[tuple[str, Container]] = [("", self._containers[id(self.value)])]
+        seen = {id(self.value)}
+        for way, container in waiting:
+            for position, part in enumerate(container.parts):
+                if part is value:
+                    return way + container.step(position)
+                below = self._containers.get(id(part)) or parts_of(part)
+                if below is not None and id(part) not in seen:
+                    seen.add(id(part))
+                    waiting.append((way + container.step(position), below))
+        return None
 
     def _look_through(self, container: Container) -> None:
         seen: set[int] = set()
