@@ -57,6 +57,7 @@ class Execution:
         self._merged: dict[str, Mapping[str, Any]] = {}
         self._defaults: dict[str, dict[str, Term]] = {}
         self._current: frozenset[bytes] | None = None
+        self._members: dict[frozenset[bytes], frozenset[bytes]] = {}
         self._task_sets: dict[frozenset[bytes], bytes] = {}
         self._described: set[bytes] = set()
         self._values: set[bytes] = set()
@@ -94,10 +95,7 @@ class Execution:
         """The tasks below a job, itself included; equal sets are one object."""
         below = {id(child.task_set): child.task_set for child in job.children if child.task_set}
         members = frozenset((job.entry.hash,)).union(*below.values())
-        for known in below.values():
-            if known == members:
-                return known
-        return members
+        return self._members.setdefault(members, members)
 
     def task_set_digest(self, members: frozenset[bytes]) -> tuple[bytes, bool]:
         """The digest of a set of tasks, and whether this is the first time that it is asked for."""
