@@ -76,7 +76,8 @@ class JobRow(NamedTuple):
     pid: Annotated[int | None, "process id of the worker"]
     error: Annotated[str | None, "type and message of the error, when failed"]
     traceback: Annotated[str | None, "the user's frames, when this job's own task raised"]
-    story: Annotated[str | None, "its moves with their times when it failed; null otherwise"]
+    story: Annotated[str | None, "the states it went through, when it failed; null otherwise"]
+    call: Annotated[str | None, "the call as text, shortened, while it is open or when it failed; null when done"] = None
 
 
 class CallRow(NamedTuple):

@@ -145,7 +145,8 @@ def tree(lines: Iterable[Any], stream: TextIO) -> Iterator[str]:
             ends = f" = {shorten(line.result, 80)}" if line.result is not None else ""
             if job["status"] == "failed" and job["error"]:
                 ends = f" ! {shorten(job['error'], 100)}"
-            call = call_text(job["task_name"], line.arguments)
+            # A call that is not done has left no call node, and with it no arguments, but says what it was.
+            call = job.get("call") or call_text(job["task_name"], line.arguments)
             text = f"{how_text(job, stream)} {took:>10} {indent}{call}{ends}  {short_job(job['job_id'])}"
         yield text if limit is None else _fitted(text, limit)
 

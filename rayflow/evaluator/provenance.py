@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.stories import call_text
 from rayflow.lang.codec import SCALARS, dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskRef, Term, render
@@ -98,6 +99,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         failure.summary[:4000] if failure else None,
         _frames_text(failure) if failure else None,
         job.describe() if failure else None,
+        None if job.state is State.DONE else call_text(job),
     )
 
 

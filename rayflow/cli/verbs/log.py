@@ -171,6 +171,7 @@ def _job_head(found: JobDetail) -> str:
         [
             ("job", job["job_id"]),
             ("task", f"{job['task_name']}  {place or ''}".rstrip()),
+            ("call", job["call"]),
             ("status", how_text(job, sys.stdout)),
             ("execution", short_execution(job["execution_id"])),
             ("called by", parent),
