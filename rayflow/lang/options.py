@@ -178,6 +178,8 @@ def _parse_value(option: Option, raw: str) -> Any:
     return raw
 
 
+_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*")
+
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": base ** (power + 1)
@@ -190,7 +192,7 @@ def parse_seconds(value: Any, *, where: str = "a duration") -> float:
     """Seconds from a number or from text such as "90m", "12h" or "1d"."""
     if not isinstance(value, str):
         return float(value)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower())
+    match = _NUMBER_AND_UNIT.fullmatch(value.lower())
     if not match or (match[2] or "s") not in SECONDS:
         raise BadOption(f"{where}: {value!r} is no duration; write seconds, or a number with {', '.join(SECONDS)}.")
     return float(match[1]) * SECONDS[match[2] or "s"]
@@ -200,7 +202,7 @@ def parse_bytes(value: Any, *, where: str = "a size") -> int:
     """Bytes from a number or from text such as "500MB" or "4GiB"."""
     if not isinstance(value, str):
         return int(value)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower())
+    match = _NUMBER_AND_UNIT.fullmatch(value.lower())
     if not match or match[2] not in BYTES:
         raise BadOption(f"{where}: {value!r} is no size; write bytes, or a number with KiB, MB, GiB and so on.")
     return int(float(match[1]) * BYTES[match[2]])

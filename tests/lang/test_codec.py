@@ -1,0 +1,179 @@
+"""Symbolic terms as bytes: what goes in comes out, shared where it was shared, and nothing but plain data is read."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayflow.lang.codec import blobs_of, children, content_digest, dumps, loads, read, with_children
+from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef
+from rayflow.values.refs import TaggedTree, ValueRef
+
+SMALL = ValueRef(b"s" * 20, "Point", 10, "pickle5", b"inline", (), "Point()")
+LARGE = ValueRef(b"l" * 20, "ndarray", 10_000, "numpy", None, (TaskRef("lab.w", b"w" * 20),))
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5), st.binary(max_size=5),
+    st.complex_numbers(allow_nan=False),
+)  # fmt: skip
+KEYS = st.text(max_size=3)
+
+
+def bigger(terms: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    many = st.lists(terms, max_size=3)
+    named = st.dictionaries(KEYS, terms, max_size=2)
+    return st.one_of(
+        many,
+        many.map(tuple),
+        named,
+        st.builds(TaskCall, KEYS, many.map(tuple), named.map(lambda d: d or None), named.map(lambda d: d or None)),
+        st.builds(Operation, KEYS, many.map(tuple)),
+        st.builds(Form, KEYS, many.map(tuple)),
+        st.builds(lambda term: Quoted(term, b"q" * 20), terms),
+        st.builds(lambda parts: TaggedTree("dataclass", ("lab.P", "x"), tuple(parts)), many),
+        st.builds(lambda a, k: TaskRef("lab.f", b"h" * 20, tuple(a), k), many, named),
+    )
+
+
+TERMS = st.recursive(st.one_of(SCALARS, st.sampled_from([SMALL, LARGE])), bigger, max_leaves=12)
+
+
+def shape(term: Any) -> Any:
+    """A term as nested tuples that can be compared."""
+    kind = type(term)
+    if kind in (list, tuple):
+        return (kind.__name__, *map(shape, term))
+    if kind is dict:
+        return ("dict", *((key, shape(value)) for key, value in term.items()))
+    if kind in (TaskCall, Operation, Form, Quoted, TaggedTree, TaskRef):
+        names = [name for name in kind.__slots__ if name not in ("_shared", "header", "parts")]
+        own = [(name, shape(getattr(term, name))) for name in sorted(names)]
+        return (kind.__name__, *own, *map(shape, children(term)))
+    if kind is ValueRef:
+        return ("ref", term.digest, term.inline, *map(shape, term.witnesses))
+    return (kind.__name__, repr(term))
+
+
+@given(TERMS)
+def test_a_term_comes_back_as_it_was(term: Any) -> None:
+    assert shape(loads(dumps(term))) == shape(term)
+
+
+@given(TERMS)
+def test_the_parts_of_an_expression_put_together_again_give_it_again(term: Any) -> None:
+    if type(term) in (TaskCall, Operation, Form, Quoted, TaggedTree, TaskRef, list, dict):
+        assert shape(with_children(term, children(term))) == shape(term)
+
+
+@given(TERMS)
+def test_the_blobs_of_a_packed_term_are_read_off_its_front(term: Any) -> None:
+    expected = {LARGE.digest} if "b'" + "l" * 20 in repr(shape(term)) else set()
+    assert set(blobs_of(dumps(term))) == expected
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_term_are_a_value_error(data: bytes) -> None:
+    try:
+        loads(data)
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize("thing", [os.system, [object], (1, 2, 3), ((), (), [(99, (), ())]), {"a": 1}])
+def test_a_pickle_of_something_else_is_refused(thing: Any) -> None:
+    with pytest.raises(ValueError, match="not a packed term"):
+        loads(pickle.dumps(thing))
+
+
+def test_a_damaged_term_is_a_value_error_wherever_it_is_cut() -> None:
+    data = dumps([TaskCall("lab.f", (1, [LARGE])), {"a": SMALL}])
+    for length in range(len(data)):
+        with pytest.raises(ValueError):
+            loads(data[:length])
+
+
+def test_an_expression_in_two_places_is_read_back_as_one_and_marked_so() -> None:
+    once, twice = TaskCall("lab.f", (1,)), TaskCall("lab.f", (1,))
+    (a, b), c = loads(dumps([[once, once], twice]))
+    assert a is b and a is not c
+    assert (a._shared, c._shared) == (True, False)
+
+
+def test_expressions_in_a_container_in_two_places_are_shared() -> None:
+    inner = [TaskCall("lab.f", (TaskCall("lab.g"),))]
+    term = loads(dumps([inner, [inner]]))
+    assert term[0] is term[1][0]
+    assert term[0][0]._shared and not term[0][0]._args[0]._shared
+
+
+def test_a_doubled_chain_is_written_once_for_each_link() -> None:
+    term: Any = TaskCall("lab.f", ())
+    for _ in range(200):
+        term = TaskCall("lab.f", (term, term))
+    assert len(dumps(term)) < 20_000
+    assert loads(dumps(term))._args[0]._shared
+
+
+def test_a_hundred_thousand_links_need_no_recursion() -> None:
+    term: Any = TaskCall("lab.f", ())
+    for _ in range(100_000):
+        term = Operation("add", (term, 1))
+    again = loads(dumps(term))
+    depth = 0
+    while type(again) is Operation:
+        again, depth = again._args[0], depth + 1
+    assert depth == 100_000
+    assert len(content_digest(term)) == 20
+
+
+def test_the_head_tells_calls_and_tasks_without_a_walk() -> None:
+    term = [TaskCall("lab.f", (1,), {"y": 2}), TaskCall("lab.f", (3,), {"y": 4}), TaskRef("lab.g", b"g" * 20), LARGE]
+    head, _ = read(dumps(term))
+    assert head.calls == (("lab.f", 1, ("y",)),)
+    assert set(head.tasks) == {("lab.g", b"g" * 20), ("lab.w", b"w" * 20)}
+
+
+def test_what_is_not_symbolic_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="builtins.object is not symbolic"):
+        dumps([object()])
+
+
+# --- the identity of quoted terms -------------------------------------------------------------------------------------
+
+
+def test_equal_terms_have_one_identity_whatever_their_order_and_sharing() -> None:
+    def call() -> TaskCall:
+        return TaskCall("lab.f", (1,))
+
+    shared = call()
+    assert content_digest([shared, shared]) == content_digest([call(), call()])
+    assert content_digest({"a": call(), "b": 1}) == content_digest({"b": 1, "a": call()})
+    different = [
+        call(), TaskCall("lab.f", (2,)), TaskCall("lab.g", (1,)), TaskCall("lab.f", (), {"x": 1}),
+        TaskCall("lab.f", (1,), None, {"retries": 1}), [call()], (call(),), {"a": call()}, {"b": call()}, Quoted(call()),
+        Operation("neg", (call(),)), Form("neg", (call(),)), [call(), call()], call,
+    ][:-1]  # fmt: skip
+    assert len({content_digest(term) for term in different}) == len(different)
+
+
+def test_the_identity_of_a_quoted_term_is_that_of_every_process() -> None:
+    code = (
+        "from rayflow.lang.codec import content_digest\nfrom rayflow.lang.expressions import *\n"
+        "t = TaskCall('lab.f', ({'a', 'b', 'c', TaskCall('lab.g')}, {'x', 'y', 'z'}, {'k': 1.5}), {'n': None})\n"
+        "print(content_digest(Operation('add', (t, 1))).hex())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd()},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(digests) == 1

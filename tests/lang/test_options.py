@@ -1,0 +1,115 @@
+"""Task options: what is accepted, refused, read from text and merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rayflow.errors import BadOption
+from rayflow.lang.expressions import TaskCall
+from rayflow.lang.options import (
+    OPTIONS,
+    check_options,
+    class_names,
+    merge,
+    parse_bytes,
+    parse_option,
+    parse_seconds,
+    scope_of,
+)
+
+
+def test_an_unknown_option_names_the_nearest_known_one() -> None:
+    with pytest.raises(BadOption, match="did you mean 'retries'|Did you mean 'retries'"):
+        check_options({"retrys": 1}, where="f")
+    with pytest.raises(BadOption, match="The options are: cache"):
+        check_options({"zzzzzz": 1}, where="f")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("retries", "2", "takes int"), ("retries", True, "takes int"), ("retries", -1, "negative"),
+        ("cache_scope", "NO", "one of 'NONE'"), ("check_valid", "deep", "one of"), ("memory", "4 parsecs", "no size"),
+        ("cache_for", "soon", "no duration"), ("tags", ["a"], "takes dict"), ("retry_on", [3], "no exception class"),
+        ("timeout", -1, "negative"), ("nout", -1, "negative"), ("version", 1.5, "takes str or int"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_refused_with_what_is_right(name: str, value: Any, says: str) -> None:
+    with pytest.raises(BadOption, match=says):
+        check_options({name: value}, where="f")
+
+
+def test_every_option_accepts_its_own_default() -> None:
+    assert check_options({name: option.default for name, option in OPTIONS.items()}, where="f").keys() == OPTIONS.keys()
+
+
+def test_what_belongs_to_the_definition_is_refused_at_the_call() -> None:
+    with pytest.raises(BadOption, match=r"set it in @task\(version=...\)"):
+        check_options({"version": 2}, where="f.options", at_call=True)
+
+
+def test_an_expression_is_accepted_before_its_value_is_known() -> None:
+    lazy = TaskCall("lab.f")
+    assert check_options({"memory": lazy}, where="f")["memory"] is lazy
+
+
+def test_exception_classes_travel_by_name() -> None:
+    assert check_options({"retry_on": (OSError, "lab.OwnError")}, where="f")["retry_on"] == (
+        "builtins.OSError", "lab.OwnError"
+    )  # fmt: skip
+    assert class_names(KeyError) == ("builtins.KeyError",)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("retries=2", "retries", 2), ("retry-delay=0.5", "retry_delay", 0.5), ("cache=no", "cache", False),
+        ("cache_scope=CSE", "cache_scope", "CSE"), ("memory=4GiB", "memory", "4GiB"), ("bundle=8", "bundle", 8),
+        ('limits={"db": 2}', "limits", {"db": 2}), ("tags={}", "tags", {}), ("num_cpus = 2", "num_cpus", 2),
+    ],
+)  # fmt: skip
+def test_an_option_is_read_from_text(text: str, name: str, value: Any) -> None:
+    assert parse_option(text) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("retries", "name=value"), ("retrys=2", "retries"), ("limits=db", "JSON"), ("retries=many", "takes int")],
+)
+def test_text_that_is_no_option_says_why(text: str, says: str) -> None:
+    with pytest.raises(BadOption, match=says):
+        parse_option(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90m", 5400), ("1d", 86400), ("12 h", 43200), ("5", 5), (2.5, 2.5), ("1.5s", 1.5)]
+)
+def test_durations_are_read_as_seconds(text: Any, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4 << 30), ("500MB", 500_000_000), ("1k", 1024), (10, 10), ("1.5 KiB", 1536)]
+)
+def test_sizes_are_read_as_bytes(text: Any, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["1.2.3", ".", "GiB", ""])
+def test_a_number_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadOption):
+        parse_bytes(text)
+    with pytest.raises(BadOption):
+        parse_seconds(text)
+
+
+def test_a_later_level_wins_name_by_name() -> None:
+    assert merge({"a": 1, "b": 1}, None, {"b": 2}, {}) == {"a": 1, "b": 2}
+
+
+def test_no_cache_lowers_the_scope_and_never_raises_it() -> None:
+    assert scope_of({}) == "BACKEND"
+    assert scope_of({"cache": False}) == "CSE"
+    assert scope_of({"cache": False, "cache_scope": "NONE"}) == "NONE"
