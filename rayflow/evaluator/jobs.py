@@ -75,7 +75,7 @@ class Job:
 
     __slots__ = (
         "args_hash", "attempt", "bound", "call", "call_hash", "children", "clean", "cost", "entry", "eval_hash",
-        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "outcome", "parent",
+        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal", "outcome", "parent",
         "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
@@ -96,6 +96,7 @@ class Job:
         self.call = call
         self.entry = entry
         self.queued_at = at
+        self.ordinal = execution.counts["jobs"]
         self.state = State.ARGUMENTS
         self.wanted = True
         self.listed = False

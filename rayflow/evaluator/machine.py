@@ -48,9 +48,9 @@ class Machine:
         self, execution: Execution, parent: Job | None, call: TaskCall | None, entry: TaskEntry, job_id: bytes
     ) -> Job:
         self._numbers += 1
+        execution.counts["jobs"] += 1
         job = Job(self._numbers, job_id, execution, parent, call, entry, self._now)
         execution.open[job.number] = job
-        execution.counts["jobs"] += 1
         execution.count(job, "open")
         if parent is None:
             execution.root = job

@@ -100,6 +100,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         _frames_text(failure) if failure else None,
         job.describe() if failure else None,
         None if job.state is State.DONE else call_text(job),
+        job.ordinal,
     )
 
 

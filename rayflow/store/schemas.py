@@ -31,7 +31,7 @@ _PLAIN_TYPES: dict[type, Any] = {
 
 _SORTED_BY: dict[str, tuple[str, ...]] = {
     "reductions": ("task_hash", "eval_hash"),
-    "jobs": ("queued_at", "job_id"),
+    "jobs": ("queued_at", "ordinal"),
     "executions": ("execution_id",),
     "call_children": ("call_hash", "position"),
     "arguments": ("call_hash", "name"),

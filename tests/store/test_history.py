@@ -118,7 +118,7 @@ class Writer:
                 job_id(self.execution, name), self.execution, parent, f"flow.{base}", task, h("eval", task, args),
                 None if failed else call, self.how, "failed" if failed else "done", 1, self.clock if not root else 0,
                 self.clock + 1, self.clock + 2, 0.5, 0.25, 1000, "host", 7,
-                "ValueError: no" if failed else None, None, None,
+                "ValueError: no" if failed else None, None, None, ordinal=len(self.rows),
             )
         )  # fmt: skip
         if failed:

@@ -7,11 +7,11 @@ WITH RECURSIVE latest AS MATERIALIZED (
     SELECT * FROM latest
     QUALIFY row_number() OVER (
         PARTITION BY parent_job_id, task_name
-        ORDER BY status NOT IN ('failed', 'open'), queued_at, job_id
+        ORDER BY status NOT IN ('failed', 'open'), queued_at, ordinal, job_id
     ) <= $siblings
 ), tree AS (
     SELECT * FROM shown WHERE parent_job_id IS NULL
     UNION ALL
     SELECT shown.* FROM tree JOIN shown ON shown.parent_job_id = tree.job_id
 )
-SELECT * FROM tree ORDER BY queued_at, job_id
+SELECT * FROM tree ORDER BY queued_at, ordinal, job_id
