@@ -24,8 +24,8 @@ FREE_CPUS = 0.01
 class Shape:
     """What a Ray task asks of the node that runs it. Calls of one shape may share a Ray task.
 
-    others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object of Ray's (as it is, or as a
-    reference that carries it), or its name.
+    others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object of Ray's (as it is, or as
+    a reference that carries it), or its name.
     """
 
     num_cpus: float

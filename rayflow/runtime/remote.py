@@ -20,6 +20,7 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.runtime.surrounds import Travelling
 from rayflow.runtime.workers import HOST, Call, Reply, Surroundings, Worker
+from rayflow.store.base import Store
 from rayflow.store.store import open_store
 from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.refs import Encoded
@@ -131,13 +132,7 @@ def _got(ref: Any) -> bytes:
 
 def _made(around: Surroundings) -> _Hand:
     _mark_project()
-    try:
-        store = open_store(around.store_url, create=False)
-    except NotFound:
-        raise StoreUnavailable(
-            f"The store {around.store_url} is not on {HOST}, where a task was to run. A cluster of several machines "
-            "needs a store that all of them reach: a shared folder, or a URL such as s3://bucket/folder."
-        ) from None
+    store = open_here(around.store_url)
 
     def printed(task: str, stream: str, text: str) -> None:
         beneath = sys.__stdout__
@@ -152,6 +147,17 @@ def _made(around: Surroundings) -> _Hand:
     # Nobody watches a project without a channel: what its tasks print is in the records.
     hand = _Hand(Worker(around, store, printed=printed if around.channel else None, timed=_begins), set())
     return hand
+
+
+def open_here(url: str) -> Store:
+    """The store that the driver has opened. Raises StoreUnavailable where this machine does not have it."""
+    try:
+        return open_store(url, create=False)
+    except NotFound:
+        raise StoreUnavailable(
+            f"The store {url} is not on {HOST}, a machine of the cluster. A cluster of several machines needs a store "
+            "that all of them reach: a shared folder, or a URL such as s3://bucket/folder."
+        ) from None
 
 
 def _mark_project() -> None:

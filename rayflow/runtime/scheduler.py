@@ -22,13 +22,13 @@ import ray
 
 from rayflow.errors import Bug, VersionMismatch, WorldError
 from rayflow.evaluator import commands, events
+from rayflow.runtime import remote
 from rayflow.runtime.carrier import RayCarrier
 from rayflow.runtime.loop import Loop
 from rayflow.runtime.outbox import now
 from rayflow.runtime.requests import Request
 from rayflow.runtime.workers import HOST, Surroundings
 from rayflow.store.base import Store
-from rayflow.store.store import open_store
 from rayflow.version import VERSION
 
 PROGRESS_SECONDS = 0.1
@@ -101,7 +101,7 @@ class Scheduler:
         """Open the store and start the loop, when that has not been done."""
         with self._opening:
             if self._store is None:
-                self._store = open_store(self._store_url)
+                self._store = remote.open_here(self._store_url)
                 self._loop = self._new_loop(self._store)
                 threading.Thread(target=self._turn_for_ever, name="rayflow-loop", daemon=True).start()
             return self._store

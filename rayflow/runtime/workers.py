@@ -305,7 +305,7 @@ class Worker:
                     "Install what it needs on the workers, or give them an environment: runtime_env in rayflow.toml."
                 ) from error
             modules.load_file(entry.file)
-        known = tasks.registered().get(entry.name)
+        known: tasks.Task[..., Any] | None = tasks.registered().get(entry.name)
         if known is None and entry.file is not None and os.path.exists(entry.file):
             # Another module of that name came first on this worker's path.
             modules.load_file(entry.file)
@@ -382,7 +382,8 @@ def _awaited(coroutine: Any) -> Any:
 
 
 def _task_of(ref: TaskRef) -> tasks.Task[..., Any]:
-    return tasks.find_task(ref.name, ref.args, ref.kwargs, ref.options)
+    found: tasks.Task[..., Any] = tasks.find_task(ref.name, ref.args, ref.kwargs, ref.options)
+    return found
 
 
 def _build_tree(tree: TaggedTree, parts: Any) -> Any:

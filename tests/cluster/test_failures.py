@@ -310,14 +310,17 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("mounting a small file system needs root")
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"this machine does not allow mounts: {made.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_with_one_clear_error_and_what_waited_is_written_later(project, ray_cluster, small_disk):
+def test_a_full_disk_ends_the_run_with_one_clear_error_and_what_waited_is_written_later(
+    project, ray_cluster, small_disk
+):
     flow = project.write(
         "flow.py",
         """
@@ -356,9 +359,8 @@ def test_a_full_disk_ends_the_run_with_one_clear_error_and_what_waited_is_writte
             submission.result(timeout=30)
         filler.unlink()
         assert scheduler.run(flow.number(2)) == 2
-        assert scheduler.sql("select count(*) from jobs where task_name = 'flow.number' and status = 'done'").fetchall()[0][
-            0
-        ] >= 2
+        counted = "select count(*) from jobs where task_name = 'flow.number' and status = 'done'"
+        assert scheduler.sql(counted).fetchall()[0][0] >= 2
 
 
 def test_a_store_that_cannot_be_opened_is_one_clear_error(project, ray_cluster, tmp_path):

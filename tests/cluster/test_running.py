@@ -118,7 +118,8 @@ def test_a_task_that_only_a_worker_has_met_runs_on_any_worker_and_knows_its_neig
 
 
 def test_an_edited_module_is_run_as_it_is_now_by_workers_that_had_imported_it_before(project, scheduler):
-    project.write("flow.py", "from helper import number\nfrom rayflow import task\n\n@task\ndef one():\n    return number()\n")
+    text = "from helper import number\nfrom rayflow import task\n\n@task\ndef one():\n    return number()\n"
+    project.write("flow.py", text)
     project.write("helper.py", "def number():\n    return 1\n")
     assert scheduler.run(project.load("flow").one()) == 1
     project.edit("helper.py", "return 1", "return 10 + 1")

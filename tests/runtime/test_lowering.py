@@ -14,6 +14,8 @@ NODES = [
     {"Alive": False, "Resources": {"CPU": 64.0, "moon": 1.0}, "Labels": {"zone": "c"}},
 ]
 
+LABELS = "asks for a node with the labels"
+
 
 def test_rays_own_retries_are_off_and_no_processor_is_a_small_part_of_one():
     assert shape_of({}).ray_options() == {"num_cpus": 1.0, "max_retries": 0}
@@ -51,15 +53,17 @@ def test_equal_options_make_one_shape_whatever_their_order():
         ({"num_cpus": 5}, "asks for CPU=5; the most that a node has is CPU=4"),
         ({"num_cpus": 4, "num_gpus": 1}, "asks for CPU=4, GPU=1; the most that a node has is CPU=4, GPU=1"),
         ({"resources": {"moon": 1}}, "asks for CPU=1, moon=1; the most that a node has is CPU=4, moon=0"),
-        ({"label_selector": {"zone": "c"}}, "asks for a node with the labels {'zone': 'c'}; no node has them"),
+        ({"label_selector": {"zone": "c"}}, f"{LABELS} {{'zone': 'c'}}; no node has them"),
         ({"label_selector": {"zone": "in(c, b)"}}, None),
-        ({"label_selector": {"zone": "!in(a,b)"}}, "asks for a node with the labels {'zone': '!in(a,b)'}; no node has them"),
-        ({"label_selector": {"zone": "a"}, "num_gpus": 1}, "asks for a node with the labels {'zone': 'a'}; no node has them"),
+        ({"label_selector": {"zone": "!in(a,b)"}}, f"{LABELS} {{'zone': '!in(a,b)'}}; no node has them"),
+        ({"label_selector": {"zone": "a"}, "num_gpus": 1}, f"{LABELS} {{'zone': 'a'}}; no node has them"),
         ({"label_selector": {"zone": "!a"}, "num_gpus": 1}, None),
-        ({"accelerator_type": "A100"}, "asks for CPU=1, accelerator_type:A100=0.001; the most that a node has is CPU=4, "
-         "accelerator_type:A100=0"),
+        (
+            {"accelerator_type": "A100"},
+            "asks for CPU=1, accelerator_type:A100=0.001; the most that a node has is CPU=4, accelerator_type:A100=0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_no_node_alive_has_is_said(options, why):
     assert missing_from(shape_of(options), NODES) == why
 

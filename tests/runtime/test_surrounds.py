@@ -15,7 +15,11 @@ def entry(name: str) -> TaskEntry:
 
 
 def around(puts: list[bytes]) -> Around:
-    return Around(Surroundings("/p", ("/p",), "/p/.rayflow", {"known": entry("known")}), lambda put: puts.append(put) or put)
+    def put(packed: bytes) -> bytes:
+        puts.append(packed)
+        return packed
+
+    return Around(Surroundings("/p", ("/p",), "/p/.rayflow", {"known": entry("known")}), put)
 
 
 def names_of(travelling: object) -> set[str]:

@@ -1,0 +1,122 @@
+"""What tests/cluster/test_nodes.py runs: one cluster of several nodes on this machine, and what happens on it.
+
+Prints one line of JSON for each scene: its name, and what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import flow
+import ray
+from ray.cluster_utils import Cluster
+
+from rayflow import Scheduler
+from rayflow.errors import WorkerLost
+
+
+class Watcher:
+    """A reporter that remembers warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[tuple[float, str]] = []
+
+    def started(self, *_: Any) -> None:
+        self.at = time.monotonic()
+
+    def warned(self, text: str) -> None:
+        self.warnings.append((time.monotonic() - self.at, text))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def tell(scene: str, **seen: Any) -> None:
+    sys.__stdout__.write(json.dumps({"scene": scene, **seen}) + "\n")
+    sys.__stdout__.flush()
+
+
+def until(path: Path, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            raise AssertionError(f"{path} does not appear")
+        time.sleep(0.02)
+
+
+def main(folder: Path) -> None:
+    watcher = Watcher()
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2, "include_dashboard": False, "object_store_memory": 150_000_000, "labels": {"zone": "a"},
+            "_system_config": {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500,
+                               "health_check_timeout_ms": 500, "health_check_failure_threshold": 3},
+        },
+    )  # fmt: skip
+    other = cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000, labels={"zone": "b"})
+    with Scheduler(store=str(folder / "store"), address=cluster.address, reporter=watcher) as scheduler:
+        there = scheduler.run(flow.node.options(label_selector={"zone": "b"})(1))
+        here = scheduler.run(flow.node.options(label_selector={"zone": "!b"})(2))
+        tell("labels", there=there == other.node_id, here=here == cluster.head_node.node_id)
+
+        submission = scheduler.submit([flow.node.options(resources={"moon": 1})(3), flow.add(1, 2)])
+        zone = scheduler.submit(flow.node.options(label_selector={"zone": "c"})(4))
+        end = time.monotonic() + 25
+        waiters = [threading.Thread(target=_wait, args=(each,)) for each in (submission, zone)]
+        for waiter in waiters:
+            waiter.start()
+        while len(watcher.warnings) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        submission.cancel()
+        zone.cancel()
+        for waiter in waiters:
+            waiter.join(30)
+        tell("infeasible", warnings=watcher.warnings, waiting=[waiter.is_alive() for waiter in waiters])
+
+        large = flow.large.options(resources={"island": 1})(3_000_000)
+        made_on = scheduler.run(flow.made_on(large))
+        tell("large", made_there=made_on == other.node_id)
+        running = scheduler.submit([flow.total(large), flow.long.options(label_selector={"zone": "a"})(str(folder), 1)])
+        until(folder / "1")
+        second = scheduler.submit(flow.long_there(str(folder), 2))
+        until(folder / "2")
+        cluster.remove_node(other, allow_graceful=False)
+        survived = scheduler.run(flow.total(large, 1))
+        tell("survives", total=survived)
+        cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000, labels={"zone": "b"})
+        end = time.monotonic() + 30
+        while not scheduler.sql("select 1 from attempts where error like '%node left%'").fetchall():
+            assert time.monotonic() < end, "the loss is not noticed"
+            time.sleep(0.1)
+        (folder / "go").touch()
+        tell("node left", second=second.result(timeout=60), first=running.result(timeout=60))
+        attempts = scheduler.sql("select task_name, attempts from jobs where attempts > 1").fetchall()
+        reasons = scheduler.sql("select task_name, ended, a.error from attempts a join jobs using (job_id)").fetchall()
+        tell("attempts", attempts=attempts, reasons=reasons)
+        try:
+            scheduler.run(flow.long_there.options(max_worker_losses=0, resources={"island": 0.5})("/nowhere", 3))
+        except FileNotFoundError as error:
+            tell("mistake", error=str(error))
+        except WorkerLost as error:
+            tell("mistake", error=f"lost {error}")
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def _wait(submission: Any) -> None:
+    try:
+        submission.result()
+    except Exception as error:
+        tell("ended", error=type(error).__name__)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    main(Path(sys.argv[1]))
