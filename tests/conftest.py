@@ -40,12 +40,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "rayflow.toml").write_text("")
-    modules, path = set(sys.modules), list(sys.path)
+    path = list(sys.path)
     monkeypatch.chdir(folder)
-    yield Project(folder)
-    for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
-            del sys.modules[name]
+    made = Project(folder)
+    yield made
+    made.forget()
     sys.path[:] = path
 
 

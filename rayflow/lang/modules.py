@@ -70,7 +70,7 @@ def load(target: str) -> ModuleType:
 
     Raises BadModule when it cannot be found or does not import; the message shows the user's own frames.
     """
-    if target.endswith(".py") or os.sep in target or os.path.isfile(target):
+    if target.endswith(".py") or os.sep in target or target.startswith(".") or os.path.isfile(target):
         return load_file(target)
     _extend_path(os.getcwd())
     with _importing(target):

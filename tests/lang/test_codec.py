@@ -141,7 +141,7 @@ def test_the_head_tells_calls_and_tasks_without_a_walk() -> None:
 
 
 def test_what_is_not_symbolic_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="builtins.object is not symbolic"):
+    with pytest.raises(TypeError, match=r"builtins\.object is not symbolic"):
         dumps([object()])
 
 
@@ -157,9 +157,9 @@ def test_equal_terms_have_one_identity_whatever_their_order_and_sharing() -> Non
     assert content_digest({"a": call(), "b": 1}) == content_digest({"b": 1, "a": call()})
     different = [
         call(), TaskCall("lab.f", (2,)), TaskCall("lab.g", (1,)), TaskCall("lab.f", (), {"x": 1}),
-        TaskCall("lab.f", (1,), None, {"retries": 1}), [call()], (call(),), {"a": call()}, {"b": call()}, Quoted(call()),
-        Operation("neg", (call(),)), Form("neg", (call(),)), [call(), call()], call,
-    ][:-1]  # fmt: skip
+        TaskCall("lab.f", (1,), None, {"retries": 1}), [call()], (call(),), {"a": call()}, {"b": call()},
+        Quoted(call()), Operation("neg", (call(),)), Form("neg", (call(),)), [call(), call()],
+    ]  # fmt: skip
     assert len({content_digest(term) for term in different}) == len(different)
 
 

@@ -199,7 +199,7 @@ def test_a_cycle_and_what_cannot_be_kept_are_named_with_the_way_to_them() -> Non
 
 
 def test_an_expression_inside_an_object_that_nobody_looks_into_says_what_to_do() -> None:
-    with pytest.raises((NotSerializable, LazyValueUsed), match="TaskCall|no value yet"):
+    with pytest.raises((NotSerializable, LazyValueUsed), match=r"TaskCall|no value yet"):
         pack(Opaque(X), Store())
 
 
@@ -236,7 +236,8 @@ def test_a_quoted_expression_stays_symbolic_until_it_is_released_and_packs_again
     real = store.real([packed])[0]
     again = pack([real.eval(), 1], store)[0]
     assert type(again) is TaskCall and type(again._args[0][0]) is ValueRef
-    assert packed.__rayflow_identity__() == pack(Quoted(TaskCall("lab.f", ([Plain(1), X],))), Store()).__rayflow_identity__()
+    twin = pack(Quoted(TaskCall("lab.f", ([Plain(1), X],))), Store())
+    assert packed.__rayflow_identity__() == twin.__rayflow_identity__()
 
 
 # --- depth and speed --------------------------------------------------------------------------------------------------

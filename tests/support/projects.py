@@ -50,15 +50,26 @@ class Project:
         """Import a module of the project into this process as it is now, also when it was imported before."""
         from rayflow.lang import modules
 
-        for known, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None) or "").startswith(f"{self.path}{os.sep}"):
-                del sys.modules[known]
+        self.forget()
         importlib.invalidate_caches()
         linecache.checkcache()
         # A file that was written twice in one second may have a .pyc of its first content.
         for compiled in self.path.rglob("__pycache__"):
             shutil.rmtree(compiled)
         return modules.load_file(self.path / f"{name}.py")
+
+    def forget(self) -> None:
+        """Unload the project's modules, and their tasks with them."""
+        from rayflow.lang.registry import forget_tasks
+
+        mine = [
+            name
+            for name, module in sys.modules.items()
+            if str(getattr(module, "__file__", None) or "").startswith(f"{self.path}{os.sep}")
+        ]
+        forget_tasks(mine)
+        for name in mine:
+            del sys.modules[name]
 
     def python(self, *arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Python in the project's directory."""
