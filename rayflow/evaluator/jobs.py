@@ -59,7 +59,15 @@ MOVES: Mapping[State, frozenset[State]] = {
 """Every allowed move. ARGUMENTS goes straight to HELD when no cache may answer, to RESULT when the root is a bare
 expression (there is nothing to run), and to DONE when an equal job has already ended."""
 
-_TRAIL = {state: bytes((state.value,)) for state in State}
+_STEPS = {state: bytes((state.value,)) for state in State}
+
+_TRAILS: dict[bytes, bytes] = {}
+"""Trails that were walked, so that jobs with the same one share it: there are few, and many jobs."""
+
+_NOTHING: Any = ()
+"""What a closed job has of everything that only an open one needs: one object for all, and no list to append to."""
+
+_NO_ARGUMENTS: dict[str, Term] = {}
 
 
 class Job:
@@ -75,8 +83,8 @@ class Job:
 
     __slots__ = (
         "args_hash", "attempt", "bound", "call", "call_hash", "children", "clean", "cost", "entry", "eval_hash",
-        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal", "outcome", "parent",
-        "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
+        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal", "outcome",
+        "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -126,7 +134,14 @@ class Job:
         if to not in MOVES[self.state]:
             raise WrongMove(f"{self.state.name} -> {to.name} is no move. {self.describe()}")
         self.state = to
-        self.trail += _TRAIL[to]
+        trail = self.trail + _STEPS[to]
+        self.trail = _TRAILS.setdefault(trail, trail)
+
+    def let_go(self) -> None:
+        """Forget what only an open job needs."""
+        self.children = self.waiters = _NOTHING
+        self.bound = _NO_ARGUMENTS
+        self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = None
 
     @property
     def is_open(self) -> bool:

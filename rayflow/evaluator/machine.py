@@ -17,10 +17,14 @@ from rayflow.evaluator.executions import IN_FLIGHT, Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall
+from rayflow.records import JobRow
 from rayflow.values.failures import Failure, Outcome
 
 OPENING_SECONDS = 1.0
 """A job that stays open for longer than this gets an opening row, so that a crash shows what was in flight."""
+
+OPENING_ROWS = 1_000
+"""The most opening rows at one time: of a hundred thousand calls that wait for workers, most need none."""
 
 OPENING_TIMER = ("opening", 0)
 
@@ -179,14 +183,12 @@ class Machine:
         execution.counts[how] += 1
         execution.count(job, "open", -1)
         execution.count(job, how)
-        waiters, job.waiters = job.waiters, []
-        for target, slot in waiters:
+        for target, slot in job.waiters:
             self._fills.append((target, slot, job.outcome, (job,)))
-        followers, job.followers = job.followers, None
-        for follower in followers or ():
+        for follower in job.followers or ():
             if follower.is_open:
                 self._follow(follower, job)
-        job.children, job.memo, job.call, job.sources, job.bound, job.cost = [], None, None, None, {}, None
+        job.let_go()
         if job is execution.root:
             self._finish(execution, job)
 
@@ -206,10 +208,10 @@ class Machine:
         )
 
     def _write_openings(self, at: int) -> None:
-        """Opening rows for jobs that have been open for long, and for the jobs above them."""
+        """Opening rows for jobs that have been open for long, and for the jobs above them; not too many at once."""
         oldest = at - int(OPENING_SECONDS * 1_000_000)
-        rows = []
-        while self._young and self._young[0][0] <= oldest:
+        rows: list[JobRow] = []
+        while self._young and self._young[0][0] <= oldest and len(rows) < OPENING_ROWS:
             job: Job | None = self._young.popleft()[1]
             while job is not None and job.is_open and not job.listed:
                 job.listed = True

@@ -95,6 +95,9 @@ class Reducer(Machine):
         found, places = expressions_of(term)
         cell = Cell(Kind.CONTAINER, term, scope, path, len(found))
         cell.places = places
+        if places is None:
+            # A flat list of expressions: its kind is all that is needed to build it again.
+            cell.expression = type(term)()
         cell.waiters.append((target, slot))
         cell.missing = len(found)
         for position, expression in enumerate(found):
@@ -139,6 +142,7 @@ class Reducer(Machine):
                 if name in bound or name in defaults
             }
         job.bound = bound
+        job.call = None  # its arguments say all from here on, and of many calls each weighs
         job.options = execution.options_of(entry, call._options)
         lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
         lazy_options = [name for name, value in job.options.items() if not is_value(value)] if call._options else []

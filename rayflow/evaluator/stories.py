@@ -17,8 +17,13 @@ def call_text(job: Job, limit: int = 120) -> str:
         inside = ", ".join(f"{name}={render(value, 60)}" for name, value in job.bound.items())
         text = f"{job.entry.name}({inside})"
     else:
-        text = render(job.call, limit) if job.call is not None else job.entry.name
+        text = render(job.call, limit) if job.call is not None else _without_arguments(job)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _without_arguments(job: Job) -> str:
+    name = job.entry.name
+    return name if name.startswith("<") else f"{name}()"
 
 
 def trail_of(job: Job) -> tuple[str, ...]:
