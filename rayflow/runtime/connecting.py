@@ -110,13 +110,24 @@ def _reach(address: str) -> None:
     if not host or not port.isdigit():
         raise ClusterUnavailable(f"{address!r} is no address of a Ray cluster: write host:port, such as 10.0.0.5:6379.")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS):
-            return
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS") != "1":
+                connection.sendall(_GREETING)
+                answer = connection.recv(9)
+                if len(answer) < 9 or answer[3] != _SETTINGS:
+                    raise OSError("something else listens there")
     except (OSError, OverflowError) as error:
+        what = "nothing answers in time" if isinstance(error, TimeoutError) else str(error)
         raise ClusterUnavailable(
-            f"No Ray cluster answers at {address}: {error}. Is it running (`ray status` there), and can this machine "
+            f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine "
             "reach it?"
         ) from None
+
+
+_SETTINGS = 4
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
+"""How an HTTP/2 client begins; a server of Ray's answers with settings of its own at once. Without this question Ray
+would try for minutes to speak with whatever listens at a wrong port."""
 
 
 def _is_here(address: str) -> bool:

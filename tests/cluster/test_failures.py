@@ -456,6 +456,31 @@ def test_a_cluster_that_cannot_be_reached_is_one_clear_error_within_seconds(proj
     assert message in told
 
 
+def test_a_port_where_something_else_listens_is_one_clear_error_within_seconds(project):
+    project.write(
+        "flow.py",
+        """
+        import socket
+        from rayflow import Scheduler, task
+
+        @task
+        def one():
+            return 1
+
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            try:
+                Scheduler(address=f"127.0.0.1:{silent.getsockname()[1]}").run(one())
+            except Exception as error:
+                print(type(error).__name__, error)
+        """,
+    )
+    told = project.python("flow.py", timeout=30).stdout
+    assert told.startswith("ClusterUnavailable No Ray cluster answers at 127.0.0.1"), told
+    assert "nothing answers in time" in told
+
+
 def test_a_process_that_is_connected_does_not_join_another_cluster(project, ray_cluster):
     flow = project.write("flow.py", SLOW) and project.load("flow")
     with (
