@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayflow.config import Config
-from rayflow.errors import ClusterUnavailable, WorldError
+from rayflow.errors import ClusterUnavailable
 from rayflow.runtime import connecting, noise
 from rayflow.runtime.losses import lacks_rayflow
 from rayflow.runtime.reports import Progress, Reporter
@@ -35,6 +35,9 @@ RESTARTS = 20
 CANCEL_SECONDS = 15.0
 """How long an interrupted execution may take to end what runs."""
 
+TIDY_SECONDS = 20.0
+"""How long a driver that ends waits for the scheduler to merge what an execution has written."""
+
 PAUSE_SECONDS = 0.2
 """How long to wait for a scheduler that has died to be there again."""
 
@@ -57,6 +60,7 @@ class Cluster:
         self._reporter = reporter
         self._lock = threading.Lock()
         self._actor: Any = None
+        self._tidying: list[Any] = []
 
     def actor(self) -> Any:
         """The scheduler actor; started when it is first needed, or when Ray has given the last one up."""
@@ -93,12 +97,29 @@ class Cluster:
         """Start an execution."""
         return RaySubmission(self, driver, request, self._reporter)
 
-    def release(self) -> None:
-        """Let the scheduler go. Ray stays for the next run of this process."""
+    def tidy(self, execution_id: str) -> None:
+        """Have the scheduler tidy up after an execution; nobody waits for that before `release`."""
         with self._lock:
             if self._actor is not None and ray.is_initialized():
+                self._tidying.append(self._actor.release.remote(execution_id))
+
+    def release(self) -> None:
+        """Let the scheduler go when it has tidied up. Ray stays for the next run of this process."""
+        with self._lock:
+            if self._actor is not None and ray.is_initialized():
+                self._await_tidying()
                 ray.kill(self._actor)
             self._actor = None
+
+    def _await_tidying(self) -> None:
+        """Wait until the scheduler has tidied up, though not for ever. What is kept is kept whether or not it has."""
+        tidying, self._tidying = self._tidying, []
+        for ref in tidying:
+            try:
+                ray.get(ref, timeout=TIDY_SECONDS)
+            except exceptions.RayError as error:
+                told = error.cause if isinstance(error, exceptions.RayTaskError) else error
+                self._reporter.warned(f"The store could not be tidied up: {told}")
 
 
 def _on_this_node() -> Any:
@@ -191,24 +212,16 @@ class RaySubmission:
                 self._reporter.warned(sentence)
         if status.error is not None:
             self._error = status.error
-            self._release()
+            self._cluster.tidy(self.execution_id)
         elif status.finish is not None:
             self._finish = status.finish
             noise.flush(self._channel, status.lines)
             self._driver.report_end(self._request, status.finish, elapsed)
-            self._release()
+            self._cluster.tidy(self.execution_id)
         else:
             self._reporter.progress(Progress(self.execution_id, elapsed, status.by_task, status.waiting))
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError("The execution has not ended yet; it goes on.")
-
-    def _release(self) -> None:
-        """Have the scheduler tidy up. What is kept is kept whether or not that succeeds."""
-        try:
-            self._again(lambda actor: actor.release.remote(self.execution_id))
-        except WorldError as error:
-            if self._error is None:
-                self._reporter.warned(f"The store could not be tidied up: {error}")
 
     def _interrupted(self) -> None:
         """Ctrl-C: end what runs, and wait until that is recorded."""

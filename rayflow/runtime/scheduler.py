@@ -10,6 +10,7 @@ takes its place: rows that could not be written are written when the store is ba
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from rayflow.errors import Bug, VersionMismatch, WorldError
 from rayflow.evaluator import commands, events
 from rayflow.runtime import remote
 from rayflow.runtime.carrier import RayCarrier
-from rayflow.runtime.loop import Loop
+from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.requests import Request
 from rayflow.runtime.workers import HOST, Surroundings
@@ -71,6 +72,8 @@ class Scheduler:
         self._errors: dict[str, BaseException] = {}
         self._by_task: dict[str, Mapping[str, Mapping[str, int]]] = {}
         self._looked_at = 0.0
+        gc.freeze()
+        collect_rarely()
 
     # --- what a driver asks -------------------------------------------------------------------------------------------
 
@@ -142,6 +145,7 @@ class Scheduler:
             self._errors.pop(execution_id, None)
             self._by_task.pop(execution_id, None)
         self._open().compact(execution_id)
+        gc.collect()
 
     def process_id(self) -> int:
         """The actor's process id, for diagnosis."""
