@@ -360,14 +360,15 @@ def test_a_hundred_thousand_chained_operators_are_reduced(flow: Flow) -> None:
     assert flow.run(term) == 100_001
 
 
-def test_three_thousand_chained_calls_are_reduced(flow: Flow) -> None:
+@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_many_thousand_chained_calls_are_reduced(flow: Flow, count: int) -> None:
     term: Any = 0
-    for _ in range(3_000):
+    for _ in range(count):
         term = added(term, 1)
-    assert flow.run(term) == 3_000
+    assert flow.run(term) == count
 
 
-def test_a_task_recurses_two_thousand_deep(flow: Flow) -> None:
+def test_a_task_recurses_ten_thousand_deep(flow: Flow) -> None:
     flow.write("""
         from rayflow import task
 
@@ -375,7 +376,7 @@ def test_a_task_recurses_two_thousand_deep(flow: Flow) -> None:
         def down(n):
             return n if n == 0 else down(n - 1)
     """)
-    assert flow.call("down", 2_000) == 0
+    assert flow.call("down", 10_000) == 0
 
 
 # --- 10: cycles -------------------------------------------------------------------------------------------------------
