@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pickle
 import platform
 import socket
 import subprocess
@@ -23,19 +24,20 @@ from rayflow.config import Config
 from rayflow.errors import Cancelled
 from rayflow.evaluator import commands, events
 from rayflow.lang.codec import dumps
+from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
 from rayflow.lang.packing import pack, realize
 from rayflow.lang.tasks import find_task, task_table
 from rayflow.records import ExecutionRow
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
-from rayflow.runtime.loop import Loop
+from rayflow.runtime.loop import Loop, collecting_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.reports import Progress, Reporter, Summary
 from rayflow.runtime.requests import Request, new_execution_id, status_of
 from rayflow.runtime.workers import Surroundings, Worker
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
-from rayflow.values.digests import to_hex
+from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
 from rayflow.values.nested import build
@@ -114,20 +116,24 @@ class Driver:
     def _request(self, expr: Term, cache: bool, options: Mapping[str, Any], execution_id: str) -> Request:
         symbolic = pack(expr, self._keep, root="the expression")
         root = dumps(symbolic)
-        row = self._opening_row(symbolic, root, options, execution_id)
-        return Request(execution_id, root, task_table(), options, cache, row)
+        table = task_table()
+        row = self._opening_row(symbolic, root, options, execution_id, table)
+        return Request(execution_id, root, table, options, cache, row)
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
 
     def _opening_row(
-        self, symbolic: Term, root: bytes, options: Mapping[str, Any], execution_id: str
+        self,
+        symbolic: Term,
+        root: bytes,
+        options: Mapping[str, Any],
+        execution_id: str,
+        table: Mapping[str, TaskEntry],
     ) -> ExecutionRow:
         is_call = type(symbolic) is TaskCall
         root_blob = None
         if len(root) > 65536:
-            from rayflow.values.digests import digest
-
             root_blob = digest("term", root)
             self.store.put_blob(root_blob, Encoded("bytes", b"", (root,)))
         return ExecutionRow(
@@ -136,7 +142,7 @@ class Driver:
             root=root if root_blob is None else None,
             root_blob=root_blob,
             options=json.dumps(dict(options), default=str),
-            task_table=None,
+            task_table=self._keep_travelling(table),
             project_dir=self.config.project_dir,
             task_name=symbolic._task if is_call else None,
             arguments=render(symbolic),
@@ -160,6 +166,24 @@ class Driver:
             ray_version=None,
         )
 
+    def _keep_travelling(self, table: Mapping[str, TaskEntry]) -> bytes | None:
+        """Keep the tasks that travel by value (of a script, of notebook cells), for who takes the execution up
+        again."""
+        travelling = {name: entry for name, entry in table.items() if entry.code is not None}
+        if not travelling:
+            return None
+        packed = pickle.dumps(travelling, protocol=5)
+        name = digest("table", packed)
+        self.store.put_blob(name, Encoded("bytes", b"", (packed,)))
+        return name
+
+    def _kept_travelling(self, name: bytes | None) -> dict[str, TaskEntry]:
+        """The tasks that were kept so."""
+        if name is None:
+            return {}
+        kept: dict[str, TaskEntry] = pickle.loads(decode(self.store.get_blob(name)))
+        return kept
+
     def surroundings(self, request: Request, channel: str = "") -> Surroundings:
         """What a worker has to know to run this request's tasks. channel: where to send what they print."""
         paths = tuple(dict.fromkeys([self.config.project_dir, *(place for place in sys.path if place)]))
@@ -174,7 +198,8 @@ class Driver:
         loop.post(request.submitted())
         started = time.monotonic()
         try:
-            finish = loop.run(request.execution_id)
+            with collecting_rarely():
+                finish = loop.run(request.execution_id)
         except NeedsWorker:
             return None
         self.store.append([*loop.outbox.rows, request.closing_row(finish)])
@@ -200,11 +225,12 @@ class Driver:
             encoded = self.store.get_blob(known.root_blob)
             root = b"".join((encoded.header, *encoded.buffers))
         options = json.loads(known.options)
+        table = {**self._kept_travelling(known.task_table), **task_table()}
         row = known._replace(
             life=known.life + 1, status="running", finished_at=None, error=None, host=socket.gethostname()
         )
         return self._start(
-            Request(known.execution_id, root, task_table(), options, self.config.cache, row, known.life + 1)
+            Request(known.execution_id, root, table, options, self.config.cache, row, known.life + 1)
         )
 
     # --- results ------------------------------------------------------------------------------------------------------

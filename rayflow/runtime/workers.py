@@ -292,9 +292,10 @@ class Worker:
     def _by_module(self, entry: TaskEntry) -> tasks.Task[..., Any] | None:
         """The task of a module that is imported here. An older version of the project's modules is let go of first."""
         assert entry.module is not None
-        if entry.name in tasks.registered():
-            if self._is_users_process():
+        if self._is_users_process():
+            if entry.name in tasks.registered():
                 return None
+        elif entry.module in sys.modules:
             _forget_modules(self.surroundings.project_dir)
         try:
             importlib.import_module(entry.module)

@@ -127,6 +127,8 @@ def test_an_edited_module_is_run_as_it_is_now_by_workers_that_had_imported_it_be
     project.edit("flow.py", "@task", "\n\n@task")
     project.edit("flow.py", "return number()", "return number() + 1")
     assert scheduler.run(project.load("flow").one()) == 12
+    project.write("flow.py", (project.path / "flow.py").read_text() + "\n@task\ndef two():\n    return one()\n")
+    assert scheduler.run(project.load("flow").two()) == 12
 
 
 def test_two_projects_with_modules_of_one_name_do_not_see_each_other(project, scheduler, tmp_path):

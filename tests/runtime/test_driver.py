@@ -1,0 +1,138 @@
+"""The driver without Ray: inline runs, the fast path, executions that are taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import pytest
+
+from rayflow.api import Scheduler, run
+
+SCRIPT = """
+    import os
+    import sys
+    from rayflow import Scheduler, task
+
+    @task
+    def one():
+        print("one runs")
+        return 1
+
+    @task
+    def gate(n):
+        if "GO" not in os.environ:
+            raise RuntimeError("closed")
+        return helper(n)
+
+    def helper(n):
+        return n + 10
+
+    @task
+    def main():
+        return [one(), gate(one())]
+
+    if __name__ == "__main__":
+        with Scheduler(inline=True) as scheduler:
+            submission = scheduler.submit(main())
+            print(submission.execution_id)
+            submission.result()
+"""
+
+
+def test_an_execution_of_a_script_can_be_taken_up_by_a_process_that_has_not_loaded_it(project):
+    project.write("script.py", SCRIPT)
+    failed = project.python("script.py")
+    assert "RuntimeError: closed" in failed.stderr
+    (project.path / "script.py").unlink()
+    execution_id = failed.stdout.split()[0]
+    code = f"from rayflow import Scheduler; print(Scheduler(inline=True).resume({execution_id!r}))"
+    done = project.python("-c", code, GO="1")
+    assert done.stdout.strip() == "[1, 11]", done.stderr
+    assert project.sql("select life, status from executions") == [(1, "done")]
+
+
+def test_a_run_that_is_answered_by_the_cache_alone_does_not_import_ray(project):
+    project.write(
+        "script.py",
+        """
+        import sys
+        from rayflow import run, task
+
+        @task
+        def one():
+            return 1
+
+        if __name__ == "__main__":
+            print(run(one(), inline=len(sys.argv) > 1), "ray" in sys.modules)
+        """,
+    )
+    assert project.python("script.py", "inline").stdout == "1 False\n"
+    assert project.python("script.py").stdout == "1 False\n"
+
+
+def test_an_async_task_runs_inline_also_under_a_running_event_loop(project):
+    flow = project.write(
+        "flow.py",
+        """
+        import asyncio
+        from rayflow import task
+
+        @task
+        async def later(n):
+            await asyncio.sleep(0)
+            if n < 0:
+                raise ValueError("negative")
+            return n + 1
+        """,
+    ) and project.load("flow")
+    store = str(project.path / ".rayflow")
+
+    async def inside(n: int) -> int:
+        return run(flow.later(n), inline=True, store=store)
+
+    assert asyncio.run(inside(1)) == 2
+    with pytest.raises(ValueError, match="negative"):
+        asyncio.run(inside(-1))
+
+
+def test_a_timeout_is_kept_inline_also_in_a_thread(project):
+    from rayflow.errors import TaskTimeout
+
+    flow = project.write(
+        "flow.py",
+        """
+        from rayflow import task
+
+        @task(timeout=0.05)
+        def endless(n):
+            while True:
+                n += 1
+        """,
+    ) and project.load("flow")
+    store = str(project.path / ".rayflow")
+    caught: list[BaseException] = []
+
+    def attempt(n: int) -> None:
+        try:
+            run(flow.endless(n), inline=True, store=store)
+        except TaskTimeout as error:
+            caught.append(error)
+
+    attempt(1)
+    thread = threading.Thread(target=attempt, args=(2,))
+    thread.start()
+    thread.join(20)
+    assert len(caught) == 2
+    assert all("longer than its timeout of 0.05 s" in str(error) for error in caught)
+
+
+def test_the_opening_row_says_what_was_asked_for(project):
+    project.write("flow.py", "from rayflow import task\n\n@task\ndef f(n):\n    return n\n")
+    flow = project.load("flow")
+    with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
+        assert scheduler.run(flow.f(3), options={"tags": {"a": "b"}}) == 3
+    ((name, arguments, options),) = project.sql("select task_name, arguments, options from executions")
+    assert (name, arguments) == ("flow.f", "f(3)")
+    assert json.loads(options) == {"tags": {"a": "b"}}

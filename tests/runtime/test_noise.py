@@ -1,0 +1,99 @@
+"""Prints of tasks are picked out of what Ray's workers write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("ray")
+
+from rayflow.runtime import noise
+from rayflow.runtime.remote import MARK, NAME, SEPARATOR
+from rayflow.runtime.reports import Silent
+
+
+class Hearer(Silent):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str, str]] = []
+
+    def printed(self, task_name: str, stream: str, text: str) -> None:
+        self.heard.append((task_name, stream, text))
+
+
+class Watching:
+    """A reporter as users write them: no subclass of ours."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str, str]] = []
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *words: self.heard.append(words)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    noise.silence()
+    yield
+    noise.silence()
+
+
+def line(channel: str, task: str, stream: str, text: str) -> str:
+    return f"{MARK}{channel}{SEPARATOR}{task}{SEPARATOR}{stream}{SEPARATOR}{text}"
+
+
+def test_a_line_goes_to_the_reporter_of_its_channel_only():
+    one, two = Watching(), Watching()
+    first, second = noise.channel_for(one), noise.channel_for(two)
+    assert first != second and noise.channel_for(one) == first
+    noise._take({"lines": [line(first, "f", "stdout", f"a{SEPARATOR}b"), line(second, "g", "stderr", "")]})
+    assert one.heard == [("f", "stdout", f"a{SEPARATOR}b\n")]
+    assert two.heard == [("g", "stderr", "\n")]
+
+
+def test_a_silent_reporter_has_no_channel():
+    assert noise.channel_for(Hearer()) == ""
+    assert noise.channel_for(Silent()) == ""
+
+
+def test_what_a_program_of_a_task_prints_is_told_with_the_tasks_name_and_rays_own_lines_are_not():
+    reporter = Watching()
+    noise.channel_for(reporter)
+    noise._take({"lines": ["from a program"], "task_name": f"{NAME}flow.f", "is_err": True})
+    noise._take({"lines": ["A worker died"], "task_name": None, "pid": "raylet"})
+    noise._take({"lines": ["2026 INFO"], "task_name": "Scheduler.wait"})
+    noise._take("no dict at all")
+    assert reporter.heard == [("flow.f", "stderr", "from a program\n")]
+
+
+def test_the_end_of_a_run_waits_for_lines_that_are_on_their_way():
+    reporter = Watching()
+    channel = noise.channel_for(reporter)
+    noise._take({"lines": [line(channel, "f", "stdout", "first")]})
+    late = threading.Timer(0.1, noise._take, [{"lines": [line(channel, "f", "stdout", "last")]}])
+    late.start()
+    noise.flush(channel, 2)
+    assert [text for _, _, text in reporter.heard] == ["first\n", "last\n"]
+
+
+def test_where_no_line_ever_comes_the_wait_is_made_once(monkeypatch):
+    monkeypatch.setattr(noise, "FLUSH_SECONDS", 0.05)
+    reporter = Watching()
+    channel = noise.channel_for(reporter)
+    noise.flush(channel, 1)
+    monkeypatch.setattr(noise, "FLUSH_SECONDS", 60.0)
+    begun = time.monotonic()
+    noise.flush(channel, 2)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_reporter_that_nobody_holds_any_more_is_let_go_of():
+    reporter = Watching()
+    channel = noise.channel_for(reporter)
+    del reporter
+    noise._take({"lines": [line(channel, "f", "stdout", "x")]})
+    other = Watching()
+    noise.channel_for(other)
+    assert channel not in noise._channels
