@@ -98,6 +98,7 @@ class Bundler:
         self._seconds: dict[str, float] = {}
         self._tries: dict[str, dict[int, float]] = {}
         self._never_bundled: set[str] = set()
+        self._small: set[str] = set()
         self._numbers = 0
         self._size = 0
         self.in_flight: dict[int, Bundle] = {}
@@ -145,9 +146,14 @@ class Bundler:
             newest = NEWEST_SHARE_FASTER if seconds < before else NEWEST_SHARE_SLOWER
             self._seconds[task] = (1 - newest) * before + newest * seconds
 
-    def never_bundle(self, task: str) -> None:
-        """This task makes large values: its calls go alone."""
-        self._never_bundled.add(task)
+    def made(self, task: str, large: bool) -> None:
+        """A call of this task has made a large value, or none. Calls of a task that makes large ones go alone."""
+        (self._never_bundled if large else self._small).add(task)
+
+    def is_small(self, bundle: Bundle) -> bool:
+        """Whether no large value is to be expected of this bundle."""
+        names = {attempt.entry.name for attempt in bundle.attempts}
+        return names <= self._small and not names & self._never_bundled
 
     # --- out ----------------------------------------------------------------------------------------------------------
 

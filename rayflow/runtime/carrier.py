@@ -58,7 +58,7 @@ _WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
 
 @dataclass(slots=True)
 class _Sent:
-    """What was sent to Ray. refs: outcome and values. inputs: objects that it reads."""
+    """What was sent to Ray. refs: outcome, and large values where some are expected. inputs: objects that it reads."""
 
     refs: tuple[Any, Any]
     inputs: list[Any]
@@ -86,8 +86,11 @@ class RayCarrier:
         self._objects = Objects(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
         self._around: dict[str, Around] = {}
         self._functions: dict[tuple[str, str, Shape], Any] = {}
-        self._run_bundle = ray.remote(num_returns=2)(remote.run_bundle)
-        self._run_operation = ray.remote(num_returns=2)(remote.run_operation)
+        self._remotes: dict[str, Any] = {
+            "bundle": ray.remote(num_returns=2)(remote.run_bundle),
+            "small bundle": ray.remote(num_returns=1)(remote.run_small_bundle),
+            "operation": ray.remote(num_returns=2)(remote.run_operation),
+        }
         self._completed: deque[tuple[int, Any]] = deque()
         self._sent: dict[int, _Sent] = {}
         self._operations: dict[int, _Operating] = {}
@@ -177,7 +180,8 @@ class RayCarrier:
         while (bundle := self._bundler.next()) is not None:
             self._send_bundle(bundle)
 
-    def _send_bundle(self, bundle: Bundle) -> None:
+    def _send_bundle(self, bundle: Bundle, tell_all: bool = False) -> None:
+        """Send a bundle. tell_all: with the references of its surroundings, whoever gets it."""
         calls = []
         blobs: list[bytes] = []
         for attempt in bundle.attempts:
@@ -188,8 +192,12 @@ class RayCarrier:
         inputs = self._objects.refs_for(blobs) if blobs else []
         around = self._around[bundle.execution_id]
         try:
-            function = self._function("bundle", bundle.shape, bundle.attempts[0].entry.name)
-            refs = function.remote(around.travelling(), pickle.dumps(calls, protocol=5), *inputs)
+            small = self._bundler.is_small(bundle)
+            kind = "small bundle" if small else "bundle"
+            function = self._function(kind, bundle.shape, bundle.attempts[0].entry.name)
+            travelling = around.travelling() if tell_all else around.travelling_light(self._bundler.cpus)
+            made = function.remote(travelling, pickle.dumps(calls, protocol=5), *inputs)
+            refs = (made, None) if small else made
         except (ValueError, TypeError, BadOption) as error:
             # Ray looks at options only now: resources that are no numbers, an environment that makes no sense.
             self._bundler.ended(bundle.number)
@@ -215,9 +223,8 @@ class RayCarrier:
         if known is None:
             if len(self._functions) > 5_000:
                 self._functions.clear()
-            function = self._run_bundle if kind == "bundle" else self._run_operation
             # The name stands beside what the task's own child processes print.
-            named = function.options(name=f"{remote.NAME}{task}", **shape.ray_options())
+            named = self._remotes[kind].options(name=f"{remote.NAME}{task}", **shape.ray_options())
             known = self._functions[kind, task, shape] = named
         return known
 
@@ -235,6 +242,9 @@ class RayCarrier:
     # --- what came back -----------------------------------------------------------------------------------------------
 
     def _bundle_ended(self, number: int, answer: Any) -> None:
+        if isinstance(answer, bytes) and answer == remote.LACKING and number in self._bundler.in_flight:
+            self._tell(self._bundler.in_flight[number])
+            return
         bundle = self._bundler.ended(number)
         sent = self._sent.pop(number, None)
         if bundle is None or sent is None:
@@ -246,10 +256,10 @@ class RayCarrier:
         around = self._around.get(bundle.execution_id)
         if around is not None and reports.lines:
             self.lines[around.channel] = self.lines.get(around.channel, 0) + reports.lines
-        if reports.kept:
+        if reports.kept and sent.refs[1] is not None:
             self._objects.keep(reports.kept, sent.refs[1])
-            for attempt in bundle.attempts:
-                self._bundler.never_bundle(attempt.entry.name)
+        for name in {attempt.entry.name for attempt in bundle.attempts}:
+            self._bundler.made(name, large=bool(reports.kept))
         by_job = {attempt.job: attempt for attempt in bundle.attempts}
         for reply in reports.each():
             self._bundler.measured(by_job[reply.job].entry.name, reply.cost.wall_seconds)
@@ -258,6 +268,16 @@ class RayCarrier:
             self._loop.post(event_of(reply))
         for job in reports.not_started:
             self._again(bundle, by_job[job])
+
+    def _tell(self, bundle: Bundle) -> None:
+        """A worker does not know the surroundings: send the bundle once more, with all that it takes."""
+        if bundle.execution_id in self._around and bundle.stopping_since is None:
+            self._send_bundle(bundle, tell_all=True)
+        else:
+            self._bundler.ended(bundle.number)
+            self._sent.pop(bundle.number, None)
+            for attempt in bundle.attempts:
+                self._lost(attempt, "stopped before it started")
 
     def _again(self, bundle: Bundle, attempt: commands.RunTask, alone: bool = False) -> None:
         """An attempt that never began, as far as anybody can tell, goes back to the others."""

@@ -106,17 +106,27 @@ class _Hand:
 _hands: OrderedDict[str, _Hand] = OrderedDict()
 
 
+class _Lacking(Exception):
+    """This process does not know the surroundings, and no references came with them."""
+
+
+LACKING = b""
+"""The answer of a worker that has to be told its surroundings first."""
+
+
 def _hand_for(travelling: Travelling) -> _Hand:
     """This process's worker for a project and its tasks; fetches what is new."""
     key, chapters, refs = travelling
     hand = _hands.get(key)
+    if not refs and (hand is None or not hand.chapters.issuperset(chapters)):
+        raise _Lacking
     if hand is None:
         hand = _hands[key] = _made(pickle.loads(_got(refs[0])))
         while len(_hands) > WORKERS_KEPT:
             _hands.popitem(last=False)
     else:
         _hands.move_to_end(key)
-    for chapter, ref in zip(chapters, refs[1:], strict=True):
+    for chapter, ref in zip(chapters, refs[1:], strict=False):
         if chapter not in hand.chapters:
             hand.worker.learn(pickle.loads(_got(ref)))
             hand.chapters.add(chapter)
@@ -208,11 +218,18 @@ def _note(job_id: bytes, attempt: int) -> bytes:
 # --- what Ray runs ----------------------------------------------------------------------------------------------------
 
 
+def run_small_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> bytes:
+    """Run the calls of a bundle that is thought to make no large values; one that it makes is read from the store."""
+    return run_bundle(travelling, packed, *slots)[0]
+
+
 def run_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
     """Run the calls of a bundle one after the other."""
     calls: list[Call] = [Call(*fields) for fields in pickle.loads(packed)]
     try:
         hand = _hand_for(travelling)
+    except _Lacking:
+        return LACKING, []
     except (StoreUnavailable, ImportError) as error:
         failure = failure_from_exception(error)
         cost = (time.time_ns() // 1000, 0.0, 0.0, None)

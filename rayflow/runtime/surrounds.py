@@ -21,7 +21,7 @@ from rayflow.values.digests import digest, to_hex
 
 Travelling: TypeAlias = tuple[str, tuple[str, ...], list[Any]]
 """Key of the surroundings, keys of the chapters, and the object references of all of them (inside a list, so that Ray
-leaves them alone)."""
+leaves them alone); no references where the worker is thought to know them all."""
 
 
 @dataclass(slots=True)
@@ -43,6 +43,7 @@ class Around:
     _learnt: dict[str, TaskEntry] = field(default_factory=dict)
     _new: list[TaskEntry] = field(default_factory=list)
     _travelling: Travelling | None = None
+    _told: int = 0
 
     def __post_init__(self) -> None:
         packed = pickle.dumps(self.surroundings, protocol=5)
@@ -61,9 +62,17 @@ class Around:
                 self._learnt[entry.name] = entry
                 self._new.append(entry)
                 self._travelling = None
+                self._told = 0
+
+    def travelling_light(self, workers: float) -> Travelling:
+        """What goes with a bundle, without the references once so many bundles have carried them that about every
+        worker knows what they hold: references cost a call more than everything else that travels."""
+        travelling = self.travelling()
+        self._told += 1
+        return travelling if self._told <= 2 * workers else (travelling[0], travelling[1], [])
 
     def travelling(self) -> Travelling:
-        """What goes with a bundle."""
+        """What goes with a bundle, references and all."""
         if self._travelling is None:
             if self._new:
                 self._write(tuple(self._new))

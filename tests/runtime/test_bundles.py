@@ -141,7 +141,7 @@ def test_a_task_that_makes_large_values_goes_alone_also_behind_another(clock):
     bundler = Bundler(1, clock)
     bundler.measured("f", 0.0001)
     bundler.measured("g", 0.0001)
-    bundler.never_bundle("g")
+    bundler.made("g", large=True)
     for job in range(100):
         bundler.add(attempt(job, "g" if job == 5 else "f"))
     for bundle in all_of(bundler):
