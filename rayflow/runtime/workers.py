@@ -295,7 +295,7 @@ class Worker:
         if self._is_users_process():
             if entry.name in tasks.registered():
                 return None
-        elif entry.module in sys.modules:
+        elif entry.module in sys.modules or entry.name in tasks.registered():
             _forget_modules(self.surroundings.project_dir)
         try:
             importlib.import_module(entry.module)
