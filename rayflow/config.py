@@ -15,6 +15,7 @@ from typing import Any
 
 from rayflow.errors import BadConfig
 from rayflow.lang.modules import project_of
+from rayflow.lang.options import check_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 def load(start: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
     """The configuration of the project that `start` (a directory; the current one by default) belongs to.
 
-    flags: values that were given; None means not given. Raises BadConfig, which names the file or variable.
+    flags: values that were given; None means not given. Raises BadConfig, which names the file or variable, and
+    BadOption for a task option that there is not.
     """
     project_dir = project_of(str(Path(start or os.getcwd()).resolve()))
     values: dict[str, Any] = {}
@@ -67,6 +69,7 @@ def load(start: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
         values.update(_checked(table, str(path)))
     values.update(_from_environment(os.environ))
     values.update({name: value for name, value in flags.items() if value is not None})
+    _check_limits(values.get("limits", {}), "limits")
     if values.get("address") is None and os.environ.get("RAY_ADDRESS"):
         values["address"] = os.environ["RAY_ADDRESS"]
     store = values.pop("store", None) or ".rayflow"
@@ -85,7 +88,7 @@ def _tables(project: Path) -> list[tuple[Path, Mapping[str, Any]]]:
         if not path.exists():
             continue
         try:
-            parsed = tomllib.loads(path.read_text())
+            parsed = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadConfig(f"{path} is not valid TOML: {error}") from None
         table = parsed.get("tool", {}).get("rayflow", {}) if name == "pyproject.toml" else parsed
@@ -104,7 +107,17 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
             wanted = " or ".join(kind.__name__ for kind in _TYPES[name])
             raise BadConfig(f"{where}: {name} has to be a {wanted}, not {value!r}.")
-    return dict(table)
+    _check_limits(table.get("limits", {}), where)
+    checked = dict(table)
+    if "options" in table:
+        checked["options"] = check_options(table["options"], where=f"{where}: options", at_call=True)
+    return checked
+
+
+def _check_limits(limits: Mapping[str, Any], where: str) -> None:
+    for name, capacity in limits.items():
+        if isinstance(capacity, bool) or not isinstance(capacity, int | float) or not capacity > 0:
+            raise BadConfig(f"{where}: the limit {name!r} has to be a number above 0, not {capacity!r}.")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -138,10 +138,23 @@ def check_value(option: Option, value: Any, where: str) -> None:
     amount: Any = value
     if option.name in _NEVER_NEGATIVE and amount < 0:
         raise BadOption(f"{where}: option {option.name!r} cannot be negative, but is {value!r}.")
+    if option.name == "limits":
+        _check_limits(value, where)
     if option.name == "cache_for":
         parse_seconds(value, where=where)
     if option.name == "memory":
         parse_bytes(value, where=where)
+
+
+def _check_limits(limits: Any, where: str) -> None:
+    """Names are texts, amounts numbers. A lazy one is checked when it has been reduced."""
+    amounts = limits.items() if isinstance(limits, dict) else ((name, 1) for name in limits)
+    for name, amount in amounts:
+        if not isinstance(name, str | Expression):
+            raise BadOption(f"{where}: option 'limits' names each limit by a text, not by {name!r}.")
+        is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        if not isinstance(amount, Expression) and not (is_number and amount >= 0):
+            raise BadOption(f"{where}: option 'limits' takes a number, 0 or more, for {name!r}, not {amount!r}.")
 
 
 def parse_option(text: str) -> tuple[str, Any]:
