@@ -5,6 +5,8 @@ In: a job, and how its attempt ended. Out: seconds to wait before the next attem
 
 from __future__ import annotations
 
+import math
+
 from rayflow.evaluator.jobs import Job
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
@@ -15,6 +17,9 @@ NEVER_AGAIN = frozenset({"rayflow.errors.NotSerializable", "rayflow.errors.Cance
 FIRST_LOSS_DELAY_SECONDS = 0.5
 """The wait before a job that lost its worker is sent again; doubled with each further loss."""
 
+LONGEST_LOSS_DELAY_SECONDS = 60.0
+"""The longest such wait: a job that may lose many workers is not to stand still for days."""
+
 
 def retry_delay(job: Job, failure: Failure) -> float | None:
     """Seconds until a job that raised is tried again; None when it is not."""
@@ -24,15 +29,22 @@ def retry_delay(job: Job, failure: Failure) -> float | None:
     names = options.get("retry_on") or ("builtins.Exception",)
     if not any(name in failure.classes for name in names):
         return None
-    delay: float = options.get("retry_delay", 0.0) * options.get("retry_backoff", 2.0) ** (job.raised - 1)
-    return float(delay)
+    delay: float = options.get("retry_delay", 0.0)
+    return _growing(delay, options.get("retry_backoff", 2.0), job.raised - 1) if delay else 0.0
 
 
 def loss_delay(job: Job, fatal: bool) -> float | None:
     """Seconds until a job whose worker was lost is sent again; None when it has killed enough of them."""
     if fatal or job.losses > job.options.get("max_worker_losses", 3):
         return None
-    return float(FIRST_LOSS_DELAY_SECONDS * 2 ** (job.losses - 1))
+    return min(LONGEST_LOSS_DELAY_SECONDS, _growing(FIRST_LOSS_DELAY_SECONDS, 2.0, job.losses - 1))
+
+
+def _growing(first: float, factor: float, times: int) -> float:
+    try:
+        return float(first * factor**times)
+    except OverflowError:  # after a thousand times or so: longer than anybody waits
+        return math.inf
 
 
 def own_failure(type_name: str, bases: tuple[str, ...], message: str, fault: str = "user") -> Failure:

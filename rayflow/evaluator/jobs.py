@@ -64,6 +64,9 @@ _STEPS = {state: bytes((state.value,)) for state in State}
 _TRAILS: dict[bytes, bytes] = {}
 """Trails that were walked, so that jobs with the same one share it: there are few, and many jobs."""
 
+_SHARED_TRAIL_STATES = 32
+"""Longer trails, of jobs that are tried again very often, are as many as there are attempts, and are not kept here."""
+
 _NOTHING: Any = ()
 """What a closed job has of everything that only an open one needs: one object for all, and no list to append to."""
 
@@ -83,8 +86,9 @@ class Job:
 
     __slots__ = (
         "args_hash", "attempt", "bound", "call", "call_hash", "children", "clean", "cost", "entry", "eval_hash",
-        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal", "outcome",
-        "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
+        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal",
+        "outcome", "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters",
+        "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -135,7 +139,7 @@ class Job:
             raise WrongMove(f"{self.state.name} -> {to.name} is no move. {self.describe()}")
         self.state = to
         trail = self.trail + _STEPS[to]
-        self.trail = _TRAILS.setdefault(trail, trail)
+        self.trail = _TRAILS.setdefault(trail, trail) if len(trail) <= _SHARED_TRAIL_STATES else trail
 
     def let_go(self) -> None:
         """Forget what only an open job needs."""

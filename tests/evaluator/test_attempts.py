@@ -178,6 +178,22 @@ def test_a_task_that_kills_its_workers_is_named(most) -> None:
     assert book << finishes(fails("WorkerLost", lambda text: "lab.f" in text and "out of memory" in text))
 
 
+def test_the_wait_after_a_loss_never_grows_to_days() -> None:
+    book, job = started(max_worker_losses=2000)
+    for attempt in range(1, 1100):
+        timer, most = Placeholder("timer"), min(60.0, 0.5 * 2 ** min(attempt - 1, 10))
+        book = book >> lost(job, attempt) << sets_timer(seconds=most, name=timer) >> fired(timer)
+        book = book << runs("lab.f", attempt=attempt + 1)
+    assert book
+
+
+def test_a_task_may_be_tried_again_more_often_than_a_delay_can_double() -> None:
+    book, job = started(retries=2000)
+    for attempt in range(1, 1100):
+        book = book >> raised(job, attempt=attempt) << runs("lab.f", attempt=attempt + 1)
+    assert book
+
+
 def test_losses_and_errors_are_counted_apart() -> None:
     book, job = started(retries=1, max_worker_losses=1)
     timer = Placeholder("timer")
