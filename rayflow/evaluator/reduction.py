@@ -272,7 +272,8 @@ class Reducer(Machine):
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
-        if job.clean and not taken_whole and job.options.get("check_valid") == "shallow":
+        is_shallow = job.options.get("check_valid") == "shallow" and scope_of(job.options) != "NONE"
+        if job.clean and not taken_whole and is_shallow:
             # Before it closes: the root's closing ends the execution, and with it what is committed.
             self._out.append(commands.Remember(provenance.full_reduction_row(job, self._now)))
         self._close(job, State.DONE)

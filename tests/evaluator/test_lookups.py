@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rayflow.evaluator.commands import Remember
+from rayflow.evaluator.commands import Record, Remember
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.expressions import Form, TaskCall
 from rayflow.records import JobRow
@@ -191,6 +191,12 @@ class TestShallow:
             )
             << finishes(4)
         )
+
+    def test_a_call_that_nothing_may_answer_leaves_no_value_remembered_whole(self) -> None:
+        asker = Placeholder("asker")
+        entry = task("lab.f", "x", check_valid="shallow", cache_scope="NONE")
+        book = Playbook(Evaluator(), quiet=(Record,)) >> submitted(call("lab.f", 1), entry) << runs("lab.f", job=asker)
+        assert book >> returned(asker, 3) << remembers(kind="single") << finishes(3)
 
     def test_above_a_caught_failure_no_value_is_remembered_whole(self) -> None:
         book, asker = asked(self.SHALLOW, G, task("lab.mend", "error"))
