@@ -77,7 +77,7 @@ class JobRow(NamedTuple):
     error: Annotated[str | None, "type and message of the error, when failed"]
     traceback: Annotated[str | None, "the user's frames, when this job's own task raised"]
     story: Annotated[str | None, "the states it went through, when it failed; null otherwise"]
-    call: Annotated[str | None, "the call as text, shortened, while it is open or when it failed; null when done"] = None
+    call: Annotated[str | None, "the call as text, shortened, while it is open or if it failed; null when done"] = None
     ordinal: Annotated[int | None, "the how-manieth call of its execution it was, from 1, as the calls were met"] = None
 
 
