@@ -115,7 +115,9 @@ def test_a_call_whose_node_leaves_runs_again_on_another_and_the_others_do_not(sc
     assert scenes["node left"]["second"] == 2
     assert scenes["node left"]["first"] == [sum(range(3_000_000)), 1]
     assert scenes["attempts"]["attempts"] == [["flow.long_there", 2]]
-    assert ["flow.long_there", "lost", "its node left the cluster"] in scenes["attempts"]["reasons"]
+    # Ray hears of the process before it hears of the node, or the other way round.
+    (reason,) = [reason for task, ended, reason in scenes["attempts"]["reasons"] if task == "flow.long_there"]
+    assert reason.startswith(("its node left the cluster", "its process died"))
 
 
 def test_after_all_that_a_mistake_in_a_task_is_still_the_tasks_own(scenes):
