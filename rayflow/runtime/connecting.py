@@ -58,7 +58,7 @@ def connect(config: Config, reporter: Reporter) -> None:
 def _join(config: Config, address: str) -> None:
     if address != "auto":
         _reach(address)
-    warm.prepare_token()
+    warm.prepare_token(address)
     runtime_env = dict(config.runtime_env)
     if "working_dir" in runtime_env or not _is_here(address):
         _initialize(config, address, _with_project(config, runtime_env))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from rayflow.errors import ClusterUnavailable
 
 STARTUP_SECONDS = 60.0
+"""How long Ray may take to come up."""
 
 
 def _place() -> Path:
@@ -29,7 +31,18 @@ def _note() -> Path:
     return _place() / "up.json"
 
 
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else can have written what is in a folder: where temporary files are, anybody can make one."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
 def _read() -> dict[str, object] | None:
+    if not _is_ours(_place()):
+        return None
     try:
         known: dict[str, object] = json.loads(_note().read_text())
     except (OSError, ValueError):
@@ -64,6 +77,8 @@ def up(num_cpus: int | None = None) -> str:
         return running
     place = _place()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(place):
+        raise ClusterUnavailable(f"{place} belongs to somebody else, or others may write there: remove it.")
     port = _free_port()
     environment = {
         **os.environ,
@@ -122,13 +137,14 @@ def _free_port() -> int:
         return port
 
 
-def prepare_token() -> None:
-    """Make token and mode fit: Ray wants both or neither, and only enables the mode by itself for clusters it
-    starts."""
+def prepare_token(address: str) -> None:
+    """Make token and mode fit for joining a cluster: Ray wants both or neither, and only enables the mode by itself for
+    clusters it starts. The Ray of `up` has none."""
     if "RAY_AUTH_MODE" in os.environ:
         return
     has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if address_of_running() is not None and not has_token:
+    running = address_of_running()
+    if running is not None and address in (running, "auto") and not has_token:
         os.environ["RAY_AUTH_MODE"] = "disabled"
     elif has_token or Path("~/.ray/auth_token").expanduser().exists():
         os.environ["RAY_AUTH_MODE"] = "token"
