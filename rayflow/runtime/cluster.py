@@ -88,10 +88,11 @@ class Cluster:
             .remote(self._config.store, dict(self._config.limits))
         )
 
-    def give_up_actor(self) -> None:
-        """Forget an actor that is dead for good."""
+    def give_up_actor(self, dead: Any) -> None:
+        """Forget an actor that is dead for good, unless another submission has done so and has a new one already."""
         with self._lock:
-            self._actor = None
+            if self._actor is dead:
+                self._actor = None
 
     def submit(self, driver: Driver, request: Request) -> RaySubmission:
         """Start an execution."""
@@ -161,8 +162,9 @@ class RaySubmission:
     def _again(self, call: Callable[[Any], Any], died: Callable[[], None] | None = None) -> Any:
         """The answer of an actor call; after a crash the call is made again to the actor that Ray has started anew."""
         for _ in range(RESTARTS):
+            actor = self._cluster.actor()
             try:
-                return ray.get(call(self._cluster.actor()))
+                return ray.get(call(actor))
             except exceptions.ActorUnavailableError:
                 pass
             except exceptions.ActorDiedError as error:
@@ -173,7 +175,7 @@ class RaySubmission:
                     ) from None
                 if "creation task" in text:
                     raise ClusterUnavailable(f"The scheduler does not start: {_last_line(text)}") from None
-                self._cluster.give_up_actor()
+                self._cluster.give_up_actor(actor)
             except exceptions.RayTaskError as error:
                 raise error.cause from None
             if died is not None:

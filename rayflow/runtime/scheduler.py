@@ -166,7 +166,13 @@ class Scheduler:
                     self._looked_at = moment
                     self._by_task = {name: loop.evaluator.explain(name) for name in list(loop.evaluator.executions)}
             except BaseException as error:  # whatever it is: the driver must hear of it, and not wait for ever
-                self._start_anew(loop, error)
+                try:
+                    self._start_anew(loop, error)
+                except BaseException:
+                    # Without this thread every driver would wait for ever. Ray starts the actor again, and there the
+                    # drivers submit their executions once more.
+                    traceback.print_exc()
+                    os._exit(1)
 
     def _finish(self, loop: Loop) -> None:
         """Commit what an execution has left, then tell whoever waits."""
