@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     DuckDBRelation = Any
 
-
 NESTED = "run() was called inside a task's body. Return the expression instead: rayflow reduces what a task returns."
 
 
@@ -33,8 +32,10 @@ class Scheduler:
     store: URL or folder of the store; `.rayflow` in the project by default.
     inline: run everything in this process, without Ray. address: the Ray cluster to join.
     limits: capacities of named limits. reporter: who watches the runs.
+    config: all settings at once, in place of those above.
 
-    Use it as a context manager, or `close()` it, to let go of a local Ray that it has started.
+    Use it as a context manager, or `close()` it, to end its part on the cluster. A Ray that was started for it stays
+    for the next scheduler of this process, and ends with the process. Raises BadConfig, BadOption, StoreUnavailable.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class Scheduler:
 
         execution_id: the id, or an unambiguous prefix of it. Raises NotFound when the store does not know it.
         """
+        if is_inside_body():
+            raise NestedRun(NESTED)
         return self._driver.resume(execution_id).result()
 
     def history(self) -> History:
@@ -113,7 +116,7 @@ class Scheduler:
         return list(self.history().executions(limit=limit))
 
     def close(self) -> None:
-        """Commit what is left, and stop a local Ray that this scheduler has started."""
+        """Commit what is left, and end this scheduler's part on the cluster; Ray itself stays for the next one."""
         self._driver.close()
 
     def __enter__(self) -> Scheduler:
