@@ -46,8 +46,13 @@ if TYPE_CHECKING:
     from rayflow.store.history import History
 
 LOCAL_COMMIT_SECONDS = 0.2
+"""How long rows wait for a commit, at the most, in a store on this machine."""
+
 REMOTE_COMMIT_SECONDS = 5.0
+"""The same for a store that is reached over a network, where each commit is a request that may be paid for."""
+
 COMMIT_JOBS = 5_000
+"""So many job rows are committed at once, however young they are."""
 
 _KEPT_KEYS = 200_000
 """How many keys of content-addressed rows a table remembers, to leave out what it has appended already."""
@@ -124,9 +129,9 @@ class Store:
                         seen.clear()
                     seen.add(key)
                 elif kind is ReductionRow:
-                    self._reductions.add(row)  # type: ignore[arg-type]
+                    self._reductions.add(row)  # type: ignore[arg-type]  # `kind is` does not narrow
                 elif kind is ForgottenRow:
-                    self._reductions.add_forgotten(row)  # type: ignore[arg-type]
+                    self._reductions.add_forgotten(row)  # type: ignore[arg-type]  # nor here
                 buffers[kind].append(row)
 
     def pending(self) -> int:

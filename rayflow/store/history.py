@@ -100,10 +100,9 @@ class History(Asker):
         relation = self.sql(
             f"SELECT * FROM ({views.text_of('executions')}) WHERE execution_id = $id", {"id": found.id}
         )
-        cells = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
-        return ExecutionRow(
-            **{name: as_microseconds(cell) if isinstance(cell, datetime) else cell for name, cell in cells.items()}
-        )
+        cells: dict[str, Any] = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
+        cells.update({name: as_microseconds(cell) for name, cell in cells.items() if isinstance(cell, datetime)})
+        return ExecutionRow(**cells)
 
     def jobs(
         self,

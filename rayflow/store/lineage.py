@@ -53,13 +53,12 @@ def _follow(asker: Asker, calls: list[bytes], levels: int | None) -> dict[bytes,
                    FROM raw.arguments WHERE source_call_hash IS NOT NULL"""
             )
             asker.sql("CREATE INDEX edges_by_call ON temp.edges (call_hash)")
+        is_listed = len(frontier) <= _LISTED_CALLS
+        wanted = ", ".join("?" * len(frontier)) if is_listed else "SELECT unnest(?)"
         rows = asker.sql(
             f"""SELECT DISTINCT source_call_hash FROM {source}
-                WHERE call_hash IN ({", ".join("?" * len(frontier))}) AND source_call_hash IS NOT NULL"""
-            if len(frontier) <= 1000
-            else f"""SELECT DISTINCT source_call_hash FROM {source}
-                WHERE call_hash IN (SELECT unnest(?)) AND source_call_hash IS NOT NULL""",
-            frontier if len(frontier) <= 1000 else [frontier],
+                WHERE call_hash IN ({wanted}) AND source_call_hash IS NOT NULL""",
+            frontier if is_listed else [frontier],
         ).fetchall()
         frontier = [call for (call,) in rows if call not in distances]
         distances.update(dict.fromkeys(frontier, level))

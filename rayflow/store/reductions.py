@@ -182,7 +182,7 @@ class Reductions:
         for task_hash in fits:
             for row in self._recent.pop(task_hash, ()):
                 _collect(loaded[task_hash], row)
-            self._counts[task_hash] = len(loaded[task_hash])
+            self._counts[task_hash] = sum(map(len, loaded[task_hash].values()))
 
     def _count_tasks(self, tasks: set[bytes]) -> dict[bytes, int]:
         """How many reductions each of these tasks has on disk."""
