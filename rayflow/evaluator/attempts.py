@@ -63,23 +63,28 @@ _WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
 
 
 def no_such_task(message: str) -> Failure:
+    """A call of a task that the table does not have."""
     return own_failure("rayflow.errors.NoSuchTask", _USER, message)
 
 
 def bad_arguments(message: str) -> Failure:
+    """A call that does not fit its task's signature."""
     return own_failure("rayflow.errors.BadArguments", (*_USER, "builtins.TypeError"), message)
 
 
 def cyclic(message: str) -> Failure:
+    """A call that waits for its own result."""
     bases = (*_USER, "builtins.RecursionError", "builtins.RuntimeError")
     return own_failure("rayflow.errors.CyclicCall", bases, message)
 
 
 def cancelled() -> Failure:
+    """What every job of a cancelled execution ends with."""
     return own_failure("rayflow.errors.Cancelled", _USER, "the execution was cancelled")
 
 
 def worker_lost(job: Job, reason: str) -> Failure:
+    """A job that has lost more workers than it may. reason: of the last loss."""
     times = "once" if job.losses == 1 else f"{job.losses} times"
     return own_failure(
         "rayflow.errors.WorkerLost",

@@ -15,18 +15,6 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.values.failures import Failure
 
-ANSWERS = {
-    "LookUp": ("LookedUp",),
-    "RunTask": ("Returned", "Raised", "WorkerLost"),
-    "RunOperation": ("Operated",),
-    "SetTimer": ("TimerFired",),
-    "Stop": (),
-    "Remember": (),
-    "Record": (),
-    "Finish": (),
-}
-"""Which events answer which command."""
-
 
 @dataclass(frozen=True, slots=True)
 class Submitted:

@@ -79,6 +79,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def tuple_hints(inside: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """The hint of each of `count` items, from what stands in the brackets of `tuple[...]`. Raises BadArguments when it
+    asks for another number of items."""
     if not inside:
         return (ANYTHING,) * count
     if len(inside) == 2 and inside[1] is ...:

@@ -113,14 +113,14 @@ def children(item: Term) -> tuple[Any, ...]:
     if kind is TaskCall:
         keywords = item._kwargs
         if not keywords and not item._options:
-            return item._args  # type: ignore[no-any-return]
+            return item._args  # type: ignore[no-any-return]  # comparing types does not narrow
         return (*item._args, *(keywords or {}).values(), *(item._options or {}).values())
     if kind in (list, tuple, set, frozenset):
         return tuple(item)
     if kind is dict:
         return tuple(part for pair in item.items() for part in pair)
     if kind in (Operation, Form):
-        return item._args  # type: ignore[no-any-return]
+        return item._args  # type: ignore[no-any-return]  # comparing types does not narrow
     if kind is Quoted:
         return (item._term,)
     if kind is TaggedTree:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from rayflow.lang.signatures import Parameters
 from rayflow.lang.sources import Definition
@@ -40,7 +40,3 @@ class TaskEntry:
     version: str | None = None
     definitions: tuple[Definition, ...] = ()
     unresolved: tuple[str, ...] = ()
-
-
-TaskTable: TypeAlias = Mapping[str, TaskEntry]
-"""Task entries by full name."""

@@ -133,7 +133,7 @@ class Expression:
     def __eq__(self, other: object) -> Operation:  # type: ignore[override]  # lazy, as in every expression library
         return Operation("eq", (self, other))
 
-    def __ne__(self, other: object) -> Operation:  # type: ignore[override]
+    def __ne__(self, other: object) -> Operation:  # type: ignore[override]  # likewise
         return Operation("ne", (self, other))
 
     def __lt__(self, other: Term) -> Operation:

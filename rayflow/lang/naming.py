@@ -44,6 +44,7 @@ def contents_of(cls: type) -> list[tuple[str, Any]]:
 
 
 def default_of(function: FunctionType, name: str) -> Any:
+    """The default of a function's parameter; MISSING where it has none."""
     if function.__kwdefaults__ and name in function.__kwdefaults__:
         return function.__kwdefaults__[name]
     code = function.__code__
@@ -81,6 +82,7 @@ def module_name(name: str) -> str:
 
 
 def name_of_callable(value: Any) -> str:
+    """Module and qualified name of a callable; of an object that is called, those of its class."""
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     return f"{module_name(getattr(value, '__module__', None) or type(value).__module__)}.{name}"
 

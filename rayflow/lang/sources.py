@@ -64,7 +64,7 @@ def _name_of_task(value: object) -> str | None:
     """The full name of a Task, told by its class's name: the class lives above this module."""
     of = type(value)
     if of.__name__ == "Task" and of.__module__ == "rayflow.lang.tasks":
-        return str(value.fullname)  # type: ignore[attr-defined]
+        return str(value.fullname)  # type: ignore[attr-defined]  # known by name only
     return None
 
 

@@ -233,9 +233,9 @@ class _Run:
             self.asked[command.asker] = command.eval_hash
             self.answer(partial(_Run.look_up, ask=command))
         elif kind is commands.RunTask:
-            self.run_task(command)  # type: ignore[arg-type]
+            self.run_task(command)  # type: ignore[arg-type]  # `kind is` does not narrow
         elif kind is commands.RunOperation:
-            self.answer(self.operated(command))  # type: ignore[arg-type]
+            self.answer(self.operated(command))  # type: ignore[arg-type]  # `kind is` does not narrow
         elif kind is commands.SetTimer:
             assert isinstance(command, commands.SetTimer)
             self.answer(events.TimerFired(0, command.name), at_least=command.seconds)

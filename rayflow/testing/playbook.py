@@ -37,7 +37,6 @@ from rayflow.evaluator.commands import (
     SetTimer,
     Stop,
 )
-from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.events import (
     Cancelled,
     Candidate,
@@ -51,6 +50,7 @@ from rayflow.evaluator.events import (
     TimerFired,
     WorkerLost,
 )
+from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, TaskRef, Term

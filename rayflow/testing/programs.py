@@ -184,10 +184,6 @@ def _instantiate(template: Template, arguments: Mapping[str, Term], program: Pro
 
 # --- making templates -------------------------------------------------------------------------------------------------
 
-LEVELS = 4
-"""A task calls only tasks of deeper levels, or itself with a smaller number."""
-
-
 def random_program(random: Random) -> Program:
     """A program of a handful of tasks."""
     names = [f"lab.t{number}" for number in range(random.randint(3, 8))]

@@ -99,8 +99,3 @@ def _hasher(views: list[memoryview]) -> Any:
 def to_hex(value: bytes) -> str:
     """Lower-case hex, as shown to people."""
     return value.hex()
-
-
-def from_hex(text: str) -> bytes:
-    """The bytes of a hex text, of either case. Raises ValueError when it is none."""
-    return bytes.fromhex(text)

@@ -36,7 +36,6 @@ _HASHED = b"\xff"
 # --- scalars ----------------------------------------------------------------------------------------------------------
 
 _pack_double = struct.Struct(">d").pack
-_pack_doubles = struct.Struct(">dd").pack
 _NAN = _pack_double(float("nan"))
 
 
@@ -252,7 +251,7 @@ def _walk(value: Any) -> bytes:
         return opened
     known: dict[int, tuple[Any, bytes]] = {}
     """id of a container with containers inside -> itself (kept alive) and its identity, or _OPEN on the way."""
-    frame: _Frame = opened  # type: ignore[assignment]
+    frame: _Frame = opened  # type: ignore[assignment]  # `type() is` does not narrow
     stack = [frame]
     scalars = _CANONICAL
     while True:
@@ -287,9 +286,9 @@ def _walk(value: Any) -> bytes:
             continue
         if id(frame.source) not in known:
             known[id(frame.source)] = (frame.source, _OPEN)
-            if below.source is frame.source:  # type: ignore[union-attr]
+            if below.source is frame.source:  # type: ignore[union-attr]  # a frame: see above
                 raise cycle_error("value", [(each.container, len(each.done)) for each in stack], frame.source)
-        frame = below  # type: ignore[assignment]
+        frame = below  # type: ignore[assignment]  # likewise
         stack.append(frame)
 
 

@@ -47,7 +47,7 @@ def _pickler() -> Any:
     """cloudpickle's pickler, imported at first use, without its habit of copying the content of open files."""
     import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
                 raise TypeError(f"an open {type(value).__name__} cannot be pickled")

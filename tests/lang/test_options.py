@@ -34,7 +34,8 @@ def test_an_unknown_option_names_the_nearest_known_one() -> None:
         ("cache_scope", "NO", "one of 'NONE'"), ("check_valid", "deep", "one of"), ("memory", "4 parsecs", "no size"),
         ("cache_for", "soon", "no duration"), ("tags", ["a"], "takes dict"), ("retry_on", [3], "no exception class"),
         ("timeout", -1, "negative"), ("nout", -1, "negative"), ("version", 1.5, "takes str or int"),
-        ("limits", {"db": "two"}, "takes a number"), ("limits", {"db": -1}, "0 or more"), ("limits", [["db"]], "by a text"),
+        ("limits", {"db": "two"}, "takes a number"), ("limits", {"db": -1}, "0 or more"),
+        ("limits", [["db"]], "by a text"),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused_with_what_is_right(name: str, value: Any, says: str) -> None:
