@@ -71,7 +71,7 @@ class JobRow(NamedTuple):
     finished_at: Annotated[Time | None, "when the job closed, all its children included"]
     wall_seconds: Annotated[float | None, "wall time of the task's body in the last attempt"]
     cpu_seconds: Annotated[float | None, "processor time of the task's body in the last attempt"]
-    peak_memory_bytes: Annotated[int | None, "highest resident memory of the worker during the last attempt"]
+    peak_memory_bytes: Annotated[int | None, "highest resident memory of the worker, from its start on"]
     node: Annotated[str | None, "host of the worker"]
     pid: Annotated[int | None, "process id of the worker"]
     error: Annotated[str | None, "type and message of the error, when failed"]

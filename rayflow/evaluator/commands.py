@@ -90,8 +90,8 @@ class Finish:
     """The execution has ended: commit, then tell whoever waits. No answer.
 
     outcome: the root's value (symbolic) or its Failure. failures: every job that failed by itself: (job id, task name,
-    Failure), in the order in which they failed. counts: jobs, computed, cached, shared, failed.
-    by_task: the same by task name.
+    Failure without its pickled exception), in the order in which they failed. counts: jobs, computed, cached, shared,
+    failed. by_task: the same by task name.
     """
 
     execution_id: str

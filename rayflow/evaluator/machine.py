@@ -163,8 +163,10 @@ class Machine:
         """End a job with an error: its own, or one that it only passes on."""
         if own:
             failure = self._with_trail(failure, job)
-            if failure.type_name != "rayflow.errors.Cancelled":
-                job.execution.failures.append((job, failure))
+            if not failure.is_cancelled:
+                # Without the exception itself: of many failures that were caught, nobody raises any.
+                told = failure if failure.pickled is None else replace(failure, pickled=None)
+                job.execution.failures.append((job, told))
         job.outcome = failure
         job.clean = False
         self._close(job, State.FAILED)

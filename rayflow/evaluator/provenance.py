@@ -76,7 +76,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
     if job.state is State.DONE:
         status = "done"
     elif job.state is State.FAILED:
-        status = "cancelled" if failure is not None and failure.type_name == "rayflow.errors.Cancelled" else "failed"
+        status = "cancelled" if failure is not None and failure.is_cancelled else "failed"
     return JobRow(
         job.job_id,
         job.execution.execution_id,

@@ -10,6 +10,9 @@ from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.expressions import render
 
+_ENDS = 20
+"""So many calls are shown of each end of a long chain."""
+
 
 def call_text(job: Job, limit: int = 120) -> str:
     """The call of a job as the user would write it: `step(n=3)`."""
@@ -28,18 +31,21 @@ def _without_arguments(job: Job) -> str:
 
 def trail_of(job: Job) -> tuple[str, ...]:
     """The calls from the root to a job, root first; a long chain keeps its ends."""
-    calls: list[str] = []
+    chain: list[Job] = []
     step: Job | None = job
     while step is not None:
-        calls.append(call_text(step))
+        chain.append(step)
         step = step.parent
-    calls.reverse()
-    return tuple(_shortened(calls))
+    chain.reverse()
+    return tuple(_texts(chain))
 
 
-def _shortened(calls: list[str]) -> list[str]:
-    """A long chain keeps its ends."""
-    return calls if len(calls) <= 40 else [*calls[:20], f"... {len(calls) - 40} more calls ...", *calls[-20:]]
+def _texts(chain: list[Job]) -> list[str]:
+    """The calls of jobs; a long chain keeps its ends, and only those are written out."""
+    if len(chain) <= 2 * _ENDS:
+        return [call_text(job) for job in chain]
+    left_out = f"... {len(chain) - 2 * _ENDS} more calls ..."
+    return [*map(call_text, chain[:_ENDS]), left_out, *map(call_text, chain[-_ENDS:])]
 
 
 def find_cycle(execution: Execution) -> list[Job] | None:
@@ -87,7 +93,7 @@ def _waiting_for(node: Cell | Job) -> list[Cell | Job]:
 
 def cycle_text(circle: list[Job]) -> str:
     """The error for jobs that wait for each other."""
-    calls = _shortened([call_text(job) for job in circle])
+    calls = _texts(circle)
     return (
         f"{calls[0]} needs its own result: {' -> '.join([*reversed(calls[1:]), calls[0]])}. Give the recursion an end "
         "that does not depend on itself."

@@ -78,4 +78,4 @@ def status_of(finish: commands.Finish) -> str:
     """done, failed or cancelled."""
     if not isinstance(finish.outcome, Failure):
         return "done"
-    return "cancelled" if finish.outcome.type_name == "rayflow.errors.Cancelled" else "failed"
+    return "cancelled" if finish.outcome.is_cancelled else "failed"

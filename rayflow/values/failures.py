@@ -62,6 +62,11 @@ class Failure:
         name = self.type_name.removeprefix("builtins.")
         return f"{name}: {self.message}" if self.message else name
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nothing went wrong but that the execution was cancelled."""
+        return self.type_name == "rayflow.errors.Cancelled"
+
 
 Outcome: TypeAlias = object
 """How a reduction ends: a `Failure`, or any other object, which is the value."""
