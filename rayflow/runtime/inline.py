@@ -83,6 +83,8 @@ class InlineCarrier:
                     # The attempt still owes an answer: it is given when the evaluator stops it.
                     self._waiting.appendleft(command)
                     raise
+                # Else each further call would send the same tasks once more.
+                self._worker.learn(reply.entries)
                 self._loop.post(event_of(reply))
         self._worker.kept.clear()
         return True
