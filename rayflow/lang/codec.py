@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.values import nested
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
 from rayflow.values.refs import TaggedTree, ValueRef
 
-SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+SCALARS = nested.SCALARS
 """Types that stand in a node as they are."""
 
 (LIST, TUPLE, SET, FROZENSET, DICT, CALL, OPERATION, FORM, QUOTED, REF, TREE, TASK) = range(12)
