@@ -91,7 +91,7 @@ class Finish:
 
     outcome: the root's value (symbolic) or its Failure. failures: every job that failed by itself: (job id, task name,
     Failure without its pickled exception), in the order in which they failed. counts: jobs, computed, cached, shared,
-    failed. by_task: the same by task name.
+    failed, cancelled. by_task: the same by task name.
     """
 
     execution_id: str

@@ -180,7 +180,7 @@ class Evaluator(Reducer):
         if event.term is None or not execution.wanted:
             failure = event.failure or attempts.cancelled()
             for each in cells:
-                self._settle(each, self._with_trail(failure, each.scope), each.all_sources())
+                self._settle(each, self._noted(failure, each.scope, each.expression), each.all_sources())
             return
         assert cell.key is not None
         row = ReductionRow(

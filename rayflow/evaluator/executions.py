@@ -52,7 +52,7 @@ class Execution:
         self.operations: dict[bytes, list[Cell]] = {}
         self.in_flight = 0
         self.failures: list[tuple[Job, Failure]] = []
-        self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0}
+        self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0}
         self.progress: dict[str, dict[str, int]] = {}
         self._merged: dict[str, Mapping[str, Any]] = {}
         self._defaults: dict[str, dict[str, Term]] = {}
@@ -126,6 +126,6 @@ class Execution:
         row = self.progress.get(job.entry.name)
         if row is None:
             row = self.progress[job.entry.name] = {
-                "open": 0, "running": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0
+                "open": 0, "running": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0
             }  # fmt: skip
         row[key] += by

@@ -16,7 +16,7 @@ from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall
+from rayflow.lang.expressions import Expression, TaskCall, render
 from rayflow.records import JobRow
 from rayflow.values.failures import Failure, Outcome
 
@@ -162,17 +162,24 @@ class Machine:
     def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
         """End a job with an error: its own, or one that it only passes on."""
         if own:
-            failure = self._with_trail(failure, job)
-            if not failure.is_cancelled:
-                # Without the exception itself: of many failures that were caught, nobody raises any.
-                told = failure if failure.pickled is None else replace(failure, pickled=None)
-                job.execution.failures.append((job, told))
+            failure = self._noted(failure, job)
         job.outcome = failure
         job.clean = False
         self._close(job, State.FAILED)
 
-    def _with_trail(self, failure: Failure, job: Job) -> Failure:
-        return failure if failure.trail else replace(failure, trail=stories.trail_of(job))
+    def _noted(self, failure: Failure, job: Job, expression: Expression | None = None) -> Failure:
+        """A failure that happened in this job, with the calls that led to it; listed among the execution's.
+
+        expression: the operation in the job's term that failed, where it was not the task itself.
+        """
+        if not failure.trail:
+            trail = stories.trail_of(job)
+            failure = replace(failure, trail=trail if expression is None else (*trail, render(expression)))
+        if not failure.is_cancelled:
+            # Without the exception itself: of many failures that were caught, nobody raises any.
+            told = failure if failure.pickled is None else replace(failure, pickled=None)
+            job.execution.failures.append((job, told))
+        return failure
 
     def _close(self, job: Job, state: State) -> None:
         """A job is over: record it, tell who waits, and let go of what only an open job needs."""
@@ -181,7 +188,10 @@ class Machine:
         execution.open.pop(job.number, None)
         self._jobs.pop(job.number, None)
         self._out.append(commands.Record(tuple(provenance.closing_rows(job, self._now))))
-        how = "failed" if state is State.FAILED else job.how or "computed"
+        how = job.how or "computed"
+        if state is State.FAILED:
+            assert isinstance(job.outcome, Failure)
+            how = "cancelled" if job.outcome.is_cancelled else "failed"
         execution.counts[how] += 1
         execution.count(job, "open", -1)
         execution.count(job, how)

@@ -5,6 +5,8 @@ In: a job that closes. Out: rows. Never: writes them, reads a clock.
 
 from __future__ import annotations
 
+import json
+
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.stories import call_text
@@ -20,6 +22,7 @@ from rayflow.records import (
     JobRow,
     ReductionRow,
     Row,
+    TagRow,
     TaskRow,
     TaskSetRow,
     ValueRow,
@@ -121,6 +124,12 @@ def closing_rows(job: Job, finished_at: int) -> list[Row]:
     if job.state is State.DONE and reduced_itself and job.args_hash is not None:
         rows.extend(_call_rows(job, execution))
     rows.append(job_row(job, finished_at))
+    tags = job.options.get("tags")
+    if tags:
+        rows.extend(
+            TagRow("job", job.job_id.hex(), str(key), json.dumps(value, default=str), finished_at, False)
+            for key, value in tags.items()
+        )
     return rows
 
 

@@ -219,7 +219,7 @@ class Reducer(Machine):
             try:
                 rebuilt = cell.rebuilt()
             except TypeError as error:  # a value that cannot be a key or a member
-                rebuilt = self._with_trail(failure_from_exception(error), cell.scope)
+                rebuilt = self._noted(failure_from_exception(error), cell.scope)
             self._settle(cell, rebuilt, cell.all_sources())
 
     def _settle(self, cell: Cell, outcome: Outcome, sources: tuple[Job, ...]) -> None:
@@ -288,7 +288,7 @@ class Reducer(Machine):
                 term = operate(name, args)
             except Exception as error:  # whatever Python raises on the user's values is the user's error, as a value
                 failure = failure_from_exception(error)
-                self._settle(cell, self._with_trail(failure, cell.scope), cell.all_sources())
+                self._settle(cell, self._noted(failure, cell.scope, cell.expression), cell.all_sources())
                 return
             self._demand(term, cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
             return

@@ -16,7 +16,8 @@ from rayflow.values.failures import Failure
 class Progress:
     """Where an execution is.
 
-    by_task: for each task's full name the counts open, running, computed, cached, shared, failed.
+    by_task: for each task's full name the counts open, running, computed, cached, shared, failed,
+    cancelled.
     waiting: sentences about calls that cannot start, such as one that needs a GPU that no node has.
     """
 
@@ -30,8 +31,8 @@ class Progress:
 class Summary:
     """How an execution ended.
 
-    counts: jobs, computed, cached, shared, failed. failures: (job id as hex, task name, Failure) of every job that
-    failed by itself.
+    counts: jobs, computed, cached, shared, failed, cancelled. failures: (job id as hex, task name, Failure) of every
+    job that failed by itself.
     """
 
     execution_id: str

@@ -404,9 +404,10 @@ class _Run:
         finish, rows = self.report.finish, self.report.rows.values()
         if finish is None or self.report.lives > 1:
             return
-        failed = sum(row.status in ("failed", "cancelled") for row in rows)
-        if finish.counts["jobs"] != len(rows) or finish.counts["failed"] != failed:
-            self.untrue(f"counts {dict(finish.counts)} do not fit {len(rows)} rows, {failed} of them failed")
+        ended = {status: sum(row.status == status for row in rows) for status in ("failed", "cancelled")}
+        told = {status: finish.counts[status] for status in ended}
+        if finish.counts["jobs"] != len(rows) or told != ended:
+            self.untrue(f"counts {dict(finish.counts)} do not fit {len(rows)} rows, of which {ended}")
 
 
 _SYMBOLIC = frozenset({"builtins", "rayflow.values.refs", "rayflow.lang.expressions"})

@@ -6,7 +6,7 @@ import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.expressions import Operation
-from rayflow.records import CallRow, JobRow
+from rayflow.records import CallRow, JobRow, TagRow
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
     Playbook,
@@ -95,7 +95,25 @@ def test_an_operation_that_fails_tells_where_too() -> None:
     job, outcome = Placeholder("job"), Placeholder("outcome")
     book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job)
     assert book >> returned(job, Operation("floordiv", (1, 0))) << finishes(outcome)
-    assert outcome.value.trail == ("lab.f(x=1)",)
+    assert outcome.value.trail == ("lab.f(x=1)", "(1 // 0)")
+
+
+def test_an_operation_that_fails_is_listed_under_the_job_whose_term_it_stands_in() -> None:
+    job, failures = Placeholder("job"), Placeholder("failures")
+    book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job)
+    assert book >> returned(job, Operation("getitem", ({"a": 1}, "b"))) << finishes(fails("KeyError"), failures=failures)
+    ((_, name, failure),) = failures.value
+    assert (name, failure.summary) == ("lab.f", "KeyError: 'b'")
+
+
+def test_tags_of_a_call_are_recorded_with_its_job() -> None:
+    job = Placeholder("job")
+    tagged = task("lab.f", "x", cache=False, tags={"stage": "train", "fold": 3})
+    book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), tagged) << runs("lab.f", job=job)
+    assert book >> returned(job, 1) << finishes(1)
+    (row,) = book.rows(JobRow)
+    tags = {(tag.entity, tag.entity_id, tag.key, tag.value) for tag in book.rows(TagRow)}
+    assert tags == {("job", row.job_id.hex(), "stage", '"train"'), ("job", row.job_id.hex(), "fold", "3")}
 
 
 def test_a_failed_job_is_recorded_with_its_error_and_its_story() -> None:
@@ -114,4 +132,4 @@ def test_counts_tell_how_each_job_ended() -> None:
     book = Playbook(Evaluator()) >> submitted(root, F) << runs("lab.f", job=jobs[0]) << runs("lab.f", job=jobs[1])
     counts = Placeholder("counts")
     assert book >> returned(jobs[0], 1) >> raised(jobs[1]) << finishes(fails(), counts=counts)
-    assert counts.value == {"jobs": 4, "computed": 1, "cached": 0, "shared": 1, "failed": 2}
+    assert counts.value == {"jobs": 4, "computed": 1, "cached": 0, "shared": 1, "failed": 2, "cancelled": 0}
