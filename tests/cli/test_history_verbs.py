@@ -113,6 +113,14 @@ def test_sql_answers_as_a_table_as_csv_and_as_json(rayflow: Any, monkeypatch: py
     assert json.loads(rayflow("sql", "-", "--json").out) == [{"answer": 42}]
 
 
+def test_sql_knows_the_time_and_its_zone(rayflow: Any) -> None:
+    rayflow.run("main")
+    done = rayflow("sql", "select now() as t, now() - max(queued_at) > interval 0 second as later from jobs", "--json")
+    assert done.code == 0, done.err
+    [record] = json.loads(done.out)
+    assert record["t"] > "2024" and record["later"] is True
+
+
 def test_the_schema_is_listed_with_what_each_column_means(rayflow: Any) -> None:
     rayflow.run("main")
     shown = rayflow("sql", "--schema").out
