@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rayflow.errors import StoreUnavailable
+from rayflow.errors import Bug, StoreUnavailable
 from rayflow.records import (
     TABLES,
     CallChildRow,
@@ -155,7 +155,8 @@ class Store:
     def commit(self) -> None:
         """Make everything appended durable and visible, at once. Nothing happens when nothing was appended.
 
-        Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit.
+        Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit. Raises Bug
+        when rows do not fit their table: those are dropped, so that the next commit can keep all others.
         """
         with self._lock:
             waiting = {row: rows for row, rows in self._buffers.items() if rows}
@@ -165,7 +166,14 @@ class Store:
             tables = {}
             for table in TABLES:
                 if table.row in waiting:
-                    tables[table.name] = schemas.to_arrow(schemas.layouts()[table.name], waiting[table.row])
+                    layout_of = schemas.layouts()[table.name]
+                    try:
+                        tables[table.name] = schemas.to_arrow(layout_of, waiting[table.row])
+                    except Bug:
+                        fitting = [row for row in waiting[table.row] if schemas.fits(layout_of, row)]
+                        # All of them fit one by one when they are too large for one file together.
+                        waiting[table.row][:] = fitting if len(fitting) < len(waiting[table.row]) else ()
+                        raise
             commit, parts = encode_commit(self._ids.make(), tables, executions=self._executions(waiting))
             self._folder.write(commit.path, parts)
             for rows in waiting.values():

@@ -160,6 +160,15 @@ def to_arrow(layout: TableLayout, rows: list[Any]) -> Any:
     return pa.Table.from_arrays(arrays, schema=layout.schema)
 
 
+def fits(layout: TableLayout, row: Any) -> bool:
+    """Whether a row can be written to its table."""
+    try:
+        to_arrow(layout, [row])
+    except Bug:
+        return False
+    return True
+
+
 def fit(layout: TableLayout, found: Any) -> Any:
     """A table as this version knows it: columns it lacks become null, columns that are not known are dropped."""
     if found.schema.equals(layout.schema):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, ReductionRow, TagRow
+from rayflow.records import TABLES, ReductionRow, TagRow, ValueRow
 from rayflow.store import schemas
 from rayflow.store.base import Store
 from rayflow.store.columns import to_array
@@ -92,6 +92,19 @@ def test_a_row_that_does_not_fit_names_its_table_and_column() -> None:
     store.append([TagRow("job", "x", "k", 5, 1, False)])  # type: ignore[arg-type]
     with pytest.raises(Bug, match=r"tags\.value"):
         store.commit()
+
+
+def test_a_row_that_does_not_fit_is_dropped_and_all_others_are_kept(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    good = [ValueRow(bytes([number]) * 20, "int", "pickle5", 3, None, str(number)) for number in range(3)]
+    bad = good[0]._replace(value_hash=b"x" * 20, size_bytes="three")  # type: ignore[arg-type]
+    store.append([good[0], bad, good[1]])
+    with pytest.raises(Bug, match=r"values\.size_bytes"):
+        store.commit()
+    store.append(good[2:])
+    store.commit()
+    assert store.pending() == 0
+    assert store.history().sql("SELECT preview FROM values ORDER BY preview").fetchall() == [("0",), ("1",), ("2",)]
 
 
 @settings(max_examples=60, deadline=None)
