@@ -5,6 +5,8 @@ In: jobs and cells. Out: sentences and cycles. Never: changes anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
@@ -49,39 +51,38 @@ def _texts(chain: list[Job]) -> list[str]:
 
 
 def find_cycle(execution: Execution) -> list[Job] | None:
-    """Jobs that wait for each other in a circle, first one a follower that closes it; None when there are none."""
-    for job in execution.open.values():
-        if job.state is State.SHARED:
-            circle = _way_back(job)
-            if circle:
-                return circle
-    return None
+    """Jobs that wait for each other in a circle, first one a follower that closes it; None when there are none.
 
-
-def _way_back(start: Job) -> list[Job] | None:
-    """The jobs that wait for `start`, level by level, until `start` itself is met again."""
-    came_from: dict[int, tuple[Job, Job | None]] = {}
-    queue: list[tuple[Cell | Job, Job]] = [(node, start) for node in _waiting_for(start)]
-    position = 0
-    seen: set[int] = set()
-    while position < len(queue):
-        node, via = queue[position]
-        position += 1
-        if id(node) in seen:
+    A depth-first search along "who waits for this", each cell and job entered once.
+    """
+    done: set[int] = set()
+    for start in execution.open.values():
+        if start.state is not State.SHARED or id(start) in done:
             continue
-        seen.add(id(node))
-        if isinstance(node, Job):
-            if node is start:
-                circle = [start]
-                step: Job | None = via
-                while step is not None and step is not start:
-                    circle.append(step)
-                    step = came_from[id(step)][1]
-                return circle
-            came_from[id(node)] = (node, via)
-            via = node
-        queue.extend((waiting, via) for waiting in _waiting_for(node))
+        depth_of = {id(start): 0}
+        path: list[tuple[Cell | Job, Iterator[Cell | Job]]] = [(start, iter(_waiting_for(start)))]
+        while path:
+            node, waiting = path[-1]
+            for next_node in waiting:
+                if id(next_node) in depth_of:
+                    return _circle([entry[0] for entry in path[depth_of[id(next_node)] :]])
+                if id(next_node) not in done:
+                    depth_of[id(next_node)] = len(path)
+                    path.append((next_node, iter(_waiting_for(next_node))))
+                    break
+            else:
+                path.pop()
+                del depth_of[id(node)]
+                done.add(id(node))
     return None
+
+
+def _circle(nodes: list[Cell | Job]) -> list[Job]:
+    """The jobs of a circle in which each node waits for the one before it, from a follower on, backwards."""
+    jobs = [node for node in nodes if isinstance(node, Job)]
+    first = next(place for place, job in enumerate(jobs) if job.state is State.SHARED)
+    jobs = [*jobs[first:], *jobs[:first]]
+    return [jobs[0], *reversed(jobs[1:])]
 
 
 def _waiting_for(node: Cell | Job) -> list[Cell | Job]:
