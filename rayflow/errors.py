@@ -89,7 +89,7 @@ class NotFound(UserError, LookupError):
 
 
 class BadQuery(UserError):
-    """SQL that DuckDB refuses; the message is DuckDB's own."""
+    """SQL that DuckDB refuses (the message is DuckDB's own), or that is not one query."""
 
 
 # --- nobody's fault ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from rayflow.errors import BadQuery, NotFound
-from rayflow.store import schemas, views
+from rayflow.store import queries, schemas, views
 from rayflow.store.answers import Argument, Record, SchemaColumn
 from rayflow.store.catalog import Catalog, Problem, Snapshot
 from rayflow.store.folders import Folder
@@ -41,10 +41,16 @@ class Asker:
         return self._connection
 
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> duckdb.DuckDBPyRelation:
-        """The answer to a query over the views, computed. Raises BadQuery with DuckDB's message.
+        """The answer to a query over the views, computed. Raises BadQuery with DuckDB's message, and for what is no
+        query: a statement that writes, several, or none.
 
         A query that finds a damaged file is asked again without it; the file is named in a warning.
         """
+        queries.check(query)
+        return self.answer(query, parameters)
+
+    def answer(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> duckdb.DuckDBPyRelation:
+        """The same for statements of our own, which may also make what a later one asks."""
         try:
             return self._ask(query, parameters)
         except duckdb.Error as error:
@@ -59,7 +65,7 @@ class Asker:
         connection = self.refresh()
         relation = connection.sql(query, params=parameters or None)
         if relation is None:
-            # A statement without rows, such as SET or CREATE.
+            # A statement without rows, such as CREATE.
             relation = connection.sql("SELECT true AS done")
         return relation.materialize()
 
@@ -95,7 +101,7 @@ class Asker:
 
     def records(self, query: str, parameters: dict[str, Any] | None = None) -> list[Record]:
         """Rows of a query as records."""
-        relation = self.sql(query, parameters or {})
+        relation = self.answer(query, parameters or {})
         names = [views.SHOWN_NAMES.get(name, name) for name in relation.columns]
         return [dict(zip(names, map(as_plain, names, row), strict=True)) for row in relation.fetchall()]
 

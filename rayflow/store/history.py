@@ -97,9 +97,8 @@ class History(Asker):
     def execution_row(self, text: str) -> ExecutionRow:
         """The row of an execution as it was recorded. text: its id or the beginning of it. Raises NotFound."""
         found = self.resolve(text, kinds=("execution",))
-        relation = self.sql(
-            f"SELECT * FROM ({views.text_of('executions')}) WHERE execution_id = $id", {"id": found.id}
-        )
+        query = f"SELECT * FROM ({views.text_of('executions')}) WHERE execution_id = $id"
+        relation = self.answer(query, {"id": found.id})
         cells: dict[str, Any] = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
         cells.update({name: as_microseconds(cell) for name, cell in cells.items() if isinstance(cell, datetime)})
         return ExecutionRow(**cells)

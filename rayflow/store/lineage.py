@@ -48,14 +48,14 @@ def _follow(asker: Asker, calls: list[bytes], levels: int | None) -> dict[bytes,
         level += 1
         if level == _SHALLOW_LEVELS:
             source = "temp.edges"
-            asker.sql(
+            asker.answer(
                 """CREATE OR REPLACE TEMP TABLE edges AS SELECT DISTINCT call_hash, source_call_hash
                    FROM raw.arguments WHERE source_call_hash IS NOT NULL"""
             )
-            asker.sql("CREATE INDEX edges_by_call ON temp.edges (call_hash)")
+            asker.answer("CREATE INDEX edges_by_call ON temp.edges (call_hash)")
         is_listed = len(frontier) <= _LISTED_CALLS
         wanted = ", ".join("?" * len(frontier)) if is_listed else "SELECT unnest(?)"
-        rows = asker.sql(
+        rows = asker.answer(
             f"""SELECT DISTINCT source_call_hash FROM {source}
                 WHERE call_hash IN ({wanted}) AND source_call_hash IS NOT NULL""",
             frontier if is_listed else [frontier],

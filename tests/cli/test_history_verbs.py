@@ -121,6 +121,15 @@ def test_sql_knows_the_time_and_its_zone(rayflow: Any) -> None:
     assert record["t"] > "2024" and record["later"] is True
 
 
+@pytest.mark.parametrize("query", ["", "  ", "select 1; select 2", "copy (select 1) to 'out.csv'"])
+def test_sql_refuses_what_is_not_one_query(rayflow: Any, query: str) -> None:
+    rayflow.run("main")
+    done = rayflow("sql", query)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: ")
+    assert not (rayflow.project.path / "out.csv").exists()
+
+
 def test_the_schema_is_listed_with_what_each_column_means(rayflow: Any) -> None:
     rayflow.run("main")
     shown = rayflow("sql", "--schema").out

@@ -30,11 +30,13 @@ def command(
     rayflow sql "select task_name, count(*) from jobs group by all"
     rayflow sql --schema
 
-    --json prints an array of objects, one a row.
+    Only what reads is run, one statement at a time. --json prints an array of objects, one a row.
     """
     if as_csv and as_json:
         raise click.UsageError("Choose one of --csv and --json.", context)
-    if query is None and not schema:
+    if query == "-" and not schema:
+        query = sys.stdin.read()
+    if not (query or "").strip() and not schema:
         raise click.UsageError('Give a query: rayflow sql "select * from executions"', context)
     history = history_of(store)
     if schema:
@@ -42,7 +44,7 @@ def command(
         heads: tuple[str, ...] = ("table", "column", "type", "documentation")
         rows: Iterator[tuple[Any, ...]] = ((c.table, c.column, c.type, c.documentation) for c in columns)
     else:
-        relation = history.sql(sys.stdin.read() if query == "-" else str(query))
+        relation = history.sql(str(query))
         heads = tuple(relation.columns)
         rows = _rows_of(relation)
     if as_json:
