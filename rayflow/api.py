@@ -14,7 +14,7 @@ from rayflow.errors import NestedRun
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import check_options, merge
 from rayflow.runtime import driver
-from rayflow.runtime.reports import Reporter, Silent
+from rayflow.runtime.reports import Printing, Reporter
 from rayflow.runtime.workers import is_inside_body
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Scheduler:
 
     store: URL or folder of the store; `.rayflow` in the project by default.
     inline: run everything in this process, without Ray. address: the Ray cluster to join.
-    limits: capacities of named limits. reporter: who watches the runs.
+    limits: capacities of named limits. reporter: who watches the runs; by default what tasks print goes to stderr.
     config: all settings at once, in place of those above.
 
     Use it as a context manager, or `close()` it, to end its part on the cluster. A Ray that was started for it stays
@@ -53,7 +53,7 @@ class Scheduler:
                 driver.project_start(), store=store, inline=inline, address=address, limits=limits
             )
         self.config = config
-        self._driver = driver.Driver(config, reporter or Silent())
+        self._driver = driver.Driver(config, reporter or Printing())
 
     def run(
         self,

@@ -1,10 +1,12 @@
 """What a driver tells whoever watches a run.
 
-In: what the scheduler knows. Out: plain data for a `Reporter`. Never: prints (the command line does), decides.
+In: what the scheduler knows. Out: plain data for a `Reporter`, and the two reporters that need no terminal. Never:
+decides.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,3 +87,18 @@ class Silent:
 
     def ended(self, summary: Summary) -> None:
         pass
+
+
+class Printing(Silent):
+    """What a script or a notebook gets that names no reporter: tasks' prints and warnings on stderr, no progress."""
+
+    def __init__(self) -> None:
+        # The stream of now: while a body runs in this process, sys.stderr is what collects its prints.
+        self._stream = sys.stderr
+
+    def printed(self, task_name: str, stream: str, text: str) -> None:
+        name = task_name.rpartition(".")[2]
+        self._stream.write("".join(f"[{name}] {line}\n" for line in text.splitlines()))
+
+    def warned(self, text: str) -> None:
+        self._stream.write(f"rayflow: {text}\n")

@@ -54,8 +54,8 @@ def test_a_line_goes_to_the_reporter_of_its_channel_only():
 
 
 def test_a_silent_reporter_has_no_channel():
-    assert noise.channel_for(Hearer()) == ""
     assert noise.channel_for(Silent()) == ""
+    assert noise.channel_for(Hearer()) != ""
 
 
 def test_what_a_program_of_a_task_prints_is_told_with_the_tasks_name_and_rays_own_lines_are_not():
@@ -97,3 +97,23 @@ def test_a_reporter_that_nobody_holds_any_more_is_let_go_of():
     other = Watching()
     noise.channel_for(other)
     assert channel not in noise._channels
+
+
+def test_a_script_that_names_no_reporter_sees_what_its_tasks_print_on_stderr(project):
+    project.write(
+        "flow.py",
+        """
+        from rayflow import run, task
+
+        @task
+        def speak():
+            print("one\\ntwo")
+            return 3
+
+        if __name__ == "__main__":
+            print(run(speak(), inline=True))
+        """,
+    )
+    done = project.python("flow.py")
+    assert done.stdout == "3\n", done.stderr
+    assert done.stderr.splitlines()[-2:] == ["[speak] one", "[speak] two"]
