@@ -42,6 +42,7 @@ class Machine:
         self._cells: dict[int, Cell] = {}
         self._retries: dict[int, Job] = {}
         self._numbers = 0
+        self._looking = 0
         self._now = 0
         self._out: list[commands.Command] = []
         self._fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job, ...]]] = deque()
@@ -73,9 +74,13 @@ class Machine:
         was_in_flight = job.state in IN_FLIGHT
         if job.state is State.RUNNING:
             execution.count(job, "running", -1)
+        elif job.state is State.LOOKUP:
+            self._looking -= 1
         job.move(to)
         if to is State.RUNNING:
             execution.count(job, "running")
+        elif to is State.LOOKUP:
+            self._looking += 1
         if to in IN_FLIGHT:
             if not was_in_flight:
                 execution.in_flight += 1

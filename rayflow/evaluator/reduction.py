@@ -33,6 +33,9 @@ from rayflow.values.identity import identity
 BECOME_SLOT = -3
 """Slot of a form or an operation that what it became fills."""
 
+MOST_LOOKUPS = 5_000
+"""So many jobs ask the store at a time: of a million calls in one list, most wait as the expressions that they are."""
+
 OPERATIONS = digest("operations")
 """Stands for the task_hash in the reductions of operations."""
 
@@ -49,6 +52,8 @@ class Reducer(Machine):
         while demands or fills:
             while fills:
                 self._fill(*fills.popleft())
+            if self._looking >= MOST_LOOKUPS:
+                return  # the answers to these go on with the rest
             if demands:
                 self._reduce(*demands.popleft())
 

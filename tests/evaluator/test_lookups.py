@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rayflow.evaluator.commands import Record, Remember
+from rayflow.evaluator import reduction
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.expressions import Form, TaskCall
 from rayflow.records import JobRow
@@ -263,4 +264,20 @@ def test_a_default_that_is_a_call_is_reduced_first() -> None:
         << looks_up("lab.f", asker=asker)
         >> found(asker)
         << runs("lab.f", arguments={"x": 1, "y": 70})
+    )
+
+
+def test_of_very_many_calls_only_so_many_ask_the_store_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduction, "MOST_LOOKUPS", 2)
+    first, second, third = Placeholder("first"), Placeholder("second"), Placeholder("third")
+    assert (
+        Playbook(Evaluator())
+        >> submitted([call("lab.g", 1), call("lab.g", 2), call("lab.g", 3)], G)
+        << looks_up("lab.g", asker=first)
+        << looks_up("lab.g", asker=second)
+        >> found(second, candidate(20))
+        << looks_up("lab.g", asker=third)
+        >> found(first, candidate(10))
+        >> found(third, candidate(30))
+        << finishes([10, 20, 30])
     )
