@@ -51,6 +51,8 @@ class ExecutionRow(NamedTuple):
     rayflow_version: Annotated[str, "version of rayflow"]
     python_version: Annotated[str, "version of Python on the driver"]
     ray_version: Annotated[str | None, "version of Ray; null when Ray was not needed"]
+    cancelled: Annotated[int | None, "how many were cancelled"] = None
+    pid: Annotated[int | None, "process id of the driver"] = None
 
 
 class JobRow(NamedTuple):

@@ -13,6 +13,7 @@ _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", 
 
 STATUS_COLOURS = {
     "failed": "red",
+    "lost": "red",
     "cancelled": "yellow",
     "running": "blue",
     "open": "blue",

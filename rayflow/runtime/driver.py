@@ -91,9 +91,7 @@ class Driver:
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
-    def submit(
-        self, expr: Term, *, cache: bool, options: Mapping[str, Any], execution_id: str | None
-    ) -> Submission:
+    def submit(self, expr: Term, *, cache: bool, options: Mapping[str, Any], execution_id: str | None) -> Submission:
         """Evaluate an expression: from the cache alone if that does, else inline or on Ray."""
         request = self._request(expr, cache, options, execution_id or new_execution_id())
         return self._start(request)
@@ -164,6 +162,7 @@ class Driver:
             rayflow_version=VERSION,
             python_version=platform.python_version(),
             ray_version=None,
+            pid=os.getpid(),
         )
 
     def _keep_travelling(self, table: Mapping[str, TaskEntry]) -> bytes | None:
@@ -192,9 +191,7 @@ class Driver:
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: reduce with a shell that can look up and not run; None at the first call that has to run."""
         worker = Worker(self.surroundings(request), self.store)
-        loop = Loop(
-            self.store, lambda loop: LookingCarrier(loop, worker), deferred=True, warned=self.reporter.warned
-        )
+        loop = Loop(self.store, lambda loop: LookingCarrier(loop, worker), deferred=True, warned=self.reporter.warned)
         loop.post(request.submitted())
         started = time.monotonic()
         try:
@@ -227,11 +224,14 @@ class Driver:
         options = json.loads(known.options)
         table = {**self._kept_travelling(known.task_table), **task_table()}
         row = known._replace(
-            life=known.life + 1, status="running", finished_at=None, error=None, host=socket.gethostname()
+            life=known.life + 1,
+            status="running",
+            finished_at=None,
+            error=None,
+            host=socket.gethostname(),
+            pid=os.getpid(),
         )
-        return self._start(
-            Request(known.execution_id, root, table, options, self.config.cache, row, known.life + 1)
-        )
+        return self._start(Request(known.execution_id, root, table, options, self.config.cache, row, known.life + 1))
 
     # --- results ------------------------------------------------------------------------------------------------------
 
@@ -376,4 +376,3 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         return None
-

@@ -71,6 +71,7 @@ class Request:
             cached=counts.get("cached"),
             shared=counts.get("shared"),
             failed=counts.get("failed"),
+            cancelled=counts.get("cancelled"),
         )
 
 

@@ -34,6 +34,8 @@ def command(what: str | None, limit: int, as_json: bool, store: str | None) -> N
     rayflow log -            the last one's calls; ~1 for the one before
     rayflow log 3f2a9c       an execution, job, call, value, task or file, by the beginning of its id
 
+    An execution is lost when its process on this machine is gone; `rayflow resume ID` takes it up again.
+
     --json prints the records; the calls of an execution as {"execution": ..., "jobs": [...]}, where the calls of one
     task by one job beyond the first few are one entry with their sums.
     """
@@ -48,11 +50,12 @@ def command(what: str | None, limit: int, as_json: bool, store: str | None) -> N
 def _executions(history: History, limit: int, as_json: bool) -> None:
     rows = history.executions(limit=limit)
     if as_json:
-        print_json([_without_bytes(row) for row in rows])
+        print_json([_for_json(row) for row in rows])
         return
     if not rows:
         click.echo("No execution was recorded yet.")
         return
+    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
     from rayflow.cli.render import moment, seconds_between, table
     from rayflow.cli.style import counted, duration, short_execution
 
@@ -61,7 +64,7 @@ def _executions(history: History, limit: int, as_json: bool) -> None:
         (
             short_execution(row["execution_id"]),
             moment(row["started_at"]),
-            row["status"],
+            status_of(row),
             duration(seconds_between(row["started_at"], row["finished_at"])),
             row["arguments"],
             counted(row) if row["jobs"] is not None else "",
@@ -69,11 +72,17 @@ def _executions(history: History, limit: int, as_json: bool) -> None:
         for row in rows
     ]
     click.echo(table(heads, cells, sys.stdout, right=("took",), flexible=("what", "jobs")), nl=False)
+    for row in filter(is_lost, rows):
+        click.echo(
+            f"{short_execution(row['execution_id'])} is lost: its process is gone. Go on with: {how_to_go_on(row)}"
+        )
 
 
-def _without_bytes(row: Record) -> Record:
-    """A record for JSON: the packed term, which only rayflow can read, is left out."""
-    return {name: value for name, value in row.items() if name != "root"}
+def _for_json(row: Record) -> Record:
+    """An execution for JSON: without the packed term, which only rayflow can read, and with whether it is lost."""
+    from rayflow.cli.lives import is_lost
+
+    return {**{name: value for name, value in row.items() if name != "root"}, "lost": is_lost(row)}
 
 
 # --- an execution -----------------------------------------------------------------------------------------------------
@@ -82,7 +91,7 @@ def _without_bytes(row: Record) -> Record:
 def _execution(history: History, execution_id: str, as_json: bool) -> None:
     found = history.job_tree(execution_id, siblings=SIBLINGS)
     if as_json:
-        print_json({"execution": _without_bytes(found.execution), "jobs": [_json_line(line) for line in found.lines]})
+        print_json({"execution": _for_json(found.execution), "jobs": [_json_line(line) for line in found.lines]})
         return
     click.echo(_execution_head(found.execution), nl=False)
     _tree(found)
@@ -95,6 +104,7 @@ def _json_line(line: Any) -> dict[str, Any]:
 
 
 def _execution_head(row: Record) -> str:
+    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
     from rayflow.cli.render import fields, moment, seconds_between
     from rayflow.cli.style import counted, duration
 
@@ -106,7 +116,8 @@ def _execution_head(row: Record) -> str:
         [
             ("execution", row["execution_id"] + (f" (taken up {row['life']} times)" if row["life"] else "")),
             ("command", _command(row["command"])),
-            ("status", row["status"] + (f" after {took}" if took else "")),
+            ("status", status_of(row) + (f" after {took}" if took else "")),
+            ("go on with", how_to_go_on(row) if is_lost(row) else None),
             ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
             ("jobs", counted(row) if row["jobs"] is not None else None),
             ("project", row["project_dir"]),
@@ -148,7 +159,7 @@ def _tree(found: JobTree) -> None:
 def _job(history: History, job_id: str, as_json: bool) -> None:
     found = history.job(job_id)
     if as_json:
-        execution = _without_bytes(found.execution) if found.execution else None
+        execution = _for_json(found.execution) if found.execution else None
         names = ("job", "parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
         print_json({"execution": execution, **{name: getattr(found, name) for name in names}})
         return
