@@ -101,7 +101,8 @@ def test_an_operation_that_fails_tells_where_too() -> None:
 def test_an_operation_that_fails_is_listed_under_the_job_whose_term_it_stands_in() -> None:
     job, failures = Placeholder("job"), Placeholder("failures")
     book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job)
-    assert book >> returned(job, Operation("getitem", ({"a": 1}, "b"))) << finishes(fails("KeyError"), failures=failures)
+    missing = Operation("getitem", ({"a": 1}, "b"))
+    assert book >> returned(job, missing) << finishes(fails("KeyError"), failures=failures)
     ((_, name, failure),) = failures.value
     assert (name, failure.summary) == ("lab.f", "KeyError: 'b'")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rayflow.evaluator.commands import Record, Remember
 from rayflow.evaluator import reduction
+from rayflow.evaluator.commands import Record, Remember
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.expressions import Form, TaskCall
 from rayflow.records import JobRow
