@@ -30,6 +30,7 @@ from rayflow.lang.analysis import (
     around_function,
     is_builtin,
 )
+from rayflow.lang.annotated import classes_annotated
 from rayflow.lang.constants import SCALARS, has_content, is_known_value, shortened, take_apart
 from rayflow.lang.naming import attribute_of, contents_of, default_of, module_name, name_of_callable, outside_name
 from rayflow.lang.origins import Project, constant_line
@@ -171,6 +172,7 @@ class Reach:
         self._define(node, self._place(analysis), analysis.source)
         if self.track_helpers:
             self._follow_names(node, analysis, around_function(function))
+            self._follow_annotations(node, function)
         captured = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for name, cell in sorted(captured, key=lambda pair: pair[0]):
             try:
@@ -201,6 +203,13 @@ class Reach:
         node.digest = analysis.digest
         self._define(node, self._place(analysis), analysis.source)
         self._follow_names(node, analysis, around_class(cls))
+        self._follow_annotations(node, cls)
+
+    def _follow_annotations(self, node: _Node, target: FunctionType | type) -> None:
+        """Arguments bring their classes along: a method of one is used without being named."""
+        for cls in classes_annotated(target):
+            if self.project.owns_class(cls) and self.is_task(cls) is None:
+                self._own(node, b"annotation", cls)
 
     def _place(self, analysis: Analysis) -> str | None:
         return self.project.place(analysis.path, analysis.line) if analysis.path is not None else None

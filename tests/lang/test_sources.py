@@ -124,6 +124,19 @@ class Config(Base):
 def tool(x): return {tool}
 def main(x): return Config(x).size
 """
+ARGUMENT = """
+from typing import Annotated, Literal, Optional
+from dataclasses import dataclass
+@dataclass
+class Cfg:
+    n: int
+    def factor(self): return {}
+class Sub(Cfg): pass
+@dataclass
+class Holder:
+    inside: "list[Cfg]"
+def main(c: {}): return c
+"""
 CLASS_PLAIN = {"limit": "1", "shared": "1", "type": "int", "size": "1", "hint": "int", "tool": "1"}
 
 
@@ -240,6 +253,21 @@ CASES = [
     Case("a class that a type call made", "def go(self): return 1\nC = type('C', (), {'go': go})\ndef main(x): return C()", "def go(self): return 2\nC = type('C', (), {'go': go})\ndef main(x): return C()", False),
     Case("a nested class", "class A:\n    class B:\n        x = 1\ndef main(x): return A.B.x", "class A:\n    class B:\n        x = 2\ndef main(x): return A.B.x", False),
     Case("a class decorator of the project", "def deco(c): return c\n@deco\nclass A: x = 1\ndef main(x): return A", "def deco(c): c.y = 1; return c\n@deco\nclass A: x = 1\ndef main(x): return A", False),
+    # --- classes of arguments
+    *(
+        Case(f"the class of an argument, {claim}", ARGUMENT.format(1, hint), ARGUMENT.format(2, hint), False)
+        for claim, hint in {
+            "named": "Cfg", "as text": "'Cfg'", "in a list": "list[Cfg]", "in a list as text": "list['Cfg']",
+            "in a dict": "dict[str, Cfg]", "optional": "Optional[Cfg]", "in a union": "Cfg | None",
+            "annotated": "Annotated['Cfg', 'note']", "beside what is not there": "'Nowhere[Cfg] | missing.Thing'",
+        }.items()
+    ),
+    Case("a base of an argument's class", ARGUMENT.format(1, "Sub"), ARGUMENT.format(2, "Sub"), False),
+    Case("a class in a field of an argument's class", ARGUMENT.format(1, "Holder"), ARGUMENT.format(2, "Holder"), False),
+    Case("a spelling of an argument's class", ARGUMENT.format(1, "Optional[Cfg]"), ARGUMENT.format(1, "'Cfg | None'"), True),
+    Case("a class that only a literal spells", ARGUMENT.format(1, "\"Literal['Cfg']\""), ARGUMENT.format(2, "\"Literal['Cfg']\""), True),
+    Case("a class that is only returned", ARGUMENT.format(1, "int") + "def main(x) -> Cfg: return x", ARGUMENT.format(2, "int") + "def main(x) -> Cfg: return x", True),
+    Case("the class of a helper's argument", ARGUMENT.format(1, "Cfg") + "helper = main\ndef main(x): return helper(x)", ARGUMENT.format(2, "Cfg") + "helper = main\ndef main(x): return helper(x)", False),
     # --- wrappers, closures
     Case("a factory's captured value", FACTORY.format("1"), FACTORY.format("2"), False),
     Case("a factory's equal product", FACTORY.format("1"), "# factory\n" + FACTORY.format("1"), True),
