@@ -1,7 +1,7 @@
 """The reach of a function: all definitions that it uses inside the user's project, and one digest over them.
 
-In: a live function, the project's border, a way to tell tasks. Out: `CodeIdentity`. Never: runs the function, imports a
-module, guesses: look-ups that cannot be followed are listed.
+In: a live function, the project's border, a way to tell tasks. Out: `CodeIdentity`. Never: runs the function,
+guesses: look-ups that cannot be followed are listed. Modules of the project that a body imports are imported.
 
 The reach is a graph: definitions, and edges that carry the text by which one names the other. The digest is taken over
 the graph in the order in which it is met, so it holds no module names and no places: moving a definition changes
@@ -253,7 +253,7 @@ class Reach:
         self._value(node, ".".join(chain[:used]), f"{module_name(holder)}.{chain[used - 1]}", base, holder)
 
     def _follow_import(self, node: _Node, imported: BodyImport, space: dict[str, Any]) -> None:
-        """A name that the body imports: followed where its module is loaded. Of libraries the tree tells the name."""
+        """A name that the body imports: followed inside the project. Of libraries the tree tells the name."""
         name = imported.module
         if imported.level:
             package = space.get("__package__") or str(space.get("__name__", "")).rpartition(".")[0]
@@ -262,21 +262,55 @@ class Reach:
             except ImportError:
                 self._miss(node, f"{'.'.join(imported.chain)} is imported from outside its package")
                 return
-        module = sys.modules.get(name)
-        if module is None:
-            if self._is_importable_here(name):
-                self._miss(node, f"{'.'.join(imported.chain)} is imported in the body from {name}, which is not loaded")
-            return
-        if not self.project.owns_module(module):
+        written = ".".join(imported.chain)
+        module = self._loaded(node, written, name)
+        if module is None or not self.project.owns_module(module):
             return
         if imported.attribute is None:
+            part: ModuleType | None = module
+            for step in imported.chain[1:]:  # `import package.late` binds the package alone
+                if part is None or attribute_of(part, step) is not MISSING or not hasattr(part, "__path__"):
+                    break
+                part = self._loaded(node, written, f"{part.__name__}.{step}")
+                if part is None:
+                    return
             self._follow_attributes(node, module, imported.chain, name, must_be_there=True)
             return
         found = attribute_of(module, imported.attribute)
+        if found is MISSING and hasattr(module, "__path__"):
+            found = self._loaded(node, written, f"{name}.{imported.attribute}")
+            if found is None:
+                return
         if found is MISSING:
             self._miss(node, f"{imported.attribute} is not defined in {name}")
             return
         self._follow_attributes(node, found, imported.chain, name, must_be_there=True)
+
+    def _loaded(self, node: _Node, written: str, name: str) -> ModuleType | None:
+        """A module that the body imports. One of the project is loaded now, as the body would do it when it runs:
+        else the identity would depend on who else has imported it."""
+        module = sys.modules.get(name)
+        if module is not None or not self._is_importable_here(name):
+            return module
+        try:
+            spec = importlib.util.find_spec(name)
+            if spec is None:
+                reason = "which cannot be found"
+            else:
+                script = getattr(sys.modules.get("__main__"), "__file__", None)
+                if spec.origin and script and os.path.realpath(spec.origin) == os.path.realpath(script):
+                    return sys.modules["__main__"]  # loaded already, under the name of a script
+                places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations or []
+                if not any(
+                    self.project.owns_file(os.path.join(place, "x") if os.path.isdir(place) else place)
+                    for place in places
+                ):
+                    return None
+                return importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # the user's own module may raise anything when it is imported
+            reason = f"which does not import ({type(error).__name__}: {error})"
+        self._miss(node, f"{written} is imported in the body from {name}, {reason}")
+        return None
 
     def _is_importable_here(self, name: str) -> bool:
         """Whether a module that is not loaded would come from the project."""

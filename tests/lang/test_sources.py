@@ -59,9 +59,11 @@ class Projects:
             self.root = str(root)
 
     def forget(self) -> None:
-        for name in self.loaded:
+        for name in list(sys.modules):
             module = sys.modules.get(name)
-            if str(self.folder) in str(getattr(module, "__file__", "")) or name in ("pkg", "space"):
+            if str(self.folder) in str(getattr(module, "__file__", "")) or (
+                name in self.loaded and name in ("pkg", "space")
+            ):
                 sys.modules.pop(name, None)
         self.loaded = []
         for path in self.paths:
@@ -353,6 +355,36 @@ def test_what_cannot_be_followed_is_listed(body: str, named: str, projects: Proj
     assert len(identity.unresolved) == 1
     assert named in identity.unresolved[0]
     assert identity.unresolved[0].startswith("flow.main: ")
+
+
+LATE_IMPORTS = {
+    "from a module": "from pkg.late import late\n    return late(x)",
+    "a module under a name": "import pkg.late as l\n    return l.late(x)",
+    "a module": "import pkg.late\n    return pkg.late.late(x)",
+    "a module from its package": "from pkg import late\n    return late.late(x)",
+    "a relative name": "from .late import late\n    return late(x)",
+    "a relative module": "from . import late\n    return late.late(x)",
+}
+
+
+@pytest.mark.parametrize("body", LATE_IMPORTS.values(), ids=LATE_IMPORTS)
+def test_a_module_that_only_a_body_imports_counts_whether_loaded_or_not(body: str, projects: Projects) -> None:
+    def identity(late: str, first: str = "") -> CodeIdentity:
+        return projects.identity(
+            project("from pkg.body import main", pkg____init__="", pkg__late=late,
+                    pkg__body=f"{first}\ndef main(x):\n    {body}\n")
+        )  # fmt: skip
+
+    one = identity("def late(x): return 1")
+    assert one.unresolved == ()
+    assert one.digest == identity("def late(x): return 1", "import pkg.late").digest
+    assert one.digest != identity("def late(x): return 2").digest
+
+
+def test_a_module_that_does_not_import_is_listed_with_the_reason(projects: Projects) -> None:
+    late = project("def main(x):\n    import late\n    return late.f(x)", late="raise ValueError('no such luck')")
+    (told,) = projects.identity(late).unresolved
+    assert "late, which does not import (ValueError: no such luck)" in told
 
 
 def test_getattr_on_a_local_is_no_dynamic_look_up(projects: Projects) -> None:
