@@ -190,13 +190,14 @@ def _is_own(module_name: object) -> bool:
 
 def _from_code(function: FunctionType) -> Analysis:
     code = function.__code__
-    warnings.warn(
-        f"The source of {function.__module__}.{code.co_qualname} ({code.co_filename}:{code.co_firstlineno}) "
+    warnings.warn_explicit(
+        f"The source of {function.__module__}.{code.co_qualname} "
         "cannot be told for certain, so its compiled code counts: it will run again under another version of Python. "
         "This happens to functions made by exec, to files edited after they were imported, and to lambdas that share "
         "a line.",
         SourceUnknown,
-        stacklevel=2,
+        code.co_filename,
+        code.co_firstlineno,
     )
     strong, weak = _chains(code)
     has_file = not code.co_filename.startswith("<")

@@ -5,7 +5,7 @@ nodes with the file that they stand in. Never: runs or imports user code, guesse
 
 The code that was *loaded* counts, not what the file says by now. A function's syntax is therefore taken from its file
 only when the file, compiled, gives the very code that the function has; the compiled form comes from Python's own cache
-(.pyc) where that is fresh, so the check costs little. Files are read and parsed once.
+(.pyc) where that is surely made from the same text, so the check costs little. Files are read and parsed once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from typing import Any
 
 _OUTSIDE_FOLDERS = frozenset(("site-packages", "dist-packages", "__pypackages__"))
 _PYC_HEADER_BYTES = 16
+_SAFE_AGE_NS = 2_000_000_000
+"""A .pyc tells its source by the second and the size: only one written later than this, in nanoseconds, after the last
+change of its source is surely made from it."""
 _FUTURE_FLAGS = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
@@ -144,6 +147,7 @@ class SourceFile:
     text: str
     tree: ast.Module
     stamp: tuple[int, int] | None
+    changed_ns: int = 0
     lines: list[str] = field(default_factory=list)
     _starts: list[int] = field(default_factory=list)
     _functions: dict[int, dict[tuple[str, int], list[ast.AST]]] = field(default_factory=dict)
@@ -216,6 +220,8 @@ class SourceFile:
             return None
         try:
             with open(importlib.util.cache_from_source(self.path), "rb") as stream:
+                if os.fstat(stream.fileno()).st_mtime_ns - self.changed_ns < _SAFE_AGE_NS:
+                    return None
                 data = stream.read()
         except (OSError, NotImplementedError):
             return None
@@ -267,11 +273,12 @@ def source_file(path: str) -> SourceFile | None:
     try:
         with open(path, "rb") as stream:
             data = stream.read()
+            after = os.fstat(stream.fileno())
         text = importlib.util.decode_source(data)
         tree = ast.parse(data, path)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the caller then takes the code object, and says so
-    known = _FILES[path] = SourceFile(path, text, tree, stamp)
+    known = _FILES[path] = SourceFile(path, text, tree, stamp, max(after.st_mtime_ns, after.st_ctime_ns))
     return known
 
 

@@ -462,6 +462,28 @@ def test_a_class_edited_after_import_is_not_taken_from_the_file(projects: Projec
     assert expected != newer.digest
 
 
+def test_a_pyc_of_an_earlier_text_of_the_same_second_is_not_taken_for_the_new_text(projects: Projects) -> None:
+    import os
+    import py_compile
+
+    source = "def main(x): return {}\n"
+    new = projects.identity(flow(source.format(2))).digest
+    file = Path(projects.load(flow(source.format(1))).__file__)
+    py_compile.compile(str(file))
+    stamp = file.stat().st_mtime_ns // 10**9 * 10**9
+    file.write_text(source.format(2))
+    os.utime(file, ns=(stamp, stamp))
+    projects.forget()
+    sys.path.insert(0, str(file.parent))
+    projects.paths = [str(file.parent)]
+    stale = importlib.import_module("flow")
+    assert stale.main(0) == 1, "Python loads the .pyc"
+    with pytest.warns(SourceUnknown) as told:
+        found = code_identity(stale.main, project_dir=projects.root, is_task=is_task).digest
+    assert found != new
+    assert [(each.filename, each.lineno) for each in told] == [(str(file), 1)]
+
+
 def test_functions_made_by_exec_count_by_their_code() -> None:
     def made(text: str) -> bytes:
         space: dict[str, Any] = {"__name__": "made_up"}
