@@ -79,6 +79,31 @@ def test_log_shows_calls_values_and_tasks_by_their_ids(rayflow: Any) -> None:
         assert json.loads(rayflow("log", which, "--json").out)
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+def test_log_and_why_take_a_task_by_its_name(rayflow: Any, is_full: bool) -> None:
+    rayflow.run("main")
+    rayflow.run("main", "--greet", "Hi")
+    full = f"{rayflow.namespace}.greeter"
+    given = full if is_full else "greeter"
+    shown = rayflow("log", given).out
+    calls = [line.split() for line in shown.splitlines() if line.startswith("  computed")]
+    assert shown.startswith(f"{full}\n") and "versions, the latest first\n" in shown and len(calls) == 2
+    assert f"{full}(greet='Hi', thing='World') = 'Hi, World!'" in " ".join(calls[0])
+    found = json.loads(rayflow("log", given, "--json").out)
+    assert found["task_name"] == full and len(found["versions"]) == 1
+    assert [job["job_id"][:12] for job in found["jobs"]] == [call[-1] for call in calls]
+    told = rayflow("why", given).out
+    assert f"job {calls[0][-1]}" in told and "greet was 'Hello' and is 'Hi'" in told
+
+
+def test_a_name_that_several_tasks_have_is_asked_for_in_full(rayflow: Any) -> None:
+    rayflow.project.write("other.py", "from rayflow import task\n\n\n@task\ndef leaf(i: int):\n    return i\n")
+    rayflow.run("leaf", "--i", "1")
+    assert rayflow("run", "--inline", "other.py", "--i", "1").code == 0
+    done = rayflow("log", "leaf")
+    assert done.code == 1 and "Give the full name" in done.err and "other.leaf" in done.err
+
+
 @pytest.mark.parametrize("words", [["log", "zz"], ["why", "zz"], ["resume", "zz"], ["forget", "zz"]])
 def test_an_unknown_id_is_an_error_of_the_users(rayflow: Any, words: list[str]) -> None:
     rayflow.run("main")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
+from rayflow.cli.task_names import task_named
 
 if TYPE_CHECKING:
     from rayflow.store.history import History
@@ -29,7 +30,7 @@ def command(what: str, store: str | None, as_json: bool) -> None:
     """
     opened = open_for(store, read_only=False)
     history = opened.history()
-    name = _task_named(history, what)
+    name = task_named(history, what)
     now = time.time_ns() // 1000
     if name is not None:
         meant, count = f"task {name}", opened.forget(at=now, task_name=name)
@@ -40,20 +41,6 @@ def command(what: str, store: str | None, as_json: bool) -> None:
         print_json({"forgotten": meant, "results": count})
     else:
         click.echo(f"{meant}: {count:,} {'result counts' if count == 1 else 'results count'} no more.")
-
-
-def _task_named(history: History, what: str) -> str | None:
-    """The full name of the task that is meant; None when no task has such a name. Raises NotFound when several have."""
-    from rayflow.errors import NotFound
-
-    rows = history.records("SELECT DISTINCT task_name FROM raw.tasks UNION SELECT DISTINCT task_name FROM raw.jobs")
-    names = sorted(row["task_name"] for row in rows)
-    if what in names:
-        return what
-    fitting = [name for name in names if name.rpartition(".")[2] == what]
-    if len(fitting) > 1:
-        raise NotFound(f"Several tasks are called {what}: {', '.join(fitting)}. Give the full name.")
-    return fitting[0] if fitting else None
 
 
 def _forget_call(history: History, what: str, forget: Callable[[bytes], int]) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
+from rayflow.cli.task_names import show_task, task_named
 
 if TYPE_CHECKING:
     from rayflow.store.answers import JobDetail, JobTree, Record
@@ -22,7 +23,7 @@ SIBLINGS = 12
 
 
 @click.command("log")
-@click.argument("what", required=False, metavar="[ID]")
+@click.argument("what", required=False, metavar="[ID|TASK]")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many executions to list.")
 @json_option
 @store_option
@@ -33,6 +34,7 @@ def command(what: str | None, limit: int, as_json: bool, store: str | None) -> N
     rayflow log              the latest executions
     rayflow log -            the last one's calls; ~1 for the one before
     rayflow log 3f2a9c       an execution, job, call, value, task or file, by the beginning of its id
+    rayflow log flow.train   a task by its full or short name: its versions and its latest calls
 
     An execution is lost when its process on this machine is gone; `rayflow resume ID` takes it up again.
 
@@ -42,6 +44,10 @@ def command(what: str | None, limit: int, as_json: bool, store: str | None) -> N
     history = history_of(store)
     if what is None:
         _executions(history, limit, as_json)
+        return
+    name = task_named(history, what)
+    if name is not None:
+        show_task(history, name, as_json)
         return
     found = history.resolve(what)
     _SHOW[found.kind](history, found.id, as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
+from rayflow.cli.task_names import latest_jobs, task_named
 
 if TYPE_CHECKING:
     from rayflow.lang.code_changes import Change
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("why")
-@click.argument("what", nargs=-1, metavar="JOB")
+@click.argument("what", nargs=-1, metavar="JOB|TASK")
 @click.option("--code", is_flag=True, help="FILE TASK: what the task's code identity is made of.")
 @json_option
 @store_option
@@ -27,6 +28,7 @@ def command(context: click.Context, what: tuple[str, ...], code: bool, as_json: 
 
     \b
     rayflow why 3f2a9c                   a job, by the beginning of its id; - for the last execution's root
+    rayflow why flow.train               the latest call of a task, by its full or short name
     rayflow why --code flow.py main      what a task's code reaches: a change of any of it runs the task again
     """
     if code:
@@ -82,9 +84,13 @@ def _code(target: str, name: str | None, as_json: bool) -> None:
 
 
 def _job_of(history: History, text: str) -> str:
-    """The id of the job that is meant; for an execution, its root's."""
+    """The id of the job that is meant; for a task its latest, for an execution its root's."""
     from rayflow.errors import NotFound
 
+    name = task_named(history, text)
+    jobs = latest_jobs(history, name, 1) if name is not None else []
+    if jobs:
+        return str(jobs[0]["job_id"])
     found = history.resolve(text, kinds=("job", "execution"))
     if found.kind == "job":
         return found.id
