@@ -125,7 +125,7 @@ class PlainReporter:
 
     def _numbers(self, numbers: Mapping[str, int]) -> str:
         said = counted({name: count for name, count in numbers.items() if name != "jobs"})
-        for word in ("cached", "failed", "running"):
+        for word in ("cached", "failed", "cancelled", "running"):
             said = said.replace(word, styled(word, STATUS_COLOURS.get(word), self.stream))
         return said
 

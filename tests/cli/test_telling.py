@@ -73,6 +73,20 @@ def test_the_summary_says_what_ran_what_was_cached_and_how_long_it_took() -> Non
     ]
 
 
+def test_cancelled_calls_are_counted_apart_from_failed_ones() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream)
+    counts = {"jobs": 9, "computed": 6, "cached": 0, "shared": 0, "failed": 0, "cancelled": 3}
+    by_task = {"flow.main": {"open": 0, "cancelled": 1}, "flow.step": {"computed": 6, "cancelled": 2}}
+    reporter.ended(Summary("0193aaaa-bbbb-7ccc-8ddd", "cancelled", 1.25, counts, by_task))
+    reporter.finish()
+    assert stream.getvalue().splitlines() == [
+        "cancelled in 1.25 s: 9 jobs, 6 computed, 3 cancelled  (rayflow log 0193aaaa-bbbb-7ccc)",
+        "  flow.main  1 cancelled",
+        "  flow.step  6 computed, 2 cancelled",
+    ]
+
+
 def test_prints_warnings_and_waiting_calls_are_told_with_their_names() -> None:
     stream = io.StringIO()
     reporter = PlainReporter(stream)
