@@ -64,19 +64,28 @@ def show_failures(failures: Sequence[tuple[str, str, Failure]], stream: TextIO) 
     failures: (job id as hex, task name, failure), in the order in which they failed.
     """
     from rayflow.values.failures import render
-    from rayflow.values.previews import shorten
 
     job_id, task_name, first = failures[0]
-    _say(stream, f"{task_name} failed: {shorten(first.summary, 300)}")
-    stream.write(f"{render(first)}\n")
+    # A traceback ends with the error, as Python's do. What no line of the user's raised is said once.
+    is_traced = bool(first.frames) and not first.type_name.startswith("rayflow.")
+    _say(stream, f"{task_name} failed: {_cut(first.summary, 300) if is_traced else first.summary}")
+    rest = render(first, with_summary=is_traced)
+    if rest:
+        stream.write(f"{rest}\n")
     if first.fault == "bug":
         stream.write(f"{REPORT}\n")
     stream.write(f"  {hint(job_id)}\n")
     for job_id, task_name, failure in failures[1:MOST_FAILURES]:
-        stream.write(f"also failed: {task_name}: {shorten(failure.summary, 160)}  ({hint(job_id)})\n")
+        stream.write(f"also failed: {task_name}: {_cut(failure.summary, 160)}  ({hint(job_id)})\n")
     if len(failures) > MOST_FAILURES:
         stream.write(f"... and {len(failures) - MOST_FAILURES:,} more; `rayflow log -` sums them up\n")
     return CODES.get(first.fault, 1)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text on one line, its end left out when it is longer than the limit: an error's beginning says most."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def hint(job_id: str) -> str:

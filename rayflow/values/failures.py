@@ -78,6 +78,11 @@ MOST_PICKLED_BYTES = 256 * 1024
 MOST_FRAMES = 60
 """Of a longer traceback (a recursion) the outer and the inner ends are kept."""
 
+MOST_GROUPED = 20
+"""Of an exception group with more errors the rest is only mentioned."""
+
+_MEMBER = "with "
+
 Hidden: TypeAlias = Callable[[str], bool]
 
 
@@ -141,8 +146,9 @@ def _digest(error: BaseException, type_name: str, message: str) -> bytes:
 
 
 def _notes(error: BaseException) -> tuple[str, ...]:
-    """The error's own notes, then the errors that caused it, outermost first."""
+    """The error's own notes, the errors that it groups, then the errors that caused it, outermost first."""
     notes = [str(note) for note in getattr(error, "__notes__", ())]
+    notes.extend(_grouped(error))
     seen = {id(error)}
     cause: BaseException | None = error
     while cause is not None and len(seen) < 20:
@@ -154,6 +160,26 @@ def _notes(error: BaseException) -> tuple[str, ...]:
         name = f"{type(cause).__module__}.{type(cause).__qualname__}".removeprefix("builtins.")
         notes.append(f"{word} {name}: {_message(cause)}")
     return tuple(notes)
+
+
+def _grouped(error: BaseException) -> list[str]:
+    """The errors inside a group, each on its line, groups within it before what they hold."""
+    notes: list[str] = []
+    stack = _members(error, 1)
+    while stack:
+        inner, depth = stack.pop()
+        if len(notes) == MOST_GROUPED:
+            notes.append(f"  {_MEMBER}more errors than are shown here")
+            break
+        name = f"{type(inner).__module__}.{type(inner).__qualname__}".removeprefix("builtins.")
+        notes.append(f"{'  ' * min(depth, MOST_GROUPED)}{_MEMBER}{name}: {_message(inner)}")
+        stack.extend(_members(inner, depth + 1))
+    return notes
+
+
+def _members(error: BaseException, depth: int) -> list[tuple[BaseException, int]]:
+    """The errors of a group with their depth, the last one first; nothing of any other error."""
+    return [(inner, depth) for inner in reversed(error.exceptions)] if isinstance(error, BaseExceptionGroup) else []
 
 
 def frames_of(
@@ -241,8 +267,10 @@ def exception_from_failure(failure: Failure) -> BaseException:
     """
     raised = _own_error(failure) or restore(failure.pickled, failure.summary)
     raised.__dict__.pop("__notes__", None)
+    shows_its_members = isinstance(raised, BaseExceptionGroup)
     for note in failure.notes:
-        raised.add_note(note)
+        if not (shows_its_members and note.startswith("  ") and note.lstrip().startswith(_MEMBER)):
+            raised.add_note(note)
     way = _render_way(failure)
     if way:
         raised.add_note("\n".join(way))
@@ -270,6 +298,9 @@ def _render_way(failure: Failure) -> list[str]:
     return lines
 
 
-def render(failure: Failure) -> str:
-    """The failure as its user should see it: the calls, their own frames, type and message, notes."""
-    return "\n".join([*_render_way(failure), failure.summary, *failure.notes])
+def render(failure: Failure, *, with_summary: bool = True) -> str:
+    """The failure as its user should see it: the calls, their own frames, type and message, notes.
+
+    with_summary: whether type and message are among it; not where they have been said already.
+    """
+    return "\n".join([*_render_way(failure), *([failure.summary] if with_summary else []), *failure.notes])

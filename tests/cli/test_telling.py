@@ -238,3 +238,22 @@ def test_the_first_failure_is_shown_whole_and_says_whose_fault_it_was(fault: str
     assert "  main(n=1)" in lines and "  rayflow log abababababab" in lines
     assert lines[-1] == "also failed: flow.step: ValueError: two lines  (rayflow log cdcdcdcdcdcd)"
     assert ("Please report it" in stream.getvalue()) == (code == 3)
+
+
+def test_an_error_that_no_line_of_the_users_raised_is_said_once_and_whole() -> None:
+    stream = io.StringIO()
+    message = "the worker was lost " * 30
+    lost = Failure("rayflow.errors.WorkerLost", ("rayflow.errors.WorkerLost",), message, b"", trail=("main(n=1)",))
+    show_failures([("ab" * 16, "flow.step", lost)], stream)
+    assert stream.getvalue().count("WorkerLost") == 1
+    assert stream.getvalue().count(message.strip()) == 1
+    assert "  main(n=1)\n" in stream.getvalue()
+
+
+def test_a_long_error_among_the_others_is_cut_at_its_end() -> None:
+    stream = io.StringIO()
+    failures = [("ab" * 16, "flow.step", _failure("first")), ("cd" * 16, "flow.step", _failure("x" * 500 + "END"))]
+    show_failures(failures, stream)
+    last = stream.getvalue().splitlines()[-1]
+    assert last.startswith(f"also failed: flow.step: ValueError: {'x' * 100}") and "END" not in last
+    assert last.endswith("x...  (rayflow log cdcdcdcdcdcd)")

@@ -207,3 +207,22 @@ def test_a_failure_travels_to_a_process_that_lacks_the_class() -> None:
         check=True,
     )
     assert b"bad (7)" in done.stdout
+
+
+def test_the_errors_of_a_group_are_kept_and_shown_with_their_depth() -> None:
+    inner = ExceptionGroup("inner", [KeyError("k"), OSError("disk")])
+    failure = failure_from_exception(ExceptionGroup("several", [ValueError("one"), inner]))
+    assert failure.notes == (
+        "  with ValueError: one",
+        "  with ExceptionGroup: inner (2 sub-exceptions)",
+        "    with KeyError: 'k'",
+        "    with OSError: disk",
+    )
+    assert render(failure).endswith("\n".join([failure.summary, *failure.notes]))
+    raised = exception_from_failure(failure)
+    assert isinstance(raised, ExceptionGroup) and not any("with" in note for note in getattr(raised, "__notes__", ()))
+
+
+def test_a_large_group_of_errors_is_shown_in_part() -> None:
+    failure = failure_from_exception(ExceptionGroup("many", [ValueError(str(number)) for number in range(1000)]))
+    assert len(failure.notes) == 21 and failure.notes[-1] == "  with more errors than are shown here"
