@@ -90,6 +90,26 @@ def test_the_views_that_the_readme_names_are_there(hello: Project) -> None:
         assert view in rayflow(hello, "sql", "--schema").stdout
 
 
+def test_values_have_the_json_form_that_the_readme_names(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from collections import namedtuple
+        from datetime import date
+        from rayflow import task
+
+        Point = namedtuple("Point", "x y")
+
+        @task
+        def main():
+            return [Point(1, 2), {3, 1}, date(2026, 1, 2), b"a", float("nan"), float("inf"), object]
+        """,
+    )
+    shown = json.loads(rayflow(project, "run", "--inline", "--json", "flow.py").stdout)
+    assert shown[:4] == [{"x": 1, "y": 2}, [1, 3], "2026-01-02", {"$bytes": "YQ=="}]
+    assert shown[4:6] == ["NaN", "Infinity"] and set(shown[6]) == {"$type", "$repr"}
+
+
 # --- what runs again --------------------------------------------------------------------------------------------------
 
 
@@ -129,6 +149,71 @@ def test_a_comment_a_docstring_an_annotation_or_what_no_task_uses_runs_nothing(
 ) -> None:
     training.edit("helpers.py", old, new)
     assert ran(training) == NOTHING
+
+
+def test_dicts_in_another_order_are_equal(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from rayflow import task
+
+        @task
+        def keys(of: dict[str, int]) -> list[str]:
+            return sorted(of)
+
+        @task
+        def main(turned: bool = False) -> list[str]:
+            return keys({"b": 2, "a": 1} if turned else {"a": 1, "b": 2})
+        """,
+    )
+    assert ran(project, "main") == Counter(keys=1, main=1)
+    assert ran(project, "main", "--turned") == Counter(main=1)
+
+
+def test_an_edited_class_of_an_annotation_and_a_module_imported_inside_a_body_run_the_task(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from rayflow import task
+        from shapes import Shape
+
+        @task
+        def main(side: int = 2, shape: Shape | None = None) -> int:
+            import areas
+
+            return areas.area(side)
+        """,
+    )
+    project.write("shapes.py", "class Shape:\n    sides = 4\n")
+    project.write("areas.py", "def area(side):\n    return side * side\n")
+    assert ran(project) == Counter(main=1)
+    project.edit("shapes.py", "sides = 4", "sides = 5")
+    assert ran(project) == Counter(main=1)
+    project.edit("areas.py", "side * side", "side * 4")
+    assert ran(project) == Counter(main=1)
+    assert ran(project) == NOTHING
+
+
+def test_a_run_keeps_the_code_that_it_started_with(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from pathlib import Path
+        from rayflow import task
+
+        @task
+        def answer() -> int:
+            return 1
+
+        @task(cache=False)
+        def main() -> int:
+            here = Path("flow.py")
+            here.write_text(here.read_text().replace("return 1", "return 2"))
+            return answer()
+        """,
+    )
+    assert rayflow(project, "run", "--inline", "flow.py", "main").stdout == "1\n"
+    assert rayflow(project, "run", "--inline", "flow.py", "main").stdout == "2\n"
 
 
 def test_a_failed_call_runs_again_and_what_finished_does_not(training: Project) -> None:
@@ -192,6 +277,8 @@ def test_log_and_why_tell_what_happened(hello: Project) -> None:
     why = rayflow(hello, "why", greeter[1]).stdout
     assert "It ran because its arguments differ." in why
     assert "thing was 'World' and is 'Venus'  (from flow.get_planet)" in why
+    assert "versions, the latest first" in rayflow(hello, "log", "greeter").stdout
+    assert rayflow(hello, "why", "greeter").stdout == why
     assert "function flow.greeter" in rayflow(hello, "why", "--code", "flow.py", "greeter").stdout
 
 
