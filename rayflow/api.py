@@ -14,8 +14,8 @@ from rayflow.errors import NestedRun
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import check_options, merge
 from rayflow.runtime import driver
+from rayflow.runtime.body import is_inside_body
 from rayflow.runtime.reports import Printing, Reporter
-from rayflow.runtime.workers import is_inside_body
 
 if TYPE_CHECKING:
     from rayflow.runtime.driver import Submission

@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import exceptions
 
-from rayflow.errors import BadOption, RayflowError
+from rayflow.errors import BadOption, RayflowError, TaskFailed
 from rayflow.evaluator import commands, events
 from rayflow.evaluator.attempts import own_failure
 from rayflow.lang.codec import blobs_of, dumps
 from rayflow.runtime import remote
+from rayflow.runtime.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.bundles import Bundle, Bundler
+from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.inline import call_of, event_of
-from rayflow.runtime.losses import is_lost_input, reason_of
+from rayflow.runtime.losses import WORLD, is_lost_input, reason_of, timed_out
 from rayflow.runtime.lowering import Shape, missing_from, nodes_for, shape_of
 from rayflow.runtime.objects import KEPT_SHARE, Objects
 from rayflow.runtime.outbox import now
 from rayflow.runtime.surrounds import Around
-from rayflow.runtime.workers import TIMEOUT_GRACE_SECONDS, Surroundings
 from rayflow.values.failures import Failure, failure_from_exception
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ NODES_SECONDS = 2.0
 
 OPERATION_TRIES = 4
 """How often an operation is sent before its lost workers make it fail."""
-
-_WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
 
 
 @dataclass(slots=True)
@@ -97,7 +96,7 @@ class RayCarrier:
         self._operation_number = 0
         self._checked = 0.0
         self._asked_nodes = 0.0
-        self._shapes_after_loss: dict[int, Shape] = {}
+        self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
 
     # --- executions ---------------------------------------------------------------------------------------------------
 
@@ -111,6 +110,13 @@ class RayCarrier:
         for bundle in self._bundler.in_flight.values():
             if bundle.execution_id == execution_id and bundle.stopping_since is None:
                 self._cancel(bundle)
+        for number, operating in list(self._operations.items()):
+            if operating.operation.execution_id == execution_id:
+                del self._operations[number]
+                ray.cancel(operating.sent.refs[0], force=False)
+        for job, (owner, _) in list(self._shapes_after_loss.items()):
+            if owner == execution_id:
+                del self._shapes_after_loss[job]
         self._around.pop(execution_id, None)
 
     def lines_of(self, execution_id: str) -> int:
@@ -132,7 +138,8 @@ class RayCarrier:
         for attempt in attempts:
             try:
                 if attempt.losses:
-                    add(attempt, alone=True, shape=self._shapes_after_loss.pop(attempt.job, None))
+                    _, shape = self._shapes_after_loss.pop(attempt.job, (None, None))
+                    add(attempt, alone=True, shape=shape)
                 else:
                     add(attempt)
             except RayflowError as error:
@@ -182,6 +189,22 @@ class RayCarrier:
 
     def _send_bundle(self, bundle: Bundle, tell_all: bool = False) -> None:
         """Send a bundle. tell_all: with the references of its surroundings, whoever gets it."""
+        try:
+            self._sent[bundle.number] = sent = self._sent_bundle(bundle, tell_all)
+        except Exception as error:
+            self._bundler.ended(bundle.number)
+            self._sent.pop(bundle.number, None)
+            for attempt in bundle.attempts:
+                # Ray looks at options only now: resources that are no numbers, an environment that makes no sense.
+                if isinstance(error, (ValueError, TypeError, BadOption)):
+                    message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
+                    self._failed(attempt, failure_from_exception(BadOption(message)))
+                else:
+                    self._lost(attempt, f"it could not be sent: {type(error).__name__}: {error}")
+            return
+        self._watch(sent.refs[0], bundle.number)
+
+    def _sent_bundle(self, bundle: Bundle, tell_all: bool) -> _Sent:
         calls = []
         blobs: list[bytes] = []
         for attempt in bundle.attempts:
@@ -191,22 +214,13 @@ class RayCarrier:
             calls.append((call.job, call.attempt, call.job_id, call.task, call.task_hash, call.arguments, call.timeout))
         inputs = self._objects.refs_for(blobs) if blobs else []
         around = self._around[bundle.execution_id]
-        try:
-            small = self._bundler.is_small(bundle)
-            kind = "small bundle" if small else "bundle"
-            function = self._function(kind, bundle.shape, bundle.attempts[0].entry.name)
-            travelling = around.travelling() if tell_all else around.travelling_light(self._bundler.cpus)
-            made = function.remote(travelling, pickle.dumps(calls, protocol=5), *inputs)
-            refs = (made, None) if small else made
-        except (ValueError, TypeError, BadOption) as error:
-            # Ray looks at options only now: resources that are no numbers, an environment that makes no sense.
-            self._bundler.ended(bundle.number)
-            message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
-            for attempt in bundle.attempts:
-                self._failed(attempt, failure_from_exception(BadOption(message)))
-            return
-        self._sent[bundle.number] = _Sent(refs, inputs)
-        self._watch(refs[0], bundle.number)
+        small = self._bundler.is_small(bundle)
+        function = self._function(
+            "small bundle" if small else "bundle", bundle.shape, bundle.attempts[0].entry.name
+        )
+        travelling = around.travelling() if tell_all else around.travelling_light(self._bundler.cpus)
+        made = function.remote(travelling, pickle.dumps(calls, protocol=5), *inputs)
+        return _Sent((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
@@ -287,6 +301,10 @@ class RayCarrier:
             self._bundler.add(attempt, alone=alone, shape=bundle.shape)
 
     def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _Sent) -> None:
+        first = bundle.attempts[0]
+        # A call with a timeout travels alone. Its note is taken away, however it has died.
+        timed = first.options.get("timeout") is not None
+        began = remote.began_at(first.job_id, first.attempt) if timed else None
         if bundle.stopping_since is not None:
             for attempt in bundle.attempts:
                 self._lost(attempt, "stopped")
@@ -300,16 +318,20 @@ class RayCarrier:
             for attempt in bundle.attempts:
                 self._again(bundle, attempt, alone=True)
         else:
-            self._call_died(bundle, error)
+            self._call_died(bundle, error, began)
 
-    def _call_died(self, bundle: Bundle, error: BaseException) -> None:
+    def _call_died(self, bundle: Bundle, error: BaseException, began: float | None) -> None:
         (attempt,) = bundle.attempts
-        timeout = attempt.options.get("timeout")
-        if timeout is not None and isinstance(error, exceptions.WorkerCrashedError):
-            began = remote.began_at(attempt.job_id, attempt.attempt)
-            if began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
-                self._failed(attempt, _timed_out(attempt.entry.name, timeout))
-                return
+        timeout: float = attempt.options.get("timeout") or 0.0
+        crashed = isinstance(error, exceptions.WorkerCrashedError)
+        if crashed and began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
+            self._failed(attempt, timed_out(attempt.entry.name, timeout))
+            return
+        if isinstance(error, exceptions.TaskCancelledError):
+            # Not by us. Ray takes a KeyboardInterrupt that the body raises for a cancellation.
+            message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
+            self._failed(attempt, failure_from_exception(TaskFailed(message)))
+            return
         if isinstance(error, exceptions.OutOfMemoryError):
             self._give_a_node(bundle.shape, attempt)
         self._lost(attempt, *reason_of(error))
@@ -317,7 +339,9 @@ class RayCarrier:
     def _give_a_node(self, shape: Shape, attempt: commands.RunTask) -> None:
         """A call that ran out of memory has all processors of a node to itself the next time."""
         most = max((node["Resources"].get("CPU", 0.0) for node in nodes_for(shape, ray.nodes())), default=0.0)
-        self._shapes_after_loss[attempt.job] = replace(shape, num_cpus=max(most, shape.num_cpus))
+        self._shapes_after_loss[attempt.job] = (
+            attempt.execution_id, replace(shape, num_cpus=max(most, shape.num_cpus))
+        )  # fmt: skip
 
     def _lost(self, attempt: commands.RunTask, reason: str, fatal: bool = False) -> None:
         self._loop.post(events.WorkerLost(now(), attempt.job, attempt.attempt, reason, fatal=fatal))
@@ -342,7 +366,7 @@ class RayCarrier:
         reason, fatal = reason_of(answer)
         if fatal or operating.tries >= OPERATION_TRIES or operation.execution_id not in self._around:
             message = f"the worker of the operation {operation.name!r} was lost {operating.tries} times, last: {reason}"
-            failure = own_failure("rayflow.errors.WorkerLost", _WORLD, message, fault="world")
+            failure = own_failure("rayflow.errors.WorkerLost", WORLD, message, fault="world")
             self._loop.post(events.Operated(now(), operation.asker, None, failure))
         else:
             self._send_operation(operation, operating.tries + 1)
@@ -373,11 +397,3 @@ class RayCarrier:
                 more = f" and {len(names) - 1} more calls" if len(names) > 1 else ""
                 sentences.append(f"{names[0]}{more} cannot start: it {why}.")
         self.waiting = tuple(sentences)
-
-
-def _timed_out(name: str, timeout: float) -> Failure:
-    message = (
-        f"{name} ran longer than its timeout of {timeout:g} s, and could not be interrupted (it was in C code, or "
-        "caught the interruption): its process was ended."
-    )
-    return own_failure("rayflow.errors.TaskTimeout", (*_WORLD, "builtins.TimeoutError"), message, fault="world")

@@ -102,7 +102,16 @@ class Cluster:
         """Have the scheduler tidy up after an execution; nobody waits for that before `release`."""
         with self._lock:
             if self._actor is not None and ray.is_initialized():
+                done, self._tidying = self._tidied()
+                for ref in done:
+                    self._await(ref)
                 self._tidying.append(self._actor.release.remote(execution_id))
+
+    def _tidied(self) -> tuple[list[Any], list[Any]]:
+        """What has been tidied up by now, and what has not."""
+        if not self._tidying:
+            return [], []
+        return ray.wait(self._tidying, num_returns=len(self._tidying), timeout=0)
 
     def release(self) -> None:
         """Let the scheduler go when it has tidied up. Ray stays for the next run of this process."""
@@ -116,11 +125,14 @@ class Cluster:
         """Wait until the scheduler has tidied up, though not for ever. What is kept is kept whether or not it has."""
         tidying, self._tidying = self._tidying, []
         for ref in tidying:
-            try:
-                ray.get(ref, timeout=TIDY_SECONDS)
-            except exceptions.RayError as error:
-                told = error.cause if isinstance(error, exceptions.RayTaskError) else error
-                self._reporter.warned(f"The store could not be tidied up: {told}")
+            self._await(ref)
+
+    def _await(self, ref: Any) -> None:
+        try:
+            ray.get(ref, timeout=TIDY_SECONDS)
+        except exceptions.RayError as error:
+            told = error.cause if isinstance(error, exceptions.RayTaskError) else error
+            self._reporter.warned(f"The store could not be tidied up: {told}")
 
 
 def _on_this_node() -> Any:

@@ -6,7 +6,6 @@ In: an expression and a configuration. Out: `Submission`. Never: evaluates, impo
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import pickle
 import platform
@@ -25,23 +24,23 @@ from rayflow.errors import Cancelled
 from rayflow.evaluator import commands, events
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
-from rayflow.lang.packing import pack, realize
-from rayflow.lang.tasks import find_task, task_table
+from rayflow.lang.expressions import TaskCall, Term, render
+from rayflow.lang.packing import pack
+from rayflow.lang.tasks import task_table
 from rayflow.records import ExecutionRow
+from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
 from rayflow.runtime.loop import Loop, collecting_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.reports import Progress, Reporter, Summary
-from rayflow.runtime.requests import Request, new_execution_id, status_of
-from rayflow.runtime.workers import Surroundings, Worker
+from rayflow.runtime.requests import Request, new_execution_id, options_again, status_of, written
+from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
-from rayflow.values.nested import build
-from rayflow.values.refs import Encoded, TaggedTree, ValueRef
+from rayflow.values.refs import Encoded, ValueRef
 from rayflow.version import VERSION
 
 PROGRESS_SECONDS = 0.2
@@ -61,7 +60,7 @@ def _is_our_command(file: str) -> bool:
     path = Path(file)
     if path.name in ("rayflow", "pytest", "__main__.py"):
         return True
-    return "site-packages" in path.parts or path.parent.name == "bin"
+    return "site-packages" in path.parts or path.parent.resolve() == Path(sys.prefix, "bin").resolve()
 
 
 class Submission(Protocol):
@@ -86,8 +85,8 @@ class Driver:
         self.reporter = reporter
         self._is_new_store = "://" not in config.store and not Path(config.store).exists()
         self.store: Store = open_store(config.store)
-        self._fetched: dict[bytes, Any] = {}
         self._cluster: Any = None
+        self._joining = threading.Lock()
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
@@ -106,9 +105,11 @@ class Driver:
             return answered
         from rayflow.runtime.cluster import cluster_for
 
-        if self._cluster is None:
-            self._cluster = cluster_for(self.config, self.reporter)
-        submission: Submission = self._cluster.submit(self, request)
+        with self._joining:
+            if self._cluster is None:
+                self._cluster = cluster_for(self.config, self.reporter)
+            cluster = self._cluster
+        submission: Submission = cluster.submit(self, request)
         return submission
 
     def _request(self, expr: Term, cache: bool, options: Mapping[str, Any], execution_id: str) -> Request:
@@ -139,7 +140,7 @@ class Driver:
             life=0,
             root=root if root_blob is None else None,
             root_blob=root_blob,
-            options=json.dumps(dict(options), default=str),
+            options=written(options),
             task_table=self._keep_travelling(table),
             project_dir=self.config.project_dir,
             task_name=symbolic._task if is_call else None,
@@ -221,7 +222,11 @@ class Driver:
             assert known.root_blob is not None
             encoded = self.store.get_blob(known.root_blob)
             root = b"".join((encoded.header, *encoded.buffers))
-        options = json.loads(known.options)
+        options, lacking = options_again(known.options)
+        if lacking:
+            self.reporter.warned(
+                f"The execution goes on without its option {' and '.join(lacking)}: only plain data is kept of options."
+            )
         table = {**self._kept_travelling(known.task_table), **task_table()}
         row = known._replace(
             life=known.life + 1,
@@ -244,7 +249,7 @@ class Driver:
                     f"`rayflow resume {finish.execution_id}` goes on."
                 )
             raise exception_from_failure(finish.outcome)
-        return realize(finish.outcome, self._fetch, _task_of, _build_tree)
+        return realized(finish.outcome, self._fetch)
 
     def _fetch(self, ref: ValueRef) -> Any:
         if ref.inline is not None:
@@ -252,19 +257,14 @@ class Driver:
         return decode(self.store.get_blob(ref.digest))
 
     def close(self) -> None:
-        """Commit what is left."""
-        if self._cluster is not None:
-            self._cluster.release()
-            self._cluster = None
-        self.store.close()
-
-
-def _task_of(ref: TaskRef) -> Any:
-    return find_task(ref.name, ref.args, ref.kwargs, ref.options)
-
-
-def _build_tree(tree: TaggedTree, parts: Any) -> Any:
-    return build(tree.kind, tree.header, parts)
+        """Let the cluster go, and commit what is left."""
+        with self._joining:
+            cluster, self._cluster = self._cluster, None
+        try:
+            if cluster is not None:
+                cluster.release()
+        finally:
+            self.store.close()
 
 
 class Ended:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rayflow.evaluator import commands, events
+from rayflow.runtime.calls import Call, Reply, pack_arguments
 from rayflow.runtime.outbox import now
-from rayflow.runtime.workers import Call, Reply, Worker, pack_arguments
+from rayflow.runtime.workers import Worker
 
 if TYPE_CHECKING:
     from rayflow.runtime.loop import Loop

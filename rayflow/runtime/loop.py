@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
@@ -95,6 +94,9 @@ class Loop:
             batch.append(incoming.popleft())
         if batch:
             self.outbox.carry_out(self.evaluator.handle(batch))
+            if incoming:
+                # A long row of cached answers must not keep what workers have done, or could do, waiting.
+                self.carrier.work(0)
         if not self._deferred and self.store.due(now()):
             self.store.commit()
 
@@ -110,9 +112,3 @@ class Loop:
             if between is not None:
                 between()
         return finish
-
-    def drain(self, seconds: float) -> None:
-        """Turn until nothing runs any more, at most so long."""
-        end = time.monotonic() + seconds
-        while self.carrier.busy() and time.monotonic() < end:
-            self.turn(0.05)

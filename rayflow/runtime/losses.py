@@ -10,6 +10,12 @@ from __future__ import annotations
 
 from ray import exceptions
 
+from rayflow.evaluator.attempts import own_failure
+from rayflow.values.failures import Failure
+
+WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
+"""The classes of every failure that is the world's."""
+
 
 def is_lost_input(error: BaseException) -> bool:
     """Whether a task did not run because an object that it reads is gone."""
@@ -50,3 +56,12 @@ def _told(lines: list[str]) -> str:
     """The line of a set-up error that says what is wrong: the last one that is no frame of a traceback."""
     telling = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "\t"))]
     return (telling[-1] if telling else "")[:500]
+
+
+def timed_out(name: str, timeout: float) -> Failure:
+    """The failure of a call that could not be interrupted when its timeout (in seconds) was over."""
+    message = (
+        f"{name} ran longer than its timeout of {timeout:g} s, and could not be interrupted (it was in C code, or "
+        "caught the interruption): its process was ended."
+    )
+    return own_failure("rayflow.errors.TaskTimeout", (*WORLD, "builtins.TimeoutError"), message, fault="world")

@@ -18,8 +18,9 @@ from rayflow.errors import NotFound, StoreUnavailable
 from rayflow.evaluator.events import Cost
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
+from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.surrounds import Travelling
-from rayflow.runtime.workers import HOST, Call, Reply, Surroundings, Worker
+from rayflow.runtime.workers import HOST, Worker
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
 from rayflow.values.failures import Failure, failure_from_exception

@@ -6,6 +6,7 @@ ends it. Never: submits.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -80,3 +81,37 @@ def status_of(finish: commands.Finish) -> str:
     if not isinstance(finish.outcome, Failure):
         return "done"
     return "cancelled" if finish.outcome.is_cancelled else "failed"
+
+
+_TEXT_OF = "rayflow: text of"
+"""The key under which the text of an option stands that is no plain data."""
+
+
+def written(options: Mapping[str, Any]) -> str:
+    """Options as they are kept: JSON, with the text of whatever is no plain data."""
+    return json.dumps(dict(options), default=_as_text)
+
+
+def _as_text(value: Any) -> dict[str, str]:
+    return {_TEXT_OF: str(value)}
+
+
+def options_again(kept: str) -> tuple[dict[str, Any], list[str]]:
+    """Options as they were given, and the names of those of which only a text was kept."""
+    lost: list[Any] = []
+
+    def plain(pairs: dict[str, Any]) -> dict[str, Any]:
+        if _TEXT_OF in pairs:
+            lost.append(pairs)
+        return pairs
+
+    options: dict[str, Any] = {}
+    lacking: list[str] = []
+    for name, value in json.loads(kept).items():
+        lost.clear()
+        json.loads(json.dumps(value), object_hook=plain)
+        if lost:
+            lacking.append(name)
+        else:
+            options[name] = value
+    return options, lacking

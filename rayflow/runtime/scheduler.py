@@ -24,11 +24,12 @@ import ray
 from rayflow.errors import Bug, VersionMismatch, WorldError
 from rayflow.evaluator import commands, events
 from rayflow.runtime import remote
+from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.carrier import RayCarrier
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.requests import Request
-from rayflow.runtime.workers import HOST, Surroundings
+from rayflow.runtime.workers import HOST
 from rayflow.store.base import Store
 from rayflow.version import VERSION
 

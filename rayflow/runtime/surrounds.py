@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rayflow.lang.entries import TaskEntry
-from rayflow.runtime.workers import Surroundings
+from rayflow.runtime.calls import Surroundings
 from rayflow.values.digests import digest, to_hex
 
 Travelling: TypeAlias = tuple[str, tuple[str, ...], list[Any]]

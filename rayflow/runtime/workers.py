@@ -10,99 +10,37 @@ containers, read-only arrays, results that have been encoded and read again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import faulthandler
-import functools
 import importlib
 import inspect
-import io
 import linecache
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskTimeout
+from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskFailed
 from rayflow.evaluator.events import Cost
 from rayflow.lang import modules, tasks
-from rayflow.lang.codec import SCALARS, dumps, loads
+from rayflow.lang.codec import dumps, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack, realize
-from rayflow.records import LogRow, Row
+from rayflow.records import Row
+from rayflow.runtime.body import Output, deadline, inside_body
+from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.store.base import Store
-from rayflow.values.digests import digest
 from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
 
-INLINE_LOG_BYTES = 65536
-"""Output of a call up to this size is a row; more is a blob. In bytes."""
-
-TIMEOUT_GRACE_SECONDS = 3.0
-"""How long after its timeout a call that cannot be interrupted keeps its worker, before that is ended."""
-
 HOST = socket.gethostname()
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One attempt, as it travels to a worker.
-
-    arguments: bound arguments by name when all are scalars, else their packed form.
-    """
-
-    job: int
-    attempt: int
-    job_id: bytes
-    task: str
-    task_hash: bytes
-    arguments: dict[str, Any] | bytes
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What became of a call. Exactly one of `term` and `failure` is set."""
-
-    job: int
-    attempt: int
-    term: bytes | None
-    failure: Failure | None
-    cost: Cost
-    entries: tuple[TaskEntry, ...] = ()
-    rows: tuple[Row, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a worker process has to know before it can run a project's tasks.
-
-    project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
-    store_url: where large values are kept. channel: goes before everything that the project's tasks print; empty when
-    nobody watches.
-    """
-
-    project_dir: str | None
-    paths: tuple[str, ...]
-    store_url: str
-    table: Mapping[str, TaskEntry] = field(default_factory=dict)
-    channel: str = ""
-
-
-def pack_arguments(arguments: Mapping[str, Term]) -> dict[str, Any] | bytes:
-    """Arguments as they travel: as they are when they are scalars, else packed."""
-    if all(type(value) in SCALARS for value in arguments.values()):
-        return dict(arguments)
-    return dumps(dict(arguments))
 
 
 class Worker:
@@ -166,12 +104,12 @@ class Worker:
         term: bytes | None = None
         failure: Failure | None = None
         entries: tuple[TaskEntry, ...] = ()
-        output = _Output(call.task, self.printed)
+        output = Output(call.task, self.printed)
         try:
             task = self.find(call.task, call.task_hash)
             arguments = self._arguments(call, fetched or {})
             args, kwargs = task.parameters.spread(arguments)
-            with tasks.collecting_calls() as created, output, _body(), _deadline(call, self.timed):
+            with tasks.collecting_calls() as created, output, inside_body(), deadline(call, self.timed):
                 result = task.func(*args, **kwargs)
                 if inspect.iscoroutine(result):
                     result = _awaited(result)
@@ -188,7 +126,7 @@ class Worker:
         except BaseException as error:  # SystemExit of a body too: the task failed, not the worker
             if self.debug and not isinstance(error, RayflowError):
                 _post_mortem(error)
-            failure = failure_from_exception(error, project_dir=self.surroundings.project_dir)
+            failure = self._failure(error, call.task)
             term = None
         cost = Cost(
             started_at,
@@ -198,8 +136,22 @@ class Worker:
             HOST,
             os.getpid(),
         )
-        rows = output.rows(call, self.store) if output.text else ()
+        rows: tuple[Row, ...] = ()
+        try:
+            rows = output.rows(call, self.store)
+        except Exception as error:  # a log that cannot be kept: this call's failure, and no other's of its bundle
+            unkept = self._failure(error, call.task)
+            note = f"what it printed could not be kept: {unkept.summary}"
+            failure = replace(failure, notes=(*failure.notes, note)) if failure is not None else unkept
+            term = None
         return Reply(call.job, call.attempt, term, failure, cost, entries, rows)
+
+    def _failure(self, error: BaseException, what: str) -> Failure:
+        """An error of user code as data. What is no Exception would end the process that raises it: it is told as
+        one."""
+        if not isinstance(error, Exception):
+            error = TaskFailed(_ended_text(error, what)).with_traceback(error.__traceback__)
+        return failure_from_exception(error, project_dir=self.surroundings.project_dir)
 
     def operate(
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None
@@ -209,10 +161,12 @@ class Worker:
             self._enter()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
-            with _body():
+            with inside_body():
                 return dumps(pack(TABLE[name](*values), self._keep)), None
-        except Exception as error:  # whatever Python raises on the user's values is the user's error, as a value
-            return None, failure_from_exception(error, project_dir=self.surroundings.project_dir)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever Python raises on the user's values is the user's error, as a value
+            return None, self._failure(error, f"the operation {name}")
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -229,7 +183,7 @@ class Worker:
             encoded = fetched.get(ref.digest) or self.kept.get(ref.digest)
             return decode(encoded if encoded is not None else self.store.get_blob(ref.digest))
 
-        return realize(term, fetch, _task_of, _build_tree)
+        return realized(term, fetch)
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         """A large value is in the store before anything that names it is sent."""
@@ -320,12 +274,24 @@ class Worker:
 
         With them go the tasks of the modules that it has imported: those that were called may call them.
         """
-        names = {call._task for call in created} - self.table.keys()
-        if not names:
+        called = {call._task for call in created} - self.table.keys()
+        if not called:
             return ()
         beside = [name for name, task in tasks.registered().items() if "<locals>" not in task.func.__qualname__]
-        names.update(name for name in beside if name not in self.table)
-        return tuple(tasks.find_task(name).entry() for name in sorted(names))
+        names = called.union(name for name in beside if name not in self.table)
+        return tuple(entry for name in sorted(names) if (entry := _entry_of(name, needed=name in called)) is not None)
+
+
+def _entry_of(name: str, *, needed: bool) -> TaskEntry | None:
+    """The entry of a task that was met. One that nobody has called, and that has none (it holds what cannot be hashed),
+    is left out: whoever calls it will hear why."""
+    try:
+        entry: TaskEntry = tasks.find_task(name).entry()
+    except Exception:
+        if needed:
+            raise
+        return None
+    return entry
 
 
 _current: Worker | None = None
@@ -382,6 +348,11 @@ def _awaited(coroutine: Any) -> Any:
     return results[0]
 
 
+def realized(term: Term, fetch: Callable[[ValueRef], Any]) -> Any:
+    """The objects that a symbolic value stands for, with this process's tasks. fetch: reads a reference."""
+    return realize(term, fetch, _task_of, _build_tree)
+
+
 def _task_of(ref: TaskRef) -> tasks.Task[..., Any]:
     found: tasks.Task[..., Any] = tasks.find_task(ref.name, ref.args, ref.kwargs, ref.options)
     return found
@@ -389,6 +360,12 @@ def _task_of(ref: TaskRef) -> tasks.Task[..., Any]:
 
 def _build_tree(tree: TaggedTree, parts: Any) -> Any:
     return build(tree.kind, tree.header, parts)
+
+
+def _ended_text(error: BaseException, what: str) -> str:
+    if isinstance(error, SystemExit):
+        return f"{what} called sys.exit({'' if error.code is None else repr(error.code)}); a task ends by returning"
+    return f"{what} raised {type(error).__name__}, which is no Exception: {error}"
 
 
 def _unused_text(unused: list[TaskCall]) -> str:
@@ -406,153 +383,3 @@ def _post_mortem(error: BaseException) -> None:
 
     traceback.print_exception(error)
     pdb.post_mortem(error.__traceback__)
-
-
-# --- around a body ----------------------------------------------------------------------------------------------------
-
-_inside = threading.local()
-
-
-def is_inside_body() -> bool:
-    """Whether this thread is running a task's body."""
-    return getattr(_inside, "depth", 0) > 0
-
-
-@contextlib.contextmanager
-def _body() -> Iterator[None]:
-    _inside.depth = getattr(_inside, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        _inside.depth -= 1
-
-
-@contextlib.contextmanager
-def _deadline(call: Call, timed: Callable[[Call], None] | None) -> Iterator[None]:
-    """Raise TaskTimeout in the body when its time is over; end the process when even that does not stop it."""
-    if call.timeout is None:
-        yield
-        return
-    message = f"{call.task} ran longer than its timeout of {call.timeout:g} s"
-    if timed is not None:
-        timed(call)
-        # A thread of C that does not need Python's lock, which the body may never give back.
-        faulthandler.dump_traceback_later(call.timeout + TIMEOUT_GRACE_SECONDS, exit=True, file=_nowhere())
-    on_main = threading.current_thread() is threading.main_thread()
-    thread = threading.get_ident()
-    timer: threading.Timer | None = None
-    previous: Any = None
-
-    def ring(*_: Any) -> None:
-        raise TaskTimeout(message)
-
-    if on_main:
-        previous = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, call.timeout)
-    else:
-        # Another thread can only be told between two of its bytecodes.
-        import ctypes
-
-        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        timer = threading.Timer(call.timeout, raise_in, (ctypes.c_ulong(thread), ctypes.py_object(TaskTimeout)))
-        timer.daemon = True
-        timer.start()
-    try:
-        yield
-    except TaskTimeout as error:
-        if error.args:
-            raise
-        raise TaskTimeout(message) from None
-    finally:
-        if on_main:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
-        if timer is not None:
-            timer.cancel()
-        if timed is not None:
-            faulthandler.cancel_dump_traceback_later()
-
-
-@functools.cache
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w")
-
-
-class _Output:
-    """What a body prints: kept for its log, and told at once, line by line, to whoever watches."""
-
-    def __init__(self, task: str, printed: Callable[[str, str, str], None] | None) -> None:
-        self._task = task
-        self._printed = printed
-        self.text: dict[str, list[str]] = {}
-        self._before: tuple[TextIO, TextIO] | None = None
-
-    def __enter__(self) -> None:
-        self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = _Stream(self, "stdout", sys.stdout), _Stream(self, "stderr", sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        assert self._before is not None
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, _Stream):
-                stream.finish()
-        sys.stdout, sys.stderr = self._before
-
-    def add(self, stream: str, text: str) -> None:
-        self.text.setdefault(stream, []).append(text)
-
-    def show(self, stream: str, text: str) -> None:
-        if self._printed is not None:
-            self._printed(self._task, stream, text)
-
-    def tell(self, text: str) -> None:
-        """A line of our own about the task."""
-        self.add("stderr", text)
-        self.show("stderr", text)
-
-    def rows(self, call: Call, store: Store) -> tuple[Row, ...]:
-        rows = []
-        for stream, pieces in self.text.items():
-            text = "".join(pieces)
-            data = text.encode("utf-8", "replace")
-            if len(data) <= INLINE_LOG_BYTES:
-                rows.append(LogRow(call.job_id, call.attempt, stream, text, None))
-            else:
-                name = digest("log", data)
-                store.put_blob(name, Encoded("text", b"", (data,)))
-                rows.append(LogRow(call.job_id, call.attempt, stream, None, name))
-        return tuple(rows)
-
-
-class _Stream(io.TextIOBase):
-    """Stands in for sys.stdout or sys.stderr while a body runs."""
-
-    def __init__(self, output: _Output, name: str, beneath: TextIO) -> None:
-        self._output = output
-        self._name = name
-        self._beneath = beneath
-        self._line = ""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a read-only attribute in typeshed
-        return "utf-8"
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._beneath.fileno()
-
-    def write(self, text: str) -> int:
-        self._output.add(self._name, text)
-        self._line += text
-        if "\n" in self._line:
-            whole, _, self._line = self._line.rpartition("\n")
-            self._output.show(self._name, whole + "\n")
-        return len(text)
-
-    def finish(self) -> None:
-        """Show a last line that did not end."""
-        if self._line:
-            self._output.show(self._name, self._line + "\n")
-            self._line = ""

@@ -12,7 +12,6 @@ LARGE: dict[str, int] = {
     "rayflow/lang/packing.py": 401,
     "rayflow/lang/reach.py": 446,
     "rayflow/lang/tasks.py": 433,
-    "rayflow/runtime/workers.py": 556,
     "rayflow/testing/cluster.py": 413,
     "rayflow/testing/playbook.py": 418,
     "tests/cluster/test_failures.py": 463,

@@ -136,3 +136,19 @@ def test_the_opening_row_says_what_was_asked_for(project):
     ((name, arguments, options),) = project.sql("select task_name, arguments, options from executions")
     assert (name, arguments) == ("flow.f", "f(3)")
     assert json.loads(options) == {"tags": {"a": "b"}}
+
+
+def test_an_option_that_is_no_plain_data_is_named_and_not_taken_for_its_text():
+    from rayflow.runtime.requests import options_again, written
+
+    kept = written({"max_retries": 2, "scheduling_strategy": object(), "runtime_env": {"deep": [{1, 2}]}})
+    assert options_again(kept) == ({"max_retries": 2}, ["scheduling_strategy", "runtime_env"])
+
+
+def test_a_script_in_a_folder_called_bin_is_still_the_users(tmp_path):
+    import sys
+
+    from rayflow.runtime.driver import _is_our_command
+
+    assert not _is_our_command(str(tmp_path / "bin" / "flow.py"))
+    assert _is_our_command(f"{sys.prefix}/bin/anything")

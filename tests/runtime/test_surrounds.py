@@ -6,8 +6,8 @@ import pickle
 
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.signatures import Parameters
+from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.surrounds import Around
-from rayflow.runtime.workers import Surroundings
 
 
 def entry(name: str) -> TaskEntry:

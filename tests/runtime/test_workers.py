@@ -12,7 +12,8 @@ from rayflow.errors import BadModule, NoSuchTask
 from rayflow.lang import tasks
 from rayflow.lang.codec import loads
 from rayflow.runtime import workers
-from rayflow.runtime.workers import Call, Surroundings, Worker, pack_arguments
+from rayflow.runtime.calls import Call, Surroundings, pack_arguments
+from rayflow.runtime.workers import Worker
 from rayflow.store.store import open_store
 
 

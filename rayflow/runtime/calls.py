@@ -1,0 +1,69 @@
+"""What travels between a scheduler and its workers.
+
+In: nothing. Out: plain data: calls, replies, surroundings. Never: logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayflow.evaluator.events import Cost
+from rayflow.lang.codec import SCALARS, dumps
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import Term
+from rayflow.records import Row
+from rayflow.values.failures import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt, as it travels to a worker.
+
+    arguments: bound arguments by name when all are scalars, else their packed form.
+    """
+
+    job: int
+    attempt: int
+    job_id: bytes
+    task: str
+    task_hash: bytes
+    arguments: dict[str, Any] | bytes
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a call. Exactly one of `term` and `failure` is set."""
+
+    job: int
+    attempt: int
+    term: bytes | None
+    failure: Failure | None
+    cost: Cost
+    entries: tuple[TaskEntry, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker process has to know before it can run a project's tasks.
+
+    project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
+    store_url: where large values are kept. channel: goes before everything that the project's tasks print; empty when
+    nobody watches.
+    """
+
+    project_dir: str | None
+    paths: tuple[str, ...]
+    store_url: str
+    table: Mapping[str, TaskEntry] = field(default_factory=dict)
+    channel: str = ""
+
+
+def pack_arguments(arguments: Mapping[str, Term]) -> dict[str, Any] | bytes:
+    """Arguments as they travel: as they are when they are scalars, else packed."""
+    if all(type(value) in SCALARS for value in arguments.values()):
+        return dict(arguments)
+    return dumps(dict(arguments))

@@ -1,0 +1,107 @@
+"""Around a body: what is kept of its output, and what becomes of a body that wants to end the process."""
+
+from __future__ import annotations
+
+import pytest
+
+from rayflow.api import Scheduler
+from rayflow.errors import StoreUnavailable, TaskFailed
+from rayflow.runtime import body
+from rayflow.runtime.body import Output
+from rayflow.runtime.calls import Call
+from rayflow.runtime.workers import Surroundings, Worker
+from rayflow.store.store import open_store
+
+CALL = Call(1, 1, b"j" * 16, "flow.f", b"h", {})
+
+
+LETTERS = "abcdefghijklmnopqrst"
+
+
+@pytest.mark.parametrize("pieces", [[LETTERS], list(LETTERS), [LETTERS[:7], LETTERS[7:]]])
+def test_of_a_very_long_output_the_first_and_the_last_part_are_kept(monkeypatch, pieces):
+    monkeypatch.setattr(body, "MOST_KEPT_CHARACTERS", 5)
+    output = Output("flow.f", None)
+    for piece in pieces:
+        output.add("stdout", piece)
+    (row,) = output.rows(CALL, open_store(":memory:"))
+    assert row.text == "abcde\n[rayflow: 10 characters are missing here]\npqrst"
+
+
+def test_an_output_that_just_fits_is_kept_whole(monkeypatch):
+    monkeypatch.setattr(body, "MOST_KEPT_CHARACTERS", 5)
+    output = Output("flow.f", None)
+    for letter in "abcdefghij":
+        output.add("stdout", letter)
+    (row,) = output.rows(CALL, open_store(":memory:"))
+    assert row.text == "abcdefghij"
+
+
+FLOW = """
+    import sys
+    from rayflow import catch, task
+
+    class Odd(BaseException):
+        pass
+
+    @task
+    def ends(code):
+        sys.exit(code)
+
+    @task
+    def odd():
+        raise Odd("very")
+
+    @task
+    def told(error):
+        return str(error)
+
+    @task
+    def caught(code):
+        return catch(ends(code), Exception, told)
+
+    @task
+    def loud(n):
+        print("x" * n)
+        return n
+"""
+
+
+@pytest.fixture
+def flow(project):
+    return project.write("flow.py", FLOW) and project.load("flow")
+
+
+@pytest.mark.parametrize("code", [0, 3, "fatal"])
+def test_a_body_that_calls_exit_fails_as_a_task_and_can_be_caught(project, flow, code):
+    with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
+        with pytest.raises(TaskFailed) as raised:
+            scheduler.run(flow.ends(code))
+        assert str(raised.value) == f"flow.ends called sys.exit({code!r}); a task ends by returning"
+        assert scheduler.run(flow.caught(code)) == str(raised.value)
+
+
+def test_whatever_else_is_no_exception_is_told_as_one(project, flow):
+    with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
+        with pytest.raises(TaskFailed) as raised:
+            scheduler.run(flow.odd())
+        assert str(raised.value) == "flow.odd raised Odd, which is no Exception: very"
+
+
+def test_a_log_that_cannot_be_kept_fails_its_own_call(flow):
+    store = open_store(":memory:")
+
+    def refuse(*_):
+        raise StoreUnavailable("the disk is full")
+
+    store.put_blob = refuse
+    table = {"flow.loud": flow.loud.entry()}
+    worker = Worker(Surroundings(None, (), ":memory:", table), store)
+    long, short = [
+        worker.run(Call(n, 1, b"j" * 16, "flow.loud", flow.loud.hash, {"n": size}))
+        for n, size in ((1, 100_000), (2, 9))
+    ]
+    assert long.failure is not None
+    assert long.failure.message == "the disk is full"
+    assert short.failure is None
+    assert short.rows
