@@ -116,5 +116,3 @@ def rayflow(project: Project, capsys: pytest.CaptureFixture[str]) -> CommandLine
     file = f"flow{next(_NUMBERS)}.py"
     project.write(file, FLOW)
     return CommandLine(project, file, capsys)
-
-
