@@ -29,7 +29,7 @@ from rayflow.runtime.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.bundles import Bundle, Bundler
 from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.inline import call_of, event_of
-from rayflow.runtime.losses import WORLD, is_lost_input, reason_of, timed_out
+from rayflow.runtime.losses import WORLD, is_cancelled, is_lost_input, reason_of, timed_out
 from rayflow.runtime.lowering import Shape, missing_from, nodes_for, shape_of
 from rayflow.runtime.objects import KEPT_SHARE, Objects
 from rayflow.runtime.outbox import now
@@ -327,7 +327,7 @@ class RayCarrier:
         if crashed and began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
             self._failed(attempt, timed_out(attempt.entry.name, timeout))
             return
-        if isinstance(error, exceptions.TaskCancelledError):
+        if is_cancelled(error):
             # Not by us. Ray takes a KeyboardInterrupt that the body raises for a cancellation.
             message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
             self._failed(attempt, failure_from_exception(TaskFailed(message)))

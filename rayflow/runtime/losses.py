@@ -24,6 +24,13 @@ def is_lost_input(error: BaseException) -> bool:
     )
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether a task ended because it was cancelled, or because its body raised KeyboardInterrupt: Ray tells no
+    difference."""
+    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    return isinstance(cause, exceptions.TaskCancelledError)
+
+
 def reason_of(error: BaseException) -> tuple[str, bool]:
     """What became of the worker, for people, and whether trying again is useless."""
     lines = str(error).strip().splitlines()
@@ -34,7 +41,7 @@ def reason_of(error: BaseException) -> tuple[str, bool]:
         return "its node left the cluster", False
     if isinstance(error, exceptions.WorkerCrashedError):
         return "its process died (killed, crashed in C code, or ended itself)", False
-    if isinstance(error, exceptions.TaskCancelledError):
+    if is_cancelled(error):
         return "cancelled from outside", False
     if isinstance(error, exceptions.RuntimeEnvSetupError):
         return f"its runtime environment cannot be set up: {_told(lines)}", True

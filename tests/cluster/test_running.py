@@ -208,3 +208,23 @@ def test_options_that_ray_refuses_fail_their_call_alone(project, scheduler):
     assert project.sql("select task_name, status from jobs where status = 'done'") == [("flow.add", "done")]
     with pytest.raises(BadOption, match="not plain data"):
         scheduler.run(flow.add.options(label_selector={"zone": object})(5, 4))
+
+
+def test_a_body_that_raises_what_would_end_a_process_fails_once_and_loses_no_worker(project, scheduler):
+    flow = project.write(
+        "flow.py",
+        """
+        import sys
+        from rayflow import task
+
+        @task
+        def ends(how):
+            raise {"interrupt": KeyboardInterrupt, "exit": SystemExit}[how]
+        """,
+    ) and project.load("flow")
+    from rayflow.errors import TaskFailed
+
+    for how, message in (("interrupt", "raised KeyboardInterrupt"), ("exit", r"called sys\.exit\(\)")):
+        with pytest.raises(TaskFailed, match=message):
+            scheduler.run(flow.ends(how))
+    assert project.sql("select distinct attempts from jobs where task_name = 'flow.ends'") == [(1,)]
