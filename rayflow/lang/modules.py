@@ -198,9 +198,13 @@ class _importing:
         self._what = what
 
     def __enter__(self) -> None:
-        pass
+        # Python takes a .pyc for current when its source has the same size and the same second: of a file that is run,
+        # edited and run again at once, the old code would run. So none is written of a project's modules.
+        self._wrote = sys.dont_write_bytecode
+        sys.dont_write_bytecode = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        sys.dont_write_bytecode = self._wrote
         if isinstance(error, SystemExit):
             raise BadModule(
                 f"{self._what} ends the program when it is imported (sys.exit). Put what is meant for a script under "

@@ -165,3 +165,10 @@ def test_a_task_is_picked_by_full_or_short_name_or_as_main(project: Project) -> 
 class _named:
     def __init__(self, fullname: str) -> None:
         self.fullname = fullname
+
+
+def test_no_bytecode_is_left_that_could_be_taken_for_the_code_of_an_edit_in_the_same_second(project: Project) -> None:
+    project.write("helpers.py", "ONE = 1\n")
+    project.write("flow.py", "from helpers import ONE\n")
+    assert project.load("flow.py").ONE == 1
+    assert not list(project.path.rglob("*.pyc"))
