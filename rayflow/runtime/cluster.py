@@ -30,7 +30,7 @@ WAIT_SECONDS = 0.2
 """How long one question for the status waits at the scheduler."""
 
 RESTARTS = 20
-"""How often a scheduler that died is started again."""
+"""How often a scheduler that died is started again for one execution."""
 
 CANCEL_SECONDS = 15.0
 """How long an interrupted execution may take to end what runs."""
@@ -63,7 +63,7 @@ class Cluster:
         self._tidying: list[Any] = []
 
     def actor(self) -> Any:
-        """The scheduler actor; started when it is first needed, or when Ray has given the last one up."""
+        """The scheduler actor; started when it is first needed, or when the last one has died."""
         with self._lock:
             if not ray.is_initialized():
                 # Somebody has called ray.shutdown() between two runs.
@@ -74,13 +74,18 @@ class Cluster:
             return self._actor
 
     def _started(self) -> Any:
+        """A new scheduler actor.
+
+        It is the driver that starts one anew when it has died, never Ray: an actor with restarts left is what Ray ends
+        first on a node that runs out of memory, before the task that fills it.
+        """
         from rayflow.runtime.scheduler import Scheduler
 
         return (
             ray.remote(Scheduler)
             .options(
                 num_cpus=0,
-                max_restarts=RESTARTS,
+                max_restarts=0,
                 max_concurrency=32,
                 max_task_retries=0,
                 scheduling_strategy=_on_this_node(),
@@ -157,6 +162,7 @@ class RaySubmission:
         self._error: BaseException | None = None
         self._started = time.monotonic()
         self._told: set[str] = set()
+        self._deaths = 0
         self._lock = threading.Lock()
         self._submit()
 
@@ -172,8 +178,8 @@ class RaySubmission:
         self._again(call, died)
 
     def _again(self, call: Callable[[Any], Any], died: Callable[[], None] | None = None) -> Any:
-        """The answer of an actor call; after a crash the call is made again to the actor that Ray has started anew."""
-        for _ in range(RESTARTS):
+        """The answer of an actor call; after a crash the call is made again to a new actor."""
+        while self._deaths < RESTARTS:
             actor = self._cluster.actor()
             try:
                 return ray.get(call(actor))
@@ -187,6 +193,10 @@ class RaySubmission:
                     ) from None
                 if "creation task" in text:
                     raise ClusterUnavailable(f"The scheduler does not start: {_last_line(text)}") from None
+                self._deaths += 1
+                self._cluster.give_up_actor(actor)
+            except exceptions.OutOfMemoryError:
+                self._deaths += 1
                 self._cluster.give_up_actor(actor)
             except exceptions.RayTaskError as error:
                 raise error.cause from None

@@ -3,9 +3,9 @@
 In: requests from a driver. Out: progress and outcomes. Never: decides (the evaluator does), touches a large value.
 
 The loop turns in a thread of its own; the actor's methods only enqueue and wait. The actor holds metadata alone. If it
-is killed, Ray starts it again, empty; the driver then submits its execution again, and what was done is found in the
-store. If the store fails, or the loop does, the executions end with that error, and a new loop with the same store
-takes its place: rows that could not be written are written when the store is back.
+is killed, the driver starts another and submits its execution again, and what was done is found in the store. If the
+store fails, or the loop does, the executions end with that error, and a new loop with the same store takes its place:
+rows that could not be written are written when the store is back.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class Scheduler:
                 try:
                     self._start_anew(loop, error)
                 except BaseException:
-                    # Without this thread every driver would wait for ever. Ray starts the actor again, and there the
-                    # drivers submit their executions once more.
+                    # Without this thread every driver would wait for ever. They start another actor, and there they
+                    # submit their executions once more.
                     traceback.print_exc()
                     os._exit(1)
 
