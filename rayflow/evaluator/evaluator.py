@@ -25,7 +25,8 @@ from rayflow.evaluator.cells import RESULT_SLOT
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import State
 from rayflow.evaluator.machine import OPENING_TIMER
-from rayflow.evaluator.reduction import OPERATIONS, Reducer, below
+from rayflow.evaluator.reduction import Reducer
+from rayflow.evaluator.stepping import OPERATIONS, below
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall

@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant("seq goes on after an error", "forms", "    if seen and isinstance(seen[-1], Failure):\n        return Fail(seen[-1])\n    if len", "    if len", hint=2),
     Mutant("arguments do not count for the key", "provenance", "        parts.append(identity(value))\n", "", hint=1),
     Mutant("code does not count for the key", "provenance", 'return digest("eval", job.entry.hash, job.args_hash)', 'return digest("eval", job.entry.name.encode(), job.args_hash)', hint=7),
-    Mutant("positions do not count for ids", "reduction", "return short_digest(step, path, position.to_bytes(4, \"little\"))", "return short_digest(step, path)", hint=4),
+    Mutant("positions do not count for ids", "stepping", "return short_digest(step, path, position.to_bytes(4, \"little\"))", "return short_digest(step, path)", hint=4),
     Mutant("a result's calls look like those of its arguments", "reduction", 'below(job.job_id, "result", 0)', "job.job_id", hint=14),
     Mutant("ids depend on which twin works", "reduction", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return below', "if True:\n        return _below", hint=29),
     Mutant("a shared expression is reduced twice", "reduction", "                if term._shared:\n", "                if False:\n", hint=1),

@@ -1,0 +1,143 @@
+"""Operations and forms: what is asked of their arguments, and what they become.
+
+In: cells whose values are known. Out: what they need next, what they are, or how they failed. Never: makes a job; a
+term that is still to be reduced goes to the worklist.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from rayflow.errors import Bug
+from rayflow.evaluator import attempts, commands, events, lookups
+from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.forms import RULES, Become, Fail, Need
+from rayflow.evaluator.jobs import Job
+from rayflow.evaluator.machine import Machine
+from rayflow.lang.codec import SCALARS, loads, read
+from rayflow.lang.expressions import Form, Term
+from rayflow.lang.operations import here, operate
+from rayflow.values.digests import digest, short_digest
+from rayflow.values.failures import Outcome, failure_from_exception
+from rayflow.values.identity import identity
+
+BECOME_SLOT = -3
+"""Slot of a form or an operation that what it became fills."""
+
+OPERATIONS = digest("operations")
+"""Stands for the task_hash in the reductions of operations."""
+
+
+class Stepper(Machine):
+    """The machine, with what it knows of operations and forms."""
+
+    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
+        super().__init__(limits)
+        self._demands: deque[tuple[Term, Job, bytes, Cell | Job, int]] = deque()
+
+    def _demand(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
+        """Have `term` reduced, and its outcome filled into a slot of `target`."""
+        kind = type(term)
+        if kind in SCALARS:
+            self._fills.append((target, slot, term, ()))
+        else:
+            self._demands.append((term, scope, path, target, slot))
+
+    def _settle(self, cell: Cell, outcome: Outcome, sources: tuple[Job, ...]) -> None:
+        """A cell has its outcome: tell who waits."""
+        if len(sources) > 1:
+            sources = tuple(dict.fromkeys(sources))
+        cell.settled = True
+        cell.outcome = outcome
+        cell.sources = [sources]
+        cell.values = []
+        cell.expression = None
+        waiters, cell.waiters = cell.waiters, []
+        for target, slot in waiters:
+            self._fills.append((target, slot, outcome, sources))
+
+    # --- operations ---------------------------------------------------------------------------------------------------
+
+    def _operate(self, cell: Cell) -> None:
+        name: str = cell.expression._name
+        args = tuple(cell.values)
+        if here(name, args):
+            try:
+                term = operate(name, args)
+            except Exception as error:  # whatever Python raises on the user's values is the user's error, as a value
+                failure = failure_from_exception(error)
+                self._settle(cell, self._noted(failure, cell.scope, cell.expression), cell.all_sources())
+                return
+            self._demand(term, cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
+            return
+        execution = cell.scope.execution
+        if not execution.wanted:
+            self._settle(cell, attempts.cancelled(), ())
+            return
+        cell.key = digest("operation", name.encode(), *map(identity, args))
+        waiting = execution.operations.setdefault(cell.key, [])
+        waiting.append(cell)
+        if len(waiting) > 1:
+            return
+        self._number(cell)
+        execution.in_flight += 1
+        if execution.cache or execution.life:
+            self._out.append(commands.LookUp(cell.number, cell.key, OPERATIONS))
+        else:
+            self._out.append(commands.RunOperation(cell.number, execution.execution_id, name, args))
+
+    def _operation_looked_up(self, cell: Cell, event: events.LookedUp) -> None:
+        execution = cell.scope.execution
+        if not execution.wanted:
+            for waiting in self._answered(cell):
+                self._settle(waiting, attempts.cancelled(), ())
+            return
+        for candidate in event.candidates:
+            try:
+                head, _ = read(candidate.term)
+            except ValueError:
+                continue
+            foreign = not execution.cache and candidate.execution_id != execution.execution_id
+            if candidate.verdict and not foreign and lookups.holds(head, execution):
+                self._become(self._answered(cell), candidate.term)
+                return
+        # A new question has a new number, so that a repeated answer to the look-up does not ask it again.
+        self._cells.pop(cell.number)
+        self._number(cell)
+        self._out.append(
+            commands.RunOperation(cell.number, execution.execution_id, cell.expression._name, tuple(cell.values))
+        )
+
+    def _become(self, cells: list[Cell], packed: bytes) -> None:
+        """These cells become the term that an operation gave: each for itself, since calls in it belong to its
+        scope."""
+        for cell in cells:
+            self._demand(loads(packed), cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
+
+    # --- forms --------------------------------------------------------------------------------------------------------
+
+    def _step(self, cell: Cell) -> None:
+        """Ask a form's rule what it needs next."""
+        form: Form = cell.expression
+        rule = RULES.get(form._name)
+        if rule is None:
+            raise Bug(f"There is no form {form._name!r}.")
+        step = rule(form._args, cell.values)
+        if type(step) is Need:
+            first = len(cell.values)
+            cell.missing = len(step.terms)
+            cell.values.extend([None] * len(step.terms))
+            cell.sources.extend([()] * len(step.terms))
+            for position, term in enumerate(step.terms, start=first):
+                self._demand(term, cell.scope, below(cell.path, "step", position), cell, position)
+        elif type(step) is Become:
+            self._demand(step.term, cell.scope, below(cell.path, "become", 0), cell, BECOME_SLOT)
+        else:
+            assert type(step) is Fail
+            self._settle(cell, step.failure, cell.all_sources())
+
+
+def below(path: bytes, step: str, position: int) -> bytes:
+    """The path of a part: 16 bytes over the path of the whole, the kind of step and the position."""
+    return short_digest(step, path, position.to_bytes(4, "little"))
