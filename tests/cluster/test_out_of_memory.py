@@ -78,7 +78,9 @@ def test_a_call_that_ran_out_of_memory_has_a_node_to_itself_the_next_time(tight)
     done = tight.rayflow("run", "flow.py", "main", "--folder", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[[1, 2.0], [0, 1, 2]]"
-    lost = tight.sql("select ended, attempts.error from attempts join jobs using (job_id) where task_name = 'flow.hungry'")
+    lost = tight.sql(
+        "select ended, attempts.error from attempts join jobs using (job_id) where task_name = 'flow.hungry'"
+    )
     assert lost == [("lost", "killed because its node ran out of memory")]
 
 
