@@ -11,7 +11,9 @@ from rayflow.evaluator.jobs import Job
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
-NEVER_AGAIN = frozenset({"rayflow.errors.NotSerializable", "rayflow.errors.Cancelled"})
+NEVER_AGAIN = frozenset(
+    {"rayflow.errors.BadArguments", "rayflow.errors.NotSerializable", "rayflow.errors.Cancelled"}
+)
 """Errors that the same code with the same arguments will give again whatever happens."""
 
 FIRST_LOSS_DELAY_SECONDS = 0.5

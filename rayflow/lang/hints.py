@@ -49,7 +49,7 @@ def hint_of(parameter: inspect.Parameter, namespace: dict[str, Any]) -> Any:
     """
     hint = parameter.annotation
     if hint is not inspect.Parameter.empty:
-        return _resolved(hint, namespace)
+        return resolved(hint, namespace)
     default = parameter.default
     if isinstance(default, bool):
         return bool
@@ -61,7 +61,7 @@ def hint_of(parameter: inspect.Parameter, namespace: dict[str, Any]) -> Any:
     return type(default) if type(default) in (list, dict, tuple, set, frozenset) else ANYTHING
 
 
-def _resolved(hint: Any, namespace: dict[str, Any]) -> Any:
+def resolved(hint: Any, namespace: dict[str, Any]) -> Any:
     """The hint without the text that it is, or is partly, written as."""
     try:
         holder = types.SimpleNamespace(__annotations__={"hint": hint})

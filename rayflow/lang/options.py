@@ -81,6 +81,7 @@ OPTIONS: dict[str, Option] = {
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
         Option("nout", (int,), None, "how many items the result has, so that it can be unpacked lazily", call=False),
+        Option("check_types", (bool,), True, "False: arguments are not checked against the annotations", call=False),
     )
 }
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption, NotSerializable
 from rayflow.lang import sources
+from rayflow.lang.checking import Parameter, check_arguments, checks_of
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
@@ -163,6 +164,11 @@ class Task(Generic[P, R]):
         """The last part of the full name."""
         return self.fullname.rpartition(".")[2]
 
+    @functools.cached_property
+    def checks(self) -> tuple[Parameter, ...]:
+        """What arguments are checked against: the annotations, compiled."""
+        return checks_of(self.func) if self.definition_options.get("check_types", True) else ()
+
     @property
     def is_async(self) -> bool:
         """Whether the body is a coroutine function."""
@@ -202,7 +208,9 @@ class Task(Generic[P, R]):
         if self._args or self._kwargs:
             terms = (*self._args, *args)
             named = {**self._kwargs, **kwargs}
-        self.parameters.bind(terms, named, name=self.name)
+        bound = self.parameters.bind(terms, named, name=self.name)
+        if self.checks:
+            check_arguments(self.checks, bound, self.name)
         if not _SCALARS.issuperset(map(type, terms)):
             terms = tuple([_copied(term) for term in terms])
         if named:
@@ -227,7 +235,7 @@ class Task(Generic[P, R]):
     def _again(self, **changes: Any) -> Task[P, R]:
         kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
         again: Task[P, R] = Task(self.func, self.definition_options, **{**kept, **changes})
-        for name in ("_is_static", "_bare_name", "fullname", "code", "hash"):
+        for name in ("_is_static", "_bare_name", "fullname", "code", "hash", "checks"):
             if name in self.__dict__:
                 again.__dict__[name] = self.__dict__[name]
         return again

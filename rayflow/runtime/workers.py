@@ -26,6 +26,7 @@ from typing import Any
 from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskFailed
 from rayflow.evaluator.events import Cost
 from rayflow.lang import modules, tasks
+from rayflow.lang.checking import check_arguments
 from rayflow.lang.codec import dumps, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
@@ -108,6 +109,8 @@ class Worker:
         try:
             task = self.find(call.task, call.task_hash)
             arguments = self._arguments(call, fetched or {})
+            if task.checks:
+                check_arguments(task.checks, arguments, task.name)
             args, kwargs = task.parameters.spread(arguments)
             with tasks.collecting_calls() as created, output, inside_body(), deadline(call, self.timed):
                 result = task.func(*args, **kwargs)

@@ -11,7 +11,7 @@ LARGE: dict[str, int] = {
     "rayflow/lang/origins.py": 462,
     "rayflow/lang/packing.py": 425,
     "rayflow/lang/reach.py": 489,
-    "rayflow/lang/tasks.py": 433,
+    "rayflow/lang/tasks.py": 441,
     "rayflow/testing/cluster.py": 414,
     "rayflow/testing/playbook.py": 418,
     "tests/cluster/test_failures.py": 490,
