@@ -56,9 +56,9 @@ def connect(config: Config, reporter: Reporter) -> None:
 
 
 def _join(config: Config, address: str) -> None:
+    warm.prepare_token(address)
     if address != "auto":
         _reach(address)
-    warm.prepare_token(address)
     runtime_env = dict(config.runtime_env)
     if "working_dir" in runtime_env or not _is_here(address):
         _initialize(config, address, _with_project(config, runtime_env))
@@ -104,30 +104,74 @@ def _own_path() -> list[str]:
 
 
 def _reach(address: str) -> None:
-    """Raise ClusterUnavailable unless something accepts a connection at the address, and a Ray cluster answers
-    there."""
+    """Raise ClusterUnavailable unless a Ray cluster answers at the address, and lets this process in.
+
+    Left to itself, Ray would try for minutes to speak with whatever listens at a wrong port, and for half a minute to
+    get in without the cluster's token.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterUnavailable(f"{address!r} is no address of a Ray cluster: write host:port, such as 10.0.0.5:6379.")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS) as connection:
-            if os.environ.get("RAY_USE_TLS") != "1":
-                connection.sendall(_GREETING)
-                answer = connection.recv(9)
-                if len(answer) < 9 or answer[3] != _SETTINGS:
-                    raise OSError("something else listens there")
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS):
+            pass
     except (OSError, OverflowError) as error:
         what = "nothing answers in time" if isinstance(error, TimeoutError) else str(error)
-        raise ClusterUnavailable(
-            f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine "
-            "reach it?"
-        ) from None
+        raise ClusterUnavailable(_unreachable(address, what)) from None
+    if os.environ.get("RAY_USE_TLS") != "1":
+        _ask_whether_alive(address)
 
 
-_SETTINGS = 4
-_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
-"""How an HTTP/2 client begins; a server of Ray's answers with settings of its own at once. Without this question Ray
-would try for minutes to speak with whatever listens at a wrong port."""
+def _ask_whether_alive(address: str) -> None:
+    """Ask the cluster the first question that Ray asks, too."""
+    import grpc
+
+    token = _token()
+    with grpc.insecure_channel(address) as channel:
+        check_alive = channel.unary_unary(_CHECK_ALIVE)
+        try:
+            check_alive(b"", timeout=REACH_SECONDS, metadata=[("authorization", f"Bearer {token}")] if token else None)
+        except grpc.RpcError as error:
+            code = error.code()
+            if code is grpc.StatusCode.UNAUTHENTICATED:
+                raise ClusterUnavailable(_locked(address, bool(token))) from None
+            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise ClusterUnavailable(_unreachable(address, "something else listens there")) from None
+            # Any other answer is one of Ray's, if perhaps of another version: that is for Ray to tell.
+
+
+_CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""Private to Ray, as the whole protocol is; it takes an empty message. Should it go, the cluster still answers."""
+
+
+def _token() -> str | None:
+    """The token that Ray would send to a cluster, if it would send any."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return os.environ["RAY_AUTH_TOKEN"]
+    try:
+        return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser().read_text().strip()
+    except OSError:
+        return None
+
+
+def _unreachable(address: str, what: str) -> str:
+    return (
+        f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine reach it?"
+    )
+
+
+def _locked(address: str, has_token: bool) -> str:
+    if has_token:
+        return (
+            f"The Ray cluster at {address} wants another token than the one that this machine has: set "
+            "RAY_AUTH_TOKEN_PATH to the cluster's token file."
+        )
+    return (
+        f"The Ray cluster at {address} wants a token, and this machine has none: set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN_PATH to the cluster's token file."
+    )
 
 
 def _is_here(address: str) -> bool:
@@ -172,8 +216,5 @@ def _cannot_connect(address: str, error: BaseException) -> str:
     if address == "local":
         return f"Ray cannot be started on this machine: {first}"
     if "token" in str(error).lower() or "auth" in type(error).__name__.lower():
-        return (
-            f"The Ray cluster at {address} wants a token that this machine does not have: set RAY_AUTH_MODE=token and "
-            f"RAY_AUTH_TOKEN_PATH to the cluster's token file. ({first})"
-        )
-    return f"No Ray cluster answers at {address}: {first} Is it running (`ray status`), and can this machine reach it?"
+        return f"{_locked(address, _token() is not None)} ({first})"
+    return _unreachable(address, first.rstrip("."))
