@@ -56,7 +56,6 @@ def connect(config: Config, reporter: Reporter) -> None:
 
 
 def _join(config: Config, address: str) -> None:
-    warm.prepare_token(address)
     if address != "auto":
         _reach(address)
     runtime_env = dict(config.runtime_env)
@@ -135,7 +134,9 @@ def _ask_whether_alive(address: str) -> None:
             code = error.code()
             if code is grpc.StatusCode.UNAUTHENTICATED:
                 raise ClusterUnavailable(_locked(address, bool(token))) from None
-            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise ClusterUnavailable(_unreachable(address, "nothing answers in time")) from None
+            if code is grpc.StatusCode.UNAVAILABLE:
                 raise ClusterUnavailable(_unreachable(address, "something else listens there")) from None
             # Any other answer is one of Ray's, if perhaps of another version: that is for Ray to tell.
 
@@ -158,7 +159,8 @@ def _token() -> str | None:
 
 def _unreachable(address: str, what: str) -> str:
     return (
-        f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine reach it?"
+        f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine reach "
+        "it?"
     )
 
 
@@ -169,8 +171,8 @@ def _locked(address: str, has_token: bool) -> str:
             "RAY_AUTH_TOKEN_PATH to the cluster's token file."
         )
     return (
-        f"The Ray cluster at {address} wants a token, and this machine has none: set RAY_AUTH_MODE=token and "
-        "RAY_AUTH_TOKEN_PATH to the cluster's token file."
+        f"The Ray cluster at {address} wants a token, and this process has none: set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN_PATH to the cluster's token file, before Ray is imported."
     )
 
 

@@ -103,6 +103,10 @@ class Driver:
         answered = self._from_cache(request)
         if answered is not None:
             return answered
+        if self.config.address is not None:
+            from rayflow.runtime.warm import prepare_token
+
+            prepare_token(self.config.address)  # before Ray is imported: it reads the mode then, and never again
         from rayflow.runtime.cluster import cluster_for
 
         with self._joining:

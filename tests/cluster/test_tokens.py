@@ -67,7 +67,7 @@ def test_a_token_opens_the_cluster_and_the_lack_of_one_is_told_in_one_line(guard
 
     done = run(1)
     assert done.returncode == 2, done.stderr
-    assert f"The Ray cluster at {address} wants a token" in done.stderr
+    assert f"The Ray cluster at {address} wants a token, and this process has none" in done.stderr
     assert "RAY_AUTH_TOKEN_PATH" in done.stderr
     assert "Traceback" not in done.stderr
 
