@@ -175,3 +175,10 @@ def diff_text(text: str, stream: TextIO) -> str:
         for line in text.split("\n")
     ]
     return "\n".join(lines)
+
+
+def tags_text(tags: Iterable[Any]) -> str:
+    """Tags on one line: `owner=ada, n=3`."""
+    from rayflow.cli.asked import tag_text
+
+    return ", ".join(f"{tag['key']}={tag_text(tag['value'])}" for tag in tags)

@@ -58,12 +58,8 @@ def show_task(history: History, name: str, as_json: bool) -> None:
 
         print_json({"task_name": name, "versions": versions, "jobs": jobs})
         return
-    from rayflow.cli.render import block, call_text, how_text, moment, seconds_between
-    from rayflow.cli.style import duration, short_job
-    from rayflow.values.previews import shorten
+    from rayflow.cli.render import block, moment
 
-    calls = [row["call_hash"] for row in jobs if row["call_hash"] is not None]
-    arguments, results = history.arguments(calls), history.results(calls)
     click.echo(name)
     told = [
         f"{row['task_hash'][:12]}  since {moment(row['recorded_at'])}  {row['place'] or ''}".rstrip()
@@ -71,16 +67,28 @@ def show_task(history: History, name: str, as_json: bool) -> None:
     ]
     if told:
         click.echo("\n" + block("versions, the latest first", "\n".join(told), sys.stdout), nl=False)
+    lines = job_lines(history, jobs)
+    if lines:
+        click.echo("\n" + block("calls, the latest first", "\n".join(lines), sys.stdout), nl=False)
+
+
+def job_lines(history: History, jobs: list[Record]) -> list[str]:
+    """A line for each of these jobs: how, when, how long, the call, its result or error, its id."""
+    from rayflow.cli.render import call_text, how_text, moment, seconds_between
+    from rayflow.cli.style import duration, short_job
+    from rayflow.values.previews import shorten
+
+    calls = [row["call_hash"] for row in jobs if row["call_hash"] is not None]
+    arguments, results = history.arguments(calls), history.results(calls)
     lines = []
     for row in jobs:
         result = results.get(row["call_hash"])
         end = f" = {shorten(result['preview'], 80)}" if result else ""
         if row["status"] == "failed" and row["error"]:
             end = f" ! {shorten(row['error'], 100)}"
-        call = row["call"] or call_text(name, arguments.get(row["call_hash"], ()))
+        call = row["call"] or call_text(row["task_name"], arguments.get(row["call_hash"], ()))
         took = duration(seconds_between(row["queued_at"], row["finished_at"]))
         lines.append(
             f"{how_text(row, sys.stdout)} {moment(row['queued_at'])} {took:>10} {call}{end}  {short_job(row['job_id'])}"
         )
-    if lines:
-        click.echo("\n" + block("calls, the latest first", "\n".join(lines), sys.stdout), nl=False)
+    return lines

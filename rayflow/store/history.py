@@ -15,7 +15,7 @@ from typing import Any
 
 from rayflow.errors import BlobDamaged, BlobMissing, NotFound
 from rayflow.records import ExecutionRow
-from rayflow.store import lineage, views, whys
+from rayflow.store import filters, lineage, views, whys
 from rayflow.store.answers import (
     CallDetail,
     Entity,
@@ -28,8 +28,9 @@ from rayflow.store.answers import (
     ValueDetail,
     Why,
 )
-from rayflow.store.asking import Asker, as_bytes, as_microseconds, as_stored
+from rayflow.store.asking import Asker, as_bytes, as_microseconds
 from rayflow.store.blobs import Blobs
+from rayflow.store.filters import ALL, Filter
 from rayflow.store.folders import Folder
 
 _LAST = re.compile(r"-|~(\d+)")
@@ -63,7 +64,7 @@ class History(Asker):
         lowered = text.lower()
         found: list[Entity] = []
         if text:
-            low, high = _range(lowered)
+            low, high = filters.hash_range(lowered) if _HEX.fullmatch(lowered) else (None, None)
             rows = self.records(views.text_of("ids"), {"text": lowered, "low": low, "high": high})
             found = [Entity(row["kind"], row["id"]) for row in rows if row["kind"] in wanted]
             if "file" in wanted and not found:
@@ -79,13 +80,12 @@ class History(Asker):
 
     # --- executions and jobs -----------------------------------------------------------------------------------------
 
-    def executions(self, *, limit: int | None = 20, status: str | None = None, task: str | None = None) -> list[Record]:
-        """Executions, the latest first. task: the full or short name of the root task."""
-        query = f"""SELECT * FROM ({views.text_of("executions")})
-            WHERE ($status IS NULL OR status = $status)
-              AND ($task IS NULL OR task_name = $task OR ends_with(task_name, '.' || $task))
+    def executions(self, wanted: Filter = ALL, *, limit: int | None = 20) -> list[Record]:
+        """The executions that fit, the latest first."""
+        conditions = filters.of_executions(wanted)
+        query = f"""SELECT * FROM ({views.text_of("executions")}) WHERE {conditions.text}
             ORDER BY started_at DESC, execution_id DESC {_limit(limit)}"""
-        return self.records(query, {"status": status, "task": task})
+        return self.records(query, conditions.parameters)
 
     def execution(self, execution_id: str) -> Record:
         """One execution. Raises NotFound."""
@@ -103,23 +103,25 @@ class History(Asker):
         cells.update({name: as_microseconds(cell) for name, cell in cells.items() if isinstance(cell, datetime)})
         return ExecutionRow(**cells)
 
-    def jobs(
-        self,
-        *,
-        execution_id: str | None = None,
-        status: str | None = None,
-        how: str | None = None,
-        task: str | None = None,
-        value_hash: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = 100,
-    ) -> list[Record]:
-        """Jobs, the latest first. task: full or short name; value_hash: jobs whose result it is."""
-        query = views.text_of("jobs").replace("{limit}", _limit(limit))
-        parameters: dict[str, Any] = {"execution": execution_id, "status": status, "how": how, "task": task}
-        parameters |= {"value": as_bytes(value_hash), "since": as_stored(since), "until": as_stored(until)}
-        return self.records(query, parameters)
+    def jobs(self, wanted: Filter = ALL, *, limit: int | None = 100) -> list[Record]:
+        """The jobs that fit, the latest first.
+
+        A job may have several rows, of which one counts. So the latest rows that fit are found first, some more than
+        are asked for, and then of those jobs the rows that count.
+        """
+        conditions = filters.of_jobs(wanted)
+        most = None if limit is None else 4 * limit + 16
+        while True:
+            query = views.text_of("job_rows").format(conditions=conditions.text, limit=_limit(most))
+            found = self.answer(query, conditions.parameters).fetchall()
+            if not found:
+                return []
+            parameters = {"ids": [job_id for job_id, _ in found], "oldest": found[-1][1], **conditions.parameters}
+            query = views.text_of("jobs").format(conditions=conditions.text, limit=_limit(limit))
+            rows = self.records(query, parameters)
+            if most is None or limit is None or len(rows) == limit or len(found) < most:
+                return rows
+            most *= 8
 
     def job_tree(self, execution_id: str, *, siblings: int = 20) -> JobTree:
         """An execution and its jobs, parents before children, with their arguments and results.
@@ -202,11 +204,21 @@ class History(Asker):
                     row["text"] = f"({error})"
         return rows
 
-    def tags(self, entity: str, entity_id: str) -> list[Record]:
-        """Tags that are set now on an execution, job, call, value or task."""
+    def tags(self, entity: str | None = None, entity_id: str | None = None, key: str | None = None) -> list[Record]:
+        """Tags that are set now: of an execution, job, call, value or task, or all with a key, or all there are."""
         return self.records(
-            "SELECT * FROM current_tags WHERE entity = $entity AND entity_id = $id ORDER BY key, value",
-            {"entity": entity, "id": entity_id},
+            """SELECT * FROM current_tags WHERE ($entity IS NULL OR entity = $entity)
+                   AND ($id IS NULL OR entity_id = $id) AND ($key IS NULL OR key = $key)
+               ORDER BY entity, entity_id, key, value""",
+            {"entity": entity, "id": entity_id, "key": key},
+        )
+
+    def tag_history(self, entity: str, entity_id: str, key: str | None = None) -> list[Record]:
+        """Every tag that was ever set on something or removed from it, the latest last."""
+        return self.records(
+            """SELECT * FROM tags WHERE entity = $entity AND entity_id = $id AND ($key IS NULL OR key = $key)
+               ORDER BY recorded_at, removed DESC, key, value""",
+            {"entity": entity, "id": entity_id, "key": key},
         )
 
     # --- calls and values --------------------------------------------------------------------------------------------
@@ -279,13 +291,6 @@ class History(Asker):
     def why(self, job_id: str) -> Why:
         """A job beside the nearest earlier evaluation of its task, and what differs between them. Raises NotFound."""
         return whys.why(self, job_id)
-
-
-def _range(prefix: str) -> tuple[bytes | None, bytes | None]:
-    """The smallest and the largest hash that begin with this hex text."""
-    if not _HEX.fullmatch(prefix):
-        return None, None
-    return bytes.fromhex(prefix + "0" * (len(prefix) % 2)), bytes.fromhex(prefix.ljust(40, "f"))
 
 
 def _limit(limit: int | None) -> str:

@@ -27,6 +27,7 @@ from rayflow.records import (
     ValueRow,
 )
 from rayflow.store.answers import GroupLine, JobLine
+from rayflow.store.filters import Filter, Taken
 from rayflow.store.history import History
 from rayflow.store.store import Store, open_store
 from rayflow.values.digests import digest, short_digest
@@ -72,18 +73,9 @@ class Writer:
         self.call("report", None, {"t": ([f"table{n}"], load)}, "done", code="1")
         self.call("main", "root", {"n": (n, None)}, "end", code="1")
         for version in {code}:
-            self.rows.append(
-                TaskRow(
-                    h("task", "score", version),
-                    "flow.score",
-                    f"def score(): {version}",
-                    "flow.py:3",
-                    None,
-                    None,
-                    None,
-                    start,
-                )
-            )
+            source = f"def score(): {version}"
+            task = h("task", "score", version)
+            self.rows.append(TaskRow(task, "flow.score", source, "flow.py:3", None, None, None, start))
             self.rows.append(
                 DefinitionRow(
                     h("task", "score", version),
@@ -150,9 +142,9 @@ def test_executions_come_latest_first_each_once_with_its_closing_row(history: Hi
     assert [row["execution_id"] for row in found] == ["0190-bbbb-3", "0190-aaaa-2", "0190-aaaa-1"]
     assert {row["status"] for row in found} == {"done"}
     assert found[0]["started_at"] == datetime.fromtimestamp(3, UTC)
-    assert history.executions(task="main", limit=1) == found[:1]
-    assert history.executions(task="other") == []
-    assert history.executions(status="running") == []
+    assert history.executions(Filter(task="main"), limit=1) == found[:1]
+    assert history.executions(Filter(task="other")) == []
+    assert history.executions(Filter(status="running")) == []
 
 
 def test_ids_are_found_by_their_beginning_by_dash_and_by_tilde(history: History) -> None:
@@ -256,15 +248,16 @@ def test_a_job_is_shown_whole(store: Store, history: History) -> None:
 
 
 def test_jobs_are_found_by_status_task_result_and_time(history: History) -> None:
-    assert len(history.jobs(status="failed")) == 2
-    assert len(history.jobs(task="score", execution_id="0190-aaaa-2", limit=None)) == SCORES
-    assert len(history.jobs(task="flow.score", how="cached", limit=7)) == 7
-    assert {row["task_name"] for row in history.jobs(value_hash=h("value", "done").hex())} == {"flow.report"}
-    assert history.jobs(since=datetime.fromtimestamp(4, UTC)) == []
+    assert len(history.jobs(Filter(status="failed"))) == 2
+    assert len(history.jobs(Filter(task="score", execution_id="0190-aaaa-2"), limit=None)) == SCORES
+    assert len(history.jobs(Filter(task="flow.score", status="cached"), limit=7)) == 7
+    made = history.jobs(Filter(result=Taken("result", (h("value", "done"),))))
+    assert {row["task_name"] for row in made} == {"flow.report"}
+    assert history.jobs(Filter(since=datetime.fromtimestamp(4, UTC))) == []
 
 
 def test_a_call_shows_its_arguments_result_and_jobs(history: History) -> None:
-    (row,) = history.jobs(task="report", execution_id="0190-aaaa-1")
+    (row,) = history.jobs(Filter(task="report", execution_id="0190-aaaa-1"))
     shown = history.call(row["call_hash"])
     assert shown.call["task_name"] == "flow.report"
     assert [argument.name for argument in shown.arguments] == ["t"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
-from rayflow.cli.task_names import show_task, task_named
+from rayflow.cli.task_names import job_lines, show_task, task_named
 
 if TYPE_CHECKING:
     from rayflow.store.answers import JobDetail, JobTree, Record
+    from rayflow.store.filters import Filter
     from rayflow.store.history import History
 
 MOST_LINES = 400
@@ -22,12 +24,26 @@ SIBLINGS = 12
 """Of more calls of one task by one job the rest is summed up; those that failed come first."""
 
 
+EXECUTIONS = ("running", "lost", "done", "failed", "cancelled")
+JOBS = ("running", "done", "failed", "cancelled", "computed", "cached", "shared")
+STATUSES = tuple(dict.fromkeys((*EXECUTIONS, *JOBS)))
+
+
 @click.command("log")
 @click.argument("what", required=False, metavar="[ID|TASK]")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many executions to list.")
+@click.option("--jobs", "of_jobs", is_flag=True, help="List jobs: of all executions, or of the one that is named.")
+@click.option("--task", metavar="NAME", help="Only calls of this task; of executions, their root's.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only what is so; jobs also by how they were answered.")
+@click.option("--failed", is_flag=True, help="The same as --status failed.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Only what has this tag.")
+@click.option("--since", metavar="TIME", help="Only what began since: 2h, 7d, 2026-11-21, '2026-11-21 14:30'.")
+@click.option("--until", metavar="TIME", help="Only what began before.")
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Only calls with this argument.")
+@click.option("--result", metavar="VALUE", help="Only calls with this result: a literal, or the id of a value.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many to list.")
 @json_option
 @store_option
-def command(what: str | None, limit: int, as_json: bool, store: str | None) -> None:
+def command(what: str | None, of_jobs: bool, as_json: bool, store: str | None, limit: int, **given: Any) -> None:
     """Show what happened: the latest executions, one execution's tree of calls, or one job whole with what it printed.
 
     \b
@@ -35,33 +51,92 @@ def command(what: str | None, limit: int, as_json: bool, store: str | None) -> N
     rayflow log -            the last one's calls; ~1 for the one before
     rayflow log 3f2a9c       an execution, job, call, value, task or file, by the beginning of its id
     rayflow log flow.train   a task by its full or short name: its versions and its latest calls
+    rayflow log --failed --since 2d --tag owner=ada    executions that fit
+    rayflow log --jobs --task train --arg n=3          jobs that fit, of all executions
+    rayflow log - --failed                             the jobs of the last execution that failed
 
     An execution is lost when its process on this machine is gone; `rayflow resume ID` takes it up again.
 
-    --json prints the records; the calls of an execution as {"execution": ..., "jobs": [...]}, where the calls of one
-    task by one job beyond the first few are one entry with their sums.
+    --json prints the records; the calls of an execution as {"execution": ..., "tags": [...], "jobs": [...]}, where the
+    calls of one task by one job beyond the first few are one entry with their sums.
     """
+    wanted = filter_of(**given)
     history = history_of(store)
     if what is None:
-        _executions(history, limit, as_json)
+        (_jobs if of_jobs else _executions)(history, wanted, limit, as_json)
         return
+    is_list = of_jobs or wanted != filter_of()
     name = task_named(history, what)
     if name is not None:
-        show_task(history, name, as_json)
+        if is_list:
+            _jobs(history, replace(wanted, task=name), limit, as_json)
+        else:
+            show_task(history, name, as_json)
         return
     found = history.resolve(what)
-    _SHOW[found.kind](history, found.id, as_json)
+    if not is_list:
+        _SHOW[found.kind](history, found.id, as_json)
+    elif found.kind == "execution":
+        _jobs(history, replace(wanted, execution_id=found.id), limit, as_json)
+    else:
+        raise click.UsageError(f"{what} is a {found.kind}: only the jobs of an execution or of a task can be filtered.")
 
 
-def _executions(history: History, limit: int, as_json: bool) -> None:
-    rows = history.executions(limit=limit)
+def filter_of(
+    task: str | None = None,
+    status: str | None = None,
+    failed: bool = False,
+    tags: tuple[str, ...] = (),
+    since: str | None = None,
+    until: str | None = None,
+    arguments: tuple[str, ...] = (),
+    result: str | None = None,
+) -> Filter:
+    """What the options ask for. Raises UsageError for what does not read."""
+    from rayflow.cli import asked
+    from rayflow.store.filters import Filter
+
+    if failed and status not in (None, "failed"):
+        raise click.UsageError(f"--failed and --status {status} contradict each other.")
+    return Filter(
+        task=task,
+        status="failed" if failed else status,
+        tags=tuple(map(asked.tagged, tags)),
+        since=asked.moment_of(since) if since is not None else None,
+        until=asked.moment_of(until) if until is not None else None,
+        arguments=tuple(map(asked.argument_of, arguments)),
+        result=asked.value_of("result", result) if result is not None else None,
+    )
+
+
+def _jobs(history: History, wanted: Filter, limit: int, as_json: bool) -> None:
+    if wanted.status == "lost":
+        raise click.UsageError("A job has no status 'lost': its execution has. A job that did not end is running.")
+    rows = history.jobs(wanted, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    for text in job_lines(history, rows) or ("No job fits.",):
+        click.echo(text)
+
+
+def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> None:
+    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
+
+    if wanted.status in ("computed", "cached", "shared"):
+        raise click.UsageError(f"An execution has no status {wanted.status!r}: its jobs have; add --jobs.")
+    if wanted.status in ("running", "lost"):
+        # Only this machine can tell which of them are lost.
+        running = history.executions(replace(wanted, status="running"), limit=None)
+        rows = [row for row in running if status_of(row) == wanted.status][:limit]
+    else:
+        rows = history.executions(wanted, limit=limit)
     if as_json:
         print_json([_for_json(row) for row in rows])
         return
     if not rows:
-        click.echo("No execution was recorded yet.")
+        click.echo("No execution was recorded yet." if wanted == filter_of() else "No execution fits.")
         return
-    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
     from rayflow.cli.render import moment, seconds_between, table
     from rayflow.cli.style import counted, duration, short_execution
 
@@ -97,9 +172,12 @@ def _for_json(row: Record) -> Record:
 def _execution(history: History, execution_id: str, as_json: bool) -> None:
     found = history.job_tree(execution_id, siblings=SIBLINGS)
     if as_json:
-        print_json({"execution": _for_json(found.execution), "jobs": [_json_line(line) for line in found.lines]})
+        tags = history.tags("execution", execution_id)
+        lines = [_json_line(line) for line in found.lines]
+        print_json({"execution": _for_json(found.execution), "tags": tags, "jobs": lines})
         return
-    click.echo(_execution_head(found.execution), nl=False)
+    tags = history.tags("execution", execution_id)
+    click.echo(_execution_head(found.execution, tags), nl=False)
     _tree(found)
 
 
@@ -109,9 +187,9 @@ def _json_line(line: Any) -> dict[str, Any]:
     return {"depth": line.depth, **line.job, "arguments": line.arguments, "result": line.result}
 
 
-def _execution_head(row: Record) -> str:
+def _execution_head(row: Record, tags: list[Record]) -> str:
     from rayflow.cli.lives import how_to_go_on, is_lost, status_of
-    from rayflow.cli.render import fields, moment, seconds_between
+    from rayflow.cli.render import fields, moment, seconds_between, tags_text
     from rayflow.cli.style import counted, duration
 
     took = duration(seconds_between(row["started_at"], row["finished_at"]))
@@ -130,6 +208,7 @@ def _execution_head(row: Record) -> str:
             ("commit", row["git_commit"]),
             ("options", row["options"] if row["options"] not in (None, "{}") else None),
             ("versions", ", ".join(versions)),
+            ("tags", tags_text(tags)),
             ("error", row["error"]),
         ]
     )
@@ -177,7 +256,7 @@ def _job(history: History, job_id: str, as_json: bool) -> None:
 
 
 def _job_head(found: JobDetail) -> str:
-    from rayflow.cli.render import fields, how_text, moment, seconds_between
+    from rayflow.cli.render import fields, how_text, moment, seconds_between, tags_text
     from rayflow.cli.style import duration, short_execution, size
 
     job = found.job
@@ -199,8 +278,8 @@ def _job_head(found: JobDetail) -> str:
             ("peak memory", size(job["peak_memory_bytes"])),
             ("attempts", job["attempts"] if job["attempts"] and job["attempts"] > 1 else None),
             ("ran on", where),
+            ("tags", tags_text(found.tags)),
             ("error", job["error"]),
-            *((tag["key"], tag["value"]) for tag in found.tags),
         ]
     )
 
@@ -247,24 +326,26 @@ def _argument(argument: Any) -> str:
 
 
 def _call(history: History, call_hash: str, as_json: bool) -> None:
-    _detail(history.call(call_hash), "call", as_json)
+    _detail(history.call(call_hash), "call", as_json, history.tags("call", call_hash))
 
 
 def _value(history: History, value_hash: str, as_json: bool) -> None:
     found = history.value(value_hash)
-    _detail(found, "value" if found.value else "file", as_json)
+    _detail(found, "value" if found.value else "file", as_json, history.tags("value", value_hash))
 
 
 def _task(history: History, task_hash: str, as_json: bool) -> None:
     row = history.task(task_hash)
     definitions = history.definitions(task_hash)
+    tags = history.tags("task", task_hash)
     if as_json:
-        print_json({"task": row, "definitions": definitions})
+        print_json({"task": row, "tags": tags, "definitions": definitions})
         return
-    from rayflow.cli.render import block, fields
+    from rayflow.cli.render import block, fields, tags_text
 
     known = row or {}
-    click.echo(fields((name, value) for name, value in known.items() if name != "source"), nl=False)
+    columns = [(name, value) for name, value in known.items() if name != "source"]
+    click.echo(fields([*columns, ("tags", tags_text(tags))]), nl=False)
     if known.get("source"):
         click.echo("\n" + block("source", known["source"], sys.stdout), nl=False)
     if definitions:
@@ -284,16 +365,16 @@ def _file(history: History, path: str, as_json: bool) -> None:
     click.echo(table(heads, [[row[head] for head in heads] for row in rows], sys.stdout), nl=False)
 
 
-def _detail(found: Any, main: str, as_json: bool) -> None:
+def _detail(found: Any, main: str, as_json: bool, tags: list[Record]) -> None:
     """A record with lists of records beside it: its columns, then one block for each list."""
-    if as_json:
-        print_json(found)
-        return
     from dataclasses import fields as fields_of
 
-    from rayflow.cli.render import block, fields
+    if as_json:
+        print_json({**{field.name: getattr(found, field.name) for field in fields_of(found)}, "tags": tags})
+        return
+    from rayflow.cli.render import block, fields, tags_text
 
-    click.echo(fields((getattr(found, main) or {}).items()), nl=False)
+    click.echo(fields([*(getattr(found, main) or {}).items(), ("tags", tags_text(tags))]), nl=False)
     for field in fields_of(found):
         rows = getattr(found, field.name)
         if field.name == main or not rows:
