@@ -7,7 +7,8 @@ no recursion, and an expression that stands in two places is written once and re
 pickle of built-in types only and are read by an unpickler that refuses everything else.
 
 The head of the packed form says which tasks the term calls and with what shape of arguments, so that a cached term
-can be checked against the current tasks without walking it.
+can be checked against the current tasks without walking it. Before it stand, where there are any, the witnesses of the
+values inside (what must still be true for them to be) and the digests of their blobs: both are read off the front.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rayflow.values import nested
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
 from rayflow.values.refs import TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_TASK, Witness
 
 SCALARS = nested.SCALARS
 """Types that stand in a node as they are."""
@@ -36,7 +38,7 @@ class Head:
     """What a packed term asks of its surroundings.
 
     calls: the distinct (task name, number of positional arguments, keywords) of its calls.
-    tasks: the distinct (name, task_hash) of the tasks that it holds as values.
+    tasks: the distinct (name, task_hash) of the tasks that it holds as values, also inside values.
     """
 
     calls: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
@@ -56,27 +58,58 @@ def dumps(term: Term) -> bytes:
     """The packed form of a symbolic term."""
     if type(term) in SCALARS:
         return pickle.dumps(term, protocol=5)
-    nodes = _nodes(term)
+    witnesses: dict[Witness, int] = {}
+    nodes = _nodes(term, witnesses)
     packed = pickle.dumps(nodes, protocol=5)
     blobs = {node[1] for node in nodes[2] if node[0] == REF and node[5] is None}
-    if not blobs:
-        return packed
-    return _BLOBS + len(blobs).to_bytes(4, "little") + b"".join(sorted(blobs)) + packed
+    if blobs:
+        packed = _BLOBS + len(blobs).to_bytes(4, "little") + b"".join(sorted(blobs)) + packed
+    if witnesses:
+        front = pickle.dumps(tuple(witnesses), protocol=5)
+        packed = _WITNESSES + len(front).to_bytes(4, "little") + front + packed
+    return packed
 
 
 def blobs_of(packed: bytes) -> tuple[bytes, ...]:
     """The digests of the blobs that a packed term refers to, read off its front without unpacking it."""
-    if packed[:1] != _BLOBS:
+    start = _end_of_witnesses(packed)
+    if packed[start : start + 1] != _BLOBS:
         return ()
-    count = int.from_bytes(packed[1:5], "little")
-    return tuple(packed[5 + 20 * place : 25 + 20 * place] for place in range(count))
+    count = int.from_bytes(packed[start + 1 : start + 5], "little")
+    return tuple(packed[start + 5 + 20 * place : start + 25 + 20 * place] for place in range(count))
+
+
+def witnesses_of(packed: bytes) -> tuple[Witness, ...]:
+    """What must still be true for the values in a packed term to be, each once, read off its front.
+
+    Tasks are not among them: those stand in the head. Raises ValueError when the bytes are damaged.
+    """
+    return tuple([each for each in _front(packed) if each[0] != OF_TASK]) if packed[:1] == _WITNESSES else ()
+
+
+def _front(packed: bytes) -> tuple[Witness, ...]:
+    try:
+        found: tuple[Witness, ...] = _PlainUnpickler(io.BytesIO(packed[5 : _end_of_witnesses(packed)])).load()
+    except Exception as error:  # damaged bytes can raise nearly anything
+        raise ValueError(f"not a packed term: {error}") from error
+    return found
+
+
+def _end_of_witnesses(packed: bytes) -> int:
+    return 5 + int.from_bytes(packed[1:5], "little") if packed[:1] == _WITNESSES else 0
 
 
 _BLOBS = b"B"
 """First byte of a packed term with blobs (a pickle never starts so); their number and digests follow."""
 
+_WITNESSES = b"W"
+"""First byte of a packed term with witnesses; the length of their pickle and that follow, then blobs and the rest."""
 
-def _nodes(term: Term) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]:
+
+def _nodes(
+    term: Term, witnesses: dict[Witness, int]
+) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]:
+    """Calls, tasks and nodes. witnesses: gets those of the references, each with its number."""
     nodes: list[tuple[Any, ...]] = []
     index: dict[int, int] = {}
     calls: dict[tuple[str, int, tuple[str, ...]], None] = {}
@@ -105,6 +138,15 @@ def _nodes(term: Term) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any
             calls[item._task, len(item._args), tuple(item._kwargs or ())] = None
         elif type(item) is TaskRef:
             tasks[item.name, item.hash] = None
+        elif type(item) is ValueRef and item.witnesses:
+            numbers = []
+            for witness in item.witnesses:
+                kind, payload = witness
+                if kind == OF_TASK:
+                    name, task_hash = payload
+                    tasks[name, task_hash] = None
+                numbers.append(witnesses.setdefault(witness, len(witnesses)))
+            nodes[-1] = (*nodes[-1][:-2], tuple(numbers), *nodes[-1][-2:])
     return tuple(calls), tuple(tasks), nodes
 
 
@@ -129,7 +171,7 @@ def children(item: Term) -> tuple[Any, ...]:
     if kind is TaskRef:
         return (*item.args, *item.kwargs.values(), *item.options.values())
     if kind is ValueRef:
-        return (item.witnesses,) if item.witnesses else ()
+        return ()
     raise TypeError(f"{kind.__module__}.{kind.__qualname__} is not symbolic: pack() it first")
 
 
@@ -206,17 +248,24 @@ def loads(data: bytes) -> Term:
 
 def read(data: bytes) -> tuple[Head, Term]:
     """The head and the symbolic term of a packed form. Raises ValueError when the bytes are none."""
-    start = 5 + 20 * int.from_bytes(data[1:5], "little") if data[:1] == _BLOBS else 0
+    start = 0
+    witnesses: tuple[Witness, ...] = ()
+    if data[:1] == _WITNESSES:
+        witnesses = _front(data)
+        start = _end_of_witnesses(data)
+    if data[start : start + 1] == _BLOBS:
+        start += 5 + 20 * int.from_bytes(data[start + 1 : start + 5], "little")
     try:
         unpacked = _PlainUnpickler(io.BytesIO(memoryview(data)[start:])).load()
         if type(unpacked) in SCALARS:
             return _EMPTY, unpacked
-        return _build(*unpacked)
+        calls, tasks, nodes = unpacked
+        return _build(calls, tasks, nodes, witnesses)
     except Exception as error:  # damaged bytes can raise nearly anything
         raise ValueError(f"not a packed term: {error}") from error
 
 
-def _build(calls: Any, tasks: Any, nodes: Any) -> tuple[Head, Term]:
+def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...]) -> tuple[Head, Term]:
     built: list[Term] = []
     named: dict[int, bool] = {}
     for node in nodes:
@@ -232,6 +281,8 @@ def _build(calls: Any, tasks: Any, nodes: Any) -> tuple[Head, Term]:
                 filled[position] = built[number]
                 _mark(built[number], number, named)
             parts = tuple(filled)
+        if witnesses and node[0] == REF:
+            parts = tuple([witnesses[number] for number in node[7]]) if len(node) > _PLAIN_REF else ()
         built.append(_BUILDERS[node[0]](node, parts))
     return Head(calls, tasks), built[-1]
 
@@ -286,7 +337,11 @@ def _build_task(node: tuple[Any, ...], parts: tuple[Any, ...]) -> TaskRef:
 
 def _build_ref(node: tuple[Any, ...], parts: tuple[Any, ...]) -> ValueRef:
     _, digest, kind, size, format, inline, preview, *_ = node
-    return ValueRef(digest, kind, size, format, inline, parts[0] if parts else (), preview)
+    return ValueRef(digest, kind, size, format, inline, parts, preview)
+
+
+_PLAIN_REF = 9
+"""Length of the node of a reference without witnesses; with them it is longer by the tuple of their numbers."""
 
 
 _BUILDERS: dict[int, Any] = {

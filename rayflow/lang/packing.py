@@ -10,10 +10,7 @@ own that holds expressions becomes a `TaggedTree`. Expressions are walked with a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rayflow.errors import NotSerializable
@@ -22,6 +19,7 @@ from rayflow.lang.expressions import Expression, Operation, Quoted, TaskRef, Ter
 from rayflow.values.encoding import make_ref
 from rayflow.values.nested import Container, map_leaves, only_scalars, parts_of
 from rayflow.values.refs import INLINE_BYTES, Encoded, TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_TASK, notice
 
 Keep: TypeAlias = Callable[[ValueRef, Encoded, Any], None]
 """Takes a new reference, its bytes and the value itself; large ones have to be stored before the term is sent."""
@@ -180,17 +178,14 @@ class _Packer:
         return self._whole(leaf)
 
     def _whole(self, value: Any) -> ValueRef:
-        with _noticing() as tasks:
-            try:
-                ref, encoded = make_ref(value, name=self._root)
-            except NotSerializable:
-                # Once more, with the way to it in the message.
-                way = self._current.way_to(value) if self._current is not None else None
-                if way is None:
-                    raise
-                ref, encoded = make_ref(value, name=self._root + way)
-        if tasks:
-            ref = replace(ref, witnesses=tuple(tasks))
+        try:
+            ref, encoded = make_ref(value, name=self._root)
+        except NotSerializable:
+            # Once more, with the way to it in the message.
+            way = self._current.way_to(value) if self._current is not None else None
+            if way is None:
+                raise
+            ref, encoded = make_ref(value, name=self._root + way)
         if ref.inline is None:
             self._keep(ref, encoded, value)
         return ref
@@ -363,30 +358,9 @@ def _size_of_scalars(parts: Sequence[Any]) -> int:
     return sum([len(part) + 2 if type(part) is str or type(part) is bytes else 3 for part in parts])
 
 
-# --- tasks inside objects ---------------------------------------------------------------------------------------------
-
-_noticed = threading.local()
-
-
-@contextmanager
-def _noticing() -> Iterator[list[TaskRef]]:
-    """Collects the tasks that are pickled meanwhile: an object with a task inside is good only while the task is."""
-    before = getattr(_noticed, "tasks", None)
-    found: dict[tuple[str, bytes], TaskRef] = {}
-    _noticed.tasks = found
-    tasks: list[TaskRef] = []
-    try:
-        yield tasks
-    finally:
-        _noticed.tasks = before
-        tasks.extend(found.values())
-
-
-def notice(name: str, task_hash: bytes) -> None:
-    """A task is being pickled, as part of some object."""
-    found = getattr(_noticed, "tasks", None)
-    if found is not None:
-        found[name, task_hash] = TaskRef(name, task_hash)
+def notice_task(name: str, task_hash: bytes) -> None:
+    """A task is being encoded inside some object, which is good only while the task is."""
+    notice((OF_TASK, (name, task_hash)))
 
 
 def realize(

@@ -23,7 +23,7 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
 from rayflow.lang.modules import is_installed, namespace_of, project_of
 from rayflow.lang.options import check_options, merge
-from rayflow.lang.packing import notice, pack
+from rayflow.lang.packing import notice_task, pack
 from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
 from rayflow.lang.signatures import Parameters, parameters_of
 from rayflow.values.digests import digest, to_hex
@@ -261,7 +261,7 @@ class Task(Generic[P, R]):
         return task_identity(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        notice(self.fullname, self.hash)
+        notice_task(self.fullname, self.hash)
         return find_task, (self.fullname, self._args, self._kwargs, self._call_options)
 
     def entry(self) -> TaskEntry:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,15 @@ from rayflow.runtime import remote
 from rayflow.runtime.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.bundles import Bundle, Bundler
 from rayflow.runtime.calls import Surroundings
+from rayflow.runtime.checks import Checks
 from rayflow.runtime.inline import call_of, event_of
 from rayflow.runtime.losses import WORLD, is_cancelled, is_lost_input, reason_of, timed_out
 from rayflow.runtime.lowering import Shape, missing_from, nodes_for, shape_of
-from rayflow.runtime.objects import KEPT_SHARE, Objects
+from rayflow.runtime.objects import KEPT_SHARE, Objects, watch
 from rayflow.runtime.outbox import now
 from rayflow.runtime.surrounds import Around
 from rayflow.values.failures import Failure, failure_from_exception
+from rayflow.values.witnesses import Witness
 
 if TYPE_CHECKING:
     from rayflow.runtime.loop import Loop
@@ -93,6 +95,7 @@ class RayCarrier:
         self._completed: deque[tuple[int, Any]] = deque()
         self._sent: dict[int, _Sent] = {}
         self._operations: dict[int, _Operating] = {}
+        self._checks = Checks(loop.wake)
         self._operation_number = 0
         self._checked = 0.0
         self._asked_nodes = 0.0
@@ -130,6 +133,7 @@ class RayCarrier:
             ray.cancel(sent.refs[0], force=True)
         self._sent.clear()
         self._operations.clear()
+        self._checks.abandon()
 
     # --- what the outbox asks -----------------------------------------------------------------------------------------
 
@@ -150,6 +154,9 @@ class RayCarrier:
         for operation in operations:
             self._send_operation(operation, 1)
 
+    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
+        self._checks.send(self._around, witnesses, then)
+
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         stopped = {(each.job, each.attempt) for each in attempts}
         for attempt in self._bundler.drop(stopped):
@@ -163,11 +170,11 @@ class RayCarrier:
         ray.cancel(self._sent[bundle.number].refs[0], force=False)
 
     def busy(self) -> bool:
-        return bool(self._bundler.in_flight or self._operations or len(self._bundler))
+        return bool(self._bundler.in_flight or self._operations or len(self._bundler) or len(self._checks))
 
     def work(self, seconds: float) -> bool:
         """Take in what has come back, send what is ready."""
-        any_news = bool(self._completed)
+        any_news = self._checks.work() or bool(self._completed)
         while self._completed:
             number, answer = self._completed.popleft()
             if number < 0:
@@ -202,7 +209,7 @@ class RayCarrier:
                 else:
                     self._lost(attempt, f"it could not be sent: {type(error).__name__}: {error}")
             return
-        self._watch(sent.refs[0], bundle.number)
+        watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
     def _sent_bundle(self, bundle: Bundle, tell_all: bool) -> _Sent:
         calls = []
@@ -229,7 +236,7 @@ class RayCarrier:
         packed = pickle.dumps((operation.name, operation.args), protocol=5)
         refs = function.remote(self._around[operation.execution_id].travelling(), packed, *inputs)
         self._operations[self._operation_number] = _Operating(operation, _Sent(refs, inputs), tries)
-        self._watch(refs[0], -self._operation_number)
+        watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 
     def _function(self, kind: str, shape: Shape, task: str) -> Any:
         """Ray's remote function for a shape; making the options anew for each call would double its cost."""
@@ -241,17 +248,6 @@ class RayCarrier:
             named = self._remotes[kind].options(name=f"{remote.NAME}{task}", **shape.ray_options())
             known = self._functions[kind, task, shape] = named
         return known
-
-    def _watch(self, ref: Any, number: int) -> None:
-        completed, wake = self._completed, self._loop.wake
-
-        def done(answer: Any) -> None:
-            completed.append((number, answer))
-            wake()
-
-        # Private, and the only way to hear of a completion without a thread per call or a scan over all references;
-        # `ref.future().add_done_callback(done)` does the same for twice the price.
-        ref._on_completed(done)
 
     # --- what came back -----------------------------------------------------------------------------------------------
 

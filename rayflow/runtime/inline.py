@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rayflow.evaluator import commands, events
 from rayflow.runtime.calls import Call, Reply, pack_arguments
 from rayflow.runtime.outbox import now
 from rayflow.runtime.workers import Worker
+from rayflow.values.witnesses import Witness
 
 if TYPE_CHECKING:
     from rayflow.runtime.loop import Loop
@@ -58,6 +59,9 @@ class InlineCarrier:
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         self._waiting.extend(operations)
+
+    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
+        then(self._worker.check(witnesses))
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         self._stopped.update((each.job, each.attempt) for each in attempts)
@@ -104,6 +108,9 @@ class LookingCarrier:
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for command in operations:
             self._loop.post(operated(self._worker, command))
+
+    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
+        then(self._worker.check(witnesses))
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         """Nothing runs."""

@@ -8,12 +8,25 @@ So any reference may be dropped at any time: the newest ones are kept, up to a s
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 KEPT_SHARE = 0.3
 """Share of the object store that values kept only for speed may take."""
+
+
+def watch(ref: Any, number: int, completed: deque[tuple[int, Any]], wake: Callable[[], None]) -> None:
+    """When what this reference stands for is there (or an error in its place), put (number, answer) into `completed`
+    and call `wake`, from a thread of Ray's."""
+
+    def done(answer: Any) -> None:
+        completed.append((number, answer))
+        wake()
+
+    # Private, and the only way to hear of a completion without a thread per call or a scan over all references;
+    # `ref.future().add_done_callback(done)` does the same for twice the price.
+    ref._on_completed(done)
 
 
 class Objects:

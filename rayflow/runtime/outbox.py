@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, events
-from rayflow.lang.codec import blobs_of
+from rayflow.lang.codec import blobs_of, witnesses_of
 from rayflow.records import ReductionRow, Row
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
 from rayflow.values.refs import Encoded
+from rayflow.values.witnesses import Witness, check, needs_worker
 
 LARGEST_TERM_BYTES = 65536
 """A packed term over this size is kept as a blob, not in the reductions table. In bytes."""
@@ -38,6 +40,10 @@ class Carrier(Protocol):
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         """Take these operations; each is answered by Operated."""
 
+    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
+        """Have these witnesses checked where the user's code is; `then` gets the answers, in the loop's thread, now or
+        later."""
+
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         """Nobody wants these attempts any more."""
 
@@ -46,6 +52,24 @@ class Carrier(Protocol):
 
     def work(self, seconds: float) -> bool:
         """Do what has to be done in the caller's thread, for about so long; whether there was anything."""
+
+
+class _Doubtful(NamedTuple):
+    """A look-up whose candidates hold only while their witnesses do. witnesses: those of each row."""
+
+    asker: int
+    rows: Sequence[ReductionRow]
+    witnesses: list[tuple[Witness, ...]]
+
+    def is_known(self, verdicts: Mapping[Witness, bool]) -> bool:
+        return all(witness in verdicts for witnesses in self.witnesses for witness in witnesses)
+
+
+def _witnesses_of(row: ReductionRow) -> tuple[Witness, ...]:
+    try:
+        return witnesses_of(row.term or b"")
+    except ValueError:
+        return ()  # the evaluator passes over what cannot be read
 
 
 class Outbox:
@@ -131,9 +155,47 @@ class Outbox:
             self._store.refresh()
         found = self._store.look_up([(each.eval_hash, each.task_hash) for each in lookups])
         at = now()
+        doubtful: list[_Doubtful] = []
         for question, rows in zip(lookups, found, strict=True):
-            candidates = tuple([self._candidate(row) for row in rows]) if rows else ()
-            self._post(events.LookedUp(at, question.asker, candidates))
+            witnesses = [_witnesses_of(row) for row in rows]
+            if any(witnesses):
+                doubtful.append(_Doubtful(question.asker, rows, witnesses))
+            else:
+                self._answer(at, question.asker, rows)
+        if doubtful:
+            self._check(doubtful)
+
+    def _answer(self, at: int, asker: int, rows: Sequence[ReductionRow], holding: Sequence[bool] = ()) -> None:
+        candidates = tuple([self._candidate(row) for row in rows]) if rows else ()
+        if not all(holding):
+            candidates = tuple(
+                [replace(each, verdict=each.verdict and holds) for each, holds in zip(candidates, holding, strict=True)]
+            )
+        self._post(events.LookedUp(at, asker, candidates))
+
+    def _check(self, doubtful: Sequence[_Doubtful]) -> None:
+        """Answer look-ups whose candidates have witnesses: all of the tick are checked together, each once."""
+        wanted = {witness: None for each in doubtful for witnesses in each.witnesses for witness in witnesses}
+        far = [witness for witness in wanted if needs_worker(witness)]
+        near = wanted.keys() - set(far) if far else wanted
+        verdicts = check(near, self._store, self._warned)
+
+        def answer(answerable: Sequence[_Doubtful]) -> None:
+            for each in answerable:
+                holding = [all(verdicts[witness] for witness in witnesses) for witnesses in each.witnesses]
+                self._answer(now(), each.asker, each.rows, holding)
+
+        if not far:
+            answer(doubtful)
+            return
+
+        def then(answers: Mapping[Witness, bool]) -> None:
+            verdicts.update((witness, answers.get(witness, False)) for witness in far)
+            answer(waiting)
+
+        waiting = [each for each in doubtful if not each.is_known(verdicts)]
+        answer([each for each in doubtful if each.is_known(verdicts)])
+        self._carrier.check(far, then)
 
     def refresh(self) -> None:
         """See what others have committed, at the next look-up."""

@@ -269,6 +269,16 @@ def run_operation(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[
     return pickle.dumps((outcome, kept), protocol=5), slot
 
 
+def run_check(travelling: Travelling, packed: bytes) -> bytes:
+    """Check witnesses with the user's code: an answer for each, in order; none holds where they cannot be checked."""
+    witnesses = pickle.loads(packed)
+    try:
+        verdicts = _hand_for(travelling).worker.check(witnesses)
+    except (StoreUnavailable, ImportError):
+        verdicts = {}
+    return pickle.dumps([verdicts.get(witness, False) for witness in witnesses], protocol=5)
+
+
 def _fetched(slots: tuple[Slot, ...]) -> dict[bytes, Encoded]:
     return {
         digest: Encoded(format, header, tuple(buffers)) for slot in slots for digest, format, header, buffers in slot

@@ -19,7 +19,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
+from rayflow.values.witnesses import Witness, check
 
 HOST = socket.gethostname()
 
@@ -170,6 +172,13 @@ class Worker:
             raise
         except BaseException as error:  # whatever Python raises on the user's values is the user's error, as a value
             return None, self._failure(error, f"the operation {name}")
+
+    def check(self, witnesses: Sequence[Witness]) -> dict[Witness, bool]:
+        """Whether each of these witnesses still holds, asked with the user's code."""
+        if _current is not self:
+            self._enter()
+        with inside_body():
+            return check(witnesses, self.store, lambda text: warnings.warn(text, stacklevel=2))
 
     # --- values -------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from rayflow.values.identity import value_hash
 from rayflow.values.nested import SCALARS, build, iter_leaves, only_scalars, parts_of
 from rayflow.values.previews import kind_of, preview
 from rayflow.values.refs import INLINE_BYTES, Encoded, ValueRef
+from rayflow.values.witnesses import Noticed
 
 PICKLE = "pickle5"
 FLAT = "flat"
@@ -275,14 +276,14 @@ def verify(blob: Any) -> bool:
 # --- references -------------------------------------------------------------------------------------------------------
 
 
-def make_ref(value: Any, *, witnesses: tuple[Any, ...] = (), name: str = "result") -> tuple[ValueRef, Encoded]:
+def make_ref(value: Any, *, name: str = "result") -> tuple[ValueRef, Encoded]:
     """The reference to a value and its bytes. Small values travel inside the reference, as a whole blob.
 
-    witnesses: what must still be true for the value to be. name: what the value is called in an error.
-    Raises NotSerializable, which names the part that cannot be kept.
+    name: what the value is called in an error. Raises NotSerializable, which names the part that cannot be kept.
     """
-    encoded = encode(value, name=name)
-    digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept
+    with Noticed() as noticed:
+        encoded = encode(value, name=name)
+        digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept
     size = encoded.size
     inline = None
     if size <= INLINE_BYTES:
@@ -296,7 +297,7 @@ def make_ref(value: Any, *, witnesses: tuple[Any, ...] = (), name: str = "result
         size=size,
         format=encoded.format,
         inline=inline,
-        witnesses=witnesses,
+        witnesses=tuple(noticed.found),
         preview=preview(value),
     )
     return ref, encoded

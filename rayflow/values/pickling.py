@@ -12,6 +12,8 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
+from rayflow.values.witnesses import notice_object
+
 
 class TooDeep(Exception):
     """The object is nested deeper than the pickler can follow."""
@@ -51,6 +53,7 @@ def _pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
                 raise TypeError(f"an open {type(value).__name__} cannot be pickled")
+            notice_object(value)
             return super().reducer_override(value)
 
     return Pickler

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayflow.values.witnesses import Witness
+
 INLINE_BYTES = 4096
 """Encoded values up to this size travel inside their reference; larger ones are blobs. In bytes."""
 
@@ -38,7 +40,7 @@ class ValueRef:
     size: size of the encoded bytes.
     format: format tag of the encoding.
     inline: the encoded value when it is small (at most INLINE_BYTES and without buffers), else None: a blob holds it.
-    witnesses: what must still be true for the value to be: Files, Handles and Tasks inside it, as plain data.
+    witnesses: what must still be true for the value to be, of all Files, Handles and Tasks inside (see witnesses.py).
     preview: a shortened repr, made where the value was encoded.
     """
 
@@ -47,7 +49,7 @@ class ValueRef:
     size: int
     format: str
     inline: bytes | None = None
-    witnesses: tuple[Any, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
     preview: str = field(default="", repr=False)
 
     def __eq__(self, other: object) -> bool:

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from rayflow import task
 from rayflow.errors import LazyValueUsed, NotSerializable
-from rayflow.lang.codec import dumps, loads
+from rayflow.lang.codec import dumps, loads, read, witnesses_of
 from rayflow.lang.expressions import Expression, Operation, Quoted, TaskCall, TaskRef
 from rayflow.lang.packing import pack, realize
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.identity import identity
 from rayflow.values.nested import build, iter_leaves
 from rayflow.values.refs import TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_TASK
 
 X: Any = TaskCall("lab.f", (1,))
 
@@ -216,7 +217,10 @@ def test_tasks_and_partials_in_any_container_are_references_to_them() -> None:
 
 def test_a_task_inside_an_object_is_a_witness_of_it() -> None:
     packed = pack([Opaque({"step": add.partial(1)})], Store())
-    assert packed[0].witnesses == (TaskRef("packing.add", add.hash),)
+    assert packed[0].witnesses == ((OF_TASK, ("packing.add", add.hash)),)
+    head, again = read(dumps(packed))
+    assert head.tasks == (("packing.add", add.hash),) and again[0].witnesses == packed[0].witnesses
+    assert witnesses_of(dumps(packed)) == ()
 
 
 def test_a_partial_with_lazy_arguments_is_an_operation() -> None:
