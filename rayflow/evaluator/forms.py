@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rayflow.lang.expressions import Operation, Term
-from rayflow.values.failures import Failure, Outcome
+from rayflow.evaluator.cells import expressions_of, is_value
+from rayflow.lang.expressions import Expression, Operation, Term
+from rayflow.lang.operations import operate
+from rayflow.values.failures import Failure, Outcome, failure_from_exception
+from rayflow.values.nested import map_leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,8 @@ def catch(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     outcome = seen[0]
     if not isinstance(outcome, Failure):
         return Become(outcome)
-    for names, recover in zip(args[1::2], args[2::2], strict=True):
-        if any(name in outcome.classes for name in names):
-            return Become(Operation("call", (recover, (error_term(outcome),), {})))
-    return Fail(outcome)
+    found = _recover_of(outcome, args)
+    return Fail(outcome) if found is None else Become(Operation("call", (*found, (error_term(outcome),), {})))
 
 
 def seq(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
@@ -74,7 +75,71 @@ def seq(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     return Become(list(seen))
 
 
-RULES: Mapping[str, Rule] = {"cond": cond, "catch": catch, "seq": seq}
+def catch_all(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """structure, class names, recover, class names, recover, ..."""
+    structure = args[0]
+    found, _ = expressions_of(structure)
+    if not seen:
+        return Need(tuple(found)) if found else Become(structure)
+    failures = [each for each in seen if isinstance(each, Failure)]
+    recovers: list[tuple[Term]] = []
+    for failure in failures:
+        recover = _recover_of(failure, args)
+        if recover is None:
+            return Fail(failure)
+        recovers.append(recover)
+    known = {id(expression): outcome for expression, outcome in zip(found, seen, strict=True)}
+    try:
+        settled = map_leaves(
+            structure, lambda leaf: _in_place(known[id(leaf)]) if isinstance(leaf, Expression) else leaf, always=True
+        )
+    except TypeError as error:  # a value that cannot be a key or a member
+        return Fail(failure_from_exception(error))
+    return Become(Operation("call", (*recovers[0], (settled,), {})) if recovers else settled)
+
+
+def _recover_of(failure: Failure, args: tuple[Term, ...]) -> tuple[Term] | None:
+    """What recovers from a failure, as the handlers after the first argument say it."""
+    for names, recover in zip(args[1::2], args[2::2], strict=True):
+        if any(name in failure.classes for name in names):
+            return (recover,)
+    return None
+
+
+def _in_place(outcome: Outcome) -> Term:
+    return error_term(outcome) if isinstance(outcome, Failure) else outcome
+
+
+def map_(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """function, values"""
+    return _over_items("map_", args, seen)
+
+
+def starmap(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """function, values"""
+    return _over_items("starmap", args, seen)
+
+
+def _over_items(name: str, args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    function, values = args
+    if not seen:
+        # Of a list that holds expressions each item belongs to its own call, which waits for no other.
+        return Need((function,) if _is_open(name, values) else (function, values))
+    for outcome in seen:
+        if isinstance(outcome, Failure):
+            return Fail(outcome)
+    return Become(Operation(name, tuple(seen)) if len(seen) > 1 else operate(name, (seen[0], values)))
+
+
+def _is_open(name: str, values: Term) -> bool:
+    if type(values) not in (list, tuple) or is_value(values):
+        return False
+    return name == "map_" or all(type(value) in (list, tuple, dict) for value in values)
+
+
+RULES: Mapping[str, Rule] = {
+    "cond": cond, "catch": catch, "catch_all": catch_all, "seq": seq, "map_": map_, "starmap": starmap
+}  # fmt: skip
 """Every form by name."""
 
 

@@ -93,6 +93,8 @@ class Reducer(Stepper):
             cell.missing = len(term._args)
             for position, arg in enumerate(term._args):
                 self._demand(arg, scope, below(path, "argument", position), cell, position)
+            if cell.missing == 0:
+                self._operate(cell)
             return cell
         assert type(term) is Form
         cell = Cell(Kind.FORM, term, scope, path, 0)

@@ -135,7 +135,10 @@ class Stepper(Machine):
             self._demand(step.term, cell.scope, below(cell.path, "become", 0), cell, BECOME_SLOT)
         else:
             assert type(step) is Fail
-            self._settle(cell, step.failure, cell.all_sources())
+            # A failure that the rule has seen was told where it happened; one of its own happens here.
+            is_seen = any(step.failure is outcome for outcome in cell.values)
+            failure = step.failure if is_seen else self._noted(step.failure, cell.scope, form)
+            self._settle(cell, failure, cell.all_sources())
 
 
 def below(path: bytes, step: str, position: int) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from rayflow.errors import BadArguments, BadOption
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, Term
 from rayflow.lang.options import class_names
+from rayflow.values.nested import copy_containers, parts_of
 
 
 def cond(condition: Term, then: Term, *rest: Term) -> Any:
@@ -34,29 +35,135 @@ def catch(expr: Term, *handlers: Any) -> Any:
     The first class (or tuple of classes) that the error belongs to wins. Errors from any depth are seen. A failure that
     was caught is tried again in every new execution.
     """
-    if not handlers or len(handlers) % 2:
+    if not handlers:
         raise BadArguments("catch(expr, Error, recover, ...): give pairs of an exception class and a task or function.")
-    args: list[Term] = [expr]
+    return Form("catch", (expr, *_handlers("catch(expr, Error, recover, ...)", handlers)))
+
+
+def catch_all(terms: Term, *handlers: Any) -> Any:
+    """`catch_all([f(1), f(2)], Error, recover)`: the values in their structure, once all have settled.
+
+    Where some failed: `recover(structure)`, with the errors in their places. The first error by position says which
+    recover that is, as with `catch`; an error that no class fits fails it. Without handlers the first error does.
+    """
+    return Form("catch_all", (_copied(terms), *_handlers("catch_all(terms, Error, recover, ...)", handlers)))
+
+
+def _handlers(where: str, handlers: tuple[Any, ...]) -> list[Term]:
+    """Class names and what recovers, by turns."""
+    if len(handlers) % 2:
+        raise BadArguments(f"{where}: give pairs of an exception class and a task or function.")
+    args: list[Term] = []
     for classes, recover in zip(handlers[::2], handlers[1::2], strict=True):
         if not (callable(recover) or isinstance(recover, Expression)):
-            raise BadArguments(f"catch(expr, Error, recover, ...): {recover!r} cannot be called with the error.")
+            raise BadArguments(f"{where}: {recover!r} cannot be called with the error.")
         try:
             args += [class_names(classes), recover]
         except BadOption as error:
-            raise BadArguments(f"catch(expr, Error, recover, ...): {error}") from None
-    return Form("catch", tuple(args))
+            raise BadArguments(f"{where}: {error}") from None
+    return args
 
 
 def seq(terms: Iterable[Term]) -> Any:
     """The list of the terms' values, reduced one after the other; an error stops it."""
     if isinstance(terms, Expression):
         raise BadArguments("seq needs a list whose length is known: seq([first(), second()]).")
-    return Form("seq", tuple(terms))
+    return Form("seq", tuple([_copied(term) for term in terms]))
+
+
+# --- over many items --------------------------------------------------------------------------------------------------
+
+
+def map_(function: Any, values: Term) -> Any:
+    """The list of `function(value)` for each value: one call each, with its own place in the cache.
+
+    function: a task, a partial of one, or a plain function (then each call is `apply_func(function, value)`).
+    values: a list, tuple, range, array or other sequence; may be lazy. Many are mapped where they are.
+    """
+    return Form("map_", (_called("map_(function, values)", function), _sequence("map_", values)))
+
+
+def starmap(function: Any, values: Term) -> Any:
+    """The list of `function(*value)` for each tuple or list among the values, `function(**value)` for each dict."""
+    return Form("starmap", (_called("starmap(function, values)", function), _sequence("starmap", values)))
+
+
+def flat_map(function: Any, values: Term) -> Any:
+    """The items of all lists that `function(value)` gives for the values, as one list."""
+    return flatten(map_(function, values))
+
+
+def flatten(lists: Term) -> Any:
+    """The items of all the lists, as one list."""
+    return Operation("flatten", (_sequence("flatten", lists),))
+
+
+def zip_(*lists: Term) -> Any:
+    """The list of tuples of first items, of second items, and so on, up to the end of the shortest list."""
+    return Operation("zip_", tuple([_sequence("zip_", each) for each in lists]))
+
+
+def _called(where: str, function: Any) -> Any:
+    if not (callable(function) or isinstance(function, Expression)):
+        raise BadArguments(f"{where}: {function!r} cannot be called.")
+    return function
+
+
+def _sequence(where: str, values: Term) -> Term:
+    """The values as they can be kept: an iterator is run through, a set refused."""
+    if isinstance(values, Expression) or hasattr(values, "__len__"):
+        if isinstance(values, set | frozenset):
+            raise BadArguments(f"{where}: a set has no order of its own; give sorted(values), or a list.")
+        return _copied(values)
+    try:
+        return [_copied(value) for value in values]
+    except TypeError:
+        raise BadArguments(f"{where}: {values!r} has no items.") from None
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def all_(values: Term) -> Any:
+    """Whether all values are true; every one of them is reduced."""
+    return Operation("all_", (_sequence("all_", values),))
+
+
+def any_(values: Term) -> Any:
+    """Whether any value is true; every one of them is reduced."""
+    return Operation("any_", (_sequence("any_", values),))
+
+
+def and_(*terms: Term) -> Any:
+    """Whether all terms are true: True or False, reduced in order up to the first that is false."""
+    return cond(*[each for term in terms for each in (not_(term), False)], True) if terms else True
+
+
+def or_(*terms: Term) -> Any:
+    """Whether any term is true: True or False, reduced in order up to the first that is true."""
+    return cond(*[each for term in terms for each in (term, True)], False) if terms else False
+
+
+# --- expressions as data ----------------------------------------------------------------------------------------------
 
 
 def quote(term: Term) -> Any:
     """The term as data: it is passed on unreduced until `.eval()` releases it."""
     return Quoted(term)
+
+
+def delay(term: Term) -> Any:
+    """The term as a thunk: passed on unreduced until `force` releases it. The same as `quote`."""
+    return Quoted(term)
+
+
+def force(thunk: Term) -> Any:
+    """What a thunk holds, reduced where this stands. The thunk may be lazy itself."""
+    if isinstance(thunk, Quoted):
+        return thunk._term
+    if not isinstance(thunk, Expression):
+        raise BadArguments(f"force(thunk) takes what delay or quote has made, not {thunk!r}.")
+    return Operation("force", (thunk,))
 
 
 def len_(term: Term) -> Any:
@@ -67,3 +174,8 @@ def len_(term: Term) -> Any:
 def not_(term: Term) -> Any:
     """The lazy `not` of a lazy value."""
     return Operation("not", (term,)) if isinstance(term, Expression) else not term
+
+
+def _copied(term: Term) -> Term:
+    """A container as it is now: a later change of it is not seen."""
+    return term if parts_of(term) is None else copy_containers(term)

@@ -8,10 +8,10 @@ one.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rayflow.lang.expressions import TaskCall, TaskRef, Term
+from rayflow.lang.expressions import Quoted, TaskCall, TaskRef, Term
 from rayflow.values.failures import restore
 from rayflow.values.refs import INLINE_BYTES
 
@@ -27,6 +27,66 @@ def _method(value: Any, name: str, args: tuple[Any, ...] = (), kwargs: dict[str,
 def _partial(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
     made = task.partial(*args, **kwargs)
     return made.options(**options) if options else made
+
+
+APPLY = "rayflow.apply_func"
+"""The task that makes a call of a plain function."""
+
+
+def call_of(function: Any, args: tuple[Term, ...], kwargs: dict[str, Term]) -> Term:
+    """The call of a task, or of a plain function as a call of its own; of real values and of symbolic ones."""
+    if type(function) is TaskRef:
+        return call_task(function, args, kwargs)
+    if hasattr(type(function), "__rayflow_symbol__"):
+        return function(*args, **kwargs)
+    return TaskCall(APPLY, (function, *args), kwargs or None)
+
+
+def _map(function: Any, values: Any) -> list[Term]:
+    return [call_of(function, (value,), {}) for value in items_of(values)]
+
+
+def _starmap(function: Any, values: Any) -> list[Term]:
+    return [spread_call(function, value) for value in items_of(values)]
+
+
+def spread_call(function: Any, arguments: Any) -> Term:
+    """The call with these arguments: a dict's items by name, a sequence's in order. Raises TypeError for others."""
+    if isinstance(arguments, dict):
+        return call_of(function, (), arguments)
+    if isinstance(arguments, list | tuple):
+        return call_of(function, tuple(arguments), {})
+    raise TypeError(f"starmap takes the arguments of each call as a dict, tuple or list, not as {arguments!r}")
+
+
+def items_of(values: Any) -> Sequence[Any]:
+    """The items of anything that has some, in order; numbers and texts of an array as Python's own.
+
+    Raises TypeError for what has none, and for a set, whose order differs between processes.
+    """
+    if isinstance(values, list | tuple):
+        return values
+    if isinstance(values, set | frozenset):
+        raise TypeError("a set has no order of its own: give sorted(values), or a list")
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    if getattr(values, "ndim", None) == 1 and kind and kind in "biufUSO":
+        items: list[Any] = values.tolist()
+        return items
+    return list(values)
+
+
+def _flatten(lists: Iterable[Any]) -> list[Any]:
+    return [item for each in items_of(lists) for item in items_of(each)]
+
+
+def _zip(*lists: Any) -> list[tuple[Any, ...]]:
+    return list(zip(*map(items_of, lists), strict=False))
+
+
+def _force(thunk: Any) -> Term:
+    if type(thunk) is not Quoted:
+        raise TypeError(f"force(thunk) takes what delay or quote has made, not {thunk!r}")
+    return thunk._term
 
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -64,6 +124,13 @@ TABLE: dict[str, Callable[..., Any]] = {
     "not": operator.not_,
     "slice": slice,
     "identity": lambda value: value,
+    "map_": _map,
+    "starmap": _starmap,
+    "flatten": _flatten,
+    "zip_": _zip,
+    "all_": lambda values: all(items_of(values)),
+    "any_": lambda values: any(items_of(values)),
+    "force": _force,
     "restore": restore,
 }
 """Every operation by name."""
@@ -88,6 +155,10 @@ def here(name: str, args: tuple[Any, ...]) -> bool:
     """Whether the operation on these symbolic values is cheap and needs no bytes of a large value or a user's class."""
     first = args[0] if args else None
     kind = type(first)
+    if name in _ON_ITEMS:
+        return _is_at_hand(name, args)
+    if name == "force" or (name == "method" and args[1] == "eval"):
+        return kind is Quoted
     if kind in _PLAIN:
         if all(type(arg) in _PLAIN for arg in args):
             if name in _CHEAP_ON_NUMBERS:
@@ -106,6 +177,23 @@ def here(name: str, args: tuple[Any, ...]) -> bool:
     if name in ("truth", "not") and kind in (list, tuple, dict, set, frozenset):
         return True
     return name in ("call", "partial") and kind is TaskRef
+
+
+_ON_ITEMS = frozenset({"map_", "starmap", "flatten", "zip_", "all_", "any_"})
+
+
+def _is_at_hand(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether the items that one of these operations works on are at hand, and what it makes of them stays small."""
+    if name == "zip_":
+        return all(type(arg) in _SEQUENCES for arg in args) and sum(map(len, args)) <= _SHORT_SEQUENCE
+    values = args[-1]
+    if type(values) not in _SEQUENCES:
+        return False
+    if name == "starmap":
+        return all(type(value) in _SEQUENCES or type(value) is dict for value in values)
+    if name == "flatten":
+        return all(type(value) in _SEQUENCES for value in values) and sum(map(len, values)) <= _SHORT_SEQUENCE
+    return name == "map_" or all(type(value) in _PLAIN for value in values)
 
 
 def operate(name: str, args: tuple[Any, ...]) -> Term:

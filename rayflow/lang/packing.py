@@ -1,7 +1,7 @@
-"""From a user's term to a symbolic one, and back.
+"""From a user's term to a symbolic one.
 
-In: what a body returned or a driver submits. Out: a symbolic term, and the bytes of large values given to `keep`. In
-the other direction: symbolic values become the objects that a body sees. Never: evaluates.
+In: what a body returned or a driver submits. Out: a symbolic term, and the bytes of large values given to `keep`.
+Never: evaluates. (The way back is realizing.py's.)
 
 `pack` runs where user code lives. What stays in the term is small: scalars, built-in containers, expressions. A value
 of any other type, and any expression-free part past the inline limit, becomes one `ValueRef`; a container of the user's
@@ -74,6 +74,7 @@ class _Packer:
         self._root = root
         self._opened: dict[int, _Opened] = {}
         self._symbols: dict[int, TaskRef] = {}
+        self._functions: dict[int, tuple[Any, ValueRef]] = {}
         self._current: _Opened | None = None
 
     def pack(self, term: Term) -> Term:
@@ -178,6 +179,15 @@ class _Packer:
         return self._whole(leaf)
 
     def _whole(self, value: Any) -> ValueRef:
+        if not callable(value):
+            return self._made(value)
+        # One function may stand in each of very many calls.
+        known = self._functions.get(id(value))
+        if known is None:
+            known = self._functions[id(value)] = value, self._made(value)
+        return known[1]
+
+    def _made(self, value: Any) -> ValueRef:
         try:
             ref, encoded = make_ref(value, name=self._root)
         except NotSerializable:
@@ -361,39 +371,3 @@ def _size_of_scalars(parts: Sequence[Any]) -> int:
 def notice_task(name: str, task_hash: bytes) -> None:
     """A task is being encoded inside some object, which is good only while the task is."""
     notice((OF_TASK, (name, task_hash)))
-
-
-def realize(
-    term: Term,
-    fetch: Callable[[ValueRef], Any],
-    task: Callable[[TaskRef], Any],
-    build: Callable[[TaggedTree, Any], Any],
-) -> Any:
-    """The objects that a symbolic value stands for, in fresh containers.
-
-    fetch: reads a reference. task: the Task of a reference to one. build: a tagged tree with real parts. A quoted
-    expression stays symbolic inside: it is data until it is released, and then a term again.
-    """
-    if type(term) in SCALARS:
-        return term
-
-    def change(leaf: Any) -> Any:
-        kind = type(leaf)
-        if kind is ValueRef:
-            return fetch(leaf)
-        if kind is TaskRef:
-            if not (leaf.args or leaf.kwargs):
-                return task(leaf)
-            args = [realize(arg, fetch, task, build) for arg in leaf.args]
-            kwargs = {name: realize(arg, fetch, task, build) for name, arg in leaf.kwargs.items()}
-            return task(TaskRef(leaf.name, leaf.hash, tuple(args), kwargs, leaf.options))
-        return leaf
-
-    def rebuild(container: Container, parts: Sequence[Any]) -> Any:
-        if type(container.source) is TaggedTree:
-            return build(container.source, parts)
-        return container.build(parts)
-
-    if parts_of(term) is None:
-        return change(term)
-    return map_leaves(term, change, always=True, rebuild=rebuild)

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from rayflow.config import Config
 from rayflow.errors import Cancelled
 from rayflow.evaluator import commands, events
+from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term, render
@@ -119,7 +120,7 @@ class Driver:
     def _request(self, expr: Term, cache: bool, options: Mapping[str, Any], execution_id: str) -> Request:
         symbolic = pack(expr, self._keep, root="the expression")
         root = dumps(symbolic)
-        table = task_table()
+        table = task_table(TASKS)
         row = self._opening_row(symbolic, root, options, execution_id, table)
         return Request(execution_id, root, table, options, cache, row)
 
@@ -231,7 +232,7 @@ class Driver:
             self.reporter.warned(
                 f"The execution goes on without its option {' and '.join(lacking)}: only plain data is kept of options."
             )
-        table = {**self._kept_travelling(known.task_table), **task_table()}
+        table = {**self._kept_travelling(known.task_table), **task_table(TASKS)}
         row = known._replace(
             life=known.life + 1,
             status="running",

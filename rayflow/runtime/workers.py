@@ -32,7 +32,8 @@ from rayflow.lang.codec import dumps, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
 from rayflow.lang.operations import TABLE
-from rayflow.lang.packing import pack, realize
+from rayflow.lang.packing import pack
+from rayflow.lang.realizing import realize
 from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, inside_body
 from rayflow.runtime.calls import Call, Reply, Surroundings

@@ -11,7 +11,10 @@ from rayflow.errors import Bug
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.forms import Become, Fail, Need, cond
 from rayflow.evaluator.forms import catch as catch_rule
+from rayflow.evaluator.forms import catch_all as catch_all_rule
+from rayflow.evaluator.forms import map_ as map_rule
 from rayflow.evaluator.forms import seq as seq_rule
+from rayflow.evaluator.forms import starmap as starmap_rule
 from rayflow.lang.combinators import cond as lazy_cond
 from rayflow.lang.expressions import Form, Operation
 from rayflow.testing.patterns import Placeholder
@@ -65,6 +68,43 @@ class TestRulesAsTables:
         assert seq_rule(("a", "b"), (1, 2)) == Become([1, 2])
         assert seq_rule(("a", "b"), (NO,)) == Fail(NO)
         assert seq_rule((), ()) == Become([])
+
+    def test_catch_all_needs_all_then_becomes_its_structure_or_recovers(self) -> None:
+        first, second = call("lab.f", 1), call("lab.g", 2)
+        args = ({"a": [first], "b": (second, 3)}, ("builtins.ValueError",), "recover")
+        assert catch_all_rule(args, ()) == Need((first, second))
+        assert catch_all_rule(args, (1, 2)) == Become({"a": [1], "b": (2, 3)})
+        step = catch_all_rule(args, (1, NO))
+        assert type(step) is Become and step.term._name == "call" and step.term._args[0] == "recover"
+        ((structure,),) = step.term._args[1:2]
+        assert structure["a"] == [1] and structure["b"][0]._name == "restore" and structure["b"][1] == 3
+        other = failure("KeyError")
+        assert catch_all_rule(args, (NO, other)) == Fail(other)
+        assert catch_all_rule(args[:1], (NO, other)) == Fail(NO)
+        assert catch_all_rule(([1, 2],), ()) == Become([1, 2])
+
+    def test_catch_all_chooses_by_the_first_error(self) -> None:
+        args = ([call("lab.f", 1), call("lab.g", 2)], ("builtins.KeyError",), "keys", ("builtins.ValueError",), "all")
+        step = catch_all_rule(args, (NO, failure("KeyError")))
+        assert type(step) is Become and step.term._args[0] == "all"
+
+    def test_map_needs_the_function_alone_where_items_are_open(self) -> None:
+        task_f, item = task_value("lab.f"), call("lab.g", 2)
+        assert map_rule((task_f, [1, item]), ()) == Need((task_f,))
+        step = map_rule((task_f, [1, item]), (task_f,))
+        assert type(step) is Become and [each._args for each in step.term] == [(1,), (item,)]
+        assert map_rule((task_f, item), ()) == Need((task_f, item))
+        assert map_rule((task_f, item), (task_f, NO)) == Fail(NO)
+        step = map_rule((task_f, item), (task_f, [1, 2]))
+        assert type(step) is Become and step.term._args == (task_f, [1, 2])
+
+    def test_starmap_waits_for_items_that_are_not_there_to_be_spread(self) -> None:
+        task_f, item = task_value("lab.f"), call("lab.g", 2)
+        assert starmap_rule((task_f, [(1, item), {"x": item}]), ()) == Need((task_f,))
+        assert starmap_rule((task_f, [(1, 2), item]), ()) == Need((task_f, [(1, 2), item]))
+        step = starmap_rule((task_f, [(1, item), {"x": 3}]), (task_f,))
+        assert type(step) is Become
+        assert [(each._args, each._kwargs) for each in step.term] == [((1, item), None), ((), {"x": 3})]
 
 
 def test_only_the_chosen_arm_of_a_cond_is_reduced() -> None:
@@ -201,3 +241,16 @@ def test_nothing_is_looked_up_for_a_form() -> None:
     root = Form("seq", (call("lab.h", 1),))
     book = Playbook(Evaluator()) >> submitted(root, task("lab.h", "x")) << looks_up("lab.h", asker=job)
     assert book
+
+
+def test_an_operation_without_arguments_is_one() -> None:
+    assert begun(Operation("zip_", ())) << finishes([])
+
+
+def test_a_catch_all_whose_set_would_hold_a_list_fails_here() -> None:
+    job, worker = Placeholder("job"), Placeholder("worker")
+    root = Form("catch", (Form("catch_all", ({call("lab.f", 1)},)), ("builtins.TypeError",), task_value("lab.mend")))
+    book = begun(root) << runs("lab.f", job=job) >> returned(job, [1]) << runs_operation("restore", asker=worker)
+    mend = Placeholder("mend")
+    book = book >> operated(worker, 0) << runs("lab.mend", job=mend) >> returned(mend, 5)
+    assert book << finishes(5, failures=lambda listed: len(listed) == 1)

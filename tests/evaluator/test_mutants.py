@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("the first failure in time wins", "reduction", "        if target.missing == 0:\n", "        if target.missing == 0 or (type(outcome).__name__ == 'Failure' and target.kind is not Kind.FORM):\n", hint=16),
     Mutant("failed calls are remembered whole", "reduction", "job.clean = all(child.clean for child in job.children)", "job.clean = True", hint=1154),
     Mutant("cond takes the wrong arm", "forms", "        if last:\n", "        if not last:\n", hint=3),
-    Mutant("catch catches everything", "forms", "if any(name in outcome.classes for name in names):", "if True:", hint=23),
+    Mutant("catch catches everything", "forms", "if any(name in failure.classes for name in names):", "if True:", hint=23),
     Mutant("catch takes the last that fits", "forms", "strict=True):\n        if any(name", "strict=True)if 0 else reversed(list(zip(args[1::2], args[2::2], strict=True))):\n        if any(name", hint=66),
     Mutant("seq goes on after an error", "forms", "    if seen and isinstance(seen[-1], Failure):\n        return Fail(seen[-1])\n    if len", "    if len", hint=2),
     Mutant("arguments do not count for the key", "provenance", "        parts.append(identity(value))\n", "", hint=1),

@@ -19,7 +19,8 @@ from rayflow import task
 from rayflow.errors import LazyValueUsed, NotSerializable
 from rayflow.lang.codec import dumps, loads, read, witnesses_of
 from rayflow.lang.expressions import Expression, Operation, Quoted, TaskCall, TaskRef
-from rayflow.lang.packing import pack, realize
+from rayflow.lang.packing import pack
+from rayflow.lang.realizing import realize
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.identity import identity
 from rayflow.values.nested import build, iter_leaves

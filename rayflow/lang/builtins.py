@@ -1,0 +1,79 @@
+"""Tasks that every program has: small functions that plug others together.
+
+In: values, tasks, plain functions. Out: tasks of the namespace "rayflow", which are in every task table. Never: does
+anything that a user's own task could not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rayflow.errors import BadArguments
+from rayflow.lang.expressions import Expression
+from rayflow.lang.operations import APPLY, call_of
+from rayflow.lang.tasks import Task, task
+
+rayflow_namespace = "rayflow"
+
+
+@task(version="1")
+def throw(error: Any) -> Any:
+    """Fail with this error: an exception, or a class of exceptions."""
+    if not (isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))):
+        raise BadArguments(f"throw(error) takes an exception or a class of exceptions, not {error!r}.")
+    raise error
+
+
+@task(version="1")
+def identity(value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
+@task(version="1")
+def const(value: Any, /, *ignored: Any, **also_ignored: Any) -> Any:
+    """The first argument, once the others are known too."""
+    return value
+
+
+@task(name=APPLY.rpartition(".")[2], version="1")
+def apply_func(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """What a plain function gives for these arguments, as a call of its own: the function's code counts."""
+    return func(*args, **kwargs)
+
+
+@task(name="compose", version="1")
+def composed(functions: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """The functions one after the other, the last one first, each on what the one before has given."""
+    *outer, innermost = functions
+    term = call_of(innermost, args, kwargs)
+    for function in reversed(outer):
+        term = call_of(function, (term,), {})
+    return term
+
+
+def compose(*functions: Any) -> Any:
+    """`compose(f, g)(x)` is `f(g(x))`. Tasks stay calls of their own; plain functions become such. Gives a task."""
+    if not functions:
+        raise BadArguments("compose(f, g, ...) needs at least one task or function.")
+    for each in functions:
+        _check_callable(each, "compose(f, g, ...)")
+    return composed.partial(list(functions))
+
+
+def as_task(func: Any) -> Any:
+    """A plain function as a task, without a name of its own: each call of it is `apply_func(func, ...)`."""
+    _check_callable(func, "as_task(func)")
+    return func if isinstance(func, Task | Expression) else apply_func.partial(func)
+
+
+def _check_callable(function: Any, where: str) -> None:
+    if not (callable(function) or isinstance(function, Expression)):
+        raise BadArguments(f"{where}: {function!r} cannot be called.")
+
+
+TASKS: Mapping[str, Task[..., Any]] = {
+    each.fullname: each for each in (throw, identity, const, apply_func, composed)
+}
+"""They are in the table of every execution, since expressions may name them that were made without them."""
