@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayflow.api import Scheduler, history, run
+    from rayflow.lang.awaiting import gather
     from rayflow.lang.builtins import apply_func, as_task, compose, const, identity, throw
     from rayflow.lang.combinators import (
         all_,
@@ -54,6 +55,7 @@ __all__ = [
     "flat_map",
     "flatten",
     "force",
+    "gather",
     "history",
     "identity",
     "len_",
@@ -73,6 +75,7 @@ _PLACES = {
     "Scheduler": "rayflow.api",
     "history": "rayflow.api",
     "run": "rayflow.api",
+    "gather": "rayflow.lang.awaiting",
     "apply_func": "rayflow.lang.builtins",
     "as_task": "rayflow.lang.builtins",
     "compose": "rayflow.lang.builtins",

@@ -76,6 +76,10 @@ class CyclicCall(UserError, RecursionError):
     """A call that needs its own pending result; the message names the cycle."""
 
 
+class UnsteadyBody(UserError):
+    """The body of an async task awaits other expressions each time that it is entered, so that it never ends."""
+
+
 class TaskFailed(UserError):
     """A task raised an exception that cannot be raised here as itself; type, message and traceback are kept as text."""
 

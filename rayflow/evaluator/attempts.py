@@ -80,6 +80,17 @@ def cyclic(message: str) -> Failure:
     return own_failure("rayflow.errors.CyclicCall", bases, message)
 
 
+def unsteady(job: Job) -> Failure:
+    """A body that awaits other expressions each time that it is entered."""
+    return own_failure(
+        "rayflow.errors.UnsteadyBody",
+        _USER,
+        f"{job.entry.name} awaits other expressions each time that it is entered. A body that awaits is run again from "
+        "its start when what it awaits is there, and has to come to the same calls: leave random numbers, times and "
+        "what is not an argument out of them, or get those from a task of their own.",
+    )
+
+
 def cancelled() -> Failure:
     """What every job of a cancelled execution ends with."""
     return own_failure("rayflow.errors.Cancelled", _USER, "the execution was cancelled")

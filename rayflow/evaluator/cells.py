@@ -24,6 +24,8 @@ ARGUMENTS_SLOT = -1
 """Slot of a job that its reduced arguments fill."""
 RESULT_SLOT = -2
 """Slot of a job that its reduced term fills."""
+AWAITED_SLOT = -4
+"""Slot of a job that waits for the expressions that its body awaits."""
 
 
 class Kind(Enum):
@@ -33,6 +35,7 @@ class Kind(Enum):
     ARGUMENTS = 1
     OPERATION = 2
     FORM = 3
+    AWAITED = 4
 
 
 class Cell:

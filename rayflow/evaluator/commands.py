@@ -27,12 +27,13 @@ class LookUp:
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """Send one attempt of a job to a worker. Answered by `Returned`, `Raised` or `WorkerLost` of the same attempt.
+    """Send one attempt of a job to a worker. Answered by `Returned`, `Paused`, `Raised` or `WorkerLost` of it.
 
     job: the evaluator's number of the job, for the answer. job_id: its id in the records.
     arguments: bound arguments by parameter name, symbolic; all defaults are filled in.
     options: merged task options.
     losses: how many workers this job has lost so far (a job that lost one is sent alone).
+    known: outcomes of what the body has awaited when it was entered before, by key.
     """
 
     job: int
@@ -43,6 +44,7 @@ class RunTask:
     arguments: Mapping[str, Term]
     options: Mapping[str, Any]
     losses: int = 0
+    known: Mapping[bytes, Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)

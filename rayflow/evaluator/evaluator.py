@@ -21,15 +21,16 @@ from typing import Any
 
 from rayflow.errors import Bug, Unanswered
 from rayflow.evaluator import attempts, commands, events, lookups, provenance, stories
-from rayflow.evaluator.cells import RESULT_SLOT
+from rayflow.evaluator.awaiting import Awaits
+from rayflow.evaluator.cells import AWAITED_SLOT, RESULT_SLOT, Cell, Kind
 from rayflow.evaluator.executions import Execution
-from rayflow.evaluator.jobs import State
+from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.machine import OPENING_TIMER
-from rayflow.evaluator.reduction import Reducer
+from rayflow.evaluator.reduction import Reducer, awaited_path
 from rayflow.evaluator.stepping import OPERATIONS, below
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall
+from rayflow.lang.expressions import TaskCall, Term
 from rayflow.lang.signatures import Parameters
 from rayflow.records import ReductionRow
 from rayflow.values.digests import digest, short_digest
@@ -50,6 +51,7 @@ class Evaluator(Reducer):
             events.Submitted: self._submitted,
             events.LookedUp: self._looked_up,
             events.Returned: self._returned,
+            events.Paused: self._paused,
             events.Raised: self._raised,
             events.WorkerLost: self._worker_lost,
             events.Operated: self._operated,
@@ -111,7 +113,7 @@ class Evaluator(Reducer):
             own = hit.candidate.execution_id == job.execution.execution_id
             job.how = "shared" if own else "cached"
             self._move(job, State.RESULT)
-            if hit.candidate.kind == "full":
+            if hit.candidate.kind != "single":
                 job.task_set = hit.candidate.task_set
                 job.call_hash = hit.candidate.call_hash
             self._reduce_result(job, hit.term)
@@ -120,24 +122,49 @@ class Evaluator(Reducer):
         job = self._running(event.job, event.attempt)
         if job is None:
             return
-        job.cost = event.cost
+        term = self._taken_in(job, event)
+        if not job.is_open:
+            return
+        if job.awaits is None:
+            self._out.append(
+                commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
+            )
+        self._move(job, State.RESULT)
+        self._reduce_result(job, term)
+
+    def _paused(self, event: events.Paused) -> None:
+        job = self._running(event.job, event.attempt)
+        if job is None:
+            return
+        if job.awaits is None:
+            job.awaits = Awaits()
+        asked = self._taken_in(job, event)
+        if not job.is_open:
+            return
+        has_strayed, terms = asked
+        job.awaits.strays += has_strayed
+        self._move(job, State.RESULT)
+        cell = Cell(Kind.AWAITED, tuple(terms), job, job.job_id, len(terms))
+        cell.waiters.append((job, AWAITED_SLOT))
+        cell.missing = len(terms)
+        for position, (key, term) in enumerate(terms.items()):
+            self._demand(term, job, awaited_path(job, key), cell, position)
+
+    def _taken_in(self, job: Job, event: events.Returned | events.Paused) -> Term:
+        """A body has come back: its attempt ends. What it brings; the job is closed when nobody wants it any more."""
+        job.cost = event.cost if job.awaits is None else job.awaits.add_cost(event.cost)
         self._end_attempt(job)
         if event.rows:
             self._out.append(commands.Record(event.rows))
         if not job.wanted:
             self._fail(job, attempts.cancelled())
-            return
+            return None
         job.execution.learn(event.entries)
+        job.how = "computed"
         try:
-            term = loads(event.term)
+            return loads(event.term)
         except ValueError as error:
             raise Bug(f"A worker sent a result that cannot be read: {error}. {job.describe()}") from error
-        job.how = "computed"
-        self._out.append(
-            commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
-        )
-        self._move(job, State.RESULT)
-        self._reduce_result(job, term)
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -153,6 +180,10 @@ class Evaluator(Reducer):
         self._out.append(commands.Record((*event.rows, row)))
         if not job.wanted:
             self._fail(job, attempts.cancelled())
+            return
+        if job.awaits is not None and job.awaits.passes_on(event.failure):
+            # As for a call in a term: the error is its own, and what needs it fails with it.
+            self._fail(job, event.failure, own=False)
             return
         self._again_or_fail(job, attempts.retry_delay(job, event.failure), event.failure)
 

@@ -89,6 +89,23 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A task's body has left its worker: it waits for expressions.
+
+    term: packed pair: whether the body did not ask for all that it knows; and the expressions by key.
+    entries: tasks named in them that the table lacked.
+    """
+
+    at: int
+    job: int
+    attempt: int
+    term: bytes
+    cost: Cost
+    entries: tuple[TaskEntry, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Raised:
     """A task's body raised, or its result could not be kept. (A timeout on the worker is TaskTimeout, raised.)"""
 
@@ -143,4 +160,4 @@ class Cancelled:
     execution_id: str
 
 
-Event: TypeAlias = Submitted | LookedUp | Returned | Raised | WorkerLost | Operated | TimerFired | Cancelled
+Event: TypeAlias = Submitted | LookedUp | Returned | Paused | Raised | WorkerLost | Operated | TimerFired | Cancelled

@@ -3,8 +3,9 @@
 In: a call met in a term. Out: `Job`. Never: decides a move (evaluator.py does); it only refuses the wrong ones.
 
     ARGUMENTS --> LOOKUP --> HELD --> RUNNING --> RESULT --> DONE
-        |            |        ^  ^       |          |
-        |            |        |  +-retry-+          |          every open state --> FAILED
+        |            |        ^ ^ ^      |          |
+        |            |        | | +retry-+          |          every open state --> FAILED
+        |            |        | +-----awaits--------+
         +--> SHARED  +-hit----+-----------> RESULT -+
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rayflow.errors import WrongMove
 
 if TYPE_CHECKING:
+    from rayflow.evaluator.awaiting import Awaits
     from rayflow.evaluator.cells import Cell
     from rayflow.evaluator.events import Cost
     from rayflow.evaluator.executions import Execution
@@ -37,7 +39,7 @@ class State(IntEnum):
     RUNNING = 3
     """An attempt is on its way to, or on, a worker."""
     RESULT = 4
-    """The task's term is known and is being reduced."""
+    """The task's term is known and is being reduced; or the expressions that its body awaits are."""
     SHARED = 5
     """An equal job of this execution does the work; this one follows it."""
     DONE = 6
@@ -51,13 +53,14 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.LOOKUP: frozenset({State.RESULT, State.HELD, State.FAILED}),
     State.HELD: frozenset({State.RUNNING, State.FAILED}),
     State.RUNNING: frozenset({State.RESULT, State.HELD, State.FAILED}),
-    State.RESULT: frozenset({State.DONE, State.FAILED}),
+    State.RESULT: frozenset({State.DONE, State.FAILED, State.HELD}),
     State.SHARED: frozenset({State.DONE, State.FAILED}),
     State.DONE: frozenset(),
     State.FAILED: frozenset(),
 }
 """Every allowed move. ARGUMENTS goes straight to HELD when no cache may answer, to RESULT when the root is a bare
-expression (there is nothing to run), and to DONE when an equal job has already ended."""
+expression (there is nothing to run), and to DONE when an equal job has already ended. RESULT goes back to HELD when the
+expressions that a body awaits have settled, and it is to be entered again."""
 
 _STEPS = {state: bytes((state.value,)) for state in State}
 
@@ -81,14 +84,15 @@ class Job:
     bound, sources: its arguments by name, and for each the jobs that its parts came from.
     outcome: value or Failure, once DONE or FAILED.
     waiters: cells (and slots in them) to be filled with the outcome. followers: jobs that share it.
+    awaits: what its body has awaited; None for a body that has awaited nothing.
     trail: the states it has been in, a byte each.
     """
 
     __slots__ = (
-        "args_hash", "attempt", "bound", "call", "call_hash", "children", "clean", "cost", "entry", "eval_hash",
-        "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options", "ordinal",
-        "outcome", "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash", "waiters",
-        "wanted",
+        "args_hash", "attempt", "awaits", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
+        "eval_hash", "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options",
+        "ordinal", "outcome", "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash",
+        "waiters", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +135,7 @@ class Job:
         self.waiters: list[tuple[Cell | Job, int]] = []
         self.followers: list[Job] | None = None
         self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
+        self.awaits: Awaits | None = None
         self.trail = b"\0"
 
     def move(self, to: State) -> None:
@@ -145,7 +150,7 @@ class Job:
         """Forget what only an open job needs."""
         self.children = self.waiters = _NOTHING
         self.bound = _NO_ARGUMENTS
-        self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = None
+        self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = self.awaits = None
 
     @property
     def is_open(self) -> bool:

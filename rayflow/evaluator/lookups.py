@@ -63,10 +63,11 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
             continue
         if not candidate.verdict:
             continue
-        if candidate.kind == "full" and not (
-            shallow and candidate.task_set is not None and execution.is_current(candidate.task_set)
-        ):
-            continue
+        if candidate.kind != "single":
+            # Of a body that awaited there is nothing else: its calls are no part of the term that it returned.
+            counts = shallow or candidate.kind == "awaited"
+            if not (counts and candidate.task_set is not None and execution.is_current(candidate.task_set)):
+                continue
         try:
             head, term = read(candidate.term)
         except ValueError:

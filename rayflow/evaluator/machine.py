@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rayflow.evaluator import commands, provenance, stories
+from rayflow.evaluator import attempts, commands, provenance, stories
+from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
@@ -107,6 +108,7 @@ class Machine:
                 job.bound,
                 job.options,
                 job.losses,
+                job.awaits.outcomes if job.awaits is not None else None,
             )
         )
 
@@ -133,6 +135,23 @@ class Machine:
             self._out.append(commands.SetTimer(("retry", self._numbers), delay))
         else:
             self._start(job)
+
+    def _awaited_known(self, cell: Cell) -> None:
+        """All that a body awaits has settled, well or not: enter it again."""
+        ((job, _),) = cell.waiters
+        assert isinstance(job, Job)
+        if not job.is_open:
+            return
+        if not job.wanted:
+            self._fail(job, attempts.cancelled())
+            return
+        assert job.awaits is not None
+        job.awaits.outcomes.update(zip(cell.expression, cell.values, strict=True))
+        if job.awaits.strays > MOST_STRAYS:
+            self._fail(job, attempts.unsteady(job))
+            return
+        self._move(job, State.HELD)
+        self._start(job)
 
     # --- cells that wait for an answer ------------------------------------------------------------------------------
 

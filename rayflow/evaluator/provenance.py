@@ -210,15 +210,14 @@ def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
     return ReductionRow(key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at)
 
 
-def full_reduction_row(job: Job, at: int) -> ReductionRow:
+def full_reduction_row(job: Job, key: bytes, at: int) -> ReductionRow:
     """The final value of a call, valid while the tasks below it are current."""
-    assert job.eval_hash is not None
     assert job.task_set is not None
     wall = job.cost.wall_seconds if job.cost else None
     return ReductionRow(
-        job.eval_hash,
+        key,
         job.entry.hash,
-        "full",
+        "full" if job.awaits is None else "awaited",
         dumps(job.outcome),
         None,
         b"".join(sorted(job.task_set)),

@@ -195,6 +195,8 @@ class Reducer(Stepper):
         failure = cell.first_failure()
         if cell.kind is Kind.ARGUMENTS:
             self._arguments_known(cell, failure)
+        elif cell.kind is Kind.AWAITED:
+            self._awaited_known(cell)
         elif failure is not None:
             self._settle(cell, failure, ())
         elif cell.kind is Kind.OPERATION:
@@ -244,9 +246,10 @@ class Reducer(Stepper):
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
         is_shallow = job.options.get("check_valid") == "shallow" and scope_of(job.options) != "NONE"
-        if job.clean and not taken_whole and is_shallow:
+        if job.clean and not taken_whole and (is_shallow or job.awaits is not None):
             # Before it closes: the root's closing ends the execution, and with it what is committed.
-            self._out.append(commands.Remember(provenance.full_reduction_row(job, self._now)))
+            row = provenance.full_reduction_row(job, lookups.remember_key(job), self._now)
+            self._out.append(commands.Remember(row))
         self._close(job, State.DONE)
 
 
@@ -260,6 +263,11 @@ def _result_path(job: Job) -> bytes:
     if job.eval_hash is None or scope_of(job.options) == "NONE":
         return below(job.job_id, "result", 0)
     return short_digest("result", job.execution.execution_id.encode(), job.eval_hash)
+
+
+def awaited_path(job: Job, key: bytes) -> bytes:
+    """Where an expression that the job's body awaits begins: the same in whichever round it is asked for."""
+    return short_digest("awaited", _result_path(job), key)
 
 
 def _no_such_task(name: str, execution: Execution) -> str:

@@ -13,11 +13,12 @@ attribute `args` of the value that `expr` will have".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, NoReturn, Self, TypeAlias
 
 from rayflow.errors import LazyValueUsed
+from rayflow.lang.awaiting import awaited
 from rayflow.values.digests import digest
 
 Term: TypeAlias = Any
@@ -191,16 +192,15 @@ class Expression:
     def __index__(self) -> NoReturn:
         raise LazyValueUsed(f"{self!r} has no value yet and cannot be used as a number here. Pass it to a task.")
 
-    __int__ = __index__
-    __float__ = __index__
+    __int__ = __float__ = __index__
     __complex__ = __index__
     __round__ = __index__
     __trunc__ = __index__
     __floor__ = __index__
     __ceil__ = __index__
 
-    def __await__(self) -> Iterator[Any]:
-        raise LazyValueUsed(f"{self!r} cannot be awaited. Return it: rayflow reduces what a task returns.")
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return awaited(self)
 
     def __setitem__(self, key: object, value: object) -> NoReturn:
         raise LazyValueUsed(f"{self!r} has no value yet and cannot be changed. Make the changed value in a task.")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayflow.evaluator.events import Cost
-from rayflow.lang.codec import SCALARS, dumps
+from rayflow.lang.codec import SCALARS, blobs_of, dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.records import Row
-from rayflow.values.failures import Failure
+from rayflow.values.failures import Failure, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Call:
     """One attempt, as it travels to a worker.
 
     arguments: bound arguments by name when all are scalars, else their packed form.
+    known: what the body has awaited when it was entered before: packed values by key, and failures by key.
     """
 
     job: int
@@ -31,11 +32,28 @@ class Call:
     task_hash: bytes
     arguments: dict[str, Any] | bytes
     timeout: float | None = None
+    known: tuple[bytes, dict[bytes, Failure]] | None = None
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """The fields in order: of many calls, tuples are pickled faster."""
+        return (
+            self.job, self.attempt, self.job_id, self.task, self.task_hash, self.arguments, self.timeout, self.known
+        )  # fmt: skip
+
+    def blobs(self) -> list[bytes]:
+        """Digests of the large values that the call needs."""
+        found = list(blobs_of(self.arguments)) if isinstance(self.arguments, bytes) else []
+        if self.known is not None:
+            found.extend(blobs_of(self.known[0]))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of a call. Exactly one of `term` and `failure` is set."""
+    """What became of a call. Exactly one of `term` and `failure` is set.
+
+    is_paused: the term is not the result: it holds the expressions that the body awaits.
+    """
 
     job: int
     attempt: int
@@ -44,6 +62,7 @@ class Reply:
     cost: Cost
     entries: tuple[TaskEntry, ...] = ()
     rows: tuple[Row, ...] = ()
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,14 @@ class Surroundings:
     store_url: str
     table: Mapping[str, TaskEntry] = field(default_factory=dict)
     channel: str = ""
+
+
+def pack_known(outcomes: Mapping[bytes, Outcome] | None) -> tuple[bytes, dict[bytes, Failure]] | None:
+    """Outcomes of awaited expressions as they travel."""
+    if outcomes is None:
+        return None
+    failures = {key: outcome for key, outcome in outcomes.items() if type(outcome) is Failure}
+    return dumps({key: outcome for key, outcome in outcomes.items() if key not in failures}), failures
 
 
 def pack_arguments(arguments: Mapping[str, Term]) -> dict[str, Any] | bytes:

@@ -216,9 +216,8 @@ class RayCarrier:
         blobs: list[bytes] = []
         for attempt in bundle.attempts:
             call = call_of(attempt)
-            if isinstance(call.arguments, bytes):
-                blobs.extend(blobs_of(call.arguments))
-            calls.append((call.job, call.attempt, call.job_id, call.task, call.task_hash, call.arguments, call.timeout))
+            blobs.extend(call.blobs())
+            calls.append(call.as_tuple())
         inputs = self._objects.refs_for(blobs) if blobs else []
         around = self._around[bundle.execution_id]
         small = self._bundler.is_small(bundle)

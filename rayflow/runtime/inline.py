@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rayflow.evaluator import commands, events
-from rayflow.runtime.calls import Call, Reply, pack_arguments
+from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
 from rayflow.runtime.outbox import now
 from rayflow.runtime.workers import Worker
 from rayflow.values.witnesses import Witness
@@ -34,6 +34,7 @@ def call_of(command: commands.RunTask) -> Call:
         command.entry.hash,
         pack_arguments(command.arguments),
         command.options.get("timeout"),
+        pack_known(command.known),
     )
 
 
@@ -42,6 +43,8 @@ def event_of(reply: Reply) -> events.Event:
     if reply.failure is not None:
         return events.Raised(now(), reply.job, reply.attempt, reply.failure, reply.cost, reply.rows)
     assert reply.term is not None
+    if reply.is_paused:
+        return events.Paused(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
     return events.Returned(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
 
 

@@ -66,8 +66,8 @@ class Reports:
         """The replies."""
         node, pid = self.node, self.pid
         return [
-            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows)
-            for job, attempt, term, failure, cost, entries, rows in self.replies
+            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused)
+            for job, attempt, term, failure, cost, entries, rows, is_paused in self.replies
         ]
 
 
@@ -79,13 +79,14 @@ _Fields: TypeAlias = tuple[
     tuple[int, float, float, int | None],
     tuple[TaskEntry, ...],
     tuple[Row, ...],
+    bool,
 ]
 
 
 def _fields(reply: Reply) -> _Fields:
     cost = reply.cost
     measured = (cost.started_at, cost.wall_seconds, cost.cpu_seconds, cost.peak_memory_bytes)
-    return reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows
+    return reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows, reply.is_paused
 
 
 Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
@@ -234,7 +235,7 @@ def run_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[byt
     except (StoreUnavailable, ImportError) as error:
         failure = failure_from_exception(error)
         cost = (time.time_ns() // 1000, 0.0, 0.0, None)
-        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), ()) for call in calls]
+        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), (), False) for call in calls]
         return pickle.dumps(Reports(failed, [], [], HOST, os.getpid()), protocol=5), []
     worker = hand.worker
     fetched = _fetched(slots)

@@ -9,7 +9,6 @@ containers, read-only arrays, results that have been encoded and read again.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 import linecache
@@ -17,12 +16,11 @@ import os
 import resource
 import socket
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskFailed
 from rayflow.evaluator.events import Cost
@@ -43,6 +41,9 @@ from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
 from rayflow.values.witnesses import Witness, check
+
+if TYPE_CHECKING:
+    from rayflow.runtime.coroutines import Entry
 
 HOST = socket.gethostname()
 
@@ -109,6 +110,8 @@ class Worker:
         failure: Failure | None = None
         entries: tuple[TaskEntry, ...] = ()
         output = Output(call.task, self.printed)
+        entry: Entry | None = None
+        is_paused = False
         try:
             task = self.find(call.task, call.task_hash)
             arguments = self._arguments(call, fetched or {})
@@ -118,13 +121,14 @@ class Worker:
             with tasks.collecting_calls() as created, output, inside_body(), deadline(call, self.timed):
                 result = task.func(*args, **kwargs)
                 if inspect.iscoroutine(result):
-                    result = _awaited(result)
-            reached: set[int] = set()
-            symbolic = pack(result, self._keep, reached=reached)
-            term = dumps(symbolic)
+                    entry = self._entry(call, fetched or {})
+                    result = entry.run(result)
+            is_paused = entry is not None and entry.is_paused
+            reached: set[int] = entry.reached if entry is not None else set()
+            term = dumps(result if is_paused else pack(result, self._keep, reached=reached))
             if created:
                 unused = [each for each in created if id(each) not in reached]
-                if unused:
+                if unused and not is_paused:
                     output.tell(_unused_text(unused))
                 entries = self._entries_of(created)
         except KeyboardInterrupt:
@@ -132,7 +136,7 @@ class Worker:
         except BaseException as error:  # SystemExit of a body too: the task failed, not the worker
             if self.debug and not isinstance(error, RayflowError):
                 _post_mortem(error)
-            failure = self._failure(error, call.task)
+            failure = (entry and entry.failure_of(error)) or self._failure(error, call.task)
             term = None
         cost = Cost(
             started_at,
@@ -150,7 +154,15 @@ class Worker:
             note = f"what it printed could not be kept: {unkept.summary}"
             failure = replace(failure, notes=(*failure.notes, note)) if failure is not None else unkept
             term = None
-        return Reply(call.job, call.attempt, term, failure, cost, entries, rows)
+        return Reply(call.job, call.attempt, term, failure, cost, entries, rows, is_paused and term is not None)
+
+    def _entry(self, call: Call, fetched: Mapping[bytes, Encoded]) -> Entry:
+        """What a coroutine is run by."""
+        from rayflow.runtime.coroutines import Entry  # asyncio is slow to import, and few bodies need it
+
+        values, failures = call.known or (b"", {})
+        known = {**(loads(values) if values else {}), **failures}
+        return Entry(known, keep=self._keep, real=lambda term: self._real(term, fetched))
 
     def _failure(self, error: BaseException, what: str) -> Failure:
         """An error of user code as data. What is no Exception would end the process that raises it: it is told as
@@ -336,29 +348,6 @@ def _forget_modules(project_dir: str | None) -> None:
     tasks.forget_tasks(gone)
     importlib.invalidate_caches()
     linecache.checkcache()
-
-
-def _awaited(coroutine: Any) -> Any:
-    """The result of a coroutine, also where an event loop is running already (inline in a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    results: list[Any] = []
-    errors: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            results.append(asyncio.run(coroutine))
-        except BaseException as error:  # raised again below, in the thread that asked
-            errors.append(error)
-
-    thread = threading.Thread(target=wait, name="rayflow-async")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def realized(term: Term, fetch: Callable[[ValueRef], Any]) -> Any:

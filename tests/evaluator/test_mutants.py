@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant("who waits for a limit is not dropped", "capacity", "self._waiting = [entry for entry in self._waiting if entry[2] is not job]", "pass", hint=96),
     Mutant("a replay forgets what it remembered", "lookups", "return remember_key(job) if execution.life else None", "return None", hint=29),
     Mutant("a replay takes what others remembered", "lookups", "if own_only and candidate.execution_id != execution.execution_id:", "if False:", hint=59),
-    Mutant("nothing is remembered", "evaluator", "            commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))\n", "            commands.Record(())\n", hint=34),
+    Mutant("nothing is remembered", "evaluator", "                commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))\n", "                commands.Record(())\n", hint=34),
     Mutant("followers are forgotten", "machine", "        for follower in job.followers or ():\n", "        for follower in ():\n", hint=1),
 ]  # fmt: skip
 

@@ -15,7 +15,9 @@ MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), fr
 
 def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     learnt: list[TaskEntry] = []
-    reply = SimpleNamespace(job=1, attempt=1, failure=None, term=b"", cost=None, entries=(MET,), rows=())
+    reply = SimpleNamespace(
+        job=1, attempt=1, failure=None, term=b"", cost=None, entries=(MET,), rows=(), is_paused=False
+    )
     worker = SimpleNamespace(run=lambda call: reply, learn=learnt.extend, kept={})
     posted: list[object] = []
     carrier = InlineCarrier(SimpleNamespace(post=posted.append), worker)

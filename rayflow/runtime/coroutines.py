@@ -1,0 +1,193 @@
+"""Bodies that await expressions.
+
+In: a coroutine, and the outcomes of what it has awaited when it was entered before. Out: its result; or the expressions
+that it waits for, when nothing but their values can make it go on. Never: evaluates an expression, decides whether the
+body is entered again.
+
+A body that awaits holds no worker: it ends, and is entered again from its start when what it awaits is there. Whether
+only the awaited expressions can make it go on is asked of its event loop: one that would wait for no time, no file and
+no thread, but for ever, waits for us. (A thread that the body has started by itself is not seen. It is then started
+once more with the body, and is waited for when all expressions are known.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from rayflow.lang.awaiting import answer_with
+from rayflow.lang.codec import content_digest
+from rayflow.lang.expressions import Term
+from rayflow.lang.packing import Keep, pack
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure, Outcome, exception_from_failure
+
+
+class Entry:
+    """One time that a body is entered.
+
+    known: outcomes of what it has awaited before, by key. keep: stores the large values in what it awaits. real: the
+    object that a symbolic value stands for.
+    is_paused: what `run` gave is not the result. reached: ids of the awaited expressions, and of those inside them.
+    """
+
+    def __init__(self, known: Mapping[bytes, Outcome], *, keep: Keep, real: Callable[[Term], Any]) -> None:
+        self.is_paused = False
+        self.reached: set[int] = set()
+        self._known = known
+        self._keep = keep
+        self._real = real
+        self._keys: dict[int, tuple[Term, bytes, Term]] = {}
+        """Key and packed form of each term by its id; the term is kept, so that the id stays its own."""
+        self._equal: Counter[bytes] = Counter()
+        self._used: set[bytes] = set()
+        self._asked: dict[bytes, Term] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        """What the awaits hang on: an event loop itself does not keep what waits alive."""
+        self._raised: list[tuple[BaseException, Failure]] = []
+        self._loop: _Loop | None = None
+        self._quiet: asyncio.Future[None] | None = None
+        self._is_closing = False
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """The result of the body; what it raised is raised. When `is_paused` is set, it waits for expressions: the pair
+        of whether it did not ask for all that is known, and of the packed expressions by key."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._run(coroutine)
+        # Inline in a notebook, whose thread has a loop that is running.
+        results: list[Any] = []
+        errors: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                results.append(self._run(coroutine))
+            except BaseException as error:  # raised again below, in the thread that asked
+                errors.append(error)
+
+        thread = threading.Thread(target=wait, name="rayflow-async")
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def failure_of(self, error: BaseException) -> Failure | None:
+        """The failure of the awaited expression that this error came from, if the body has only not caught it."""
+        return next((failure for raised, failure in self._raised if raised is error), None)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        runner = asyncio.Runner(loop_factory=self._make_loop)
+        try:
+            return runner.run(self._enter(coroutine))
+        finally:
+            self._is_closing = True
+            with warnings.catch_warnings():
+                if self.is_paused:
+                    # Coroutines that the body would have awaited later on: it will make them again.
+                    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+                runner.close()
+
+    def _make_loop(self) -> _Loop:
+        self._loop = _Loop(self._is_left_to_us)
+        return self._loop
+
+    async def _enter(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        self._quiet = asyncio.get_running_loop().create_future()
+        answer_with(self._answer)
+        body = asyncio.ensure_future(coroutine)
+        await asyncio.wait({body, self._quiet}, return_when=asyncio.FIRST_COMPLETED)
+        if body.done():
+            return body.result()
+        # What still runs of the body is cancelled when the loop is closed, so that it can tidy up.
+        self.is_paused = True
+        return not self._used.issuperset(self._known), self._asked
+
+    def _is_left_to_us(self) -> bool:
+        """The loop would wait for ever: if that is for expressions, have the body left. Whether that is so."""
+        if self._is_closing or not self._asked or self._quiet is None or self._quiet.done():
+            return False
+        self._quiet.set_result(None)
+        return True
+
+    async def _answer(self, term: Term) -> Any:
+        if self._is_closing:
+            raise asyncio.CancelledError
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise RuntimeError("an expression can only be awaited in the event loop of the task's body")
+        key, packed = self._key_of(term)
+        if key in self._known:
+            self._used.add(key)
+            outcome = self._known[key]
+            if not isinstance(outcome, Failure):
+                return self._real(outcome)
+            error = exception_from_failure(outcome)
+            self._raised.append((error, outcome))
+            raise error
+        self._asked[key] = packed
+        self._waiting.append(loop.create_future())
+        return await self._waiting[-1]
+
+    def _key_of(self, term: Term) -> tuple[bytes, Term]:
+        """What an awaited term is known by when the body is entered again, and its packed form.
+
+        By its content; of several equal ones, by which of them it is: two calls may give two values.
+        """
+        known = self._keys.get(id(term))
+        if known is None:
+            packed = pack(term, self._keep, root="what is awaited", reached=self.reached)
+            key = content_digest(packed)
+            count = self._equal[key]
+            self._equal[key] += 1
+            if count:
+                key = digest("awaited again", key, count.to_bytes(8, "little"))
+            known = self._keys[id(term)] = term, key, packed
+        return known[1], known[2]
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that says when it has nothing to wait for but itself.
+
+    is_left: asked then; True when that has given it something to do.
+    """
+
+    def __init__(self, is_left: Callable[[], bool]) -> None:
+        self._is_left = is_left
+        self._in_threads = 0
+        selector = _Selector(self._is_alone)
+        super().__init__(selector)
+        self._own_files = len(selector.get_map())
+
+    def _is_alone(self, files: int) -> bool:
+        return not self._in_threads and files == self._own_files and self._is_left()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # of any function
+        """Run a function in a thread, and count it until it has ended."""
+        future: Any = super().run_in_executor(executor, func, *args)
+        self._in_threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: object) -> None:
+        self._in_threads -= 1
+
+
+class _Selector(selectors.DefaultSelector):
+    """Asks before it waits for ever. is_alone: gets the number of files that are watched."""
+
+    def __init__(self, is_alone: Callable[[int], bool]) -> None:
+        super().__init__()
+        self._is_alone = is_alone
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Wait for files, but not when there is something to do instead."""
+        if timeout is None and self._is_alone(len(self.get_map())):
+            timeout = 0
+        return super().select(timeout)
