@@ -225,15 +225,15 @@ class RayCarrier:
             "small bundle" if small else "bundle", bundle.shape, bundle.attempts[0].entry.name
         )
         travelling = around.travelling() if tell_all else around.travelling_light(self._bundler.cpus)
-        made = function.remote(travelling, pickle.dumps(calls, protocol=5), *inputs)
+        made = function.remote(*remote.arguments_of(travelling, calls, inputs))
         return _Sent((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
         inputs = self._objects.refs_for(blobs_of(dumps(operation.args)))
         function = self._function("operation", shape_of({}), operation.name)
-        packed = pickle.dumps((operation.name, operation.args), protocol=5)
-        refs = function.remote(self._around[operation.execution_id].travelling(), packed, *inputs)
+        travelling = self._around[operation.execution_id].travelling()
+        refs = function.remote(*remote.arguments_of(travelling, (operation.name, operation.args), inputs))
         self._operations[self._operation_number] = _Operating(operation, _Sent(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 

@@ -62,7 +62,7 @@ class Checks:
 
     def _send(self, check: _Check) -> None:
         check.tries += 1
-        check.ref = self._function.remote(check.travelling, pickle.dumps(list(check.witnesses), protocol=5))
+        check.ref = self._function.remote(*remote.arguments_of(check.travelling, list(check.witnesses), []))
         self._count += 1
         self._in_flight[self._count] = check
         watch(check.ref, self._count, self._completed, self._wake)

@@ -6,20 +6,21 @@ that they made. Never: calls back to the scheduler, gets an object of Ray's insi
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import NotFound, StoreUnavailable
 from rayflow.evaluator.events import Cost
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.runtime.calls import Call, Reply, Surroundings
-from rayflow.runtime.surrounds import Travelling
+from rayflow.runtime.surrounds import Known, Travelling
 from rayflow.runtime.workers import HOST, Worker
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
@@ -46,9 +47,21 @@ LARGEST_SHARE = 0.5
 Ray would write them to disk once more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """What comes back from a bundle.
+_Fields: TypeAlias = tuple[
+    int,
+    int,
+    bytes | None,
+    Failure | None,
+    tuple[int, float, float, int | None],
+    tuple[TaskEntry, ...],
+    tuple[Row, ...],
+    bool,
+]
+
+
+class Reports(NamedTuple):
+    """What comes back from a bundle. A named tuple, because it is pickled for each: a dataclass with slots takes ten
+    times as long.
 
     replies: the fields of a Reply for each call that was run, its cost without node and pid: tuples, because a bundle
     has many and they are pickled. not_started: numbers of jobs whose turn did not come. kept: digest and size of the
@@ -69,18 +82,6 @@ class Reports:
             Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused)
             for job, attempt, term, failure, cost, entries, rows, is_paused in self.replies
         ]
-
-
-_Fields: TypeAlias = tuple[
-    int,
-    int,
-    bytes | None,
-    Failure | None,
-    tuple[int, float, float, int | None],
-    tuple[TaskEntry, ...],
-    tuple[Row, ...],
-    bool,
-]
 
 
 def _fields(reply: Reply) -> _Fields:
@@ -116,19 +117,20 @@ LACKING = b""
 """The answer of a worker that has to be told its surroundings first."""
 
 
-def _hand_for(travelling: Travelling) -> _Hand:
+def _hand_for(known: Known, refs: list[Any] | None) -> _Hand:
     """This process's worker for a project and its tasks; fetches what is new."""
-    key, chapters, refs = travelling
+    key, chapters = known
     hand = _hands.get(key)
     if not refs and (hand is None or not hand.chapters.issuperset(chapters)):
         raise _Lacking
     if hand is None:
+        assert refs
         hand = _hands[key] = _made(pickle.loads(_got(refs[0])))
         while len(_hands) > WORKERS_KEPT:
             _hands.popitem(last=False)
     else:
         _hands.move_to_end(key)
-    for chapter, ref in zip(chapters, refs[1:], strict=False):
+    for chapter, ref in zip(chapters, refs[1:] if refs else (), strict=False):
         if chapter not in hand.chapters:
             hand.worker.learn(pickle.loads(_got(ref)))
             hand.chapters.add(chapter)
@@ -158,6 +160,7 @@ def _made(around: Surroundings) -> _Hand:
 
     # Nobody watches a project without a channel: what its tasks print is in the records.
     hand = _Hand(Worker(around, store, printed=printed if around.channel else None, timed=_begins), set())
+    gc.freeze()
     return hand
 
 
@@ -220,16 +223,25 @@ def _note(job_id: bytes, attempt: int) -> bytes:
 # --- what Ray runs ----------------------------------------------------------------------------------------------------
 
 
-def run_small_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> bytes:
+def arguments_of(travelling: Travelling, what: Any, inputs: list[Any]) -> tuple[Any, ...]:
+    """The arguments for one of the functions below: mostly a single piece of bytes, the one kind that Ray neither
+    pickles nor unpickles. That is a third of what a call costs."""
+    known, refs = travelling
+    packed = pickle.dumps((known, what), protocol=5)
+    return (packed, refs, *inputs) if refs or inputs else (packed,)
+
+
+def run_small_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> bytes:
     """Run the calls of a bundle that is thought to make no large values; one that it makes is read from the store."""
-    return run_bundle(travelling, packed, *slots)[0]
+    return run_bundle(packed, refs, *slots)[0]
 
 
-def run_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
+def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
     """Run the calls of a bundle one after the other."""
-    calls: list[Call] = [Call(*fields) for fields in pickle.loads(packed)]
+    known, fields = pickle.loads(packed)
+    calls = [Call(*each) for each in fields]
     try:
-        hand = _hand_for(travelling)
+        hand = _hand_for(known, refs)
     except _Lacking:
         return LACKING, []
     except (StoreUnavailable, ImportError) as error:
@@ -255,26 +267,26 @@ def run_bundle(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[byt
     return pickle.dumps(reports, protocol=5), slot
 
 
-def run_operation(travelling: Travelling, packed: bytes, *slots: Slot) -> tuple[bytes, Slot]:
+def run_operation(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
     """Apply an operation to values where they are."""
+    known, (name, args) = pickle.loads(packed)
     outcome: tuple[bytes | None, Failure | None]
     try:
-        worker = _hand_for(travelling).worker
+        worker = _hand_for(known, refs).worker
     except (StoreUnavailable, ImportError) as error:
         outcome = None, failure_from_exception(error)
         return pickle.dumps((outcome, []), protocol=5), []
-    name, args = pickle.loads(packed)
     worker.kept.clear()
     outcome = worker.operate(name, args, _fetched(slots))
     slot, kept = _slot(worker)
     return pickle.dumps((outcome, kept), protocol=5), slot
 
 
-def run_check(travelling: Travelling, packed: bytes) -> bytes:
+def run_check(packed: bytes, refs: list[Any] | None = None) -> bytes:
     """Check witnesses with the user's code: an answer for each, in order; none holds where they cannot be checked."""
-    witnesses = pickle.loads(packed)
+    known, witnesses = pickle.loads(packed)
     try:
-        verdicts = _hand_for(travelling).worker.check(witnesses)
+        verdicts = _hand_for(known, refs).worker.check(witnesses)
     except (StoreUnavailable, ImportError):
         verdicts = {}
     return pickle.dumps([verdicts.get(witness, False) for witness in witnesses], protocol=5)

@@ -19,9 +19,12 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.runtime.calls import Surroundings
 from rayflow.values.digests import digest, to_hex
 
-Travelling: TypeAlias = tuple[str, tuple[str, ...], list[Any]]
-"""Key of the surroundings, keys of the chapters, and the object references of all of them (inside a list, so that Ray
-leaves them alone); no references where the worker is thought to know them all."""
+Known: TypeAlias = tuple[str, tuple[str, ...]]
+"""Key of the surroundings, and keys of the chapters: what a worker has to know."""
+
+Travelling: TypeAlias = tuple[Known, list[Any] | None]
+"""What a worker has to know, and the object references of all of it (inside a list, so that Ray leaves them alone); no
+references where the worker is thought to know it all."""
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class Around:
         worker knows what they hold: references cost a call more than everything else that travels."""
         travelling = self.travelling()
         self._told += 1
-        return travelling if self._told <= 2 * workers else (travelling[0], travelling[1], [])
+        return travelling if self._told <= 2 * workers else (travelling[0], None)
 
     def travelling(self) -> Travelling:
         """What goes with a bundle, references and all."""
@@ -78,9 +81,8 @@ class Around:
                 self._write(tuple(self._new))
                 self._new.clear()
             chapters = self._chapters
-            self._travelling = (
-                self.key, tuple([each.key for each in chapters]), [self.ref, *(each.ref for each in chapters)]
-            )  # fmt: skip
+            known = self.key, tuple([each.key for each in chapters])
+            self._travelling = known, [self.ref, *(each.ref for each in chapters)]
         return self._travelling
 
     def _write(self, entries: tuple[TaskEntry, ...]) -> None:
