@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rayflow import config as configuration
 from rayflow.errors import NestedRun
 from rayflow.lang.expressions import Term
-from rayflow.lang.options import check_options, merge
+from rayflow.lang.options import check_context, check_options, merge, merge_context
 from rayflow.runtime import driver
 from rayflow.runtime.body import is_inside_body
 from rayflow.runtime.reports import Printing, Reporter
@@ -61,14 +61,17 @@ class Scheduler:
         *,
         cache: bool = True,
         options: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
     ) -> Any:
         """The value of an expression, or of any nesting of containers with expressions in it.
 
         cache: False computes anew what other executions have computed. options: task options for every call.
+        context: what `get_context` reads, over the configuration's. tags: recorded with the execution.
         Raises the first failed task's own exception, with the calls that led to it in its notes.
         """
-        return self._submit(expr, cache, options, execution_id).result()
+        return self._submit(expr, cache, options, context, tags, execution_id).result()
 
     def submit(
         self,
@@ -76,22 +79,33 @@ class Scheduler:
         *,
         cache: bool = True,
         options: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
     ) -> Submission:
         """Start evaluating and return at once: `.result(timeout=None)`, `.cancel()`, `.execution_id`."""
-        return self._submit(expr, cache, options, execution_id)
+        return self._submit(expr, cache, options, context, tags, execution_id)
 
     def _submit(
-        self, expr: Term, cache: bool, options: Mapping[str, Any] | None, execution_id: str | None
+        self,
+        expr: Term,
+        cache: bool,
+        options: Mapping[str, Any] | None,
+        context: Mapping[str, Any] | None,
+        tags: Mapping[str, Any] | None,
+        execution_id: str | None,
     ) -> Submission:
         if is_inside_body():
             raise NestedRun(NESTED)
-        checked = check_options(options or {}, where="run(options=...)", at_call=True)
+        checked = check_options(options or {}, where="run(options=...)", at_call=True, many=True)
+        check_context(context or {}, where="run(context=...)")
         return self._driver.submit(
             expr,
             cache=cache and self.config.cache,
             options=merge(self.config.options, checked),
             execution_id=execution_id,
+            context=merge_context(self.config.context, context or {}),
+            tags=dict(tags or {}),
         )
 
     def resume(self, execution_id: str) -> Any:
@@ -134,6 +148,8 @@ def run(
     address: str | None = None,
     cache: bool = True,
     options: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     execution_id: str | None = None,
 ) -> Any:
@@ -145,7 +161,9 @@ def run(
         raise NestedRun(NESTED)
     scheduler = Scheduler(store=store, inline=inline, address=address, reporter=reporter)
     try:
-        return scheduler.run(expr, cache=cache, options=options, execution_id=execution_id)
+        return scheduler.run(
+            expr, cache=cache, options=options, context=context, tags=tags, execution_id=execution_id
+        )
     finally:
         scheduler.close()
 

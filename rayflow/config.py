@@ -15,7 +15,7 @@ from typing import Any
 
 from rayflow.errors import BadConfig
 from rayflow.lang.modules import project_of
-from rayflow.lang.options import check_options
+from rayflow.lang.options import check_context, check_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Config:
     num_cpus: processors of a local Ray; all by default.
     limits: capacities of named limits.
     options: task options for every call.
+    profiles: task options by name, for calls with the option profile.
+    context: values that get_context reads.
     runtime_env: Ray's runtime environment for all workers.
     """
 
@@ -41,6 +43,8 @@ class Config:
     num_cpus: int | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,6 +56,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "num_cpus": (int,),
     "limits": (dict,),
     "options": (dict,),
+    "profiles": (dict,),
+    "context": (dict,),
     "runtime_env": (dict,),
 }
 """What a file may set, and as what."""
@@ -110,7 +116,20 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     _check_limits(table.get("limits", {}), where)
     checked = dict(table)
     if "options" in table:
-        checked["options"] = check_options(table["options"], where=f"{where}: options", at_call=True)
+        checked["options"] = check_options(table["options"], where=f"{where}: options", at_call=True, many=True)
+    check_context(table.get("context", {}), where=f"{where}: context")
+    if "profiles" in table:
+        checked["profiles"] = {name: _profile(name, given, where) for name, given in table["profiles"].items()}
+    return checked
+
+
+def _profile(name: str, given: Any, where: str) -> dict[str, Any]:
+    place = f"{where}: profiles.{name}"
+    if not isinstance(given, dict):
+        raise BadConfig(f"{place} has to be a table of task options, not {given!r}.")
+    checked = check_options(given, where=place, at_call=True, many=True)
+    if "profile" in checked:
+        raise BadConfig(f"{place}: a profile cannot be made of another one.")
     return checked
 
 

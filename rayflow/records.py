@@ -53,6 +53,7 @@ class ExecutionRow(NamedTuple):
     ray_version: Annotated[str | None, "version of Ray; null when Ray was not needed"]
     cancelled: Annotated[int | None, "how many were cancelled"] = None
     pid: Annotated[int | None, "process id of the driver"] = None
+    context: Annotated[str | None, "the run's context as JSON; null when it has none"] = None
 
 
 class JobRow(NamedTuple):
@@ -132,6 +133,7 @@ class ReductionRow(NamedTuple):
     execution_id: Annotated[str, "the execution that computed it"]
     wall_seconds: Annotated[float | None, "how long the body took"]
     at: Annotated[Time, "when it was computed"]
+    context: Annotated[str | None, "for full: the context paths read below it, and hashes of what was there"] = None
 
 
 class ForgottenRow(NamedTuple):

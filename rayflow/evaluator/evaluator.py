@@ -82,7 +82,10 @@ class Evaluator(Reducer):
     def _submitted(self, event: events.Submitted) -> None:
         if event.execution_id in self.executions:
             return  # a submission that was repeated because its acknowledgement was lost
-        execution = Execution(event.execution_id, event.table, event.options, event.cache, event.life, event.at)
+        execution = Execution(
+            event.execution_id, event.table, event.options, event.cache, event.life, event.at, event.context,
+            event.profiles,
+        )
         self.executions[event.execution_id] = execution
         term = loads(event.root)
         root_id = short_digest("job", event.execution_id.encode())
@@ -116,6 +119,9 @@ class Evaluator(Reducer):
             if hit.candidate.kind != "single":
                 job.task_set = hit.candidate.task_set
                 job.call_hash = hit.candidate.call_hash
+                job.reads = set(hit.candidate.context) if hit.candidate.context else None
+            if job.followers:
+                self._part_contexts(job)
             self._reduce_result(job, hit.term)
 
     def _returned(self, event: events.Returned) -> None:
@@ -130,6 +136,8 @@ class Evaluator(Reducer):
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
             )
         self._move(job, State.RESULT)
+        if job.followers:
+            self._part_contexts(job)
         self._reduce_result(job, term)
 
     def _paused(self, event: events.Paused) -> None:
@@ -144,6 +152,8 @@ class Evaluator(Reducer):
         has_strayed, terms = asked
         job.awaits.strays += has_strayed
         self._move(job, State.RESULT)
+        if job.followers:
+            self._part_contexts(job)  # what the body awaits may be something else there
         cell = Cell(Kind.AWAITED, tuple(terms), job, job.job_id, len(terms))
         cell.waiters.append((job, AWAITED_SLOT))
         cell.missing = len(terms)

@@ -20,8 +20,10 @@ from rayflow.values.failures import Failure
 class Submitted:
     """Evaluate this root term.
 
-    root: packed term. table: the tasks that the driver knows. options: options of the run, merged below those of calls.
+    root: packed term. table: the tasks that the driver knows. options: options of the run, merged over those of calls.
     cache: False lowers BACKEND to CSE for every call. life: how often this execution was taken up again after a crash.
+    context: symbolic values that the root's calls receive, in dicts of dicts by name. profiles: options by name of the
+    profile.
     """
 
     at: int
@@ -31,6 +33,8 @@ class Submitted:
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: bool = True
     life: int = 0
+    context: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Candidate:
 
     verdict: whether everything outside the evaluator's sight (Files, Handles) that the value depends on is as recorded.
     task_set, call_hash: for a full reduction, the task hashes that must all be current, and the call node that it left.
+    context: for a full reduction, the context paths read below it and the identities of what was behind them.
     """
 
     kind: str
@@ -49,6 +54,7 @@ class Candidate:
     task_set: frozenset[bytes] | None = None
     call_hash: bytes | None = None
     wall_seconds: float | None = None
+    context: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

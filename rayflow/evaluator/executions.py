@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
-from rayflow.lang.options import merge
+from rayflow.lang.options import merge, profile_called
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
@@ -24,7 +25,8 @@ IN_FLIGHT = frozenset({State.LOOKUP, State.HELD, State.RUNNING})
 class Execution:
     """The state of one execution.
 
-    shared: the job that does the work for each eval_hash. open: jobs by number that are neither done nor failed.
+    shared: the job that does the work for each eval_hash, and for each other context that it is met under, the one that
+    reduces its term there. inherited: what the root receives. open: jobs by number that are neither done nor failed.
     operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
     many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
     wait for each other.
@@ -38,6 +40,8 @@ class Execution:
         cache: bool,
         life: int,
         at: int,
+        context: Mapping[str, Term],
+        profiles: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.execution_id = execution_id
         self.table: dict[str, TaskEntry] = dict(table)
@@ -54,7 +58,8 @@ class Execution:
         self.failures: list[tuple[Job, Failure]] = []
         self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0}
         self.progress: dict[str, dict[str, int]] = {}
-        self._merged: dict[str, Mapping[str, Any]] = {}
+        self.inherited = Inherited(context)
+        self._profiles = profiles
         self._defaults: dict[str, dict[str, Term]] = {}
         self._current: frozenset[bytes] | None = None
         self._members: dict[frozenset[bytes], frozenset[bytes]] = {}
@@ -62,14 +67,27 @@ class Execution:
         self._described: set[bytes] = set()
         self._values: set[bytes] = set()
 
-    def options_of(self, entry: TaskEntry, call_options: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """The options of a call, all levels merged: definition, call, run."""
+    def options_of(
+        self, entry: TaskEntry, call_options: Mapping[str, Any] | None, received: Inherited
+    ) -> tuple[Mapping[str, Any], Inherited]:
+        """The options of a call, all levels merged: profile, definition, exports, call, run; and what it hands down.
+
+        Raises BadOption for a profile that does not exist.
+        """
         if call_options:
-            return merge(entry.options, call_options, self.options)
-        known = self._merged.get(entry.name)
+            return self.completed(merge(entry.options, received.exports, call_options, self.options), received)
+        known = received.known.get(entry.name)
         if known is None:
-            known = self._merged[entry.name] = merge(entry.options, self.options)
+            known = self.completed(merge(entry.options, received.exports, self.options), received)
+            received.known[entry.name] = known
         return known
+
+    def completed(self, options: Mapping[str, Any], received: Inherited) -> tuple[Mapping[str, Any], Inherited]:
+        """Merged options over those of their profile, and what a call with them hands down."""
+        profile = options.get("profile")
+        if type(profile) is str:
+            options = merge(profile_called(profile, self._profiles), options)
+        return options, received.handed_down(options)
 
     def defaults_of(self, entry: TaskEntry) -> dict[str, Term]:
         """Default values of a task's parameters by name."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rayflow.evaluator.cells import Cell
     from rayflow.evaluator.events import Cost
     from rayflow.evaluator.executions import Execution
+    from rayflow.evaluator.inheritance import Inherited
     from rayflow.lang.entries import TaskEntry
     from rayflow.lang.expressions import Expression, TaskCall, Term
     from rayflow.values.failures import Outcome
@@ -54,13 +55,14 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.HELD: frozenset({State.RUNNING, State.FAILED}),
     State.RUNNING: frozenset({State.RESULT, State.HELD, State.FAILED}),
     State.RESULT: frozenset({State.DONE, State.FAILED, State.HELD}),
-    State.SHARED: frozenset({State.DONE, State.FAILED}),
+    State.SHARED: frozenset({State.LOOKUP, State.DONE, State.FAILED}),
     State.DONE: frozenset(),
     State.FAILED: frozenset(),
 }
 """Every allowed move. ARGUMENTS goes straight to HELD when no cache may answer, to RESULT when the root is a bare
 expression (there is nothing to run), and to DONE when an equal job has already ended. RESULT goes back to HELD when the
-expressions that a body awaits have settled, and it is to be entered again."""
+expressions that a body awaits have settled, and it is to be entered again. SHARED goes to LOOKUP under another context
+than the equal job's: when that one's body has returned, its term is looked up and reduced here, too."""
 
 _STEPS = {state: bytes((state.value,)) for state in State}
 
@@ -86,13 +88,14 @@ class Job:
     waiters: cells (and slots in them) to be filled with the outcome. followers: jobs that share it.
     awaits: what its body has awaited; None for a body that has awaited nothing.
     trail: the states it has been in, a byte each.
+    hands_down: what the calls of its term receive. reads: the context paths that were read in and below its term.
     """
 
     __slots__ = (
         "args_hash", "attempt", "awaits", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
-        "eval_hash", "execution", "followers", "how", "job_id", "listed", "losses", "memo", "number", "options",
-        "ordinal", "outcome", "parent", "queued_at", "raised", "sources", "state", "task_set", "trail", "value_hash",
-        "waiters", "wanted",
+        "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo", "number",
+        "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "sources", "state", "task_set",
+        "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +120,8 @@ class Job:
         self.wanted = True
         self.listed = False
         self.options: Mapping[str, Any] = {}
+        self.hands_down: Inherited = parent.hands_down if parent is not None else execution.inherited
+        self.reads: set[str] | None = None
         self.bound: dict[str, Term] = {}
         self.sources: dict[str, tuple[Job, ...]] | None = None
         self.args_hash: bytes | None = None
@@ -151,6 +156,11 @@ class Job:
         self.children = self.waiters = _NOTHING
         self.bound = _NO_ARGUMENTS
         self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = self.awaits = None
+
+    @property
+    def received(self) -> Inherited:
+        """What the call above hands down."""
+        return self.parent.hands_down if self.parent is not None else self.execution.inherited
 
     @property
     def is_open(self) -> bool:

@@ -49,6 +49,11 @@ def remember_key(job: Job) -> bytes:
     return job.eval_hash
 
 
+def context_read(job: Job) -> dict[str, bytes]:
+    """The context paths that were read in and below a job that is done, with the identities of what was there."""
+    return {path: job.hands_down.hash_at(path) for path in sorted(job.reads or ())}
+
+
 def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
     """The newest candidate that holds for this job, or None."""
     execution = job.execution
@@ -67,6 +72,8 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
             # Of a body that awaited there is nothing else: its calls are no part of the term that it returned.
             counts = shallow or candidate.kind == "awaited"
             if not (counts and candidate.task_set is not None and execution.is_current(candidate.task_set)):
+                continue
+            if candidate.context is not None and not job.hands_down.agrees(candidate.context):
                 continue
         try:
             head, term = read(candidate.term)

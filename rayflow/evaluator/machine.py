@@ -60,9 +60,14 @@ class Machine:
         execution.count(job, "open")
         if parent is None:
             execution.root = job
-        elif parent.state is not State.ARGUMENTS:
-            # (The root's own arguments are shown below it, having nowhere else to stand, but are no calls of its task.)
-            parent.children.append(job)
+        else:
+            # What stands in arguments is no call of their task, but of the one that made the call. (The root's own are
+            # shown below it, having nowhere else to stand.)
+            owner: Job | None = parent
+            while owner is not None and owner.state is State.ARGUMENTS:
+                owner = owner.parent
+            if owner is not None:
+                owner.children.append(job)
         self._young.append((self._now, job))
         if not self._opening_set:
             self._opening_set = True
@@ -180,6 +185,7 @@ class Machine:
         job.value_hash = twin.value_hash
         job.task_set = twin.task_set
         job.clean = twin.clean
+        job.reads = twin.reads
         job.outcome = twin.outcome
         self._close(job, State.DONE)
 

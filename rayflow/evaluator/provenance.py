@@ -6,6 +6,7 @@ In: a job that closes. Out: rows. Never: writes them, reads a clock.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
@@ -210,8 +211,8 @@ def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
     return ReductionRow(key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at)
 
 
-def full_reduction_row(job: Job, key: bytes, at: int) -> ReductionRow:
-    """The final value of a call, valid while the tasks below it are current."""
+def full_reduction_row(job: Job, key: bytes, context_read: Mapping[str, bytes], at: int) -> ReductionRow:
+    """The final value of a call, valid while the tasks below it are current and the context that was read is alike."""
     assert job.task_set is not None
     wall = job.cost.wall_seconds if job.cost else None
     return ReductionRow(
@@ -225,7 +226,13 @@ def full_reduction_row(job: Job, key: bytes, at: int) -> ReductionRow:
         job.execution.execution_id,
         wall,
         at,
+        _context_text(context_read),
     )
+
+
+def _context_text(context_read: Mapping[str, bytes]) -> str | None:
+    """Context paths and identities as they are kept; None for none, which costs nothing."""
+    return json.dumps({path: known.hex() for path, known in context_read.items()}) if context_read else None
 
 
 def attempt_row(job: Job, ended: str, error: str | None, node: str | None, pid: int | None, at: int) -> AttemptRow:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import difflib
 
 from rayflow.errors import BadArguments, BadOption
-from rayflow.evaluator import attempts, commands, lookups, provenance
+from rayflow.evaluator import attempts
 from rayflow.evaluator.cells import ARGUMENTS_SLOT, RESULT_SLOT, Cell, Kind, expressions_of, is_value
 from rayflow.evaluator.executions import Execution
-from rayflow.evaluator.jobs import Job, State
-from rayflow.evaluator.stepping import BECOME_SLOT, Stepper, below
+from rayflow.evaluator.jobs import Job
+from rayflow.evaluator.sharing import CONTEXT, Sharer
+from rayflow.evaluator.stepping import BECOME_SLOT, below
 from rayflow.lang.codec import SCALARS
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
@@ -29,7 +30,7 @@ MOST_LOOKUPS = 5_000
 """So many jobs ask the store at a time: of a million calls in one list, most wait as the expressions that they are."""
 
 
-class Reducer(Stepper):
+class Reducer(Sharer):
     """The machine, with the worklist that reduces terms."""
 
     def _drain(self) -> None:
@@ -98,7 +99,10 @@ class Reducer(Stepper):
             return cell
         assert type(term) is Form
         cell = Cell(Kind.FORM, term, scope, path, 0)
-        self._step(cell)
+        if term._name == CONTEXT:
+            self._read_context(cell, *term._args)
+        else:
+            self._step(cell)
         return cell
 
     def _meet(self, call: TaskCall, execution: Execution, parent: Job | None, job_id: bytes) -> Job:
@@ -118,6 +122,7 @@ class Reducer(Stepper):
         except BadArguments as error:
             self._fail(job, attempts.bad_arguments(str(error)))
             return job
+        given = bound
         if entry.defaults is not None:
             defaults = execution.defaults_of(entry)
             bound = {
@@ -126,8 +131,12 @@ class Reducer(Stepper):
                 if name in bound or name in defaults
             }
         job.bound = bound
+        try:
+            job.options, job.hands_down = execution.options_of(entry, call._options, job.received)
+        except BadOption as error:
+            self._fail(job, failure_from_exception(error))
+            return job
         job.call = None  # its arguments say all from here on, and of many calls each weighs
-        job.options = execution.options_of(entry, call._options)
         lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
         lazy_options = [name for name, value in job.options.items() if not is_value(value)] if call._options else []
         if not (lazy or lazy_options):
@@ -137,37 +146,14 @@ class Reducer(Stepper):
         cell = Cell(Kind.ARGUMENTS, (lazy, lazy_options), parent or job, job_id, len(terms))
         cell.waiters.append((job, ARGUMENTS_SLOT))
         cell.missing = len(terms)
+        scope = parent or job
+        # Defaults belong to the call: they are reduced in its own context, arguments in that of who gave them.
+        own_scope = scope if job.hands_down.context is scope.hands_down.context else job
         for position, term in enumerate(terms):
-            self._demand(term, parent or job, below(job_id, "argument", position), cell, position)
+            is_default = position < len(lazy) and lazy[position] not in given
+            place = below(job_id, "argument", position)
+            self._demand(term, own_scope if is_default else scope, place, cell, position)
         return job
-
-    def _identify(self, job: Job) -> None:
-        """All arguments are values: form the hashes, share with an equal job, else ask the cache."""
-        execution = job.execution
-        job.args_hash = provenance.args_hash_of(job)
-        eval_hash = job.eval_hash = provenance.eval_hash_of(job)
-        if scope_of(job.options) != "NONE":
-            twin = execution.shared.setdefault(eval_hash, job)
-            if twin is not job:
-                self._share(job, twin)
-                return
-        key = lookups.key_of(job)
-        if key is None:
-            self._move(job, State.HELD)
-            self._start(job)
-        else:
-            self._move(job, State.LOOKUP)
-            self._out.append(commands.LookUp(job.number, key, job.entry.hash))
-
-    def _share(self, job: Job, twin: Job) -> None:
-        job.how = "shared"
-        if twin.is_open:
-            self._move(job, State.SHARED)
-            if twin.followers is None:
-                twin.followers = []
-            twin.followers.append(job)
-        else:
-            self._follow(job, twin)
 
     # --- from outcomes to values ------------------------------------------------------------------------------------
 
@@ -222,7 +208,8 @@ class Reducer(Stepper):
         if option_names:
             given = dict(zip(option_names, cell.values[len(names) :], strict=True))
             try:
-                job.options = merge(job.options, check_options(given, where=f"{job.entry.name}.options", at_call=True))
+                checked = check_options(given, where=f"{job.entry.name}.options", at_call=True)
+                job.options, job.hands_down = job.execution.completed(merge(job.options, checked), job.received)
             except BadOption as error:
                 self._fail(job, failure_from_exception(error))
                 return
@@ -230,27 +217,6 @@ class Reducer(Stepper):
             self._identify(job)
         else:
             self._fail(job, attempts.cancelled())
-
-    def _result_known(self, job: Job, outcome: Outcome) -> None:
-        if not job.is_open:
-            return
-        if isinstance(outcome, Failure):
-            self._fail(job, outcome, own=False)
-            return
-        job.outcome = outcome
-        job.value_hash = provenance.hash_of(outcome)
-        if job.call_hash is None:
-            job.call_hash = provenance.call_hash_of(job)
-        job.clean = all(child.clean for child in job.children)
-        taken_whole = job.task_set is not None
-        if not taken_whole:
-            job.task_set = job.execution.task_set_of(job)
-        is_shallow = job.options.get("check_valid") == "shallow" and scope_of(job.options) != "NONE"
-        if job.clean and not taken_whole and (is_shallow or job.awaits is not None):
-            # Before it closes: the root's closing ends the execution, and with it what is committed.
-            row = provenance.full_reduction_row(job, lookups.remember_key(job), self._now)
-            self._out.append(commands.Remember(row))
-        self._close(job, State.DONE)
 
 
 def _result_path(job: Job) -> bytes:
@@ -262,7 +228,10 @@ def _result_path(job: Job) -> bytes:
     """
     if job.eval_hash is None or scope_of(job.options) == "NONE":
         return below(job.job_id, "result", 0)
-    return short_digest("result", job.execution.execution_id.encode(), job.eval_hash)
+    execution = job.execution
+    if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
+        return short_digest("result", execution.execution_id.encode(), job.eval_hash)
+    return short_digest("result", execution.execution_id.encode(), job.eval_hash, job.hands_down.digest)
 
 
 def awaited_path(job: Job, key: bytes) -> bytes:

@@ -147,6 +147,17 @@ def or_(*terms: Term) -> Any:
 # --- expressions as data ----------------------------------------------------------------------------------------------
 
 
+def get_context(path: str, default: Term = None) -> Any:
+    """The lazy value behind a path such as "a.b" in the context of the call that it is used in; else the default.
+
+    The context comes from the configuration, `run(context=)` and `task.update_context(...)` of the calls above. Only
+    calls that read a value depend on it. In an argument, and as a parameter's default, it counts with its value.
+    """
+    if not isinstance(path, str) or not all(path.split(".")):
+        raise BadArguments(f'get_context("a.b", default): a path is names with dots between them, not {path!r}.')
+    return Form("get_context", (path, default))
+
+
 def quote(term: Term) -> Any:
     """The term as data: it is passed on unreduced until `.eval()` releases it."""
     return Quoted(term)

@@ -17,6 +17,7 @@ from typing import Any
 
 from rayflow.errors import BadOption
 from rayflow.lang.expressions import Expression
+from rayflow.values.nested import iter_leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Option:
 
     types: the Python types that its value may have.
     call: whether `.options(...)` and a run may set it; the others belong to the definition alone.
+    many: whether a definition, a run, exports and a profile may set it; the others belong to single calls.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Option:
     meaning: str
     call: bool = True
     choices: tuple[Any, ...] = ()
+    many: bool = True
 
 
 NUMBER = (int, float)
@@ -64,7 +67,10 @@ OPTIONS: dict[str, Option] = {
         Option("max_worker_losses", (int,), 3, "how many lost workers (crashed, killed, out of memory) a job survives"),
         Option("limits", (dict, list, tuple), None, "named quantities held while an attempt runs: {'db': 2} or ['db']"),
         Option("priority", NUMBER, 0, "held jobs of higher priority start first"),
-        Option("tags", (dict,), None, "key-value pairs recorded with the job"),
+        Option("tags", (dict,), None, "key-value pairs recorded: at a definition with the task, else with the job"),
+        Option("profile", (str,), None, "options of the configuration, below all others; `executor` is the same word"),
+        Option("export_options", (dict,), None, "options for every call below this one"),
+        Option("context", (dict,), None, "values that get_context reads in this call and below", many=False),
         Option("num_cpus", NUMBER, 1, "processors that the task needs; 0 becomes a small fraction"),
         Option("num_gpus", NUMBER, 0, "GPUs that the task needs; may be a fraction"),
         Option("memory", (int, float, str), None, "memory that the task needs, in bytes or as text such as 4GiB"),
@@ -86,14 +92,22 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-def check_options(given: Mapping[str, Any], *, where: str, at_call: bool = False) -> dict[str, Any]:
+ALIASES = {"executor": "profile"}
+"""Other words for an option."""
+
+
+def check_options(
+    given: Mapping[str, Any], *, where: str, at_call: bool = False, many: bool = False
+) -> dict[str, Any]:
     """The options given, checked against the table.
 
+    at_call: they are no definition's. many: they are for many calls: a definition's, a run's, exports, a profile.
     Raises BadOption for an unknown name (with the nearest known one) or a value of the wrong type. A value that is an
     expression is accepted as it is: it is checked when it has been reduced.
     """
     checked: dict[str, Any] = {}
     for name, value in given.items():
+        name = ALIASES.get(name, name)
         option = OPTIONS.get(name)
         if option is None:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
@@ -101,10 +115,24 @@ def check_options(given: Mapping[str, Any], *, where: str, at_call: bool = False
             raise BadOption(f"{where}: there is no task option {name!r}.{hint}")
         if at_call and not option.call:
             raise BadOption(f"{where}: {name!r} belongs to the task's definition: set it in @task({name}=...).")
+        if not option.many and (many or not at_call):
+            raise BadOption(f"{where}: {name!r} belongs to a call: task.options({name}=...)(...).")
         if not isinstance(value, Expression):
             check_value(option, value, where)
-        checked[name] = class_names(value) if name == "retry_on" and value is not None else value
+        elif name == "context":
+            raise BadOption(f"{where}: a context cannot be lazy. Pass a lazy value as an argument.")
+        checked[name] = _as_kept(name, value, where)
     return checked
+
+
+def _as_kept(name: str, value: Any, where: str) -> Any:
+    if value is None or isinstance(value, Expression):
+        return value
+    if name == "retry_on":
+        return class_names(value)
+    if name == "export_options":
+        return check_options(value, where=f"{where}: export_options", at_call=True, many=True)
+    return value
 
 
 def class_names(classes: Any) -> tuple[str, ...]:
@@ -141,10 +169,30 @@ def check_value(option: Option, value: Any, where: str) -> None:
         raise BadOption(f"{where}: option {option.name!r} cannot be negative, but is {value!r}.")
     if option.name == "limits":
         _check_limits(value, where)
+    if option.name == "context":
+        table: Any = value
+        check_context(table, where=where)
     if option.name == "cache_for":
         parse_seconds(value, where=where)
     if option.name == "memory":
         parse_bytes(value, where=where)
+
+
+def check_context(context: Mapping[str, Any], *, where: str) -> None:
+    """Raise BadOption unless these are plain values under names, at any depth of dicts."""
+    tables: list[tuple[str, Mapping[Any, Any]]] = [("", context)]
+    while tables:
+        above, table = tables.pop()
+        for name, value in table.items():
+            if not isinstance(name, str) or not name or "." in name:
+                raise BadOption(f"{where}: a name in the context is a text without dots, not {name!r}.")
+            if type(value) is dict:
+                tables.append((f"{above}{name}.", value))
+            elif any(isinstance(leaf, Expression) for leaf in iter_leaves(value)):
+                raise BadOption(
+                    f"{where}: the context's value {above + name!r} is lazy. A context holds plain values: pass a lazy "
+                    "one as an argument."
+                )
 
 
 def _check_limits(limits: Any, where: str) -> None:
@@ -164,12 +212,12 @@ def parse_option(text: str) -> tuple[str, Any]:
     name = name.strip().replace("-", "_")
     if not equals:
         raise BadOption(f"--option {text}: write it as name=value.")
-    option = OPTIONS.get(name)
+    option = OPTIONS.get(ALIASES.get(name, name))
     if option is None:
         check_options({name: raw}, where="--option")
         raise AssertionError("unreachable: an unknown option has raised")
     value = _parse_value(option, raw.strip())
-    check_options({name: value}, where="--option", at_call=True)
+    ((name, value),) = check_options({name: value}, where="--option", at_call=True, many=True).items()
     return name, value
 
 
@@ -223,12 +271,61 @@ def parse_bytes(value: Any, *, where: str = "a size") -> int:
 
 
 def merge(*levels: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Options of all levels, lowest first: a later level wins name by name."""
+    """Options of all levels, lowest first: a later level wins name by name.
+
+    Of the options that are collections of names themselves (context, export_options, tags), nothing is lost: these are
+    merged in turn.
+    """
     merged: dict[str, Any] = {}
     for level in levels:
-        if level:
+        if not level:
+            continue
+        if merged and not _COLLECTIONS.isdisjoint(level):
+            names = _COLLECTIONS & merged.keys() & level.keys()
+            both = {name: _merged(name, merged[name], level[name]) for name in names}
+            merged.update(level)
+            merged.update(both)
+        else:
             merged.update(level)
     return merged
+
+
+_COLLECTIONS = frozenset({"context", "export_options", "tags"})
+
+
+def _merged(name: str, lower: Any, higher: Any) -> Any:
+    if type(lower) is not dict or type(higher) is not dict:
+        return higher  # a lazy one, or None
+    if name == "context":
+        return merge_context(lower, higher)
+    return merge(lower, higher) if name == "export_options" else {**lower, **higher}
+
+
+def merge_context(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+    """A context over another: dicts are merged at any depth, of everything else the higher one counts."""
+    merged = dict(lower)
+    waiting: list[tuple[dict[str, Any], Mapping[str, Any]]] = [(merged, higher)]
+    while waiting:
+        into, table = waiting.pop()
+        for name, value in table.items():
+            below = into.get(name)
+            if type(value) is dict and type(below) is dict:
+                into[name] = dict(below)
+                waiting.append((into[name], value))
+            else:
+                into[name] = value
+    return merged
+
+
+def profile_called(name: str, profiles: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The options of a profile. Raises BadOption, with the nearest name, when the configuration has none of it."""
+    found = profiles.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, profiles, n=1)
+        there_are = f" There are: {', '.join(profiles)}." if profiles else ""
+        hint = f" Did you mean {near[0]!r}?" if near else there_are
+        raise BadOption(f"There is no profile {name!r}: add [profiles.{name}] to the configuration.{hint}")
+    return found
 
 
 def scope_of(options: Mapping[str, Any]) -> str:

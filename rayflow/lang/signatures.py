@@ -148,3 +148,21 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameters, dict[str, A
         Parameters(tuple(p.name for p in parameters), tuple(int(p.kind) for p in parameters), frozenset(defaults)),
         defaults,
     )
+
+
+def length_of(func: Callable[..., Any], nout: int | None) -> int | None:
+    """How many items a function's result has: as was said, else by its annotation; None when that is not known."""
+    if nout is not None:
+        return nout
+    annotation = getattr(func, "__annotations__", {}).get("return")
+    if isinstance(annotation, str):
+        if not annotation.lower().startswith(("tuple[", "typing.tuple[")):
+            return None
+        try:
+            annotation = eval(annotation, func.__globals__)
+        except Exception:  # an annotation that only a type checker can resolve: the length stays unknown
+            return None
+    args = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
+        return len(args)
+    return None

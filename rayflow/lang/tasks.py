@@ -22,10 +22,10 @@ from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
 from rayflow.lang.modules import is_installed, namespace_of, project_of
-from rayflow.lang.options import check_options, merge
+from rayflow.lang.options import check_options, merge, merge_context
 from rayflow.lang.packing import notice_task, pack
 from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
-from rayflow.lang.signatures import Parameters, parameters_of
+from rayflow.lang.signatures import Parameters, length_of, parameters_of
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.identity import value_hash
@@ -66,7 +66,7 @@ class Task(Generic[P, R]):
         self._call_options = dict(call_options or {})
         functools.update_wrapper(self, func, updated=())
         self.parameters, self.defaults = parameters_of(func)
-        self._length = _length_of(func, self.definition_options)
+        self._length = length_of(func, self.definition_options.get("nout"))
         self._is_static = False
         config_args = self.definition_options.get("config_args") or ()
         unknown = [name for name in config_args if name not in self.parameters.names]
@@ -225,6 +225,15 @@ class Task(Generic[P, R]):
         checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
         return self._again(call_options=merge(self._call_options, checked))
 
+    def export_options(self, **options: Any) -> Task[P, R]:
+        """The same task with options for every call that its calls make below them. Raises BadOption as `options`."""
+        return self.options(export_options=options)
+
+    def update_context(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Task[P, R]:
+        """The same task with values that `get_context` reads in its calls and below: `update_context(a=1)`, or
+        `update_context({"a": {"b": 1}})` for `get_context("a.b")`. Raises BadOption for a lazy value."""
+        return self.options(context=merge_context(values or {}, named))
+
     def partial(self, *args: Any, **kwargs: Any) -> Task[..., R]:
         """The same task with some arguments given. Raises BadArguments when they do not fit the signature."""
         terms = (*self._args, *map(_copied, args))
@@ -307,23 +316,6 @@ def _refuse_large(ref: ValueRef, encoded: Encoded, value: Any) -> None:
         f"A default value of type {ref.kind} is {ref.size:,} bytes: too large for a default. Pass it as an argument, "
         "or make it in the body."
     )
-
-
-def _length_of(func: Callable[..., Any], options: Mapping[str, Any]) -> int | None:
-    if options.get("nout") is not None:
-        return int(options["nout"])
-    annotation = getattr(func, "__annotations__", {}).get("return")
-    if isinstance(annotation, str):
-        if not annotation.lower().startswith(("tuple[", "typing.tuple[")):
-            return None
-        try:
-            annotation = eval(annotation, func.__globals__)
-        except Exception:  # an annotation that only a type checker can resolve: the length stays unknown
-            return None
-    args = getattr(annotation, "__args__", ())
-    if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
-        return len(args)
-    return None
 
 
 def _captures_of(function: Any) -> Iterator[tuple[str, Any]]:

@@ -5,17 +5,14 @@ In: an expression and a configuration. Out: `Submission`. Never: evaluates, impo
 
 from __future__ import annotations
 
-import getpass
 import os
 import pickle
 import platform
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,11 +27,20 @@ from rayflow.lang.packing import pack
 from rayflow.lang.tasks import task_table
 from rayflow.records import ExecutionRow
 from rayflow.runtime.calls import Surroundings
+from rayflow.runtime.circumstances import git_commit, user
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
 from rayflow.runtime.loop import Loop, collecting_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.reports import Progress, Reporter, Summary
-from rayflow.runtime.requests import Request, new_execution_id, options_again, status_of, written
+from rayflow.runtime.requests import (
+    Request,
+    check_profiles,
+    new_execution_id,
+    options_again,
+    packed_context,
+    status_of,
+    written,
+)
 from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
@@ -91,10 +97,18 @@ class Driver:
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
-    def submit(self, expr: Term, *, cache: bool, options: Mapping[str, Any], execution_id: str | None) -> Submission:
+    def submit(
+        self,
+        expr: Term,
+        *,
+        cache: bool,
+        options: Mapping[str, Any],
+        execution_id: str | None,
+        context: Mapping[str, Any],
+        tags: Mapping[str, Any],
+    ) -> Submission:
         """Evaluate an expression: from the cache alone if that does, else inline or on Ray."""
-        request = self._request(expr, cache, options, execution_id or new_execution_id())
-        return self._start(request)
+        return self._start(self._request(expr, cache, options, execution_id or new_execution_id(), context, tags))
 
     def _start(self, request: Request) -> Submission:
         self.reporter.started(request.execution_id, self.config.store, self._is_new_store)
@@ -117,12 +131,26 @@ class Driver:
         submission: Submission = cluster.submit(self, request)
         return submission
 
-    def _request(self, expr: Term, cache: bool, options: Mapping[str, Any], execution_id: str) -> Request:
+    def _request(
+        self,
+        expr: Term,
+        cache: bool,
+        options: Mapping[str, Any],
+        execution_id: str,
+        context: Mapping[str, Any],
+        tags: Mapping[str, Any],
+    ) -> Request:
         symbolic = pack(expr, self._keep, root="the expression")
         root = dumps(symbolic)
         table = task_table(TASKS)
+        check_profiles(self.config.profiles, table, options, symbolic)
         row = self._opening_row(symbolic, root, options, execution_id, table)
-        return Request(execution_id, root, table, options, cache, row)
+        if context:
+            row = row._replace(context=written(context))
+        return Request(
+            execution_id, root, table, options, cache, row,
+            context=packed_context(context, self._keep), profiles=self.config.profiles, tags=tags,
+        )
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
@@ -161,7 +189,7 @@ class Driver:
             shared=None,
             failed=None,
             command=" ".join(sys.argv)[:2000],
-            user=_user(),
+            user=user(),
             host=socket.gethostname(),
             project=Path(self.config.project_dir).name,
             git_commit=git_commit(self.config.project_dir),
@@ -205,7 +233,7 @@ class Driver:
                 finish = loop.run(request.execution_id)
         except NeedsWorker:
             return None
-        self.store.append([*loop.outbox.rows, request.closing_row(finish)])
+        self.store.append([*loop.outbox.rows, *request.tag_rows(), request.closing_row(finish)])
         self.store.commit()
         self.report_end(request, finish, time.monotonic() - started)
         return Ended(self, request.execution_id, finish)
@@ -228,9 +256,11 @@ class Driver:
             encoded = self.store.get_blob(known.root_blob)
             root = b"".join((encoded.header, *encoded.buffers))
         options, lacking = options_again(known.options)
-        if lacking:
+        context, lacking_context = options_again(known.context or "{}")
+        if lacking or lacking_context:
+            names = " and ".join([*lacking, *(f"context {name}" for name in lacking_context)])
             self.reporter.warned(
-                f"The execution goes on without its option {' and '.join(lacking)}: only plain data is kept of options."
+                f"The execution goes on without its option {names}: only plain data is kept of options."
             )
         table = {**self._kept_travelling(known.task_table), **task_table(TASKS)}
         row = known._replace(
@@ -241,7 +271,13 @@ class Driver:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        return self._start(Request(known.execution_id, root, table, options, self.config.cache, row, known.life + 1))
+        check_profiles(self.config.profiles, table, options, None)
+        return self._start(
+            Request(
+                known.execution_id, root, table, options, self.config.cache, row, known.life + 1,
+                context=packed_context(context, self._keep), profiles=self.config.profiles,
+            )
+        )
 
     # --- results ------------------------------------------------------------------------------------------------------
 
@@ -303,7 +339,7 @@ class InlineSubmission:
             limits=driver.config.limits,
             warned=driver.reporter.warned,
         )
-        driver.store.append([request.row._replace(life=request.life)])
+        driver.store.append(request.opening_rows())
         driver.store.commit()
         self._started = time.monotonic()
         self._loop.post(request.submitted())
@@ -355,29 +391,3 @@ def _between(report: Callable[[], None], end: float | None) -> Callable[[], None
             report()
 
     return between
-
-
-@lru_cache(maxsize=8)
-def git_commit(project_dir: str) -> str | None:
-    """The project's commit, with + behind it when the tree is dirty; None where there is no git."""
-    if not Path(project_dir, ".git").exists():
-        return None
-    try:
-        commit = _git(project_dir, "rev-parse", "--short=12", "HEAD")
-        dirty = _git(project_dir, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{commit}+" if dirty else commit
-
-
-def _git(project_dir: str, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", project_dir, *arguments], capture_output=True, text=True, check=True, timeout=2
-    ).stdout.strip()
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return None

@@ -6,6 +6,7 @@ In: commands. Out: events (at once for look-ups, later for everything that runs 
 from __future__ import annotations
 
 import heapq
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,11 @@ REFRESH_SECONDS = 10.0
 def now() -> int:
     """Microseconds since the epoch: the one clock of a scheduler."""
     return time.time_ns() // 1000
+
+
+def _context_of(kept: str | None) -> dict[str, bytes] | None:
+    """The context that a full reduction has read, as it was kept."""
+    return None if kept is None else {path: bytes.fromhex(known) for path, known in json.loads(kept).items()}
 
 
 class Carrier(Protocol):
@@ -214,7 +220,8 @@ class Outbox:
         if row.task_set is not None:
             members = frozenset(row.task_set[start : start + 20] for start in range(0, len(row.task_set), 20))
         return events.Candidate(
-            row.kind, term, row.execution_id, row.at, verdict, members, row.call_hash, row.wall_seconds
+            row.kind, term, row.execution_id, row.at, verdict, members, row.call_hash, row.wall_seconds,
+            _context_of(row.context),
         )
 
     def fire_timers(self) -> float | None:

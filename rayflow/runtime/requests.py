@@ -12,8 +12,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rayflow.errors import BadOption
 from rayflow.evaluator import commands, events
-from rayflow.records import ExecutionRow
+from rayflow.lang.entries import TaskEntry
+from rayflow.lang.expressions import TaskCall, Term
+from rayflow.lang.options import profile_called
+from rayflow.lang.packing import Keep, pack
+from rayflow.records import ExecutionRow, Row, TagRow
 from rayflow.runtime.outbox import now
 from rayflow.values.failures import Failure
 
@@ -30,7 +35,8 @@ def new_execution_id() -> str:
 class Request:
     """What is submitted: a packed term, the tasks that it needs, and the row that says who asked for it.
 
-    life: how often the execution was taken up before.
+    life: how often the execution was taken up before. context: symbolic. profiles: task options by name. tags: of the
+    execution.
     """
 
     def __init__(
@@ -42,6 +48,10 @@ class Request:
         cache: bool,
         row: ExecutionRow,
         life: int = 0,
+        *,
+        context: Mapping[str, Any] | None = None,
+        profiles: Mapping[str, Mapping[str, Any]] | None = None,
+        tags: Mapping[str, Any] | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.root = root
@@ -50,12 +60,29 @@ class Request:
         self.cache = cache
         self.row = row
         self.life = life
+        self.context = context or {}
+        self.profiles = profiles or {}
+        self.tags = tags or {}
 
     def submitted(self) -> events.Submitted:
         """The event that starts it."""
         return events.Submitted(
-            now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life
+            now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life, self.context,
+            self.profiles,
         )
+
+    def opening_rows(self, ray_version: str | None = None) -> list[Row]:
+        """What is recorded when it starts: its row, and its tags."""
+        row = self.row._replace(life=self.life, ray_version=ray_version)
+        return [row, *self.tag_rows()]
+
+    def tag_rows(self) -> list[Row]:
+        """The tags of the execution; they are set once, in its first life."""
+        at = self.row.started_at
+        return [
+            TagRow("execution", self.execution_id, name, json.dumps(value, default=str), at, False)
+            for name, value in (self.tags.items() if self.life == 0 else ())
+        ]
 
     def closing_row(self, finish: commands.Finish) -> ExecutionRow:
         """The execution's row when it has ended."""
@@ -115,3 +142,38 @@ def options_again(kept: str) -> tuple[dict[str, Any], list[str]]:
         else:
             options[name] = value
     return options, lacking
+
+
+def check_profiles(
+    profiles: Mapping[str, Mapping[str, Any]],
+    table: Mapping[str, TaskEntry],
+    options: Mapping[str, Any],
+    root: Term,
+) -> None:
+    """Raise BadOption for a profile that is named and not configured, before anything runs."""
+    given = {f"@task of {name}": entry.options for name, entry in table.items()}
+    given["the run's options"] = options
+    if type(root) is TaskCall and root._options:
+        given[f"{root._task}.options"] = root._options
+    for where, level in given.items():
+        name = level.get("profile")
+        if isinstance(name, str):
+            try:
+                profile_called(name, profiles)
+            except BadOption as error:
+                raise BadOption(f"{where}: {error}") from None
+
+
+def packed_context(context: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    """The context in its symbolic form: values by themselves, so that dicts of any size can be looked into."""
+    packed: dict[str, Any] = {}
+    waiting = [(packed, context)]
+    while waiting:
+        into, table = waiting.pop()
+        for name, value in table.items():
+            if type(value) is dict:
+                into[name] = {}
+                waiting.append((into[name], value))
+            else:
+                into[name] = pack(value, keep, root=f"the context's value {name!r}")
+    return packed

@@ -92,7 +92,7 @@ class Scheduler:
         with self._changed:
             if request.execution_id in self._requests:
                 return
-            store.append([opening_row(request)])
+            store.append(request.opening_rows(ray.__version__))
             store.commit()
             self._requests[request.execution_id] = request
             loop = self._loop
@@ -210,8 +210,3 @@ def carrier_of(loop: Loop) -> RayCarrier:
     carrier: Any = loop.carrier
     assert isinstance(carrier, RayCarrier)
     return carrier
-
-
-def opening_row(request: Request) -> Any:
-    """The opening row of an execution, with what only the cluster knows."""
-    return request.row._replace(life=request.life, ray_version=ray.__version__)

@@ -273,11 +273,13 @@ def submitted(
     options: Mapping[str, Any] | None = None,
     cache: bool = True,
     life: int = 0,
+    context: Mapping[str, Term] | None = None,
+    profiles: Mapping[str, Mapping[str, Any]] | None = None,
     at: int = 0,
 ) -> Submitted:
     """Submitted, with a table of these entries."""
     table = {entry.name: entry for entry in entries}
-    return Submitted(at, execution_id, dumps(root), table, dict(options or {}), cache, life)
+    return Submitted(at, execution_id, dumps(root), table, options or {}, cache, life, context or {}, profiles or {})
 
 
 def candidate(
@@ -290,11 +292,11 @@ def candidate(
     task_set: Iterable[bytes] | None = None,
     call_hash: bytes | None = None,
     wall_seconds: float | None = 0.5,
+    context: Mapping[str, bytes] | None = None,
 ) -> Candidate:
     """A reduction in the store: `age_seconds` before the playbook's start."""
-    at = START - int(age_seconds * 1_000_000)
-    tasks = None if task_set is None else frozenset(task_set)
-    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, call_hash, wall_seconds)
+    at, tasks = START - int(age_seconds * 1_000_000), None if task_set is None else frozenset(task_set)
+    return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, call_hash, wall_seconds, context)
 
 
 def found(asker: Any, *candidates: Candidate, at: int = 0) -> LookedUp:
@@ -359,9 +361,8 @@ def cancelled(execution_id: str = EXECUTION, at: int = 0) -> Cancelled:
 
 def looks_up(name: str | None = None, *, code: int = 1, **fields: Any) -> Like:
     """A LookUp for a call of this task."""
-    if name is not None:
-        fields["task_hash"] = task_hash(name, code)
-    return Like(LookUp, f"LookUp {name}" if name else "", **fields)
+    of_task = {} if name is None else {"task_hash": task_hash(name, code)}
+    return Like(LookUp, f"LookUp {name}" if name else "", **of_task, **fields)
 
 
 def runs(name: str, *, arguments: Any = None, **fields: Any) -> Like:
@@ -373,9 +374,8 @@ def runs(name: str, *, arguments: Any = None, **fields: Any) -> Like:
 
 def runs_operation(name: str, *args: Any, **fields: Any) -> Like:
     """A RunOperation of this operation, on these arguments where they are given."""
-    if args:
-        fields["args"] = args
-    return Like(RunOperation, name=name, **fields)
+    on: Any = {"args": args} if args else {}
+    return Like(RunOperation, name=name, **on, **fields)
 
 
 def sets_timer(**fields: Any) -> Like:

@@ -44,7 +44,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_what_is_right(name: str, valu
 
 
 def test_every_option_accepts_its_own_default() -> None:
-    assert check_options({name: option.default for name, option in OPTIONS.items()}, where="f").keys() == OPTIONS.keys()
+    for name, option in OPTIONS.items():
+        assert name in check_options({name: option.default}, where="f", at_call=not option.many)
 
 
 def test_what_belongs_to_the_definition_is_refused_at_the_call() -> None:

@@ -63,6 +63,7 @@ def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
 
 def test_jobs_walk_every_allowed_move(walked: Counter[tuple[State, State]]) -> None:
     allowed = {(start, end) for start, ends in MOVES.items() for end in ends}
+    allowed.discard((State.SHARED, State.LOOKUP))  # of contexts, which random programs have none of: test_contexts.py
     for seed in range(10_000, 10_600):
         play(seed)
         if walked.keys() >= allowed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -50,11 +49,11 @@ class Flow:
         self.module = self.project.load("flow")
         return self.module
 
-    def run(self, expr: Any, *, cache: bool = True, options: Mapping[str, Any] | None = None) -> Any:
-        """The value of an expression, in this process."""
+    def run(self, expr: Any, **settings: Any) -> Any:
+        """The value of an expression, in this process. settings: as Scheduler.run takes them."""
         store = str(self.project.path / ".rayflow")
         with Scheduler(store=store, inline=True, reporter=self.watching) as scheduler:
-            return scheduler.run(expr, cache=cache, options=options)
+            return scheduler.run(expr, **settings)
 
     def call(self, task: str, *args: Any, **kwargs: Any) -> Any:
         """The value of a call of one of the module's tasks."""

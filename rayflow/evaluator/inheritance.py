@@ -1,0 +1,116 @@
+"""What a call hands down to the calls below it: context, exported options, and whether they are recorded.
+
+In: the options of a call, and what it received itself. Out: `Inherited`. Never: reduces a term, starts anything.
+
+A call that changes nothing hands down the very object that it received, and equal changes of one object give one
+object: so calls below compare what they received by identity, and those that use none of this pay nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from rayflow.errors import BadOption, NotSerializable
+from rayflow.lang.expressions import Term
+from rayflow.lang.options import merge, merge_context
+from rayflow.values.digests import digest
+from rayflow.values.identity import identity
+from rayflow.values.refs import ValueRef
+
+ABSENT = object()
+"""What a path that is not in a context leads to."""
+
+_ABSENT_HASH = digest("context", b"absent")
+
+
+class Inherited:
+    """What the calls below a call receive.
+
+    context: symbolic values, in dicts of dicts by name. exports: options for every call. is_recorded: False below a
+    call whose provenance stops at it. known: the merged options of tasks called without any of their own, and what
+    such a call hands down, by the task's name.
+    """
+
+    def __init__(
+        self, context: Mapping[str, Term], exports: Mapping[str, Any] | None = None, is_recorded: bool = True
+    ) -> None:
+        self.context = context
+        self.exports = exports
+        self.is_recorded = is_recorded
+        self.known: dict[str, tuple[Mapping[str, Any], Inherited]] = {}
+        self._changed: dict[bytes, Inherited] = {}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The identity of the context."""
+        return digest("context", identity(dict(self.context)))
+
+    def has_context_of(self, other: Inherited) -> bool:
+        """Whether both have the same context."""
+        return self.context is other.context or self.digest == other.digest
+
+    def handed_down(self, options: Mapping[str, Any]) -> Inherited:
+        """What a call with these options, which received this, hands down itself."""
+        context, exports = options.get("context"), options.get("export_options")
+        is_recorded = self.is_recorded and options.get("prov") is not False
+        if not context and not exports and is_recorded is self.is_recorded:
+            return self
+        try:
+            key = digest("handed down", identity(context), identity(exports), identity(is_recorded))
+        except NotSerializable:  # an object of Ray's among the exports: it has no content that could be compared
+            return self._with(context, exports, is_recorded)
+        known = self._changed.get(key)
+        if known is None:
+            known = self._changed[key] = self._with(context, exports, is_recorded)
+        return known
+
+    def _with(self, context: Any, exports: Any, is_recorded: bool) -> Inherited:
+        if context and type(context) is not dict:
+            raise BadOption(f"The context of a call is too large ({context!r}): pass large values as arguments.")
+        return Inherited(
+            merge_context(self.context, context) if context else self.context,
+            merge(self.exports, exports) if exports else self.exports,
+            is_recorded,
+        )
+
+    def value_at(self, path: str) -> Any:
+        """The symbolic value behind a path such as `a.b`, or ABSENT. Raises BadOption for a part of a large value."""
+        found: Any = self.context
+        for name in path.split("."):
+            if type(found) is ValueRef and found.kind == "dict":
+                raise BadOption(
+                    f"get_context({path!r}): the values above {name!r} are {found.size:,} bytes in one dict, too large "
+                    "to be looked into. Give large values as arguments."
+                )
+            if not isinstance(found, Mapping) or name not in found:
+                return ABSENT
+            found = found[name]
+        return found
+
+    def hash_at(self, path: str) -> bytes:
+        """The identity of what is behind a path."""
+        value = self.value_at(path)
+        return _ABSENT_HASH if value is ABSENT else digest("context", identity(value))
+
+    def agrees(self, read: Mapping[str, bytes]) -> bool:
+        """Whether all paths that were read lead to the same values here."""
+        return all(self.hash_at(path) == known for path, known in read.items())
+
+
+def left_open(paths: Iterable[str], options: Mapping[str, Any]) -> Iterable[str]:
+    """Of the paths read in and below a call, those that its own context does not determine."""
+    context = options.get("context")
+    return [path for path in paths if not _determines(context, path)] if context else paths
+
+
+def _determines(context: Mapping[str, Any], path: str) -> bool:
+    found: Any = context
+    for name in path.split("."):
+        if type(found) is not dict:
+            return True
+        if name not in found:
+            return False
+        found = found[name]
+    return type(found) is not dict
