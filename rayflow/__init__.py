@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rayflow.api import Scheduler, history, run
     from rayflow.lang.awaiting import gather
-    from rayflow.lang.builtins import apply_func, as_task, compose, const, identity, throw
+    from rayflow.lang.builtins import (
+        apply_func,
+        as_task,
+        compose,
+        const,
+        fork_thread,
+        identity,
+        join_thread,
+        throw,
+    )
     from rayflow.lang.combinators import (
         all_,
         and_,
         any_,
+        apply_tags,
         catch,
         catch_all,
         cond,
@@ -37,15 +47,21 @@ if TYPE_CHECKING:
         starmap,
         zip_,
     )
+    from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.tasks import Task, task
 
 __all__ = [
+    "Become",
+    "Fail",
+    "Failed",
+    "Need",
     "Scheduler",
     "Task",
     "all_",
     "and_",
     "any_",
     "apply_func",
+    "apply_tags",
     "as_task",
     "catch",
     "catch_all",
@@ -56,10 +72,13 @@ __all__ = [
     "flat_map",
     "flatten",
     "force",
+    "fork_thread",
+    "form",
     "gather",
     "get_context",
     "history",
     "identity",
+    "join_thread",
     "len_",
     "map_",
     "not_",
@@ -82,11 +101,14 @@ _PLACES = {
     "as_task": "rayflow.lang.builtins",
     "compose": "rayflow.lang.builtins",
     "const": "rayflow.lang.builtins",
+    "fork_thread": "rayflow.lang.builtins",
     "identity": "rayflow.lang.builtins",
+    "join_thread": "rayflow.lang.builtins",
     "throw": "rayflow.lang.builtins",
     "all_": "rayflow.lang.combinators",
     "and_": "rayflow.lang.combinators",
     "any_": "rayflow.lang.combinators",
+    "apply_tags": "rayflow.lang.combinators",
     "catch": "rayflow.lang.combinators",
     "catch_all": "rayflow.lang.combinators",
     "cond": "rayflow.lang.combinators",
@@ -103,6 +125,11 @@ _PLACES = {
     "seq": "rayflow.lang.combinators",
     "starmap": "rayflow.lang.combinators",
     "zip_": "rayflow.lang.combinators",
+    "Become": "rayflow.lang.rules",
+    "Fail": "rayflow.lang.rules",
+    "Failed": "rayflow.lang.rules",
+    "Need": "rayflow.lang.rules",
+    "form": "rayflow.lang.rules",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
 }

@@ -88,6 +88,10 @@ class Cancelled(UserError):
     """The execution was cancelled before it ended."""
 
 
+class BadForm(UserError):
+    """The rule of a form that breaks its contract; the message says what a rule has to answer."""
+
+
 class NotFound(UserError, LookupError):
     """An id, name or record that the store does not hold."""
 

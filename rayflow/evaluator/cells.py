@@ -36,6 +36,8 @@ class Kind(Enum):
     OPERATION = 2
     FORM = 3
     AWAITED = 4
+    THREAD = 5
+    """Nobody takes them: they come from a call that was begun for its own sake."""
 
 
 class Cell:

@@ -225,6 +225,7 @@ class Evaluator(Reducer):
                 self._settle(each, self._noted(failure, each.scope, each.expression), each.all_sources())
             return
         assert cell.key is not None
+        execution.learn(event.entries)
         row = ReductionRow(
             cell.key, OPERATIONS, "single", event.term, None, None, None, execution.execution_id, None, event.at
         )

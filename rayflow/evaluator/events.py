@@ -141,13 +141,17 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """An operation gave this packed term, or failed."""
+    """An operation gave this packed term, or failed.
+
+    entries: tasks named in the term that the table lacked.
+    """
 
     at: int
     asker: int
     term: bytes | None = None
     failure: Failure | None = None
     rows: tuple[Row, ...] = ()
+    entries: tuple[TaskEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Execution:
     reduces its term there. inherited: what the root receives. open: jobs by number that are neither done nor failed.
     operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
     many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
-    wait for each other.
+    wait for each other. threads: how many calls are open that were begun for their own sake: it ends after them.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Execution:
         self.open: dict[int, Job] = {}
         self.operations: dict[bytes, list[Cell]] = {}
         self.in_flight = 0
+        self.threads = 0
         self.failures: list[tuple[Job, Failure]] = []
         self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0}
         self.progress: dict[str, dict[str, int]] = {}

@@ -1,45 +1,44 @@
 """Rules of the special forms.
 
 A rule is a pure function of a form's unreduced arguments and the outcomes seen so far. It answers what it needs reduced
-next, what the form becomes, or how it fails; it is asked again when what it needed has settled. The evaluator itself is
-never handed out, so a form can be tested as a table.
+next, what the form becomes, or how it fails; it is asked again when what it needed has settled. What touches the job
+that a form stands in is an answer, too. The evaluator itself is never handed out, so a form can be tested as a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from rayflow.errors import BadArguments, BadForm
 from rayflow.evaluator.cells import expressions_of, is_value
-from rayflow.lang.expressions import Expression, Operation, Term
+from rayflow.lang.expressions import Expression, Operation, TaskCall, Term, render
 from rayflow.lang.operations import operate
+from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
 from rayflow.values.nested import map_leaves
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """Reduce these terms, in any order; their outcomes are appended to what the rule has seen."""
+class Begin:
+    """Make this call although nobody waits for it; the form is `term` at once."""
 
-    terms: tuple[Term, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Become:
-    """The form is this term."""
-
+    call: TaskCall
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Fail:
-    """The form fails."""
+class Tag:
+    """The form is this value; tags are recorded for the value, the job it stands in, and the execution."""
 
-    failure: Failure
+    value: Term
+    tags: Mapping[str, Any]
+    job_tags: Mapping[str, Any]
+    execution_tags: Mapping[str, Any]
 
 
-Step: TypeAlias = Need | Become | Fail
+Step: TypeAlias = Need | Become | Fail | Begin | Tag
 Rule: TypeAlias = Callable[[tuple[Term, ...], Sequence[Outcome]], Step]
 
 
@@ -137,8 +136,63 @@ def _is_open(name: str, values: Term) -> bool:
     return name == "map_" or all(type(value) in (list, tuple, dict) for value in values)
 
 
+def fork_thread(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """the call that joins the thread: to join it is to share that call"""
+    (call,) = args
+    return Begin(call, call._args[0])
+
+
+def apply_tags(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """value, its tags, the job's, the execution's"""
+    if not seen:
+        return Need(args)
+    for outcome in seen:
+        if isinstance(outcome, Failure):
+            return Fail(outcome)
+    tags: list[Any] = list(seen[1:])
+    for each in tags:
+        if not isinstance(each, dict) or not all(isinstance(key, str) for key in each):
+            return Fail(failure_from_exception(BadArguments(f"Tags are a dict with names as keys, not {each!r}.")))
+    return Tag(seen[0], *tags)
+
+
+MOST_STEPS = 10_000
+"""A rule of the user's that is still asking after so many answers is taken for one that never ends."""
+
+
+def own(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """the user's rule, its quoted arguments. Seen are by turns an answer of the rule and outcomes of what it needed."""
+    function, arguments = args
+    outcomes: list[Outcome] = []
+    place = answers = 0
+    while place < len(seen):
+        answer: Any = seen[place]
+        place += 1
+        answers += 1
+        if isinstance(answer, Failure):
+            return Fail(answer)
+        if answer[0] == BECOME:
+            return Become(answer[1]._term)
+        if answer[0] == FAIL:
+            return Fail(outcomes[answer[1]])
+        _, count, needed = answer
+        if place == len(seen):
+            return Need(tuple(needed._term))
+        outcomes.extend(seen[place : place + count])
+        place += count
+    if answers == MOST_STEPS:
+        message = f"A rule was asked {MOST_STEPS} times and has not come to an end: {render(function)}"
+        return Fail(failure_from_exception(BadForm(message)))
+    return Need((Operation("step", (function, arguments, [_as_data(outcome) for outcome in outcomes])),))
+
+
+def _as_data(outcome: Outcome) -> Term:
+    return (FAILED, outcome.pickled, outcome.summary) if isinstance(outcome, Failure) else (VALUE, outcome)
+
+
 RULES: Mapping[str, Rule] = {
-    "cond": cond, "catch": catch, "catch_all": catch_all, "seq": seq, "map_": map_, "starmap": starmap
+    "cond": cond, "catch": catch, "catch_all": catch_all, "seq": seq, "map_": map_, "starmap": starmap,
+    "fork_thread": fork_thread, "apply_tags": apply_tags, "own": own,
 }  # fmt: skip
 """Every form by name."""
 

@@ -231,7 +231,7 @@ class Machine:
             if follower.is_open:
                 self._follow(follower, job)
         job.let_go()
-        if job is execution.root:
+        if job is execution.root and not execution.threads:
             self._finish(execution, job)
 
     def _finish(self, execution: Execution, root: Job) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.stories import call_text
 from rayflow.lang.codec import SCALARS, dumps
@@ -132,6 +133,20 @@ def closing_rows(job: Job, finished_at: int) -> list[Row]:
             for key, value in tags.items()
         )
     return rows
+
+
+def applied_tags(tag: Tag, job: Job, at: int) -> tuple[Row, ...]:
+    """The rows of tags that were applied to a value, to the job that it stands in, and to the execution."""
+    whom = (
+        ("value", hash_of(tag.value).hex(), tag.tags),
+        ("job", job.job_id.hex(), tag.job_tags),
+        ("execution", job.execution.execution_id, tag.execution_tags),
+    )
+    return tuple(
+        TagRow(kind, name, key, json.dumps(value, default=render), at, False)
+        for kind, name, tags in whom
+        for key, value in tags.items()
+    )
 
 
 def _call_rows(job: Job, execution: Execution) -> list[Row]:

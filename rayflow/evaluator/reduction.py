@@ -178,6 +178,9 @@ class Reducer(Sharer):
         if cell.kind is Kind.FORM:
             self._step(cell)
             return
+        if cell.kind is Kind.THREAD:
+            self._thread_ended(cell.scope.execution)
+            return
         failure = cell.first_failure()
         if cell.kind is Kind.ARGUMENTS:
             self._arguments_known(cell, failure)

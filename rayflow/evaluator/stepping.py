@@ -6,18 +6,21 @@ term that is still to be reduced goes to the worklist.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
 
 from rayflow.errors import Bug
-from rayflow.evaluator import attempts, commands, events, lookups
-from rayflow.evaluator.cells import Cell
-from rayflow.evaluator.forms import RULES, Become, Fail, Need
+from rayflow.evaluator import attempts, commands, events, lookups, provenance
+from rayflow.evaluator.cells import Cell, Kind
+from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.forms import RULES, Begin, Tag
 from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.machine import Machine
 from rayflow.lang.codec import SCALARS, loads, read
-from rayflow.lang.expressions import Form, Term
+from rayflow.lang.expressions import Form, TaskCall, Term
 from rayflow.lang.operations import here, operate
+from rayflow.lang.rules import Become, Fail, Need
 from rayflow.values.digests import digest, short_digest
 from rayflow.values.failures import Outcome, failure_from_exception
 from rayflow.values.identity import identity
@@ -56,6 +59,10 @@ class Stepper(Machine):
         waiters, cell.waiters = cell.waiters, []
         for target, slot in waiters:
             self._fills.append((target, slot, outcome, sources))
+
+    @abstractmethod
+    def _meet(self, call: TaskCall, execution: Execution, parent: Job | None, job_id: bytes) -> Job:
+        """A task call becomes a job."""
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -125,20 +132,47 @@ class Stepper(Machine):
             raise Bug(f"There is no form {form._name!r}.")
         step = rule(form._args, cell.values)
         if type(step) is Need:
+            terms = tuple(step.terms)
             first = len(cell.values)
-            cell.missing = len(step.terms)
-            cell.values.extend([None] * len(step.terms))
-            cell.sources.extend([()] * len(step.terms))
-            for position, term in enumerate(step.terms, start=first):
+            cell.missing = len(terms)
+            cell.values.extend([None] * len(terms))
+            cell.sources.extend([()] * len(terms))
+            for position, term in enumerate(terms, start=first):
                 self._demand(term, cell.scope, below(cell.path, "step", position), cell, position)
         elif type(step) is Become:
             self._demand(step.term, cell.scope, below(cell.path, "become", 0), cell, BECOME_SLOT)
+        elif type(step) is Begin:
+            self._begin(cell, step)
+        elif type(step) is Tag:
+            self._out.append(commands.Record(provenance.applied_tags(step, cell.scope, self._now)))
+            self._settle(cell, step.value, cell.all_sources())
         else:
             assert type(step) is Fail
             # A failure that the rule has seen was told where it happened; one of its own happens here.
-            is_seen = any(step.failure is outcome for outcome in cell.values)
-            failure = step.failure if is_seen else self._noted(step.failure, cell.scope, form)
+            is_seen = any(step.error is outcome for outcome in cell.values)
+            failure = step.error if is_seen else self._noted(step.error, cell.scope, form)
             self._settle(cell, failure, cell.all_sources())
+
+
+    def _begin(self, cell: Cell, step: Begin) -> None:
+        """Make a call that nobody waits for, except the end of the execution."""
+        scope = cell.scope
+        job = self._meet(step.call, scope.execution, scope, below(cell.path, "begun", 0))
+        if scope.children and scope.children[-1] is job:
+            # Whether it has ended when its parent does is chance, and no part of what the parent is.
+            scope.children.pop()
+        if job.is_open:
+            thread = Cell(Kind.THREAD, None, scope, cell.path, 1)
+            thread.missing = 1
+            job.waiters.append((thread, 0))
+            scope.execution.threads += 1
+        self._demand(step.term, scope, below(cell.path, "become", 0), cell, BECOME_SLOT)
+
+    def _thread_ended(self, execution: Execution) -> None:
+        execution.threads -= 1
+        root = execution.root
+        if not execution.threads and root is not None and not root.is_open:
+            self._finish(execution, root)
 
 
 def below(path: bytes, step: str, position: int) -> bytes:

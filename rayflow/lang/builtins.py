@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayflow.errors import BadArguments
-from rayflow.lang.expressions import Expression
+from rayflow.lang.combinators import force
+from rayflow.lang.expressions import Expression, Form, Quoted, Term
 from rayflow.lang.operations import APPLY, call_of
 from rayflow.lang.tasks import Task, task
 
@@ -53,6 +54,20 @@ def composed(functions: Any, /, *args: Any, **kwargs: Any) -> Any:
     return term
 
 
+@task(version="1")
+def join_thread(thread: Any) -> Any:
+    """What the expression of a thread comes to: where this execution has forked it, it is waited for; else reduced."""
+    return force(thread)
+
+
+def fork_thread(expr: Term) -> Any:
+    """Start reducing an expression now, and go on; gives a thread, a value that `join_thread` takes.
+
+    An execution ends when its threads have. The failure of one that nobody joins is listed, and fails nothing else.
+    """
+    return Form("fork_thread", (join_thread(Quoted(expr)),))
+
+
 def compose(*functions: Any) -> Any:
     """`compose(f, g)(x)` is `f(g(x))`. Tasks stay calls of their own; plain functions become such. Gives a task."""
     if not functions:
@@ -74,6 +89,6 @@ def _check_callable(function: Any, where: str) -> None:
 
 
 TASKS: Mapping[str, Task[..., Any]] = {
-    each.fullname: each for each in (throw, identity, const, apply_func, composed)
+    each.fullname: each for each in (throw, identity, const, apply_func, join_thread, composed)
 }
 """They are in the table of every execution, since expressions may name them that were made without them."""

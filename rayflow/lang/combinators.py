@@ -5,13 +5,15 @@ In: terms. Out: expressions. Never: says what a form does (rayflow.evaluator.for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 from rayflow.errors import BadArguments, BadOption
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, Term
 from rayflow.lang.options import class_names
 from rayflow.values.nested import copy_containers, parts_of
+
+Tags: TypeAlias = "Mapping[str, Any] | Iterable[tuple[str, Any]] | None"
 
 
 def cond(condition: Term, then: Term, *rest: Term) -> Any:
@@ -69,6 +71,29 @@ def seq(terms: Iterable[Term]) -> Any:
     if isinstance(terms, Expression):
         raise BadArguments("seq needs a list whose length is known: seq([first(), second()]).")
     return Form("seq", tuple([_copied(term) for term in terms]))
+
+
+def apply_tags(
+    value: Term,
+    tags: Tags = None,
+    *,
+    job_tags: Tags = None,
+    execution_tags: Tags = None,
+) -> Any:
+    """The value, with tags recorded: for itself, for the job whose result this is a part of, for the execution.
+
+    Tags are a dict, or pairs of name and value; they may be lazy.
+    """
+    return Form("apply_tags", (_copied(value), *[_tags(each) for each in (tags, job_tags, execution_tags)]))
+
+
+def _tags(tags: Tags) -> Term:
+    if isinstance(tags, Expression):
+        return tags
+    try:
+        return _copied(dict(tags or {}))
+    except (TypeError, ValueError):
+        raise BadArguments(f"apply_tags: tags are a dict, or pairs of name and value, not {tags!r}.") from None
 
 
 # --- over many items --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rayflow.lang.expressions import Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.rules import step
 from rayflow.values.failures import restore
 from rayflow.values.refs import INLINE_BYTES
 
@@ -131,6 +132,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "all_": lambda values: all(items_of(values)),
     "any_": lambda values: any(items_of(values)),
     "force": _force,
+    "step": step,
     "restore": restore,
 }
 """Every operation by name."""

@@ -350,10 +350,13 @@ class RayCarrier:
             return
         operation = operating.operation
         if not isinstance(answer, BaseException):
-            (term, failure), kept = pickle.loads(answer)
+            (term, failure, entries), kept = pickle.loads(answer)
             if kept:
                 self._objects.keep(kept, operating.sent.refs[1])
-            self._loop.post(events.Operated(now(), operation.asker, term, failure))
+            around = self._around.get(operation.execution_id)
+            if entries and around is not None:
+                around.learn(entries)
+            self._loop.post(events.Operated(now(), operation.asker, term, failure, entries=entries))
             return
         if is_lost_input(answer):
             for ref in operating.sent.inputs:

@@ -127,5 +127,6 @@ class LookingCarrier:
 
 def operated(worker: Worker, command: commands.RunOperation) -> events.Operated:
     """Apply an operation in this process."""
-    term, failure = worker.operate(command.name, command.args)
-    return events.Operated(now(), command.asker, term, failure)
+    term, failure, entries = worker.operate(command.name, command.args)
+    worker.learn(entries)
+    return events.Operated(now(), command.asker, term, failure, entries=entries)

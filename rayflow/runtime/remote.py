@@ -270,11 +270,11 @@ def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tu
 def run_operation(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
     """Apply an operation to values where they are."""
     known, (name, args) = pickle.loads(packed)
-    outcome: tuple[bytes | None, Failure | None]
+    outcome: tuple[bytes | None, Failure | None, tuple[TaskEntry, ...]]
     try:
         worker = _hand_for(known, refs).worker
     except (StoreUnavailable, ImportError) as error:
-        outcome = None, failure_from_exception(error)
+        outcome = None, failure_from_exception(error), ()
         return pickle.dumps((outcome, []), protocol=5), []
     worker.kept.clear()
     outcome = worker.operate(name, args, _fetched(slots))

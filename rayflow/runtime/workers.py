@@ -173,18 +173,19 @@ class Worker:
 
     def operate(
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None
-    ) -> tuple[bytes | None, Failure | None]:
-        """Apply an operation: a packed term, or the failure."""
+    ) -> tuple[bytes | None, Failure | None, tuple[TaskEntry, ...]]:
+        """Apply an operation: a packed term, or the failure; and entries of tasks that the table lacks."""
         if _current is not self:
             self._enter()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
-            with inside_body():
-                return dumps(pack(TABLE[name](*values), self._keep)), None
+            with tasks.collecting_calls() as created, inside_body():
+                term = TABLE[name](*values)
+            return dumps(pack(term, self._keep)), None, self._entries_of(created)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever Python raises on the user's values is the user's error, as a value
-            return None, self._failure(error, f"the operation {name}")
+            return None, self._failure(error, f"the operation {name}"), ()
 
     def check(self, witnesses: Sequence[Witness]) -> dict[Witness, bool]:
         """Whether each of these witnesses still holds, asked with the user's code."""

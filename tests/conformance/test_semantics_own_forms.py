@@ -1,0 +1,205 @@
+"""Threads, tags, and forms of a user's own: what they reduce, what is recorded, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from evaluations import Flow
+from projects import Project
+
+from rayflow import apply_tags, catch, const, fork_thread, identity, join_thread, seq
+from rayflow.errors import BadArguments, BadForm
+
+TASKS = """
+    from rayflow import Become, Fail, Failed, Need, form, fork_thread, join_thread, task
+
+    @task
+    def double(x):
+        return 2 * x
+
+    @task
+    def fail(x):
+        raise ValueError(f"no {x}")
+
+    @task
+    def later(x):
+        return {"thread": fork_thread(double(x)), "x": x}
+
+    @task
+    def take(later):
+        return join_thread(later["thread"]) + later["x"]
+
+    @task
+    def bare(x):
+        return fork_thread(fail(x))
+
+    def good(outcome):
+        return not isinstance(outcome, Failed)
+
+    @form
+    def first_good(args, seen):
+        if seen and good(seen[-1]):
+            return Become(seen[-1])
+        if len(seen) == len(args):
+            return Fail(seen[0])
+        return Need([args[len(seen)]])
+
+    @form
+    def all_then_sum(args, seen):
+        (terms, start) = args
+        if not seen:
+            return Need(terms)
+        return Become(double(start + sum(seen)))
+
+    @form
+    def refuse(args, seen):
+        return Fail(KeyError("refused"))
+
+    @task
+    def main():
+        return first_good(fail(1), double(4), fail(2))
+"""
+
+
+@pytest.fixture
+def flow(project: Project) -> Flow:
+    made = Flow(project)
+    made.write(TASKS)
+    return made
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_goes_through_tasks_and_the_cache_and_is_reduced_once(flow: Flow) -> None:
+    m = flow.module
+    for how in ("computed", "cached"):
+        assert flow.run(m.take(m.later(4))) == 12
+        assert flow.counts(how) == {"take": 1, "later": 1, "double": 1, "join_thread": 1}
+
+
+def test_joining_what_this_execution_has_not_forked_reduces_it(flow: Flow) -> None:
+    m = flow.module
+    thread = flow.run(m.later(4))
+    assert flow.counts("computed") == {"later": 1, "double": 1, "join_thread": 1}
+    assert flow.run(join_thread(thread["thread"])) == 8
+    assert flow.counts("cached") == {"double": 1, "join_thread": 1}
+
+
+def test_a_forked_expression_goes_on_beside_what_follows(flow: Flow) -> None:
+    m = flow.module
+    assert flow.run([seq([identity(fork_thread(m.double(5))), m.double(1)])[1], 3]) == [2, 3]
+    assert flow.computed() == {"double": 2, "join_thread": 1, "identity": 1}
+
+
+def test_the_failure_of_a_thread_that_nobody_joins_is_listed_and_fails_nothing(flow: Flow) -> None:
+    m = flow.module
+    assert flow.run(const(7, m.bare(1))) == 7
+    (summary,) = flow.watching.summaries
+    assert [name for _, name, _ in summary.failures] == ["flow.fail"]
+
+
+def test_the_failure_of_a_thread_fails_who_joins_it(flow: Flow) -> None:
+    m = flow.module
+    with pytest.raises(ValueError, match="no 2"):
+        flow.run(join_thread(m.bare(2)))
+    assert flow.run(catch(join_thread(m.bare(3)), ValueError, const.partial("caught"))) == "caught"
+
+
+def test_a_thread_is_a_job_below_where_it_was_forked_and_no_part_of_its_call(flow: Flow, project: Project) -> None:
+    m = flow.module
+    flow.run(m.later(9))
+    above = "select p.task_name from jobs j join jobs p on p.job_id = j.parent_job_id where j.task_name = '{}'"
+    assert project.sql(above.format("rayflow.join_thread")) == [("flow.later",)]
+    assert project.sql(above.format("flow.double")) == [("rayflow.join_thread",)]
+    below = "select count(*) from call_children c join calls p using (call_hash) where p.task_name = 'flow.later'"
+    assert project.sql(below) == [(0,)]
+
+
+# --- tags -------------------------------------------------------------------------------------------------------------
+
+
+def test_apply_tags_tags_the_value_its_job_and_the_execution(flow: Flow, project: Project) -> None:
+    m = flow.module
+    expr = apply_tags(m.double(4), {"size": m.double(1)}, job_tags=[("who", "me")], execution_tags={"nightly": True})
+    assert flow.run(expr) == 8
+    rows = project.sql("select entity, key, value from tags where key in ('size', 'who', 'nightly') order by all")
+    assert [(entity, key, json.loads(value)) for entity, key, value in rows] == [
+        ("execution", "nightly", True), ("job", "who", "me"), ("value", "size", 2),
+    ]  # fmt: skip
+    of_value = "select count(*) from tags t join calls c on c.value_hash = t.entity_id where t.key = 'size'"
+    assert project.sql(of_value) == [(1,)]
+
+
+def test_tags_that_are_none_are_refused(flow: Flow) -> None:
+    with pytest.raises(BadArguments, match="pairs"):
+        apply_tags(1, 5)
+    with pytest.raises(BadArguments, match="dict"):
+        flow.run(apply_tags(1, flow.module.double(1)))
+
+
+# --- forms of the user's own ------------------------------------------------------------------------------------------
+
+
+def test_a_form_of_the_users_own_reduces_what_its_rule_needs(flow: Flow) -> None:
+    m = flow.module
+    assert flow.run(m.first_good(m.fail(1), m.double(4), m.fail(2))) == 8
+    assert flow.computed() == {"fail": 1, "double": 1}
+    assert flow.run(m.all_then_sum([m.double(1), m.double(2), 5], 100)) == 222
+    with pytest.raises(ValueError, match="no 1"):
+        flow.run(m.first_good(m.fail(1), m.fail(2)))
+    with pytest.raises(KeyError, match="refused"):
+        flow.run(m.refuse())
+
+
+def test_a_failure_that_a_rule_passes_on_is_listed_once(flow: Flow) -> None:
+    m = flow.module
+    with pytest.raises(ValueError):
+        flow.run(m.first_good(m.fail(1)))
+    (summary,) = flow.watching.summaries
+    assert [name for _, name, _ in summary.failures] == ["flow.fail"]
+
+
+def test_a_rules_answers_are_kept_and_its_code_counts(flow: Flow) -> None:
+    for how in ("computed", "cached"):
+        assert flow.call("main") == 8
+        assert flow.counts(how)["main"] == 1
+    flow.edit("return not isinstance(outcome, Failed)", "return not isinstance(outcome, Failed) and outcome != 8")
+    with pytest.raises(ValueError, match="no 1"):
+        flow.call("main")
+    assert flow.computed()["main"] == 1
+
+
+BAD = {
+    "wrong": "return args[0]",
+    "empty": "return Need(())",
+    "scalar": "return Need(args[0])",
+    "raises": "return args[7]",
+    "fails": "return Fail('no error')",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_rule_that_breaks_its_contract_is_one_clear_error(flow: Flow, name: str) -> None:
+    module = flow.write(
+        f"""
+        from rayflow import Become, Fail, Need, form, task
+
+        @task
+        def double(x):
+            return 2 * x
+
+        @form
+        def {name}(args, seen):
+            {BAD[name]}
+        """
+    )
+    with pytest.raises(BadForm, match=f"The rule {name}"):
+        flow.run(getattr(module, name)(module.double(1)))
+
+
+def test_a_form_inside_a_form_and_one_that_becomes_another(flow: Flow) -> None:
+    m = flow.module
+    inner = m.first_good(m.fail(3), m.double(3))
+    assert flow.run(m.first_good(m.first_good(m.fail(1), m.fail(2)), inner)) == 6
