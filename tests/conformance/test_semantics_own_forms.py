@@ -128,8 +128,8 @@ def test_apply_tags_tags_the_value_its_job_and_the_execution(flow: Flow, project
     assert [(entity, key, json.loads(value)) for entity, key, value in rows] == [
         ("execution", "nightly", True), ("job", "who", "me"), ("value", "size", 2),
     ]  # fmt: skip
-    of_value = "select count(*) from tags t join calls c on c.value_hash = t.entity_id where t.key = 'size'"
-    assert project.sql(of_value) == [(1,)]
+    of_value = "select c.task_name from tags t join calls c on c.value_hash = t.entity_id where t.key = 'size'"
+    assert ("flow.double",) in project.sql(of_value)
 
 
 def test_tags_that_are_none_are_refused(flow: Flow) -> None:
