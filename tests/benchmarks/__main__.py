@@ -33,7 +33,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, keeping, starts  # noqa: E402  # the environment comes first
+from tests.benchmarks import arrays, calls, keeping, language, starts  # noqa: E402  # the environment comes first
 from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
 
 
@@ -51,10 +51,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "hello-cached": Benchmark(starts.hello_cached),
     "replay": Benchmark(calls.replay),
     "bytes": Benchmark(keeping.store_bytes),
+    "shallow": Benchmark(language.shallow),
+    "map-cached": Benchmark(language.mapped_again),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "fan-out": Benchmark(calls.fan_out, ray=True),
     "fan-out-single": Benchmark(calls.fan_out_single, ray=True),
     "chain": Benchmark(calls.chain, ray=True),
+    "map": Benchmark(language.mapped, ray=True),
     "array": Benchmark(arrays.array, ray=True),
     "memory": Benchmark(keeping.memory, ray=True, full=True),
     "million": Benchmark(keeping.million, ray=True, full=True),

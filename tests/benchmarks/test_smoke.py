@@ -21,7 +21,7 @@ def _measured(*words: str) -> dict[str, dict[str, Any]]:
 
 def test_every_row_that_needs_no_ray_is_measured() -> None:
     rows = _measured("--no-ray")
-    assert set(rows) == {"help", "hello-cached", "replay", "bytes"}
+    assert set(rows) == {"help", "hello-cached", "replay", "bytes", "shallow", "map-cached"}
     assert all(row["rayflow"] > 0 and row["ok"] is not None for row in rows.values())
     assert rows["replay"]["ratio"] == rows["replay"]["rayflow"] / rows["replay"]["peer"]
 
@@ -29,9 +29,10 @@ def test_every_row_that_needs_no_ray_is_measured() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_rows_on_ray_are_measured_against_raw_ray() -> None:
-    rows = _measured("--only", "fan-out", "--only", "fan-out-single", "--only", "chain", "--only", "array")
-    assert set(rows) == {"fan-out", "fan-out-single", "chain", "array"}
-    assert all(rows[name]["peer"] > 0 for name in ("fan-out", "fan-out-single", "chain"))
+    names = ("fan-out", "fan-out-single", "chain", "map", "array")
+    rows = _measured(*(word for name in names for word in ("--only", name)))
+    assert set(rows) == set(names)
+    assert all(rows[name]["peer"] > 0 for name in names if name != "array")
 
 
 def test_a_way_is_measured_by_turns_with_its_peer_and_the_median_counts() -> None:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rayflow import task
+from rayflow import map_, task
 
 
 def plain_noop(number: int) -> int:
@@ -49,6 +49,12 @@ def noop(number: int) -> int:
 def fan_out(count: int) -> Any:
     """So many independent calls that do nothing."""
     return [noop(number) for number in range(count)]
+
+
+@task
+def map_all(count: int) -> Any:
+    """The same calls, made by a form."""
+    return map_(noop, range(count))
 
 
 @task
