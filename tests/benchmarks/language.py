@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayflow import Scheduler, map_
+from rayflow import Scheduler
 from tests.benchmarks import workloads
 from tests.benchmarks.measuring import Plan, Row, clock, interleaved
 
