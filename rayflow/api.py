@@ -7,7 +7,7 @@ Ray's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rayflow import config as configuration
 from rayflow.errors import NestedRun
@@ -53,7 +53,10 @@ class Scheduler:
                 driver.project_start(), store=store, inline=inline, address=address, limits=limits
             )
         self.config = config
-        self._driver = driver.Driver(config, reporter or Printing())
+        self._driver = self._new_driver(reporter or Printing())
+
+    def _new_driver(self, reporter: Reporter) -> driver.Driver:
+        return driver.Driver(self.config, reporter)
 
     def run(
         self,
@@ -133,7 +136,7 @@ class Scheduler:
         """Commit what is left, and end this scheduler's part on the cluster; Ray itself stays for the next one."""
         self._driver.close()
 
-    def __enter__(self) -> Scheduler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -332,17 +332,21 @@ class InlineSubmission:
         self.execution_id = request.execution_id
         self._finish: commands.Finish | None = None
         self._lock = threading.Lock()
-        worker = Worker(driver.surroundings(request), driver.store, printed=driver.reporter.printed)
-        self._loop = Loop(
+        self._loop = self._new_loop()
+        driver.store.append(request.opening_rows())
+        driver.store.commit()
+        self._started = time.monotonic()
+        self._loop.post(request.submitted())
+
+    def _new_loop(self) -> Loop:
+        driver = self._driver
+        worker = Worker(driver.surroundings(self._request), driver.store, printed=driver.reporter.printed)
+        return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),
             limits=driver.config.limits,
             warned=driver.reporter.warned,
         )
-        driver.store.append(request.opening_rows())
-        driver.store.commit()
-        self._started = time.monotonic()
-        self._loop.post(request.submitted())
 
     def result(self, timeout: float | None = None) -> Any:
         with self._lock:

@@ -78,24 +78,26 @@ class InlineCarrier:
             return False
         end = time.monotonic() + seconds
         while self._waiting and time.monotonic() < end:
-            command = self._waiting.popleft()
-            if isinstance(command, commands.RunOperation):
-                self._loop.post(operated(self._worker, command))
-            elif (command.job, command.attempt) in self._stopped:
-                self._stopped.discard((command.job, command.attempt))
-                self._loop.post(events.WorkerLost(now(), command.job, command.attempt, "stopped before it started"))
-            else:
-                try:
-                    reply = self._worker.run(call_of(command))
-                except KeyboardInterrupt:
-                    # The attempt still owes an answer: it is given when the evaluator stops it.
-                    self._waiting.appendleft(command)
-                    raise
-                # Else each further call would send the same tasks once more.
-                self._worker.learn(reply.entries)
-                self._loop.post(event_of(reply))
+            self._loop.post(self._answer(self._waiting.popleft()))
         self._worker.kept.clear()
         return True
+
+    def _answer(self, command: commands.RunTask | commands.RunOperation) -> events.Event:
+        """Carry out one command: the event that answers it."""
+        if isinstance(command, commands.RunOperation):
+            return operated(self._worker, command)
+        if (command.job, command.attempt) in self._stopped:
+            self._stopped.discard((command.job, command.attempt))
+            return events.WorkerLost(now(), command.job, command.attempt, "stopped before it started")
+        try:
+            reply = self._worker.run(call_of(command))
+        except KeyboardInterrupt:
+            # The attempt still owes an answer: it is given when the evaluator stops it.
+            self._waiting.appendleft(command)
+            raise
+        # Else each further call would send the same tasks once more.
+        self._worker.learn(reply.entries)
+        return event_of(reply)
 
 
 class LookingCarrier:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rayflow.evaluator import commands, events
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.runtime.clocks import CLOCK, Clock
 from rayflow.runtime.outbox import Carrier, Outbox, now
 from rayflow.store.base import Store
 
@@ -58,13 +59,15 @@ class Loop:
         limits: Mapping[str, float] | None = None,
         deferred: bool = False,
         warned: Callable[[str], None] | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
+        self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
         self._incoming: deque[events.Event] = deque()
         self._news = threading.Event()
         self.carrier = carrier_of(self)
-        self.outbox = Outbox(store, self.carrier, self._incoming.append, deferred=deferred, warned=warned)
+        self.outbox = Outbox(store, self.carrier, self._incoming.append, deferred=deferred, warned=warned, clock=clock)
         self._deferred = deferred
 
     def post(self, event: events.Event) -> None:
@@ -85,8 +88,7 @@ class Loop:
         next_timer = self.outbox.fire_timers()
         if not self._incoming and not self.carrier.work(0.05) and not self._incoming:
             self._settle_down()
-            wait = longest_seconds if next_timer is None else max(0.0, min(longest_seconds, next_timer))
-            self._news.wait(wait)
+            self.clock.wait(self._news, longest_seconds, next_timer)
         self._news.clear()
         batch: list[events.Event] = []
         incoming = self._incoming

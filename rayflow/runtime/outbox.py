@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -15,6 +14,7 @@ from typing import NamedTuple, Protocol
 from rayflow.evaluator import commands, events
 from rayflow.lang.codec import blobs_of, witnesses_of
 from rayflow.records import ReductionRow, Row
+from rayflow.runtime.clocks import CLOCK, Clock
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
 from rayflow.values.refs import Encoded
@@ -28,8 +28,8 @@ REFRESH_SECONDS = 10.0
 
 
 def now() -> int:
-    """Microseconds since the epoch: the one clock of a scheduler."""
-    return time.time_ns() // 1000
+    """Microseconds since the epoch."""
+    return CLOCK.now()
 
 
 def _context_of(kept: str | None) -> dict[str, bytes] | None:
@@ -93,7 +93,9 @@ class Outbox:
         *,
         deferred: bool = False,
         warned: Callable[[str], None] | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._carrier = carrier
         self._post = post
@@ -127,7 +129,7 @@ class Outbox:
                 operations.append(command)
             elif isinstance(command, commands.SetTimer):
                 self._timer_count += 1
-                heapq.heappush(self._timers, (time.monotonic() + command.seconds, self._timer_count, command.name))
+                heapq.heappush(self._timers, (self._clock.seconds() + command.seconds, self._timer_count, command.name))
             elif isinstance(command, commands.Stop):
                 stops.append(command)
             elif isinstance(command, commands.Finish):
@@ -155,12 +157,12 @@ class Outbox:
         return reduction._replace(term=None, term_blob=name)
 
     def _look_up(self, lookups: Sequence[commands.LookUp]) -> None:
-        moment = time.monotonic()
+        moment = self._clock.seconds()
         if moment - self._refreshed > REFRESH_SECONDS:
             self._refreshed = moment
             self._store.refresh()
         found = self._store.look_up([(each.eval_hash, each.task_hash) for each in lookups])
-        at = now()
+        at = self._clock.now()
         doubtful: list[_Doubtful] = []
         for question, rows in zip(lookups, found, strict=True):
             witnesses = [_witnesses_of(row) for row in rows]
@@ -189,7 +191,7 @@ class Outbox:
         def answer(answerable: Sequence[_Doubtful]) -> None:
             for each in answerable:
                 holding = [all(verdicts[witness] for witness in witnesses) for witnesses in each.witnesses]
-                self._answer(now(), each.asker, each.rows, holding)
+                self._answer(self._clock.now(), each.asker, each.rows, holding)
 
         if not far:
             answer(doubtful)
@@ -226,8 +228,8 @@ class Outbox:
 
     def fire_timers(self) -> float | None:
         """Post the timers that have run out; seconds until the next one, or None when there is none."""
-        moment = time.monotonic()
+        moment = self._clock.seconds()
         while self._timers and self._timers[0][0] <= moment:
             _, _, name = heapq.heappop(self._timers)
-            self._post(events.TimerFired(now(), name))
+            self._post(events.TimerFired(self._clock.now(), name))
         return self._timers[0][0] - moment if self._timers else None

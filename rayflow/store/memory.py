@@ -72,7 +72,13 @@ class MemoryFolder:
 class MemoryStore(Store):
     """A store that ends with this object."""
 
-    def __init__(self) -> None:
-        folder = MemoryFolder()
-        folder.write(layout.FORMAT, [layout.format_text()])
+    def __init__(self, folder: MemoryFolder | None = None) -> None:
+        if folder is None:
+            folder = MemoryFolder()
+            folder.write(layout.FORMAT, [layout.format_text()])
+        self._files = folder
         super().__init__(folder)
+
+    def opened_again(self) -> MemoryStore:
+        """The store as another process finds it: with what was committed, and nothing else."""
+        return MemoryStore(self._files)

@@ -1,5 +1,23 @@
-"""What tests rayflow, and what users may test their own workflows with.
+"""What tests rayflow, and what users test their own workflows with.
 
-In: an evaluator, or a seed. Out: written conversations, simulated clusters, random programs and what they mean.
-Never: Ray, a clock, a thread.
+In: an evaluator, a seed, or a user's workflow. Out: written conversations, simulated clusters, random programs and what
+they mean; for users `Rehearsal` and the pytest fixture `rehearsal` of rayflow.testing.fixtures.
+Never: Ray, a thread, a clock that has to be waited for.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rayflow.testing.rehearsals import JobTold, Rehearsal
+
+__all__ = ["JobTold", "Rehearsal"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'rayflow.testing' has no attribute {name!r}")
+    from rayflow.testing import rehearsals
+
+    return getattr(rehearsals, name)

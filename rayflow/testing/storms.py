@@ -1,0 +1,175 @@
+"""A user's workflow in bad weather.
+
+In: an expression, seeds, a `Weather`. Out: what was untrue: where it came to something else than in calm weather.
+Never: Ray, a wait.
+
+Bodies are really run, one at a time, in an order that the seed decides. Their answers come late or twice, or are lost
+with their workers; and the scheduler crashes, forgets what was not committed, and takes up again what it had begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from rayflow.api import Scheduler
+from rayflow.config import Config
+from rayflow.evaluator import commands, events
+from rayflow.lang.expressions import Term
+from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.loop import Loop
+from rayflow.runtime.reports import Reporter, Silent
+from rayflow.runtime.requests import Request
+from rayflow.runtime.workers import Worker
+from rayflow.store.memory import MemoryStore
+from rayflow.testing.stage import Plan, Rehearsed, RehearsedDriver, SkippingClock, Stage
+from rayflow.testing.weather import Weather
+from rayflow.values.failures import Failure
+from rayflow.values.previews import preview
+
+ROUGH = Weather(lost=0.2, repeated=0.2, crashed=0.01)
+"""The weather of a storm if nothing else is asked for."""
+
+
+class RoughStage(Stage):
+    """Runs attempts in any order; answers come late or twice, or are lost with their workers."""
+
+    def __init__(self, loop: Loop, worker: Worker, plan: Plan, random: Random, weather: Weather) -> None:
+        super().__init__(loop, worker, plan)
+        self._random = random
+        self._weather = weather
+        self._answers: list[events.Event] = []
+
+    def busy(self) -> bool:
+        return bool(self._answers) or super().busy()
+
+    def work(self, seconds: float) -> bool:
+        """One step: carry out a command, or give the answer to an earlier one."""
+        random = self._random
+        if self._answers and (not self._waiting or random.random() < 0.5):
+            answer = self._answers.pop(random.randrange(len(self._answers)))
+            self._loop.post(answer)
+            if random.random() < self._weather.repeated:
+                self._loop.post(answer)
+            return True
+        if not self._waiting:
+            return False
+        self._waiting.rotate(random.randrange(len(self._waiting)))
+        command = self._waiting.popleft()
+        is_lost = self._may_lose(command) and random.random() < self._weather.lost
+        if is_lost and random.random() < 0.5:
+            self._answers.append(_loss(command))
+        else:
+            # A lost answer's body has run: it may have written a file, and it will run again.
+            answer = self._answer(command)
+            self._answers.append(_loss(command) if is_lost else answer)
+        return True
+
+    def _may_lose(self, command: commands.RunTask | commands.RunOperation) -> bool:
+        if not isinstance(command, commands.RunTask):
+            return False
+        most: int = command.options.get("max_worker_losses", 3)
+        return command.losses < most
+
+
+def _loss(command: Any) -> events.WorkerLost:
+    return events.WorkerLost(0, command.job, command.attempt, "lost in the storm")
+
+
+class _Crashed(Exception):
+    """The scheduler is gone, and all that it had not committed."""
+
+
+class Stormy(Rehearsed):
+    """An execution in bad weather."""
+
+    _driver: StormyDriver
+
+    @property
+    def lives(self) -> int:
+        """How many schedulers it took."""
+        return self._request.life + 1
+
+    def _new_carrier(self, loop: Loop, worker: Worker) -> InlineCarrier:
+        return RoughStage(loop, worker, self._driver.plan, self._driver.random, self._driver.weather)
+
+    def _run(self, timeout: float | None) -> commands.Finish:
+        while True:
+            try:
+                return self._loop.run(self.execution_id, self._crash_perhaps)
+            except _Crashed:
+                self._take_up_again()
+
+    def _crash_perhaps(self) -> None:
+        driver = self._driver
+        if driver.random.random() < driver.weather.crashed:
+            raise _Crashed
+
+    def _take_up_again(self) -> None:
+        driver = self._driver
+        assert isinstance(driver.store, MemoryStore)
+        driver.store = driver.store.opened_again()
+        self._request.life += 1
+        self._loop = self._new_loop()
+        self._loop.post(self._request.submitted())
+
+    def finish(self) -> commands.Finish:
+        """How it ended."""
+        finish = self._run(None)
+        self._driver.store.commit()
+        return finish
+
+
+class StormyDriver(RehearsedDriver):
+    """A driver in bad weather."""
+
+    def __init__(self, config: Config, plan: Plan, seed: int, weather: Weather) -> None:
+        super().__init__(replace(config, store=":memory:"), Silent(), plan, SkippingClock())
+        self.random = Random(seed)
+        self.weather = weather
+
+    def _submission(self, request: Request) -> Stormy:
+        return Stormy(self, request)
+
+
+class _Storm(Scheduler):
+    """A scheduler in bad weather."""
+
+    def __init__(self, config: Config, plan: Plan, seed: int, weather: Weather) -> None:
+        self._arguments = (plan, seed, weather)
+        super().__init__(config=config, reporter=Silent())
+
+    def _new_driver(self, reporter: Reporter) -> StormyDriver:
+        return StormyDriver(self.config, *self._arguments)
+
+
+def play(config: Config, plan: Plan, expr: Term, seeds: Iterable[int], weather: Weather) -> str | None:
+    """What was untrue, and for which seed; None when the expression came to the same with all of them."""
+    calm = _finish(config, plan, expr, 0, Weather())
+    for seed in seeds:
+        rough = _finish(config, plan, expr, seed, weather)
+        if _summary(rough) != _summary(calm):
+            return (
+                f"seed {seed}: in the storm it came to {_shown(rough)}, and in calm weather to {_shown(calm)}. A task "
+                "counts on the order of calls, or on what another call or attempt has left behind."
+            )
+    return None
+
+
+def _finish(config: Config, plan: Plan, expr: Term, seed: int, weather: Weather) -> commands.Finish:
+    with _Storm(config, plan, seed, weather) as scheduler:
+        submission = scheduler.submit(expr)
+        assert isinstance(submission, Stormy)
+        return submission.finish()
+
+
+def _summary(finish: commands.Finish) -> Any:
+    """What has to be equal. Of several failures, any may come first."""
+    return "failed" if isinstance(finish.outcome, Failure) else finish.value_hash
+
+
+def _shown(finish: commands.Finish) -> str:
+    outcome = finish.outcome
+    return f"the failure {outcome.summary}" if isinstance(outcome, Failure) else preview(outcome)
