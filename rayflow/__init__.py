@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         fork_thread,
         identity,
         join_thread,
+        no_prov,
         throw,
     )
     from rayflow.lang.combinators import (
@@ -81,6 +82,7 @@ __all__ = [
     "join_thread",
     "len_",
     "map_",
+    "no_prov",
     "not_",
     "or_",
     "quote",
@@ -104,6 +106,7 @@ _PLACES = {
     "fork_thread": "rayflow.lang.builtins",
     "identity": "rayflow.lang.builtins",
     "join_thread": "rayflow.lang.builtins",
+    "no_prov": "rayflow.lang.builtins",
     "throw": "rayflow.lang.builtins",
     "all_": "rayflow.lang.combinators",
     "and_": "rayflow.lang.combinators",

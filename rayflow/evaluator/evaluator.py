@@ -131,7 +131,7 @@ class Evaluator(Reducer):
         term = self._taken_in(job, event)
         if not job.is_open:
             return
-        if job.awaits is None:
+        if job.awaits is None and job.is_recorded:
             self._out.append(
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
             )
@@ -164,8 +164,7 @@ class Evaluator(Reducer):
         """A body has come back: its attempt ends. What it brings; the job is closed when nobody wants it any more."""
         job.cost = event.cost if job.awaits is None else job.awaits.add_cost(event.cost)
         self._end_attempt(job)
-        if event.rows:
-            self._out.append(commands.Record(event.rows))
+        self._record(job, event.rows)
         if not job.wanted:
             self._fail(job, attempts.cancelled())
             return None
@@ -187,7 +186,7 @@ class Evaluator(Reducer):
         node, pid = (event.cost.node, event.cost.pid) if event.cost else (None, None)
         ended = "timeout" if "rayflow.errors.TaskTimeout" in event.failure.classes else "raised"
         row = provenance.attempt_row(job, ended, event.failure.summary[:4000], node, pid, event.at)
-        self._out.append(commands.Record((*event.rows, row)))
+        self._record(job, (*event.rows, row))
         if not job.wanted:
             self._fail(job, attempts.cancelled())
             return
@@ -204,7 +203,7 @@ class Evaluator(Reducer):
         job.losses += 1
         self._end_attempt(job)
         row = provenance.attempt_row(job, "lost", event.reason, event.node, event.pid, event.at)
-        self._out.append(commands.Record((row,)))
+        self._record(job, (row,))
         if not job.wanted:
             self._fail(job, attempts.cancelled())
             return
@@ -217,7 +216,8 @@ class Evaluator(Reducer):
             return
         execution = cell.scope.execution
         cells = self._answered(cell)
-        if event.rows:
+        is_recorded = any(each.scope.hands_down.is_recorded for each in cells)
+        if event.rows and is_recorded:
             self._out.append(commands.Record(event.rows))
         if event.term is None or not execution.wanted:
             failure = event.failure or attempts.cancelled()
@@ -229,7 +229,8 @@ class Evaluator(Reducer):
         row = ReductionRow(
             cell.key, OPERATIONS, "single", event.term, None, None, None, execution.execution_id, None, event.at
         )
-        self._out.append(commands.Remember(row))
+        if is_recorded:
+            self._out.append(commands.Remember(row))
         self._become(cells, event.term)
 
     def _timer_fired(self, event: events.TimerFired) -> None:

@@ -163,6 +163,11 @@ class Job:
         return self.parent.hands_down if self.parent is not None else self.execution.inherited
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether what it leaves behind is kept; false below a call with the option prov=False."""
+        return self.received.is_recorded
+
+    @property
     def is_open(self) -> bool:
         """Whether it is neither done nor failed."""
         return self.state is not State.DONE and self.state is not State.FAILED

@@ -54,11 +54,17 @@ def context_read(job: Job) -> dict[str, bytes]:
     return {path: job.hands_down.hash_at(path) for path in sorted(job.reads or ())}
 
 
+def is_kept_whole(job: Job) -> bool:
+    """Whether the job's final value is kept, and may answer for it."""
+    options = job.options
+    return options.get("check_valid") == "shallow" or options.get("prov") is False
+
+
 def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
     """The newest candidate that holds for this job, or None."""
     execution = job.execution
     own_only = scope_of(job.options) != "BACKEND" or not execution.cache
-    shallow = job.options.get("check_valid") == "shallow"
+    shallow = is_kept_whole(job)
     cache_for = job.options.get("cache_for")
     youngest = None if cache_for is None else at - int(parse_seconds(cache_for) * 1_000_000)
     for candidate in candidates:

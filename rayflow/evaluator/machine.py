@@ -18,7 +18,7 @@ from rayflow.evaluator.executions import IN_FLIGHT, Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, TaskCall, render
-from rayflow.records import JobRow
+from rayflow.records import JobRow, Row
 from rayflow.values.failures import Failure, Outcome
 
 OPENING_SECONDS = 1.0
@@ -187,7 +187,7 @@ class Machine:
         job.clean = twin.clean
         job.reads = twin.reads
         job.outcome = twin.outcome
-        self._close(job, State.DONE)
+        self._close(job, State.DONE, is_left_to_follower=not twin.is_recorded)
 
     def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
         """End a job with an error: its own, or one that it only passes on."""
@@ -211,13 +211,23 @@ class Machine:
             job.execution.failures.append((job, told))
         return failure
 
-    def _close(self, job: Job, state: State) -> None:
-        """A job is over: record it, tell who waits, and let go of what only an open job needs."""
+    def _record(self, job: Job, rows: tuple[Row, ...]) -> None:
+        """Have rows kept that a job leaves, unless nothing of it is."""
+        if rows and job.is_recorded:
+            self._out.append(commands.Record(rows))
+
+    def _close(self, job: Job, state: State, is_left_to_follower: bool = False) -> None:
+        """A job is over: record it, tell who waits, and let go of what only an open job needs.
+
+        is_left_to_follower: it follows a job of which nothing is recorded, and so leaves their call node itself.
+        """
         execution = job.execution
         self._move(job, state)
         execution.open.pop(job.number, None)
         self._jobs.pop(job.number, None)
-        self._out.append(commands.Record(tuple(provenance.closing_rows(job, self._now))))
+        if job.is_recorded:
+            rows = provenance.closing_rows(job, self._now, is_left_to_follower)
+            self._out.append(commands.Record(tuple(rows)))
         how = job.how or "computed"
         if state is State.FAILED:
             assert isinstance(job.outcome, Failure)
@@ -242,7 +252,7 @@ class Machine:
             commands.Finish(
                 execution.execution_id,
                 root.outcome,
-                tuple((job.job_id, job.entry.name, failure) for job, failure in execution.failures),
+                tuple((_shown(job).job_id, job.entry.name, failure) for job, failure in execution.failures),
                 execution.counts,
                 execution.progress,
                 root.value_hash,
@@ -254,7 +264,7 @@ class Machine:
         oldest = at - int(OPENING_SECONDS * 1_000_000)
         rows: list[JobRow] = []
         while self._young and self._young[0][0] <= oldest and len(rows) < OPENING_ROWS:
-            job: Job | None = self._young.popleft()[1]
+            job: Job | None = _shown(self._young.popleft()[1])
             while job is not None and job.is_open and not job.listed:
                 job.listed = True
                 rows.append(provenance.job_row(job, None))
@@ -264,3 +274,10 @@ class Machine:
         if self._young:
             self._opening_set = True
             self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
+
+
+def _shown(job: Job) -> Job:
+    """The job, or the nearest above it of which there are records."""
+    while not job.is_recorded and job.parent is not None:
+        job = job.parent
+    return job

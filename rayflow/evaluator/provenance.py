@@ -116,14 +116,17 @@ def _frames_text(failure: Failure) -> str | None:
     return "\n".join([*lines, failure.summary])
 
 
-def closing_rows(job: Job, finished_at: int) -> list[Row]:
-    """Every row that a job leaves when it is done or has failed."""
+def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) -> list[Row]:
+    """Every row that a job leaves when it is done or has failed.
+
+    is_left_to_follower: it follows a job of which nothing is recorded.
+    """
     rows: list[Row] = []
     execution = job.execution
     # A follower leaves its twin's call node. (A job answered by what its own execution recorded before a crash has no
     # twin: nobody else may have lived to write its node.)
     reduced_itself = State.RESULT.value in job.trail
-    if job.state is State.DONE and reduced_itself and job.args_hash is not None:
+    if job.state is State.DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
         rows.extend(_call_rows(job, execution))
     rows.append(job_row(job, finished_at))
     tags = job.options.get("tags")
@@ -167,7 +170,8 @@ def _call_rows(job: Job, execution: Execution) -> list[Row]:
         if execution.first_value(value_hash):
             rows.append(value_row(value, value_hash))
         sources = job.sources.get(name) if job.sources else None
-        origins = sorted({source.call_hash for source in sources if source.call_hash}) if sources else ()
+        recorded = [source for source in sources if source.is_recorded] if sources else ()
+        origins = sorted({source.call_hash for source in recorded if source.call_hash})
         if origins:
             rows.extend(ArgumentRow(job.call_hash, name, value_hash, origin) for origin in origins)
         else:
@@ -177,7 +181,7 @@ def _call_rows(job: Job, execution: Execution) -> list[Row]:
             job.call_hash, job.entry.hash, job.entry.name, job.args_hash, job.eval_hash or b"", job.value_hash, task_set
         )
     )
-    if job.children:
+    if job.children and job.hands_down.is_recorded:
         below = sorted(child.call_hash for child in job.children if child.call_hash is not None)
         rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
     return rows

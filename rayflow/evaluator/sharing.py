@@ -138,8 +138,8 @@ class Sharer(Stepper):
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
-        is_shallow = job.options.get("check_valid") == "shallow" and scope_of(job.options) != "NONE"
-        if job.clean and not taken_whole and (is_shallow or job.awaits is not None):
+        is_whole = lookups.is_kept_whole(job) and scope_of(job.options) != "NONE"
+        if job.clean and not taken_whole and (is_whole or job.awaits is not None) and job.is_recorded:
             # Before it closes: the root's closing ends the execution, and with it what is committed.
             key = lookups.remember_key(job)
             row = provenance.full_reduction_row(job, key, lookups.context_read(job), self._now)

@@ -68,6 +68,20 @@ def fork_thread(expr: Term) -> Any:
     return Form("fork_thread", (join_thread(Quoted(expr)),))
 
 
+@task(name="no_prov", version="1", prov=False)
+def unrecorded(quoted: Any) -> Any:
+    """What a quoted expression comes to; nothing below this call is recorded."""
+    return quoted.eval()
+
+
+def no_prov(expr: Any) -> Any:
+    """The expression's value, without records of the calls in and below it: for wide graphs of tiny calls.
+
+    The value itself is cached, as long as no task below has changed; what it took to compute it cannot be asked.
+    """
+    return unrecorded(Quoted(expr)) if isinstance(expr, Expression) else expr
+
+
 def compose(*functions: Any) -> Any:
     """`compose(f, g)(x)` is `f(g(x))`. Tasks stay calls of their own; plain functions become such. Gives a task."""
     if not functions:
@@ -89,6 +103,6 @@ def _check_callable(function: Any, where: str) -> None:
 
 
 TASKS: Mapping[str, Task[..., Any]] = {
-    each.fullname: each for each in (throw, identity, const, apply_func, join_thread, composed)
+    each.fullname: each for each in (throw, identity, const, apply_func, join_thread, composed, unrecorded)
 }
 """They are in the table of every execution, since expressions may name them that were made without them."""

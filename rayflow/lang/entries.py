@@ -19,7 +19,8 @@ class TaskEntry:
 
     name: full name. hash: the task_hash.
     parameters: the signature. defaults: default values as a packed symbolic dict, or None when there are none.
-    options: the options of the definition.
+    options: the options of the definition. tags: of the task itself.
+    job_info: the parameters that are filled in with the job's JobInfo and do not count.
     module, file, qualname: where a worker finds the function; module is None when it travels by value in `code`.
     code: the pickled function, when it travels by value.
     source, place, doc, version, definitions, unresolved: for the provenance; no meaning here.
@@ -40,3 +41,5 @@ class TaskEntry:
     version: str | None = None
     definitions: tuple[Definition, ...] = ()
     unresolved: tuple[str, ...] = ()
+    tags: Mapping[str, Any] | None = None
+    job_info: tuple[str, ...] = ()

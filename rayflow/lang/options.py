@@ -68,6 +68,7 @@ OPTIONS: dict[str, Option] = {
         Option("limits", (dict, list, tuple), None, "named quantities held while an attempt runs: {'db': 2} or ['db']"),
         Option("priority", NUMBER, 0, "held jobs of higher priority start first"),
         Option("tags", (dict,), None, "key-value pairs recorded: at a definition with the task, else with the job"),
+        Option("prov", (bool,), True, "False: no call below is recorded, and the cached answer is the final value"),
         Option("profile", (str,), None, "options of the configuration, below all others; `executor` is the same word"),
         Option("export_options", (dict,), None, "options for every call below this one"),
         Option("context", (dict,), None, "values that get_context reads in this call and below", many=False),
