@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         starmap,
         zip_,
     )
+    from rayflow.lang.job_info import JobInfo
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.tasks import Task, task
 
@@ -55,6 +56,7 @@ __all__ = [
     "Become",
     "Fail",
     "Failed",
+    "JobInfo",
     "Need",
     "Scheduler",
     "Task",
@@ -133,6 +135,7 @@ _PLACES = {
     "Failed": "rayflow.lang.rules",
     "Need": "rayflow.lang.rules",
     "form": "rayflow.lang.rules",
+    "JobInfo": "rayflow.lang.job_info",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from rayflow.errors import BadOption, NotSerializable
+from rayflow.errors import BadOption, LazyValueUsed, NotSerializable
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import merge, merge_context
 from rayflow.values.digests import digest
@@ -59,7 +59,7 @@ class Inherited:
             return self
         try:
             key = digest("handed down", identity(context), identity(exports), identity(is_recorded))
-        except NotSerializable:  # an object of Ray's among the exports: it has no content that could be compared
+        except (NotSerializable, LazyValueUsed):  # an object of Ray's, or exports that are still to be reduced
             return self._with(context, exports, is_recorded)
         known = self._changed.get(key)
         if known is None:

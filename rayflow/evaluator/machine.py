@@ -103,6 +103,7 @@ class Machine:
             return
         job.attempt += 1
         self._move(job, State.RUNNING)
+        arguments = provenance.with_job_info(job) if job.entry.job_info else job.bound
         self._out.append(
             commands.RunTask(
                 job.number,
@@ -110,7 +111,7 @@ class Machine:
                 job.execution.execution_id,
                 job.job_id,
                 job.entry,
-                job.bound,
+                arguments,
                 job.options,
                 job.losses,
                 job.awaits.outcomes if job.awaits is not None else None,

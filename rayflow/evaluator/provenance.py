@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.stories import call_text
-from rayflow.lang.codec import SCALARS, dumps
+from rayflow.lang.codec import CONTAINERS, SCALARS, dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskRef, Term, render
+from rayflow.lang.job_info import JobInfo
 from rayflow.records import (
     ArgumentRow,
     AttemptRow,
@@ -29,9 +31,10 @@ from rayflow.records import (
     TaskSetRow,
     ValueRow,
 )
-from rayflow.values.digests import digest
+from rayflow.values.digests import digest, to_hex
 from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
+from rayflow.values.nested import parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
 
 TERM_FORMAT = "term"
@@ -57,6 +60,34 @@ def args_hash_of(job: Job) -> bytes:
         parts.append(name.encode())
         parts.append(identity(value))
     return digest("args", *parts)
+
+
+def with_job_info(job: Job) -> dict[str, Term]:
+    """The arguments of a job, with its JobInfo for the parameters that take it and were not given one."""
+    assert job.eval_hash is not None
+    info = JobInfo(
+        job.execution.execution_id,
+        to_hex(job.job_id),
+        to_hex(job.eval_hash),
+        job.attempt,
+        job.entry.name,
+        {name: value for name, value in job.options.items() if _is_plain(value)},
+    )
+    container = parts_of(info)
+    assert container is not None
+    tree = TaggedTree(container.kind, container.header, tuple(container.parts))
+    return {**job.bound, **{name: tree for name in job.entry.job_info if name not in job.bound}}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a scalar, or built-in containers of scalars."""
+    waiting = [value]
+    for each in waiting:
+        if type(each) in CONTAINERS:
+            waiting.extend((*each.keys(), *each.values()) if type(each) is dict else each)
+        elif type(each) not in SCALARS:
+            return False
+    return True
 
 
 def eval_hash_of(job: Job) -> bytes:
@@ -217,6 +248,10 @@ def task_rows(entry: TaskEntry, at: int) -> list[Row]:
             at,
         )
     ]
+    rows.extend(
+        TagRow("task", to_hex(entry.hash), str(key), json.dumps(value, default=str), at, False)
+        for key, value in (entry.tags or {}).items()
+    )
     rows.extend(
         DefinitionRow(entry.hash, d.name, d.kind, d.digest, d.reached_from, d.place, d.source)
         for d in entry.definitions

@@ -166,3 +166,14 @@ def length_of(func: Callable[..., Any], nout: int | None) -> int | None:
     if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
         return len(args)
     return None
+
+
+def captures_of(function: Any) -> Iterator[tuple[str, Any]]:
+    """The variables that a local function has captured; a module's own functions have none that matter to a name."""
+    if "<locals>" not in function.__qualname__:
+        return
+    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield variable, cell.cell_contents
+        except ValueError:  # not yet bound
+            continue

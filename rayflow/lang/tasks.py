@@ -21,11 +21,12 @@ from rayflow.lang.checking import Parameter, check_arguments, checks_of
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
+from rayflow.lang.job_info import JobInfo
 from rayflow.lang.modules import is_installed, namespace_of, project_of
 from rayflow.lang.options import check_options, merge, merge_context
 from rayflow.lang.packing import notice_task, pack
 from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
-from rayflow.lang.signatures import Parameters, length_of, parameters_of
+from rayflow.lang.signatures import Parameters, captures_of, length_of, parameters_of
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.identity import value_hash
@@ -38,7 +39,7 @@ R = TypeVar("R")
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
 """Types of arguments that nobody can change after the call."""
 
-_ONLY_HERE = frozenset({"name", "namespace", "hash_includes", "version", "track_helpers"})
+_ONLY_HERE = frozenset({"name", "namespace", "hash_includes", "version", "track_helpers", "tags"})
 """Options that say who the task is: the entry holds what they come to, and may be read where user code is not."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
@@ -109,7 +110,7 @@ class Task(Generic[P, R]):
         seen = {id(self.func)}
         for each in waiting:
             contents: list[Any] = []
-            for variable, content in _captures_of(each.origin):
+            for variable, content in captures_of(each.origin):
                 if not isinstance(content, Task):
                     contents.append((variable, content))
                     continue
@@ -276,16 +277,19 @@ class Task(Generic[P, R]):
     def entry(self) -> TaskEntry:
         """What the evaluator and the workers have to know of this task."""
         module, file = self._home()
-        defaults = (
-            pack(dict(self.defaults), _refuse_large, root=f"{self.fullname}'s defaults") if self.defaults else None
-        )
+        job_info = tuple([name for name, value in self.defaults.items() if isinstance(value, JobInfo)])
+        given = {name: value for name, value in self.defaults.items() if name not in job_info}
+        defaults = pack(given, _refuse_large, root=f"{self.fullname}'s defaults") if given else None
+        options = {name: value for name, value in self.definition_options.items() if name not in _ONLY_HERE}
+        if job_info:
+            options["config_args"] = (*options.get("config_args", ()), *job_info)
         version = self.definition_options.get("version")
         return TaskEntry(
             name=self.fullname,
             hash=self.hash,
             parameters=self.parameters,
             defaults=dumps(defaults) if defaults is not None else None,
-            options={k: v for k, v in self.definition_options.items() if k not in _ONLY_HERE},
+            options=options,
             module=module,
             file=file,
             qualname=self.func.__qualname__,
@@ -296,6 +300,8 @@ class Task(Generic[P, R]):
             version=None if version is None else str(version),
             definitions=self.code.definitions if version is None else (),
             unresolved=self.code.unresolved if version is None else (),
+            tags=self.definition_options.get("tags"),
+            job_info=job_info,
         )
 
     def _home(self) -> tuple[str | None, str | None]:
@@ -316,17 +322,6 @@ def _refuse_large(ref: ValueRef, encoded: Encoded, value: Any) -> None:
         f"A default value of type {ref.kind} is {ref.size:,} bytes: too large for a default. Pass it as an argument, "
         "or make it in the body."
     )
-
-
-def _captures_of(function: Any) -> Iterator[tuple[str, Any]]:
-    """The variables that a local function has captured; a module's own functions have none that matter to a name."""
-    if "<locals>" not in function.__qualname__:
-        return
-    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield variable, cell.cell_contents
-        except ValueError:  # not yet bound
-            continue
 
 
 def _copied(term: Term) -> Term:

@@ -1,8 +1,6 @@
-"""Options and context: how the levels are merged, and who depends on what of the context."""
+"""Context: where it comes from, who reads it, and who depends on what of it."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from evaluations import Flow
@@ -50,7 +48,6 @@ def test_the_runs_context_is_read_far_below(flow: Flow) -> None:
 
 
 def test_the_runs_context_counts_over_that_of_the_configuration_name_by_name(flow: Flow) -> None:
-    flow.project.write("rayflow.toml", '[context]\nwhere = "lab"\nwho = { name = "Ann", age = 3 }\n')
     module = flow.write("""
         from rayflow import get_context, task
 
@@ -58,11 +55,9 @@ def test_the_runs_context_counts_over_that_of_the_configuration_name_by_name(flo
         def main():
             return [get_context("where"), get_context("who")]
     """)
-    from rayflow import Scheduler, config
-
-    loaded = config.load(str(flow.project.path), inline=True)
-    with Scheduler(config=loaded, reporter=flow.watching) as scheduler:
-        assert scheduler.run(module.main(), context={"who": {"age": 4}}) == ["lab", {"name": "Ann", "age": 4}]
+    toml = '[context]\nwhere = "lab"\nwho = { name = "Ann", age = 3 }\n'
+    found = flow.configured(toml, module.main(), context={"who": {"age": 4}})
+    assert found == ["lab", {"name": "Ann", "age": 4}]
 
 
 def test_a_body_runs_once_under_several_contexts_and_its_term_is_reduced_under_each(flow: Flow) -> None:
@@ -211,29 +206,3 @@ def test_a_large_value_of_a_context_travels_by_reference(flow: Flow) -> None:
     assert flow.run(module.main(), context={"many": {"numbers": list(range(10_000))}}) == 10_000
 
 
-# --- profiles, exports ------------------------------------------------------------------------------------------------
-
-
-
-def test_a_profile_that_does_not_exist_is_an_error_before_anything_runs(flow: Flow, tmp_path: Path) -> None:
-    flow.project.write("rayflow.toml", "[profiles.large]\nnum_cpus = 4\n")
-    module = flow.write("""
-        from rayflow import task
-
-        @task
-        def main():
-            return other()
-
-        @task(profile="lagre")
-        def other():
-            return 1
-    """)
-    from rayflow import Scheduler, config
-
-    loaded = config.load(str(flow.project.path), inline=True)
-    with (
-        Scheduler(config=loaded, reporter=flow.watching) as scheduler,
-        pytest.raises(BadOption, match=r"@task of flow.other: There is no profile 'lagre'.*Did you mean 'large'\?"),
-    ):
-        scheduler.run(module.main())
-    assert flow.project.sql("select count(*) from executions") == [(0,)]

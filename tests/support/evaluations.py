@@ -7,7 +7,7 @@ from typing import Any
 
 from projects import Project
 
-from rayflow import Scheduler
+from rayflow import Scheduler, config
 from rayflow.runtime.reports import Silent, Summary
 
 
@@ -53,6 +53,13 @@ class Flow:
         """The value of an expression, in this process. settings: as Scheduler.run takes them."""
         store = str(self.project.path / ".rayflow")
         with Scheduler(store=store, inline=True, reporter=self.watching) as scheduler:
+            return scheduler.run(expr, **settings)
+
+    def configured(self, toml: str, expr: Any, **settings: Any) -> Any:
+        """The value of an expression with this text as the project's configuration."""
+        self.project.write("rayflow.toml", toml)
+        loaded = config.load(str(self.project.path), inline=True)
+        with Scheduler(config=loaded, reporter=self.watching) as scheduler:
             return scheduler.run(expr, **settings)
 
     def call(self, task: str, *args: Any, **kwargs: Any) -> Any:
