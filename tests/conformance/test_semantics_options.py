@@ -6,6 +6,7 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
+from rayflow import JobInfo
 from rayflow.errors import BadOption
 
 
@@ -120,7 +121,8 @@ def test_options_and_partial_lose_nothing(flow: Flow) -> None:
         def main(x, y):
             return x + y
     """)
-    changed = module.main.options(retries=1).export_options(retries=2).update_context(a=1).partial(1).options(priority=2)
+    changed = module.main.options(retries=1).export_options(retries=2).update_context(a=1)
+    changed = changed.partial(1).options(priority=2)
     assert changed.hash == module.main.hash
     call = changed(2)
     assert call._options == {"retries": 1, "export_options": {"retries": 2}, "context": {"a": 1}, "priority": 2}
