@@ -51,15 +51,18 @@ if TYPE_CHECKING:
     from rayflow.lang.job_info import JobInfo
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.tasks import Task, task
+    from rayflow.values.custom import Handler, Value, register_handler
 
 __all__ = [
     "Become",
     "Fail",
     "Failed",
+    "Handler",
     "JobInfo",
     "Need",
     "Scheduler",
     "Task",
+    "Value",
     "all_",
     "and_",
     "any_",
@@ -88,6 +91,7 @@ __all__ = [
     "not_",
     "or_",
     "quote",
+    "register_handler",
     "run",
     "seq",
     "starmap",
@@ -138,6 +142,9 @@ _PLACES = {
     "JobInfo": "rayflow.lang.job_info",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
+    "Handler": "rayflow.values.custom",
+    "Value": "rayflow.values.custom",
+    "register_handler": "rayflow.values.custom",
 }
 
 

@@ -29,12 +29,13 @@ from rayflow.records import (
     TagRow,
     TaskRow,
     TaskSetRow,
+    ValuePartRow,
     ValueRow,
 )
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
-from rayflow.values.nested import parts_of
+from rayflow.values.nested import iter_leaves, parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
 
 TERM_FORMAT = "term"
@@ -195,11 +196,11 @@ def _call_rows(job: Job, execution: Execution) -> list[Row]:
     if execution.first_use(job.entry.hash):
         rows.extend(task_rows(job.entry, job.queued_at))
     if execution.first_value(job.value_hash):
-        rows.append(value_row(job.outcome, job.value_hash))
+        rows.extend(value_rows(job.outcome, job.value_hash, execution))
     for name, value in job.bound.items():
         value_hash = hash_of(value)
         if execution.first_value(value_hash):
-            rows.append(value_row(value, value_hash))
+            rows.extend(value_rows(value, value_hash, execution))
         sources = job.sources.get(name) if job.sources else None
         recorded = [source for source in sources if source.is_recorded] if sources else ()
         origins = sorted({source.call_hash for source in recorded if source.call_hash})
@@ -215,6 +216,19 @@ def _call_rows(job: Job, execution: Execution) -> list[Row]:
     if job.children and job.hands_down.is_recorded:
         below = sorted(child.call_hash for child in job.children if child.call_hash is not None)
         rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
+    return rows
+
+
+def value_rows(term: Term, value_hash: bytes, execution: Execution) -> list[Row]:
+    """The row of a symbolic value, and those of the files, handles and large values in a container."""
+    rows: list[Row] = [value_row(term, value_hash)]
+    if type(term) is ValueRef or type(term) in SCALARS:
+        return rows
+    parts = [ref for ref in iter_leaves(term) if type(ref) is ValueRef and (ref.witnesses or ref.inline is None)]
+    for position, ref in enumerate(parts):
+        if execution.first_value(ref.digest):
+            rows.append(value_row(ref, ref.digest))
+        rows.append(ValuePartRow(value_hash, position, ref.digest))
     return rows
 
 

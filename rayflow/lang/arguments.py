@@ -4,8 +4,8 @@ In: one or more texts and a type hint. Out: a value of that type, or BadArgument
 other way about, a hint as text for people. Never: looks at a signature, prints, or runs a task.
 
 A text is read by the hint alone. Containers and classes with fields are read from JSON (or a Python literal, or `@file`
-with JSON in it), and their parts by the hints inside. A class of its own can say how it is read: a class method
-`__rayflow_parse__(text)` wins over every rule here.
+with JSON in it), and their parts by the hints inside. A `Value`, or the handler of a class, can say how it is read:
+its `parse` wins over every rule here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, Literal, Union
 from rayflow.errors import BadArguments
 from rayflow.lang.hints import ANYTHING, DICTS, LISTS, NONE, Field, describe, fields_of, is_many, members, plain
 from rayflow.lang.scalars import READERS, enum_member, not_among, quoted
+from rayflow.values.custom import parser_of
 from rayflow.values.previews import kind_of, preview
 
 _MISSING = object()
@@ -131,7 +132,7 @@ def _anything(text: str) -> Any:
 
 def _parse(text: str, hint: Any, *, strict: bool) -> Any:
     """strict: inside a Union, where a bool has to be a word, so that 1 stays a number."""
-    own = getattr(hint, "__rayflow_parse__", None)
+    own = parser_of(hint)
     if own is not None:
         return _call(own, text, hint)
     if hint is ANYTHING:
@@ -186,7 +187,7 @@ def _checked(value: Any, of: type | None, hint: Any) -> Any:
         return value
     raise BadArguments(
         f"a {describe(hint)} cannot be written on a command line; call this task from another one that makes it, or "
-        "give the class a class method __rayflow_parse__(text)"
+        "make the class a rayflow.Value with a class method parse(text)"
     )
 
 

@@ -35,9 +35,11 @@ from rayflow.lang.realizing import realize
 from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, inside_body
 from rayflow.runtime.calls import Call, Reply, Surroundings
+from rayflow.runtime.results import pack_result
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
+from rayflow.values.hooks import entering
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
 from rayflow.values.witnesses import Witness, check
@@ -110,6 +112,7 @@ class Worker:
         failure: Failure | None = None
         entries: tuple[TaskEntry, ...] = ()
         output = Output(call.task, self.printed)
+        rows: tuple[Row, ...] = ()
         entry: Entry | None = None
         is_paused = False
         try:
@@ -125,7 +128,11 @@ class Worker:
                     result = entry.run(result)
             is_paused = entry is not None and entry.is_paused
             reached: set[int] = entry.reached if entry is not None else set()
-            term = dumps(result if is_paused else pack(result, self._keep, reached=reached))
+            if is_paused:
+                term = dumps(result)
+            else:
+                symbolic, rows = pack_result(result, self._keep, reached)
+                term = dumps(symbolic)
             if created:
                 unused = [each for each in created if id(each) not in reached]
                 if unused and not is_paused:
@@ -146,9 +153,8 @@ class Worker:
             HOST,
             os.getpid(),
         )
-        rows: tuple[Row, ...] = ()
         try:
-            rows = output.rows(call, self.store)
+            rows = (*(rows if failure is None else ()), *output.rows(call, self.store))
         except Exception as error:  # a log that cannot be kept: this call's failure, and no other's of its bundle
             unkept = self._failure(error, call.task)
             note = f"what it printed could not be kept: {unkept.summary}"
@@ -162,7 +168,7 @@ class Worker:
 
         values, failures = call.known or (b"", {})
         known = {**(loads(values) if values else {}), **failures}
-        return Entry(known, keep=self._keep, real=lambda term: self._real(term, fetched))
+        return Entry(known, keep=self._keep, real=lambda term: self._entered(term, fetched))
 
     def _failure(self, error: BaseException, what: str) -> Failure:
         """An error of user code as data. What is no Exception would end the process that raises it: it is told as
@@ -199,8 +205,13 @@ class Worker:
     def _arguments(self, call: Call, fetched: Mapping[bytes, Encoded]) -> dict[str, Any]:
         if isinstance(call.arguments, dict):
             return call.arguments
-        real: dict[str, Any] = self._real(loads(call.arguments), fetched)
+        real: dict[str, Any] = self._entered(loads(call.arguments), fetched)
         return real
+
+    def _entered(self, term: Term, fetched: Mapping[bytes, Encoded]) -> Any:
+        """What a body gets: its values are prepared."""
+        with entering():
+            return self._real(term, fetched)
 
     def _real(self, term: Term, fetched: Mapping[bytes, Encoded]) -> Any:
         def fetch(ref: ValueRef) -> Any:

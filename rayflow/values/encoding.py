@@ -19,11 +19,12 @@ from rayflow.values import pickling
 from rayflow.values.culprits import explain
 from rayflow.values.digests import checksum
 from rayflow.values.handlers import encoding_handler_for, format_handler
+from rayflow.values.hooks import HookFailed, as_finished, hooks_of
 from rayflow.values.identity import value_hash
 from rayflow.values.nested import SCALARS, build, iter_leaves, only_scalars, parts_of
 from rayflow.values.previews import kind_of, preview
 from rayflow.values.refs import INLINE_BYTES, Encoded, ValueRef
-from rayflow.values.witnesses import Noticed
+from rayflow.values.witnesses import OF_VALUE, Noticed, notice
 
 PICKLE = "pickle5"
 FLAT = "flat"
@@ -55,6 +56,8 @@ def encode(value: Any, *, name: str = "result") -> Encoded:
         stream, buffers = pickling.dump(value, plain=plain)
     except pickling.TooDeep:
         return _encode_flat(value, name)
+    except HookFailed as failed:
+        raise failed.error from None
     except Exception as error:
         raise NotSerializable(explain(value, name, error)) from error
     return Encoded(PICKLE, stream, tuple(buffers))
@@ -130,6 +133,8 @@ def _encode_flat(value: Any, name: str) -> Encoded:
             f"{name} holds objects that refer to each other in a chain too long to be pickled. Keep them in a list, "
             "with indices in place of references."
         ) from error
+    except HookFailed as failed:
+        raise failed.error from None
     except Exception as error:
         raise NotSerializable(explain(value, name, error)) from error
     return Encoded(FLAT, stream, tuple(buffers))
@@ -283,14 +288,17 @@ def make_ref(value: Any, *, name: str = "result") -> tuple[ValueRef, Encoded]:
     """
     with Noticed() as noticed:
         encoded = encode(value, name=name)
+        value = as_finished(value)
         digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept
-    size = encoded.size
-    inline = None
-    if size <= INLINE_BYTES:
-        inline = to_bytes(encoded)
-        size = len(inline)
-        if size > INLINE_BYTES:
-            inline = None
+        size = encoded.size
+        inline = None
+        if size <= INLINE_BYTES:
+            inline = to_bytes(encoded)
+            size = len(inline)
+            if size > INLINE_BYTES:
+                inline = None
+        if noticed.objects:
+            _take_parts(value, digest, inline, noticed)
     ref = ValueRef(
         digest=digest,
         kind=kind_of(value),
@@ -301,6 +309,22 @@ def make_ref(value: Any, *, name: str = "result") -> tuple[ValueRef, Encoded]:
         preview=preview(value),
     )
     return ref, encoded
+
+
+def _take_parts(value: Any, digest: bytes, inline: bytes | None, noticed: Noticed) -> None:
+    """Of a value in which objects with hooks were met: a reference to each, and the witness of the value itself."""
+    inside = [each for each in noticed.objects.values() if each is not value]
+    hooks = hooks_of(type(value)) if id(value) in noticed.objects else None
+    if hooks is not None:
+        if hooks.checks:
+            notice((OF_VALUE, (digest, inline)))
+        inside.extend(hooks.parts(value))
+    made = noticed.made
+    for each in reversed(inside):  # the innermost first, so that what stands around them finds them made
+        if id(each) not in made:
+            made[id(each)] = (*make_ref(each), each)
+    if inside:
+        noticed.wholes.append((digest, [made[id(each)] for each in inside]))
 
 
 def decode_inline(ref: ValueRef, *, writable: bool = False) -> Any:

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-from rayflow.values.witnesses import notice_object
+from rayflow.values.hooks import reduced
 
 
 class TooDeep(Exception):
@@ -53,8 +53,8 @@ def _pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
                 raise TypeError(f"an open {type(value).__name__} cannot be pickled")
-            notice_object(value)
-            return super().reducer_override(value)
+            own = reduced(value)
+            return super().reducer_override(value) if own is NotImplemented else own
 
     return Pickler
 

@@ -9,7 +9,7 @@ import reprlib
 from itertools import islice
 from typing import Any
 
-from rayflow.values.handlers import PreviewHandler, container_handler_for, handler_for
+from rayflow.values.handlers import container_handler_for, handler_for
 from rayflow.values.refs import TaggedTree, ValueRef
 
 LIMIT = 200
@@ -73,10 +73,10 @@ def _show(value: Any, levels: int, limit: int) -> str:
     if of is TaggedTree:
         name = str(value.header[0]).rpartition(":")[2] if value.header else value.kind
         return _show_items(value.parts, (f"{name}(", ")"), levels, limit)
-    if of.__module__.partition(".")[0] in ("numpy", "pandas", "pyarrow", "polars"):
-        handler = handler_for(of)
-        if isinstance(handler, PreviewHandler):
-            return handler.preview(value)
+    handler = handler_for(of)
+    if hasattr(handler, "preview"):  # quicker than the protocol
+        shown: str = handler.preview(value)  # type: ignore[union-attr]
+        return shown
     return _show_object(value, levels, limit)
 
 

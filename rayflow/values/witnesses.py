@@ -34,6 +34,9 @@ Witness: TypeAlias = tuple[str, tuple[Any, ...]]
 OF_TASK = "task"
 """The kind of a task inside a value: its full name and task_hash. The evaluator checks these itself."""
 
+OF_VALUE = "value"
+"""The kind of a value whose class says itself whether it holds: its hash, and its blob when that is small."""
+
 
 class Validator(Protocol):
     """Says which witnesses of one kind still hold."""
@@ -53,7 +56,7 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[str, _Kind] = {}
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {OF_VALUE: "rayflow.values.custom"}
 """Kind -> our module that registers its validator, imported when the first such witness is met."""
 
 
@@ -109,46 +112,46 @@ def check(
 _here = threading.local()
 
 
-class Noticed:
-    """Collects the witnesses of what this thread encodes while it lasts; also in use inside another, which gets them
-    too."""
+Made: TypeAlias = tuple[Any, Any, Any]
+"""A part: its ValueRef, its Encoded, the object itself."""
 
-    __slots__ = ("_before", "found")
+
+class Noticed:
+    """Collects what this thread meets while it encodes; one in use inside another passes on what it has found.
+
+    found: witnesses. objects: by id, the objects that are parts of what is encoded: those with witnesses, or that have
+    parts themselves. made: of each part, by id, the reference, the bytes and the object. wholes: the digest of each
+    value with such parts, and those.
+    """
+
+    __slots__ = ("_before", "found", "made", "objects", "wholes")
 
     def __init__(self) -> None:
         self.found: dict[Witness, None] = {}
+        self.objects: dict[int, Any] = {}
+        self.wholes: list[tuple[bytes, list[Made]]] = []
+        self._before: Noticed | None = listening()
+        self.made: dict[int, Made] = {} if self._before is None else self._before.made
 
     def __enter__(self) -> Noticed:
-        self._before: Noticed | None = getattr(_here, "noticed", None)
         _here.noticed = self
         return self
 
     def __exit__(self, *_: object) -> None:
         _here.noticed = self._before
-        if self.found and self._before is not None:
+        if self._before is not None and (self.found or self.wholes):
             self._before.found.update(self.found)
+            self._before.wholes.extend(self.wholes)
+
+
+def listening() -> Noticed | None:
+    """Who collects what this thread meets, if anybody does."""
+    noticed: Noticed | None = getattr(_here, "noticed", None)
+    return noticed
 
 
 def notice(witness: Witness) -> None:
     """What is being encoded in this thread holds only while this witness does."""
-    noticed: Noticed | None = getattr(_here, "noticed", None)
+    noticed = listening()
     if noticed is not None:
         noticed.found[witness] = None
-
-
-_READERS: dict[type, Callable[[Any], Witness | None] | None] = {}
-
-
-def notice_object(value: Any) -> None:
-    """An object is being encoded: notice its witness, if its class has one."""
-    of = type(value)
-    try:
-        read = _READERS[of]
-    except KeyError:
-        if len(_READERS) > 10_000:
-            _READERS.clear()
-        read = _READERS[of] = getattr(of, "__rayflow_witness__", None)
-    if read is not None:
-        witness = read(value)
-        if witness is not None:
-            notice(witness)

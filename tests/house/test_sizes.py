@@ -17,7 +17,7 @@ LARGE: dict[str, int] = {
     "tests/conformance/test_semantics_evaluation.py": 428,
     "tests/lang/test_sources.py": 563,
     "tests/lang/test_tasks.py": 404,
-    "tests/values/test_handlers.py": 422,
+    "tests/values/test_handlers.py": 415,
 }
 """Files that are larger than MOST_LINES, with the number of lines that they have. It may be lowered, never raised."""
 

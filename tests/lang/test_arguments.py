@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Typed
 
 import pytest
 
+from rayflow import Value
 from rayflow.errors import BadArguments
 from rayflow.lang.arguments import convert, parse, parse_many
 from rayflow.lang.hints import describe, hint_of, is_flag, takes_many
@@ -51,12 +52,12 @@ class Settings(TypedDict, total=False):
     where: Path
 
 
-class Loud:
+class Loud(Value):
     def __init__(self, text: str) -> None:
         self.text = text
 
     @classmethod
-    def __rayflow_parse__(cls, text: str) -> Loud:
+    def parse(cls, text: str) -> Loud:
         if not text:
             raise ValueError("nothing to shout")
         return cls(text.upper())

@@ -9,7 +9,6 @@ import decimal
 import enum
 import fractions
 import functools
-import importlib.util
 import pathlib
 import sys
 import types
@@ -26,18 +25,12 @@ import pydantic
 import pytest
 
 from rayflow.errors import BadModule, UserError
+from rayflow.testing.contracts import check_handler
 from rayflow.values import functions, handlers
 from rayflow.values.functions import set_function_identity
 from rayflow.values.identity import value_hash
 from rayflow.values.nested import copy_containers, map_leaves, parts_of
 from rayflow.values.refs import TaggedTree
-
-_place = Path(__file__).resolve().parent.parent / "contracts" / "handler_contract.py"
-_spec = importlib.util.spec_from_file_location("handler_contract", _place)
-assert _spec is not None and _spec.loader is not None
-handler_contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(handler_contract)
-check_handler = handler_contract.check_handler
 
 
 class Colour(enum.Enum):

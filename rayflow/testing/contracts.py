@@ -1,14 +1,26 @@
-"""What every handler has to keep, as functions that a test calls with example values.
+"""What every class of values has to keep, as functions that a test calls.
 
-In: makers of values (called several times, so that equal content does not mean the same object). Out: assertions.
+In: a function that makes an example value (called several times, so that equal content does not mean the same object).
+Out: AssertionError with what is not kept. Never: looks at how it is kept.
+
+    def make():
+        return Table("genes", 3)
+
+    def test_tables_are_values():
+        check_handler(make, different=[Table("genes", 4), Table("cells", 3)])
+        check_other_processes(make)
 """
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rayflow.values.digests import to_hex
 from rayflow.values.encoding import decode, from_bytes, make_ref, to_bytes, verify
 from rayflow.values.identity import identity, value_hash
 from rayflow.values.nested import copy_containers, parts_of
@@ -17,7 +29,7 @@ from rayflow.values.refs import TaggedTree
 
 
 def check_handler(make: Callable[[], Any], different: Sequence[Any] = ()) -> None:
-    """Equal content hashes alike, also after a round trip and when taken apart; other content does not."""
+    """Equal content hashes alike, by itself, inside others and after a round trip; what is `different` does not."""
     first, second = make(), make()
     digest = value_hash(first)
     assert len(digest) == 20
@@ -28,8 +40,31 @@ def check_handler(make: Callable[[], Any], different: Sequence[Any] = ()) -> Non
     _check_inside(first, second)
     _check_round_trip(first, digest)
     _check_container(first, digest)
-    assert 0 < len(preview(first)) <= 200
+    shown = preview(first)
+    assert 0 < len(shown) <= 200 and "\n" not in shown, f"a preview is one short line, not {shown!r}"
     assert kind_of(first)
+
+
+def check_other_processes(make: Callable[[], Any]) -> None:
+    """Another process gives an equal value the same hash, whatever its PYTHONHASHSEED.
+
+    make: a function at the top level of a module that can be imported. It starts a Python for each of two seeds.
+    """
+    here = to_hex(value_hash(make()))
+    program = (
+        "import importlib, sys; sys.path[:0] = sys.argv[3:]; "
+        "from rayflow.values.identity import value_hash; "
+        "make = getattr(importlib.import_module(sys.argv[1]), sys.argv[2]); print(value_hash(make()).hex())"
+    )
+    for seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, make.__module__, make.__name__, *filter(None, sys.path)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.split()[-1] == here, "another process gives an equal value another hash"
 
 
 def _check_inside(first: Any, second: Any) -> None:
@@ -49,7 +84,9 @@ def _check_round_trip(value: Any, digest: bytes) -> None:
     assert type(again) is type(value)
     assert value_hash(again) == digest, "what was decoded hashes differently"
     writable = decode(from_bytes(blob), writable=True)
-    assert value_hash(writable) == digest
+    assert value_hash(writable) == digest, "a writable copy hashes differently"
+    (inside,) = decode(make_ref([value])[1])
+    assert value_hash(inside) == digest, "what was decoded inside a list hashes differently"
 
 
 def _check_container(value: Any, digest: bytes) -> None:

@@ -1,0 +1,180 @@
+"""What happens to an object of a class with hooks while it is encoded or decoded.
+
+In: each object that is pickled, when it is pickled. Out: how to pickle it, if its class says so; its witness, noticed.
+Never: knows what the hooks do (the class or its handler does: custom.py).
+
+Objects are met by the pickler wherever they stand, so hooks work inside containers, dataclasses and objects that
+rayflow knows nothing of, and a value without such objects pays nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rayflow.values.handlers import handler_for
+from rayflow.values.witnesses import Witness, listening
+
+_here = threading.local()
+
+
+class HookFailed(Exception):
+    """A hook of the user's raised `error`, which is theirs and is told as it is."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Hooks:
+    """The hooks of a class: what happens to its instances besides being pickled. This one: they may have a witness.
+
+    is_part: whether such an object inside another value is a part of it, for its lineage and its validity.
+    checks: whether the class says itself if a recorded value still holds.
+    """
+
+    __slots__ = ("checks", "is_part")
+
+    def __init__(self, *, is_part: bool = True, checks: bool = False) -> None:
+        self.is_part = is_part
+        self.checks = checks
+
+    def witness(self, value: Any) -> Witness | None:
+        """What must still be true for the object to be."""
+        found: Witness | None = value.__rayflow_witness__()
+        return found
+
+    def reduce(self, value: Any) -> tuple[Any, ...] | None:
+        """How to pickle the object (as `__reduce__` says it); None: as it would be without us."""
+        return None
+
+    def finish(self, value: Any) -> Any:
+        """The object as it leaves a task."""
+        return value
+
+    def parts(self, value: Any) -> list[Any]:
+        """Values inside that keep their own lineage."""
+        return []
+
+
+_WITNESSED = Hooks()
+_FOUND: dict[type, Hooks | None] = {}
+
+
+def forget() -> None:
+    """A handler was registered: what was found before may be wrong."""
+    _FOUND.clear()
+
+
+def _find(of: type) -> Hooks | None:
+    hooks_of = getattr(handler_for(of), "hooks_of", None)
+    found: Hooks | None = hooks_of(of) if hooks_of is not None else None
+    if found is None and hasattr(of, "__rayflow_witness__"):
+        found = _WITNESSED
+    if len(_FOUND) > 10_000:
+        _FOUND.clear()
+    _FOUND[of] = found
+    return found
+
+
+def hooks_of(of: type) -> Hooks | None:
+    """The hooks of a class; None when it has none."""
+    try:
+        return _FOUND[of]
+    except KeyError:
+        return _find(of)
+
+
+def reduced(value: Any) -> Any:
+    """How to pickle an object whose class has hooks; NotImplemented: as it would be without us. Notices its witness.
+
+    Raises HookFailed with what a hook has raised.
+    """
+    hooks = hooks_of(type(value))
+    if hooks is None:
+        return NotImplemented
+    try:
+        return _reduced(value, hooks)
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise HookFailed(error) from error
+
+
+def _reduced(value: Any, hooks: Hooks) -> Any:
+    done = _finished(value, hooks)
+    noticed = listening()
+    if noticed is not None and hooks.is_part:
+        witness = hooks.witness(done)
+        if witness is not None:
+            noticed.found[witness] = None
+        if witness is not None or hooks is not _WITNESSED:
+            noticed.objects[id(done)] = done
+    reduction = hooks.reduce(done)
+    if reduction is None:
+        return NotImplemented if done is value else (_same, (done,))
+    return reduction
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+# --- leaving a task ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """While this lasts, what this thread encodes leaves a task: each object is finished first, once."""
+    before = getattr(_here, "finished", None)
+    _here.finished = {}
+    try:
+        yield
+    finally:
+        _here.finished = before
+
+
+def _finished(value: Any, hooks: Hooks) -> Any:
+    finished: dict[int, tuple[Any, Any]] | None = getattr(_here, "finished", None)
+    if finished is None:
+        return value
+    known = finished.get(id(value))
+    if known is None:
+        done = hooks.finish(value)
+        if type(done) is not type(value):
+            raise TypeError(
+                f"finish of {type(value).__qualname__} gave a {type(done).__qualname__}: it has to give a value of the "
+                "same class"
+            )
+        known = finished[id(value)] = (value, done)  # both are kept, so that their ids stay their own
+        finished.setdefault(id(done), (done, done))
+    return known[1]
+
+
+def as_finished(value: Any) -> Any:
+    """The object as it leaves the task, if it was met before while `leaving` lasts; else itself."""
+    finished: dict[int, tuple[Any, Any]] | None = getattr(_here, "finished", None)
+    known = finished.get(id(value)) if finished else None
+    return value if known is None else known[1]
+
+
+# --- entering a task --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def entering() -> Iterator[None]:
+    """While this lasts, what this thread decodes enters a task: each object is prepared."""
+    before = is_entering()
+    _here.entering = True
+    try:
+        yield
+    finally:
+        _here.entering = before
+
+
+def is_entering() -> bool:
+    """Whether what is decoded now enters a task."""
+    found: bool = getattr(_here, "entering", False)
+    return found
