@@ -7,7 +7,7 @@ Ray's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rayflow import config as configuration
 from rayflow.errors import NestedRun
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rayflow.store.history import History
 
     DuckDBRelation = Any
+
+T = TypeVar("T")
 
 NESTED = "run() was called inside a task's body. Return the expression instead: rayflow reduces what a task returns."
 
@@ -60,21 +62,22 @@ class Scheduler:
 
     def run(
         self,
-        expr: Term,
+        expr: T,
         *,
         cache: bool = True,
         options: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
-    ) -> Any:
+    ) -> T:
         """The value of an expression, or of any nesting of containers with expressions in it.
 
         cache: False computes anew what other executions have computed. options: task options for every call.
         context: what `get_context` reads, over the configuration's. tags: recorded with the execution.
         Raises the first failed task's own exception, with the calls that led to it in its notes.
         """
-        return self._submit(expr, cache, options, context, tags, execution_id).result()
+        value: T = self._submit(expr, cache, options, context, tags, execution_id).result()
+        return value
 
     def submit(
         self,
@@ -144,7 +147,7 @@ class Scheduler:
 
 
 def run(
-    expr: Term,
+    expr: T,
     *,
     store: str | None = None,
     inline: bool | None = None,
@@ -155,7 +158,7 @@ def run(
     tags: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     execution_id: str | None = None,
-) -> Any:
+) -> T:
     """The value of an expression: the short way of `Scheduler(...).run(expr)`.
 
     Ray is started when something has to run, and only then; it is kept for the next `run` of this process.

@@ -7,7 +7,7 @@ anything that a user's own task could not do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from rayflow.errors import BadArguments
 from rayflow.lang.combinators import force
@@ -16,6 +16,9 @@ from rayflow.lang.operations import APPLY, call_of
 from rayflow.lang.tasks import Task, task
 
 rayflow_namespace = "rayflow"
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @task(version="1")
@@ -91,10 +94,11 @@ def compose(*functions: Any) -> Any:
     return composed.partial(list(functions))
 
 
-def as_task(func: Any) -> Any:
+def as_task(func: Callable[P, R]) -> Task[P, R]:
     """A plain function as a task, without a name of its own: each call of it is `apply_func(func, ...)`."""
     _check_callable(func, "as_task(func)")
-    return func if isinstance(func, Task | Expression) else apply_func.partial(func)
+    made: Any = func if isinstance(func, Task | Expression) else apply_func.partial(func)
+    return made  # type: ignore[no-any-return]  # a partial takes what is left of its task's parameters
 
 
 def _check_callable(function: Any, where: str) -> None:

@@ -5,15 +5,37 @@ In: terms. Out: expressions. Never: says what a form does (rayflow.evaluator.for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, Term
 from rayflow.lang.options import class_names
 from rayflow.values.nested import copy_containers, parts_of
 
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
+
 Tags: TypeAlias = "Mapping[str, Any] | Iterable[tuple[str, Any]] | None"
+
+
+@overload
+def cond(condition: Term, then: T, /) -> T | None: ...
+
+
+@overload
+def cond(condition: Term, then: T, otherwise: U, /) -> T | U: ...
+
+
+@overload
+def cond(condition: Term, then: T, second: Term, then_second: U, otherwise: V, /) -> T | U | V: ...
+
+
+@overload
+def cond(condition: Term, then: Term, /, *rest: Term) -> Any: ...
 
 
 def cond(condition: Term, then: Term, *rest: Term) -> Any:
@@ -29,6 +51,14 @@ def cond(condition: Term, then: Term, *rest: Term) -> Any:
     arms = terms[1:-1:2]
     pairs = [each for pair in zip(conditions, arms, strict=True) for each in pair]
     return Form("cond", (*pairs, terms[-1]))
+
+
+@overload
+def catch(expr: T, error: type[E] | tuple[type[E], ...], recover: Callable[[E], U], /) -> T | U: ...
+
+
+@overload
+def catch(expr: Term, /, *handlers: Any) -> Any: ...
 
 
 def catch(expr: Term, *handlers: Any) -> Any:
@@ -66,25 +96,25 @@ def _handlers(where: str, handlers: tuple[Any, ...]) -> list[Term]:
     return args
 
 
-def seq(terms: Iterable[Term]) -> Any:
+def seq(terms: Iterable[T]) -> list[T]:
     """The list of the terms' values, reduced one after the other; an error stops it."""
     if isinstance(terms, Expression):
         raise BadArguments("seq needs a list whose length is known: seq([first(), second()]).")
-    return Form("seq", tuple([_copied(term) for term in terms]))
+    return _typed(Form("seq", tuple([_copied(term) for term in terms])))
 
 
 def apply_tags(
-    value: Term,
+    value: T,
     tags: Tags = None,
     *,
     job_tags: Tags = None,
     execution_tags: Tags = None,
-) -> Any:
+) -> T:
     """The value, with tags recorded: for itself, for the job whose result this is a part of, for the execution.
 
     Tags are a dict, or pairs of name and value; they may be lazy.
     """
-    return Form("apply_tags", (_copied(value), *[_tags(each) for each in (tags, job_tags, execution_tags)]))
+    return _typed(Form("apply_tags", (_copied(value), *[_tags(each) for each in (tags, job_tags, execution_tags)])))
 
 
 def _tags(tags: Tags) -> Term:
@@ -99,28 +129,40 @@ def _tags(tags: Tags) -> Term:
 # --- over many items --------------------------------------------------------------------------------------------------
 
 
-def map_(function: Any, values: Term) -> Any:
+def map_(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
     """The list of `function(value)` for each value: one call each, with its own place in the cache.
 
     function: a task, a partial of one, or a plain function (then each call is `apply_func(function, value)`).
     values: a list, tuple, range, array or other sequence; may be lazy. Many are mapped where they are.
     """
-    return Form("map_", (_called("map_(function, values)", function), _sequence("map_", values)))
+    return _typed(Form("map_", (_called("map_(function, values)", function), _sequence("map_", values))))
 
 
-def starmap(function: Any, values: Term) -> Any:
+def starmap(function: Callable[..., R], values: Iterable[Any]) -> list[R]:
     """The list of `function(*value)` for each tuple or list among the values, `function(**value)` for each dict."""
-    return Form("starmap", (_called("starmap(function, values)", function), _sequence("starmap", values)))
+    return _typed(Form("starmap", (_called("starmap(function, values)", function), _sequence("starmap", values))))
 
 
-def flat_map(function: Any, values: Term) -> Any:
+def flat_map(function: Callable[[T], Iterable[R]], values: Iterable[T]) -> list[R]:
     """The items of all lists that `function(value)` gives for the values, as one list."""
     return flatten(map_(function, values))
 
 
-def flatten(lists: Term) -> Any:
+def flatten(lists: Iterable[Iterable[T]]) -> list[T]:
     """The items of all the lists, as one list."""
-    return Operation("flatten", (_sequence("flatten", lists),))
+    return _typed(Operation("flatten", (_sequence("flatten", lists),)))
+
+
+@overload
+def zip_(first: Iterable[T], second: Iterable[U], /) -> list[tuple[T, U]]: ...
+
+
+@overload
+def zip_(first: Iterable[T], second: Iterable[U], third: Iterable[V], /) -> list[tuple[T, U, V]]: ...
+
+
+@overload
+def zip_(*lists: Iterable[Any]) -> list[Any]: ...
 
 
 def zip_(*lists: Term) -> Any:
@@ -149,24 +191,24 @@ def _sequence(where: str, values: Term) -> Term:
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
-def all_(values: Term) -> Any:
+def all_(values: Iterable[Any]) -> bool:
     """Whether all values are true; every one of them is reduced."""
-    return Operation("all_", (_sequence("all_", values),))
+    return _typed(Operation("all_", (_sequence("all_", values),)))
 
 
-def any_(values: Term) -> Any:
+def any_(values: Iterable[Any]) -> bool:
     """Whether any value is true; every one of them is reduced."""
-    return Operation("any_", (_sequence("any_", values),))
+    return _typed(Operation("any_", (_sequence("any_", values),)))
 
 
-def and_(*terms: Term) -> Any:
+def and_(*terms: Term) -> bool:
     """Whether all terms are true: True or False, reduced in order up to the first that is false."""
-    return cond(*[each for term in terms for each in (not_(term), False)], True) if terms else True
+    return _typed(cond(*[each for term in terms for each in (not_(term), False)], True)) if terms else True
 
 
-def or_(*terms: Term) -> Any:
+def or_(*terms: Term) -> bool:
     """Whether any term is true: True or False, reduced in order up to the first that is true."""
-    return cond(*[each for term in terms for each in (term, True)], False) if terms else False
+    return _typed(cond(*[each for term in terms for each in (term, True)], False)) if terms else False
 
 
 # --- expressions as data ----------------------------------------------------------------------------------------------
@@ -202,14 +244,19 @@ def force(thunk: Term) -> Any:
     return Operation("force", (thunk,))
 
 
-def len_(term: Term) -> Any:
+def len_(term: Term) -> int:
     """The lazy length of a lazy value."""
-    return Operation("len", (term,)) if isinstance(term, Expression) else len(term)
+    return _typed(Operation("len", (term,))) if isinstance(term, Expression) else len(term)
 
 
-def not_(term: Term) -> Any:
+def not_(term: Term) -> bool:
     """The lazy `not` of a lazy value."""
-    return Operation("not", (term,)) if isinstance(term, Expression) else not term
+    return _typed(Operation("not", (term,))) if isinstance(term, Expression) else not term
+
+
+def _typed(lazy: Expression) -> T:  # type: ignore[type-var]  # whichever is promised where this is called
+    """An expression where a value is promised: its type is the value's, since it may be used wherever the value may."""
+    return lazy  # type: ignore[return-value]  # lazy
 
 
 def _copied(term: Term) -> Term:

@@ -9,7 +9,7 @@ task table.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -166,14 +166,3 @@ def length_of(func: Callable[..., Any], nout: int | None) -> int | None:
     if getattr(annotation, "__origin__", None) is tuple and args and Ellipsis not in args:
         return len(args)
     return None
-
-
-def captures_of(function: Any) -> Iterator[tuple[str, Any]]:
-    """The variables that a local function has captured; a module's own functions have none that matter to a name."""
-    if "<locals>" not in function.__qualname__:
-        return
-    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield variable, cell.cell_contents
-        except ValueError:  # not yet bound
-            continue

@@ -12,11 +12,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from rayflow.errors import BadArguments, BadOption, NotSerializable
+from rayflow.errors import BadArguments, BadOption
 from rayflow.lang import sources
+from rayflow.lang.captures import captured_by
 from rayflow.lang.checking import Parameter, check_arguments, checks_of
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
@@ -26,7 +27,7 @@ from rayflow.lang.modules import is_installed, namespace_of, project_of
 from rayflow.lang.options import check_options, merge, merge_context
 from rayflow.lang.packing import notice_task, pack
 from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
-from rayflow.lang.signatures import Parameters, captures_of, length_of, parameters_of
+from rayflow.lang.signatures import Parameters, length_of, parameters_of
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.identity import value_hash
@@ -87,7 +88,7 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def fullname(self) -> str:
         """Namespace and name; the products of one factory carry a digest of the values that they captured."""
-        captured = self._captured()
+        captured = captured_by(self, Task)
         return f"{self._bare_name}[{to_hex(captured)[:8]}]" if captured else self._bare_name
 
     @functools.cached_property
@@ -102,34 +103,6 @@ class Task(Generic[P, R]):
             file = origin.__globals__.get("__file__") or getattr(module, "__file__", None)
             namespace = given if given is not None else namespace_of(origin.__module__, file)
         return f"{namespace}.{name}" if namespace else str(name)
-
-    def _captured(self) -> bytes | None:
-        """What a local function has captured. Tasks count by name and by what they have captured in turn."""
-        found: list[Any] = []
-        waiting: list[Task[..., Any]] = [self]
-        seen = {id(self.func)}
-        for each in waiting:
-            contents: list[Any] = []
-            for variable, content in captures_of(each.origin):
-                if not isinstance(content, Task):
-                    contents.append((variable, content))
-                    continue
-                if content.func is not self.func:
-                    contents.append((variable, content._bare_name, content._args, content._kwargs))
-                if id(content.func) not in seen:
-                    seen.add(id(content.func))
-                    waiting.append(content)
-            if contents:
-                found.append((each._bare_name, contents))
-        if not found:
-            return None
-        try:
-            return value_hash(found)
-        except NotSerializable as error:
-            raise NotSerializable(
-                f"The task {self._bare_name} at {self.place} has captured a variable that cannot be kept: pass it as "
-                f"an argument, or make it in the body. {error}"
-            ) from error
 
     @functools.cached_property
     def code(self) -> sources.CodeIdentity:
@@ -355,15 +328,30 @@ class collecting_calls:
         _created = self._before
 
 
+class Maker(Protocol):
+    """What `@task(...)` with options gives: it makes a task of a function."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+# The call of an async task is its result, not a coroutine: so its more special type comes first.
 @overload
-def task(func: Callable[P, R]) -> Task[P, R]: ...
+def task(func: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 
 
 @overload
-def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(func: Callable[P, R], /) -> Task[P, R]: ...
 
 
-def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+@overload
+def task(**options: Any) -> Maker: ...
+
+
+def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a task of a function: `@task` or `@task(retries=2, num_cpus=4)`.
 
     A call of the task gives a lazy expression; `rayflow.run(expr)` or `rayflow run` gives the value. The function
@@ -373,7 +361,7 @@ def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Cal
     Raises BadOption for an unknown option and TypeError for something that is not a function.
     """
 
-    def make(function: Callable[P, R]) -> Task[P, R]:
+    def make(function: Callable[..., Any]) -> Task[..., Any]:
         if isinstance(function, Task):
             raise TypeError(f"{function.fullname} is a task already: write @task only once.")
         is_static = isinstance(function, staticmethod)
@@ -396,7 +384,7 @@ def task(func: Callable[P, R] | None = None, **options: Any) -> Task[P, R] | Cal
         name = checked.get("name")
         if name is not None and not _NAME.fullmatch(name):
             raise BadOption(f"@task of {function.__qualname__}: {name!r} is no name; use letters, digits, _ and dots.")
-        made: Task[P, R] = Task(function, checked)
+        made: Task[..., Any] = Task(function, checked)
         made._is_static = is_static
         # At module level nothing is captured, so the name is known and a second one is found at once, at its place.
         register(made, at_once="<locals>" not in function.__qualname__)

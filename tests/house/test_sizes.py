@@ -10,7 +10,7 @@ LARGE: dict[str, int] = {
     "rayflow/lang/expressions.py": 508,
     "rayflow/lang/origins.py": 462,
     "rayflow/lang/reach.py": 489,
-    "rayflow/lang/tasks.py": 428,
+    "rayflow/lang/tasks.py": 416,
     "rayflow/testing/cluster.py": 414,
     "rayflow/testing/playbook.py": 418,
     "tests/cluster/test_failures.py": 490,

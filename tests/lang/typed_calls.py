@@ -1,0 +1,101 @@
+"""Calls as type checkers see them. `# is: X` says what type a line reveals, `# wrong` that the checker refuses it."""
+
+from typing import reveal_type
+
+from rayflow import (
+    Task,
+    apply_tags,
+    as_task,
+    catch,
+    cond,
+    flat_map,
+    flatten,
+    gather,
+    len_,
+    map_,
+    run,
+    seq,
+    starmap,
+    task,
+    zip_,
+)  # fmt: skip
+
+
+@task
+def rated(x: int, name: str = "a") -> float:
+    return 1.0
+
+
+@task(retries=2)
+def counted(names: list[str]) -> dict[str, int]:
+    return {}
+
+
+@task
+async def spelled(x: int) -> str:
+    return str(await gather(rated(x)))
+
+
+@task(num_cpus=2)
+async def packed(x: int) -> bytes:
+    return b""
+
+
+def recover(error: ValueError) -> None:
+    return None
+
+
+def plain(x: int) -> str:
+    return str(x)
+
+
+def spell(with_: Task[[int], str]) -> None: ...
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+reveal_type(rated(1))  # is: float
+reveal_type(rated(1, name="b"))  # is: float
+reveal_type(rated.options(retries=1)(1, "b"))  # is: float
+reveal_type(rated.partial(1)())  # is: float
+reveal_type(rated.func(1))  # is: float
+reveal_type(counted(["a"]))  # is: dict[str, int]
+reveal_type(counted(["a"])["a"])  # is: int
+reveal_type(spelled(1))  # is: str
+reveal_type(packed(1))  # is: bytes
+reveal_type(rated(counted(["a"])["a"]) + 1)  # is: float
+reveal_type(as_task(plain)(1))  # is: str
+reveal_type(run(rated(1)))  # is: float
+reveal_type(run([rated(1)]))  # is: list[float]
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+reveal_type(cond(True, rated(1), "no"))  # is: float | str
+reveal_type(cond(True, rated(1)))  # is: float | None
+reveal_type(cond(True, rated(1), False, "no", b"never"))  # is: float | str | bytes
+reveal_type(catch(rated(1), ValueError, recover))  # is: float | None
+reveal_type(map_(rated, [1, 2]))  # is: list[float]
+reveal_type(map_(spelled, [1, 2]))  # is: list[str]
+reveal_type(map_(plain, [1, 2]))  # is: list[str]
+reveal_type(starmap(rated, [(1, "a")]))  # is: list[float]
+reveal_type(flat_map(counted, [["a"]]))  # is: list[str]
+reveal_type(flatten([[1], [2]]))  # is: list[int]
+reveal_type(zip_([1], ["a"]))  # is: list[tuple[int, str]]
+reveal_type(seq([rated(1), rated(2)]))  # is: list[float]
+reveal_type(len_(counted([])))  # is: int
+reveal_type(apply_tags(rated(1), {"kind": "trial"}))  # is: float
+
+# --- what fits, and what does not -------------------------------------------------------------------------------------
+
+spell(spelled)
+rated("a")  # wrong
+rated()  # wrong
+rated(1, z=3)  # wrong
+counted([1])  # wrong
+spelled("a")  # wrong
+packed(1, 2)  # wrong
+rated(counted([]))  # wrong
+rated.options(retries=1)("a")  # wrong
+map_(rated, ["a"])  # wrong
+spell(packed)  # wrong
+spell(plain)  # wrong
