@@ -16,9 +16,11 @@ from rayflow.lang.options import check_context, check_options, merge, merge_cont
 from rayflow.runtime import driver
 from rayflow.runtime.body import is_inside_body
 from rayflow.runtime.reports import Printing, Reporter
+from rayflow.runtime.requests import Wanted
 
 if TYPE_CHECKING:
     from rayflow.runtime.driver import Submission
+    from rayflow.runtime.dry import DryRun
     from rayflow.store.history import History
 
     DuckDBRelation = Any
@@ -34,7 +36,8 @@ class Scheduler:
     store: URL or folder of the store; `.rayflow` in the project by default.
     inline: run everything in this process, without Ray. address: the Ray cluster to join.
     limits: capacities of named limits. reporter: who watches the runs; by default what tasks print goes to stderr.
-    config: all settings at once, in place of those above.
+    config: all settings at once, in place of those above. read_only: no store is made, and nothing is written to one
+    that is there: for `dry_run`, and for questions.
 
     Use it as a context manager, or `close()` it, to end its part on the cluster. A Ray that was started for it stays
     for the next scheduler of this process, and ends with the process. Raises BadConfig, BadOption, StoreUnavailable.
@@ -49,16 +52,19 @@ class Scheduler:
         limits: Mapping[str, float] | None = None,
         reporter: Reporter | None = None,
         config: configuration.Config | None = None,
+        read_only: bool = False,
     ) -> None:
         if config is None:
             config = configuration.load(
                 driver.project_start(), store=store, inline=inline, address=address, limits=limits
             )
         self.config = config
+        self._read_only = read_only
         self._driver = self._new_driver(reporter or Printing())
 
     def _new_driver(self, reporter: Reporter) -> driver.Driver:
-        return driver.Driver(self.config, reporter)
+        kept = driver.store_to_read(self.config.store) if self._read_only else None
+        return driver.Driver(self.config, reporter, kept)
 
     def run(
         self,
@@ -76,7 +82,9 @@ class Scheduler:
         context: what `get_context` reads, over the configuration's. tags: recorded with the execution.
         Raises the first failed task's own exception, with the calls that led to it in its notes.
         """
-        value: T = self._submit(expr, cache, options, context, tags, execution_id).result()
+        value: T = self.submit(
+            expr, cache=cache, options=options, context=context, tags=tags, execution_id=execution_id
+        ).result()
         return value
 
     def submit(
@@ -90,29 +98,42 @@ class Scheduler:
         execution_id: str | None = None,
     ) -> Submission:
         """Start evaluating and return at once: `.result(timeout=None)`, `.cancel()`, `.execution_id`."""
-        return self._submit(expr, cache, options, context, tags, execution_id)
+        if is_inside_body():
+            raise NestedRun(NESTED)
+        return self._driver.submit(expr, self._wanted(cache, options, context, tags, execution_id))
 
-    def _submit(
+    def _wanted(
         self,
-        expr: Term,
         cache: bool,
         options: Mapping[str, Any] | None,
         context: Mapping[str, Any] | None,
-        tags: Mapping[str, Any] | None,
-        execution_id: str | None,
-    ) -> Submission:
-        if is_inside_body():
-            raise NestedRun(NESTED)
+        tags: Mapping[str, Any] | None = None,
+        execution_id: str | None = None,
+    ) -> Wanted:
         checked = check_options(options or {}, where="run(options=...)", at_call=True, many=True)
         check_context(context or {}, where="run(context=...)")
-        return self._driver.submit(
-            expr,
-            cache=cache and self.config.cache,
-            options=merge(self.config.options, checked),
-            execution_id=execution_id,
-            context=merge_context(self.config.context, context or {}),
-            tags=dict(tags or {}),
+        return Wanted(
+            cache and self.config.cache,
+            merge(self.config.options, checked),
+            merge_context(self.config.context, context or {}),
+            dict(tags or {}),
+            execution_id,
         )
+
+    def dry_run(
+        self,
+        expr: Term,
+        *,
+        cache: bool = True,
+        options: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> DryRun:
+        """What `run` would do: which calls would run, why, and how long they took last time.
+
+        Nothing is run, and nothing is written. Beyond the first call that has to run, nobody can know what happens:
+        what calls like it made before is told, marked as predicted.
+        """
+        return self._driver.dry_run(expr, self._wanted(cache, options, context))
 
     def resume(self, execution_id: str) -> Any:
         """Go on with an execution whose driver or cluster was lost; what it had finished is not computed again.

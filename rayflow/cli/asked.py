@@ -44,7 +44,7 @@ def tags_of(texts: tuple[str, ...]) -> dict[str, Any]:
 
 def written(value: Any) -> str:
     """A tag's value as it is kept."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value)
 
 
 def tag_text(kept: str) -> str:

@@ -159,7 +159,7 @@ def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) 
     # twin: nobody else may have lived to write its node.)
     reduced_itself = State.RESULT.value in job.trail
     if job.state is State.DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
-        rows.extend(_call_rows(job, execution))
+        rows.extend(call_rows(job, execution))
     rows.append(job_row(job, finished_at))
     tags = job.options.get("tags")
     if tags:
@@ -184,7 +184,8 @@ def applied_tags(tag: Tag, job: Job, at: int) -> tuple[Row, ...]:
     )
 
 
-def _call_rows(job: Job, execution: Execution) -> list[Row]:
+def call_rows(job: Job, execution: Execution) -> list[Row]:
+    """The call node of a job, with all that it names."""
     assert job.call_hash is not None
     assert job.value_hash is not None
     assert job.args_hash is not None

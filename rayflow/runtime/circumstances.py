@@ -1,14 +1,58 @@
 """Who runs something, and at which state of the project.
 
-In: a project's directory. Out: a commit, a user. Never: fails; what cannot be found out is None.
+In: a project's directory. Out: a commit, a user, the row that an execution begins with. Never: fails; what cannot be
+found out is None.
 """
 
 from __future__ import annotations
 
 import getpass
+import os
+import platform
+import socket
 import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
+
+from rayflow.lang.expressions import TaskCall, Term, render
+from rayflow.records import ExecutionRow
+from rayflow.runtime.outbox import now
+from rayflow.version import VERSION
+
+
+def opening_row(execution_id: str, symbolic: Term, project_dir: str) -> ExecutionRow:
+    """The row of an execution that begins: who runs what, where. Without the packed term and the options."""
+    return ExecutionRow(
+        execution_id=execution_id,
+        life=0,
+        root=None,
+        root_blob=None,
+        options="{}",
+        task_table=None,
+        project_dir=project_dir,
+        task_name=symbolic._task if type(symbolic) is TaskCall else None,
+        arguments=render(symbolic),
+        status="running",
+        started_at=now(),
+        finished_at=None,
+        value_hash=None,
+        error=None,
+        jobs=None,
+        computed=None,
+        cached=None,
+        shared=None,
+        failed=None,
+        command=" ".join(sys.argv)[:2000],
+        user=user(),
+        host=socket.gethostname(),
+        project=Path(project_dir).name,
+        git_commit=git_commit(project_dir),
+        rayflow_version=VERSION,
+        python_version=platform.python_version(),
+        ray_version=None,
+        pid=os.getpid(),
+    )
 
 
 @lru_cache(maxsize=8)

@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import os
 import pickle
-import platform
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rayflow.config import Config
-from rayflow.errors import Cancelled
+from rayflow.errors import Cancelled, NotFound
 from rayflow.evaluator import commands, events
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, Term, render
+from rayflow.lang.expressions import Term
 from rayflow.lang.packing import pack
 from rayflow.lang.tasks import task_table
-from rayflow.records import ExecutionRow
 from rayflow.runtime.calls import Surroundings
-from rayflow.runtime.circumstances import git_commit, user
+from rayflow.runtime.circumstances import opening_row
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
 from rayflow.runtime.loop import Loop, collecting_rarely
-from rayflow.runtime.outbox import now
-from rayflow.runtime.reports import Progress, Reporter, Summary
+from rayflow.runtime.outbox import LARGEST_TERM_BYTES, now
+from rayflow.runtime.reports import Progress, Reporter, Silent, Summary
 from rayflow.runtime.requests import (
     Request,
+    Wanted,
     check_profiles,
     new_execution_id,
     options_again,
@@ -43,12 +42,15 @@ from rayflow.runtime.requests import (
 )
 from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
+from rayflow.store.memory import MemoryStore
 from rayflow.store.store import open_store
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
 from rayflow.values.refs import Encoded, ValueRef
-from rayflow.version import VERSION
+
+if TYPE_CHECKING:
+    from rayflow.runtime.dry import DryRun
 
 PROGRESS_SECONDS = 0.2
 """How often progress is reported, at the most."""
@@ -70,6 +72,14 @@ def _is_our_command(file: str) -> bool:
     return "site-packages" in path.parts or path.parent.resolve() == Path(sys.prefix, "bin").resolve()
 
 
+def store_to_read(url: str) -> Store:
+    """The store at a URL, to be read; an empty one in memory where there is none."""
+    try:
+        return open_store(url, create=False, read_only=True)
+    except NotFound:
+        return MemoryStore()
+
+
 class Submission(Protocol):
     """An execution that was started."""
 
@@ -85,30 +95,32 @@ class Submission(Protocol):
 
 
 class Driver:
-    """Submits expressions of one process to one store."""
+    """Submits expressions of one process to one store.
 
-    def __init__(self, config: Config, reporter: Reporter) -> None:
+    store: to use in place of the one that the configuration names.
+    """
+
+    def __init__(self, config: Config, reporter: Reporter, store: Store | None = None) -> None:
         self.config = config
         self.reporter = reporter
-        self._is_new_store = "://" not in config.store and not Path(config.store).exists()
-        self.store: Store = open_store(config.store)
+        self._is_new_store = store is None and "://" not in config.store and not Path(config.store).exists()
+        self.store: Store = open_store(config.store) if store is None else store
         self._cluster: Any = None
         self._joining = threading.Lock()
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        expr: Term,
-        *,
-        cache: bool,
-        options: Mapping[str, Any],
-        execution_id: str | None,
-        context: Mapping[str, Any],
-        tags: Mapping[str, Any],
-    ) -> Submission:
+    def submit(self, expr: Term, wanted: Wanted) -> Submission:
         """Evaluate an expression: from the cache alone if that does, else inline or on Ray."""
-        return self._start(self._request(expr, cache, options, execution_id or new_execution_id(), context, tags))
+        return self._start(self._request(expr, wanted))
+
+    def dry_run(self, expr: Term, wanted: Wanted) -> DryRun:
+        """What evaluating an expression would do. Nothing is run, or written to the store."""
+        from rayflow.runtime import dry
+
+        over = Driver(self.config, Silent(), self.store.layered())
+        request = over._request(expr, wanted)
+        return dry.dry_run(over.store, request, over.surroundings(request))
 
     def _start(self, request: Request) -> Submission:
         self.reporter.started(request.execution_id, self.config.store, self._is_new_store)
@@ -131,73 +143,30 @@ class Driver:
         submission: Submission = cluster.submit(self, request)
         return submission
 
-    def _request(
-        self,
-        expr: Term,
-        cache: bool,
-        options: Mapping[str, Any],
-        execution_id: str,
-        context: Mapping[str, Any],
-        tags: Mapping[str, Any],
-    ) -> Request:
+    def _request(self, expr: Term, wanted: Wanted) -> Request:
         symbolic = pack(expr, self._keep, root="the expression")
         root = dumps(symbolic)
         table = task_table(TASKS)
-        check_profiles(self.config.profiles, table, options, symbolic)
-        row = self._opening_row(symbolic, root, options, execution_id, table)
-        if context:
-            row = row._replace(context=written(context))
+        check_profiles(self.config.profiles, table, wanted.options, symbolic)
+        execution_id = wanted.execution_id or new_execution_id()
+        root_blob = None
+        if len(root) > LARGEST_TERM_BYTES:
+            root_blob = digest("term", root)
+            self.store.put_blob(root_blob, Encoded("bytes", b"", (root,)))
+        row = opening_row(execution_id, symbolic, self.config.project_dir)._replace(
+            root=root if root_blob is None else None,
+            root_blob=root_blob,
+            options=written(wanted.options),
+            task_table=self._keep_travelling(table),
+            context=written(wanted.context) if wanted.context else None,
+        )
         return Request(
-            execution_id, root, table, options, cache, row,
-            context=packed_context(context, self._keep), profiles=self.config.profiles, tags=tags,
+            execution_id, root, table, wanted.options, wanted.cache, row,
+            context=packed_context(wanted.context, self._keep), profiles=self.config.profiles, tags=wanted.tags,
         )
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
-
-    def _opening_row(
-        self,
-        symbolic: Term,
-        root: bytes,
-        options: Mapping[str, Any],
-        execution_id: str,
-        table: Mapping[str, TaskEntry],
-    ) -> ExecutionRow:
-        is_call = type(symbolic) is TaskCall
-        root_blob = None
-        if len(root) > 65536:
-            root_blob = digest("term", root)
-            self.store.put_blob(root_blob, Encoded("bytes", b"", (root,)))
-        return ExecutionRow(
-            execution_id=execution_id,
-            life=0,
-            root=root if root_blob is None else None,
-            root_blob=root_blob,
-            options=written(options),
-            task_table=self._keep_travelling(table),
-            project_dir=self.config.project_dir,
-            task_name=symbolic._task if is_call else None,
-            arguments=render(symbolic),
-            status="running",
-            started_at=now(),
-            finished_at=None,
-            value_hash=None,
-            error=None,
-            jobs=None,
-            computed=None,
-            cached=None,
-            shared=None,
-            failed=None,
-            command=" ".join(sys.argv)[:2000],
-            user=user(),
-            host=socket.gethostname(),
-            project=Path(self.config.project_dir).name,
-            git_commit=git_commit(self.config.project_dir),
-            rayflow_version=VERSION,
-            python_version=platform.python_version(),
-            ray_version=None,
-            pid=os.getpid(),
-        )
 
     def _keep_travelling(self, table: Mapping[str, TaskEntry]) -> bytes | None:
         """Keep the tasks that travel by value (of a script, of notebook cells), for who takes the execution up

@@ -102,6 +102,11 @@ class Loop:
         if not self._deferred and self.store.due(now()):
             self.store.commit()
 
+    def settle(self) -> None:
+        """Turn until nothing is left to handle. What runs elsewhere, and timers, are not waited for."""
+        while self._incoming:
+            self.turn()
+
     def _settle_down(self) -> None:
         """Nothing to do: commit, when nothing runs that could soon add to it."""
         if not self._deferred and not self.carrier.busy() and self.store.pending():

@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rayflow.errors import BadOption
@@ -30,6 +31,21 @@ def new_execution_id() -> str:
     number = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & ((1 << 62) - 1))
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How an expression is to be evaluated.
+
+    cache: False computes anew what other executions have computed. options: task options for every call. context: what
+    `get_context` reads. tags: of the execution. execution_id: made when it is None.
+    """
+
+    cache: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    execution_id: str | None = None
 
 
 class Request:

@@ -38,6 +38,7 @@ from rayflow.store.blobs import Blobs
 from rayflow.store.catalog import Catalog, Problem, Snapshot
 from rayflow.store.compaction import CompactionResult, Compactor
 from rayflow.store.folders import Folder
+from rayflow.store.layers import LayeredFolder
 from rayflow.store.reductions import LOADED_ROWS, Reductions
 from rayflow.store.segments import encode_commit
 from rayflow.values.refs import Encoded
@@ -278,6 +279,10 @@ class Store:
         from rayflow.store.history import History
 
         return History(self._folder)
+
+    def layered(self) -> Store:
+        """This store as it is committed, with a layer of memory over it: what is written to that one stays there."""
+        return Store(LayeredFolder(self._folder))
 
     def close(self) -> None:
         """Commit what waits. The object must not be used afterwards."""

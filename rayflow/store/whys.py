@@ -48,6 +48,41 @@ def why(asker: Asker, job_id: str) -> Why:
     )
 
 
+def reason_of(found: Why) -> str:
+    """Why a job runs, in a few words."""
+    earlier = found.earlier
+    if earlier is None:
+        return "it was never evaluated here"
+    reasons = []
+    if found.task_changed:
+        before = {row["name"]: row["definition_hash"] for row in found.earlier_definitions}
+        after = {row["name"]: row["definition_hash"] for row in found.definitions}
+        names = [name for name in {**after, **before} if before.get(name) != after.get(name)]
+        reasons.append(f"its code has changed{f' ({_few(names)})' if names else ''}")
+    if found.arguments_changed:
+        told = [_change_text(change) for change in found.changes]
+        reasons.append(_few(told) or "its arguments differ")
+    if reasons:
+        return "; ".join(reasons)
+    if found.forgotten_at is not None:
+        return "its earlier result was forgotten"
+    if earlier["status"] == "failed":
+        return "the earlier call failed"
+    if earlier["status"] != "done":
+        return f"the earlier call did not end: it is {earlier['status']}"
+    return "its earlier result does not count: it is not to be cached, is too old, or something in it has changed"
+
+
+def _few(texts: list[str]) -> str:
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _change_text(change: ArgumentChange) -> str:
+    was = "was not there" if change.old is None else f"was {change.old.preview}"
+    now = "is not there now" if change.new is None else f"is {change.new.preview}"
+    return f"{change.name} {was} and {now}"
+
+
 def _args_hash(asker: Asker, call: str | None) -> str | None:
     row = asker.one("SELECT args_hash FROM raw.calls WHERE call_hash = $call LIMIT 1", {"call": as_bytes(call)})
     return str(row["args_hash"]) if row else None

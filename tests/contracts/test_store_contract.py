@@ -44,12 +44,14 @@ def value(number: int) -> ValueRow:
     return ValueRow(key(number), "int", "pickle5", 3, b"abc", str(number))
 
 
-@pytest.fixture(params=["local", "memory-url", "memory"])
+@pytest.fixture(params=["local", "memory-url", "memory", "layered"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Opens one and the same store, each time as another process would (the store in memory: itself)."""
     opened: list[Store] = []
-    if request.param == "memory":
+    if request.param in ("memory", "layered"):
         only = open_store(":memory:")
+        if request.param == "layered":
+            only = only.layered()
         yield lambda: only
         return
     url = str(tmp_path / "store") if request.param == "local" else f"memory://contract-{os.getpid()}-{next(_NUMBERS)}"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from rayflow.config import Config
     from rayflow.lang.tasks import Task
 
 _OPTIONS: list[click.Parameter] = [
     click.Option(["--inline"], is_flag=True, help="Run everything in this process, without Ray."),
+    click.Option(["--dry-run"], is_flag=True, help="Run nothing: say what would run, why, and how long it took."),
     click.Option(["--no-cache"], is_flag=True, help="Compute anew what earlier runs have computed."),
     click.Option(["--option"], multiple=True, metavar="NAME=VALUE", help="A task option for every call."),
     click.Option(["--store"], metavar="URL", help="Where results are kept; .rayflow in the project by default."),
@@ -85,12 +87,30 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         inline=options["inline"] or None,
     )
     cache = not options["no_cache"]
+    if options["dry_run"]:
+        return _dry_run(config, call, cache, given, stdout, options["as_json"])
     return evaluate(
         config,
         lambda scheduler: scheduler.run(call, cache=cache, options=given),
         stdout=stdout,
         as_json=options["as_json"],
     )
+
+
+def _dry_run(config: Config, call: Any, cache: bool, given: Mapping[str, Any], stdout: Any, as_json: bool) -> int:
+    from rayflow.api import Scheduler
+    from rayflow.cli import planned
+
+    with Scheduler(config=config, read_only=True) as scheduler:
+        found = scheduler.dry_run(call, cache=cache, options=given)
+    if as_json:
+        from rayflow.cli.json_form import pieces
+
+        stdout.writelines(pieces(planned.as_json(found)))
+        stdout.write("\n")
+    else:
+        stdout.writelines(f"{line}\n" for line in planned.lines(found, stdout))
+    return 0
 
 
 def _own_options() -> list[click.Option]:
