@@ -25,11 +25,20 @@ from typing import Any, Literal, Union
 
 from rayflow.errors import BadArguments
 from rayflow.lang.hints import ANYTHING, DICTS, LISTS, NONE, Field, describe, fields_of, is_many, members, plain
+from rayflow.lang.named import class_named, function_named, task_named
 from rayflow.lang.scalars import READERS, enum_member, not_among, quoted
+from rayflow.lang.tasks import Task
 from rayflow.values.custom import parser_of
 from rayflow.values.previews import kind_of, preview
 
 _MISSING = object()
+
+NAMED: dict[Any, Callable[[str], Any]] = {
+    collections.abc.Callable: function_named,
+    Task: task_named,
+    type: class_named,
+}
+"""Hints of what is written by its name -> who finds it."""
 
 
 # --- texts to values --------------------------------------------------------------------------------------------------
@@ -149,6 +158,8 @@ def _parse(text: str, hint: Any, *, strict: bool) -> Any:
         return _parse_literal(text, typing.get_args(hint))
     if is_many(hint):
         return _parse_many([text], hint)
+    if (named := NAMED.get(origin or hint)) is not None:
+        return named(text)
     if isinstance(hint, type):
         return _parse_class(text, hint)
     return _checked(_anything(text), origin if isinstance(origin, type) else None, hint)

@@ -127,6 +127,8 @@ def describe(hint: Any) -> str:
         return "one of: " + ", ".join(str(choice) for choice in inside)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "one of: " + ", ".join(hint.__members__)
+    if (origin or hint) in (collections.abc.Callable, type):
+        return "name of a function" if (origin or hint) is collections.abc.Callable else "name of a class"
     if origin is not None:
         name = getattr(origin, "__name__", str(origin))
         parts = ["..." if each is ... else describe(each) for each in inside if not isinstance(each, list)]
