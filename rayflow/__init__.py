@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         identity,
         join_thread,
         no_prov,
+        subrun,
         throw,
     )
     from rayflow.lang.combinators import (
@@ -95,6 +96,7 @@ __all__ = [
     "run",
     "seq",
     "starmap",
+    "subrun",
     "task",
     "throw",
     "zip_",
@@ -113,6 +115,7 @@ _PLACES = {
     "identity": "rayflow.lang.builtins",
     "join_thread": "rayflow.lang.builtins",
     "no_prov": "rayflow.lang.builtins",
+    "subrun": "rayflow.lang.builtins",
     "throw": "rayflow.lang.builtins",
     "all_": "rayflow.lang.combinators",
     "and_": "rayflow.lang.combinators",

@@ -30,7 +30,7 @@ class Capacity:
     """
 
     def __init__(self, limits: Mapping[str, float]) -> None:
-        self._declared = dict(limits)
+        self.declared = dict(limits)
         self._used: dict[str, float] = {}
         self._held: dict[int, dict[str, float]] = {}
         self._waiting: list[tuple[float, int, Job]] = []
@@ -40,7 +40,7 @@ class Capacity:
         needs = needs_of(job.options)
         if not needs:
             return True
-        needs = {name: min(amount, self._declared.get(name, 1)) for name, amount in needs.items()}
+        needs = {name: min(amount, self.declared.get(name, 1)) for name, amount in needs.items()}
         if not self._fits(needs):
             bisect.insort(
                 self._waiting, (-job.options.get("priority", 0), job.number, job), key=lambda entry: entry[:2]
@@ -76,5 +76,5 @@ class Capacity:
 
     def _fits(self, needs: Mapping[str, float]) -> bool:
         return all(
-            self._used.get(name, 0) + amount <= self._declared.get(name, 1) + 1e-9 for name, amount in needs.items()
+            self._used.get(name, 0) + amount <= self.declared.get(name, 1) + 1e-9 for name, amount in needs.items()
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.records import ReductionRow, Row
@@ -34,6 +35,7 @@ class RunTask:
     options: merged task options.
     losses: how many workers this job has lost so far (a job that lost one is sent alone).
     known: outcomes of what the body has awaited when it was entered before, by key.
+    under: for a call whose body is an evaluation of its own, what that takes over.
     """
 
     job: int
@@ -45,6 +47,7 @@ class RunTask:
     options: Mapping[str, Any]
     losses: int = 0
     known: Mapping[bytes, Outcome] | None = None
+    under: Under | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Finish:
 
     outcome: the root's value (symbolic) or its Failure. failures: every job that failed by itself: (job id, task name,
     Failure without its pickled exception), in the order in which they failed. counts: jobs, computed, cached, shared,
-    failed, cancelled. by_task: the same by task name.
+    failed, cancelled. by_task: the same by task name. below: for an evaluation inside a call, what that has to know.
     """
 
     execution_id: str
@@ -102,6 +105,7 @@ class Finish:
     counts: Mapping[str, int] = field(default_factory=dict)
     by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     value_hash: bytes | None = None
+    below: Below | None = None
 
 
 Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Finish

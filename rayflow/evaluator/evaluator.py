@@ -84,11 +84,11 @@ class Evaluator(Reducer):
             return  # a submission that was repeated because its acknowledgement was lost
         execution = Execution(
             event.execution_id, event.table, event.options, event.cache, event.life, event.at, event.context,
-            event.profiles,
+            event.profiles, event.under,
         )
         self.executions[event.execution_id] = execution
         term = loads(event.root)
-        root_id = short_digest("job", event.execution_id.encode())
+        root_id = short_digest("job", execution.seed)
         if type(term) is TaskCall:
             self._meet(term, execution, None, root_id)
         else:
@@ -131,7 +131,11 @@ class Evaluator(Reducer):
         term = self._taken_in(job, event)
         if not job.is_open:
             return
-        if job.awaits is None and job.is_recorded:
+        job.below = event.below
+        if event.below is not None:
+            job.execution.count_below(event.below)
+            job.reads = set(event.below.reads) or None
+        elif job.awaits is None and job.is_recorded:
             self._out.append(
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
             )

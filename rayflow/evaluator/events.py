@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.values.failures import Failure
@@ -23,7 +24,7 @@ class Submitted:
     root: packed term. table: the tasks that the driver knows. options: options of the run, merged over those of calls.
     cache: False lowers BACKEND to CSE for every call. life: how often this execution was taken up again after a crash.
     context: symbolic values that the root's calls receive, in dicts of dicts by name. profiles: options by name of the
-    profile.
+    profile. under: for an evaluation inside a call, what it takes over.
     """
 
     at: int
@@ -35,6 +36,7 @@ class Submitted:
     life: int = 0
     context: Mapping[str, Any] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    under: Under | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Returned:
     """A task's body returned this packed term.
 
     entries: tasks named in the term that the table lacked. rows: provenance made on the worker (values, logs, files).
+    below: what the body has evaluated by itself; the term is a value then.
     """
 
     at: int
@@ -92,6 +95,7 @@ class Returned:
     cost: Cost
     entries: tuple[TaskEntry, ...] = ()
     rows: tuple[Row, ...] = ()
+    below: Below | None = None
 
 
 @dataclass(frozen=True, slots=True)

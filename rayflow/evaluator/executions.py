@@ -11,6 +11,7 @@ from typing import Any
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
@@ -29,7 +30,8 @@ class Execution:
     reduces its term there. inherited: what the root receives. open: jobs by number that are neither done nor failed.
     operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
     many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
-    wait for each other. threads: how many calls are open that were begun for their own sake: it ends after them.
+    wait for each other. under: what it takes over, where it is a part of another one. seed: where the ids of its jobs
+    begin. threads: how many calls are open that were begun for their own sake: it ends after them.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Execution:
         at: int,
         context: Mapping[str, Term],
         profiles: Mapping[str, Mapping[str, Any]],
+        under: Under | None,
     ) -> None:
         self.execution_id = execution_id
         self.table: dict[str, TaskEntry] = dict(table)
@@ -59,8 +62,10 @@ class Execution:
         self.failures: list[tuple[Job, Failure]] = []
         self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0}
         self.progress: dict[str, dict[str, int]] = {}
-        self.inherited = Inherited(context)
-        self._profiles = profiles
+        self.inherited = Inherited(context, under.exports, under.is_recorded) if under else Inherited(context)
+        self.profiles = profiles
+        self.under = under
+        self.seed = execution_id.encode() + (under.job_id if under else b"")
         self._defaults: dict[str, dict[str, Term]] = {}
         self._current: frozenset[bytes] | None = None
         self._members: dict[frozenset[bytes], frozenset[bytes]] = {}
@@ -87,7 +92,7 @@ class Execution:
         """Merged options over those of their profile, and what a call with them hands down."""
         profile = options.get("profile")
         if type(profile) is str:
-            options = merge(profile_called(profile, self._profiles), options)
+            options = merge(profile_called(profile, self.profiles), options)
         return options, received.handed_down(options)
 
     def defaults_of(self, entry: TaskEntry) -> dict[str, Term]:
@@ -113,6 +118,8 @@ class Execution:
     def task_set_of(self, job: Job) -> frozenset[bytes]:
         """The tasks below a job, itself included; equal sets are one object."""
         below = {id(child.task_set): child.task_set for child in job.children if child.task_set}
+        if job.below is not None:
+            below[id(job.below)] = job.below.task_set
         members = frozenset((job.entry.hash,)).union(*below.values())
         return self._members.setdefault(members, members)
 
@@ -139,6 +146,15 @@ class Execution:
             self._values.clear()
         self._values.add(value_hash)
         return True
+
+    def count_below(self, below: Below) -> None:
+        """Count the jobs of an evaluation inside a call."""
+        for key, number in below.counts.items():
+            self.counts[key] += number
+        for name, row in below.by_task.items():
+            known = self.progress.setdefault(name, dict.fromkeys(row, 0))
+            for key, number in row.items():
+                known[key] += number
 
     def count(self, job: Job, key: str, by: int = 1) -> None:
         """Count a job under its task's name, for progress."""

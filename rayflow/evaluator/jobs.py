@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rayflow.evaluator.events import Cost
     from rayflow.evaluator.executions import Execution
     from rayflow.evaluator.inheritance import Inherited
+    from rayflow.evaluator.subruns import Below
     from rayflow.lang.entries import TaskEntry
     from rayflow.lang.expressions import Expression, TaskCall, Term
     from rayflow.values.failures import Outcome
@@ -86,13 +87,13 @@ class Job:
     bound, sources: its arguments by name, and for each the jobs that its parts came from.
     outcome: value or Failure, once DONE or FAILED.
     waiters: cells (and slots in them) to be filled with the outcome. followers: jobs that share it.
-    awaits: what its body has awaited; None for a body that has awaited nothing.
+    awaits: what its body has awaited; None for a body that has awaited nothing. below: what its body has evaluated.
     trail: the states it has been in, a byte each.
     hands_down: what the calls of its term receive. reads: the context paths that were read in and below its term.
     """
 
     __slots__ = (
-        "args_hash", "attempt", "awaits", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
+        "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
         "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo", "number",
         "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "sources", "state", "task_set",
         "trail", "value_hash", "waiters", "wanted",
@@ -141,6 +142,7 @@ class Job:
         self.followers: list[Job] | None = None
         self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
         self.awaits: Awaits | None = None
+        self.below: Below | None = None
         self.trail = b"\0"
 
     def move(self, to: State) -> None:
@@ -156,6 +158,7 @@ class Job:
         self.children = self.waiters = _NOTHING
         self.bound = _NO_ARGUMENTS
         self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = self.awaits = None
+        self.below = None
 
     @property
     def received(self) -> Inherited:

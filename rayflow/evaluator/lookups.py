@@ -75,7 +75,7 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
         if not candidate.verdict:
             continue
         if candidate.kind != "single":
-            # Of a body that awaited there is nothing else: its calls are no part of the term that it returned.
+            # Of a body that awaited, or evaluated by itself, there is nothing else: its calls are no part of the term.
             counts = shallow or candidate.kind == "awaited"
             if not (counts and candidate.task_set is not None and execution.is_current(candidate.task_set)):
                 continue

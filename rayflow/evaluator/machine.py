@@ -16,8 +16,10 @@ from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
 from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, TaskCall, render
+from rayflow.lang.operations import SUBRUN
 from rayflow.records import JobRow, Row
 from rayflow.values.failures import Failure, Outcome
 
@@ -115,7 +117,25 @@ class Machine:
                 job.options,
                 job.losses,
                 job.awaits.outcomes if job.awaits is not None else None,
+                self._under(job) if job.entry.name == SUBRUN else None,
             )
+        )
+
+    def _under(self, job: Job) -> Under:
+        """What an evaluation inside this job takes over. Sent again, it finds what the one before has recorded."""
+        execution = job.execution
+        return Under(
+            execution.execution_id,
+            job.job_id,
+            stories.trail_of(job),
+            execution.options,
+            execution.cache,
+            execution.life + job.attempt - 1,
+            job.hands_down.context,
+            job.hands_down.exports,
+            job.hands_down.is_recorded,
+            execution.profiles,
+            self.capacity.declared,
         )
 
     def _running(self, number: int, attempt: int) -> Job | None:
@@ -257,7 +277,19 @@ class Machine:
                 execution.counts,
                 execution.progress,
                 root.value_hash,
+                self._below(execution, root) if execution.under is not None else None,
             )
+        )
+
+    def _below(self, execution: Execution, root: Job) -> Below:
+        # A root that is no task call stands for itself, and is in no table of tasks.
+        itself = frozenset() if root.entry.name in execution.table else frozenset((root.entry.hash,))
+        return Below(
+            (root.task_set or frozenset()) - itself,
+            frozenset(root.reads or ()),
+            root.clean,
+            execution.counts,
+            execution.progress,
         )
 
     def _write_openings(self, at: int) -> None:

@@ -117,7 +117,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
     return JobRow(
         job.job_id,
         job.execution.execution_id,
-        job.parent.job_id if job.parent else None,
+        job.parent.job_id if job.parent else _above(job.execution),
         job.entry.name,
         job.entry.hash or None,
         job.eval_hash,
@@ -139,6 +139,10 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         None if job.state is State.DONE else call_text(job),
         job.ordinal,
     )
+
+
+def _above(execution: Execution) -> bytes | None:
+    return execution.under.job_id if execution.under is not None else None
 
 
 def _frames_text(failure: Failure) -> str | None:
@@ -287,7 +291,7 @@ def full_reduction_row(job: Job, key: bytes, context_read: Mapping[str, bytes], 
     return ReductionRow(
         key,
         job.entry.hash,
-        "full" if job.awaits is None else "awaited",
+        "full" if job.awaits is None and job.below is None else "awaited",
         dumps(job.outcome),
         None,
         b"".join(sorted(job.task_set)),

@@ -233,8 +233,8 @@ def _result_path(job: Job) -> bytes:
         return below(job.job_id, "result", 0)
     execution = job.execution
     if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
-        return short_digest("result", execution.execution_id.encode(), job.eval_hash)
-    return short_digest("result", execution.execution_id.encode(), job.eval_hash, job.hands_down.digest)
+        return short_digest("result", execution.seed, job.eval_hash)
+    return short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
 
 
 def awaited_path(job: Job, key: bytes) -> bytes:

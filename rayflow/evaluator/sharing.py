@@ -131,7 +131,7 @@ class Sharer(Stepper):
         job.value_hash = provenance.hash_of(outcome)
         if job.call_hash is None:
             job.call_hash = provenance.call_hash_of(job)
-        job.clean = all(child.clean for child in job.children)
+        job.clean = all(child.clean for child in job.children) and (job.below is None or job.below.is_clean)
         for child in job.children:
             if child.reads is not None:
                 self._note_reads(job, child)
@@ -139,7 +139,8 @@ class Sharer(Stepper):
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
         is_whole = lookups.is_kept_whole(job) and scope_of(job.options) != "NONE"
-        if job.clean and not taken_whole and (is_whole or job.awaits is not None) and job.is_recorded:
+        has_own = job.awaits is not None or job.below is not None
+        if job.clean and not taken_whole and (is_whole or has_own) and job.is_recorded:
             # Before it closes: the root's closing ends the execution, and with it what is committed.
             key = lookups.remember_key(job)
             row = provenance.full_reduction_row(job, key, lookups.context_read(job), self._now)

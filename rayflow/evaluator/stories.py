@@ -39,7 +39,8 @@ def trail_of(job: Job) -> tuple[str, ...]:
         chain.append(step)
         step = step.parent
     chain.reverse()
-    return tuple(_texts(chain))
+    under = job.execution.under
+    return (*under.trail, *_texts(chain)) if under is not None else tuple(_texts(chain))
 
 
 def _texts(chain: list[Job]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from rayflow.errors import BadArguments
 from rayflow.lang.combinators import force
 from rayflow.lang.expressions import Expression, Form, Quoted, Term
-from rayflow.lang.operations import APPLY, call_of
+from rayflow.lang.operations import APPLY, SUBRUN, call_of
 from rayflow.lang.tasks import Task, task
 
 rayflow_namespace = "rayflow"
@@ -85,6 +85,21 @@ def no_prov(expr: Any) -> Any:
     return unrecorded(Quoted(expr)) if isinstance(expr, Expression) else expr
 
 
+@task(name=SUBRUN.rpartition(".")[2], version="1", bundle=False)
+def subrun_of(thunk: Any) -> Any:
+    """An evaluation of its own in one worker; runtime/subruns.py is its body there."""
+    raise AssertionError(f"a plain call evaluates nothing: {thunk!r}")
+
+
+def subrun(expr: Term, /, **options: Any) -> Any:
+    """The value of an expression, evaluated by one worker in one call: for wide graphs of tiny calls.
+
+    options: of that call: `num_cpus`, `memory`, `retries` and so on. The calls below run in its process one after the
+    other, whatever resources they ask for; they are recorded and kept as ever, and a limit counts within the subrun.
+    """
+    return (subrun_of.options(**options) if options else subrun_of)(Quoted(expr))
+
+
 def compose(*functions: Any) -> Any:
     """`compose(f, g)(x)` is `f(g(x))`. Tasks stay calls of their own; plain functions become such. Gives a task."""
     if not functions:
@@ -107,6 +122,7 @@ def _check_callable(function: Any, where: str) -> None:
 
 
 TASKS: Mapping[str, Task[..., Any]] = {
-    each.fullname: each for each in (throw, identity, const, apply_func, join_thread, composed, unrecorded)
+    each.fullname: each
+    for each in (throw, identity, const, apply_func, join_thread, subrun_of, composed, unrecorded)
 }
 """They are in the table of every execution, since expressions may name them that were made without them."""

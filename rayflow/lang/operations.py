@@ -34,6 +34,10 @@ APPLY = "rayflow.apply_func"
 """The task that makes a call of a plain function."""
 
 
+SUBRUN = "rayflow.subrun"
+"""The task whose body is an evaluation of its own."""
+
+
 def call_of(function: Any, args: tuple[Term, ...], kwargs: dict[str, Term]) -> Term:
     """The call of a task, or of a plain function as a call of its own; of real values and of symbolic ones."""
     if type(function) is TaskRef:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayflow.evaluator.events import Cost
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.codec import SCALARS, blobs_of, dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
@@ -23,6 +24,7 @@ class Call:
 
     arguments: bound arguments by name when all are scalars, else their packed form.
     known: what the body has awaited when it was entered before: packed values by key, and failures by key.
+    under: for a call whose body is an evaluation of its own, what that takes over.
     """
 
     job: int
@@ -33,11 +35,13 @@ class Call:
     arguments: dict[str, Any] | bytes
     timeout: float | None = None
     known: tuple[bytes, dict[bytes, Failure]] | None = None
+    under: Under | None = None
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The fields in order: of many calls, tuples are pickled faster."""
         return (
-            self.job, self.attempt, self.job_id, self.task, self.task_hash, self.arguments, self.timeout, self.known
+            self.job, self.attempt, self.job_id, self.task, self.task_hash, self.arguments, self.timeout, self.known,
+            self.under,
         )  # fmt: skip
 
     def blobs(self) -> list[bytes]:
@@ -53,6 +57,7 @@ class Reply:
     """What became of a call. Exactly one of `term` and `failure` is set.
 
     is_paused: the term is not the result: it holds the expressions that the body awaits.
+    below: what the body has evaluated by itself.
     """
 
     job: int
@@ -63,6 +68,7 @@ class Reply:
     entries: tuple[TaskEntry, ...] = ()
     rows: tuple[Row, ...] = ()
     is_paused: bool = False
+    below: Below | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,10 +230,12 @@ class RayCarrier:
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
-        inputs = self._objects.refs_for(blobs_of(dumps(operation.args)))
+        # Packed, not pickled: among them may be expressions as data.
+        packed = dumps(operation.args)
+        inputs = self._objects.refs_for(blobs_of(packed))
         function = self._function("operation", shape_of({}), operation.name)
         travelling = self._around[operation.execution_id].travelling()
-        refs = function.remote(*remote.arguments_of(travelling, (operation.name, operation.args), inputs))
+        refs = function.remote(*remote.arguments_of(travelling, (operation.name, packed), inputs))
         self._operations[self._operation_number] = _Operating(operation, _Sent(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 

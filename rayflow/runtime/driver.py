@@ -40,6 +40,7 @@ from rayflow.runtime.requests import (
     status_of,
     written,
 )
+from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
 from rayflow.store.memory import MemoryStore
@@ -309,7 +310,8 @@ class InlineSubmission:
 
     def _new_loop(self) -> Loop:
         driver = self._driver
-        worker = Worker(driver.surroundings(self._request), driver.store, printed=driver.reporter.printed)
+        surroundings = driver.surroundings(self._request)
+        worker = Worker(surroundings, driver.store, printed=driver.reporter.printed, evaluate=evaluate)
         return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),

@@ -35,6 +35,7 @@ def call_of(command: commands.RunTask) -> Call:
         pack_arguments(command.arguments),
         command.options.get("timeout"),
         pack_known(command.known),
+        command.under,
     )
 
 
@@ -45,7 +46,9 @@ def event_of(reply: Reply) -> events.Event:
     assert reply.term is not None
     if reply.is_paused:
         return events.Paused(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
-    return events.Returned(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
+    return events.Returned(
+        now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows, reply.below
+    )
 
 
 class InlineCarrier:

@@ -17,9 +17,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import NotFound, StoreUnavailable
 from rayflow.evaluator.events import Cost
+from rayflow.evaluator.subruns import Below
+from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.runtime.calls import Call, Reply, Surroundings
+from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.surrounds import Known, Travelling
 from rayflow.runtime.workers import HOST, Worker
 from rayflow.store.base import Store
@@ -56,6 +59,7 @@ _Fields: TypeAlias = tuple[
     tuple[TaskEntry, ...],
     tuple[Row, ...],
     bool,
+    Below | None,
 ]
 
 
@@ -79,15 +83,18 @@ class Reports(NamedTuple):
         """The replies."""
         node, pid = self.node, self.pid
         return [
-            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused)
-            for job, attempt, term, failure, cost, entries, rows, is_paused in self.replies
+            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused, below)
+            for job, attempt, term, failure, cost, entries, rows, is_paused, below in self.replies
         ]
 
 
 def _fields(reply: Reply) -> _Fields:
     cost = reply.cost
     measured = (cost.started_at, cost.wall_seconds, cost.cpu_seconds, cost.peak_memory_bytes)
-    return reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows, reply.is_paused
+    return (
+        reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows, reply.is_paused,
+        reply.below,
+    )  # fmt: skip
 
 
 Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
@@ -159,7 +166,8 @@ def _made(around: Surroundings) -> _Hand:
         beneath.flush()
 
     # Nobody watches a project without a channel: what its tasks print is in the records.
-    hand = _Hand(Worker(around, store, printed=printed if around.channel else None, timed=_begins), set())
+    shown = printed if around.channel else None
+    hand = _Hand(Worker(around, store, printed=shown, timed=_begins, evaluate=evaluate), set())
     gc.freeze()
     return hand
 
@@ -247,7 +255,7 @@ def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tu
     except (StoreUnavailable, ImportError) as error:
         failure = failure_from_exception(error)
         cost = (time.time_ns() // 1000, 0.0, 0.0, None)
-        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), (), False) for call in calls]
+        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), (), False, None) for call in calls]
         return pickle.dumps(Reports(failed, [], [], HOST, os.getpid()), protocol=5), []
     worker = hand.worker
     fetched = _fetched(slots)
@@ -277,7 +285,7 @@ def run_operation(packed: bytes, refs: list[Any] | None = None, *slots: Slot) ->
         outcome = None, failure_from_exception(error), ()
         return pickle.dumps((outcome, []), protocol=5), []
     worker.kept.clear()
-    outcome = worker.operate(name, args, _fetched(slots))
+    outcome = worker.operate(name, loads(args), _fetched(slots))
     slot, kept = _slot(worker)
     return pickle.dumps((outcome, kept), protocol=5), slot
 

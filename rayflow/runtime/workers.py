@@ -50,12 +50,25 @@ if TYPE_CHECKING:
 HOST = socket.gethostname()
 
 
+def cost_since(started_at: int, wall: float, cpu: float) -> Cost:
+    """What a call took that began at this time, by these clocks."""
+    return Cost(
+        started_at,
+        time.perf_counter() - wall,
+        time.thread_time() - cpu,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        HOST,
+        os.getpid(),
+    )
+
+
 class Worker:
     """Runs calls in this process.
 
     store: where large values are written and read. printed: called with (task name, stream, text) as a body prints.
     timed: called before a body that has a timeout; the process is then ended when the body outlives its timeout and
-    cannot be interrupted. Without it, such a body runs on. debug: stop in the debugger where a body raises.
+    cannot be interrupted. Without it, such a body runs on. evaluate: runs the calls that are an evaluation of their
+    own. debug: stop in the debugger where a body raises.
     """
 
     def __init__(
@@ -65,12 +78,14 @@ class Worker:
         *,
         printed: Callable[[str, str, str], None] | None = None,
         timed: Callable[[Call], None] | None = None,
+        evaluate: Callable[[Worker, Call], Reply] | None = None,
         debug: bool = False,
     ) -> None:
         self.surroundings = surroundings
         self.store = store
         self.printed = printed
         self.timed = timed
+        self.evaluate = evaluate
         self.debug = debug
         self.table = dict(surroundings.table)
         self.kept: dict[bytes, Encoded] = {}
@@ -106,6 +121,8 @@ class Worker:
         """Run one call. Whatever the user's code does comes back as a Reply; only KeyboardInterrupt passes through."""
         if _current is not self:
             self._enter()
+        if call.under is not None and self.evaluate is not None:
+            return self.evaluate(self, call)
         started_at = time.time_ns() // 1000
         wall, cpu = time.perf_counter(), time.thread_time()
         term: bytes | None = None
@@ -145,14 +162,7 @@ class Worker:
                 _post_mortem(error)
             failure = (entry and entry.failure_of(error)) or self._failure(error, call.task)
             term = None
-        cost = Cost(
-            started_at,
-            time.perf_counter() - wall,
-            time.thread_time() - cpu,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            HOST,
-            os.getpid(),
-        )
+        cost = cost_since(started_at, wall, cpu)
         try:
             rows = (*(rows if failure is None else ()), *output.rows(call, self.store))
         except Exception as error:  # a log that cannot be kept: this call's failure, and no other's of its bundle

@@ -1,0 +1,61 @@
+"""The body of a subrun: an evaluation of its own, in the worker that was given the call.
+
+In: a call that holds an expression, and what the evaluation takes over from the one around it. Out: the reply: the
+value and what was below, or the failure. What happened is in the store by then. Never: sends anything to other workers.
+"""
+
+from __future__ import annotations
+
+import time
+
+from rayflow.evaluator import commands, events
+from rayflow.evaluator.subruns import Under
+from rayflow.lang.codec import dumps, loads
+from rayflow.runtime.body import deadline
+from rayflow.runtime.calls import Call, Reply
+from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.loop import Loop, collecting_rarely
+from rayflow.runtime.outbox import now
+from rayflow.runtime.workers import Worker, cost_since
+from rayflow.values.failures import Failure, failure_from_exception
+
+
+def evaluate(worker: Worker, call: Call) -> Reply:
+    """Reduce the expression of a call in this process, call by call."""
+    assert call.under is not None
+    assert isinstance(call.arguments, bytes)
+    started_at, wall, cpu = time.time_ns() // 1000, time.perf_counter(), time.thread_time()
+    known = worker.table.keys() | ()
+    term: bytes | None = None
+    failure: Failure | None = None
+    below = None
+    try:
+        (thunk,) = loads(call.arguments).values()
+        with deadline(call, worker.timed):
+            finish = _finished(worker, dumps(thunk._term), call.under)
+        below = finish.below
+        if isinstance(finish.outcome, Failure):
+            failure = finish.outcome
+        else:
+            term = dumps(finish.outcome)
+    except Exception as error:  # the store is gone, or the time is over: this call's failure, and no other's
+        failure = failure_from_exception(error, project_dir=worker.surroundings.project_dir)
+    entries = tuple([entry for name, entry in worker.table.items() if name not in known])
+    cost = cost_since(started_at, wall, cpu)
+    return Reply(call.job, call.attempt, term, failure, cost, entries, below=None if term is None else below)
+
+
+def _finished(worker: Worker, root: bytes, under: Under) -> commands.Finish:
+    loop = Loop(worker.store, lambda loop: InlineCarrier(loop, worker), limits=under.limits)
+    loop.post(
+        events.Submitted(
+            now(), under.execution_id, root, worker.table, under.options, under.cache, under.life, under.context,
+            under.profiles, under,
+        )
+    )  # fmt: skip
+    try:
+        with collecting_rarely():
+            return loop.run(under.execution_id)
+    finally:
+        # Also of an evaluation that is ended: whoever begins it again finds what it had done.
+        worker.store.commit()
