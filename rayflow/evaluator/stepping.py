@@ -144,7 +144,8 @@ class Stepper(Machine):
         elif type(step) is Begin:
             self._begin(cell, step)
         elif type(step) is Tag:
-            self._out.append(commands.Record(provenance.applied_tags(step, cell.scope, self._now)))
+            if cell.scope.hands_down.is_recorded:
+                self._out.append(commands.Record(provenance.applied_tags(step, cell.scope, self._now)))
             self._settle(cell, step.value, cell.all_sources())
         else:
             assert type(step) is Fail

@@ -1,4 +1,4 @@
-"""Forms whose work is done on workers: mapping where the items are, rules of a user's own, evaluations inside a call."""
+"""Forms whose work is done on workers: mapping where the items are, a user's own rules, evaluations inside a call."""
 
 from __future__ import annotations
 
