@@ -42,7 +42,7 @@ class Mutant:
 MUTANTS = [
     Mutant("a repeated answer is taken twice", "machine", "or job.attempt != attempt:", "or False:", hint=5),
     Mutant("limits are not given back", "machine", "for waiting in self.capacity.give_back(job):", "for waiting in []:", hint=2),
-    Mutant("limits may be overdrawn", "capacity", "<= self._declared.get(name, 1) + 1e-9", "<= self._declared.get(name, 1) + 1", hint=16),
+    Mutant("limits may be overdrawn", "capacity", "<= self.declared.get(name, 1) + 1e-9", "<= self.declared.get(name, 1) + 1", hint=16),
     Mutant("one retry too few", "attempts", 'job.raised > options.get("retries", 0)', 'job.raised >= options.get("retries", 0)', hint=5),
     Mutant("one retry too many", "attempts", 'job.raised > options.get("retries", 0)', 'job.raised > options.get("retries", 0) + 1', hint=35),
     Mutant("one loss too few", "attempts", 'job.losses > job.options.get("max_worker_losses", 3)', 'job.losses > 1', hint=18),
