@@ -1,4 +1,4 @@
-"""What stands around a task's body while it runs: its deadline, and what catches its output.
+"""What stands around a task's body while it runs: its deadline, what catches its output, what is said of its end.
 
 In: a call, and whoever wants to hear what it prints. Out: log rows, TaskTimeout. Never: runs the body, looks at values.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from rayflow.errors import TaskTimeout
+from rayflow.lang.expressions import TaskCall, render
 from rayflow.records import LogRow, Row
 from rayflow.runtime.calls import Call
 from rayflow.store.base import Store
@@ -225,3 +226,29 @@ class _Stream(io.TextIOBase):
         if self._line:
             self._output.show(self._name, self._line + "\n")
             self._line = ""
+
+
+def ended_text(error: BaseException, what: str) -> str:
+    """What is said of a body that ended by what is no Exception."""
+    if isinstance(error, SystemExit):
+        return f"{what} called sys.exit({'' if error.code is None else repr(error.code)}); a task ends by returning"
+    return f"{what} raised {type(error).__name__}, which is no Exception: {error}"
+
+
+def unused_text(unused: list[TaskCall]) -> str:
+    """What is said of calls that a body has made and not returned."""
+    shown = ", ".join(render(call, 80) for call in unused[:3])
+    more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+    return (
+        f"rayflow: created and not returned: {shown}{more}. A call is lazy: it runs only if it is part of what the "
+        "task returns.\n"
+    )
+
+
+def post_mortem(error: BaseException) -> None:
+    """Stop in the debugger where an error was raised."""
+    import pdb
+    import traceback
+
+    traceback.print_exception(error)
+    pdb.post_mortem(error.__traceback__)

@@ -28,12 +28,12 @@ from rayflow.lang import modules, tasks
 from rayflow.lang.checking import check_arguments
 from rayflow.lang.codec import dumps, loads
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, TaskRef, Term, render
+from rayflow.lang.expressions import TaskCall, TaskRef, Term
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
 from rayflow.records import Row
-from rayflow.runtime.body import Output, deadline, inside_body
+from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.results import pack_result
 from rayflow.store.base import Store
@@ -153,13 +153,13 @@ class Worker:
             if created:
                 unused = [each for each in created if id(each) not in reached]
                 if unused and not is_paused:
-                    output.tell(_unused_text(unused))
+                    output.tell(unused_text(unused))
                 entries = self._entries_of(created)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit of a body too: the task failed, not the worker
             if self.debug and not isinstance(error, RayflowError):
-                _post_mortem(error)
+                post_mortem(error)
             failure = (entry and entry.failure_of(error)) or self._failure(error, call.task)
             term = None
         cost = cost_since(started_at, wall, cpu)
@@ -184,7 +184,7 @@ class Worker:
         """An error of user code as data. What is no Exception would end the process that raises it: it is told as
         one."""
         if not isinstance(error, Exception):
-            error = TaskFailed(_ended_text(error, what)).with_traceback(error.__traceback__)
+            error = TaskFailed(ended_text(error, what)).with_traceback(error.__traceback__)
         return failure_from_exception(error, project_dir=self.surroundings.project_dir)
 
     def operate(
@@ -384,26 +384,3 @@ def _task_of(ref: TaskRef) -> tasks.Task[..., Any]:
 
 def _build_tree(tree: TaggedTree, parts: Any) -> Any:
     return build(tree.kind, tree.header, parts)
-
-
-def _ended_text(error: BaseException, what: str) -> str:
-    if isinstance(error, SystemExit):
-        return f"{what} called sys.exit({'' if error.code is None else repr(error.code)}); a task ends by returning"
-    return f"{what} raised {type(error).__name__}, which is no Exception: {error}"
-
-
-def _unused_text(unused: list[TaskCall]) -> str:
-    shown = ", ".join(render(call, 80) for call in unused[:3])
-    more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-    return (
-        f"rayflow: created and not returned: {shown}{more}. A call is lazy: it runs only if it is part of what the "
-        "task returns.\n"
-    )
-
-
-def _post_mortem(error: BaseException) -> None:
-    import pdb
-    import traceback
-
-    traceback.print_exception(error)
-    pdb.post_mortem(error.__traceback__)
