@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from rayflow.evaluator.commands import RunTask
+from rayflow.evaluator.events import Cost
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.signatures import Parameters
+from rayflow.runtime.calls import Reply
 from rayflow.runtime.inline import InlineCarrier
 
 ENTRY = TaskEntry(name="lab.f", hash=b"f" * 20, parameters=Parameters((), (), frozenset()))
@@ -15,9 +17,7 @@ MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), fr
 
 def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     learnt: list[TaskEntry] = []
-    reply = SimpleNamespace(
-        job=1, attempt=1, failure=None, term=b"", cost=None, entries=(MET,), rows=(), is_paused=False
-    )
+    reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0), (MET,))
     worker = SimpleNamespace(run=lambda call: reply, learn=learnt.extend, kept={})
     posted: list[object] = []
     carrier = InlineCarrier(SimpleNamespace(post=posted.append), worker)
