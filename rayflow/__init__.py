@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.tasks import Task, task
     from rayflow.values.custom import Handler, Value, register_handler
+    from rayflow.values.secrets import Secret
 
 __all__ = [
     "Become",
@@ -62,6 +63,7 @@ __all__ = [
     "JobInfo",
     "Need",
     "Scheduler",
+    "Secret",
     "Task",
     "Value",
     "all_",
@@ -148,6 +150,7 @@ _PLACES = {
     "Handler": "rayflow.values.custom",
     "Value": "rayflow.values.custom",
     "register_handler": "rayflow.values.custom",
+    "Secret": "rayflow.values.secrets",
 }
 
 

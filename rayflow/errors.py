@@ -64,6 +64,10 @@ class NotSerializable(UserError, TypeError):
     """A value that cannot be kept or sent; the message says which part of it and how to mend it."""
 
 
+class SecretUnavailable(UserError, LookupError):
+    """A secret that cannot be read where it is asked for, or a reference that names none; never holds its text."""
+
+
 class LazyValueUsed(UserError, TypeError):
     """A lazy expression was used where a value is needed (`if`, `in`, formatting); the message says what to write."""
 

@@ -23,6 +23,7 @@ from rayflow.records import LogRow, Row
 from rayflow.runtime.calls import Call
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
+from rayflow.values.masking import masked
 from rayflow.values.refs import Encoded
 
 INLINE_LOG_BYTES = 65536
@@ -170,7 +171,7 @@ class Output:
 
     def show(self, stream: str, text: str) -> None:
         if self._printed is not None:
-            self._printed(self._task, stream, text)
+            self._printed(self._task, stream, masked(text))
 
     def tell(self, text: str) -> None:
         """A line of our own about the task."""
@@ -181,7 +182,7 @@ class Output:
         """What was printed, as records. Raises StoreUnavailable when a long text cannot be kept."""
         rows = []
         for stream, kept in self._kept.items():
-            text = kept.text()
+            text = masked(kept.text())
             data = text.encode("utf-8", "replace")
             if len(data) <= INLINE_LOG_BYTES:
                 rows.append(LogRow(call.job_id, call.attempt, stream, text, None))

@@ -19,6 +19,7 @@ from rayflow.errors import Bug, TaskFailed, WorldError
 from rayflow.values import pickling
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
+from rayflow.values.masking import is_secret_in, masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def failure_from_exception(
     """
     of = type(error)
     classes = tuple(f"{base.__module__}.{base.__qualname__}" for base in of.__mro__ if base is not object)
-    message = _message(error)
+    message = masked(_message(error))
     return Failure(
         type_name=classes[0],
         classes=classes,
@@ -121,7 +122,7 @@ def failure_from_exception(
         pickled=_pickled(error, message),
         frames=frames_of(error.__traceback__, project_dir=project_dir, hide=hide),
         fault=_fault(error),
-        notes=_notes(error),
+        notes=tuple(map(masked, _notes(error))),
     )
 
 
@@ -213,12 +214,14 @@ _PICKLE, _PIECES = b"p", b"a"
 
 
 def _pickled(error: BaseException, message: str) -> bytes | None:
-    """Bytes that give an equal exception back, tried out; None when there are none."""
-    for write in (_write_pickle, _write_pieces):
+    """Bytes that give an equal exception back (without secrets), tried out; None when there are none."""
+    for write in (_write_pickle, _write_pieces, _write_masked):
         try:
             written = write(error)
             if len(written) > MOST_PICKLED_BYTES:
                 return None
+            if is_secret_in(written):
+                continue
             again = _read(written)
             if type(again) is type(error) and str(again) == message:
                 return written
@@ -235,6 +238,13 @@ def _write_pickle(error: BaseException) -> bytes:
 def _write_pieces(error: BaseException) -> bytes:
     """Class, arguments and attributes, for classes whose constructor does not take what `args` holds."""
     stream, _ = pickling.dump((type(error), error.args, dict(vars(error))), apart=False)
+    return _PIECES + stream
+
+
+def _write_masked(error: BaseException) -> bytes:
+    """Class and arguments, the texts among them masked."""
+    arguments = tuple([masked(each) if isinstance(each, str) else each for each in error.args])
+    stream, _ = pickling.dump((type(error), arguments, {}), apart=False)
     return _PIECES + stream
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from rayflow.values.handlers import container_handler_for, handler_for
+from rayflow.values.masking import masked
 from rayflow.values.refs import TaggedTree, ValueRef
 
 LIMIT = 200
@@ -39,7 +40,7 @@ def preview(value: Any, limit: int = LIMIT) -> str:
         text = _show(value, _MOST_LEVELS, limit)
     except Exception:  # a user's __repr__ may do anything; a preview is not worth a failure
         text = f"<{kind_of(value)}>"
-    return shorten(text, limit)
+    return shorten(masked(text), limit)
 
 
 def shorten(text: str, limit: int = LIMIT) -> str:
@@ -89,6 +90,8 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 
 
 def _show_text(value: Any, limit: int) -> str:
+    if type(value) is str:
+        value = masked(value)  # as a whole: what is left of a text that was cut would not be found
     if len(value) <= limit:
         return repr(value)
     half = limit // 2
