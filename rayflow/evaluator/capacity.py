@@ -34,12 +34,18 @@ class Capacity:
         self._used: dict[str, float] = {}
         self._held: dict[int, dict[str, float]] = {}
         self._waiting: list[tuple[float, int, Job]] = []
+        self._undeclared: set[str] = set()
+        self.unknown: list[str] = []
+        """Names that were met for the first time and that nobody has declared, for who tells of them."""
 
     def take(self, job: Job) -> bool:
         """Take what the job needs, all or nothing; False puts it among the waiting."""
         needs = needs_of(job.options)
         if not needs:
             return True
+        for name in needs.keys() - self.declared.keys() - self._undeclared:
+            self._undeclared.add(name)
+            self.unknown.append(name)
         needs = {name: min(amount, self.declared.get(name, 1)) for name, amount in needs.items()}
         if not self._fits(needs):
             bisect.insort(

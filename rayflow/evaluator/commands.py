@@ -91,6 +91,13 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell whoever watches. No answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The execution has ended: commit, then tell whoever waits. No answer.
 
@@ -108,4 +115,4 @@ class Finish:
     below: Below | None = None
 
 
-Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Finish
+Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish

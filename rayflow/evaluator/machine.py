@@ -101,7 +101,11 @@ class Machine:
 
     def _start(self, job: Job) -> None:
         """Send an attempt, if what the job holds while it runs can be had now."""
-        if not self.capacity.take(job):
+        fits = self.capacity.take(job)
+        if self.capacity.unknown:
+            self._out.append(commands.Warn(_unknown_limits(self.capacity.unknown)))
+            self.capacity.unknown.clear()
+        if not fits:
             return
         job.attempt += 1
         self._move(job, State.RUNNING)
@@ -307,6 +311,12 @@ class Machine:
         if self._young:
             self._opening_set = True
             self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
+
+
+def _unknown_limits(names: list[str]) -> str:
+    text = ", ".join(sorted(names))
+    each = "They have" if len(names) > 1 else "It has"
+    return f"The configuration has no limit {text}. {each} capacity 1: set limits in rayflow.toml for another one."
 
 
 def _shown(job: Job) -> Job:

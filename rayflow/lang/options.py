@@ -37,6 +37,14 @@ class Option:
     choices: tuple[Any, ...] = ()
     many: bool = True
 
+    @property
+    def kinds(self) -> str:
+        """The types as text."""
+        names = ["number" if kind is float else kind.__name__ for kind in self.types]
+        if "number" in names and "int" in names:
+            names.remove("int")
+        return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
 
 NUMBER = (int, float)
 
@@ -84,6 +92,8 @@ OPTIONS: dict[str, Option] = {
         Option("name", (str,), None, "the task's name instead of the function's", call=False),
         Option("namespace", (str,), None, "what stands before the name instead of the module's path", call=False),
         Option("version", (str, int), None, "counts as the code's identity instead of the code", call=False),
+        Option("source", (str,), None, "a text that counts as the code's identity instead of the code", call=False),
+        Option("load_module", (str,), None, "the module that a worker imports to find the task", call=False),
         Option("track_helpers", (bool,), True, "False: the task's own code counts, its helpers do not", call=False),
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),

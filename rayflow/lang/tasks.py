@@ -19,29 +19,23 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.lang import sources
 from rayflow.lang.captures import captured_by
 from rayflow.lang.checking import Parameter, check_arguments, checks_of
-from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
-from rayflow.lang.job_info import JobInfo
 from rayflow.lang.modules import is_installed, namespace_of, project_of
 from rayflow.lang.options import check_options, merge, merge_context
-from rayflow.lang.packing import notice_task, pack
+from rayflow.lang.packing import notice_task
 from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
 from rayflow.lang.signatures import Parameters, length_of, parameters_of
+from rayflow.lang.tabling import entry_of
 from rayflow.values.digests import digest, to_hex
-from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.identity import value_hash
 from rayflow.values.nested import copy_containers, parts_of
-from rayflow.values.refs import Encoded, ValueRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
 """Types of arguments that nobody can change after the call."""
-
-_ONLY_HERE = frozenset({"name", "namespace", "hash_includes", "version", "track_helpers", "tags"})
-"""Options that say who the task is: the entry holds what they come to, and may be read where user code is not."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
 
@@ -119,7 +113,11 @@ class Task(Generic[P, R]):
         """The task_hash: 20 bytes over the full name and the code identity, or the version where one is given."""
         version = self.definition_options.get("version")
         includes = self.definition_options.get("hash_includes")
-        identity = digest("version", str(version).encode()) if version is not None else self.code.digest
+        source = self.definition_options.get("source")
+        if version is not None:
+            identity = digest("version", str(version).encode())
+        else:
+            identity = digest("source", source.encode()) if source is not None else self.code.digest
         parts = [self.fullname.encode(), identity]
         if includes:
             parts.append(value_hash(list(includes)))
@@ -160,7 +158,10 @@ class Task(Generic[P, R]):
 
     @property
     def source(self) -> str | None:
-        """The function's source text, as it was loaded."""
+        """The function's source text, as it was loaded; or the text given as the option `source`."""
+        given: str | None = self.definition_options.get("source")
+        if given is not None:
+            return given
         return self.code.definitions[0].source if self.code.definitions else None
 
     @property
@@ -249,52 +250,7 @@ class Task(Generic[P, R]):
 
     def entry(self) -> TaskEntry:
         """What the evaluator and the workers have to know of this task."""
-        module, file = self._home()
-        job_info = tuple([name for name, value in self.defaults.items() if isinstance(value, JobInfo)])
-        given = {name: value for name, value in self.defaults.items() if name not in job_info}
-        defaults = pack(given, _refuse_large, root=f"{self.fullname}'s defaults") if given else None
-        options = {name: value for name, value in self.definition_options.items() if name not in _ONLY_HERE}
-        if job_info:
-            options["config_args"] = (*options.get("config_args", ()), *job_info)
-        version = self.definition_options.get("version")
-        return TaskEntry(
-            name=self.fullname,
-            hash=self.hash,
-            parameters=self.parameters,
-            defaults=dumps(defaults) if defaults is not None else None,
-            options=options,
-            module=module,
-            file=file,
-            qualname=self.func.__qualname__,
-            code=None if module else to_bytes(encode(self.func)),
-            source=self.source if version is None else None,
-            place=self.place,
-            doc=(inspect.getdoc(self.func) or "").partition("\n")[0] or None,
-            version=None if version is None else str(version),
-            definitions=self.code.definitions if version is None else (),
-            unresolved=self.code.unresolved if version is None else (),
-            tags=self.definition_options.get("tags"),
-            job_info=job_info,
-        )
-
-    def _home(self) -> tuple[str | None, str | None]:
-        """Module and file by which a worker can import the function; (None, None) when it has to travel by value."""
-        module = sys.modules.get(self.func.__module__)
-        if self.func.__module__ == "__main__" or module is None or "<locals>" in self.func.__qualname__:
-            return None, None
-        found: Any = module
-        for part in self.func.__qualname__.split("."):
-            found = getattr(found, part, None)
-        if not (found is self.func or (isinstance(found, Task) and found.func is self.func)):
-            return None, None  # a lambda, or a name that was bound again: importing would find another function
-        return self.func.__module__, getattr(module, "__file__", None)
-
-
-def _refuse_large(ref: ValueRef, encoded: Encoded, value: Any) -> None:
-    raise BadOption(
-        f"A default value of type {ref.kind} is {ref.size:,} bytes: too large for a default. Pass it as an argument, "
-        "or make it in the body."
-    )
+        return entry_of(self)
 
 
 def _copied(term: Term) -> Term:

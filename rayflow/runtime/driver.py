@@ -34,6 +34,7 @@ from rayflow.runtime.requests import (
     Request,
     Wanted,
     check_profiles,
+    known_tags,
     new_execution_id,
     options_again,
     packed_context,
@@ -163,7 +164,8 @@ class Driver:
         )
         return Request(
             execution_id, root, table, wanted.options, wanted.cache, row,
-            context=packed_context(wanted.context, self._keep), profiles=self.config.profiles, tags=wanted.tags,
+            context=packed_context(wanted.context, self._keep), profiles=self.config.profiles,
+            tags={**known_tags(row), **wanted.tags},
         )
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:

@@ -114,6 +114,7 @@ class Outbox:
         attempts: list[commands.RunTask] = []
         operations: list[commands.RunOperation] = []
         stops: list[commands.Stop] = []
+        warnings: list[str] = []
         rows: list[Row] = []
         for command in batch:
             kind = type(command)
@@ -132,6 +133,8 @@ class Outbox:
                 heapq.heappush(self._timers, (self._clock.seconds() + command.seconds, self._timer_count, command.name))
             elif isinstance(command, commands.Stop):
                 stops.append(command)
+            elif isinstance(command, commands.Warn):
+                warnings.append(command.text)
             elif isinstance(command, commands.Finish):
                 self.finished[command.execution_id] = command
         if rows:
@@ -147,6 +150,10 @@ class Outbox:
             self._carrier.operate(operations)
         if attempts:
             self._carrier.run(attempts)
+        # After the attempts: where these cannot be made here, all is told by who makes them.
+        if self._warned is not None:
+            for text in warnings:
+                self._warned(text)
 
     def _kept(self, reduction: ReductionRow) -> ReductionRow:
         """The reduction as it is recorded: a large term goes to a blob of its own."""

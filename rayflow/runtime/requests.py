@@ -160,6 +160,14 @@ def options_again(kept: str) -> tuple[dict[str, Any], list[str]]:
     return options, lacking
 
 
+def known_tags(row: ExecutionRow) -> dict[str, Any]:
+    """The tags that every execution gets, as far as they are known: who runs what, at which commit."""
+    found: dict[str, Any] = {"user": row.user, "project": row.project}
+    if row.git_commit is not None:
+        found |= {"git_commit": row.git_commit.removesuffix("+"), "git_dirty": row.git_commit.endswith("+")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def check_profiles(
     profiles: Mapping[str, Mapping[str, Any]],
     table: Mapping[str, TaskEntry],

@@ -36,6 +36,7 @@ from rayflow.evaluator.commands import (
     RunTask,
     SetTimer,
     Stop,
+    Warn,
 )
 from rayflow.evaluator.events import (
     Cancelled,
@@ -99,7 +100,7 @@ class Playbook:
     commands: every command that came so far, in order.
     """
 
-    def __init__(self, evaluator: Speaker, quiet: tuple[type, ...] = (Record, Remember)) -> None:
+    def __init__(self, evaluator: Speaker, quiet: tuple[type, ...] = (Record, Remember, Warn)) -> None:
         self.evaluator = evaluator
         self.quiet = quiet
         self.commands: list[Command] = []
@@ -222,11 +223,8 @@ def _is_of(pattern: Any, kinds: tuple[type, ...]) -> bool:
 
 def resolve(event: Any) -> Any:
     """The event with what its placeholders have learnt."""
-    learnt = {
-        field.name: value.value
-        for field in fields(event)
-        if isinstance(value := getattr(event, field.name), Placeholder)
-    }
+    given = ((field.name, getattr(event, field.name)) for field in fields(event))
+    learnt = {name: value.value for name, value in given if isinstance(value, Placeholder)}
     return replace(event, **learnt) if learnt else event
 
 

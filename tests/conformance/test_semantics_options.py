@@ -1,6 +1,8 @@
-"""Task options: the levels at which they are given, what a body knows of its job, tags, provenance switched off."""
+"""Task options: the levels at which they are given, what a body knows of its job, tags, limits."""
 
 from __future__ import annotations
+
+import subprocess
 
 import pytest
 from evaluations import Flow
@@ -8,6 +10,7 @@ from projects import Project
 
 from rayflow import JobInfo
 from rayflow.errors import BadOption
+from rayflow.runtime import circumstances
 
 
 @pytest.fixture
@@ -258,101 +261,84 @@ def test_tags_are_recorded_with_the_task_the_job_and_the_execution(flow: Flow) -
     ]
 
 
-# --- provenance switched off ------------------------------------------------------------------------------------------
+def test_an_execution_carries_the_tags_that_every_one_has_also_without_git(flow: Flow) -> None:
+    flow.write(LIMITED)
+    flow.call("main")
+    tags = dict(flow.project.sql("select key, value from tags where entity = 'execution'"))
+    assert tags.keys() == {"user", "project"}
+    assert tags["project"] == f'"{flow.project.path.name}"'
+    commit = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm x"
+    subprocess.run(commit, shell=True, check=True, cwd=flow.project.path, capture_output=True)
+    circumstances.git_commit.cache_clear()
+    flow.call("main")
+    circumstances.git_commit.cache_clear()
+    tags = dict(flow.project.sql("select key, value from tags where entity = 'execution' and key like 'git%'"))
+    assert (len(tags["git_commit"]), tags["git_dirty"]) == (14, "false")
 
-WIDE = """
-    from rayflow import no_prov, task
 
-    @task
-    def leaf(x):
-        print("leaf", x)
-        return x + 1
+# --- limits -----------------------------------------------------------------------------------------------------------
 
-    @task
-    def middle(x):
-        return [leaf(x), leaf(x + 1)]
+LIMITED = """
+    from rayflow import task
 
-    @task(prov=False)
-    def wide(x):
-        return [middle(x), middle(x)]
-
-    @task
-    def main(x):
-        return wide(x)
-
-    @task
-    def quoted(x):
-        return no_prov([middle(x), leaf(x)])
+    @task(limits=["db", "api"])
+    def child(x):
+        return x
 
     @task
-    def form(x):
-        return no_prov(middle(x))
+    def main():
+        return [child(1), child(2)]
 """
 
 
-def test_below_prov_false_nothing_is_recorded_and_the_call_itself_is_cached(flow: Flow) -> None:
-    flow.write(WIDE)
-    assert flow.call("main", 1) == [[2, 3], [2, 3]]
-    assert flow.computed() == {"main": 1, "wide": 1}
-    assert flow.watching.summaries[-1].counts["jobs"] == 6, "they are counted, and shared as ever"
-    for table, expected in {"calls": 2, "call_children": 1, "logs": 0, "reductions": 3}.items():
-        assert flow.project.sql(f"select count(*) from {table}") == [(expected,)], table
-    flow.watching.lines.clear()
-    assert flow.call("main", 1) == [[2, 3], [2, 3]]
-    assert flow.counts("cached") == {"main": 1, "wide": 1}
-    assert flow.watching.lines == []
+def test_a_limit_that_is_not_configured_has_capacity_1_and_is_named_once(flow: Flow) -> None:
+    module = flow.write(LIMITED)
+    assert flow.configured("[limits]\napi = 2\n", module.main()) == [1, 2]
+    (warning,) = flow.watching.warnings
+    assert "no limit db. It has capacity 1" in warning
 
 
-def test_an_unrecorded_call_is_answered_no_more_when_a_task_below_has_changed(flow: Flow) -> None:
-    flow.write(WIDE)
-    flow.call("main", 1)
-    flow.edit("return x + 1", "return x + 2")
-    assert flow.call("main", 1) == [[3, 4], [3, 4]]
-    assert flow.counts("cached") == {"main": 1, "wide": 1}, "their bodies need not run again; what is below them does"
-    assert flow.call("main", 1) == [[3, 4], [3, 4]]
-    assert flow.watching.summaries[-1].counts["jobs"] == 2
+def test_a_cached_call_takes_no_limit(flow: Flow) -> None:
+    flow.write(LIMITED)
+    flow.call("main")
+    flow.watching.warnings.clear()
+    flow.call("main")
+    assert flow.watching.warnings == []
 
 
-def test_no_prov_switches_the_records_off_for_an_expression(flow: Flow) -> None:
-    flow.write(WIDE)
-    assert flow.call("form", 1) == [2, 3]
-    assert flow.computed() == {"form": 1, "no_prov": 1}
-    assert flow.call("form", 1) == [2, 3]
-    assert flow.counts("cached") == {"form": 1, "no_prov": 1}
+# --- what says who a task is ------------------------------------------------------------------------------------------
 
 
-def test_a_recorded_call_whose_twin_is_not_recorded_leaves_its_call_node(flow: Flow) -> None:
-    flow.write(f"""
-        from rayflow import seq
-        {WIDE.strip()}
-
-    @task
-    def both(x):
-        return seq([wide(x), middle(x)])
-    """.replace("        from rayflow import seq\n        ", "    from rayflow import seq\n    "))
-    assert flow.call("both", 1) == [[[2, 3], [2, 3]], [2, 3]]
-    missing = """
-        select j.task_name from jobs j left join calls c using (call_hash) where c.call_hash is null
-        union all select parent.call_hash from call_children parent
-        left join calls c on c.call_hash = child_call_hash where c.call_hash is null
-    """
-    assert flow.project.sql(missing) == []
-
-
-def test_a_failure_below_is_told_and_its_job_is_the_nearest_that_is_recorded(flow: Flow) -> None:
+def test_a_given_source_counts_as_the_code(flow: Flow) -> None:
     flow.write("""
         from rayflow import task
 
-        @task
-        def leaf():
-            raise ValueError("no")
-
-        @task(prov=False)
+        @task(source="the first")
         def main():
-            return leaf()
+            return 1
     """)
-    with pytest.raises(ValueError, match="no"):
-        flow.call("main")
-    ((job_id, name, _),) = flow.watching.summaries[-1].failures
-    assert name == "flow.leaf"
-    assert flow.project.sql("select job_id, status, task_name from jobs") == [(job_id, "failed", "flow.main")]
+    assert flow.call("main") == 1
+    assert flow.module is not None
+    assert flow.module.main.source == "the first"
+    flow.edit("return 1", "return 2")
+    assert flow.call("main") == 1
+    flow.edit("the first", "the second")
+    assert flow.call("main") == 2
+    assert flow.project.sql("select source from tasks order by source") == [("the first",), ("the second",)]
+
+
+def test_a_worker_imports_the_module_that_a_task_names(flow: Flow) -> None:
+    made = """
+        from rayflow import task
+
+        def make():
+            @task(name="made", namespace="lab", load_module="user")
+            def made(x):
+                return x + 1
+            return made
+    """
+    flow.write(made, "maker")
+    module = flow.write("from maker import make\nmade = make()\n", "user")
+    entry = module.made.entry()
+    assert (entry.module, entry.code) == ("user", None)
+    assert flow.run(module.made(1)) == 2

@@ -66,7 +66,7 @@ def test_an_option_of_a_verb_has_help(words: str, verb: click.Command) -> None:
 def test_a_task_option_stands_in_the_readme_as_its_table_says_it(name: str) -> None:
     option = OPTIONS[name]
     default = "" if option.default is None else f"`{option.default!r}`"
-    row = f"| `{option.name}` | {default} | {option.meaning} |"
+    row = f"| `{option.name}` | {option.kinds} | {default} | {option.meaning} |"
     assert row in README.splitlines(), f"README.md lacks this row:\n{row}"
 
 
