@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -77,6 +78,39 @@ def ray_cluster() -> Iterator[str]:
 
 def pytest_sessionfinish() -> None:
     processes.end_all()
+
+
+# --- object stores ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of a server that speaks S3, for this process and those that it starts."""
+    moto = pytest.importorskip("moto.server", reason="S3 is tried on moto's server, which is not installed")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> str:
+    """The URL of a new bucket, such as s3://bucket-1."""
+    import s3fs
+
+    url = f"s3://bucket-{next(_BUCKETS)}"
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(url)
+    return url
+
+
+_BUCKETS = itertools.count(1)
 
 
 # --- network namespaces -----------------------------------------------------------------------------------------------

@@ -299,13 +299,13 @@ class RemoteFileSystem:
 
     def open(self, path: str) -> BinaryIO:
         """A binary stream for reading."""
-        with _told_remotely("read", path):
+        with _told_remotely("read", self._url(path)):
             stream: BinaryIO = self.remote.open(path, "rb")
             return stream
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file."""
-        with _told_remotely("read", path):
+        with _told_remotely("read", self._url(path)):
             return bytes(self.remote.cat_file(path))
 
     def write_bytes(self, path: str, data: Any, *, fsync: bool = False, only_if_absent: bool = False) -> bool:
@@ -319,15 +319,21 @@ class RemoteFileSystem:
 
         Between asking and putting another writer may come first; files with equal names have equal content here.
         """
-        with _told_remotely("write", path):
-            if only_if_absent and self.exists(path):
-                return False
-            data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-            parent = path.rpartition("/")[0]
-            if parent and self._has_directories():
-                self.remote.makedirs(parent, exist_ok=True)
-            self.remote.pipe_file(path, data)
-            return True
+        if only_if_absent and self.exists(path):
+            return False
+        try:
+            with _told_remotely("write", self._url(path)):
+                data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+                parent = path.rpartition("/")[0]
+                if parent and self._has_directories():
+                    self.remote.makedirs(parent, exist_ok=True)
+                self.remote.pipe_file(path, data)
+        except FileNotFoundError as error:  # nothing can be written there: a bucket that does not exist
+            raise StoreUnavailable(f"Cannot write {self._url(path)}: {error}") from error
+        return True
+
+    def _url(self, path: str) -> str:
+        return str(self.remote.unstrip_protocol(path))
 
     def _has_directories(self) -> bool:
         protocol = self.remote.protocol
@@ -336,20 +342,20 @@ class RemoteFileSystem:
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is there, asked afresh."""
-        with _told_remotely("look at", path):
+        with _told_remotely("look at", self._url(path)):
             self.remote.invalidate_cache()
             return bool(self.remote.exists(path))
 
     def stat(self, path: str) -> Entry:
         """Size and modification of one file, asked afresh."""
-        with _told_remotely("look at", path):
+        with _told_remotely("look at", self._url(path)):
             self.remote.invalidate_cache()
             return _entry(self.remote.info(path))
 
     def ls(self, path: str) -> list[Entry]:
         """What is directly in a directory, asked afresh, sorted by path."""
         try:
-            with _told_remotely("list", path):
+            with _told_remotely("list", self._url(path)):
                 self.remote.invalidate_cache()
                 entries = [_entry(info) for info in self.remote.ls(path, detail=True)]
         except FileNotFoundError:
@@ -358,7 +364,7 @@ class RemoteFileSystem:
 
     def delete(self, path: str) -> None:
         """Remove a file."""
-        with _told_remotely("delete", path):
+        with _told_remotely("delete", self._url(path)):
             try:
                 self.remote.rm_file(path)
             except FileNotFoundError:
@@ -367,7 +373,7 @@ class RemoteFileSystem:
     def makedirs(self, path: str) -> None:
         """Make a directory, where the remote has directories."""
         if self._has_directories():
-            with _told_remotely("make the directory", path):
+            with _told_remotely("make the directory", self._url(path)):
                 self.remote.makedirs(path, exist_ok=True)
 
 

@@ -44,8 +44,10 @@ def value(number: int) -> ValueRow:
     return ValueRow(key(number), "int", "pickle5", 3, b"abc", str(number))
 
 
-@pytest.fixture(params=["local", "memory-url", "memory", "layered"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+@pytest.fixture(params=["local", "memory-url", "memory", "layered", "s3"])
+def reopen(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Store]]:
     """Opens one and the same store, each time as another process would (the store in memory: itself)."""
     opened: list[Store] = []
     if request.param in ("memory", "layered"):
@@ -54,7 +56,13 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
             only = only.layered()
         yield lambda: only
         return
-    url = str(tmp_path / "store") if request.param == "local" else f"memory://contract-{os.getpid()}-{next(_NUMBERS)}"
+    if request.param == "local":
+        url = str(tmp_path / "store")
+    elif request.param == "s3":
+        url = f"{request.getfixturevalue('bucket')}/store"
+        monkeypatch.setenv("RAYFLOW_CACHE_DIR", str(tmp_path / "cache"))
+    else:
+        url = f"memory://contract-{os.getpid()}-{next(_NUMBERS)}"
 
     def make() -> Store:
         opened.append(open_store(url))

@@ -118,12 +118,15 @@ def test_remote_trouble_is_an_error_of_the_world() -> None:
     class Broken:
         protocol = "memory"
 
+        def unstrip_protocol(self, path: str) -> str:
+            return f"memory://{path}"
+
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError("connection reset")
 
     files = filesystems.RemoteFileSystem(Broken())
     for action in (files.read_bytes, files.exists, files.ls, files.delete, files.makedirs):
-        with pytest.raises(StoreUnavailable, match="connection reset"):
+        with pytest.raises(StoreUnavailable, match="memory://b/x: .*connection reset"):
             action("b/x")
 
 
