@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rayflow.lang.job_info import JobInfo
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.tasks import Task, task
+    from rayflow.lang.wrapping import wraps_task
     from rayflow.values.custom import Handler, Value, register_handler
     from rayflow.values.secrets import Secret
 
@@ -101,6 +102,7 @@ __all__ = [
     "subrun",
     "task",
     "throw",
+    "wraps_task",
     "zip_",
 ]
 
@@ -151,6 +153,7 @@ _PLACES = {
     "Value": "rayflow.values.custom",
     "register_handler": "rayflow.values.custom",
     "Secret": "rayflow.values.secrets",
+    "wraps_task": "rayflow.lang.wrapping",
 }
 
 

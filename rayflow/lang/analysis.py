@@ -132,8 +132,10 @@ def _analysed(origin: Origin, around: Surroundings) -> Analysis | None:
     known = origin.file.memo.get(node)
     if known is None:
 
+        above = _above_task(node, around)
+
         def ignored(decorator: ast.expr) -> bool:
-            return _is_task_decorator(decorator, around)
+            return decorator in above or _is_task_decorator(decorator, around)
 
         try:
             written = normalised(node, ignored)
@@ -162,6 +164,13 @@ def _computed_defaults(arguments: ast.arguments) -> tuple[str, ...]:
         for argument, default in pairs
         if default is not None and any(isinstance(part, (ast.Name, ast.Call, ast.Lambda)) for part in ast.walk(default))
     )
+
+
+def _above_task(node: ast.AST, around: Surroundings) -> list[ast.expr]:
+    """The decorators of a definition that stand above `@task`: they take the task, and are no part of its function."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    own = [place for place, decorator in enumerate(decorators) if _is_task_decorator(decorator, around)]
+    return decorators[: own[-1]] if own else []
 
 
 def _is_task_decorator(decorator: ast.expr, around: Surroundings) -> bool:

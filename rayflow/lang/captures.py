@@ -1,7 +1,6 @@
-"""What a task that is made by a factory has captured: it is part of its name.
+"""What a local function has captured, as part of its task's name: the products of one factory are tasks of their own.
 
-In: a task. Out: a digest of the variables that its function, and those of the tasks among them, have captured. Never:
-looks at a module's own functions, which have captured nothing that matters to a name.
+In: a task. Out: a digest of the captured values. Never: looks at the code (sources.py does).
 """
 
 from __future__ import annotations
@@ -13,29 +12,28 @@ from rayflow.errors import NotSerializable
 from rayflow.values.identity import value_hash
 
 Task: TypeAlias = Any
-"""A `rayflow.lang.tasks.Task` (which asks here, so it cannot be imported)."""
+"""A `rayflow.lang.tasks.Task` (which asks here for its name, so it cannot be imported)."""
 
 
-def captured_by(task: Task, kind: type) -> bytes | None:
-    """The digest of what a local function has captured; None when that is nothing.
+def captured_by(task: Task) -> bytes | None:
+    """The digest of what a task's local function has captured; None when that is nothing.
 
-    kind: the class of tasks: they count by name and by what they have captured in turn. Raises NotSerializable.
+    Tasks count by name and by what they have captured in turn. Raises NotSerializable for what has no hash.
     """
     found: list[Any] = []
     waiting: list[Task] = [task]
     seen = {id(task.func)}
     for each in waiting:
         contents: list[Any] = []
-        for variable, content in _captures_of(each.origin):
-            if not isinstance(content, kind):
+        for variable, content in _variables_of(each):
+            if not hasattr(type(content), "__rayflow_symbol__"):
                 contents.append((variable, content))
                 continue
-            inner: Task = content
-            if inner.func is not task.func:
-                contents.append((variable, inner._bare_name, inner._args, inner._kwargs))
-            if id(inner.func) not in seen:
-                seen.add(id(inner.func))
-                waiting.append(inner)
+            if content.func is not task.func and content is not each._inner:
+                contents.append((variable, content._bare_name, content._args, content._kwargs))
+            if id(content.func) not in seen:
+                seen.add(id(content.func))
+                waiting.append(content)
         if contents:
             found.append((each._bare_name, contents))
     if not found:
@@ -49,11 +47,17 @@ def captured_by(task: Task, kind: type) -> bytes | None:
         ) from error
 
 
-def _captures_of(function: Any) -> Iterator[tuple[str, Any]]:
-    if "<locals>" not in function.__qualname__:
-        return
-    for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield variable, cell.cell_contents
-        except ValueError:  # not yet bound
+def _variables_of(task: Task) -> Iterator[tuple[str, Any]]:
+    """The variables that a local function has captured; a module's own functions have none that matter to a name.
+
+    Of a task that wraps another one those of the wrapper, too.
+    """
+    functions = [task.origin] if task._inner is None else [task.func, task.origin]
+    for function in functions:
+        if "<locals>" not in function.__qualname__:
             continue
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                yield variable, cell.cell_contents
+            except ValueError:  # not yet bound
+                continue

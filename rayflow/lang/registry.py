@@ -33,6 +33,19 @@ def register(task: Task, *, at_once: bool) -> None:
         registered()
 
 
+def rename(task: Task, suffix: str) -> None:
+    """Give a task that was just defined a longer name, and its old one up. It is then to be registered again."""
+    if any(each is task for each in _unregistered):
+        _unregistered[:] = [each for each in _unregistered if each is not task]
+    else:
+        fullname = task.fullname
+        if _registry.get(fullname) is task:
+            del _registry[fullname]
+    for name in ("_bare_name", "fullname", "hash"):
+        task.__dict__.pop(name, None)
+    task._suffix = suffix
+
+
 def registered() -> Mapping[str, Task]:
     """Every task of this process by full name. Raises DuplicateTask for two functions under one name."""
     while _unregistered:
@@ -57,10 +70,11 @@ def _replaces(task: Task, known: Task) -> bool:
     """Whether a definition is the same one made again: a module loaded again, a notebook cell run again."""
     new, old = task.origin, known.origin
     if new is old:
-        return True
+        # Wrapped or not, and by what, makes several tasks of one function.
+        return task.func is known.func or (task._inner is None and known._inner is None)
     if new.__code__ is old.__code__:
-        # One `def`, carried out again by a loop or a factory: defaults can make two functions of it.
-        return _defaults_hash(task) == _defaults_hash(known)
+        # One `def`, carried out again by a loop or a factory: defaults, or wrappers, can make two tasks of it.
+        return task.func.__code__ is known.func.__code__ and _defaults_hash(task) == _defaults_hash(known)
     module = sys.modules.get(old.__module__)
     if module is None or vars(module) is not old.__globals__:
         return True  # its module was unloaded

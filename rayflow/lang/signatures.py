@@ -159,7 +159,7 @@ def length_of(func: Callable[..., Any], nout: int | None) -> int | None:
         if not annotation.lower().startswith(("tuple[", "typing.tuple[")):
             return None
         try:
-            annotation = eval(annotation, func.__globals__)
+            annotation = eval(annotation, inspect.unwrap(func).__globals__)
         except Exception:  # an annotation that only a type checker can resolve: the length stays unknown
             return None
     args = getattr(annotation, "__args__", ())

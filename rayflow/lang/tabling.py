@@ -63,6 +63,8 @@ def _home(task: Task) -> tuple[str | None, str | None]:
     given = task.definition_options.get("load_module")
     if given is not None:
         return given, None
+    if task._outer is not None:
+        return _home(task._outer)  # whoever imports the task that wraps it has this one, too
     module = sys.modules.get(task.func.__module__)
     if task.func.__module__ == "__main__" or module is None or "<locals>" in task.func.__qualname__:
         return None, None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
-from rayflow.lang import sources
+from rayflow.lang import collecting, sources
 from rayflow.lang.captures import captured_by
 from rayflow.lang.checking import Parameter, check_arguments, checks_of
 from rayflow.lang.entries import TaskEntry
@@ -36,6 +36,11 @@ R = TypeVar("R")
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
 """Types of arguments that nobody can change after the call."""
+
+_OF_ALL_COPIES = (
+    "_inner", "_is_static", "_layer", "_outer", "_suffix", "_bare_name", "fullname", "code", "hash", "checks"
+)  # fmt: skip
+"""What a partial of a task, or one with options, has in common with it."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
 
@@ -64,6 +69,10 @@ class Task(Generic[P, R]):
         self.parameters, self.defaults = parameters_of(func)
         self._length = length_of(func, self.definition_options.get("nout"))
         self._is_static = False
+        self._inner: Task[..., Any] | None = None
+        self._outer: Task[..., Any] | None = None
+        self._layer = 0
+        self._suffix = ""
         config_args = self.definition_options.get("config_args") or ()
         unknown = [name for name in config_args if name not in self.parameters.names]
         if unknown:
@@ -82,7 +91,7 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def fullname(self) -> str:
         """Namespace and name; the products of one factory carry a digest of the values that they captured."""
-        captured = captured_by(self, Task)
+        captured = captured_by(self)
         return f"{self._bare_name}[{to_hex(captured)[:8]}]" if captured else self._bare_name
 
     @functools.cached_property
@@ -96,7 +105,7 @@ class Task(Generic[P, R]):
             given = origin.__globals__.get("rayflow_namespace")
             file = origin.__globals__.get("__file__") or getattr(module, "__file__", None)
             namespace = given if given is not None else namespace_of(origin.__module__, file)
-        return f"{namespace}.{name}" if namespace else str(name)
+        return f"{namespace}.{name}{self._suffix}" if namespace else f"{name}{self._suffix}"
 
     @functools.cached_property
     def code(self) -> sources.CodeIdentity:
@@ -139,6 +148,8 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def checks(self) -> tuple[Parameter, ...]:
         """What arguments are checked against: the annotations, compiled."""
+        if self._inner is not None and "__signature__" not in vars(self.func):
+            return self._inner.checks
         return checks_of(self.func) if self.definition_options.get("check_types", True) else ()
 
     @property
@@ -158,10 +169,15 @@ class Task(Generic[P, R]):
 
     @property
     def source(self) -> str | None:
-        """The function's source text, as it was loaded; or the text given as the option `source`."""
+        """The function's source text, as it was loaded; or the text given as the option `source`.
+
+        Of a task that wraps another one, that one's.
+        """
         given: str | None = self.definition_options.get("source")
         if given is not None:
             return given
+        if self._inner is not None:
+            return self._inner.source
         return self.code.definitions[0].source if self.code.definitions else None
 
     @property
@@ -191,8 +207,8 @@ class Task(Generic[P, R]):
         if named:
             named = {key: _copied(term) for key, term in named.items()}
         call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
-        if _created is not None:
-            _created.append(call)
+        if collecting.created is not None:
+            collecting.created.append(call)
         return call  # type: ignore[return-value]  # lazy; see the docstring
 
     def options(self, **options: Any) -> Task[P, R]:
@@ -219,7 +235,7 @@ class Task(Generic[P, R]):
     def _again(self, **changes: Any) -> Task[P, R]:
         kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
         again: Task[P, R] = Task(self.func, self.definition_options, **{**kept, **changes})
-        for name in ("_is_static", "_bare_name", "fullname", "code", "hash", "checks"):
+        for name in _OF_ALL_COPIES:
             if name in self.__dict__:
                 again.__dict__[name] = self.__dict__[name]
         return again
@@ -239,6 +255,7 @@ class Task(Generic[P, R]):
     # --- a task as a value ------------------------------------------------------------------------------------------
 
     def __rayflow_symbol__(self) -> TaskRef:
+        collecting.meet(self.fullname)
         return TaskRef(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
     def __rayflow_identity__(self) -> bytes:
@@ -246,6 +263,7 @@ class Task(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         notice_task(self.fullname, self.hash)
+        collecting.meet(self.fullname)
         return find_task, (self.fullname, self._args, self._kwargs, self._call_options)
 
     def entry(self) -> TaskEntry:
@@ -265,24 +283,6 @@ def _name_of_task(value: object) -> str | None:
 
 
 # --- making tasks -----------------------------------------------------------------------------------------------------
-
-_created: list[TaskCall] | None = None
-"""Calls made while a body runs, when somebody wants to know which of them were never returned."""
-
-
-class collecting_calls:
-    """Collects the calls made while a body runs: `with collecting_calls() as calls`."""
-
-    def __enter__(self) -> list[TaskCall]:
-        global _created
-        self._before = _created
-        _created = []
-        return _created
-
-    def __exit__(self, *_: object) -> None:
-        global _created
-        _created = self._before
-
 
 class Maker(Protocol):
     """What `@task(...)` with options gives: it makes a task of a function."""
@@ -342,11 +342,16 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             raise BadOption(f"@task of {function.__qualname__}: {name!r} is no name; use letters, digits, _ and dots.")
         made: Task[..., Any] = Task(function, checked)
         made._is_static = is_static
-        # At module level nothing is captured, so the name is known and a second one is found at once, at its place.
-        register(made, at_once="<locals>" not in function.__qualname__)
+        register_task(made)
         return made
 
     return make if func is None else make(func)
+
+
+def register_task(made: Task[..., Any]) -> None:
+    """Make a new task known. Raises DuplicateTask where another one has its name."""
+    # At module level nothing is captured, so the name is known and a second one is found at once, at its place.
+    register(made, at_once="<locals>" not in made.func.__qualname__)
 
 
 def tasks_of(module: Any) -> Iterator[Task[..., Any]]:

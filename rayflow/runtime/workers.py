@@ -27,13 +27,15 @@ from rayflow.evaluator.events import Cost
 from rayflow.lang import modules, tasks
 from rayflow.lang.checking import check_arguments
 from rayflow.lang.codec import dumps, loads
+from rayflow.lang.collecting import collecting_calls
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, TaskRef, Term
+from rayflow.lang.expressions import TaskRef, Term
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
 from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
+from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.results import pack_result
 from rayflow.store.base import Store
@@ -138,23 +140,24 @@ class Worker:
             if task.checks:
                 check_arguments(task.checks, arguments, task.name)
             args, kwargs = task.parameters.spread(arguments)
-            with tasks.collecting_calls() as created, output, inside_body(), deadline(call, self.timed):
-                result = task.func(*args, **kwargs)
-                if inspect.iscoroutine(result):
-                    entry = self._entry(call, fetched or {})
-                    result = entry.run(result)
-            is_paused = entry is not None and entry.is_paused
-            reached: set[int] = entry.reached if entry is not None else set()
-            if is_paused:
-                term = dumps(result)
-            else:
-                symbolic, rows = pack_result(result, self._keep, reached)
-                term = dumps(symbolic)
-            if created:
-                unused = [each for each in created if id(each) not in reached]
-                if unused and not is_paused:
-                    output.tell(unused_text(unused))
-                entries = self._entries_of(created)
+            with collecting_calls() as created:
+                with output, inside_body(), deadline(call, self.timed):
+                    result = task.func(*args, **kwargs)
+                    if inspect.iscoroutine(result):
+                        entry = self._entry(call, fetched or {})
+                        result = entry.run(result)
+                is_paused = entry is not None and entry.is_paused
+                reached: set[int] = entry.reached if entry is not None else set()
+                if is_paused:
+                    term = dumps(result)
+                else:
+                    symbolic, rows = pack_result(result, self._keep, reached)
+                    term = dumps(symbolic)
+                if created or created.tasks:
+                    unused = [each for each in created if id(each) not in reached]
+                    if unused and not is_paused:
+                        output.tell(unused_text(unused))
+                    entries = entries_of(created, self.table)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit of a body too: the task failed, not the worker
@@ -195,9 +198,10 @@ class Worker:
             self._enter()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
-            with tasks.collecting_calls() as created, inside_body():
-                term = TABLE[name](*values)
-            return dumps(pack(term, self._keep)), None, self._entries_of(created)
+            with collecting_calls() as created:
+                with inside_body():
+                    term = TABLE[name](*values)
+                return dumps(pack(term, self._keep)), None, entries_of(created, self.table)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever Python raises on the user's values is the user's error, as a value
@@ -315,30 +319,6 @@ class Worker:
         if known is None:
             raise NoSuchTask(f"The module {entry.module} on this worker ({HOST}) defines no task {entry.name!r}.")
         return known
-
-    def _entries_of(self, created: list[TaskCall]) -> tuple[TaskEntry, ...]:
-        """Entries of tasks that the body has called and the table that was sent does not know.
-
-        With them go the tasks of the modules that it has imported: those that were called may call them.
-        """
-        called = {call._task for call in created} - self.table.keys()
-        if not called:
-            return ()
-        beside = [name for name, task in tasks.registered().items() if "<locals>" not in task.func.__qualname__]
-        names = called.union(name for name in beside if name not in self.table)
-        return tuple(entry for name in sorted(names) if (entry := _entry_of(name, needed=name in called)) is not None)
-
-
-def _entry_of(name: str, *, needed: bool) -> TaskEntry | None:
-    """The entry of a task that was met. One that nobody has called, and that has none (it holds what cannot be hashed),
-    is left out: whoever calls it will hear why."""
-    try:
-        entry: TaskEntry = tasks.find_task(name).entry()
-    except Exception:
-        if needed:
-            raise
-        return None
-    return entry
 
 
 _current: Worker | None = None

@@ -18,7 +18,7 @@ from projects import REPOSITORY, Project
 from rayflow import task
 from rayflow.errors import BadArguments, BadOption, DuplicateTask, NoSuchTask, NotSerializable
 from rayflow.lang.expressions import Operation, TaskCall
-from rayflow.lang.tasks import Task, collecting_calls, find_task, registered
+from rayflow.lang.tasks import Task, find_task, registered
 
 SIMPLE = "from rayflow import task\n@task\ndef f(x, y=2):\n    '''Says what.'''\n    return x + y\n"
 
@@ -270,14 +270,6 @@ def test_lazy_options_belong_to_the_call() -> None:
 def test_config_args_must_be_parameters() -> None:
     with pytest.raises(BadOption, match="'thread', which is no parameter"):
         task(config_args=["thread"])(lambda threads: threads)
-
-
-def test_calls_that_a_body_makes_are_collected() -> None:
-    with collecting_calls() as outer:
-        join(1)
-        with collecting_calls() as inner:
-            join(2)
-    assert [len(outer), len(inner)] == [1, 1]
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------
