@@ -90,11 +90,14 @@ _HOMES = {
     "numpy": "rayflow.values.arrays",
     "pandas": "rayflow.values.frames",
     "pyarrow": "rayflow.values.arrow",
+    "polars": "rayflow.values.polars_frames",
     "pydantic": "rayflow.values.models",
 }
 """Top module of a class -> our module with its handlers, imported when the first such value is met."""
 
 _HOMES_OF_KINDS = {"pydantic": "rayflow.values.models"}
+
+_HOMES_OF_FORMATS = {"polars": "rayflow.values.polars_frames", "polars.series": "rayflow.values.polars_frames"}
 
 
 def register(of: type, handler: Handler) -> None:
@@ -181,6 +184,9 @@ def container_handler(kind: str) -> ContainerHandler:
 
 def format_handler(name: str) -> EncodingHandler | None:
     """The handler that decodes this format, or None."""
+    home = _HOMES_OF_FORMATS.get(name)
+    if name not in _BY_FORMAT and home is not None:
+        importlib.import_module(home)
     return _BY_FORMAT.get(name)
 
 
