@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rayflow import config as configuration
-from rayflow.errors import NestedRun
+from rayflow.errors import BadConfig, NestedRun
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import check_context, check_options, merge, merge_context
 from rayflow.runtime import driver
@@ -37,7 +37,8 @@ class Scheduler:
     inline: run everything in this process, without Ray. address: the Ray cluster to join.
     limits: capacities of named limits. reporter: who watches the runs; by default what tasks print goes to stderr.
     config: all settings at once, in place of those above. read_only: no store is made, and nothing is written to one
-    that is there: for `dry_run`, and for questions.
+    that is there: for `dry_run`, and for questions. debug: stop in the debugger where a task raises, in its frame; only
+    with `inline`.
 
     Use it as a context manager, or `close()` it, to end its part on the cluster. A Ray that was started for it stays
     for the next scheduler of this process, and ends with the process. Raises BadConfig, BadOption, StoreUnavailable.
@@ -53,18 +54,22 @@ class Scheduler:
         reporter: Reporter | None = None,
         config: configuration.Config | None = None,
         read_only: bool = False,
+        debug: bool = False,
     ) -> None:
         if config is None:
             config = configuration.load(
                 driver.project_start(), store=store, inline=inline, address=address, limits=limits
             )
         self.config = config
+        if debug and not config.inline:
+            raise BadConfig("debug=True needs inline=True: the debugger is in this process, the tasks have to be, too.")
         self._read_only = read_only
+        self._debug = debug
         self._driver = self._new_driver(reporter or Printing())
 
     def _new_driver(self, reporter: Reporter) -> driver.Driver:
         kept = driver.store_to_read(self.config.store) if self._read_only else None
-        return driver.Driver(self.config, reporter, kept)
+        return driver.Driver(self.config, reporter, kept, debug=self._debug)
 
     def run(
         self,
@@ -75,15 +80,23 @@ class Scheduler:
         context: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
+        fail_fast: bool = False,
     ) -> T:
         """The value of an expression, or of any nesting of containers with expressions in it.
 
         cache: False computes anew what other executions have computed. options: task options for every call.
         context: what `get_context` reads, over the configuration's. tags: recorded with the execution.
-        Raises the first failed task's own exception, with the calls that led to it in its notes.
+        execution_id: a UUID to be known by. fail_fast: stop at the first failure that nothing catches; else all that
+        can be done is done. Raises the first failed task's own exception, with the calls that led to it in its notes.
         """
         value: T = self.submit(
-            expr, cache=cache, options=options, context=context, tags=tags, execution_id=execution_id
+            expr,
+            cache=cache,
+            options=options,
+            context=context,
+            tags=tags,
+            execution_id=execution_id,
+            fail_fast=fail_fast,
         ).result()
         return value
 
@@ -96,11 +109,12 @@ class Scheduler:
         context: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
+        fail_fast: bool = False,
     ) -> Submission:
         """Start evaluating and return at once: `.result(timeout=None)`, `.cancel()`, `.execution_id`."""
         if is_inside_body():
             raise NestedRun(NESTED)
-        return self._driver.submit(expr, self._wanted(cache, options, context, tags, execution_id))
+        return self._driver.submit(expr, self._wanted(cache, options, context, tags, execution_id, fail_fast))
 
     def _wanted(
         self,
@@ -109,6 +123,7 @@ class Scheduler:
         context: Mapping[str, Any] | None,
         tags: Mapping[str, Any] | None = None,
         execution_id: str | None = None,
+        fail_fast: bool = False,
     ) -> Wanted:
         checked = check_options(options or {}, where="run(options=...)", at_call=True, many=True)
         check_context(context or {}, where="run(context=...)")
@@ -118,6 +133,7 @@ class Scheduler:
             merge_context(self.config.context, context or {}),
             dict(tags or {}),
             execution_id,
+            fail_fast,
         )
 
     def dry_run(
@@ -179,6 +195,7 @@ def run(
     tags: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     execution_id: str | None = None,
+    fail_fast: bool = False,
 ) -> T:
     """The value of an expression: the short way of `Scheduler(...).run(expr)`.
 
@@ -189,7 +206,13 @@ def run(
     scheduler = Scheduler(store=store, inline=inline, address=address, reporter=reporter)
     try:
         return scheduler.run(
-            expr, cache=cache, options=options, context=context, tags=tags, execution_id=execution_id
+            expr,
+            cache=cache,
+            options=options,
+            context=context,
+            tags=tags,
+            execution_id=execution_id,
+            fail_fast=fail_fast,
         )
     finally:
         scheduler.close()

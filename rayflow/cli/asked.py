@@ -1,6 +1,6 @@
-"""What people ask for on the command line of `log` and `tag`: tags, times, arguments and results.
+"""What people ask for on the command line: tags, contexts, files with arguments; times and values to filter by.
 
-In: texts. Out: filters of a history, and the values that tags have. Never: asks a store.
+In: texts. Out: values, and filters of a history. Never: asks a store.
 """
 
 from __future__ import annotations
@@ -69,6 +69,64 @@ def _json_or_text(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+# --- contexts and files -----------------------------------------------------------------------------------------------
+
+
+def context_of(texts: tuple[str, ...]) -> dict[str, Any]:
+    """A context: `name=value` (dots in the name nest, the value as JSON where it is JSON), a JSON object, or `@file`.
+
+    A later one is laid over those before. Raises UsageError and BadArguments.
+    """
+    from rayflow.lang.options import merge_context
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        found = merge_context(found, _context(text))
+    return found
+
+
+def _context(text: str) -> dict[str, Any]:
+    if text.startswith("@"):
+        return object_in(text[1:])
+    if text.lstrip().startswith("{"):
+        value = _json_or_text(text)
+        if not isinstance(value, dict):
+            raise click.UsageError(f"--context {text}: this is no JSON object.")
+        return value
+    name, equals, value = text.partition("=")
+    names = [part.strip() for part in name.split(".")]
+    if not equals or not all(names):
+        raise click.UsageError(f"--context {text}: write name=value (dots nest), a JSON object, or @file.")
+    nested = _json_or_text(value)
+    for part in reversed(names):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def object_in(path: str) -> dict[str, Any]:
+    """The JSON object in a file (`-`: on stdin), or all of a TOML file. Raises BadArguments."""
+    import sys
+    from pathlib import Path
+
+    from rayflow.errors import BadArguments
+
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadArguments(f"The file {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    try:
+        if path.endswith(".toml"):
+            import tomllib
+
+            return tomllib.loads(text)
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadArguments(f"The file {path} is no {'TOML' if path.endswith('.toml') else 'JSON'}: {error}.") from None
+    if not isinstance(value, dict):
+        raise BadArguments(f"The file {path} holds no JSON object: write the names and values in braces.")
+    return value
 
 
 # --- times ------------------------------------------------------------------------------------------------------------

@@ -27,14 +27,20 @@ STOPPED = 130
 """Exit code of a run that was stopped by Ctrl-C."""
 
 
-def evaluate(config: Config, work: Callable[[Scheduler], Any], *, stdout: TextIO, as_json: bool) -> int:
-    """Let a scheduler do some work, and print the value that it gives as the last thing on `stdout`."""
+def evaluate(
+    config: Config, work: Callable[[Scheduler], Any], *, stdout: TextIO, as_json: bool, debug: bool = False
+) -> int:
+    """Let a scheduler do some work, and print the value that it gives as the last thing on `stdout`.
+
+    debug: stop in the debugger where a task raises.
+    """
     from rayflow.api import Scheduler
 
-    reporter = reporter_for(sys.stderr)
+    # A table that is drawn anew all the time would write over what is typed into the debugger.
+    reporter = PlainReporter(sys.stderr) if debug else reporter_for(sys.stderr)
     with _stopping_well(reporter):
         try:
-            scheduler = Scheduler(config=config, reporter=reporter)
+            scheduler = Scheduler(config=config, reporter=reporter, debug=debug)
             try:
                 value = work(scheduler)
             finally:

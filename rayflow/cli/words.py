@@ -16,6 +16,7 @@ A value that begins with two dashes is written --name=--value.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,13 +83,17 @@ def option_names(task: Task[..., Any]) -> frozenset[str]:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def call_of(task: Task[..., Any], words: Sequence[str], *, others: Iterable[str] = ()) -> Any:
-    """The lazy call of a task with the arguments that the words give.
+def call_of(
+    task: Task[..., Any], words: Sequence[str], *, others: Iterable[str] = (), data: Mapping[str, Any] | None = None
+) -> Any:
+    """The lazy call of a task with the arguments that the words give, and those of `data` for which there is no word.
 
-    others: options that are not the task's, to be offered when a name is unknown. Raises BadArguments.
+    others: options that are not the task's, to be offered when a name is unknown. data: as JSON has it, by name. Raises
+    BadArguments.
     """
     reader = _Reader(task, tuple(others))
     reader.read(words)
+    reader.take(data or {})
     args, kwargs = task.parameters.spread(reader.values())
     return task(*args, **kwargs)
 
@@ -103,6 +108,7 @@ class _Reader:
         self.texts: dict[str, list[str]] = {}
         self.extra: dict[str, str | None] = {}
         self.positional: list[str] = []
+        self.data: dict[str, Any] = {}
         self.rest = self._of_kind(inspect.Parameter.VAR_POSITIONAL)
         self.keyword_rest = self._of_kind(inspect.Parameter.VAR_KEYWORD)
 
@@ -158,6 +164,17 @@ class _Reader:
         self._give(argument, [following])
         return position + 1
 
+    def take(self, data: Mapping[str, Any]) -> None:
+        """Take arguments that were read from a file; a word counts more."""
+        for written, value in data.items():
+            name = written.replace("-", "_")
+            argument = self.arguments.get(name, self.keyword_rest)
+            if argument is None:
+                raise BadArguments(self._unknown(name.replace("_", "-")))
+            if name not in self.texts and name not in self.extra:
+                convert = functools.partial(arguments.convert, value, argument.hint)
+                self.data[name] = _parsed("--" + name.replace("_", "-"), convert)
+
     def _give(self, argument: Argument, texts: list[str]) -> None:
         if argument.name in self.texts and not argument.many:
             raise BadArguments(f"{argument.option} was given twice.")
@@ -189,18 +206,23 @@ class _Reader:
 
     def values(self) -> dict[str, Any]:
         """The value of every parameter that was given, in the signature's order."""
-        missing = [a for a in self.arguments.values() if a.is_required and a.name not in self.texts]
+        given = {**self.texts, **self.data}
+        missing = [a for a in self.arguments.values() if a.is_required and a.name not in given]
         if missing:
             names = " and ".join(f"{a.option} ({describe(a.hint)})" for a in missing)
             raise BadArguments(f"{self.task.name} needs {names}.")
         found: dict[str, Any] = {}
         for argument in self.arguments.values():
             if argument is self.keyword_rest:
-                if self.extra:
-                    found[argument.name] = {name: self._extra(argument, name) for name in self.extra}
+                more = {name: value for name, value in self.data.items() if name not in self.arguments}
+                more |= {name: self._extra(argument, name) for name in self.extra}
+                if more:
+                    found[argument.name] = more
             elif argument.name in self.texts:
                 found[argument.name] = _value(argument, self.texts[argument.name])
-            elif self.rest is not None and self.rest.name in self.texts and argument.kind in _POSITIONAL:
+            elif argument.name in self.data:
+                found[argument.name] = self.data[argument.name]
+            elif self.rest is not None and self.rest.name in given and argument.kind in _POSITIONAL:
                 # *args can only be reached through all that stands before it.
                 found[argument.name] = argument.default
         return found

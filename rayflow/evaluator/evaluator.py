@@ -84,7 +84,7 @@ class Evaluator(Reducer):
             return  # a submission that was repeated because its acknowledgement was lost
         execution = Execution(
             event.execution_id, event.table, event.options, event.cache, event.life, event.at, event.context,
-            event.profiles, event.under,
+            event.profiles, event.under, event.fail_fast,
         )
         self.executions[event.execution_id] = execution
         term = loads(event.root)
@@ -250,15 +250,7 @@ class Evaluator(Reducer):
         execution = self.executions.get(event.execution_id)
         if execution is None or not execution.wanted:
             return
-        execution.wanted = False
-        for job in list(execution.open.values()):
-            job.wanted = False
-            if job.state is State.RUNNING:
-                # What runs ends when it ends: its answer, whatever it is, closes the job.
-                self._out.append(commands.Stop(job.number, job.attempt))
-            elif job.state is State.HELD:
-                self.capacity.drop(job)
-                self._fail(job, attempts.cancelled())
+        self._stop(execution)
 
     def _break_cycle(self, execution: Execution) -> None:
         """Nothing can bring news, and the root is not settled: jobs wait for each other. Fail one of them."""

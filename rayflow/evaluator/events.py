@@ -24,7 +24,8 @@ class Submitted:
     root: packed term. table: the tasks that the driver knows. options: options of the run, merged over those of calls.
     cache: False lowers BACKEND to CSE for every call. life: how often this execution was taken up again after a crash.
     context: symbolic values that the root's calls receive, in dicts of dicts by name. profiles: options by name of the
-    profile. under: for an evaluation inside a call, what it takes over.
+    profile. under: for an evaluation inside a call, what it takes over. fail_fast: stop at the first failure that
+    nobody can catch.
     """
 
     at: int
@@ -37,6 +38,7 @@ class Submitted:
     context: Mapping[str, Any] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     under: Under | None = None
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class Execution:
     operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
     many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
     wait for each other. under: what it takes over, where it is a part of another one. seed: where the ids of its jobs
-    begin. threads: how many calls are open that were begun for their own sake: it ends after them.
+    begin. threads: how many calls are open that were begun for their own sake: it ends after them. fatal: the failure
+    that stopped it, where it stops at the first one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Execution:
         context: Mapping[str, Term],
         profiles: Mapping[str, Mapping[str, Any]],
         under: Under | None,
+        fail_fast: bool = False,
     ) -> None:
         self.execution_id = execution_id
         self.table: dict[str, TaskEntry] = dict(table)
@@ -53,6 +55,8 @@ class Execution:
         self.life = life
         self.at = at
         self.wanted = True
+        self.fail_fast = fail_fast
+        self.fatal: Failure | None = None
         self.root: Job | None = None
         self.shared: dict[bytes, Job] = {}
         self.open: dict[int, Job] = {}

@@ -216,11 +216,30 @@ class Machine:
 
     def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
         """End a job with an error: its own, or one that it only passes on."""
+        execution = job.execution
         if own:
             failure = self._noted(failure, job)
+        if execution.fatal is not None and job is execution.root:
+            failure = execution.fatal  # what was cancelled because of it may stand before it
         job.outcome = failure
         job.clean = False
+        is_fatal = execution.fail_fast and execution.wanted and stories.dooms(job)
         self._close(job, State.FAILED)
+        if is_fatal and execution.wanted:  # it may have been stopped with an equal job by now
+            execution.fatal = failure
+            self._stop(execution)
+
+    def _stop(self, execution: Execution) -> None:
+        """Nobody wants an execution any more: start nothing, and end what runs."""
+        execution.wanted = False
+        for job in list(execution.open.values()):
+            job.wanted = False
+            if job.state is State.RUNNING:
+                # What runs ends when it ends: its answer, whatever it is, closes the job.
+                self._out.append(commands.Stop(job.number, job.attempt))
+            elif job.state is State.HELD:
+                self.capacity.drop(job)
+                self._fail(job, attempts.cancelled())
 
     def _noted(self, failure: Failure, job: Job, expression: Expression | None = None) -> Failure:
         """A failure that happened in this job, with the calls that led to it; listed among the execution's.

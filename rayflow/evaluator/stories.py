@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rayflow.evaluator.cells import Cell
+from rayflow.evaluator.cells import Cell, Kind
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job, State
 from rayflow.lang.expressions import render
@@ -49,6 +49,39 @@ def _texts(chain: list[Job]) -> list[str]:
         return [call_text(job) for job in chain]
     left_out = f"... {len(chain) - 2 * _ENDS} more calls ..."
     return [*map(call_text, chain[:_ENDS]), left_out, *map(call_text, chain[-_ENDS:])]
+
+
+_PASSES_ON = frozenset({"cond", "seq", "map_", "starmap", "get_context", "apply_tags"})
+"""Forms that fail when what they need does; any other may make something of it."""
+
+
+def dooms(job: Job) -> bool:
+    """Whether the execution fails when this job does: nothing on one of the ways to its root can catch the failure.
+
+    A search along "who waits for this", each cell and job entered once.
+    """
+    root = job.execution.root
+    seen: set[int] = set()
+    waiting: list[Cell | Job] = [job]
+    while waiting:
+        item = waiting.pop()
+        if item is root:
+            return True
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Job):
+            waiting.extend(item.followers or ())
+        elif item.settled or not _passes_on(item):
+            continue
+        waiting.extend(target for target, _ in item.waiters)
+    return False
+
+
+def _passes_on(cell: Cell) -> bool:
+    if cell.kind is Kind.FORM:
+        return cell.expression._name in _PASSES_ON
+    return cell.kind in (Kind.CONTAINER, Kind.ARGUMENTS, Kind.OPERATION)
 
 
 def find_cycle(execution: Execution) -> list[Job] | None:

@@ -247,9 +247,14 @@ def unused_text(unused: list[TaskCall]) -> str:
 
 
 def post_mortem(error: BaseException) -> None:
-    """Stop in the debugger where an error was raised."""
+    """Stop in the debugger where the user's code has raised; our frames above it are left out."""
     import pdb
     import traceback
 
-    traceback.print_exception(error)
-    pdb.post_mortem(error.__traceback__)
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None and place.tb_frame.f_code.co_filename.startswith(ours):
+        place = place.tb_next
+    traceback.print_exception(type(error), error, place)
+    sys.stderr.write("The debugger is where the task raised; q goes on with the run.\n")
+    pdb.post_mortem(place)

@@ -33,6 +33,7 @@ from rayflow.runtime.reports import Progress, Reporter, Silent, Summary
 from rayflow.runtime.requests import (
     Request,
     Wanted,
+    check_execution_id,
     check_profiles,
     known_tags,
     new_execution_id,
@@ -99,10 +100,13 @@ class Submission(Protocol):
 class Driver:
     """Submits expressions of one process to one store.
 
-    store: to use in place of the one that the configuration names.
+    store: to use in place of the one that the configuration names. debug: stop in the debugger where a task raises.
     """
 
-    def __init__(self, config: Config, reporter: Reporter, store: Store | None = None) -> None:
+    def __init__(
+        self, config: Config, reporter: Reporter, store: Store | None = None, *, debug: bool = False
+    ) -> None:
+        self.debug = debug
         self.config = config
         self.reporter = reporter
         self._is_new_store = store is None and "://" not in config.store and not Path(config.store).exists()
@@ -113,7 +117,12 @@ class Driver:
     # --- submitting ---------------------------------------------------------------------------------------------------
 
     def submit(self, expr: Term, wanted: Wanted) -> Submission:
-        """Evaluate an expression: from the cache alone if that does, else inline or on Ray."""
+        """Evaluate an expression: from the cache alone if that does, else inline or on Ray.
+
+        Raises BadArguments for an execution id that is none, or that there is already.
+        """
+        if wanted.execution_id is not None:
+            check_execution_id(wanted.execution_id, self.store)
         return self._start(self._request(expr, wanted))
 
     def dry_run(self, expr: Term, wanted: Wanted) -> DryRun:
@@ -165,7 +174,7 @@ class Driver:
         return Request(
             execution_id, root, table, wanted.options, wanted.cache, row,
             context=packed_context(wanted.context, self._keep), profiles=self.config.profiles,
-            tags={**known_tags(row), **wanted.tags},
+            tags={**known_tags(row), **wanted.tags}, fail_fast=wanted.fail_fast,
         )
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
@@ -313,7 +322,9 @@ class InlineSubmission:
     def _new_loop(self) -> Loop:
         driver = self._driver
         surroundings = driver.surroundings(self._request)
-        worker = Worker(surroundings, driver.store, printed=driver.reporter.printed, evaluate=evaluate)
+        worker = Worker(
+            surroundings, driver.store, printed=driver.reporter.printed, debug=driver.debug, evaluate=evaluate
+        )
         return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayflow.errors import BadOption
+from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import commands, events
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term
@@ -21,6 +22,7 @@ from rayflow.lang.options import profile_called
 from rayflow.lang.packing import Keep, pack
 from rayflow.records import ExecutionRow, Row, TagRow
 from rayflow.runtime.outbox import now
+from rayflow.store.base import Store
 from rayflow.values.failures import Failure
 
 
@@ -33,12 +35,28 @@ def new_execution_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def check_execution_id(text: str, store: Store) -> None:
+    """Raise BadArguments unless this is a UUID, as text with dashes, that no execution of the store has."""
+    try:
+        is_uuid = str(uuid.UUID(text)) == text
+    except ValueError:
+        is_uuid = False
+    if not is_uuid:
+        raise BadArguments(f"{text!r} is no execution id: give a UUID in lower case, such as {new_execution_id()}.")
+    history = store.history()
+    known = history.one("SELECT 1 FROM raw.executions WHERE execution_id = $id LIMIT 1", {"id": text})
+    history.close()
+    if known is not None:
+        raise BadArguments(f"There is an execution {text} already. `rayflow resume {text}` goes on with it.")
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """How an expression is to be evaluated.
 
     cache: False computes anew what other executions have computed. options: task options for every call. context: what
-    `get_context` reads. tags: of the execution. execution_id: made when it is None.
+    `get_context` reads. tags: of the execution. execution_id: made when it is None. fail_fast: stop at the first
+    failure that nobody can catch.
     """
 
     cache: bool = True
@@ -46,6 +64,7 @@ class Wanted:
     context: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
     execution_id: str | None = None
+    fail_fast: bool = False
 
 
 class Request:
@@ -68,6 +87,7 @@ class Request:
         context: Mapping[str, Any] | None = None,
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
         tags: Mapping[str, Any] | None = None,
+        fail_fast: bool = False,
     ) -> None:
         self.execution_id = execution_id
         self.root = root
@@ -79,12 +99,13 @@ class Request:
         self.context = context or {}
         self.profiles = profiles or {}
         self.tags = tags or {}
+        self.fail_fast = fail_fast
 
     def submitted(self) -> events.Submitted:
         """The event that starts it."""
         return events.Submitted(
             now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life, self.context,
-            self.profiles,
+            self.profiles, fail_fast=self.fail_fast,
         )
 
     def opening_rows(self, ray_version: str | None = None) -> list[Row]:

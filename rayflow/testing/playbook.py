@@ -273,11 +273,15 @@ def submitted(
     life: int = 0,
     context: Mapping[str, Term] | None = None,
     profiles: Mapping[str, Mapping[str, Any]] | None = None,
+    fail_fast: bool = False,
     at: int = 0,
 ) -> Submitted:
     """Submitted, with a table of these entries."""
     table = {entry.name: entry for entry in entries}
-    return Submitted(at, execution_id, dumps(root), table, options or {}, cache, life, context or {}, profiles or {})
+    return Submitted(
+        at, execution_id, dumps(root), table, options or {}, cache, life, context or {}, profiles or {},
+        fail_fast=fail_fast,
+    )
 
 
 def candidate(

@@ -16,6 +16,12 @@ _OPTIONS: list[click.Parameter] = [
     click.Option(["--inline"], is_flag=True, help="Run everything in this process, without Ray."),
     click.Option(["--dry-run"], is_flag=True, help="Run nothing: say what would run, why, and how long it took."),
     click.Option(["--no-cache"], is_flag=True, help="Compute anew what earlier runs have computed."),
+    click.Option(["--pdb"], is_flag=True, help="Stop in the debugger where a task raises; runs all in this process."),
+    click.Option(["--fail-fast"], is_flag=True, help="Stop at the first failure; else all that can be done is done."),
+    click.Option(["--input"], metavar="FILE", help="Read arguments from JSON (- for stdin) or TOML; words count more."),
+    click.Option(["--tag"], multiple=True, metavar="KEY=VALUE", help="A tag of this execution."),
+    click.Option(["--context"], multiple=True, metavar="NAME=VALUE|JSON|@FILE", help="What get_context reads."),
+    click.Option(["--execution-id"], metavar="UUID", help="The id of this execution, given by you."),
     click.Option(["--option"], multiple=True, metavar="NAME=VALUE", help="A task option for every call."),
     click.Option(["--store"], metavar="URL", help="Where results are kept; .rayflow in the project by default."),
     click.Option(["--address"], metavar="ADDRESS", help="The Ray cluster to join; a local one is started by default."),
@@ -52,6 +58,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 def _run(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
     from rayflow.cli import words as reading
+    from rayflow.cli.asked import context_of, object_in, tags_of
     from rayflow.lang.modules import load, pick
     from rayflow.lang.options import parse_option
     from rayflow.lang.tasks import tasks_of
@@ -73,8 +80,8 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         return 0
     late, arguments = reading.take_own(behind, own, taken)
     _merge(context, options, [*before, *late])
-    given = dict(parse_option(text) for text in options["option"])
-    call = reading.call_of(task, arguments, others=own)
+    data = object_in(options["input"]) if options["input"] is not None else {}
+    call = reading.call_of(task, arguments, others=own, data=data)
 
     from rayflow.cli.evaluation import evaluate
     from rayflow.cli.stores import config_of
@@ -84,25 +91,32 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         options["store"],
         os.path.dirname(os.path.abspath(file)) if file else None,
         address=options["address"],
-        inline=options["inline"] or None,
+        inline=options["inline"] or options["pdb"] or None,
     )
-    cache = not options["no_cache"]
+    how: dict[str, Any] = {
+        "cache": not options["no_cache"],
+        "options": dict(parse_option(text) for text in options["option"]),
+        "context": context_of(options["context"]),
+    }
     if options["dry_run"]:
-        return _dry_run(config, call, cache, given, stdout, options["as_json"])
+        return _dry_run(config, call, how, stdout, options["as_json"])
+    how |= {name: options[name] for name in ("execution_id", "fail_fast")}
+    how["tags"] = tags_of(options["tag"])
     return evaluate(
         config,
-        lambda scheduler: scheduler.run(call, cache=cache, options=given),
+        lambda scheduler: scheduler.run(call, **how),
         stdout=stdout,
         as_json=options["as_json"],
+        debug=options["pdb"],
     )
 
 
-def _dry_run(config: Config, call: Any, cache: bool, given: Mapping[str, Any], stdout: Any, as_json: bool) -> int:
+def _dry_run(config: Config, call: Any, how: Mapping[str, Any], stdout: Any, as_json: bool) -> int:
     from rayflow.api import Scheduler
     from rayflow.cli import planned
 
     with Scheduler(config=config, read_only=True) as scheduler:
-        found = scheduler.dry_run(call, cache=cache, options=given)
+        found = scheduler.dry_run(call, **how)
     if as_json:
         from rayflow.cli.json_form import pieces
 
@@ -153,7 +167,7 @@ def _merge(context: click.Context, options: dict[str, Any], late: list[str]) -> 
     reader = click.Command("run", params=_OPTIONS, add_help_option=False)
     parsed = reader.make_context("run", late, parent=context.parent)
     for name, value in parsed.params.items():
-        if name == "option":
+        if name in ("option", "tag", "context"):
             options[name] = (*options[name], *value)
         elif parsed.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             options[name] = value

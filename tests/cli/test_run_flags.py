@@ -1,0 +1,159 @@
+"""Flags of `rayflow run`: tags, context, arguments from a file, an id of one's own, the debugger, stopping at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project
+
+CONTEXT = """
+from rayflow import get_context, task
+
+@task
+def where(host=get_context("db.host", "nowhere"), port=get_context("db.port", 1)):
+    return [host, port]
+"""
+
+
+def test_tags_of_a_run_are_its_executions(rayflow: Any) -> None:
+    assert rayflow.run("main", "--tag", "owner=ada", "--tag", "n=3", "--tag", "draft").code == 0
+    rows = json.loads(rayflow("tag", "list", "-", "--json").out)
+    told = {row["key"]: json.loads(row["value"]) for row in rows}
+    assert (told["owner"], told["n"], told["draft"]) == ("ada", 3, True)
+    assert "main()" in rayflow("log", "--tag", "owner=ada").out
+
+
+def test_a_context_is_given_by_names_json_and_files(rayflow: Any) -> None:
+    rayflow.path.write_text(CONTEXT)
+    rayflow.project.write("lab.json", '{"db": {"host": "lab", "port": 5}}')
+    rayflow.project.write("lab.toml", '[db]\nhost = "barn"\n')
+    told = [
+        json.loads(rayflow.run("--json", *words).out)
+        for words in (
+            [],
+            ["--context", "db.host=here"],
+            ["--context", '{"db": {"host": "x", "port": 2}}', "--context", "db.port=7"],
+            ["--context", "@lab.json"],
+            ["--context", "@lab.json", "--context", "@lab.toml"],
+        )
+    ]
+    assert told == [["nowhere", 1], ["here", 1], ["x", 7], ["lab", 5], ["barn", 5]]
+    assert "would run" in rayflow("run", "--dry-run", rayflow.file, "--context", "db.host=far").out
+
+
+def test_arguments_are_read_from_a_file_and_words_count_more(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rayflow.project.write("args.json", '{"n": 3, "xs": [1, 2], "verbose": true, "other-one": 7}')
+    rayflow.project.write("args.toml", "n = 4\nxs = [0.5]\n")
+    given = json.loads(rayflow.run("add", "--input", "args.json", "--json").out)
+    assert given == {"n": 3, "xs": [1.0, 2.0], "verbose": True, "other_one": 7}
+    given = json.loads(rayflow.run("add", "--n", "9", "--input", "args.toml", "--json").out)
+    assert given == {"n": 9, "xs": [0.5], "verbose": False}
+    monkeypatch.setattr(sys, "stdin", (rayflow.project.path / "args.json").open())
+    assert json.loads(rayflow.run("add", "--input", "-", "--json").out)["n"] == 3
+
+
+def test_an_execution_gets_the_id_that_it_is_given_once(rayflow: Any) -> None:
+    given = str(uuid.uuid4())
+    assert rayflow.run("main", "--execution-id", given).code == 0
+    assert rayflow.ids("select execution_id from executions") == [given]
+    again = rayflow.run("main", "--execution-id", given)
+    assert again.code == 1 and f"`rayflow resume {given}` goes on with it" in again.err
+
+
+def test_fail_fast_starts_nothing_after_the_first_failure(rayflow: Any) -> None:
+    assert "30 failed" not in rayflow.run("several", "--n", "30", "--fail-fast").err
+    assert rayflow.ids("select count(*) from jobs where task_name like '%.fail' and status = 'failed'") == ["1"]
+    [row] = json.loads(rayflow("log", "--failed", "--json").out)
+    assert row["status"] == "failed" and row["error"] == "ValueError: no 0" and row["cancelled"] == 29
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["main", "--tag", "=1"], "'=1' is no tag"),
+        (["main", "--tag", "a=1", "--tag", "a=2"], "The tag a was given twice"),
+        (["main", "--context", "a"], "--context a: write name=value"),
+        (["main", "--context", "{a}"], "this is no JSON object"),
+        (["main", "--context", "@none.json"], "The file none.json cannot be read: No such file"),
+        (["main", "--context", "a..b=1"], "write name=value"),
+        (["main", "--input", "none.json"], "The file none.json cannot be read"),
+        (["main", "--input", "bad.json"], "The file bad.json is no JSON"),
+        (["main", "--input", "list.json"], "holds no JSON object"),
+        (["main", "--input", "n.json"], "main has no argument --n"),
+        (["fail", "--input", "text.json"], "--i: 'x' is not an int"),
+        (["main", "--execution-id", "one"], "'one' is no execution id: give a UUID"),
+    ],
+)
+def test_wrong_words_are_one_error(rayflow: Any, words: list[str], message: str) -> None:
+    for name, text in {"bad": "{", "list": "[1]", "n": '{"n": 1}', "text": '{"i": "x"}'}.items():
+        rayflow.project.write(f"{name}.json", text)
+    done = rayflow.run(*words)
+    assert (done.code, done.out) == (1, "")
+    assert message in done.err
+
+
+# --- the debugger -----------------------------------------------------------------------------------------------------
+
+BUGGY = """
+from rayflow import task
+
+def halve(number):
+    rest = number % 2
+    raise ValueError("no half")
+
+@task
+def main(n=7):
+    return halve(n)
+"""
+
+
+def test_the_debugger_stands_in_the_frame_that_raised(project: Project) -> None:
+    project.write("flow.py", BUGGY)
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rayflow", "run", "--pdb", "flow.py"],
+        cwd=project.path, stdin=follower, stdout=subprocess.PIPE, stderr=follower, text=True,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(follower)
+    shown = _until(leader, "(Pdb) ")
+    os.write(leader, b"p 'rest is', rest, number\n")
+    shown += _until(leader, "(Pdb) ")
+    os.write(leader, b"up\np 'n is', n\nup\n")
+    shown += _until(leader, "Oldest frame")
+    os.write(leader, b"q\n")
+    shown += _until(leader, "rayflow log")
+    out, _ = process.communicate(timeout=60)
+    os.close(leader)
+    assert (process.returncode, out) == (1, "")
+    assert "('rest is', 1, 7)" in shown and "('n is', 7)" in shown
+    assert "flow.main failed: ValueError: no half" in shown and "workers.py" not in shown
+
+
+def _until(leader: int, text: str) -> str:
+    """What a terminal shows until a text stands there."""
+    shown = ""
+    while text not in shown:
+        assert select.select([leader], [], [], 60)[0], shown
+        try:
+            shown += os.read(leader, 4096).decode(errors="replace")
+        except OSError:  # the other side has ended
+            raise AssertionError(shown) from None
+    return shown
+
+
+def test_the_debugger_needs_the_tasks_in_this_process(tmp_path: Path) -> None:
+    from rayflow import Scheduler
+    from rayflow.errors import BadConfig
+
+    with pytest.raises(BadConfig, match="debug=True needs inline=True"):
+        Scheduler(store=str(tmp_path / "store"), debug=True)
