@@ -265,23 +265,10 @@ def call(name: str, *args: Term, options: dict[str, Any] | None = None, **kwargs
 
 
 def submitted(
-    root: Term,
-    *entries: TaskEntry,
-    execution_id: str = EXECUTION,
-    options: Mapping[str, Any] | None = None,
-    cache: bool = True,
-    life: int = 0,
-    context: Mapping[str, Term] | None = None,
-    profiles: Mapping[str, Mapping[str, Any]] | None = None,
-    fail_fast: bool = False,
-    at: int = 0,
+    root: Term, *entries: TaskEntry, execution_id: str = EXECUTION, at: int = 0, **fields: Any
 ) -> Submitted:
-    """Submitted, with a table of these entries."""
-    table = {entry.name: entry for entry in entries}
-    return Submitted(
-        at, execution_id, dumps(root), table, options or {}, cache, life, context or {}, profiles or {},
-        fail_fast=fail_fast,
-    )
+    """Submitted, with a table of these entries. fields: those of Submitted that have a default."""
+    return Submitted(at, execution_id, dumps(root), {entry.name: entry for entry in entries}, **fields)
 
 
 def candidate(

@@ -126,7 +126,7 @@ def test_remote_trouble_is_an_error_of_the_world() -> None:
 
     files = filesystems.RemoteFileSystem(Broken())
     for action in (files.read_bytes, files.exists, files.ls, files.delete, files.makedirs):
-        with pytest.raises(StoreUnavailable, match="memory://b/x: .*connection reset"):
+        with pytest.raises(StoreUnavailable, match=r"memory://b/x: .*connection reset"):
             action("b/x")
 
 
