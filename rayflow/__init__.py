@@ -54,12 +54,17 @@ if TYPE_CHECKING:
     from rayflow.lang.tasks import Task, task
     from rayflow.lang.wrapping import wraps_task
     from rayflow.values.custom import Handler, Value, register_handler
+    from rayflow.values.files import ContentFile, Dir, File, FileSet
     from rayflow.values.secrets import Secret
 
 __all__ = [
     "Become",
+    "ContentFile",
+    "Dir",
     "Fail",
     "Failed",
+    "File",
+    "FileSet",
     "Handler",
     "JobInfo",
     "Need",
@@ -154,6 +159,10 @@ _PLACES = {
     "register_handler": "rayflow.values.custom",
     "Secret": "rayflow.values.secrets",
     "wraps_task": "rayflow.lang.wrapping",
+    "ContentFile": "rayflow.values.files",
+    "Dir": "rayflow.values.files",
+    "File": "rayflow.values.files",
+    "FileSet": "rayflow.values.files",
 }
 
 

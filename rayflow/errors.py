@@ -96,6 +96,18 @@ class BadForm(UserError):
     """The rule of a form that breaks its contract; the message says what a rule has to answer."""
 
 
+class FileMissing(UserError, FileNotFoundError):
+    """A File that has to be there and is not: a task returned it, or reads it where it cannot be seen."""
+
+
+class FileConflict(UserError):
+    """Two tasks of one execution wrote one path; the message names both."""
+
+
+class ScriptFailed(UserError):
+    """A script ended with an error, or did not write what it promised; the message has the end of what it said."""
+
+
 class NotFound(UserError, LookupError):
     """An id, name or record that the store does not hold."""
 

@@ -168,7 +168,7 @@ class FileRow(NamedTuple):
 
     value_hash: Annotated[Hash, "hash of the File value"]
     path: Annotated[str, "where it is"]
-    size_bytes: Annotated[int | None, "its size; null when it did not exist"]
+    size_bytes: Annotated[int | None, "its size; null when it did not exist, and for directories"]
     modified_at: Annotated[Time | None, "its modification time, where the filesystem has one"]
     version: Annotated[str | None, "etag, generation or content digest, where known"]
 

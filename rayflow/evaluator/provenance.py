@@ -23,6 +23,7 @@ from rayflow.records import (
     CallChildRow,
     CallRow,
     DefinitionRow,
+    FileRow,
     JobRow,
     ReductionRow,
     Row,
@@ -37,9 +38,13 @@ from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
 from rayflow.values.nested import iter_leaves, parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_FILE
 
 TERM_FORMAT = "term"
 """Format tag of a value kept as a packed symbolic term."""
+
+FILE_KINDS = "rayflow.values.files."
+"""How the kinds of files and directories begin."""
 
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this size are kept in the values table. In bytes."""
@@ -227,14 +232,34 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
 def value_rows(term: Term, value_hash: bytes, execution: Execution) -> list[Row]:
     """The row of a symbolic value, and those of the files, handles and large values in a container."""
     rows: list[Row] = [value_row(term, value_hash)]
-    if type(term) is ValueRef or type(term) in SCALARS:
+    if type(term) is ValueRef:
+        if term.witnesses:
+            rows.extend(file_rows(term))
+        return rows
+    if type(term) in SCALARS:
         return rows
     parts = [ref for ref in iter_leaves(term) if type(ref) is ValueRef and (ref.witnesses or ref.inline is None)]
     for position, ref in enumerate(parts):
         if execution.first_value(ref.digest):
             rows.append(value_row(ref, ref.digest))
+            rows.extend(file_rows(ref))
         rows.append(ValuePartRow(value_hash, position, ref.digest))
     return rows
+
+
+def file_rows(ref: ValueRef) -> list[FileRow]:
+    """The row of a value that is a file or directory; none for any other."""
+    if len(ref.witnesses) != 1 or not ref.kind.startswith(FILE_KINDS):
+        return []
+    ((kind, state),) = ref.witnesses
+    if kind != OF_FILE:
+        return []
+    how, path, size, version = state
+    is_one = how in ("stat", "content")
+    modified_at = version // 1000 if type(version) is int else None
+    return [
+        FileRow(ref.digest, path, size if is_one else None, modified_at, version if type(version) is str else None)
+    ]
 
 
 def value_row(term: Term, value_hash: bytes) -> ValueRow:

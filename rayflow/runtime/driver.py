@@ -50,6 +50,7 @@ from rayflow.store.store import open_store
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
+from rayflow.values.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class Driver:
         return submission
 
     def _request(self, expr: Term, wanted: Wanted) -> Request:
+        use_base(self.config.project_dir)
         symbolic = pack(expr, self._keep, root="the expression")
         root = dumps(symbolic)
         table = task_table(TASKS)

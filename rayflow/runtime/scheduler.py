@@ -31,6 +31,7 @@ from rayflow.runtime.outbox import now
 from rayflow.runtime.requests import Request
 from rayflow.runtime.workers import HOST
 from rayflow.store.base import Store
+from rayflow.values.filesystems import use_base
 from rayflow.version import VERSION
 
 PROGRESS_SECONDS = 0.1
@@ -88,6 +89,7 @@ class Scheduler:
                 f"This driver has rayflow {request.row.rayflow_version}, {HOST} in the cluster has {VERSION}: install "
                 "the same on both."
             )
+        use_base(surroundings.project_dir)
         store = self._open()
         with self._changed:
             if request.execution_id in self._requests:

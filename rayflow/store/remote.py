@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rayflow.errors import StoreUnavailable
 from rayflow.store import layout
 from rayflow.store.folders import LocalFolder
+from rayflow.values.contents import cache_directory
 from rayflow.values.digests import short_digest
 from rayflow.values.filesystems import filesystem
 
@@ -26,10 +26,7 @@ _MIRRORED = (f"{layout.COMMITS}/", f"{layout.SEGMENTS}/")
 
 def mirror_root(url: str) -> str:
     """Where the mirror of a store is."""
-    chosen = os.environ.get("RAYFLOW_CACHE_DIR")
-    if chosen is None:
-        chosen = f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/rayflow"
-    return os.path.abspath(f"{chosen}/mirrors/{short_digest('mirror', url.encode()).hex()}")
+    return os.path.join(cache_directory(), "mirrors", short_digest("mirror", url.encode()).hex())
 
 
 class RemoteFolder:

@@ -96,6 +96,19 @@ def _hasher(views: list[memoryview]) -> Any:
     return blake3()
 
 
+def hash_stream(stream: Any) -> tuple[int, str]:
+    """How many bytes a binary stream gives until its end, and 20 bytes over them, as hex."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    size = 0
+    while piece := stream.read(_PIECE_BYTES):
+        hasher.update(piece)
+        size += len(piece)
+    return size, hasher.digest(length=DIGEST_BYTES).hex()
+
+
+_PIECE_BYTES = 1 << 20
+
+
 def to_hex(value: bytes) -> str:
     """Lower-case hex, as shown to people."""
     return value.hex()

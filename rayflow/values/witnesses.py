@@ -37,6 +37,9 @@ OF_TASK = "task"
 OF_VALUE = "value"
 """The kind of a value whose class says itself whether it holds: its hash, and its blob when that is small."""
 
+OF_FILE = "file"
+"""The kind of a file: how it is identified, its path, size and version (see files.py)."""
+
 
 class Validator(Protocol):
     """Says which witnesses of one kind still hold."""
@@ -56,7 +59,7 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[str, _Kind] = {}
 
-_HOMES: dict[str, str] = {OF_VALUE: "rayflow.values.custom"}
+_HOMES: dict[str, str] = {OF_VALUE: "rayflow.values.custom", OF_FILE: "rayflow.values.validity"}
 """Kind -> our module that registers its validator, imported when the first such witness is met."""
 
 

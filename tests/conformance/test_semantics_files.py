@@ -1,0 +1,212 @@
+"""Files as values: what runs again when a file has changed, and what a file's task may do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from evaluations import Flow
+from projects import Project
+
+from rayflow.errors import FileMissing
+
+COPYING = """
+    import dataclasses
+    from rayflow import ContentFile, Dir, File, FileSet, task
+
+    @task
+    def process(source: File) -> File:
+        target = File("output.txt")
+        target.write(source.read().upper())
+        return target
+
+    @task
+    def main():
+        return process(File("input.csv"))
+
+    @task
+    def length(file):
+        return len(file.read())
+
+    @task
+    def lengths(files: FileSet):
+        return [length(file) for file in files]
+
+    @task
+    def of_set():
+        return lengths(FileSet("data/*.txt"))
+
+    @task
+    def by_content():
+        return length(ContentFile("input.csv"))
+
+    @task
+    def while_there():
+        return length(File("input.csv", immutable=True))
+
+    @task
+    def total(folder: Dir):
+        return sum(len(file.read()) for file in folder)
+
+    @task
+    def of_folder():
+        return total(Dir("data"))
+
+    @dataclasses.dataclass
+    class Report:
+        name: str
+        file: File
+
+    class Opaque:
+        def __init__(self, inside):
+            self.inside = inside
+
+    SHAPES = {
+        "alone": lambda file: file,
+        "list": lambda file: [1, file],
+        "dict": lambda file: {"deep": [{"file": file}]},
+        "dataclass": lambda file: Report("r", file),
+        "opaque": lambda file: Opaque([file]),
+        "large": lambda file: [file, "x" * 10_000],
+    }
+
+    @task
+    def shaped(shape):
+        File("shaped.txt").write("made")
+        return SHAPES[shape](File("shaped.txt"))
+
+    @task
+    def forgetful(shape):
+        return SHAPES[shape](File("never.txt"))
+"""
+
+
+@pytest.fixture
+def flow(project: Project) -> Flow:
+    made = Flow(project)
+    made.write(COPYING)
+    (project.path / "input.csv").write_text("a,b\n")
+    return made
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Write a file so that its modification time surely differs."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(text)
+    os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
+
+
+class TestAFileInAndAFileOut:
+    def test_nothing_changed_runs_nothing(self, flow: Flow) -> None:
+        assert flow.call("main").read() == "A,B\n"
+        assert flow.call("main").path == "output.txt"
+        assert flow.computed() == {}
+
+    def test_a_changed_input_runs_the_task(self, flow: Flow) -> None:
+        flow.call("main")
+        rewrite(flow.project.path / "input.csv", "c,d\n")
+        assert flow.call("main").read() == "C,D\n"
+        assert flow.computed() == {"main": 1, "process": 1}
+        flow.call("main")
+        assert flow.computed() == {}
+
+    def test_an_altered_output_is_restored(self, flow: Flow) -> None:
+        flow.call("main")
+        rewrite(flow.project.path / "output.txt", "spoilt")
+        assert flow.call("main").read() == "A,B\n"
+        assert flow.computed() == {"process": 1}
+        flow.call("main")
+        assert flow.computed() == {}
+
+    def test_a_deleted_output_is_restored(self, flow: Flow) -> None:
+        flow.call("main")
+        (flow.project.path / "output.txt").unlink()
+        assert flow.call("main").read() == "A,B\n"
+        assert flow.computed() == {"process": 1}
+        flow.call("main")
+        assert flow.computed() == {}
+
+
+@pytest.mark.parametrize("shape", ["alone", "list", "dict", "dataclass", "opaque", "large"])
+def test_a_file_inside_any_value_counts(flow: Flow, shape: str) -> None:
+    flow.call("shaped", shape)
+    flow.call("shaped", shape)
+    assert flow.computed() == {}
+    (flow.project.path / "shaped.txt").unlink()
+    flow.call("shaped", shape)
+    assert flow.computed() == {"shaped": 1}
+    assert (flow.project.path / "shaped.txt").read_text() == "made"
+
+
+@pytest.mark.parametrize("shape", ["alone", "list", "dict", "dataclass", "opaque", "large"])
+def test_an_output_that_is_not_there_is_the_tasks_error_and_not_cached(flow: Flow, shape: str) -> None:
+    for _ in range(2):
+        with pytest.raises(FileMissing, match=r"not there: never\.txt"):
+            flow.call("forgetful", shape)
+    assert flow.project.sql("select count(*) from jobs where status = 'failed'") == [(2,)]
+
+
+def test_a_file_known_by_content_is_not_changed_by_a_touch_but_by_its_content(flow: Flow) -> None:
+    source = flow.project.path / "input.csv"
+    assert flow.call("by_content") == 4
+    os.utime(source, ns=(1, 1))
+    flow.call("by_content")
+    assert flow.computed() == {}
+    source.write_text("c,d\n")
+    os.utime(source, ns=(1, 1))
+    flow.call("by_content")
+    assert flow.computed() == {"by_content": 1, "length": 1}
+
+
+def test_an_immutable_file_counts_as_unchanged_while_it_exists(flow: Flow) -> None:
+    source = flow.project.path / "input.csv"
+    flow.call("while_there")
+    rewrite(source, "longer than before")
+    assert flow.call("while_there") == 4
+    assert flow.computed() == {}
+    source.unlink()
+    with pytest.raises(FileMissing):
+        flow.call("while_there")
+
+
+def test_a_set_of_files_counts_with_its_members(flow: Flow) -> None:
+    data = flow.project.path / "data"
+    data.mkdir()
+    for name in ("one", "two"):
+        (data / f"{name}.txt").write_text(name)
+    assert flow.call("of_set") == [3, 3]
+    flow.call("of_set")
+    assert flow.computed() == {}
+    (data / "three.txt").write_text("three")
+    assert flow.call("of_set") == [3, 5, 3]
+
+
+def test_a_directory_counts_with_all_that_is_in_it(flow: Flow) -> None:
+    deep = flow.project.path / "data" / "deep"
+    deep.mkdir(parents=True)
+    (deep / "one.txt").write_text("one")
+    assert flow.call("of_folder") == 3
+    flow.call("of_folder")
+    assert flow.computed() == {}
+    rewrite(deep / "one.txt", "four")
+    assert flow.call("of_folder") == 4
+    (deep / "two.txt").write_text("two")
+    assert flow.call("of_folder") == 7
+
+
+def test_relative_paths_are_relative_to_the_project(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = flow.project.path / "sub"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert flow.call("main").read() == "A,B\n"
+    assert (flow.project.path / "output.txt").exists()
+
+
+def test_files_and_the_calls_that_made_and_read_them_are_recorded(flow: Flow) -> None:
+    flow.call("main")
+    rows = flow.project.sql("select path, size_bytes, modified_at is not null from files order by path")
+    assert rows == [("input.csv", 4, True), ("output.txt", 4, True)]
+    assert set(flow.project.sql("select task_name, argument, input_path from lineage_of('output.txt')")) == {
+        ("flow.process", "source", "input.csv"), ("flow.main", None, None)
+    }  # fmt: skip
