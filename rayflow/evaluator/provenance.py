@@ -333,6 +333,11 @@ def _context_text(context_read: Mapping[str, bytes]) -> str | None:
     return json.dumps({path: known.hex() for path, known in context_read.items()}) if context_read else None
 
 
+def context_of(kept: str | None) -> dict[str, bytes] | None:
+    """The context that a full reduction has read, as it was kept."""
+    return None if kept is None else {path: bytes.fromhex(known) for path, known in json.loads(kept).items()}
+
+
 def attempt_row(job: Job, ended: str, error: str | None, node: str | None, pid: int | None, at: int) -> AttemptRow:
     """An attempt that did not end well."""
     return AttemptRow(job.job_id, job.attempt, ended, error, node, pid, at)

@@ -6,12 +6,11 @@ In: commands. Out: events (at once for look-ups, later for everything that runs 
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from rayflow.evaluator import commands, events
+from rayflow.evaluator import commands, events, provenance
 from rayflow.lang.codec import blobs_of, witnesses_of
 from rayflow.records import ReductionRow, Row
 from rayflow.runtime.clocks import CLOCK, Clock
@@ -30,11 +29,6 @@ REFRESH_SECONDS = 10.0
 def now() -> int:
     """Microseconds since the epoch."""
     return CLOCK.now()
-
-
-def _context_of(kept: str | None) -> dict[str, bytes] | None:
-    """The context that a full reduction has read, as it was kept."""
-    return None if kept is None else {path: bytes.fromhex(known) for path, known in json.loads(kept).items()}
 
 
 class Carrier(Protocol):
@@ -230,7 +224,7 @@ class Outbox:
             members = frozenset(row.task_set[start : start + 20] for start in range(0, len(row.task_set), 20))
         return events.Candidate(
             row.kind, term, row.execution_id, row.at, verdict, members, row.call_hash, row.wall_seconds,
-            _context_of(row.context),
+            provenance.context_of(row.context),
         )
 
     def fire_timers(self) -> float | None:

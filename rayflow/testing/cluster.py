@@ -18,7 +18,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from rayflow.evaluator import commands, events
+from rayflow.evaluator import commands, events, provenance
 from rayflow.evaluator.capacity import needs_of
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.codec import dumps, read
@@ -101,7 +101,8 @@ class _Run:
         self.report = report
         self.cache = cache
         root = dumps(program.root_term())
-        self.submitted = events.Submitted(0, report.execution_id, root, program.table(), {}, cache)
+        table, context = program.table(), program.context or {}
+        self.submitted = events.Submitted(0, report.execution_id, root, table, {}, cache, 0, context)
         self.names: dict[bytes, Key] = {}
         self.safe: set[bytes] = set()
         self.begin(0)
@@ -286,6 +287,7 @@ class _Run:
                 hashes_in(row.task_set),
                 row.call_hash,
                 row.wall_seconds,
+                provenance.context_of(row.context),
             )
             for row in reversed(rows)
         ]

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term
 from rayflow.lang.operations import TABLE, call_task
+from rayflow.lang.options import merge_context
 from rayflow.testing.programs import Definition, Program, TaskError, instantiate
 from rayflow.values.failures import Failure
 from rayflow.values.refs import ValueRef
@@ -84,7 +85,7 @@ def meaning_of(
     """What the program means. Raises TooLarge past `most_calls` calls."""
     reader = _Reader(program, remembered or {}, cache, most_calls)
     root = program.root_term()
-    scope = _Scope()
+    scope = _Scope(program.context or {})
     if type(root) is TaskCall:
         outcome = reader.call(root, scope, is_root=True)
     else:
@@ -100,12 +101,14 @@ def meaning_of(
 
 
 class _Scope:
-    """A call whose term is being read: who it is, and the outcome of each expression object in its term."""
+    """A call whose term is being read: who it is, under which context, and the outcome of each expression object in
+    its term."""
 
-    __slots__ = ("key", "memo")
+    __slots__ = ("context", "key", "memo")
 
-    def __init__(self) -> None:
+    def __init__(self, context: Mapping[str, Any]) -> None:
         self.key: Key | None = None
+        self.context = context
         self.memo: dict[int, tuple[Expression, Any]] = {}
 
 
@@ -117,7 +120,8 @@ class _Reader:
         self.cache = cache
         self.most_calls = most_calls
         self.meaning = Meaning()
-        self.shared: dict[Key, Any] = {}
+        self.shared: dict[tuple[Key, Any], Any] = {}
+        self.made: set[Key] = set()
         self.jobs: list[tuple[_Scope | None, _Scope, bool]] = []
 
     def evaluate(self, term: Term, scope: _Scope) -> Any:
@@ -152,6 +156,9 @@ class _Reader:
         assert isinstance(term, Form)
         if term._name == "cond":
             return self._cond(term._args, scope)
+        if term._name == "get_context":
+            path, otherwise = term._args
+            return self.evaluate(_behind(path, scope.context, otherwise), scope)
         if term._name == "catch":
             return self._catch(term._args, scope)
         assert term._name == "seq"
@@ -195,11 +202,18 @@ class _Reader:
             raise TooLarge
         definition = self.program.definitions[call._task]
         given = self.table[call._task].parameters.bind(call._args, call._kwargs)
-        job = caller if is_root else _Scope()
+        context = merge_context(caller.context, (call._options or {}).get("context", {}))
+        if is_root:
+            caller.context = context
+        job = caller if is_root else _Scope(context)
+        own = _Scope(context)
         arguments: dict[str, Any] = {}
         for name, _ in definition.parameters:
-            term = given[name] if name in given else instantiate(definition.defaults[name], {}, self.program)
-            arguments[name] = self.evaluate(term, caller)
+            if name in given:
+                arguments[name] = self.evaluate(given[name], caller)
+            else:
+                default = instantiate(definition.defaults[name], {}, self.program)
+                arguments[name] = self.evaluate(default, caller if context == caller.context else own)
         failed = next((value for value in arguments.values() if isinstance(value, Wrong)), None)
         if failed is not None:
             job.key = (call._task,)
@@ -214,16 +228,20 @@ class _Reader:
         assert job.key is not None
         if definition.options.get("cache_scope") == "NONE":
             return self._make(definition, arguments, job)
-        if job.key not in self.shared:
-            self.shared[job.key] = self._make(definition, arguments, job)
-        return self.shared[job.key]
+        key = job.key, normal(job.context)
+        if key not in self.shared:
+            self.shared[key] = self._make(definition, arguments, job)
+        return self.shared[key]
 
     def _make(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
         assert job.key is not None
-        if self._is_remembered(definition, job.key):
+        if job.key in self.made and definition.options.get("cache_scope") != "NONE":
+            pass  # the body has run, under another context
+        elif self._is_remembered(definition, job.key):
             self.meaning.cached[job.key] += 1
         else:
             self.meaning.runs[job.key] += 1
+        self.made.add(job.key)
         if definition.gives_up:
             return _wrong_of(FLAKY)
         try:
@@ -239,6 +257,15 @@ class _Reader:
             return False
         current = {(name, each.hash) for name, each in self.program.definitions.items()}
         return any(tasks <= current for tasks in self.remembered.get(key, ()))
+
+
+def _behind(path: str, context: Mapping[str, Any], otherwise: Term) -> Term:
+    found: Any = context
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            return otherwise
+        found = found[name]
+    return found
 
 
 FLAKY = Failure(

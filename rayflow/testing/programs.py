@@ -82,10 +82,11 @@ class Definition:
 
 @dataclass(frozen=True)
 class Program:
-    """Definitions by name, and what to evaluate."""
+    """Definitions by name, and what to evaluate. context: where contexts are used at all, that of the run."""
 
     definitions: Mapping[str, Definition]
     root: Template
+    context: Mapping[str, Any] | None = None
 
     def root_term(self) -> Term:
         """The root as a term, expressions made anew."""
@@ -171,6 +172,8 @@ def _instantiate(template: Template, arguments: Mapping[str, Term], program: Pro
             return {key: make(inner) for key, inner in items}
         case ("form", name, inner):
             return Form(name, tuple([make(each) for each in inner]))
+        case ("context", path, otherwise):
+            return Form("get_context", (path, make(otherwise)))
         case ("task", name):
             return TaskRef(name, program.definitions[name].hash)
         case ("shared", number, inner):

@@ -37,6 +37,7 @@ class Mutant:
     old: str
     new: str
     hint: int = 0
+    with_contexts: bool = False
 
 
 MUTANTS = [
@@ -71,6 +72,16 @@ MUTANTS = [
     Mutant("a replay takes what others remembered", "lookups", "if own_only and candidate.execution_id != execution.execution_id:", "if False:", hint=59),
     Mutant("nothing is remembered", "evaluator", "                commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))\n", "                commands.Record(())\n", hint=34),
     Mutant("followers are forgotten", "machine", "        for follower in job.followers or ():\n", "        for follower in ():\n", hint=1),
+    Mutant("calls under several contexts are one", "sharing", "if twin.hands_down is job.hands_down or twin.hands_down.has_context_of(job.hands_down):", "if True:", with_contexts=True),
+    Mutant("what was read of the context does not matter to a twin", "sharing", "job.hands_down.agrees(lookups.context_read(first))", "True", with_contexts=True),
+    Mutant("a body runs once for each context", "sharing", "        elif first.state in IN_FLIGHT or", "        elif False and", with_contexts=True),
+    Mutant("nobody takes the term up under another context", "sharing", "if each.is_open and not each.hands_down.has_context_of(job.hands_down):", "if False:", with_contexts=True),
+    Mutant("a full reduction counts under any context", "lookups", "if candidate.context is not None and not job.hands_down.agrees(candidate.context):", "if False:", with_contexts=True),
+    Mutant("what is read below is not noted above", "sharing", "            if child.reads is not None:\n", "            if False:\n", with_contexts=True),
+    Mutant("a default is reduced under the caller's context", "reduction", "own_scope if is_default else scope", "scope", with_contexts=True),
+    Mutant("an argument is reduced under the call's own context", "reduction", "own_scope if is_default else scope", "own_scope", with_contexts=True),
+    Mutant("ids below do not depend on the context", "reduction", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
+    Mutant("a context hides all of the one above", "inheritance", "merge_context(self.context, context) if context else self.context", "(context or self.context)", with_contexts=True),
 ]  # fmt: skip
 
 
@@ -105,17 +116,17 @@ def made(mutant: Mutant | None, workshop: Path):
     return importlib.import_module("mutant.evaluator").Evaluator
 
 
-def killer(make, hint: int) -> int | None:
+def killer(make, hint: int, with_contexts: bool = False) -> int | None:
     """The first seed that goes wrong, or None."""
     for seed in (hint, *range(MOST_SEEDS)):
-        if play(seed, make):
+        if play(seed, make, with_contexts=with_contexts):
             return seed
     return None
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.claim.replace(" ", "_"))
 def test_a_mutant_is_found_out(mutant: Mutant, workshop: Path) -> None:
-    assert killer(made(mutant, workshop), mutant.hint) is not None, f"nobody noticed that {mutant.claim}"
+    assert killer(made(mutant, workshop), mutant.hint, mutant.with_contexts) is not None, f"nobody noticed that {mutant.claim}"
 
 
 def test_an_unchanged_copy_is_not_found_out(workshop: Path) -> None:
