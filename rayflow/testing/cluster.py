@@ -197,8 +197,7 @@ class _Run:
         for command in came:
             self.carry_out(command)
         if any(isinstance(each, events.Cancelled) and each.execution_id == self.report.execution_id for each in batch):
-            self.is_cancelled = True
-            self.report.cancelled_in_time = is_open and self.report.finish is None
+            self.is_cancelled, self.report.cancelled_in_time = True, is_open and self.report.finish is None
 
     def settle(self, event: Any) -> bool:
         """Note which command an event answers; False when it answers none that is open."""
@@ -279,15 +278,8 @@ class _Run:
         since = self.cluster.spoilt.get(ask.eval_hash, 0)
         found = [
             events.Candidate(
-                row.kind,
-                row.term or b"",
-                row.execution_id,
-                row.at,
-                row.at > since,
-                hashes_in(row.task_set),
-                row.call_hash,
-                row.wall_seconds,
-                provenance.context_of(row.context),
+                row.kind, row.term or b"", row.execution_id, row.at, row.at > since, hashes_in(row.task_set),
+                row.call_hash, row.wall_seconds, provenance.context_of(row.context),
             )
             for row in reversed(rows)
         ]
