@@ -5,6 +5,7 @@ In: a value that failed to encode or to hash. Out: the text of an error that nam
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,9 @@ _ADVICE = {
     "multiprocessing": "Start and join processes inside one task.",
     "subprocess": "Wait for the process inside the task and return its output.",
     "_asyncio": "Await it inside the task and return its result.",
+    "asyncio": "Make it inside the task that uses it.",
+    "frame": "Keep the text of the traceback.",
+    "traceback": "Keep the text of the traceback.",
     "concurrent": "Wait for it inside the task and return its result.",
     "weakref": "Keep the object itself, or a key to it.",
 }
@@ -44,7 +48,19 @@ def explain(value: Any, root: str, reason: BaseException | None = None) -> str:
         return f"{root} (a {type_name(value)}) cannot be kept{because}. {_DEFAULT_ADVICE}"
     path, part = found
     name = type_name(part)
-    return f"{path} is a {name}, which cannot be kept or sent. {_advice(part)}"
+    advice = _advice(part)
+    said = f" ({_reason(part)})" if advice is _DEFAULT_ADVICE else ""
+    return f"{path} is a {name}, which cannot be kept or sent{said}. {advice}"
+
+
+def _reason(part: Any) -> str:
+    """What Python says of an object that cannot be pickled."""
+    try:
+        pickling.dump(part)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return text if len(text) <= 200 else f"{text[:197]}..."
+    return "it has no hash"
 
 
 def type_name(value: Any) -> str:
@@ -71,6 +87,8 @@ def find(value: Any, root: str) -> tuple[str, Any] | None:
         if type(part) in SCALARS or id(part) in seen:
             continue
         seen[id(part)] = part
+        if isinstance(part, types.FunctionType) and _picklable(part):
+            continue  # what it names does not go with it
         below = list(_below(path, part))
         if below and len(waiting) < _MOST_OBJECTS:
             waiting.extend(below)
@@ -133,6 +151,19 @@ def _below(path: str, part: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{path}:{name}", cell.cell_contents
             except ValueError:
                 continue
+        for name in part.__code__.co_names:
+            if name in part.__globals__:
+                yield f"{path}:{name}", part.__globals__[name]
+        return
+    if isinstance(part, BaseException):
+        for position, each in enumerate(part.args):
+            yield f"{path}.args[{position}]", each
+    if isinstance(part, functools.partial):
+        yield f"{path}.func", part.func
+        for position, each in enumerate(part.args):
+            yield f"{path}.args[{position}]", each
+        for name, each in part.keywords.items():
+            yield f"{path}.keywords[{name!r}]", each
         return
     if isinstance(part, types.MethodType):
         yield f"{path}.__self__", part.__self__

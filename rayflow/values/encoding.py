@@ -289,7 +289,7 @@ def make_ref(value: Any, *, name: str = "result") -> tuple[ValueRef, Encoded]:
     with Noticed() as noticed:
         encoded = encode(value, name=name)
         value = as_finished(value)
-        digest = value_hash(value)  # after encoding, which knows the name of what cannot be kept
+        digest = value_hash(value, name=name)  # after encoding, which knows the name of what cannot be kept
         size = encoded.size
         inline = None
         if size <= INLINE_BYTES:

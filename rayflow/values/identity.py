@@ -104,8 +104,8 @@ def identity(value: Any) -> bytes:
     return _identity_of_object(value)
 
 
-def value_hash(value: Any) -> bytes:
-    """The 20-byte hash of a value, by content.
+def value_hash(value: Any, *, name: str = "value") -> bytes:
+    """The 20-byte hash of a value, by content. name: what the value is called in an error.
 
     Types count: `[1]` and `(1,)`, `1`, `True` and `1.0` differ. The order of dicts and sets does not. NaN equals NaN.
     Raises NotSerializable as `identity` does.
@@ -113,7 +113,7 @@ def value_hash(value: Any) -> bytes:
     write = _CANONICAL.get(type(value))
     if write is not None:
         return digest("scalar", write(value))
-    found = _identity_of_object(value)
+    found = _identity_of_object(value, name)
     return found[1:] if found[:1] == _HASHED else digest("scalar", found)
 
 
@@ -237,15 +237,15 @@ def _close_leaf(kind: str) -> Callable[[list[bytes]], bytes]:
 _OPEN = b""
 
 
-def _identity_of_object(value: Any) -> bytes:
+def _identity_of_object(value: Any, name: str = "value") -> bytes:
     """The identity of anything but a native scalar, with a stack of our own in place of recursion."""
     try:
-        return _walk(value)
+        return _walk(value, name)
     except Unreducible as error:
-        raise NotSerializable(explain(value, "value", error)) from error
+        raise NotSerializable(explain(value, name, error)) from error
 
 
-def _walk(value: Any) -> bytes:
+def _walk(value: Any, name: str) -> bytes:
     opened = _open(value)
     if type(opened) is bytes:
         return opened
@@ -266,7 +266,7 @@ def _walk(value: Any) -> bytes:
             seen = known.get(id(part))
             if seen is not None:
                 if seen[1] is _OPEN:
-                    raise cycle_error("value", [(each.container, len(each.done)) for each in stack], part)
+                    raise cycle_error(name, [(each.container, len(each.done)) for each in stack], part)
                 done.append(seen[1])
                 continue
             below = _open(part)
@@ -287,7 +287,7 @@ def _walk(value: Any) -> bytes:
         if id(frame.source) not in known:
             known[id(frame.source)] = (frame.source, _OPEN)
             if below.source is frame.source:  # type: ignore[union-attr]  # a frame: see above
-                raise cycle_error("value", [(each.container, len(each.done)) for each in stack], frame.source)
+                raise cycle_error(name, [(each.container, len(each.done)) for each in stack], frame.source)
         frame = below  # type: ignore[assignment]  # likewise
         stack.append(frame)
 

@@ -53,14 +53,32 @@ class Container:
         if self.kind == "dict":
             key = self.parts[position - position % 2]
             return f"[{_short(key)}]" if position % 2 else f".keys()[{position // 2}]"
-        if self.kind in ("list", "tuple", "deque", "list_subclass"):
+        if self.kind in ("list", "tuple", "deque"):
             return f"[{position}]"
+        if self.kind == "OrderedDict" and position < len(self.parts) - 1:
+            return f"[{_short(self.parts[position - 1])}]" if position % 2 else f".keys()[{position // 2}]"
+        steps = _STEPS.get(self.kind)
+        if steps is not None:
+            return steps[min(position, len(steps) - 1)]
         if self.kind in ("set", "frozenset"):
             return "{...}"
         names = self.header[1:] if type(self.source) is not TaggedTree else ()
         if position < len(names) and isinstance(names[position], str):
             return f".{names[position]}"
         return f".parts[{position}]"
+
+
+_STEPS: dict[str, tuple[str, ...]] = {
+    "OrderedDict": (".__dict__",),
+    "defaultdict": (".default_factory", "", ".__dict__"),
+    "dict_subclass": ("", ".__dict__"),
+    "list_subclass": ("", ".__dict__"),
+    "tuple_subclass": ("", ".__dict__"),
+    "set_subclass": ("", ".__dict__"),
+    "frozenset_subclass": ("", ".__dict__"),
+    "object": (".__reduce__()[0]", ".__reduce__()[1]", ".__dict__", "", ""),
+}
+"""How Python would write the way to the parts of a container that is no plain one; the last stands for all after it."""
 
 
 def build(kind: str, header: tuple[Any, ...], parts: Sequence[Any]) -> Any:

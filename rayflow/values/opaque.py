@@ -57,7 +57,7 @@ def _stream(value: Any) -> bytes:
         warnings.warn(
             f"Two encodings of one {type(value).__module__}.{type(value).__qualname__} differ, so calls with such "
             "values will not be found in the cache. Register a handler for the class with "
-            "rayflow.values.handlers.register.",
+            "rayflow.register_handler.",
             UnstableHash,
             stacklevel=2,
         )

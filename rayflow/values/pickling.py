@@ -10,7 +10,7 @@ import functools
 import io
 import pickle
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from rayflow.values.hooks import reduced
 
@@ -53,10 +53,18 @@ def _pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
                 raise TypeError(f"an open {type(value).__name__} cannot be pickled")
+            if type(value) is memoryview:
+                return _viewed, (value.tobytes(), value.format, value.shape)
             own = reduced(value)
             return super().reducer_override(value) if own is NotImplemented else own
 
     return Pickler
+
+
+def _viewed(data: bytes, format: str, shape: tuple[int, ...]) -> memoryview:
+    """A view of bytes; the standard pickler knows none, and cloudpickle gives back plain bytes."""
+    flat = memoryview(data)
+    return flat.cast("B").cast(cast(Any, format), shape) if flat.nbytes else flat
 
 
 def load(stream: Any, buffers: Iterable[Any] = ()) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import array
+import collections
 import dataclasses
+import functools
 import mmap
 import os
+import re
 import socket
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -264,3 +269,42 @@ def test_a_handler_may_bring_a_format_of_its_own() -> None:
     ref, encoded = make_ref(Temperature(21.5))
     assert encoded.header == b"21.5"
     assert decode_inline(ref).degrees == 21.5
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.me = self
+
+
+class Refuses:
+    def __reduce__(self) -> str:
+        raise RuntimeError("not me")
+
+
+LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Loop(), 'result.__dict__["me"] is the Loop that it stands in'),
+        ([Refuses()], "result[0] is a .*Refuses, which cannot be kept or sent (RuntimeError: not me)"),
+        (ValueError("x", LOCK), "result.args[1] is a _thread.lock"),
+        (functools.partial(print, end=LOCK), "result.keywords['end'] is a _thread.lock"),
+        (collections.defaultdict(list, {"a": LOCK}), 'result["a"] is a _thread.lock'),
+        (collections.OrderedDict(a=[LOCK]), 'result["a"][0] is a _thread.lock'),
+        ([sys._getframe()], "result[0] is a frame, which cannot be kept or sent. Keep the text of the traceback."),
+        (lambda: LOCK, "result:LOCK is a _thread.lock"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_kept_is_named_by_its_way_with_the_reason(value: Any, says: str) -> None:
+    with pytest.raises(NotSerializable, match=re.escape(says).replace(r"\.\*", ".*")):
+        make_ref(value)
+
+
+def test_a_view_of_bytes_stays_one() -> None:
+    view = memoryview(array.array("i", range(6))).cast("B").cast("i", (2, 3))
+    again = decode(make_ref([view])[1])[0]
+    assert (type(again), again.format, again.tolist()) == (memoryview, "i", view.tolist())
+    assert len(decode(make_ref(memoryview(b""))[1])) == 0
