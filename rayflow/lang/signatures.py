@@ -8,13 +8,17 @@ task table.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from rayflow.errors import BadArguments
+from rayflow.lang.expressions import Expression
+from rayflow.values.nested import map_leaves
 
 POSITIONAL_ONLY, POSITIONAL, VAR_POSITIONAL, KEYWORD_ONLY, VAR_KEYWORD = range(5)
 """Kinds of parameters, as in inspect.Parameter."""
@@ -148,6 +152,24 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameters, dict[str, A
         Parameters(tuple(p.name for p in parameters), tuple(int(p.kind) for p in parameters), frozenset(defaults)),
         defaults,
     )
+
+
+def without_lazy_defaults(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as it can be sent: the evaluator fills in its defaults, and those that are lazy cannot be pickled.
+    A function without such defaults is given back as it is."""
+    positional, named = getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)
+    eager = map_leaves((positional, named), lambda leaf: None if isinstance(leaf, Expression) else leaf)
+    if eager[0] is positional and eager[1] is named:
+        return function
+    assert isinstance(function, types.FunctionType)
+    made = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, eager[0], function.__closure__
+    )
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        setattr(made, name, getattr(function, name))
+    made.__dict__.update(function.__dict__)
+    made.__kwdefaults__ = eager[1]
+    return made
 
 
 def length_of(func: Callable[..., Any], nout: int | None) -> int | None:

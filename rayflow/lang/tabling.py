@@ -14,6 +14,7 @@ from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.job_info import JobInfo
 from rayflow.lang.packing import pack
+from rayflow.lang.signatures import without_lazy_defaults
 from rayflow.values.encoding import encode, to_bytes
 from rayflow.values.refs import Encoded, ValueRef
 
@@ -46,7 +47,7 @@ def entry_of(task: Task) -> TaskEntry:
         module=module,
         file=file,
         qualname=task.func.__qualname__,
-        code=None if module else to_bytes(encode(task.func)),
+        code=None if module else to_bytes(encode(without_lazy_defaults(task.func))),
         source=task.source if version is None else None,
         place=task.place,
         doc=(inspect.getdoc(task.func) or "").partition("\n")[0] or None,

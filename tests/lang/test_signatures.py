@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayflow.errors import BadArguments
-from rayflow.lang.signatures import Parameters, parameters_of
+from rayflow.lang.expressions import TaskCall
+from rayflow.lang.signatures import Parameters, parameters_of, without_lazy_defaults
 
 KINDS = st.sampled_from(
     [inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY]
@@ -109,3 +110,15 @@ def test_errors_are_in_pythons_words_and_name_the_nearest_keyword() -> None:
         mine.bind((1, 2, 3), {}, name="f")
     with pytest.raises(BadArguments, match="multiple values for argument 'second'"):
         mine.bind((1, 2), {"second": 1}, name="f")
+
+
+def test_a_function_travels_without_its_lazy_defaults() -> None:
+    lazy: Any = TaskCall("some.task", ())
+
+    def function(a: int, b: Any = lazy, c: Any = [lazy], d: int = 4, *, e: Any = lazy, f: int = 6) -> Any:  # noqa: B006
+        return a, b, c, d, e, f
+
+    sent = without_lazy_defaults(function)
+    assert sent(1) == (1, None, [None], 4, None, 6)
+    assert sent.__qualname__ == function.__qualname__
+    assert without_lazy_defaults(sent) is sent
