@@ -151,6 +151,27 @@ class Scheduler:
         """
         return self._driver.dry_run(expr, self._wanted(cache, options, context))
 
+    def rerun(
+        self,
+        id: str,
+        *,
+        cache: bool = True,
+        options: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        execution_id: str | None = None,
+        fail_fast: bool = False,
+    ) -> Any:
+        """The value of what was evaluated once, with the code of today: an execution's root, or the call of a job.
+
+        id: of an execution or a job, or the beginning of it; `-` for the last execution. Its options and its context
+        count again, below those given here. Raises NotFound when it, or its arguments, are not recorded.
+        """
+        if is_inside_body():
+            raise NestedRun(NESTED)
+        wanted = self._wanted(cache, options, context, tags, execution_id, fail_fast)
+        return self._driver.rerun(id, wanted).result()
+
     def resume(self, execution_id: str) -> Any:
         """Go on with an execution whose driver or cluster was lost; what it had finished is not computed again.
 

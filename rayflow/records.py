@@ -82,6 +82,7 @@ class JobRow(NamedTuple):
     story: Annotated[str | None, "the states it went through, when it failed; null otherwise"]
     call: Annotated[str | None, "the call as text, shortened, while it is open or if it failed; null when done"] = None
     ordinal: Annotated[int | None, "the how-manieth call of its execution it was, from 1, as the calls were met"] = None
+    packed_arguments: Annotated[bytes | None, "arguments of a job that failed, and so left no call, if small"] = None
 
 
 class CallRow(NamedTuple):

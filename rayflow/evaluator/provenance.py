@@ -143,7 +143,16 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         job.describe() if failure else None,
         None if job.state is State.DONE else call_text(job),
         job.ordinal,
+        _packed_arguments(job) if failure else None,
     )
+
+
+def _packed_arguments(job: Job) -> bytes | None:
+    """What a job that failed was called with, to run it again; None when it is large, or was never known."""
+    if job.eval_hash is None:
+        return None
+    packed = dumps(job.bound)
+    return packed if len(packed) <= INLINE_TERM_BYTES else None
 
 
 def _above(execution: Execution) -> bytes | None:

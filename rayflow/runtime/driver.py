@@ -11,7 +11,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,8 +23,10 @@ from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
+from rayflow.lang.options import merge, merge_context
 from rayflow.lang.packing import pack
 from rayflow.lang.tasks import task_table
+from rayflow.runtime.again import kept_settings, packed_root, recorded
 from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.circumstances import opening_row
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
@@ -37,7 +40,6 @@ from rayflow.runtime.requests import (
     check_profiles,
     known_tags,
     new_execution_id,
-    options_again,
     packed_context,
     status_of,
     written,
@@ -233,18 +235,9 @@ class Driver:
     def resume(self, execution_id: str) -> Submission:
         """Take up an execution that was not ended."""
         known = self.store.history().execution_row(execution_id)
-        root = known.root
-        if root is None:
-            assert known.root_blob is not None
-            encoded = self.store.get_blob(known.root_blob)
-            root = b"".join((encoded.header, *encoded.buffers))
-        options, lacking = options_again(known.options)
-        context, lacking_context = options_again(known.context or "{}")
-        if lacking or lacking_context:
-            names = " and ".join([*lacking, *(f"context {name}" for name in lacking_context)])
-            self.reporter.warned(
-                f"The execution goes on without its option {names}: only plain data is kept of options."
-            )
+        root = packed_root(self.store, known)
+        options, context, lacking = kept_settings(known)
+        self._warn_of_lacking(lacking)
         table = {**self._kept_travelling(known.task_table), **task_table(TASKS)}
         row = known._replace(
             life=known.life + 1,
@@ -261,6 +254,19 @@ class Driver:
                 context=packed_context(context, self._keep), profiles=self.config.profiles,
             )
         )
+
+    def rerun(self, text: str, wanted: Wanted) -> Submission:
+        """Evaluate what was recorded under an id once more; what `wanted` says counts more than what was kept."""
+        found = recorded(self.store, text, task_table(TASKS))
+        self._warn_of_lacking(found.lacking)
+        options, context = merge(found.options, wanted.options), merge_context(found.context, wanted.context)
+        return self.submit(found.term, replace(wanted, options=options, context=context))
+
+    def _warn_of_lacking(self, names: Sequence[str]) -> None:
+        if names:
+            self.reporter.warned(
+                f"The execution goes on without its option {' and '.join(names)}: only plain data is kept of options."
+            )
 
     # --- results ------------------------------------------------------------------------------------------------------
 

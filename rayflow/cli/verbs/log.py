@@ -114,7 +114,7 @@ def _jobs(history: History, wanted: Filter, limit: int, as_json: bool) -> None:
         raise click.UsageError("A job has no status 'lost': its execution has. A job that did not end is running.")
     rows = history.jobs(wanted, limit=limit)
     if as_json:
-        print_json(rows)
+        print_json([_job_for_json(row) for row in rows])
         return
     for text in job_lines(history, rows) or ("No job fits.",):
         click.echo(text)
@@ -166,6 +166,11 @@ def _for_json(row: Record) -> Record:
     return {**{name: value for name, value in row.items() if name != "root"}, "lost": is_lost(row)}
 
 
+def _job_for_json(row: Record) -> Record:
+    """A job for JSON: without packed arguments, which only rayflow can read."""
+    return {name: value for name, value in row.items() if name != "packed_arguments"}
+
+
 # --- an execution -----------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +189,7 @@ def _execution(history: History, execution_id: str, as_json: bool) -> None:
 def _json_line(line: Any) -> dict[str, Any]:
     if hasattr(line, "sums"):
         return {"depth": line.depth, "task_name": line.task_name, "shown": line.shown, "all": line.sums}
-    return {"depth": line.depth, **line.job, "arguments": line.arguments, "result": line.result}
+    return {"depth": line.depth, **_job_for_json(line.job), "arguments": line.arguments, "result": line.result}
 
 
 def _execution_head(row: Record, tags: list[Record]) -> str:
@@ -245,8 +250,9 @@ def _job(history: History, job_id: str, as_json: bool) -> None:
     found = history.job(job_id)
     if as_json:
         execution = _for_json(found.execution) if found.execution else None
-        names = ("job", "parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
-        print_json({"execution": execution, **{name: getattr(found, name) for name in names}})
+        names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
+        told = {name: getattr(found, name) for name in names}
+        print_json({"execution": execution, "job": _job_for_json(found.job), **told})
         return
     click.echo(_job_head(found), nl=False)
     for title, text in _job_blocks(found):

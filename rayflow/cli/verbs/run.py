@@ -16,6 +16,7 @@ _OPTIONS: list[click.Parameter] = [
     click.Option(["--inline"], is_flag=True, help="Run everything in this process, without Ray."),
     click.Option(["--dry-run"], is_flag=True, help="Run nothing: say what would run, why, and how long it took."),
     click.Option(["--no-cache"], is_flag=True, help="Compute anew what earlier runs have computed."),
+    click.Option(["--rerun"], metavar="ID", help="Evaluate an execution's root, or a job's call, with today's code."),
     click.Option(["--pdb"], is_flag=True, help="Stop in the debugger where a task raises; runs all in this process."),
     click.Option(["--fail-fast"], is_flag=True, help="Stop at the first failure; else all that can be done is done."),
     click.Option(["--input"], metavar="FILE", help="Read arguments from JSON (- for stdin) or TOML; words count more."),
@@ -42,25 +43,27 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     \b
     rayflow run flow.py main --min-size 3 --names a b --verbose
     rayflow run flow.py main --help     lists the arguments of a task
+    rayflow run --rerun 3f2a9c          a recorded execution or job again, by the beginning of its id; - for the last
 
     TASK may be left out for a task called main, or for the only one of the file. Arguments are read by the type hints
     of the task. A value that begins with two dashes is written --name=--value.
     """
-    if not words:
+    if not words and options["rerun"] is None:
         raise click.UsageError("Name the file with the tasks: rayflow run flow.py", context)
-    if words[0].startswith("-"):
+    if words and words[0].startswith("-"):
         raise click.NoSuchOption(words[0].partition("=")[0], possibilities=_near(words[0]), ctx=context)
     from rayflow.cli.output import answer_alone
 
     with answer_alone() as stdout:
+        if options["rerun"] is not None or _asks_for_rerun(words[1:]):
+            return _rerun(context, words, options, stdout)
         return _run(context, words[0], words[1:], options, stdout)
 
 
 def _run(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
     from rayflow.cli import words as reading
-    from rayflow.cli.asked import context_of, object_in, tags_of
+    from rayflow.cli.asked import object_in
     from rayflow.lang.modules import load, pick
-    from rayflow.lang.options import parse_option
     from rayflow.lang.tasks import tasks_of
 
     module = load(target)
@@ -93,18 +96,69 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         address=options["address"],
         inline=options["inline"] or options["pdb"] or None,
     )
-    how: dict[str, Any] = {
-        "cache": not options["no_cache"],
-        "options": dict(parse_option(text) for text in options["option"]),
-        "context": context_of(options["context"]),
-    }
     if options["dry_run"]:
+        how = {name: value for name, value in _how(options).items() if name in ("cache", "options", "context")}
         return _dry_run(config, call, how, stdout, options["as_json"])
-    how |= {name: options[name] for name in ("execution_id", "fail_fast")}
-    how["tags"] = tags_of(options["tag"])
+    how = _how(options)
     return evaluate(
         config,
         lambda scheduler: scheduler.run(call, **how),
+        stdout=stdout,
+        as_json=options["as_json"],
+        debug=options["pdb"],
+    )
+
+
+def _how(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scheduler is told of the run."""
+    from rayflow.cli.asked import context_of, tags_of
+    from rayflow.lang.options import parse_option
+
+    return {
+        "cache": not options["no_cache"],
+        "options": dict(parse_option(text) for text in options["option"]),
+        "context": context_of(options["context"]),
+        "tags": tags_of(options["tag"]),
+        "execution_id": options["execution_id"],
+        "fail_fast": options["fail_fast"],
+    }
+
+
+def _asks_for_rerun(words: Sequence[str]) -> bool:
+    """Whether the option stands behind the file. Behind a task's name it would be an argument of the task's own."""
+    name, before, behind = _task_name(words, {name: not o.is_flag for o in _own_options() for name in o.opts})
+    return any(word.partition("=")[0] == "--rerun" for word in (before if name is not None else behind))
+
+
+def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
+    """Evaluate what was recorded under an id. words: the file with the tasks, where it is elsewhere now."""
+    from rayflow.cli.evaluation import evaluate
+    from rayflow.cli.recorded import load_tasks
+    from rayflow.cli.stores import config_of
+    from rayflow.cli.words import take_own
+    from rayflow.lang.modules import load
+    from rayflow.store.store import open_store
+
+    own = {name: not option.is_flag for option in _own_options() for name in option.opts}
+    late, others = take_own(words[1:], own, frozenset())
+    if others:
+        raise click.UsageError("--rerun takes no task and no arguments: those that were recorded are meant.", context)
+    _merge(context, options, late)
+    if options["dry_run"] or options["input"] is not None:
+        raise click.UsageError("--rerun goes with neither --dry-run nor --input.", context)
+    inline = options["inline"] or options["pdb"] or None
+    config = config_of(options["store"], address=options["address"], inline=inline)
+    history = open_store(config.store, create=False, read_only=True).history()
+    found = history.resolve(options["rerun"], kinds=("execution", "job"))
+    if words:
+        load(words[0])
+    else:
+        load_tasks(history, found.id if found.kind == "execution" else history.job_row(found.id)["execution_id"])
+    history.close()
+    how = _how(options)
+    return evaluate(
+        config,
+        lambda scheduler: scheduler.rerun(found.id, **how),
         stdout=stdout,
         as_json=options["as_json"],
         debug=options["pdb"],
