@@ -78,11 +78,12 @@ def unrecorded(quoted: Any) -> Any:
 
 
 def no_prov(expr: Any) -> Any:
-    """The expression's value, without records of the calls in and below it: for wide graphs of tiny calls.
+    """The value of an expression, or of a container of expressions, without records of the calls in and below it.
 
-    The value itself is cached, as long as no task below has changed; what it took to compute it cannot be asked.
+    It is for wide graphs of tiny calls. The value itself is cached, as long as no task below has changed; what it took
+    to compute it cannot be asked.
     """
-    return unrecorded(Quoted(expr)) if isinstance(expr, Expression) else expr
+    return unrecorded(Quoted(expr))
 
 
 @task(name=SUBRUN.rpartition(".")[2], version="1", bundle=False)

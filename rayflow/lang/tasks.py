@@ -214,7 +214,8 @@ class Task(Generic[P, R]):
     def options(self, **options: Any) -> Task[P, R]:
         """The same task with other options for its calls. Raises BadOption for an unknown name or a wrong type."""
         checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
-        return self._again(call_options=merge(self._call_options, checked))
+        kept = {name: _copied(value) for name, value in checked.items()}
+        return self._again(call_options=merge(self._call_options, kept))
 
     def export_options(self, **options: Any) -> Task[P, R]:
         """The same task with options for every call that its calls make below them. Raises BadOption as `options`."""

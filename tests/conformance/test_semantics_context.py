@@ -6,6 +6,7 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
+from rayflow import Scheduler
 from rayflow.errors import BadOption
 
 READING = """
@@ -206,3 +207,80 @@ def test_a_large_value_of_a_context_travels_by_reference(flow: Flow) -> None:
     assert flow.run(module.main(), context={"many": {"numbers": list(range(10_000))}}) == 10_000
 
 
+def test_a_shallow_answer_is_not_stale_when_a_default_under_its_own_context_changes(flow: Flow) -> None:
+    flow.write("""
+        from rayflow import get_context, task
+
+        @task
+        def echo(x):
+            return x
+
+        @task
+        def child(name=echo(get_context("name"))):
+            return name
+
+        @task(check_valid="shallow")
+        def main():
+            return child.update_context(name="inner")()
+    """)
+    assert flow.call("main") == "inner"
+    flow.edit("return x", 'return x + "!"')
+    assert flow.call("main") == "inner!"
+
+
+def test_a_body_that_awaits_runs_once_for_each_context_that_it_reads_otherwise(flow: Flow) -> None:
+    module = flow.write("""
+        from rayflow import get_context, task
+
+        @task
+        async def child():
+            return [await get_context("who", "nobody")]
+
+        @task
+        def main():
+            given = [child.update_context(who=1)(), child.update_context(who=2)()]
+            return [*given, child.update_context(other=1)(), child()]
+    """)
+    assert flow.run(module.main()) == [[1], [2], ["nobody"], ["nobody"]]
+    assert flow.run(module.main()) == [[1], [2], ["nobody"], ["nobody"]]
+    assert flow.computed() == {}
+    assert flow.run(module.child(), context={"who": 3}) == [3]
+
+
+def test_a_change_of_the_values_after_the_update_is_not_seen(flow: Flow) -> None:
+    module = flow.write(text())
+    values = {"name": ["Ann"]}
+    task = module.main.update_context(who=values)
+    values["name"].append("Bo")
+    assert flow.run(task(1)) == [1, ["Ann"]]
+
+
+def test_a_context_that_is_too_large_for_a_call_is_refused_with_advice(flow: Flow) -> None:
+    module = flow.write("""
+        from rayflow import get_context, task
+
+        @task
+        def child():
+            return get_context("many")
+
+        @task
+        def main():
+            return child.update_context(many=list(range(10_000)))()
+    """)
+    with pytest.raises(BadOption, match=r"too large.*pass large values as arguments"):
+        flow.run(module.main())
+
+
+def test_a_context_goes_on_with_an_execution_that_is_taken_up_again(flow: Flow) -> None:
+    module = flow.write("""
+        from rayflow import get_context, task
+
+        @task(cache_scope="NONE")
+        def main():
+            return get_context("who")
+    """)
+    flow.run(module.main(), context={"who": {"name": "Ann"}})
+    ((execution_id,),) = flow.project.sql("select execution_id from executions")
+    store = str(flow.project.path / ".rayflow")
+    with Scheduler(store=store, inline=True, reporter=flow.watching) as scheduler:
+        assert scheduler.resume(execution_id) == {"name": "Ann"}

@@ -184,6 +184,14 @@ def test_a_profile_that_a_call_names_lazily_and_is_not_there_fails_that_call(flo
     assert "Did you mean 'small'?" in found
 
 
+def test_a_run_may_name_a_profile(flow: Flow) -> None:
+    module = flow.write(WHO.format(options="priority=1", main_options=""))
+    found = flow.configured("[profiles.p]\nretries = 1\npriority = 5\n", module.main(), options={"profile": "p"})
+    assert (found["retries"], found["priority"]) == (1, 1)
+    with pytest.raises(BadOption, match="the run's options: There is no profile 'q'"):
+        flow.configured("[profiles.p]\nretries = 1\n", module.main(), options={"profile": "q"})
+
+
 def test_executor_is_the_same_word_as_profile(flow: Flow) -> None:
     module = flow.write("""
         from rayflow import JobInfo, task

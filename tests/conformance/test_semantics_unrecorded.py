@@ -71,6 +71,8 @@ def test_no_prov_switches_the_records_off_for_an_expression(flow: Flow) -> None:
     assert flow.computed() == {"form": 1, "no_prov": 1}
     assert flow.call("form", 1) == [2, 3]
     assert flow.counts("cached") == {"form": 1, "no_prov": 1}
+    assert flow.call("quoted", 1) == [[2, 3], 2]
+    assert flow.computed() == {"quoted": 1, "no_prov": 1}, "a container of expressions, too"
 
 
 def test_a_recorded_call_whose_twin_is_not_recorded_leaves_its_call_node(flow: Flow) -> None:

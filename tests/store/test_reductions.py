@@ -211,3 +211,9 @@ def test_a_mirror_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     store.commit()
     again = Store(RemoteFolder(url, str(tmp_path / "file" / "mirror")))
     assert len(again.look_up([(key(1), LONG)])[0]) == 1
+
+
+def test_a_reduction_of_an_older_store_has_read_no_context() -> None:
+    layout = schemas.layouts()["reductions"]
+    older = schemas.to_arrow(layout, [reduction(1)]).drop_columns(["context"])
+    assert [row.context for row in to_rows(schemas.fit(layout, older))] == [None]
