@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from rayflow.lang.job_info import JobInfo
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
+    from rayflow.lang.scripts import script
     from rayflow.lang.tasks import Task, task
     from rayflow.lang.wrapping import wraps_task
     from rayflow.values.custom import Handler, Value, register_handler
@@ -102,6 +103,7 @@ __all__ = [
     "quote",
     "register_handler",
     "run",
+    "script",
     "seq",
     "starmap",
     "subrun",
@@ -152,6 +154,7 @@ _PLACES = {
     "Need": "rayflow.lang.rules",
     "form": "rayflow.lang.rules",
     "JobInfo": "rayflow.lang.job_info",
+    "script": "rayflow.lang.scripts",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
     "Handler": "rayflow.values.custom",

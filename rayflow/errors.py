@@ -105,7 +105,14 @@ class FileConflict(UserError):
 
 
 class ScriptFailed(UserError):
-    """A script ended with an error, or did not write what it promised; the message has the end of what it said."""
+    """A script ended with an error, or did not write what it promised; the message has the end of what it said.
+
+    code: its exit code, negative for a signal; None when that was good. command: the script. stderr: the end of that.
+    """
+
+    code: int | None = None
+    command: str = ""
+    stderr: str = ""
 
 
 class NotFound(UserError, LookupError):

@@ -13,6 +13,7 @@ from rayflow.errors import BadArguments
 from rayflow.lang.combinators import force
 from rayflow.lang.expressions import Expression, Form, Quoted, Term
 from rayflow.lang.operations import APPLY, SUBRUN, call_of
+from rayflow.lang.scripts import script_of
 from rayflow.lang.tasks import Task, task
 
 rayflow_namespace = "rayflow"
@@ -124,6 +125,6 @@ def _check_callable(function: Any, where: str) -> None:
 
 TASKS: Mapping[str, Task[..., Any]] = {
     each.fullname: each
-    for each in (throw, identity, const, apply_func, join_thread, subrun_of, composed, unrecorded)
+    for each in (throw, identity, const, apply_func, join_thread, subrun_of, composed, unrecorded, script_of)
 }
 """They are in the table of every execution, since expressions may name them that were made without them."""

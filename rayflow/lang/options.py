@@ -98,6 +98,14 @@ OPTIONS: dict[str, Option] = {
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
         Option("nout", (int,), None, "how many items the result has, so that it can be unpacked lazily", call=False),
+        Option(
+            "script",
+            (bool, str),
+            False,
+            "True: the text that the body returns is run by bash, and what it prints is the result; 'bytes': as bytes",
+            call=False,
+            choices=(False, True, "bytes"),
+        ),
         Option("check_types", (bool,), True, "False: arguments are not checked against the annotations", call=False),
     )
 }

@@ -68,6 +68,7 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, func, updated=())
         self.parameters, self.defaults = parameters_of(func)
         self._length = length_of(func, self.definition_options.get("nout"))
+        self.script = self.definition_options.get("script", False)
         self._is_static = False
         self._inner: Task[..., Any] | None = None
         self._outer: Task[..., Any] | None = None
@@ -130,6 +131,8 @@ class Task(Generic[P, R]):
         parts = [self.fullname.encode(), identity]
         if includes:
             parts.append(value_hash(list(includes)))
+        if self.script:
+            parts.append(f"script:{self.script}".encode())
         return digest("task_hash", *parts)
 
     @functools.cached_property

@@ -148,6 +148,8 @@ class Worker:
                     if inspect.iscoroutine(result):
                         entry = self._entry(call, fetched or {})
                         result = entry.run(result)
+                    if task.script and (entry is None or not entry.is_paused):
+                        result = self._run_script(task.script, result)
                 is_paused = entry is not None and entry.is_paused
                 reached: set[int] = entry.reached if entry is not None else set()
                 if is_paused:
@@ -184,6 +186,11 @@ class Worker:
         values, failures = call.known or (b"", {})
         known = {**(loads(values) if values else {}), **failures}
         return Entry(known, keep=self._keep, real=lambda term: self._entered(term, fetched))
+
+    def _run_script(self, option: Any, returned: Any) -> Any:
+        from rayflow.runtime.scripts import run_script  # few calls are scripts
+
+        return run_script(returned, as_bytes=option == "bytes", project_dir=self.surroundings.project_dir)
 
     def _failure(self, error: BaseException, what: str) -> Failure:
         """An error of user code as data. What is no Exception would end the process that raises it: it is told as

@@ -97,6 +97,9 @@ class _Place(Value):
     def __hash__(self) -> int:
         return hash((type(self), self.path))
 
+    def __str__(self) -> str:
+        return self.path
+
     def __fspath__(self) -> str:
         fs, path = located(self.path)
         if not fs.is_local:
@@ -151,9 +154,10 @@ class File(_Place):
         try:
             return fs.open_as(path, mode, encoding=encoding, newline=newline)
         except FileNotFoundError:
-            raise self._missing() from None
+            raise self.missing() from None
 
-    def _missing(self) -> FileMissing:
+    def missing(self) -> FileMissing:
+        """The error that says that it is not there."""
         was_there = self._state is not None and states.is_there(self._state)
         return FileMissing(states.missing_text(self.path, was_there))
 
@@ -201,7 +205,7 @@ class File(_Place):
         try:
             return fs.stat(path).size
         except FileNotFoundError:
-            raise self._missing() from None
+            raise self.missing() from None
 
     def copy_to(self, target: Path | File) -> File:
         """Copy the content to another path or URL, which appears whole or not at all; gives the copy."""
@@ -209,7 +213,7 @@ class File(_Place):
         try:
             copy_file(self.path, copy.path)
         except FileNotFoundError:
-            raise self._missing() from None
+            raise self.missing() from None
         return copy
 
 

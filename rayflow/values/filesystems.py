@@ -117,6 +117,11 @@ def use_base(directory: str | None) -> None:
     _base = directory
 
 
+def base_directory() -> str:
+    """What relative paths of this process are relative to."""
+    return _base or os.getcwd()
+
+
 def local_path(path: str) -> str | None:
     """The absolute path of a file on this machine; None for a URL of somewhere else."""
     if path[:1] == "/":
@@ -125,7 +130,7 @@ def local_path(path: str) -> str | None:
         return unquote(urlsplit(path).path)
     if ":" in path and is_url(path):
         return None
-    return os.path.join(_base or os.getcwd(), os.path.expanduser(path))
+    return os.path.join(base_directory(), os.path.expanduser(path))
 
 
 def located(path: str) -> tuple[FileSystem, str]:
@@ -152,4 +157,6 @@ def filesystem(url: str | os.PathLike[str]) -> tuple[FileSystem, str]:
     return RemoteFileSystem(remote), path
 
 
-__all__ = ["LOCAL", "Entry", "FileSystem", "filesystem", "is_url", "local_path", "located", "use_base"]
+__all__ = [
+    "LOCAL", "Entry", "FileSystem", "base_directory", "filesystem", "is_url", "local_path", "located", "use_base"
+]  # fmt: skip

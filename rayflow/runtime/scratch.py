@@ -1,0 +1,243 @@
+"""What stands in a script's directory before it runs, and what is taken out of it afterwards.
+
+In: inputs and outputs of a script, and its directory. Out: files under their names there; the outputs at their own
+paths, and the result. Never: takes anything from outside the directory; moves one output before all are there.
+
+Files of this machine are linked into the directory, not copied: a script must not write to its inputs, no more than any
+task may. Outputs are first all put beside their targets, then all moved: a worker that dies on the way leaves whole
+files or none, and no result that names them.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rayflow.errors import BadArguments, FileMissing, ScriptFailed
+from rayflow.lang.scripts import STDOUT, Promise
+from rayflow.values.files import Dir, File, Staged
+from rayflow.values.filesystems import LOCAL, local_path, located
+from rayflow.values.handlers import load_class
+from rayflow.values.local_files import beside_of
+from rayflow.values.nested import iter_leaves, map_leaves
+from rayflow.values.staging import at_once, fetch, names_in
+
+# --- before -----------------------------------------------------------------------------------------------------------
+
+
+def stage_inputs(inputs: Any, work: str, *, is_own: bool) -> None:
+    """Put all staged inputs under their names, several at a time. Raises BadArguments and FileMissing.
+
+    is_own: the directory is the script's own scratch directory.
+    """
+    staged = [each for each in iter_leaves(inputs, is_leaf=_is_staged) if _is_staged(each)]
+    taken: dict[str, Staged] = {}
+    for each in staged:
+        before = taken.setdefault(posixpath.normpath(each.local), each)
+        if before.remote != each.remote:
+            raise BadArguments(
+                f"Two inputs of the script are staged as {each.local!r}: {before.remote!r} and {each.remote!r}."
+            )
+    at_once([_staging(each, _inside(work, each.local, is_own)) for each in taken.values()])
+
+
+def _is_staged(part: Any) -> bool:
+    return type(part) is Staged
+
+
+def _inside(work: str, local: str, is_own: bool) -> str:
+    """Where a name is in the directory. Raises BadArguments for one that leads out of it."""
+    normal = posixpath.normpath(local)
+    if not local or "\0" in local or normal == ".." or normal.startswith(("../", "/")) or normal == ".":
+        where = "the script's scratch directory" if is_own else work
+        raise BadArguments(f"{local!r} is no name inside of {where}: give a relative path without '..'.")
+    return os.path.join(work, normal)
+
+
+def _staging(staged: Staged, target: str) -> Callable[[], None]:
+    def stage() -> None:
+        remote = staged.remote
+        if isinstance(remote, Dir):
+            names = names_in(remote.path)
+            os.makedirs(target, exist_ok=True)
+            for name in names:
+                _bring(f"{remote.path.rstrip('/')}/{name}", os.path.join(target, name))
+            return
+        try:
+            _bring(remote.path, target)
+        except FileNotFoundError:
+            raise remote.missing() if isinstance(remote, File) else FileMissing(str(remote.path)) from None
+
+    return stage
+
+
+def _bring(source: str, target: str) -> None:
+    """One file under its name. Raises FileNotFoundError."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    local = local_path(source)
+    if local is None:
+        fetch(source, target)
+        return
+    os.stat(local)
+    if os.path.realpath(local) != os.path.realpath(target):
+        if os.path.lexists(target):
+            raise BadArguments(f"There is a file {target} already: stage under another name.")
+        os.symlink(local, target)
+
+
+# --- after ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Move:
+    """An output on its way. source: a path on this machine. beside: where it waits for the others, if it does."""
+
+    promise: Promise
+    source: str
+    is_dir: bool
+    shared: bool
+    beside: str | None = None
+
+
+def collect_outputs(outputs: Any, work: str, *, is_own: bool, stdout: Any) -> Any:
+    """Move what the script wrote to where it belongs; the result, in the shape of the outputs.
+
+    Raises ScriptFailed when something is missing or lies outside the directory: then nothing is moved.
+    """
+    promises = [each for each in iter_leaves(outputs, is_leaf=_is_promise) if _is_promise(each)]
+    moves = _moves(promises, work, is_own)
+    try:
+        at_once([_putting_beside(move) for move in moves])
+        at_once([_sending(move) for move in moves if move.beside is None])
+        for move in moves:
+            if move.beside is not None:
+                _put_in_place(move)
+    finally:
+        for move in moves:
+            if move.beside is not None:
+                _discard(move.beside)
+    return map_leaves(
+        outputs, lambda leaf: _kept(leaf, stdout) if _is_promise(leaf) else leaf, is_leaf=_is_promise
+    )
+
+
+def _is_promise(part: Any) -> bool:
+    return type(part) is Promise
+
+
+def _kept(promise: Promise, stdout: Any) -> Any:
+    if promise.path == STDOUT and promise.local is None:
+        return stdout
+    return load_class(promise.of)(promise.path, immutable=promise.immutable)
+
+
+def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
+    """The outputs that have to be moved, all looked at first."""
+    root = os.path.realpath(work)
+    missing: list[str] = []
+    moves: list[_Move] = []
+    for promise in dict.fromkeys(promises):
+        is_dir = issubclass(load_class(promise.of), Dir) if promise.of else False
+        if promise.local is None:
+            if promise.path != STDOUT and not _is_there(promise.path, is_dir):
+                missing.append(promise.path)
+            continue
+        path = _inside(work, promise.local, is_own)
+        source = os.path.realpath(path)
+        if not (os.path.isdir(source) if is_dir else os.path.isfile(source)):
+            missing.append(promise.local)
+        elif not source.startswith(root + os.sep):
+            raise ScriptFailed(
+                f"The script's output {promise.local!r} is a link to {source}, outside of its directory: have the "
+                "script write the file itself (cp in place of ln -s)."
+            )
+        elif local_path(promise.path) != path:
+            moves.append(_Move(promise, source, is_dir, shared=not is_own))
+    if missing:
+        raise ScriptFailed(f"The script did not write {', '.join(map(repr, missing))}.{_what_is_there(work, is_own)}")
+    uses = Counter(move.source for move in moves)
+    for move in moves:
+        move.shared = move.shared or uses[move.source] > 1
+    targets = Counter(local_path(move.promise.path) or move.promise.path for move in moves)
+    twice = [path for path, count in targets.items() if count > 1]
+    if twice:
+        raise BadArguments(f"Two outputs of the script go to one path: {twice[0]}.")
+    return moves
+
+
+def _is_there(path: str, is_dir: bool) -> bool:
+    fs, place = located(path)
+    return fs.find(place) is not None if is_dir else fs.exists(place)
+
+
+def _what_is_there(work: str, is_own: bool) -> str:
+    if not is_own:
+        return ""
+    names = sorted(os.listdir(work))
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f" In its directory are: {', '.join(map(repr, names[:10]))}{more}." if names else " Its directory is empty."
+
+
+def _putting_beside(move: _Move) -> Callable[[], None]:
+    def put() -> None:
+        target = local_path(move.promise.path)
+        if target is None:
+            return
+        target = target.rstrip("/")
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        beside = beside_of(target)
+        move.beside = beside
+        if not move.shared:
+            try:
+                os.rename(move.source, beside)
+                return
+            except OSError:  # another disk
+                pass
+        if move.is_dir:
+            shutil.copytree(move.source, beside)
+        else:
+            shutil.copyfile(move.source, beside)
+            shutil.copymode(move.source, beside)
+
+    return put
+
+
+def _sending(move: _Move) -> Callable[[], None]:
+    def send() -> None:
+        if not move.is_dir:
+            fs, path = located(move.promise.path)
+            fs.put_file(move.source, path)
+            return
+        for entry in LOCAL.find(move.source) or []:
+            fs, path = located(f"{move.promise.path.rstrip('/')}/{os.path.relpath(entry.path, move.source)}")
+            fs.put_file(entry.path, path)
+
+    return send
+
+
+def _put_in_place(move: _Move) -> None:
+    target = (local_path(move.promise.path) or "").rstrip("/")
+    assert move.beside is not None
+    if not move.is_dir:
+        os.replace(move.beside, target)
+        return
+    old = beside_of(target)
+    try:
+        os.rename(target, old)
+    except FileNotFoundError:
+        os.rename(move.beside, target)
+        return
+    os.rename(move.beside, target)
+    shutil.rmtree(old)
+
+
+def _discard(beside: str) -> None:
+    if os.path.isdir(beside):
+        shutil.rmtree(beside, ignore_errors=True)
+    elif os.path.lexists(beside):
+        os.unlink(beside)

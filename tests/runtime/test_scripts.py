@@ -1,0 +1,246 @@
+"""Scripts run in this process: what they see, what becomes of what they wrote, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from evaluations import Flow
+from projects import Project
+
+from rayflow import Dir, File, script
+from rayflow.errors import BadArguments, FileMissing, ScriptFailed, TaskTimeout
+
+GREP = """
+    from rayflow import File, task
+
+    @task(script=True)
+    def grep(pattern: str, file: File):
+        return f'''
+            grep {pattern} {file}
+        '''
+
+    @task
+    def grep_files(pattern: str, names: list):
+        return [grep(pattern, File(name)) for name in names]
+
+    @task(script="bytes")
+    def raw():
+        return "printf '\\\\377'"
+
+    @task(script=True)
+    def number():
+        return 3
+
+    @task(script=True)
+    def lazy():
+        return grep("a", File("one.txt"))
+
+    @task
+    def size(file: File):
+        return file.size()
+"""
+
+
+@pytest.fixture
+def flow(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flow:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    made = Flow(project)
+    made.write(GREP)
+    (project.path / "one.txt").write_text("apple\nberry\n")
+    (project.path / "two.txt").write_text("cherry\napricot\n")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(flow: Flow, tmp_path: Path):
+    yield
+    assert os.listdir(tmp_path / "scratch") == []
+    assert not [path for path in flow.project.path.rglob("*") if path.name.endswith(".rayflow-tmp")]
+
+
+def test_a_script_task_gives_what_its_command_prints(flow: Flow) -> None:
+    assert flow.call("grep_files", "ap", ["one.txt", "two.txt"]) == ["apple\n", "apricot\n"]
+    flow.call("grep_files", "ap", ["one.txt", "two.txt"])
+    assert flow.computed() == {}
+    assert flow.counts("cached") == {"grep_files": 1, "grep": 2}
+    (flow.project.path / "two.txt").write_text("plum and apricot\n")
+    assert flow.call("grep_files", "ap", ["one.txt", "two.txt"]) == ["apple\n", "plum and apricot\n"]
+    assert flow.computed() == {"grep_files": 1, "grep": 1}
+
+
+def test_a_script_task_can_give_bytes_and_text_has_to_be_text(flow: Flow) -> None:
+    assert flow.call("raw") == b"\xff"
+    with pytest.raises(ScriptFailed, match="no text in UTF-8"):
+        flow.run(script("printf '\\377'"))
+
+
+@pytest.mark.parametrize("task", ["number", "lazy"])
+def test_what_is_no_command_says_so(flow: Flow, task: str) -> None:
+    with pytest.raises(BadArguments, match=r"returns? its command as text"):
+        flow.call(task)
+
+
+def test_staged_files_in_any_nesting_come_in_and_go_out_under_their_names(flow: Flow) -> None:
+    folder = flow.project.path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "x").write_text("deep\n")
+    expr = script(
+        """
+        cat a/one.txt 'two "quoted" $name
+newline.txt' in/deep/x > all.txt
+        mkdir -p out/deep
+        cp all.txt out/deep/copy
+        wc -l < all.txt
+        """,
+        inputs={
+            "one": File("one.txt").stage("a/one.txt"),
+            "rest": [File("two.txt").stage('two "quoted" $name\nnewline.txt'), Dir("folder").stage("in")],
+            "plain": 3,
+        },
+        outputs={
+            "all": File("result/all of it.txt").stage("all.txt"),
+            "more": [Dir("result/tree").stage("out"), File("-")],
+        },
+    )
+    given = flow.run(expr)
+    assert given["all"] == File("result/all of it.txt")
+    assert given["all"].read() == "apple\nberry\ncherry\napricot\ndeep\n"
+    tree, printed = given["more"]
+    assert [file.path for file in tree] == ["result/tree/deep/copy"]
+    assert printed == "5\n"
+    flow.run(expr)
+    assert flow.computed() == {}
+    (flow.project.path / "result" / "all of it.txt").unlink()
+    flow.run(expr)
+    assert flow.computed() == {"script": 1}
+
+
+def test_an_output_of_a_script_is_used_lazily_by_the_next_task(flow: Flow) -> None:
+    made = script("cat in > out", inputs=File("one.txt").stage("in"), outputs={"out": File("copy.txt").stage("out")})
+    assert flow.run(flow.module.size(made["out"])) == 12
+
+
+def test_the_first_line_says_what_runs_a_script(flow: Flow) -> None:
+    assert flow.run(script(f"#!{sys.executable}\nprint(1 + 2)")) == "3\n"
+    assert flow.run(script("false; set -o | grep -c 'pipefail.*on'", shell="bash -o pipefail")) == "1\n"
+
+
+def test_a_script_runs_in_its_own_directory_or_where_it_is_told_to(flow: Flow) -> None:
+    assert flow.run(script("ls | wc -l")).strip() == "0"
+    assert flow.run(script("pwd", tempdir=False)).strip() == str(flow.project.path)
+    (flow.project.path / "sub").mkdir()
+    inside = script("basename $(pwd); echo $COLOUR", tempdir=False, cwd="sub", env={"COLOUR": "red"})
+    assert flow.run(inside) == "sub\nred\n"
+    with pytest.raises(BadArguments, match="needs tempdir=False"):
+        script("pwd", cwd="sub")
+
+
+class TestFailures:
+    def test_an_exit_code_is_an_error_with_the_command_and_the_end_of_stderr(self, flow: Flow) -> None:
+        with pytest.raises(ScriptFailed) as caught:
+            flow.run(script("echo told >&2; false | cat; echo never"))
+        assert caught.value.code == 1
+        assert caught.value.stderr == "told\n"
+        assert "exit code 1" in str(caught.value)
+        assert "false | cat" in str(caught.value)
+        assert "told" in str(caught.value)
+
+    def test_a_signal_is_named(self, flow: Flow) -> None:
+        with pytest.raises(ScriptFailed, match="SIGKILL"):
+            flow.run(script("kill -KILL $$"))
+
+    def test_an_output_that_was_not_written_is_an_error_and_no_other_output_appears(self, flow: Flow) -> None:
+        outputs = [File("here.txt").stage("here"), File("gone.txt").stage("gone")]
+        with pytest.raises(ScriptFailed, match=r"did not write 'gone'.*'here'"):
+            flow.run(script("echo x > here", outputs=outputs))
+        assert not (flow.project.path / "here.txt").exists()
+        with pytest.raises(ScriptFailed, match=r"did not write 'direct\.txt'"):
+            flow.run(script("true", outputs=File("direct.txt")))
+
+    @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "", ".", "a\0b"])
+    def test_a_name_outside_of_the_directory_is_refused(self, flow: Flow, name: str) -> None:
+        with pytest.raises(BadArguments, match="is no name inside of"):
+            flow.run(script("true", outputs=File("x.txt").stage(name)))
+        with pytest.raises(BadArguments, match="is no name inside of"):
+            flow.run(script("true", inputs=File("one.txt").stage(name)))
+
+    def test_an_output_that_is_a_link_to_elsewhere_is_refused(self, flow: Flow) -> None:
+        expr = script("ln -s in out", inputs=File("one.txt").stage("in"), outputs=File("copy.txt").stage("out"))
+        with pytest.raises(ScriptFailed, match=r"is a link to .*one\.txt"):
+            flow.run(expr)
+
+    def test_a_missing_input_is_named(self, flow: Flow) -> None:
+        with pytest.raises(FileMissing, match=r"never\.txt"):
+            flow.run(script("true", inputs=File("never.txt").stage("in")))
+
+    def test_two_files_under_one_name_are_both_named(self, flow: Flow) -> None:
+        with pytest.raises(BadArguments, match=r"one\.txt.*two\.txt"):
+            flow.run(script("true", inputs=[File("one.txt").stage("in"), File("two.txt").stage("in")]))
+        with pytest.raises(BadArguments, match="go to one path"):
+            flow.run(script("touch a b", outputs=[File("x").stage("a"), File("x").stage("b")]))
+
+    def test_a_shell_that_is_not_there_says_so(self, flow: Flow) -> None:
+        with pytest.raises(ScriptFailed, match="/no/such/shell cannot be run on"):
+            flow.run(script("#!/no/such/shell\ntrue"))
+
+
+def test_what_a_script_prints_is_the_jobs_log_and_is_seen_live(flow: Flow) -> None:
+    flow.run(script("echo out; echo err >&2; printf rest", outputs=None))
+    assert sorted(flow.watching.lines) == ["err\n", "out\n", "rest\n"]
+    assert flow.project.sql("select stream, text from logs order by stream") == [
+        ("stderr", "err\n"), ("stdout", "out\nrest")
+    ]  # fmt: skip
+
+
+def alive(marker: str) -> list[str]:
+    found = subprocess.run(["pgrep", "-f", marker], capture_output=True, text=True).stdout.split()
+    return [pid for pid in found if int(pid) != os.getpid()]
+
+
+def test_a_timeout_leaves_no_process(flow: Flow) -> None:
+    started = time.monotonic()
+    with pytest.raises(TaskTimeout):
+        flow.run(script("sleep 31.4159 & (trap '' TERM; sleep 31.4159) | cat", timeout=0.5))
+    assert time.monotonic() - started < 5
+    assert alive("sleep 31.4159") == []
+
+
+def test_a_process_in_the_background_ends_with_its_script(flow: Flow) -> None:
+    assert flow.run(script("sleep 27.1828 & echo done")) == "done\n"
+    assert alive("sleep 27.1828") == []
+
+
+def test_a_killed_worker_leaves_no_process_no_directory_and_no_output(flow: Flow, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    flow.project.write(
+        "go.py",
+        f"""
+        import tempfile
+        tempfile.tempdir = {str(tmp_path / "scratch")!r}
+        from rayflow import File, run, script
+        command = "echo half > out; touch {started}; sleep 23.5711"
+        run(script(command, outputs=File("whole.txt").stage("out")), inline=True)
+        """,
+    )
+    process = subprocess.Popen([sys.executable, "go.py"], cwd=flow.project.path)
+    until(started.exists)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    until(lambda: not alive("sleep 23.5711") and not os.listdir(tmp_path / "scratch"))
+    assert not (flow.project.path / "whole.txt").exists()
+
+
+def until(holds) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
