@@ -7,6 +7,7 @@ value and what was below, or the failure. What happened is in the store by then.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from rayflow.evaluator import commands, events
 from rayflow.evaluator.subruns import Under
@@ -20,7 +21,12 @@ from rayflow.runtime.workers import Worker, cost_since
 from rayflow.values.failures import Failure, failure_from_exception
 
 
-def evaluate(worker: Worker, call: Call) -> Reply:
+def loop_below(worker: Worker, under: Under) -> Loop:
+    """What turns an evaluation below a call."""
+    return Loop(worker.store, lambda loop: InlineCarrier(loop, worker), limits=under.limits)
+
+
+def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop] = loop_below) -> Reply:
     """Reduce the expression of a call in this process, call by call."""
     assert call.under is not None
     assert isinstance(call.arguments, bytes)
@@ -32,7 +38,7 @@ def evaluate(worker: Worker, call: Call) -> Reply:
     try:
         (thunk,) = loads(call.arguments).values()
         with deadline(call, worker.timed):
-            finish = _finished(worker, dumps(thunk._term), call.under)
+            finish = _finished(loop_of(worker, call.under), worker, dumps(thunk._term), call.under)
         below = finish.below
         if isinstance(finish.outcome, Failure):
             failure = finish.outcome
@@ -45,8 +51,7 @@ def evaluate(worker: Worker, call: Call) -> Reply:
     return Reply(call.job, call.attempt, term, failure, cost, entries, below=None if term is None else below)
 
 
-def _finished(worker: Worker, root: bytes, under: Under) -> commands.Finish:
-    loop = Loop(worker.store, lambda loop: InlineCarrier(loop, worker), limits=under.limits)
+def _finished(loop: Loop, worker: Worker, root: bytes, under: Under) -> commands.Finish:
     loop.post(
         events.Submitted(
             now(), under.execution_id, root, worker.table, under.options, under.cache, under.life, under.context,

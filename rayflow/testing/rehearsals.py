@@ -271,7 +271,8 @@ class Rehearsal(Scheduler):
         workers are lost, answers come twice, the scheduler crashes and takes up again what it had begun.
 
         A task that keeps something between its calls, or counts on an order that nothing gives, is found so. Each seed
-        begins with an empty store; the message of the failure names the seed.
+        begins with an empty store; the message of the failure names the seed. What fails in calm weather, too, raises
+        its error.
         """
         __tracebackhide__ = True
         untrue = play(self.config, self._plan, expr, seeds, weather)

@@ -6,8 +6,9 @@ In: commands, and a plan of what is to go otherwise. Out: their answers. Never: 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from rayflow.config import Config
@@ -19,6 +20,7 @@ from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.loop import Loop
 from rayflow.runtime.reports import Reporter
 from rayflow.runtime.requests import Request
+from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.workers import Worker
 from rayflow.values.digests import digest
 from rayflow.values.failures import failure_from_exception
@@ -160,12 +162,21 @@ class Rehearsed(InlineSubmission):
 
     def _new_loop(self) -> Loop:
         driver = self._driver
-        worker = Ensemble(driver.surroundings(self._request), driver.store, printed=driver.reporter.printed)
+        worker = Ensemble(
+            driver.surroundings(self._request),
+            driver.store,
+            printed=driver.reporter.printed,
+            evaluate=partial(evaluate, loop_of=lambda worker, under: self._loop_with(worker, under.limits)),
+        )
         worker.plan = driver.plan
+        return self._loop_with(worker, driver.config.limits)
+
+    def _loop_with(self, worker: Worker, limits: Mapping[str, float] | None) -> Loop:
+        driver = self._driver
         return RehearsedLoop(
             driver.store,
             lambda loop: self._new_carrier(loop, worker),
-            limits=driver.config.limits,
+            limits=limits,
             warned=driver.reporter.warned,
             clock=driver.clock,
         )

@@ -26,7 +26,7 @@ from rayflow.runtime.workers import Worker
 from rayflow.store.memory import MemoryStore
 from rayflow.testing.stage import Plan, Rehearsed, RehearsedDriver, SkippingClock, Stage
 from rayflow.testing.weather import Weather
-from rayflow.values.failures import Failure
+from rayflow.values.failures import Failure, exception_from_failure
 from rayflow.values.previews import preview
 
 ROUGH = Weather(lost=0.2, repeated=0.2, crashed=0.01)
@@ -146,11 +146,16 @@ class _Storm(Scheduler):
 
 
 def play(config: Config, plan: Plan, expr: Term, seeds: Iterable[int], weather: Weather) -> str | None:
-    """What was untrue, and for which seed; None when the expression came to the same with all of them."""
+    """What was untrue, and for which seed; None when the expression came to the same with all of them.
+
+    Raises the error with which it fails in calm weather.
+    """
     calm = _finish(config, plan, expr, 0, Weather())
+    if isinstance(calm.outcome, Failure):
+        raise exception_from_failure(calm.outcome)
     for seed in seeds:
         rough = _finish(config, plan, expr, seed, weather)
-        if _summary(rough) != _summary(calm):
+        if rough.value_hash != calm.value_hash:
             return (
                 f"seed {seed}: in the storm it came to {_shown(rough)}, and in calm weather to {_shown(calm)}. A task "
                 "counts on the order of calls, or on what another call or attempt has left behind."
@@ -163,11 +168,6 @@ def _finish(config: Config, plan: Plan, expr: Term, seed: int, weather: Weather)
         submission = scheduler.submit(expr)
         assert isinstance(submission, Stormy)
         return submission.finish()
-
-
-def _summary(finish: commands.Finish) -> Any:
-    """What has to be equal. Of several failures, any may come first."""
-    return "failed" if isinstance(finish.outcome, Failure) else finish.value_hash
 
 
 def _shown(finish: commands.Finish) -> str:

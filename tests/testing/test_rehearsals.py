@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from projects import Project
 
-from rayflow import catch, task
+from rayflow import catch, gather, subrun, task
 from rayflow.errors import TaskTimeout, WorkerLost
 from rayflow.testing import Rehearsal
 from rayflow.testing.fixtures import rehearsal
@@ -202,9 +202,33 @@ def test_a_task_that_keeps_something_between_its_calls_is_found_and_the_seed_is_
         rehearsal.storm([counted(1), counted(2)])
 
 
-def test_a_storm_hears_of_failures_too(rehearsal: Rehearsal) -> None:
+def test_what_fails_in_calm_weather_raises_its_error(rehearsal: Rehearsal) -> None:
     rehearsal.fail("load", ValueError("no"), attempts=range(1, 99))
-    rehearsal.storm(main(4), seeds=range(5))
+    with pytest.raises(ValueError, match="no"):
+        rehearsal.storm(main(4))
+
+
+@task(namespace="rehearsed")
+async def awaiting(n: int) -> int:
+    return await gather(train(load(n))) + 1
+
+
+@task(namespace="rehearsed")
+def wide(n: int) -> int:
+    return subrun(awaiting(n))
+
+
+def test_async_tasks_and_subruns_are_rehearsed_too(rehearsal: Rehearsal) -> None:
+    assert rehearsal.run(wide(4)) == 7
+    rehearsal.assert_computed("wide", "subrun", "awaiting", "train", "load")
+    rehearsal.storm(wide(4), seeds=range(5))
+    rehearsal.replace(load, lambda n: [n])
+    assert rehearsal.run(wide(4)) == 5
+    rehearsal.replace(awaiting, lambda n: 10 * n)
+    assert rehearsal.run(wide(4)) == 40
+    rehearsal.restore()
+    rehearsal.lose(train)
+    assert rehearsal.run(wide(5)) == 11
 
 
 # --- pytest -----------------------------------------------------------------------------------------------------------
