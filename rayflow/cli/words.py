@@ -27,6 +27,7 @@ from rayflow.errors import BadArguments
 from rayflow.lang import arguments, scalars
 from rayflow.lang.expressions import Expression
 from rayflow.lang.hints import ANYTHING, describe, hint_of, is_flag, takes_many
+from rayflow.lang.job_info import JobInfo
 from rayflow.lang.tasks import Task
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -59,9 +60,11 @@ class Argument:
 
 
 def arguments_of(task: Task[..., Any]) -> list[Argument]:
-    """The parameters of a task, in the signature's order."""
+    """The parameters of a task, in the signature's order, but for those that are filled in with the job's JobInfo."""
     found = []
     for parameter in task.signature.parameters.values():
+        if isinstance(parameter.default, JobInfo):
+            continue
         hint: Any = hint_of(parameter, task.func.__globals__)
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             hint = GenericAlias(list, (hint,))

@@ -9,7 +9,6 @@ object: so calls below compare what they received by identity, and those that us
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 from rayflow.errors import BadOption, LazyValueUsed, NotSerializable
@@ -33,6 +32,8 @@ class Inherited:
     such a call hands down, by the task's name.
     """
 
+    __slots__ = ("_changed", "_digest", "context", "exports", "is_recorded", "known")
+
     def __init__(
         self, context: Mapping[str, Term], exports: Mapping[str, Any] | None = None, is_recorded: bool = True
     ) -> None:
@@ -40,12 +41,15 @@ class Inherited:
         self.exports = exports
         self.is_recorded = is_recorded
         self.known: dict[str, tuple[Mapping[str, Any], Inherited]] = {}
-        self._changed: dict[bytes, Inherited] = {}
+        self._changed: dict[bytes, Inherited] | None = None
+        self._digest: bytes | None = None
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """The identity of the context."""
-        return digest("context", identity(dict(self.context)))
+        if self._digest is None:
+            self._digest = digest("context", identity(dict(self.context)))
+        return self._digest
 
     def has_context_of(self, other: Inherited) -> bool:
         """Whether both have the same context."""
@@ -61,6 +65,8 @@ class Inherited:
             key = digest("handed down", identity(context), identity(exports), identity(is_recorded))
         except (NotSerializable, LazyValueUsed):  # an object of Ray's, or exports that are still to be reduced
             return self._with(context, exports, is_recorded)
+        if self._changed is None:
+            self._changed = {}
         known = self._changed.get(key)
         if known is None:
             known = self._changed[key] = self._with(context, exports, is_recorded)

@@ -10,6 +10,7 @@ import pytest
 
 from rayflow.cli.words import arguments_of, call_of, help_of, option_names, take_own
 from rayflow.errors import BadArguments
+from rayflow.lang.job_info import JobInfo
 from rayflow.lang.tasks import Task, task
 
 _NUMBERS = itertools.count()
@@ -122,6 +123,14 @@ def test_help_says_what_each_argument_takes() -> None:
     assert "--flag/--no-flag" in shown and "bool; default: False" in shown
     assert "Print JSON." in shown and "hidden" not in shown
     assert "Other tasks of flow.py: other" in shown
+
+
+def test_nobody_is_asked_for_what_is_filled_in_with_the_job() -> None:
+    space: dict[str, Any] = {"JobInfo": JobInfo}
+    exec("def f(n: int, job: JobInfo = JobInfo(), *, m=2): ...", space)
+    made = task(name=f"words{next(_NUMBERS)}")(space["f"])
+    assert [argument.name for argument in arguments_of(made)] == ["n", "m"]
+    assert call_of(made, ["1", "--m", "3"])._kwargs == {"m": 3}
 
 
 def test_arguments_know_whether_they_have_to_be_given() -> None:
