@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from rayflow.lang.wrapping import wraps_task
     from rayflow.values.custom import Handler, Value, register_handler
     from rayflow.values.files import ContentFile, Dir, File, FileSet
+    from rayflow.values.handles import Handle
     from rayflow.values.secrets import Secret
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Failed",
     "File",
     "FileSet",
+    "Handle",
     "Handler",
     "JobInfo",
     "Need",
@@ -160,6 +162,7 @@ _PLACES = {
     "Handler": "rayflow.values.custom",
     "Value": "rayflow.values.custom",
     "register_handler": "rayflow.values.custom",
+    "Handle": "rayflow.values.handles",
     "Secret": "rayflow.values.secrets",
     "wraps_task": "rayflow.lang.wrapping",
     "ContentFile": "rayflow.values.files",

@@ -145,6 +145,18 @@ class ForgottenRow(NamedTuple):
     at: Annotated[Time, "when it was forgotten"]
 
 
+class HandleRow(NamedTuple):
+    """A state of a handle, as a call has made it (again). It counts while it is the newest of its parent's."""
+
+    handle: Annotated[Hash, "which handle: its class and arguments"]
+    state: Annotated[Hash, "the state"]
+    parent: Annotated[Hash, "the state, or fork of one, that the call was given"]
+    after: Annotated[Hash | None, "the last state made before it; null when the handle was new"]
+    preview: Annotated[str, "the handle, shortened"]
+    task_name: Annotated[str, "full name of the task that has made it"]
+    at: Annotated[Time, "when it was made"]
+
+
 class ValueRow(NamedTuple):
     """A value that was an argument or a result."""
 
@@ -241,6 +253,7 @@ Row: TypeAlias = (
     | ArgumentRow
     | ReductionRow
     | ForgottenRow
+    | HandleRow
     | ValueRow
     | ValuePartRow
     | FileRow
@@ -271,6 +284,7 @@ TABLES: tuple[Table, ...] = (
     Table("arguments", ArgumentRow, ("call_hash", "name", "source_call_hash")),
     Table("reductions", ReductionRow, ("eval_hash", "kind", "execution_id", "at")),
     Table("forgotten", ForgottenRow, ("key", "task_name", "at")),
+    Table("handles", HandleRow, ("state",), ("at",)),
     Table("values", ValueRow, ("value_hash",)),
     Table("value_parts", ValuePartRow, ("value_hash", "position")),
     Table("files", FileRow, ("value_hash",)),

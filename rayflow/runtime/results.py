@@ -6,14 +6,20 @@ hooks of the values themselves.
 
 from __future__ import annotations
 
+import time
+
 from rayflow.errors import FileMissing
 from rayflow.evaluator.provenance import file_rows
-from rayflow.lang.codec import SCALARS
+from rayflow.lang.codec import SCALARS, loads
 from rayflow.lang.expressions import Term
 from rayflow.lang.packing import Keep, pack
-from rayflow.records import Row, ValuePartRow, ValueRow
+from rayflow.records import HandleRow, Row, ValuePartRow, ValueRow
+from rayflow.runtime.calls import Call
+from rayflow.values import handles
+from rayflow.values.digests import digest
 from rayflow.values.hooks import leaving
-from rayflow.values.nested import iter_leaves
+from rayflow.values.identity import identity
+from rayflow.values.nested import iter_leaves, map_leaves
 from rayflow.values.refs import ValueRef
 from rayflow.values.witnesses import OF_FILE, Noticed
 
@@ -27,6 +33,30 @@ def pack_result(result: Term, keep: Keep, reached: set[int]) -> tuple[Term, tupl
     if noticed.found:
         _check_files(symbolic)
     return symbolic, part_rows(noticed, keep) if noticed.wholes else ()
+
+
+def with_states(result: Term, call: Call) -> tuple[Term, tuple[Row, ...]]:
+    """The result with a new state of each handle that is returned (not: passed on to a call), and rows about these."""
+    if type(result) in SCALARS or not handles.are_there():
+        return result, ()
+    if not any(isinstance(leaf, handles.Handle) for leaf in iter_leaves(result)):
+        return result, ()
+    arguments = call.arguments if isinstance(call.arguments, dict) else loads(call.arguments)
+    key = digest("call", call.task_hash, identity(arguments))
+    at = time.time_ns() // 1000
+    rows: dict[bytes, Row] = {}
+
+    def change(leaf: Term) -> Term:
+        if not isinstance(leaf, handles.Handle):
+            return leaf
+        made = handles.advanced(leaf, key)
+        before, after = handles.lineage_of(leaf), handles.lineage_of(made)
+        rows[after.state] = HandleRow(
+            after.handle, after.state, before.state, before.after, leaf.preview()[:200], call.task, at
+        )
+        return made
+
+    return map_leaves(result, change), tuple(rows.values())
 
 
 def _check_files(symbolic: Term) -> None:

@@ -37,7 +37,7 @@ from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
-from rayflow.runtime.results import pack_result
+from rayflow.runtime.results import pack_result, with_states
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
@@ -155,8 +155,9 @@ class Worker:
                 if is_paused:
                     term = dumps(result)
                 else:
+                    result, states = with_states(result, call)
                     symbolic, rows = pack_result(result, self._keep, reached)
-                    term = dumps(symbolic)
+                    term, rows = dumps(symbolic), (*rows, *states)
                 if created or created.tasks:
                     unused = [each for each in created if id(each) not in reached]
                     if unused and not is_paused:

@@ -25,6 +25,7 @@ from rayflow.records import (
     ExecutionRow,
     FileRow,
     ForgottenRow,
+    HandleRow,
     JobRow,
     ReductionRow,
     Row,
@@ -38,6 +39,7 @@ from rayflow.store.blobs import Blobs
 from rayflow.store.catalog import Catalog, Problem, Snapshot
 from rayflow.store.compaction import CompactionResult, Compactor
 from rayflow.store.folders import Folder
+from rayflow.store.handles import HandleStates
 from rayflow.store.layers import LayeredFolder
 from rayflow.store.reductions import LOADED_ROWS, Reductions
 from rayflow.store.segments import encode_commit
@@ -86,6 +88,7 @@ class Store:
         self._blobs = Blobs(folder)
         self._catalog = Catalog(folder)
         self._reductions = Reductions(folder, self._catalog, self._fetch_term, loaded_rows)
+        self._handles = HandleStates(folder, self._catalog)
         self._compactor = Compactor(folder, self._catalog, self._ids)
         self._buffers: dict[type, list[Any]] = {table.row: [] for table in TABLES}
         self._seen: dict[type, set[Any]] = {row: set() for row in _KEY_LENGTHS}
@@ -133,6 +136,8 @@ class Store:
                     self._reductions.add(row)  # type: ignore[arg-type]  # `kind is` does not narrow
                 elif kind is ForgottenRow:
                     self._reductions.add_forgotten(row)  # type: ignore[arg-type]  # nor here
+                elif kind is HandleRow:
+                    self._handles.add(row)  # type: ignore[arg-type]  # nor here
                 buffers[kind].append(row)
 
     def pending(self) -> int:
@@ -217,6 +222,13 @@ class Store:
             if not self._opened:
                 self.refresh()
             return self._reductions.look_up(questions)
+
+    def is_current_state(self, state: bytes) -> bool:
+        """Whether a state of a handle counts, as far as is known since the last `refresh`."""
+        with self._lock:
+            if not self._opened:
+                self.refresh()
+            return self._handles.is_current(state)
 
     def forget(
         self, *, at: int, eval_hash: bytes | None = None, task_hash: bytes | None = None, task_name: str | None = None

@@ -34,6 +34,9 @@ Witness: TypeAlias = tuple[str, tuple[Any, ...]]
 OF_TASK = "task"
 """The kind of a task inside a value: its full name and task_hash. The evaluator checks these itself."""
 
+OF_HANDLE = "handle"
+"""The kind of a state of a handle: the state."""
+
 OF_VALUE = "value"
 """The kind of a value whose class says itself whether it holds: its hash, and its blob when that is small."""
 
@@ -59,7 +62,9 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[str, _Kind] = {}
 
-_HOMES: dict[str, str] = {OF_VALUE: "rayflow.values.custom", OF_FILE: "rayflow.values.validity"}
+_HOMES: dict[str, str] = {
+    OF_VALUE: "rayflow.values.custom", OF_FILE: "rayflow.values.validity", OF_HANDLE: "rayflow.values.handles"
+}  # fmt: skip
 """Kind -> our module that registers its validator, imported when the first such witness is met."""
 
 

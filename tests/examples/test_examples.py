@@ -132,6 +132,13 @@ EXPECTED = {
         touched={"main": 1, "lowest": 2, "cost": 18},
         then_prints=(),
     ),
+    "13_database": Expected(
+        prints=("330.0",),
+        computed={"main": 1, "create": 1, "count_stock": 1, "set_prices": 1, "worth": 1},
+        edit=("flow.py", '("nut", 0.1)', '("nut", 0.2)'),
+        touched={"set_prices": 1, "worth": 1},
+        then_prints=("410.0",),
+    ),
     "porting_from_redun": Expected(
         prints=("greeting: Hello, World!", "branches: 21 red and -11", "caught: mended 10", "mapped: [2, 3, 4]"),
         computed={"main": 1, "get_planet": 1, "greeter": 1, "step1": 6, "step2": 1, "step2a": 1, "both": 1},
