@@ -22,6 +22,7 @@ ABSENT = object()
 """What a path that is not in a context leads to."""
 
 _ABSENT_HASH = digest("context", b"absent")
+_UNREADABLE_HASH = digest("context", b"unreadable")
 
 
 class Inherited:
@@ -97,7 +98,10 @@ class Inherited:
 
     def hash_at(self, path: str) -> bytes:
         """The identity of what is behind a path."""
-        value = self.value_at(path)
+        try:
+            value = self.value_at(path)
+        except BadOption:  # whoever reads it will hear why
+            return _UNREADABLE_HASH
         return _ABSENT_HASH if value is ABSENT else digest("context", identity(value))
 
     def agrees(self, read: Mapping[str, bytes]) -> bool:

@@ -197,11 +197,17 @@ def check_value(option: Option, value: Any, where: str) -> None:
         parse_bytes(value, where=where)
 
 
+DEEPEST_CONTEXT = 50
+"""A path in a context is written by hand: one of more names than this is a mistake."""
+
+
 def check_context(context: Mapping[str, Any], *, where: str) -> None:
-    """Raise BadOption unless these are plain values under names, at any depth of dicts."""
+    """Raise BadOption unless these are plain values under names, in dicts of dicts that are not nested without end."""
     tables: list[tuple[str, Mapping[Any, Any]]] = [("", context)]
     while tables:
         above, table = tables.pop()
+        if above.count(".") > DEEPEST_CONTEXT:
+            raise BadOption(f"{where}: a context may be {DEEPEST_CONTEXT} dicts deep, not deeper.")
         for name, value in table.items():
             if not isinstance(name, str) or not name or "." in name:
                 raise BadOption(f"{where}: a name in the context is a text without dots, not {name!r}.")

@@ -114,11 +114,11 @@ class Request:
         return [row, *self.tag_rows()]
 
     def tag_rows(self) -> list[Row]:
-        """The tags of the execution; they are set once, in its first life."""
+        """The tags of the execution. In each life they are the same rows: the first may have been lost with it."""
         at = self.row.started_at
         return [
             TagRow("execution", self.execution_id, name, json.dumps(value, default=str), at, False)
-            for name, value in (self.tags.items() if self.life == 0 else ())
+            for name, value in self.tags.items()
         ]
 
     def closing_row(self, finish: commands.Finish) -> ExecutionRow:

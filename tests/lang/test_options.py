@@ -10,9 +10,11 @@ from rayflow.errors import BadOption
 from rayflow.lang.expressions import TaskCall
 from rayflow.lang.options import (
     OPTIONS,
+    check_context,
     check_options,
     class_names,
     merge,
+    merge_context,
     parse_bytes,
     parse_option,
     parse_seconds,
@@ -116,3 +118,48 @@ def test_no_cache_lowers_the_scope_and_never_raises_it() -> None:
     assert scope_of({}) == "BACKEND"
     assert scope_of({"cache": False}) == "CSE"
     assert scope_of({"cache": False, "cache_scope": "NONE"}) == "NONE"
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher", "both"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"a": {"b": 3, "c": 2}}),
+        ({"a": {"b": 1}}, {"a": 5}, {"a": 5}),
+        ({"a": 5}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": [1]}, {"a": [2]}, {"a": [2]}),
+    ],
+)
+def test_a_context_over_another_keeps_what_it_does_not_name(lower: Any, higher: Any, both: Any) -> None:
+    before = repr((lower, higher))
+    assert merge_context(lower, higher) == both
+    assert repr((lower, higher)) == before, "neither of them is changed"
+
+
+def test_a_context_that_is_nested_without_end_is_refused() -> None:
+    deep: dict[str, Any] = {"end": 1}
+    for _ in range(50):
+        deep = {"a": deep}
+    check_context(deep, where="run")
+    deep["a"]["a"]["a"]["more"] = deep
+    with pytest.raises(BadOption, match="50 dicts deep"):
+        check_context(deep, where="run")
+
+
+def test_collections_of_names_add_up_from_level_to_level() -> None:
+    lower = {"tags": {"a": 1}, "export_options": {"retries": 1, "tags": {"x": 1}}, "limits": {"db": 1}}
+    higher = {"tags": {"b": 2}, "export_options": {"priority": 2, "tags": {"y": 2}}, "limits": {"api": 1}}
+    assert merge(lower, higher) == {
+        "tags": {"a": 1, "b": 2},
+        "export_options": {"retries": 1, "priority": 2, "tags": {"x": 1, "y": 2}},
+        "limits": {"api": 1},
+    }
+
+
+def test_exported_options_are_checked_as_any() -> None:
+    with pytest.raises(BadOption, match=r"there is no task option 'retires'. Did you mean 'retries'"):
+        check_options({"export_options": {"retires": 1}}, where="f")
+    with pytest.raises(BadOption, match=r"'version' belongs to the task's definition"):
+        check_options({"export_options": {"version": "1"}}, where="f")
+    kept = check_options({"export_options": {"retry_on": ValueError, "executor": "p"}}, where="f")
+    assert kept == {"export_options": {"retry_on": ("builtins.ValueError",), "profile": "p"}}
