@@ -156,6 +156,8 @@ def _compiled(hint: Any, levels: int = MOST_LEVELS) -> Check | None:
         return _callable
     if not isinstance(of, type) or of.__module__ == "typing" or getattr(of, "_is_protocol", False):
         return _instance_of(of) if getattr(of, "_is_runtime_protocol", False) else None
+    if hasattr(of, "__get_pydantic_core_schema__") and not hasattr(of, "model_validate"):
+        return None  # such as EmailStr: a name for a check, whose values are of another class
     if typing.is_typeddict(of):
         return _instance_of(collections.abc.Mapping)
     outer = _instance_of(of)

@@ -314,3 +314,34 @@ def test_an_option_can_be_given_for_a_run(training: Project) -> None:
     ended = training.rayflow("run", "--inline", "--option", "retires=2", "flow.py")
     assert ended.returncode == 1
     assert "'retries'" in ended.stderr
+
+
+# --- testing ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_test_that_the_readme_shows_passes(project: Project) -> None:
+    project.write("conftest.py", 'pytest_plugins = ["rayflow.testing.fixtures"]')
+    project.write(
+        "flow.py",
+        """
+        from rayflow import task
+
+        @task
+        def download(url: str) -> str:
+            raise OSError("no network here")
+
+        @task(retries=1)
+        def parse(text: str) -> int:
+            return sum(map(int, text.split()[1].split(",")))
+
+        @task
+        def main() -> int:
+            return parse(download("https://example.org"))
+        """,
+    )
+    shown = README.split("```python\ndef test_only_what_changed_runs")[1].split("```")[0]
+    (project.path / "test_flow.py").write_text(
+        f"from flow import download, main, parse\n\ndef test_only_what_changed_runs{shown}"
+    )
+    ended = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", ".")
+    assert ended.returncode == 0, ended.stdout + ended.stderr

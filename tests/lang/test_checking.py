@@ -156,6 +156,26 @@ def test_an_alias_that_names_itself_has_an_end() -> None:
     assert fits(deep, Json)
 
 
+def test_names_for_checks_of_others_are_left_to_them() -> None:
+    class Email:
+        """As pydantic's: its values are texts."""
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, *_: object) -> None: ...
+
+    DataFrame = type("DataFrame", (pd.DataFrame,), {"__qualname__": "DataFrame"})
+    assert fits("a@b.org", Email)
+    assert fits(pd.DataFrame(), DataFrame)  # as pandera's, whose schemas a plain table is given for
+    assert not fits(1, DataFrame)
+
+
+def test_a_model_is_wanted_as_such() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    Model = pydantic.create_model("Model", n=(int, ...))
+    assert fits(Model(n=1), Model)
+    assert not fits({"n": 1}, Model)
+
+
 def test_only_the_first_items_are_looked_at() -> None:
     assert fits([*range(MOST_ITEMS), "a"], list[int])
     assert fits(dict.fromkeys([*range(MOST_ITEMS), "a"]), dict[int, None])
