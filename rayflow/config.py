@@ -69,22 +69,40 @@ def load(start: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
     flags: values that were given; None means not given. Raises BadConfig, which names the file or variable, and
     BadOption for a task option that there is not.
     """
+    return load_with_sources(start, **flags)[0]
+
+
+def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any) -> tuple[Config, dict[str, str]]:
+    """The configuration, and where each setting that is not the default came from: a file, a variable, a flag."""
     project_dir = project_of(str(Path(start or os.getcwd()).resolve()))
+    levels = [(str(path), _checked(table, str(path))) for path, table in _tables(Path(project_dir))]
+    for name, value in _from_environment(os.environ).items():
+        levels.append((f"RAYFLOW_{name.upper()}", {name: value}))
+    levels.append(("flag", {name: value for name, value in flags.items() if value is not None}))
     values: dict[str, Any] = {}
-    for path, table in _tables(Path(project_dir)):
-        values.update(_checked(table, str(path)))
-    values.update(_from_environment(os.environ))
-    values.update({name: value for name, value in flags.items() if value is not None})
+    sources: dict[str, str] = {}
+    for source, given in levels:
+        values.update(given)
+        sources.update(dict.fromkeys(given, source))
     _check_limits(values.get("limits", {}), "limits")
     if values.get("address") is None and os.environ.get("RAY_ADDRESS"):
         values["address"] = os.environ["RAY_ADDRESS"]
+        sources["address"] = "RAY_ADDRESS"
     store = values.pop("store", None) or ".rayflow"
     config = Config(project_dir=project_dir, store=_absolute(store, project_dir))
     known = {item.name for item in fields(Config)}
     unknown = values.keys() - known
     if unknown:
         raise BadConfig(f"Unknown setting {', '.join(sorted(unknown))}; there are {', '.join(sorted(_TYPES))}.")
-    return replace(config, **values)
+    return replace(config, **values), sources
+
+
+def check_address(address: str) -> None:
+    """Raise BadConfig unless this can be the address of a Ray cluster."""
+    host, _, port = address.rpartition(":")
+    is_place = bool(host) and port.isdigit() and 0 < int(port) < 65536
+    if address not in ("auto", "local") and not is_place:
+        raise BadConfig(f"{address!r} is no address of a Ray cluster: write host:port, such as 10.0.0.5:6379, or auto.")
 
 
 def _tables(project: Path) -> list[tuple[Path, Mapping[str, Any]]]:

@@ -217,8 +217,12 @@ class _importing:
         raise BadModule(f"{self._what} does not import:\n{shown.rstrip()}") from None
 
 
+_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+"""Frames in here are none of the user's."""
+
+
 def _is_machinery(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__, importlib.util.__file__)
+    return file.startswith(("<frozen importlib", _OURS)) or file in (importlib.__file__, importlib.util.__file__)
 
 
 def pick(tasks: Iterable[Any], name: str | None, *, where: str) -> Any:

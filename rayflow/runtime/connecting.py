@@ -109,8 +109,6 @@ def _reach(address: str) -> None:
     get in without the cluster's token.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterUnavailable(f"{address!r} is no address of a Ray cluster: write host:port, such as 10.0.0.5:6379.")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS):
             pass

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rayflow.config import Config
-from rayflow.errors import Cancelled, NotFound
+from rayflow.config import Config, check_address
+from rayflow.errors import Cancelled, NotFound, StoreUnavailable
 from rayflow.evaluator import commands, events
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
@@ -122,11 +122,20 @@ class Driver:
     def submit(self, expr: Term, wanted: Wanted) -> Submission:
         """Evaluate an expression: from the cache alone if that does, else inline or on Ray.
 
-        Raises BadArguments for an execution id that is none, or that there is already.
+        In a store that cannot be written, what is cached is answered all the same, without a record. Raises
+        BadArguments for an execution id that is none, or that there is already.
         """
         if wanted.execution_id is not None:
             check_execution_id(wanted.execution_id, self.store)
-        return self._start(self._request(expr, wanted))
+        try:
+            return self._start(self._request(expr, wanted))
+        except StoreUnavailable as error:
+            over = Driver(self.config, self.reporter, self.store.layered())
+            answered = over._from_cache(over._request(expr, wanted))
+            if answered is None:
+                raise
+            self.reporter.warned(f"The answer is from the cache; that it was asked for is not recorded. {error}")
+            return answered
 
     def dry_run(self, expr: Term, wanted: Wanted) -> DryRun:
         """What evaluating an expression would do. Nothing is run, or written to the store."""
@@ -141,6 +150,8 @@ class Driver:
         self._is_new_store = False
         if self.config.inline:
             return InlineSubmission(self, request)
+        if self.config.address is not None:
+            check_address(self.config.address)  # also where nothing has to run: the next run may need it
         answered = self._from_cache(request)
         if answered is not None:
             return answered
@@ -218,8 +229,7 @@ class Driver:
                 finish = loop.run(request.execution_id)
         except NeedsWorker:
             return None
-        self.store.append([*loop.outbox.rows, *request.tag_rows(), request.closing_row(finish)])
-        self.store.commit()
+        self.store.keep([*loop.outbox.rows, *request.tag_rows(), request.closing_row(finish)])
         self.report_end(request, finish, time.monotonic() - started)
         return Ended(self, request.execution_id, finish)
 
@@ -322,8 +332,7 @@ class InlineSubmission:
         self._finish: commands.Finish | None = None
         self._lock = threading.Lock()
         self._loop = self._new_loop()
-        driver.store.append(request.opening_rows())
-        driver.store.commit()
+        driver.store.keep(request.opening_rows())
         self._started = time.monotonic()
         self._loop.post(request.submitted())
 

@@ -191,6 +191,20 @@ class Store:
             if self._commits % _TIDY_EVERY == 0:
                 self._compactor.merge_own(self._ids.writer)
 
+    def keep(self, rows: Sequence[Row]) -> None:
+        """Append rows and commit; when that fails, none of them wait for the next commit. Raises StoreUnavailable."""
+        with self._lock:
+            self.append(rows)
+            try:
+                self.commit()
+            except StoreUnavailable:
+                given = set(map(id, rows))
+                for waiting in self._buffers.values():
+                    waiting[:] = [row for row in waiting if id(row) not in given]
+                for seen in self._seen.values():
+                    seen.clear()
+                raise
+
     @staticmethod
     def _executions(waiting: dict[type, list[Any]]) -> tuple[str, ...]:
         """The executions that these rows speak of."""

@@ -105,6 +105,14 @@ def test_a_module_that_does_not_import_shows_the_users_frames_only(rayflow: Any)
     assert "importlib" not in done.err and "rayflow/cli" not in done.err
 
 
+def test_a_task_that_cannot_be_one_is_shown_where_the_user_wrote_it(rayflow: Any) -> None:
+    rayflow.path.write_text("from rayflow import task\n\n@task\ndef main():\n    yield 1\n")
+    done = rayflow.run("main")
+    assert done.code == 1
+    assert "line 3, in <module>" in done.err and "generator" in done.err
+    assert "rayflow/lang" not in done.err
+
+
 def test_a_failure_shows_the_users_traceback_and_the_others_in_short(rayflow: Any) -> None:
     done = rayflow.run("several", "--n", "30")
     name = rayflow.namespace

@@ -1,0 +1,47 @@
+"""`rayflow config`: the settings that count here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+
+import click
+
+from rayflow.cli.stores import json_option, print_json, store_option, store_url
+
+
+@click.group("config")
+def command() -> None:
+    """Settings: what counts in this project, and where it was set.
+
+    \b
+    rayflow config show
+    """
+
+
+@command.command("show")
+@store_option
+@click.option("--address", metavar="ADDRESS", help="The Ray cluster to join, as for a run.")
+@json_option
+def show(store: str | None, address: str | None, as_json: bool) -> None:
+    """Show each setting, and whether a file, an environment variable or a flag has set it.
+
+    \b
+    rayflow config show --json
+    """
+    from rayflow.config import load_with_sources
+
+    config, sources = load_with_sources(store=store_url(store), address=address)
+    rows = [(item.name, getattr(config, item.name), sources.get(item.name, "default")) for item in fields(config)]
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, value, source in rows})
+        return
+    from rayflow.cli.render import table
+
+    told = [(name, "" if value in (None, {}) else _text(value), source) for name, value, source in rows]
+    click.echo(table(("setting", "value", "set by"), told, sys.stdout, flexible=("value",)), nl=False)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
