@@ -28,7 +28,8 @@ from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.reduction import Reducer, awaited_path
 from rayflow.evaluator.stepping import OPERATIONS, below
-from rayflow.lang.codec import loads
+from rayflow.evaluator.writers import conflict
+from rayflow.lang.codec import WITH_WITNESSES, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term
 from rayflow.lang.signatures import Parameters
@@ -122,7 +123,7 @@ class Evaluator(Reducer):
                 job.reads = set(hit.candidate.context) if hit.candidate.context else None
             if job.followers:
                 self._part_contexts(job)
-            self._reduce_result(job, hit.term)
+            self._take_result(job, hit.candidate.term, hit.term)
 
     def _returned(self, event: events.Returned) -> None:
         job = self._running(event.job, event.attempt)
@@ -142,7 +143,15 @@ class Evaluator(Reducer):
         self._move(job, State.RESULT)
         if job.followers:
             self._part_contexts(job)
-        self._reduce_result(job, term)
+        self._take_result(job, event.term, term)
+
+    def _take_result(self, job: Job, packed: bytes, term: Term) -> None:
+        """Reduce what a body returned, unless it has overwritten a file of another job's."""
+        failure = conflict(job, packed, term) if packed[:1] == WITH_WITNESSES else None
+        if failure is not None:
+            self._fail(job, failure)
+        else:
+            self._reduce_result(job, term)
 
     def _paused(self, event: events.Paused) -> None:
         job = self._running(event.job, event.attempt)

@@ -6,7 +6,7 @@ In: what was submitted. Out: `Execution`: its tasks, what its jobs share, what i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.inheritance import Inherited
@@ -21,6 +21,14 @@ from rayflow.values.failures import Failure
 
 IN_FLIGHT = frozenset({State.LOOKUP, State.HELD, State.RUNNING})
 """States that something outside, or a timer, or a limit will end."""
+
+
+class Writer(NamedTuple):
+    """The call that gave a file, and how the file was then. Its text is made at once: later its arguments are gone."""
+
+    eval_hash: bytes | None
+    call: str
+    state: tuple[Any, ...]
 
 
 class Execution:
@@ -76,6 +84,7 @@ class Execution:
         self._task_sets: dict[frozenset[bytes], bytes] = {}
         self._described: set[bytes] = set()
         self._values: set[bytes] = set()
+        self.writers: dict[str, Writer] = {}
 
     def options_of(
         self, entry: TaskEntry, call_options: Mapping[str, Any] | None, received: Inherited

@@ -66,7 +66,7 @@ def dumps(term: Term) -> bytes:
         packed = _BLOBS + len(blobs).to_bytes(4, "little") + b"".join(sorted(blobs)) + packed
     if witnesses:
         front = pickle.dumps(tuple(witnesses), protocol=5)
-        packed = _WITNESSES + len(front).to_bytes(4, "little") + front + packed
+        packed = WITH_WITNESSES + len(front).to_bytes(4, "little") + front + packed
     return packed
 
 
@@ -84,7 +84,7 @@ def witnesses_of(packed: bytes) -> tuple[Witness, ...]:
 
     Tasks are not among them: those stand in the head. Raises ValueError when the bytes are damaged.
     """
-    return tuple([each for each in _front(packed) if each[0] != OF_TASK]) if packed[:1] == _WITNESSES else ()
+    return tuple([each for each in _front(packed) if each[0] != OF_TASK]) if packed[:1] == WITH_WITNESSES else ()
 
 
 def _front(packed: bytes) -> tuple[Witness, ...]:
@@ -96,13 +96,13 @@ def _front(packed: bytes) -> tuple[Witness, ...]:
 
 
 def _end_of_witnesses(packed: bytes) -> int:
-    return 5 + int.from_bytes(packed[1:5], "little") if packed[:1] == _WITNESSES else 0
+    return 5 + int.from_bytes(packed[1:5], "little") if packed[:1] == WITH_WITNESSES else 0
 
 
 _BLOBS = b"B"
 """First byte of a packed term with blobs (a pickle never starts so); their number and digests follow."""
 
-_WITNESSES = b"W"
+WITH_WITNESSES = b"W"
 """First byte of a packed term with witnesses; the length of their pickle and that follow, then blobs and the rest."""
 
 
@@ -250,7 +250,7 @@ def read(data: bytes) -> tuple[Head, Term]:
     """The head and the symbolic term of a packed form. Raises ValueError when the bytes are none."""
     start = 0
     witnesses: tuple[Witness, ...] = ()
-    if data[:1] == _WITNESSES:
+    if data[:1] == WITH_WITNESSES:
         witnesses = _front(data)
         start = _end_of_witnesses(data)
     if data[start : start + 1] == _BLOBS:

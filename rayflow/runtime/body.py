@@ -174,7 +174,9 @@ class Output:
             self._printed(self._task, stream, masked(text))
 
     def tell(self, text: str) -> None:
-        """A line of our own about the task."""
+        """A line of our own about the task; none for an empty text."""
+        if not text:
+            return
         self.add("stderr", text)
         self.show("stderr", text)
 

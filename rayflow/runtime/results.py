@@ -10,17 +10,19 @@ import time
 
 from rayflow.errors import FileMissing
 from rayflow.evaluator.provenance import file_rows
-from rayflow.lang.codec import SCALARS, loads
+from rayflow.lang.codec import SCALARS, loads, witnesses_of
 from rayflow.lang.expressions import Term
 from rayflow.lang.packing import Keep, pack
 from rayflow.records import HandleRow, Row, ValuePartRow, ValueRow
 from rayflow.runtime.calls import Call
 from rayflow.values import handles
 from rayflow.values.digests import digest
+from rayflow.values.filesystems import local_path
 from rayflow.values.hooks import leaving
 from rayflow.values.identity import identity
 from rayflow.values.nested import iter_leaves, map_leaves
 from rayflow.values.refs import ValueRef
+from rayflow.values.validity import still_as_recorded
 from rayflow.values.witnesses import OF_FILE, Noticed
 
 
@@ -70,6 +72,24 @@ def _check_files(symbolic: Term) -> None:
             f"The task returned a file that is not there: {', '.join(map(str, paths[:3]))}{more}. Write it before you "
             "return it; a directory is returned as Dir(path)."
         )
+
+
+def altered_text(arguments: bytes, task: str) -> str:
+    """What to tell of a call whose input files are not as they were when the call was made; empty when they are.
+
+    Only files of this machine are looked at. The call's result counts for the inputs as they were, and whoever made
+    the call is out of date with them: so it is right now, and the call is made anew in the next run.
+    """
+    states = [state for kind, state in witnesses_of(arguments) if kind == OF_FILE and local_path(state[1]) is not None]
+    altered = [state[1] for state, holds in zip(states, still_as_recorded(states), strict=True) if not holds]
+    if not altered:
+        return ""
+    shown = ", ".join(map(str, altered[:3])) + (f" and {len(altered) - 3} more" if len(altered) > 3 else "")
+    return (
+        f"rayflow: {task} has altered its own input {shown} (or something else did meanwhile), so it will run again "
+        "in every run. A task reads its inputs and writes other files: pass it the path of what it is to write as "
+        "text.\n"
+    )
 
 
 def part_rows(noticed: Noticed, keep: Keep) -> tuple[Row, ...]:

@@ -26,7 +26,7 @@ from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskFailed
 from rayflow.evaluator.events import Cost
 from rayflow.lang import modules, tasks
 from rayflow.lang.checking import check_arguments
-from rayflow.lang.codec import dumps, loads
+from rayflow.lang.codec import WITH_WITNESSES, dumps, loads
 from rayflow.lang.collecting import collecting_calls
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskRef, Term
@@ -37,7 +37,7 @@ from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
-from rayflow.runtime.results import pack_result, with_states
+from rayflow.runtime.results import altered_text, pack_result, with_states
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
@@ -150,6 +150,8 @@ class Worker:
                         result = entry.run(result)
                     if task.script and (entry is None or not entry.is_paused):
                         result = self._run_script(task.script, result)
+                if type(call.arguments) is bytes and call.arguments[:1] == WITH_WITNESSES:
+                    output.tell(altered_text(call.arguments, call.task))
                 is_paused = entry is not None and entry.is_paused
                 reached: set[int] = entry.reached if entry is not None else set()
                 if is_paused:

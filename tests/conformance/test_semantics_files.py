@@ -9,7 +9,8 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
-from rayflow.errors import FileMissing
+from rayflow import File
+from rayflow.errors import FileConflict, FileMissing
 
 COPYING = """
     import dataclasses
@@ -52,6 +53,50 @@ COPYING = """
     @task
     def of_folder():
         return total(Dir("data"))
+
+    @task
+    def altering(file: File):
+        file.write(file.read() + "more")
+        return file
+
+    @task
+    def alter():
+        return altering(File("input.csv"))
+
+    @task
+    def creating(file: File):
+        file.write("created")
+        return 1
+
+    @task
+    def create():
+        return creating(File("created.txt"))
+
+    @task
+    def left(path):
+        File(path).write("left")
+        return [File(path)]
+
+    @task
+    def right(path, after=None):
+        File(path).write("right!")
+        return {"file": File(path)}
+
+    @task
+    def both(path):
+        return [left(path), right(path)]
+
+    @task
+    def one_after_the_other(path):
+        return right(path, left(path))
+
+    @task
+    def told(file):
+        return file
+
+    @task
+    def passed_on():
+        return [told(told(left("passed.txt"))), left("passed.txt")]
 
     @dataclasses.dataclass
     class Report:
@@ -210,3 +255,24 @@ def test_files_and_the_calls_that_made_and_read_them_are_recorded(flow: Flow) ->
     assert set(flow.project.sql("select task_name, argument, input_path from lineage_of('output.txt')")) == {
         ("flow.process", "source", "input.csv"), ("flow.main", None, None)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "path"), [("alter", "input.csv"), ("create", "created.txt")])
+def test_a_task_that_alters_its_own_input_is_told(flow: Flow, task: str, path: str) -> None:
+    flow.call(task)
+    (line,) = [line for line in flow.watching.lines if "rayflow:" in line]
+    assert f"has altered its own input {path}" in line
+
+
+class TestTwoTasksThatWriteOnePath:
+    def test_are_both_named(self, flow: Flow) -> None:
+        for _ in range(2):
+            with pytest.raises(FileConflict, match=r"flow\.\w+\(.*\) and flow\.\w+\(.*\) both wrote") as error:
+                flow.call("both", "out.txt")
+            assert "flow.left(" in str(error.value) and "flow.right(" in str(error.value)
+
+    def test_may_do_so_when_one_gets_the_file_of_the_other(self, flow: Flow) -> None:
+        assert flow.call("one_after_the_other", "out.txt")["file"].read() == "right!"
+
+    def test_are_not_those_that_only_pass_it_on(self, flow: Flow) -> None:
+        assert flow.call("passed_on") == [[File("passed.txt")]] * 2
