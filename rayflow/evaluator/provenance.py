@@ -38,7 +38,7 @@ from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
 from rayflow.values.nested import iter_leaves, parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
-from rayflow.values.witnesses import OF_FILE
+from rayflow.values.witnesses import OF_DEFINITION, OF_FILE, OF_TASK
 
 TERM_FORMAT = "term"
 """Format tag of a value kept as a packed symbolic term."""
@@ -247,7 +247,7 @@ def value_rows(term: Term, value_hash: bytes, execution: Execution) -> list[Row]
         return rows
     if type(term) in SCALARS:
         return rows
-    parts = [ref for ref in iter_leaves(term) if type(ref) is ValueRef and (ref.witnesses or ref.inline is None)]
+    parts = [ref for ref in iter_leaves(term) if type(ref) is ValueRef and _is_part(ref)]
     for position, ref in enumerate(parts):
         if execution.first_value(ref.digest):
             rows.append(value_row(ref, ref.digest))
@@ -269,6 +269,10 @@ def file_rows(ref: ValueRef) -> list[FileRow]:
     return [
         FileRow(ref.digest, path, size if is_one else None, modified_at, version if type(version) is str else None)
     ]
+
+
+def _is_part(ref: ValueRef) -> bool:
+    return ref.inline is None or any(kind not in (OF_DEFINITION, OF_TASK) for kind, _ in ref.witnesses)
 
 
 def value_row(term: Term, value_hash: bytes) -> ValueRow:

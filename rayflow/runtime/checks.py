@@ -41,7 +41,9 @@ class Checks:
         self._in_flight: dict[int, _Check] = {}
         self._completed: deque[tuple[int, Any]] = deque()
         self._count = 0
-        self._function = ray.remote(remote.run_check).options(name=f"{remote.NAME}check", **shape_of({}).ray_options())
+        # It must not wait until a task that runs for hours lets go of its processor.
+        options = shape_of({"num_cpus": 0}).ray_options()
+        self._function = ray.remote(remote.run_check).options(name=f"{remote.NAME}check", **options)
 
     def __len__(self) -> int:
         return len(self._in_flight)

@@ -17,7 +17,7 @@ from rayflow.runtime.clocks import CLOCK, Clock
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
 from rayflow.values.refs import Encoded
-from rayflow.values.witnesses import Witness, check, needs_worker
+from rayflow.values.witnesses import OF_DEFINITION, Witness, check, needs_worker
 
 LARGEST_TERM_BYTES = 65536
 """A packed term over this size is kept as a blob, not in the reductions table. In bytes."""
@@ -96,6 +96,7 @@ class Outbox:
         self._deferred = deferred
         self._warned = warned
         self._missing_told = False
+        self._gone: set[str] = set()
         self.rows: list[Row] = []
         self.finished: dict[str, commands.Finish] = {}
         self._timers: list[tuple[float, int, tuple[str, int]]] = []
@@ -190,6 +191,7 @@ class Outbox:
         verdicts = check(near, self._store, self._warned)
 
         def answer(answerable: Sequence[_Doubtful]) -> None:
+            self._tell_gone(verdicts)
             for each in answerable:
                 holding = [all(verdicts[witness] for witness in witnesses) for witnesses in each.witnesses]
                 self._answer(self._clock.now(), each.asker, each.rows, holding)
@@ -205,6 +207,16 @@ class Outbox:
         waiting = [each for each in doubtful if not each.is_known(verdicts)]
         answer([each for each in doubtful if each.is_known(verdicts)])
         self._carrier.check(far, then)
+
+    def _tell_gone(self, verdicts: Mapping[Witness, bool]) -> None:
+        gone = [payload[0] for (kind, payload), holds in verdicts.items() if kind == OF_DEFINITION and not holds]
+        for path in gone:
+            if self._warned is not None and path not in self._gone:
+                self._gone.add(path)
+                self._warned(
+                    f"{path.replace(':', '.')} is gone: cached values that name it cannot be read; what made them runs "
+                    "again."
+                )
 
     def refresh(self) -> None:
         """See what others have committed, at the next look-up."""

@@ -37,13 +37,18 @@ def _installed_places() -> tuple[str, ...]:
 _INSTALLED = _installed_places()
 
 
+def is_installed_file(file: str) -> bool:
+    """Whether a file belongs to the standard library or to an installed package."""
+    return file.startswith(_INSTALLED) or "/site-packages/" in file or "/dist-packages/" in file
+
+
 def is_installed(function: types.FunctionType) -> bool:
     """Whether a function belongs to an installed library, so that its name is enough to know it by."""
     file = function.__code__.co_filename
     if function.__module__ in sys.builtin_module_names or file.startswith("<frozen"):
         return True
     name = function.__qualname__
-    return file.startswith(_INSTALLED) and "<locals>" not in name and "<lambda>" not in name
+    return is_installed_file(file) and "<locals>" not in name and "<lambda>" not in name
 
 
 class _FunctionHandler:

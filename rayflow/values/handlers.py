@@ -204,13 +204,14 @@ def class_path(of: type) -> str:
     except KeyError:
         pass
     path = f"{of.__module__}:{of.__qualname__}"
-    if _importable(path) is not of:
+    if importable(path) is not of:
         _LOCAL[path] = of
     _PATHS[of] = path
     return path
 
 
-def _importable(path: str) -> Any:
+def importable(path: str) -> Any:
+    """What an import finds under this path, in modules that are imported already; None when there is nothing."""
     module, _, qualname = path.partition(":")
     found: Any = sys.modules.get(module)
     for name in qualname.split("."):
@@ -220,7 +221,7 @@ def _importable(path: str) -> Any:
 
 def load_class(path: str) -> type:
     """The class at "module:qualname"; its module is imported. Raises BadModule when it is not there."""
-    found = _importable(path)
+    found = importable(path)
     if found is None:
         found = _LOCAL.get(path)
     if found is None:
@@ -231,7 +232,7 @@ def load_class(path: str) -> type:
             raise BadModule(
                 f"The class {path} cannot be loaded here: {error}. Is its module on this machine?"
             ) from error
-        found = _importable(path)
+        found = importable(path)
     if not isinstance(found, type):
         raise BadModule(
             f"The class {path} cannot be found. Classes whose values travel between tasks have to stand at the top "

@@ -10,12 +10,14 @@ rayflow knows nothing of, and a value without such objects pays nothing.
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rayflow.values.definitions import definition_witness
 from rayflow.values.handlers import handler_for
-from rayflow.values.witnesses import Witness, listening
+from rayflow.values.witnesses import Witness, listening, notice
 
 _here = threading.local()
 
@@ -61,6 +63,7 @@ class Hooks:
 
 _WITNESSED = Hooks()
 _FOUND: dict[type, Hooks | None] = {}
+_CLASSES: dict[type, Witness | None] = {}
 
 
 def forget() -> None:
@@ -75,6 +78,8 @@ def _find(of: type) -> Hooks | None:
         found = _WITNESSED
     if len(_FOUND) > 10_000:
         _FOUND.clear()
+        _CLASSES.clear()
+    _CLASSES[of] = definition_witness(of)
     _FOUND[of] = found
     return found
 
@@ -92,7 +97,12 @@ def reduced(value: Any) -> Any:
 
     Raises HookFailed with what a hook has raised.
     """
-    hooks = hooks_of(type(value))
+    of = type(value)
+    hooks = hooks_of(of)
+    is_definition = of is types.FunctionType or isinstance(value, type)
+    witness = definition_witness(value) if is_definition else _CLASSES[of]
+    if witness is not None:
+        notice(witness)
     if hooks is None:
         return NotImplemented
     try:

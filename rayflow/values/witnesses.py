@@ -44,6 +44,10 @@ OF_FILE = "file"
 """The kind of a file: how it is identified, its path, size and version (see files.py)."""
 
 
+OF_DEFINITION = "definition"
+"""The kind of a class or function of the project: its path. A value that names one that is gone cannot be read."""
+
+
 class Validator(Protocol):
     """Says which witnesses of one kind still hold."""
 
@@ -63,8 +67,11 @@ class _Kind(NamedTuple):
 _KINDS: dict[str, _Kind] = {}
 
 _HOMES: dict[str, str] = {
-    OF_VALUE: "rayflow.values.custom", OF_FILE: "rayflow.values.validity", OF_HANDLE: "rayflow.values.handles"
-}  # fmt: skip
+    OF_VALUE: "rayflow.values.custom",
+    OF_FILE: "rayflow.values.validity",
+    OF_HANDLE: "rayflow.values.handles",
+    OF_DEFINITION: "rayflow.values.definitions",
+}
 """Kind -> our module that registers its validator, imported when the first such witness is met."""
 
 

@@ -219,6 +219,44 @@ def test_a_missing_blob_is_a_miss(flow: Flow) -> None:
     assert any("bytes are gone" in text for text in flow.watching.warnings)
 
 
+def test_a_value_whose_class_is_gone_is_a_miss_with_a_warning(flow: Flow) -> None:
+    flow.project.write("shapes.py", """
+        class Point:
+            x = 1
+    """)
+    flow.write("""
+        import importlib
+        from rayflow import task
+
+        @task
+        def make():
+            shapes = importlib.import_module("shapes")
+            return [getattr(shapes, "Point", None) or shapes.Place]
+
+        @task
+        def place():
+            return make()[0]()
+
+        @task
+        def read(point):
+            return point.x
+
+        @task
+        def main():
+            return read(place())
+    """)
+    assert flow.call("main") == 1
+    assert flow.call("main") == 1
+    assert flow.computed() == {}
+    flow.project.edit("shapes.py", "Point", "Place")
+    flow.module = flow.project.load("flow")
+    assert flow.call("main") == 1
+    assert flow.computed()["make"] == 1
+    assert flow.watching.warnings == [
+        "shapes.Point is gone: cached values that name it cannot be read; what made them runs again."
+    ]
+
+
 # --- options ----------------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,15 @@ from rayflow.values.witnesses import OF_VALUE, Noticed, check
 calls: list[str] = []
 
 
+@pytest.fixture(autouse=True)
+def no_classes(monkeypatch):
+    """What a value's class is witnessed by has tests of its own."""
+    monkeypatch.setattr(hooks, "definition_witness", lambda of: None)
+    hooks.forget()
+    yield
+    hooks.forget()
+
+
 class Plain(Value):
     def __init__(self, x: Any) -> None:
         self.x = x

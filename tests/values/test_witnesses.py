@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import fractions
+import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +15,18 @@ import pytest
 
 from rayflow.lang.codec import blobs_of, dumps, loads, read, witnesses_of
 from rayflow.lang.packing import pack
-from rayflow.values import witnesses
+from rayflow.values import hooks, witnesses
 from rayflow.values.encoding import make_ref
-from rayflow.values.witnesses import OF_TASK, check, needs_worker, notice, register_validator
+from rayflow.values.witnesses import OF_DEFINITION, OF_TASK, check, needs_worker, notice, register_validator
+
+
+@pytest.fixture(autouse=True)
+def no_classes(monkeypatch):
+    """What a value's class is witnessed by has tests of its own."""
+    monkeypatch.setattr(hooks, "definition_witness", lambda of: None)
+    hooks.forget()
+    yield
+    hooks.forget()
 
 
 class Page:
@@ -137,3 +150,31 @@ def test_a_kind_that_is_unknown_here_may_be_known_where_the_users_code_is(kinds)
     kinds("near", lambda payloads, store: [True])
     kinds("far", lambda payloads, store: [True], on_worker=True)
     assert [needs_worker((kind, ())) for kind in ("near", "far", "unheard")] == [False, True, True]
+
+
+# --- classes of the project -------------------------------------------------------------------------------------------
+
+
+def test_a_value_of_a_class_of_the_project_holds_while_the_class_is_there(monkeypatch) -> None:
+    monkeypatch.undo()
+    hooks.forget()
+    values = [Holder("a", Page(0)), collections.OrderedDict(a=1), pathlib.Path("x"), fractions.Fraction(1, 2)]
+    found = make_ref(values)[0].witnesses
+    assert found == ((OF_DEFINITION, (f"{__name__}:Holder",)), (OF_DEFINITION, (f"{__name__}:Page",)))
+    gone, lost = (OF_DEFINITION, (f"{__name__}:Nobody",)), (OF_DEFINITION, ("no.such.module:Nobody",))
+    # A module that nobody has imported is read, and not imported for this.
+    later, nowhere = (OF_DEFINITION, ("antigravity:webbrowser",)), (OF_DEFINITION, ("antigravity:Anything",))
+    assert check([*found, gone, lost, later, nowhere], None) == {
+        found[0]: True, found[1]: True, gone: False, lost: False, later: True, nowhere: False
+    }  # fmt: skip
+    assert "antigravity" not in sys.modules
+
+
+def test_a_class_that_travels_with_its_values_is_no_witness(monkeypatch) -> None:
+    monkeypatch.undo()
+    hooks.forget()
+
+    class Local:
+        pass
+
+    assert make_ref(Local())[0].witnesses == ()
