@@ -13,7 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
 from rayflow.lang import collecting, sources
@@ -33,6 +33,8 @@ from rayflow.values.nested import copy_containers, parts_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
 """Types of arguments that nobody can change after the call."""
@@ -45,7 +47,7 @@ _OF_ALL_COPIES = (
 _NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A function that rayflow may run anywhere and whose results it keeps.
 
     Calling it gives a lazy expression. `func` is the plain function, for tests and for use as a helper.
@@ -53,7 +55,7 @@ class Task(Generic[P, R]):
 
     def __init__(
         self,
-        func: Callable[P, R],
+        func: Callable[P, R_co],
         options: Mapping[str, Any] | None = None,
         *,
         args: tuple[Term, ...] = (),
@@ -191,7 +193,14 @@ class Task(Generic[P, R]):
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    # The call of an async task is its result, not a coroutine.
+    @overload
+    def __call__(self: Task[P, Coroutine[Any, Any, S]], *args: P.args, **kwargs: P.kwargs) -> S: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A lazy call. Its type is the result's, since a lazy value may be used wherever the value may.
 
         Raises BadArguments when the arguments do not fit the signature. Containers are copied: changing a list after
@@ -212,39 +221,39 @@ class Task(Generic[P, R]):
         call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
         if collecting.created is not None:
             collecting.created.append(call)
-        return call  # type: ignore[return-value]  # lazy; see the docstring
+        return call
 
-    def options(self, **options: Any) -> Task[P, R]:
+    def options(self, **options: Any) -> Task[P, R_co]:
         """The same task with other options for its calls. Raises BadOption for an unknown name or a wrong type."""
         checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
         kept = {name: _copied(value) for name, value in checked.items()}
         return self._again(call_options=merge(self._call_options, kept))
 
-    def export_options(self, **options: Any) -> Task[P, R]:
+    def export_options(self, **options: Any) -> Task[P, R_co]:
         """The same task with options for every call that its calls make below them. Raises BadOption as `options`."""
         return self.options(export_options=options)
 
-    def update_context(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Task[P, R]:
+    def update_context(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Task[P, R_co]:
         """The same task with values that `get_context` reads in its calls and below: `update_context(a=1)`, or
         `update_context({"a": {"b": 1}})` for `get_context("a.b")`. Raises BadOption for a lazy value."""
         return self.options(context=merge_context(values or {}, named))
 
-    def partial(self, *args: Any, **kwargs: Any) -> Task[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> Task[..., R_co]:
         """The same task with some arguments given. Raises BadArguments when they do not fit the signature."""
         terms = (*self._args, *map(_copied, args))
         named = {**self._kwargs, **{name: _copied(term) for name, term in kwargs.items()}}
         self.parameters.bind(terms, named, name=self.name, partial=True)
         return self._again(args=terms, kwargs=named)
 
-    def _again(self, **changes: Any) -> Task[P, R]:
+    def _again(self, **changes: Any) -> Task[P, R_co]:
         kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
-        again: Task[P, R] = Task(self.func, self.definition_options, **{**kept, **changes})
+        again: Task[P, R_co] = Task(self.func, self.definition_options, **{**kept, **changes})
         for name in _OF_ALL_COPIES:
             if name in self.__dict__:
                 again.__dict__[name] = self.__dict__[name]
         return again
 
-    def __get__(self, instance: object, owner: type | None = None) -> Task[P, R]:
+    def __get__(self, instance: object, owner: type | None = None) -> Task[P, R_co]:
         if instance is not None and not self._is_static:
             raise BadArguments(
                 f"{self.fullname} is a task inside a class and was called on an object. Make it a module-level task "
@@ -288,27 +297,12 @@ def _name_of_task(value: object) -> str | None:
 
 # --- making tasks -----------------------------------------------------------------------------------------------------
 
-class Maker(Protocol):
-    """What `@task(...)` with options gives: it makes a task of a function."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-
-
-# The call of an async task is its result, not a coroutine: so its more special type comes first.
-@overload
-def task(func: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
-
-
 @overload
 def task(func: Callable[P, R], /) -> Task[P, R]: ...
 
 
 @overload
-def task(**options: Any) -> Maker: ...
+def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """Calls as type checkers see them. `# is: X` says what type a line reveals, `# wrong` that the checker refuses it."""
 
-from typing import reveal_type
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, reveal_type
 
 from rayflow import (
     Task,
@@ -17,8 +18,12 @@ from rayflow import (
     seq,
     starmap,
     task,
+    wraps_task,
     zip_,
 )  # fmt: skip
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @task
@@ -49,7 +54,41 @@ def plain(x: int) -> str:
     return str(x)
 
 
-def spell(with_: Task[[int], str]) -> None: ...
+def spell(with_: Callable[[int], str]) -> None: ...
+
+
+def rate(with_: Task[[int], float]) -> None: ...
+
+
+@task(name="first")
+def first_of(items: list[T]) -> T:
+    return items[0]
+
+
+@task
+def last_of(items: list[T]) -> T:
+    return items[-1]
+
+
+@wraps_task
+def listed(inner: Task[P, T]) -> Callable[P, list[T]]:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> list[T]:
+        return [inner.func(*args, **kwargs)]
+
+    return wrapper
+
+
+@listed
+@task
+def named(x: int) -> str:
+    return str(x)
+
+
+class Tools:
+    @staticmethod
+    @task
+    def doubled(x: int) -> int:
+        return 2 * x
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -64,6 +103,10 @@ reveal_type(counted(["a"])["a"])  # is: int
 reveal_type(spelled(1))  # is: str
 reveal_type(packed(1))  # is: bytes
 reveal_type(rated(counted(["a"])["a"]) + 1)  # is: float
+reveal_type(first_of([1]))  # is: int
+reveal_type(last_of(["a"]))  # is: str
+reveal_type(named(1))  # is: list[str]
+reveal_type(Tools.doubled(1))  # is: int
 reveal_type(as_task(plain)(1))  # is: str
 reveal_type(run(rated(1)))  # is: float
 reveal_type(run([rated(1)]))  # is: list[float]
@@ -98,4 +141,11 @@ rated(counted([]))  # wrong
 rated.options(retries=1)("a")  # wrong
 map_(rated, ["a"])  # wrong
 spell(packed)  # wrong
-spell(plain)  # wrong
+spell(rated)  # wrong
+rate(rated.partial(name="b"))
+rate(Tools.doubled)
+rate(counted)  # wrong
+rate(plain)  # wrong
+first_of(1)  # wrong
+named("a")  # wrong
+Tools.doubled("a")  # wrong
