@@ -11,8 +11,9 @@ class Database(Handle):
     """An SQLite file. Each task that gets it opens a connection of its own."""
 
     def __init__(self, name: str, path: str):
-        Path(path).parent.mkdir(exist_ok=True)
-        self.connection = sqlite3.connect(path)
+        file = Path(__file__).parent / path
+        file.parent.mkdir(exist_ok=True)
+        self.connection = sqlite3.connect(file)
 
     def write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """Carry out one statement for many rows: all of them, or none."""

@@ -26,6 +26,9 @@ from rayflow.values.failures import Failure, Outcome
 OPENING_SECONDS = 1.0
 """A job that stays open for longer than this gets an opening row, so that a crash shows what was in flight."""
 
+MOST_FAILURES = 1_000
+"""So many failures of an execution are listed when it ends; the records have all of them."""
+
 OPENING_ROWS = 1_000
 """The most opening rows at one time: of a hundred thousand calls that wait for workers, most need none."""
 
@@ -249,7 +252,7 @@ class Machine:
         if not failure.trail:
             trail = stories.trail_of(job)
             failure = replace(failure, trail=trail if expression is None else (*trail, render(expression)))
-        if not failure.is_cancelled:
+        if not failure.is_cancelled and len(job.execution.failures) < MOST_FAILURES:
             # Without the exception itself: of many failures that were caught, nobody raises any.
             told = failure if failure.pickled is None else replace(failure, pickled=None)
             job.execution.failures.append((job, told))
@@ -290,6 +293,11 @@ class Machine:
 
     def _finish(self, execution: Execution, root: Job) -> None:
         del self.executions[execution.execution_id]
+        if isinstance(root.outcome, Failure) and len(execution.failures) == MOST_FAILURES:
+            # What the execution ends with is among them in any case.
+            last = replace(root.outcome, pickled=None)
+            if all(failure != last for _, failure in execution.failures):
+                execution.failures.append((root, last))
         for job in execution.open.values():
             self._jobs.pop(job.number, None)
         self._out.append(

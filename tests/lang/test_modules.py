@@ -172,3 +172,10 @@ def test_no_bytecode_is_left_that_could_be_taken_for_the_code_of_an_edit_in_the_
     project.write("flow.py", "from helpers import ONE\n")
     assert modules.load_file(project.path / "flow.py").ONE == 1
     assert not list(project.path.rglob("*.pyc"))
+
+
+def test_a_generator_task_is_refused_with_the_user_s_frame_alone(project: Project) -> None:
+    project.write("flow.py", "from rayflow import task\n@task\ndef stream():\n    yield 1\n")
+    with pytest.raises(BadModule, match="Return a list instead of using yield") as raised:
+        project.load("flow")
+    assert str(raised.value).count('File "') == 1
