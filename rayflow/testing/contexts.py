@@ -1,7 +1,7 @@
-"""Random programs that use contexts: calls that change it, terms that read it.
+"""Random programs that use what calls hand down: changes of the context, terms that read it, gaps in the records.
 
-In: a program, one source of chance. Out: the program with some of its numbers read from the context, and some of its
-calls made under another one. Never: changes which tasks there are.
+In: a program, one source of chance. Out: the program with some of its numbers read from the context and some of its
+calls made under another one, or with tasks below which nothing is recorded. Never: changes which tasks there are.
 
 It changes programs that are there already, so that a seed without contexts stays the program that it was.
 """
@@ -31,6 +31,15 @@ def in_contexts(program: Program, random: Random) -> Program:
     }
     context = random.choice(({}, {"a": 1}, {"b": {"c": 1, "d": 2}, "e": 1}))
     return replace(program, definitions=definitions, root=_changed(program.root, random), context=context)
+
+
+def in_gaps(program: Program, random: Random) -> Program:
+    """The program, with gaps in its records: nothing below the calls of some tasks is recorded."""
+    definitions = {
+        name: replace(each, options={**each.options, "prov": False}) if random.random() < 0.25 else each
+        for name, each in program.definitions.items()
+    }
+    return replace(program, definitions=definitions)
 
 
 def _changed(template: Template, random: Random) -> Template:

@@ -88,6 +88,11 @@ class Program:
     root: Template
     context: Mapping[str, Any] | None = None
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether nothing is recorded below some of its calls."""
+        return any(each.options.get("prov") is False for each in self.definitions.values())
+
     def root_term(self) -> Term:
         """The root as a term, expressions made anew."""
         return instantiate(self.root, {}, self)

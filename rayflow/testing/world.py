@@ -16,7 +16,7 @@ from random import Random
 
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.testing.cluster import Cluster, Maker
-from rayflow.testing.contexts import in_contexts
+from rayflow.testing.contexts import in_contexts, in_gaps
 from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
 from rayflow.testing.programs import Program, random_program
 from rayflow.testing.weather import Report, Weather
@@ -41,16 +41,24 @@ WEATHERS = (
 
 
 def play(
-    seed: int, make: Maker = Evaluator, talk: list[str] | None = None, *, with_contexts: bool = False
+    seed: int,
+    make: Maker = Evaluator,
+    talk: list[str] | None = None,
+    *,
+    with_contexts: bool = False,
+    with_gaps: bool = False,
 ) -> list[str]:
     """What was untrue in the trial of this seed: nothing, if all is well.
 
     make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
+    with_gaps: below some of its calls nothing is recorded.
     """
     random = Random(seed)
     program = _small_program(random)
     if with_contexts:
         program = in_contexts(program, random)
+    if with_gaps:
+        program = in_gaps(program, random)
     cluster = Cluster(random, make)
     cluster.talk = talk
     untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
@@ -93,16 +101,19 @@ def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache
         report = cluster.run(program, weather, cache=cache)
     except Exception as error:  # an error inside the evaluator is what a trial looks for
         return [f"{title}: {type(error).__name__}: {error}"]
-    shallow = any(each.options.get("check_valid") == "shallow" for each in program.definitions.values())
+    options = [each.options for each in program.definitions.values()]
+    shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
     exact = not (shallow and remembered and cache)
-    untruths = report.untruths + list(_differences(cluster, report, meaning, exact, program.context is not None))
+    counted = program.context is None and not program.has_gaps
+    untruths = report.untruths + list(_differences(cluster, report, meaning, exact, counted))
     return [f"{title}: {untruth}" for untruth in untruths]
 
 
 def _differences(
-    cluster: Cluster, report: Report, meaning: Meaning, exact: bool, with_contexts: bool
+    cluster: Cluster, report: Report, meaning: Meaning, exact: bool, counted: bool
 ) -> Iterable[str]:
-    """Where a run differs from the meaning. exact: no full reduction may have hidden calls."""
+    """Where a run differs from the meaning. exact: no full reduction may have hidden calls. counted: neither gaps nor
+    contexts: whether a call is reduced under its own one depends on whether it is known yet that none was read."""
     if report.was_cancelled:
         return
     if report.outcome != meaning.outcome:
@@ -118,8 +129,8 @@ def _differences(
         return
     if everywhere != set(meaning.runs):
         yield f"ran: {everywhere - set(meaning.runs)}; should have run: {set(meaning.runs) - everywhere}"
-    if with_contexts:
-        return  # whether a call is reduced under its own context depends on whether it is known yet that none was read
+    if not counted:
+        return
     jobs = _jobs_of(cluster, report)
     if jobs != meaning.jobs:
         yield f"jobs too many: {dict(jobs - meaning.jobs)}; missing: {dict(meaning.jobs - jobs)}"

@@ -38,6 +38,7 @@ class Mutant:
     new: str
     hint: int = 0
     with_contexts: bool = False
+    with_gaps: bool = False
 
 
 MUTANTS = [
@@ -81,6 +82,8 @@ MUTANTS = [
     Mutant("a default is reduced under the caller's context", "reduction", "own_scope if is_default else scope", "scope", with_contexts=True),
     Mutant("an argument is reduced under the call's own context", "reduction", "own_scope if is_default else scope", "own_scope", with_contexts=True),
     Mutant("ids below do not depend on the context", "reduction", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
+    Mutant("who follows an unrecorded call leaves no call", "provenance", "(reduced_itself or is_left_to_follower)", "reduced_itself", with_gaps=True),
+    Mutant("call nodes that nobody has recorded are named", "provenance", "if job.children and job.hands_down.is_recorded:", "if job.children:", with_gaps=True),
     Mutant("a context hides all of the one above", "inheritance", "merge_context(self.context, context) if context else self.context", "(context or self.context)", with_contexts=True),
 ]  # fmt: skip
 
@@ -116,17 +119,17 @@ def made(mutant: Mutant | None, workshop: Path):
     return importlib.import_module("mutant.evaluator").Evaluator
 
 
-def killer(make, hint: int, with_contexts: bool = False) -> int | None:
+def killer(mutant: Mutant, make) -> int | None:
     """The first seed that goes wrong, or None."""
-    for seed in (hint, *range(MOST_SEEDS)):
-        if play(seed, make, with_contexts=with_contexts):
+    for seed in (mutant.hint, *range(MOST_SEEDS)):
+        if play(seed, make, with_contexts=mutant.with_contexts, with_gaps=mutant.with_gaps):
             return seed
     return None
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.claim.replace(" ", "_"))
 def test_a_mutant_is_found_out(mutant: Mutant, workshop: Path) -> None:
-    assert killer(made(mutant, workshop), mutant.hint, mutant.with_contexts) is not None, f"nobody noticed that {mutant.claim}"
+    assert killer(mutant, made(mutant, workshop)) is not None, f"nobody noticed that {mutant.claim}"
 
 
 def test_an_unchanged_copy_is_not_found_out(workshop: Path) -> None:

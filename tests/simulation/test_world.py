@@ -53,6 +53,12 @@ def test_every_execution_under_contexts_comes_to_what_its_program_means(part: in
         assert not untruths, explain(seed, untruths)
 
 
+def test_every_execution_with_gaps_in_its_records_comes_to_what_its_program_means() -> None:
+    for seed in range(FIRST, FIRST + SEEDS, PARTS):
+        untruths = play(seed, with_gaps=True)
+        assert not untruths, explain(seed, untruths)
+
+
 @pytest.mark.parametrize("seed", KEPT)
 def test_a_seed_that_went_wrong_once_goes_well(seed: int) -> None:
     untruths = play(seed)
