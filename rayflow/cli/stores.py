@@ -36,8 +36,11 @@ def config_of(store: str | None, start: str | None = None, **flags: Any) -> Conf
 def open_for(store: str | None, *, read_only: bool = True) -> Store:
     """The store, which has to be there. Raises NotFound."""
     from rayflow.store.store import open_store
+    from rayflow.values.filesystems import use_base
 
-    return open_store(config_of(store).store, create=False, read_only=read_only)
+    config = config_of(store)
+    use_base(config.project_dir)
+    return open_store(config.store, create=False, read_only=read_only)
 
 
 def history_of(store: str | None) -> History:

@@ -8,6 +8,7 @@ statistics speak of, so that a question about one call reads a few pages and not
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -32,6 +33,7 @@ from rayflow.store.asking import Asker, as_bytes, as_microseconds
 from rayflow.store.blobs import Blobs
 from rayflow.store.filters import ALL, Filter
 from rayflow.store.folders import Folder
+from rayflow.values.filesystems import base_directory, local_path
 
 _LAST = re.compile(r"-|~(\d+)")
 _HEX = re.compile(r"[0-9a-f]{1,40}")
@@ -68,7 +70,9 @@ class History(Asker):
             rows = self.records(views.text_of("ids"), {"text": lowered, "low": low, "high": high})
             found = [Entity(row["kind"], row["id"]) for row in rows if row["kind"] in wanted]
             if "file" in wanted and not found:
-                rows = self.records("SELECT DISTINCT path FROM raw.files WHERE path = $path", {"path": text})
+                rows = self.records(
+                    "SELECT DISTINCT path FROM raw.files WHERE path IN (SELECT unnest($paths))", {"paths": _paths(text)}
+                )
                 found = [Entity("file", row["path"]) for row in rows]
         if not found:
             raise NotFound(f"Nothing in the store is called {text!r}: no {', '.join(sorted(wanted))} has such an id.")
@@ -281,6 +285,11 @@ class History(Asker):
             {"path": path},
         )
 
+    def calls_of_file(self, path: str) -> list[Record]:
+        """The states of the file at a path, the latest first; for each the calls that made it, passed it on and read
+        it, with the job that computed each last. A state without calls has one row, with nulls."""
+        return self.records("SELECT * FROM calls_of_file($path)", {"path": path})
+
     def lineage(self, text: str, *, levels: int | None = None) -> list[LineageStep]:
         """The calls that led to a file (by path) or value (by hash), the nearest first.
 
@@ -291,6 +300,16 @@ class History(Asker):
     def why(self, job_id: str) -> Why:
         """A job beside the nearest earlier evaluation of its task, and what differs between them. Raises NotFound."""
         return whys.why(self, job_id)
+
+
+def _paths(text: str) -> list[str]:
+    """How a file may have been recorded that is called so here: relative to the project, as Files mostly are."""
+    local = local_path(text)
+    if local is None:
+        return [text]
+    whole = os.path.normpath(local)
+    here = os.path.abspath(text)
+    return [text, whole, here, *(os.path.relpath(each, base_directory()) for each in (whole, here))]
 
 
 def _limit(limit: int | None) -> str:

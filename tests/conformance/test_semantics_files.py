@@ -276,3 +276,21 @@ class TestTwoTasksThatWriteOnePath:
 
     def test_are_not_those_that_only_pass_it_on(self, flow: Flow) -> None:
         assert flow.call("passed_on") == [[File("passed.txt")]] * 2
+
+
+def test_the_calls_that_made_passed_on_and_read_a_file_are_told_by_its_path(flow: Flow) -> None:
+    flow.call("main")
+    rewrite(flow.project.path / "input.csv", "longer\n")
+    flow.call("main")
+    flow.call("length", File("output.txt"))
+    found = flow.project.sql(
+        "select size_bytes, role, task_name, argument from calls_of_file('output.txt') order by all"
+    )
+    assert found == [
+        (4, "made", "flow.process", None), (4, "passed on", "flow.main", None),
+        (7, "made", "flow.process", None), (7, "passed on", "flow.main", None), (7, "read", "flow.length", "file"),
+    ]  # fmt: skip
+    told = flow.project.rayflow("log", "./output.txt").stdout
+    assert "made by" in told and "flow.process(source=File('input.csv'))" in told and "read by" in told
+    assert "flow.py:" in told
+    assert flow.project.rayflow("log", str(flow.project.path / "output.txt")).stdout == told

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rayflow.cli.file_uses import show_file
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
 from rayflow.cli.task_names import job_lines, show_task, task_named
 
@@ -359,18 +360,6 @@ def _task(history: History, task_hash: str, as_json: bool) -> None:
         click.echo("\n" + block("made of", reached, sys.stdout), nl=False)
 
 
-def _file(history: History, path: str, as_json: bool) -> None:
-    rows = history.files(path)
-    if as_json:
-        print_json(rows)
-        return
-    from rayflow.cli.render import table
-
-    heads = ("value_hash", "size_bytes", "modified_at", "version")
-    click.echo(f"states of {path}, the latest first; rayflow log VALUE_HASH tells who made and who took one\n")
-    click.echo(table(heads, [[row[head] for head in heads] for row in rows], sys.stdout), nl=False)
-
-
 def _detail(found: Any, main: str, as_json: bool, tags: list[Record]) -> None:
     """A record with lists of records beside it: its columns, then one block for each list."""
     from dataclasses import fields as fields_of
@@ -395,5 +384,5 @@ def _record(row: Record) -> str:
     return "  ".join(f"{name}={value}" for name, value in row.items() if value is not None)
 
 
-_SHOW = {"execution": _execution, "job": _job, "call": _call, "value": _value, "task": _task, "file": _file}
+_SHOW = {"execution": _execution, "job": _job, "call": _call, "value": _value, "task": _task, "file": show_file}
 """Kind of an id -> how it is shown."""

@@ -108,3 +108,42 @@ LEFT JOIN raw.arguments ON arguments.call_hash = found.call_hash
 LEFT JOIN raw.value_parts ON value_parts.value_hash = arguments.value_hash
 LEFT JOIN raw.files ON files.value_hash = coalesce(value_parts.part_hash, arguments.value_hash)
 ORDER BY found.distance, calls.task_name, call_hash, argument, input_path;
+
+CREATE OR REPLACE MACRO calls_of_file(wanted) AS TABLE
+WITH states AS (
+    SELECT DISTINCT ON (value_hash) value_hash, size_bytes, modified_at, version FROM raw.files WHERE path = wanted
+), held AS (
+    SELECT value_hash, value_hash AS whole FROM states
+    UNION
+    SELECT states.value_hash, value_parts.value_hash
+    FROM states JOIN raw.value_parts ON value_parts.part_hash = states.value_hash
+), given AS (
+    SELECT DISTINCT held.value_hash, calls.call_hash, calls.task_name, calls.task_hash
+    FROM held JOIN raw.calls ON calls.value_hash = held.whole
+), taken AS (
+    SELECT DISTINCT held.value_hash, arguments.call_hash, arguments.name
+    FROM held JOIN raw.arguments ON arguments.value_hash = held.whole
+), passed AS (
+    SELECT value_hash, call_hash FROM given SEMI JOIN taken USING (value_hash, call_hash)
+    UNION
+    SELECT given.value_hash, given.call_hash
+    FROM given JOIN raw.call_children ON call_children.call_hash = given.call_hash
+    JOIN given AS below ON below.call_hash = call_children.child_call_hash AND below.value_hash = given.value_hash
+), uses AS (
+    SELECT given.*, NULL AS argument, CASE WHEN passed.call_hash IS NULL THEN 'made' ELSE 'passed on' END AS role
+    FROM given LEFT JOIN passed USING (value_hash, call_hash)
+    UNION ALL
+    SELECT DISTINCT taken.value_hash, taken.call_hash, calls.task_name, calls.task_hash, taken.name, 'read'
+    FROM taken JOIN raw.calls ON calls.call_hash = taken.call_hash
+), latest AS (
+    SELECT call_hash, arg_max(job_id, queued_at) AS job_id, arg_max(execution_id, queued_at) AS execution_id,
+           max(queued_at) AS queued_at
+    FROM raw.jobs WHERE how = 'computed' AND call_hash IN (SELECT call_hash FROM uses)
+    GROUP BY call_hash
+)
+SELECT lower(hex(states.value_hash)) AS value_hash, states.size_bytes, states.modified_at, states.version, uses.role,
+       uses.task_name, uses.argument, lower(hex(uses.call_hash)) AS call_hash,
+       lower(hex(uses.task_hash)) AS task_hash, lower(hex(latest.job_id)) AS job_id, latest.execution_id,
+       latest.queued_at
+FROM states LEFT JOIN uses USING (value_hash) LEFT JOIN latest ON latest.call_hash = uses.call_hash
+ORDER BY states.modified_at DESC NULLS LAST, states.value_hash, uses.role, latest.queued_at, uses.task_name;
