@@ -166,6 +166,10 @@ class Asker:
         rows = self.records(views.text_of("named_blobs"))
         return [bytes.fromhex(row["blob"]) for row in rows]
 
+    def dangling(self) -> list[Record]:
+        """What rows name and is not recorded, such as the calls of a commit whose file is gone: what, how many, one."""
+        return [row for row in self.records(views.text_of("dangling")) if row["many"]]
+
     def definitions(self, task_hash: str) -> list[Record]:
         """The code that a version of a task is made of: itself, and every definition that it reaches."""
         return self.records(

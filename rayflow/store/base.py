@@ -293,6 +293,15 @@ class Store:
             history.close()
             return [*self._compactor.problems(snapshot), *self._blobs.problems(named)]
 
+    def dangling(self) -> list[Problem]:
+        """What rows name and is not recorded. Nothing names a commit file: that one is gone shows here, if at all."""
+        history = self.history()
+        rows = history.dangling()
+        history.close()
+        return [
+            Problem(layout.COMMITS, "missing", f"{row['what']}: {row['many']:,}, such as {row['one']}") for row in rows
+        ]
+
     def snapshot(self) -> Snapshot:
         """The commits that count now."""
         with self._lock:

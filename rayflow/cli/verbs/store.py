@@ -31,7 +31,7 @@ def check(store: str | None, as_json: bool) -> int:
     rayflow store check --store s3://bucket/results
     """
     opened = open_for(store)
-    problems = opened.check()
+    problems = [*opened.check(), *opened.dangling()]
     if as_json:
         print_json(problems)
     elif not problems:
