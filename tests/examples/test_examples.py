@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from projects import REPOSITORY, Project
+from example_projects import Told, copy_of, run, skip_without, told_by_command
+from projects import REPOSITORY
 
 TESTED = "09_testing"
 """The example that is run by its own tests, since it reaches for the network."""
@@ -23,7 +23,8 @@ class Expected:
 
     prints: lines of its output, which stand in its README too. computed: how many jobs of each task run at first; tasks
     that are not named may run as often as they like. always: those that run every time. edit: file, old text, new text.
-    touched: what runs after the edit, beside `always`. then_prints: lines of the output after the edit.
+    touched: what runs after the edit, beside `always`. then_prints: lines of the output after the edit. programs: what
+    the machine must have; else the example is skipped.
     """
 
     prints: tuple[str, ...]
@@ -32,6 +33,7 @@ class Expected:
     touched: dict[str, int]
     then_prints: tuple[str, ...]
     always: dict[str, int] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
 
 
 EXPECTED = {
@@ -139,6 +141,13 @@ EXPECTED = {
         touched={"set_prices": 1, "worth": 1},
         then_prints=("410.0",),
     ),
+    "20_files": Expected(
+        prints=("basel    2026-06-04  22.5", "bern     2026-06-04  17.5", "davos    2026-06-03  12.5"),
+        computed={"main": 1, "clean": 3, "warmest": 1},
+        edit=("stations/bern.csv", "2026-06-02,15.5", "2026-06-02,19.5"),
+        touched={"main": 1, "clean": 1, "warmest": 1},
+        then_prints=("bern     2026-06-02  19.5",),
+    ),
     "porting_from_redun": Expected(
         prints=("greeting: Hello, World!", "branches: 21 red and -11", "caught: mended 10", "mapped: [2, 3, 4]"),
         computed={"main": 1, "get_planet": 1, "greeter": 1, "step1": 6, "step2": 1, "step2a": 1, "both": 1},
@@ -150,31 +159,11 @@ EXPECTED = {
 }
 
 
-@dataclass(frozen=True)
-class Told:
-    """What was seen of one run: its output, and how many jobs of each task were computed."""
-
-    output: list[str]
-    computed: Counter[str]
-
-
-def copy_of(name: str, folder: Path) -> Project:
-    """An example as it would be after a fresh checkout."""
-    ignored = shutil.ignore_patterns(".rayflow", "data", "__pycache__")
-    return Project(Path(shutil.copytree(REPOSITORY / "examples" / name, folder / name, ignore=ignored)))
-
-
-def run(project: Project) -> Told:
-    ended = project.python("flow.py", RAYFLOW_INLINE="1")
-    assert ended.returncode == 0, ended.stderr
-    computed = Counter({name.rpartition(".")[2]: count for name, count in project.counts("computed").items()})
-    return Told(ended.stdout.splitlines(), computed)
-
-
 @pytest.fixture(scope="module", params=EXAMPLES)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Told]]:
     """An example's name and its three runs: the first, the second, and one after the edit."""
     name = request.param
+    skip_without(*EXPECTED[name].programs)
     project = copy_of(name, tmp_path_factory.mktemp("examples"))
     runs = [run(project), run(project)]
     project.edit(*EXPECTED[name].edit)
@@ -218,14 +207,6 @@ def test_the_tests_of_the_testing_example_pass(tmp_path: Path) -> None:
 
 
 # --- what else the READMEs say ----------------------------------------------------------------------------------------
-
-
-def told_by_command(project: Project, *words: str) -> Told:
-    """What `rayflow run flow.py ...` prints, and what it computes, in this process alone."""
-    ended = project.rayflow("run", "--inline", "flow.py", *words)
-    assert ended.returncode == 0, ended.stderr
-    computed = Counter({name.rpartition(".")[2]: count for name, count in project.counts("computed").items()})
-    return Told(ended.stdout.splitlines(), computed)
 
 
 def test_other_arguments_run_only_the_calls_that_they_change(tmp_path: Path) -> None:
