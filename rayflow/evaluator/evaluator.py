@@ -192,7 +192,7 @@ class Evaluator(Reducer):
         job = self._running(event.job, event.attempt)
         if job is None:
             return
-        job.cost = event.cost
+        job.cost = event.cost if job.awaits is None or event.cost is None else job.awaits.add_cost(event.cost)
         job.how = "computed"
         job.raised += 1
         self._end_attempt(job)

@@ -159,8 +159,8 @@ class Task(Generic[P, R_co]):
 
     @property
     def is_async(self) -> bool:
-        """Whether the body is a coroutine function."""
-        return inspect.iscoroutinefunction(self.func)
+        """Whether the user's function is a coroutine function, also under decorators."""
+        return inspect.iscoroutinefunction(self.origin) or inspect.iscoroutinefunction(self.func)
 
     @property
     def nout(self) -> int | None:

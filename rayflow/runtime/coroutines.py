@@ -6,8 +6,10 @@ body is entered again.
 
 A body that awaits holds no worker: it ends, and is entered again from its start when what it awaits is there. Whether
 only the awaited expressions can make it go on is asked of its event loop: one that would wait for no time, no file and
-no thread, but for ever, waits for us. (A thread that the body has started by itself is not seen. It is then started
-once more with the body, and is waited for when all expressions are known.)
+no thread, but for ever, waits for us. While it has something else to wait for as well, it is given a moment, in which
+it may come to more expressions. Longer is of no use, since all is done again in any case; and an open connection, or a
+timeout around what is awaited, would keep it for ever. (A thread that the body has started by itself is not seen. It is
+then started once more with the body, and is waited for when all expressions are known.)
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -26,6 +29,9 @@ from rayflow.lang.expressions import Term
 from rayflow.lang.packing import Keep, pack
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure, Outcome, exception_from_failure
+
+PATIENCE_SECONDS = 0.5
+"""So long a body that awaits expressions, and other things besides, may go on after the last one that it asked for."""
 
 
 class Entry:
@@ -47,6 +53,8 @@ class Entry:
         self._equal: Counter[bytes] = Counter()
         self._used: set[bytes] = set()
         self._asked: dict[bytes, Term] = {}
+        self._asked_at = 0.0
+        self._is_stuck = False
         self._waiting: list[asyncio.Future[None]] = []
         """What the awaits hang on: an event loop itself does not keep what waits alive."""
         self._raised: list[tuple[BaseException, Failure]] = []
@@ -95,7 +103,7 @@ class Entry:
                 runner.close()
 
     def _make_loop(self) -> _Loop:
-        self._loop = _Loop(self._is_left_to_us)
+        self._loop = _Loop(self._seconds_left)
         return self._loop
 
     async def _enter(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -106,15 +114,22 @@ class Entry:
         if body.done():
             return body.result()
         # What still runs of the body is cancelled when the loop is closed, so that it can tidy up.
+        # (One that was still waiting for something else might have come to more.)
         self.is_paused = True
-        return not self._used.issuperset(self._known), self._asked
+        return self._is_stuck and not self._used.issuperset(self._known), self._asked
 
-    def _is_left_to_us(self) -> bool:
-        """The loop would wait for ever: if that is for expressions, have the body left. Whether that is so."""
-        if self._is_closing or not self._asked or self._quiet is None or self._quiet.done():
-            return False
-        self._quiet.set_result(None)
-        return True
+    def _seconds_left(self, is_stuck: bool) -> float | None:
+        """How long the loop may wait. None: as long as it likes, since no expression is awaited.
+
+        is_stuck: it has nothing else to wait for. At 0 the body is left.
+        """
+        if self._is_closing or not self._asked or self._quiet is None:
+            return None
+        left = 0.0 if is_stuck else max(0.0, self._asked_at + PATIENCE_SECONDS - time.monotonic())
+        if not left and not self._quiet.done():
+            self._is_stuck = is_stuck
+            self._quiet.set_result(None)
+        return left
 
     async def _answer(self, term: Term) -> Any:
         if self._is_closing:
@@ -132,6 +147,7 @@ class Entry:
             self._raised.append((error, outcome))
             raise error
         self._asked[key] = packed
+        self._asked_at = time.monotonic()
         self._waiting.append(loop.create_future())
         return await self._waiting[-1]
 
@@ -153,20 +169,20 @@ class Entry:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that says when it has nothing to wait for but itself.
+    """An event loop that asks before it waits.
 
-    is_left: asked then; True when that has given it something to do.
+    seconds_left: how long it may wait; told whether it has nothing to wait for but itself.
     """
 
-    def __init__(self, is_left: Callable[[], bool]) -> None:
-        self._is_left = is_left
+    def __init__(self, seconds_left: Callable[[bool], float | None]) -> None:
+        self._seconds_left = seconds_left
         self._in_threads = 0
-        selector = _Selector(self._is_alone)
+        selector = _Selector(self._longest_wait)
         super().__init__(selector)
         self._own_files = len(selector.get_map())
 
-    def _is_alone(self, files: int) -> bool:
-        return not self._in_threads and files == self._own_files and self._is_left()
+    def _longest_wait(self, is_endless: bool, files: int) -> float | None:
+        return self._seconds_left(is_endless and not self._in_threads and files == self._own_files)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # of any function
         """Run a function in a thread, and count it until it has ended."""
@@ -180,14 +196,15 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Asks before it waits for ever. is_alone: gets the number of files that are watched."""
+    """Asks before it waits. longest: gets whether the wait has no end, and the number of files that are watched."""
 
-    def __init__(self, is_alone: Callable[[int], bool]) -> None:
+    def __init__(self, longest: Callable[[bool, int], float | None]) -> None:
         super().__init__()
-        self._is_alone = is_alone
+        self._longest = longest
 
     def select(self, timeout: float | None = None) -> Any:
-        """Wait for files, but not when there is something to do instead."""
-        if timeout is None and self._is_alone(len(self.get_map())):
-            timeout = 0
+        """Wait for files, no longer than is allowed."""
+        longest = self._longest(timeout is None, len(self.get_map()))
+        if longest is not None:
+            timeout = longest if timeout is None else min(timeout, longest)
         return super().select(timeout)

@@ -231,6 +231,22 @@ class TestTheCache:
         assert book >> raised(child, failure()) << runs("lab.body") >> returned(job, 1, attempt=2) << finishes(1)
         assert not book.of(Remember)
 
+    def test_a_crashed_execution_takes_the_value_that_it_has_recorded_also_of_a_task_without_cache(self) -> None:
+        asker = Placeholder("asker")
+        book = Playbook(Evaluator()) >> submitted(call("lab.body", 1), LOOSE, PLAIN, life=1)
+        known = candidate(9, kind="awaited", task_set=[task_hash("lab.body")], execution_id="execution")
+        other = candidate(8, kind="awaited", task_set=[task_hash("lab.body")], execution_id="another")
+        assert book << looks_up("lab.body", asker=asker) >> found(asker, other, known) << finishes(9)
+
+    def test_a_crashed_execution_enters_the_body_anew_and_finds_what_it_has_awaited(self) -> None:
+        asker, child = Placeholder("asker"), Placeholder("child")
+        book = Playbook(Evaluator()) >> submitted(call("lab.body", 1), LOOSE, PLAIN, life=1)
+        assert book << looks_up("lab.body", asker=asker) >> found(asker) << runs("lab.body", known=None)
+        assert book >> paused(asker, a=call("lab.plain", 5)) << looks_up("lab.plain", asker=child)
+        known = Exactly({b"a": 6})
+        assert book >> found(child, candidate(6, execution_id="execution")) << runs("lab.body", known=known)
+        assert book >> returned(asker, 7, attempt=2) << finishes(7)
+
     def test_a_body_that_awaited_nothing_is_remembered_by_its_term(self) -> None:
         book, job = self.begun()
         assert book >> found(job) << runs("lab.body")

@@ -164,6 +164,39 @@ def test_a_wrapped_task_may_call_itself(flow: Flow) -> None:
     assert flow.call("factorial", 3) == 2**4 * 6
 
 
+def test_an_async_task_can_be_wrapped(project: Project) -> None:
+    flow = Flow(project)
+    flow.write(
+        """
+        from rayflow import task, wraps_task
+
+        @wraps_task
+        def passed_on(inner):
+            def wrapper(*args):
+                return inner.func(*args)
+            return wrapper
+
+        @wraps_task
+        def awaited(inner):
+            async def wrapper(*args):
+                return await inner.func(*args) + await inner(*args)
+            return wrapper
+
+        @task
+        def one():
+            return 1
+
+        @awaited
+        @passed_on
+        @task
+        async def plus_one(x):
+            return x + await one()
+        """
+    )
+    assert flow.module.plus_one.is_async
+    assert flow.call("plus_one", 10) == 22
+
+
 def test_options_of_the_decorator_come_on_top(flow: Flow) -> None:
     options = flow.module.heavy.definition_options
     assert options == {"num_cpus": 2, "num_gpus": 1, "hash_includes": ["some", "more"]}

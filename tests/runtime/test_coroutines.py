@@ -10,6 +10,7 @@ from projects import Project
 
 from rayflow import Scheduler, gather
 from rayflow.errors import LazyValueUsed, UnsteadyBody
+from rayflow.runtime import coroutines
 
 CODE = """
     import asyncio
@@ -127,6 +128,35 @@ CODE = """
         return [await call, await call]
 
     @task
+    async def with_a_timeout():
+        async with asyncio.timeout(3600):
+            first = await inc(1)
+        return first, await asyncio.wait_for(gather(inc(2)), 3600)
+
+    @task
+    async def with_a_ticker():
+        async def tick():
+            while True:
+                await asyncio.sleep(0.01)
+        ticker = asyncio.ensure_future(tick())
+        try:
+            return await inc(1)
+        finally:
+            ticker.cancel()
+
+    @task
+    async def with_an_open_connection():
+        import socket
+        one, other = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=one)
+        try:
+            asyncio.ensure_future(reader.read(1))
+            return await inc(1)
+        finally:
+            writer.close()
+            other.close()
+
+    @task
     async def waits_in_a_thread():
         from concurrent.futures import ThreadPoolExecutor
         with ThreadPoolExecutor() as pool:
@@ -135,6 +165,11 @@ CODE = """
             await asyncio.gather(slow(), inc(1))
         return "both"
 """
+
+
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coroutines, "PATIENCE_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -157,6 +192,9 @@ def flow(project: Project) -> Flow:
         ("lazy_result", (1,), [2, 12]),
         ("large", (9_000,), 18_000),
         ("waits_in_a_thread", (), "both"),
+        ("with_a_timeout", (), (2, 3)),
+        ("with_a_ticker", (), 2),
+        ("with_an_open_connection", (), 2),
     ],
 )
 def test_a_body_may_await_expressions(flow: Flow, name: str, arguments: tuple, value) -> None:
