@@ -206,6 +206,40 @@ def test_the_tests_of_the_testing_example_pass(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_the_porting_script_renames_what_it_should_and_names_what_needs_a_look(tmp_path: Path) -> None:
+    project = copy_of("porting_from_redun", tmp_path)
+    ported = (project.path / "flow.py").read_text()
+    project.edit(
+        "flow.py", "from rayflow import catch, cond, map_, seq, task", "from redun import catch, cond, map_, seq, task"
+    )
+    project.edit("flow.py", 'rayflow_namespace = "ported"', 'redun_namespace = "ported"')
+    project.edit("flow.py", "from rayflow import Scheduler", "from redun import Scheduler")
+    project.write(
+        "other.py",
+        """
+        import redun
+        from redun.scheduler import scheduler_task, subrun
+        from redun.functools import flat_map as over
+
+        @redun.task(tags={"ä": "redun"})
+        def f(x):
+            return "redun ä", redun.nothing
+        """,
+    )
+    ended = project.python("port.py", "flow.py", "other.py")
+    assert ended.returncode == 0, ended.stderr
+    assert (project.path / "flow.py").read_text() == ported
+    assert (project.path / "other.py").read_text() == (
+        "import rayflow\nfrom rayflow import scheduler_task, subrun\nfrom rayflow import flat_map as over\n\n"
+        '@rayflow.task(tags={"ä": "redun"})\ndef f(x):\n    return "redun ä", rayflow.nothing\n'
+    )
+    assert ended.stdout.splitlines() == [
+        "flow.py: ported",
+        "other.py:2: scheduler_task: write a rule with @form instead: see examples/11_own_form",
+        "other.py:7: nothing: rayflow has no such name",
+    ]
+
+
 # --- what else the READMEs say ----------------------------------------------------------------------------------------
 
 
