@@ -31,6 +31,9 @@ def function_named(text: str) -> Any:
     known = [task for name, task in registered().items() if text in (name, name.rpartition(".")[2])]
     if len(known) == 1:
         return known[0]
+    if known:
+        names = ", ".join(sorted(task.fullname for task in known))
+        raise BadArguments(f"{quoted(text)} names {len(known)} tasks: write one of {names}")
     found = _imported(text) if "." in text else getattr(builtins, text, None)
     if not callable(found):
         raise BadArguments(f"{quoted(text)} names no function; write a task's name, or module.function")

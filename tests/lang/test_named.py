@@ -16,33 +16,44 @@ from rayflow.lang.arguments import parse
 
 
 @task(namespace="argued")
-def doubled(x: int) -> int:
+def doubled_when_argued(x: int) -> int:
     return 2 * x
+
+
+@task(namespace="one")
+def ambiguous() -> int:
+    return 1
+
+
+@task(namespace="two", name="ambiguous")
+def ambiguous_too() -> int:
+    return 2
 
 
 def test_a_function_a_task_and_a_class_are_written_by_their_names(project: Project) -> None:
     project.write("shapes.py", "from rayflow import task\n\nclass Round:\n    area = staticmethod(len)\n\n"
                   "@task\ndef drawn(n: int) -> int:\n    return n\n")  # fmt: skip
     for hint in (Callable, Callable[[int], int]):
-        assert parse("argued.doubled", hint) is doubled
-        assert parse("doubled", hint) is doubled
+        assert parse("argued.doubled_when_argued", hint) is doubled_when_argued
+        assert parse("doubled_when_argued", hint) is doubled_when_argued
         assert parse("math.sqrt", hint) is math.sqrt
         assert parse("len", hint) is len
         assert parse("shapes.Round.area", hint) is len
     for hint in (Task, Task[[int], int]):
-        assert parse("argued.doubled", hint) is doubled
-        assert parse("doubled", hint) is doubled
+        assert parse("argued.doubled_when_argued", hint) is doubled_when_argued
+        assert parse("doubled_when_argued", hint) is doubled_when_argued
         assert parse("shapes.drawn", hint).fullname == "shapes.drawn"
     assert parse("int", type[int]) is int
     assert parse("shapes.Round", type).__name__ == "Round"
-    assert parse("doubled", Optional[Task]) is doubled
+    assert parse("doubled_when_argued", Optional[Task]) is doubled_when_argued
     assert parse('["len", "math.sqrt"]', list[Callable]) == [len, math.sqrt]
 
 
 @pytest.mark.parametrize(
     ("text", "hint", "message"),
     [
-        ("dubled", Task, "Did you mean doubled"),
+        ("dubled_when_argued", Task, "Did you mean doubled_when_argued"),
+        ("ambiguous", Callable, "names 2 tasks: write one of one.ambiguous, two.ambiguous"),
         ("math.sqrt", Task, "is no task"),
         ("math.squirt", Callable, "names no function"),
         ("math.pi", Callable, "names no function"),
