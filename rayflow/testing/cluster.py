@@ -22,16 +22,13 @@ from rayflow.evaluator import commands, events, provenance
 from rayflow.evaluator.capacity import needs_of
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.codec import dumps, read
-from rayflow.lang.expressions import TaskRef
-from rayflow.lang.operations import call_task, operate
 from rayflow.records import CallChildRow, CallRow, JobRow, ReductionRow, Row
 from rayflow.testing.meaning import FLAKY, Key, Wrong, normal
+from rayflow.testing.operating import operated
 from rayflow.testing.patterns import show
 from rayflow.testing.programs import Program, TaskError
 from rayflow.testing.weather import Kept, Report, Weather, answered_by, asked_by, hashes_in
-from rayflow.values.digests import digest
 from rayflow.values.failures import failure_from_exception
-from rayflow.values.refs import ValueRef
 
 CAPACITIES = {"db": 2.0, "gpu": 1.0}
 """What the simulated cluster has; other limits have 1."""
@@ -188,14 +185,15 @@ class _Run:
         batch = [replace(event, at=self.cluster.now) for event in batch]
         accepted = [event for event in batch if self.settle(event)]
         self.say(">>", batch)
-        is_open = self.report.finish is None
         came = self.evaluator.handle(batch)
         self.match_reductions([event for event in accepted if isinstance(event, events.Returned)], came)
         self.say("<<", came)
         for command in came:
             self.carry_out(command)
         if any(isinstance(each, events.Cancelled) and each.execution_id == self.report.execution_id for each in batch):
-            self.is_cancelled, self.report.cancelled_in_time = True, is_open and self.report.finish is None
+            self.is_cancelled = True
+            running = self.evaluator.executions.get(self.report.execution_id)
+            self.report.cancelled_in_time = running is not None and (running.root is None or running.root.is_open)
 
     def settle(self, event: Any) -> bool:
         """Note which command an event answers; False when it answers none that is open."""
@@ -335,14 +333,8 @@ class _Run:
 
     def operated(self, command: commands.RunOperation) -> events.Operated:
         """What an operation comes to, on a worker."""
-        if command.name == "restore":
-            kept, summary = command.args
-            error = ValueRef(digest("error", summary.encode()), "error", len(kept or b""), "test", kept, (), summary)
-            return events.Operated(0, command.asker, dumps(error))
         try:
-            if command.name == "call" and isinstance(command.args[0], TaskRef):
-                return events.Operated(0, command.asker, dumps(call_task(*command.args)))
-            return events.Operated(0, command.asker, dumps(operate(command.name, command.args)))
+            return events.Operated(0, command.asker, dumps(operated(command.name, command.args)))
         except Exception as raised:  # whatever Python raises is the operation's answer
             return events.Operated(0, command.asker, failure=failure_from_exception(raised))
 

@@ -161,6 +161,19 @@ class _Reader:
             return self.evaluate(_behind(path, scope.context, otherwise), scope)
         if term._name == "catch":
             return self._catch(term._args, scope)
+        if term._name == "fork_thread":
+            (join,) = term._args
+            self.evaluate(join, scope)
+            return join._args[0]
+        if term._name == "apply_tags":
+            values = self._all(term._args, scope)
+            return values if isinstance(values, Wrong) else values[0]
+        if term._name == "own":
+            return self._own(term._args[0], term._args[1], scope)
+        if term._name == "catch_all":
+            return self._catch_all(term._args, scope)
+        if term._name in ("map_", "starmap"):
+            return self._mapped(term._name, term._args, scope)
         assert term._name == "seq"
         values = []
         for step in term._args:
@@ -169,6 +182,42 @@ class _Reader:
                 return value
             values.append(value)
         return values
+
+    def _own(self, rule: str, args: tuple[Quoted, ...], scope: _Scope) -> Any:
+        """The rules of program_forms.py, said in other words."""
+        outcomes: list[Any] = []
+        for quoted in args:
+            outcomes.append(self.evaluate(quoted._term, scope))
+            if rule == "first_good" and not isinstance(outcomes[-1], Wrong):
+                return outcomes[-1]
+        if rule == "first_good":
+            return outcomes[0]
+        return next((each for each in reversed(outcomes) if not isinstance(each, Wrong)), outcomes[-1])
+
+    def _catch_all(self, args: tuple[Term, ...], scope: _Scope) -> Any:
+        """Random programs give it lists of numbers."""
+        values = [self.evaluate(term, scope) for term in args[0]]
+        wrongs = [value for value in values if isinstance(value, Wrong)]
+        recovers = [_recover_of(wrong, args) for wrong in wrongs]
+        for wrong, recover in zip(wrongs, recovers, strict=True):
+            if recover is None:
+                return wrong
+        if not wrongs:
+            return values
+        told = [ErrorValue(value.summary) if isinstance(value, Wrong) else value for value in values]
+        return self._operate("call", [recovers[0], (told,), {}], scope)
+
+    def _mapped(self, name: str, args: tuple[Term, ...], scope: _Scope) -> Any:
+        """One call for each item. Lazy items belong to their calls, unless they are what has to be spread."""
+        function, values = args
+        task = self.evaluate(function, scope)
+        is_open = type(values) is list and (name == "map_" or all(type(each) in (tuple, list) for each in values))
+        items = values if is_open else self.evaluate(values, scope)
+        for outcome in (task, items):
+            if isinstance(outcome, Wrong):
+                return outcome
+        calls = [call_task(task, (item,) if name == "map_" else tuple(item)) for item in items]
+        return self.evaluate(calls, scope)
 
     def _operate(self, name: str, values: list[Any], scope: _Scope) -> Any:
         try:
@@ -191,10 +240,10 @@ class _Reader:
         value = self.evaluate(args[0], scope)
         if not isinstance(value, Wrong):
             return value
-        for names, recover in zip(args[1::2], args[2::2], strict=True):
-            if set(names) & set(value.classes):
-                return self._operate("call", [recover, (ErrorValue(value.summary),), {}], scope)
-        return value
+        recover = _recover_of(value, args)
+        if recover is None:
+            return value
+        return self._operate("call", [recover, (ErrorValue(value.summary),), {}], scope)
 
     def call(self, call: TaskCall, caller: _Scope, is_root: bool = False) -> Any:
         """The outcome of a task call made by `caller`. (Calls in the root's arguments are the root's own.)"""
@@ -278,6 +327,13 @@ FLAKY = Failure(
 """What a flaky task raises."""
 
 
+def _recover_of(wrong: Wrong, args: tuple[Term, ...]) -> Term | None:
+    for names, recover in zip(args[1::2], args[2::2], strict=True):
+        if set(names) & set(wrong.classes):
+            return recover
+    return None
+
+
 def _wrong(error: BaseException) -> Wrong:
     classes = tuple(f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__)
     return Wrong(classes[0], str(error), classes)
@@ -299,6 +355,8 @@ def normal(value: Any) -> Any:
         return ("error", value.preview)
     if isinstance(value, ErrorValue):
         return ("error", value.summary)
+    if isinstance(value, Quoted):
+        return ("quoted", value._digest)
     if isinstance(value, TaskRef):
         return ("task", value.name, value.hash)
     if isinstance(value, Wrong):

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any, TypeAlias
 
-from rayflow.lang.codec import dumps
+from rayflow.lang.codec import content_digest, dumps
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import Form, Operation, TaskCall, TaskRef, Term
+from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
 from rayflow.lang.signatures import KEYWORD_ONLY, POSITIONAL, Parameters
+from rayflow.testing.program_forms import JOIN, RECOVERS, by_catch, number_by_form
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
@@ -31,17 +33,8 @@ ERRORS = {
 }
 """Errors that tasks raise, with the classes that `catch` matches on."""
 
-CAUGHT = (
-    ("builtins.ValueError",),
-    ("builtins.LookupError", "builtins.RuntimeError"),
-    ("builtins.ZeroDivisionError",),
-    ("builtins.Exception",),
-)
-
-
-RECOVERS = ("lab.recover", "lab.mend")
-HELPERS = ("lab.double", *RECOVERS)
-"""Tasks that are always there: one to be passed as a value, two to recover with."""
+HELPERS = ("lab.double", JOIN, *RECOVERS)
+"""Tasks that are always there: one to be passed as a value, one to join threads, two to recover with."""
 
 
 class TaskError(Exception):
@@ -185,6 +178,13 @@ def _instantiate(template: Template, arguments: Mapping[str, Term], program: Pro
             if number not in shared:
                 shared[number] = make(inner)
             return shared[number]
+        case ("quote", inner):
+            quoted = make(inner)
+            return Quoted(quoted, content_digest(quoted))
+        case ("fork", thread):
+            return Form("fork_thread", (TaskCall(JOIN, (make(thread),)),))
+        case ("released", name):
+            return arguments[name]._term
         case ("raise", type_name, message):
             raise TaskError(task_failure(type_name, message))
     raise AssertionError(f"no such template: {template!r}")
@@ -232,6 +232,8 @@ class _Maker:
         if name == "lab.double":
             double: Template = ("operation", "add", (("argument", "x"), ("argument", "x")))
             return Definition(name, (("x", "number"),), double, options=options, flaky=flaky)
+        if name == JOIN:
+            return Definition(name, (("thread", "thread"),), ("released", "thread"))
         if name in RECOVERS:
             self.parameters = [("error", "error")]
             body = self.term("number", 1) if random.random() < 0.8 else self.failing()
@@ -290,7 +292,8 @@ class _Maker:
             return ("dict", tuple((key, self.term("number", depth - 1)) for key in ("a", "b")[: random.randint(1, 2)]))
         makers = [self._leaf]
         if depth > 0:
-            makers += [self._operation, self.call, self.call, self.call, self._cond, self._catch, self._item]
+            makers += [self._operation, self.call, self.call, self.call, self._cond, self._item]
+            makers += [partial(by_catch, self), *[partial(number_by_form, self)] * 2]
             makers += [] if self.in_default else [self._again, self._again_list]
         return random.choice(makers)(depth)
 
@@ -358,15 +361,6 @@ class _Maker:
         if self.random.random() < 0.3:
             arms = (("value", False), self.term("number", depth - 1), *arms)
         return ("form", "cond", arms)
-
-    def _catch(self, depth: int) -> Template:
-        if not set(RECOVERS) <= set(self.known):
-            return self._leaf(depth)
-        inner = self.term("number", depth - 1) if self.random.random() < 0.7 else self.call(depth)
-        handlers: list[Template] = []
-        for names in self.random.sample(CAUGHT, k=self.random.randint(1, 2)):
-            handlers += [("value", names), ("task", self.random.choice(RECOVERS))]
-        return ("form", "catch", (inner, *handlers))
 
     def _item(self, depth: int) -> Template:
         count = self.random.randint(1, 3)
