@@ -17,6 +17,7 @@ from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import RULES, Begin, Tag
 from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.machine import Machine
+from rayflow.evaluator.subruns import Below
 from rayflow.lang.codec import SCALARS, loads, read
 from rayflow.lang.expressions import Form, TaskCall, Term
 from rayflow.lang.operations import here, operate
@@ -27,6 +28,9 @@ from rayflow.values.identity import identity
 
 BECOME_SLOT = -3
 """Slot of a form or an operation that what it became fills."""
+
+NEVER_WHOLE = Below(is_clean=False)
+"""Of a job in whose term a thread is begun, no full reduction is kept, nor of those above it."""
 
 OPERATIONS = digest("operations")
 """Stands for the task_hash in the reductions of operations."""
@@ -162,6 +166,8 @@ class Stepper(Machine):
         if scope.children and scope.children[-1] is job:
             # Whether it has ended when its parent does is chance, and no part of what the parent is.
             scope.children.pop()
+        # Who takes the parent's value as a whole would begin nothing.
+        scope.below = NEVER_WHOLE
         if job.is_open:
             thread = Cell(Kind.THREAD, None, scope, cell.path, 1)
             thread.missing = 1

@@ -82,12 +82,23 @@ def _numbers(maker: Making, depth: int, most: int = 3) -> tuple[Template, ...]:
     return tuple(maker.term("number", depth - 1) for _ in range(maker.random.randint(1, most)))
 
 
+BROKEN: tuple[Template, ...] = (
+    ("operation", "floordiv", (("value", 1), ("value", 0))),
+    ("operation", "getitem", (("dict", ()), ("value", "lacking"))),
+)
+"""What fails, each in its way."""
+
+
 def _catch_all(maker: Making, depth: int) -> Template:
-    parts = (*_numbers(maker, depth, 2), maker.call(depth - 1))
+    parts = [*_numbers(maker, depth, 2), maker.call(depth - 1)]
+    parts += [each for each in BROKEN if maker.random.random() < 0.3]
+    maker.random.shuffle(parts)
     handlers = _handlers(maker) if maker.random.random() < 0.8 else []
-    # What recovers gives a number, the parts are a list: so it is asked for its truth.
-    return ("operation", "add", (("operation", "truth", (("form", "catch_all", (("list", parts), *handlers)),)),
-                                 ("value", 1)))  # fmt: skip
+    # What recovers gives a number, and else there is a list, to which no number can be added.
+    number: Template = ("operation", "add", (("form", "catch_all", (("list", tuple(parts)), *handlers)), ("value", 0)))
+    rest = _handlers(maker)
+    return ("form", "catch", (number, ("value", ("builtins.TypeError",)), rest[1])) if rest else _first(("list", (
+        ("value", 1), number)))  # fmt: skip
 
 
 def _map(maker: Making, depth: int) -> Template:

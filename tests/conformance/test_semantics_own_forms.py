@@ -117,6 +117,13 @@ def test_a_thread_is_a_job_below_where_it_was_forked_and_no_part_of_its_call(flo
     assert project.sql(below) == [(0,)]
 
 
+def test_a_thread_is_begun_anew_below_a_task_that_is_checked_shallowly(flow: Flow) -> None:
+    later = flow.module.later.options(check_valid="shallow")
+    for how in ("computed", "cached"):
+        assert flow.run(later(6))["x"] == 6
+        assert flow.counts(how) == {"later": 1, "double": 1, "join_thread": 1}
+
+
 # --- tags -------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ LARGE: dict[str, int] = {
     "rayflow/lang/expressions.py": 508,
     "rayflow/lang/origins.py": 462,
     "rayflow/lang/reach.py": 489,
-    "rayflow/testing/cluster.py": 408,
     "rayflow/testing/playbook.py": 407,
     "tests/cluster/test_failures.py": 490,
     "tests/conformance/test_semantics_evaluation.py": 428,
