@@ -19,8 +19,8 @@ from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.machine import Machine
 from rayflow.evaluator.subruns import Below
 from rayflow.lang.codec import SCALARS, loads, read
-from rayflow.lang.expressions import Form, TaskCall, Term
-from rayflow.lang.operations import here, operate
+from rayflow.lang.expressions import Form, Quoted, TaskCall, Term
+from rayflow.lang.operations import here, operate, refuse_thunks
 from rayflow.lang.rules import Become, Fail, Need
 from rayflow.values.digests import digest, short_digest
 from rayflow.values.failures import Outcome, failure_from_exception
@@ -73,8 +73,9 @@ class Stepper(Machine):
     def _operate(self, cell: Cell) -> None:
         name: str = cell.expression._name
         args = tuple(cell.values)
-        if here(name, args):
+        if here(name, args) or Quoted in map(type, args):
             try:
+                refuse_thunks(name, args)
                 term = operate(name, args)
             except Exception as error:  # whatever Python raises on the user's values is the user's error, as a value
                 failure = failure_from_exception(error)

@@ -185,6 +185,15 @@ def here(name: str, args: tuple[Any, ...]) -> bool:
     return name in ("call", "partial") and kind is TaskRef
 
 
+_TAKE_THUNKS = frozenset({"force", "identity", "partial"})
+
+
+def refuse_thunks(name: str, args: tuple[Any, ...]) -> None:
+    """Raise TypeError for an operation on a thunk as if it were its value: it would give itself again, for ever."""
+    if Quoted in map(type, args) and name not in _TAKE_THUNKS and not (name == "method" and args[1] == "eval"):
+        raise TypeError(f"{name} was given a thunk, an expression as data: force(thunk) gives the value of it")
+
+
 _ON_ITEMS = frozenset({"map_", "starmap", "flatten", "zip_", "all_", "any_"})
 
 

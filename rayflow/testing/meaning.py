@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term
-from rayflow.lang.operations import TABLE, call_task
+from rayflow.lang.operations import TABLE, call_task, refuse_thunks
 from rayflow.lang.options import merge_context
 from rayflow.testing.programs import Definition, Program, TaskError, instantiate
 from rayflow.values.failures import Failure
@@ -221,6 +221,7 @@ class _Reader:
 
     def _operate(self, name: str, values: list[Any], scope: _Scope) -> Any:
         try:
+            refuse_thunks(name, values)
             function = call_task if name == "call" and isinstance(values[0], TaskRef) else TABLE[name]
             term = function(*values)
         except Exception as error:  # whatever Python raises is what the program means

@@ -276,6 +276,16 @@ def test_force_refuses_what_is_no_thunk(flow: Flow) -> None:
         flow.run(force(flow.module.double(1)))
 
 
+def test_an_operation_on_a_thunk_says_to_force_it(flow: Flow) -> None:
+    m = flow.module
+    thunk = m.thunk(1)
+    for expr in (thunk + 1, 1 + thunk, thunk["x"], thunk.x, thunk(3), thunk.go(), -thunk, thunk == thunk):
+        with pytest.raises(TypeError, match="force"):
+            flow.run(expr)
+    with pytest.raises(TypeError, match="force"):
+        flow.run(cond(m.thunk(1), 1, 2))
+
+
 def test_equal_thunks_are_one_value(flow: Flow) -> None:
     m = flow.module
     assert flow.run([identity(delay(m.double(1))), identity(quote(m.double(1)))])
