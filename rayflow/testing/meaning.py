@@ -221,7 +221,7 @@ class _Reader:
 
     def _operate(self, name: str, values: list[Any], scope: _Scope) -> Any:
         try:
-            refuse_thunks(name, values)
+            refuse_thunks(name, tuple(values))
             function = call_task if name == "call" and isinstance(values[0], TaskRef) else TABLE[name]
             term = function(*values)
         except Exception as error:  # whatever Python raises is what the program means
