@@ -24,7 +24,6 @@ from rayflow.lang.codec import dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import merge, merge_context
-from rayflow.lang.packing import pack
 from rayflow.lang.tasks import task_table
 from rayflow.runtime.again import kept_settings, packed_root, recorded
 from rayflow.runtime.calls import Surroundings
@@ -44,6 +43,7 @@ from rayflow.runtime.requests import (
     status_of,
     written,
 )
+from rayflow.runtime.results import pack_expression
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
@@ -170,7 +170,7 @@ class Driver:
 
     def _request(self, expr: Term, wanted: Wanted) -> Request:
         use_base(self.config.project_dir)
-        symbolic = pack(expr, self._keep, root="the expression")
+        symbolic, parts = pack_expression(expr, self._keep)
         root = dumps(symbolic)
         table = task_table(TASKS)
         check_profiles(self.config.profiles, table, wanted.options, symbolic)
@@ -189,7 +189,7 @@ class Driver:
         return Request(
             execution_id, root, table, wanted.options, wanted.cache, row,
             context=packed_context(wanted.context, self._keep), profiles=self.config.profiles,
-            tags={**known_tags(row), **wanted.tags}, fail_fast=wanted.fail_fast,
+            tags={**known_tags(row), **wanted.tags}, fail_fast=wanted.fail_fast, parts=parts,
         )
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:

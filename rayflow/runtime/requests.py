@@ -88,6 +88,7 @@ class Request:
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
         tags: Mapping[str, Any] | None = None,
         fail_fast: bool = False,
+        parts: tuple[Row, ...] = (),
     ) -> None:
         self.execution_id = execution_id
         self.root = root
@@ -100,6 +101,7 @@ class Request:
         self.profiles = profiles or {}
         self.tags = tags or {}
         self.fail_fast = fail_fast
+        self.parts = parts
 
     def submitted(self) -> events.Submitted:
         """The event that starts it."""
@@ -109,9 +111,9 @@ class Request:
         )
 
     def opening_rows(self, ray_version: str | None = None) -> list[Row]:
-        """What is recorded when it starts: its row, and its tags."""
+        """What is recorded when it starts: its row, its tags, and the parts of the values in its expression."""
         row = self.row._replace(life=self.life, ray_version=ray_version)
-        return [row, *self.tag_rows()]
+        return [row, *self.tag_rows(), *self.parts]
 
     def tag_rows(self) -> list[Row]:
         """The tags of the execution. In each life they are the same rows: the first may have been lost with it."""

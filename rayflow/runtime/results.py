@@ -1,4 +1,4 @@
-"""What a body returned, on its way out of the worker.
+"""What a body returned on its way out of the worker, and what a user wants evaluated on its way in.
 
 In: the user's object. Out: its symbolic term, and rows about the parts of its values. Never: runs user code but for the
 hooks of the values themselves.
@@ -90,6 +90,13 @@ def altered_text(arguments: bytes, task: str) -> str:
         "in every run. A task reads its inputs and writes other files: pass it the path of what it is to write as "
         "text.\n"
     )
+
+
+def pack_expression(expr: Term, keep: Keep) -> tuple[Term, tuple[Row, ...]]:
+    """The symbolic form of what a user wants evaluated. Raises as `pack` does."""
+    with Noticed() as noticed:
+        symbolic = pack(expr, keep, root="the expression")
+    return symbolic, part_rows(noticed, keep)
 
 
 def part_rows(noticed: Noticed, keep: Keep) -> tuple[Row, ...]:

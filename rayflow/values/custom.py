@@ -17,6 +17,7 @@ from rayflow.errors import NotSerializable
 from rayflow.values import hooks, opaque, previews, witnesses
 from rayflow.values.encoding import decode, from_bytes
 from rayflow.values.handlers import class_path, handler_for, register
+from rayflow.values.nested import NATIVE
 
 T = TypeVar("T")
 V = TypeVar("V", bound="Value")
@@ -123,6 +124,8 @@ def register_handler(of: type[T], handler: Handler[T]) -> None:
     """
     if not isinstance(of, type) or not isinstance(handler, Handler):
         raise TypeError(f"register_handler takes a class and an instance of a Handler's subclass, not {handler!r}")
+    if of in NATIVE or issubclass(of, type):
+        raise TypeError(f"{of.__qualname__} is rayflow's own to treat; register a handler for a subclass of it")
     register(of, Custom(handler))
     hooks.forget()
 

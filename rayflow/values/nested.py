@@ -24,6 +24,9 @@ SCALARS: frozenset[type] = frozenset({type(None), bool, int, float, complex, str
 
 _NATIVE: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})
 
+NATIVE = SCALARS | _NATIVE
+"""The exact types that every process knows without a handler."""
+
 builtin.register_all()
 
 

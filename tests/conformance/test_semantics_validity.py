@@ -141,6 +141,10 @@ TABLES = """
         return [report(name)]
 
     @task
+    def title(report):
+        return report.title
+
+    @task
     def main(name):
         return look(load(name))
 
@@ -190,6 +194,17 @@ def test_the_parts_of_a_value_keep_their_lineage(tables: Flow) -> None:
     )
     assert rows == [("flow.Report", "flow.Table", rows[0][2])]
     assert "genes" in rows[0][2]
+
+
+def test_the_parts_of_an_argument_of_the_root_keep_their_lineage(tables: Flow) -> None:
+    module = tables.module
+    assert module is not None
+    tables.call("title", module.Report("of genes", module.Table("genes", 1)))
+    rows = tables.project.sql(
+        "SELECT argument.name, part.type FROM arguments AS argument JOIN value_parts USING (value_hash) "
+        "JOIN values AS part ON part.value_hash = part_hash"
+    )
+    assert rows == [("report", "flow.Table")]
 
 
 @pytest.mark.ray
