@@ -147,13 +147,18 @@ def test_a_lazy_argument_is_accepted_whatever_the_hint(hint: Any) -> None:
 
 
 def test_an_alias_that_names_itself_has_an_end() -> None:
-    Json = typing.TypeAliasType("Json", "int | list[Json]") if hasattr(typing, "TypeAliasType") else None
-    if Json is None:
-        pytest.skip("type aliases came with Python 3.12")
+    class TypeAliasType:
+        """As Python's from 3.12 on, where `type Json = int | list[Json]` gives one."""
+
+        __value__: Any
+
+    alias = TypeAliasType()
+    alias.__value__ = Union[int, list[alias]]  # type: ignore[valid-type]
     deep: Any = []
     for _ in range(100):
         deep = [deep]
-    assert fits(deep, Json)
+    assert fits(deep, alias)
+    assert not fits(["a"], alias)
 
 
 def test_names_for_checks_of_others_are_left_to_them() -> None:

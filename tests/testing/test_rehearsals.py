@@ -188,6 +188,15 @@ def test_a_storm_loses_workers_repeats_answers_and_crashes() -> None:
     assert lost > 0
 
 
+def test_a_storm_changes_the_order_of_calls(rehearsal: Rehearsal) -> None:
+    orders: list[list[int]] = []
+    rehearsal.replace(main, lambda n=3: orders.append([]) or [load(each) for each in range(n)])
+    rehearsal.replace(load, lambda n: orders[-1].append(n) or [n])
+    rehearsal.storm(main(5), weather=Weather())
+    assert len(orders) == 11
+    assert len({tuple(order) for order in orders}) > 5
+
+
 _COUNTED: list[int] = []
 
 
