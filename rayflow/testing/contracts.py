@@ -1,4 +1,4 @@
-"""What every class of values has to keep, as functions that a test calls.
+"""What every class of values, and every rule of a form, has to keep, as functions that a test calls.
 
 In: a function that makes an example value (called several times, so that equal content does not mean the same object).
 Out: AssertionError with what is not kept. Never: looks at how it is kept.
@@ -21,8 +21,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rayflow.lang.tasks  # noqa: F401  # it knows best what a function is
+from rayflow.errors import BadForm
+from rayflow.lang.codec import dumps
+from rayflow.lang.packing import pack
+from rayflow.lang.rules import FAILED, NEED, VALUE, step
 from rayflow.values.digests import to_hex
 from rayflow.values.encoding import decode, from_bytes, make_ref, to_bytes, verify
+from rayflow.values.failures import failure_from_exception
 from rayflow.values.identity import identity, value_hash
 from rayflow.values.nested import copy_containers, parts_of
 from rayflow.values.previews import kind_of, preview
@@ -66,6 +71,44 @@ def check_other_processes(make: Callable[[], Any]) -> None:
         )
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.split()[-1] == here, "another process gives an equal value another hash"
+
+
+def check_form(make: Callable[..., Any], args: Sequence[Any], outcomes: Sequence[Any], most_steps: int = 100) -> None:
+    """The rule of a form is pure, and comes to an end whatever comes of what it needs.
+
+    make: what `@form` gave. args: arguments for it. outcomes: what a term may come to, values and exceptions: the rule
+    is led through them in every rotation. Raises BadForm for an answer that is none, as an evaluation would.
+    """
+    rule, quoted = make(*args)._args
+    coded: list[tuple[Any, ...]] = []
+    for each in outcomes:
+        if isinstance(each, BaseException):
+            failure = failure_from_exception(each)
+            coded.append((FAILED, failure.pickled, failure.summary))
+        else:
+            coded.append((VALUE, each))
+    ways = [[each] for each in coded] + [coded[start:] + coded[:start] for start in range(len(coded))]
+    for way in ways:
+        seen: list[tuple[Any, ...]] = []
+        for _ in range(most_steps):
+            first, packed = _answer(rule, quoted, seen)
+            assert _answer(rule, quoted, seen)[1] == packed, f"{rule.__qualname__} answers the same differently"
+            if first is None or first[0] != NEED:
+                break
+            seen += [way[(len(seen) + place) % len(way)] for place in range(first[1])]
+        else:
+            raise AssertionError(f"{rule.__qualname__} has not come to an end after {most_steps} answers")
+
+
+def _answer(rule: Any, args: tuple[Any, ...], seen: Sequence[tuple[Any, ...]]) -> tuple[list[Any] | None, bytes]:
+    """A rule's answer, and bytes that are the same for an equal one."""
+    try:
+        answer = step(rule, args, seen)
+    except BadForm:
+        raise
+    except Exception as error:  # the rule fails with an error of its own
+        return None, failure_from_exception(error).digest
+    return answer, dumps(pack(answer, lambda *_: None))
 
 
 def _check_inside(first: Any, second: Any) -> None:
