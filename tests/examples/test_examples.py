@@ -148,6 +148,24 @@ EXPECTED = {
         touched={"main": 1, "clean": 1, "warmest": 1},
         then_prints=("bern     2026-06-02  19.5",),
     ),
+    "21_grep": Expected(
+        prints=("gate.log: ['2:06:12:44 ERROR card reader: no answer']", "roof light.log: []"),
+        computed={"main": 1, "grep_files": 1, "grep": 3},
+        edit=("logs/pump.log", "WARNING", "ERROR"),
+        touched={"main": 1, "grep_files": 1, "grep": 1},
+        then_prints=(
+            "pump.log: ['2:09:31:10 ERROR pressure 5.8 bar', '3:09:31:40 ERROR pressure 6.4 bar', "
+            "'4:09:31:41 ERROR stopped']",
+        ),
+    ),
+    "22_c_project": Expected(
+        prints=("calc 1.0: 14",),
+        computed={"main": 1, "included_by": 6, "build": 1, "compile_c": 3, "link": 1, "calculate": 1, "script": 4},
+        edit=("src/operators.c", "left * right", "left * right * 10"),
+        touched={"main": 1, "included_by": 1, "build": 1, "compile_c": 1, "link": 1, "calculate": 1, "script": 2},
+        then_prints=("calc 1.0: 140",),
+        programs=("gcc",),
+    ),
     "porting_from_redun": Expected(
         prints=("greeting: Hello, World!", "branches: 21 red and -11", "caught: mended 10", "mapped: [2, 3, 4]"),
         computed={"main": 1, "get_planet": 1, "greeter": 1, "step1": 6, "step2": 1, "step2a": 1, "both": 1},

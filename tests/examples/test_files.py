@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from example_projects import Told, copy_of, run
+from example_projects import Told, copy_of, run, skip_without, told_by_command
 from projects import Project
 
 
@@ -44,3 +44,66 @@ class TestFiles:
         told = run(project)
         assert told.computed == {"main": 1, "clean": 1, "warmest": 1}
         assert set(told.output) - set(first.output) == {"chur     2026-06-01  19.5"}
+
+
+class TestGrep:
+    def test_only_another_file_is_searched(self, tmp_path: Path) -> None:
+        project = copy_of("21_grep", tmp_path)
+        first = run(project)
+        logs = project.path / "logs"
+        (logs / "door.log").write_bytes((logs / "gate.log").read_bytes())
+        told = run(project)
+        assert told.computed == {"main": 1, "grep_files": 1, "grep": 1}
+        assert set(told.output) - set(first.output) == {"door.log: ['2:06:12:44 ERROR card reader: no answer']"}
+
+    def test_pattern_and_files_can_be_given(self, tmp_path: Path) -> None:
+        project = copy_of("21_grep", tmp_path)
+        told = told_by_command(project, "--pattern", "INFO", "--files", "logs/p*.log")
+        assert told.output == ["{'pump.log': ['1:06:00:03 INFO 40 l/min']}"]
+        assert told_by_command(project, "--pattern", r"ERROR\|WARNING").computed["grep"] == 3
+
+
+class TestCProject:
+    @pytest.fixture
+    def calculator(self, tmp_path: Path) -> tuple[Project, Told]:
+        skip_without("gcc")
+        project = copy_of("22_c_project", tmp_path)
+        return project, run(project)
+
+    @pytest.mark.parametrize(("header", "compiled"), [("version.h", 1), ("operators.h", 2), ("stack.h", 3)])
+    def test_a_header_compiles_what_reaches_it(
+        self, calculator: tuple[Project, Told], header: str, compiled: int
+    ) -> None:
+        project, _ = calculator
+        add_line(project.path / "src" / header, "extern int unused;")
+        told = run(project)
+        assert (told.computed["compile_c"], told.computed["included_by"]) == (compiled, 1)
+
+    def test_a_comment_in_a_file_gives_the_same_object_and_links_nothing(
+        self, calculator: tuple[Project, Told]
+    ) -> None:
+        project, first = calculator
+        project.edit("src/stack.c", "ends where the stack does", "stops where the stack does")
+        computed = Counter(main=1, included_by=1, build=1, compile_c=1, script=1)
+        assert run(project) == Told(first.output, computed)
+
+    @pytest.mark.parametrize("made", ["stack.o", "calc"])
+    def test_what_is_deleted_is_made_again_and_nothing_else(self, calculator: tuple[Project, Told], made: str) -> None:
+        project, first = calculator
+        (project.path / "data" / made).unlink()
+        assert run(project) == Told(first.output, Counter(script=1))
+        assert (project.path / "data" / made).exists()
+
+    def test_an_error_of_the_compiler_is_told_and_a_mended_file_goes_on(self, calculator: tuple[Project, Told]) -> None:
+        project, first = calculator
+        project.edit("src/operators.c", "left - right", "left minus right")
+        failed = project.rayflow("run", "--inline", "flow.py")
+        assert failed.returncode == 1
+        assert "operators.c:8:31: error: expected" in failed.stderr
+        project.edit("src/operators.c", "left minus right", "left - right")
+        assert run(project).output == first.output
+
+    def test_another_formula_only_runs_the_program(self, calculator: tuple[Project, Told]) -> None:
+        project, _ = calculator
+        told = told_by_command(project, "--formula", "1 2 3 + /")
+        assert told == Told(["'calc 1.0: 0.2\\n'"], Counter(main=1, calculate=1))

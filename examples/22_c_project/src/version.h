@@ -1,0 +1,1 @@
+#define VERSION "calc 1.0"
