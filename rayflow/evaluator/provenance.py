@@ -258,12 +258,12 @@ def value_rows(term: Term, value_hash: bytes, execution: Execution) -> list[Row]
 
 def file_rows(ref: ValueRef) -> list[FileRow]:
     """The row of a value that is a file or directory; none for any other."""
-    if len(ref.witnesses) != 1 or not ref.kind.startswith(FILE_KINDS):
+    if not ref.kind.startswith(FILE_KINDS):
         return []
-    ((kind, state),) = ref.witnesses
-    if kind != OF_FILE:
+    states = [state for kind, state in ref.witnesses if kind == OF_FILE]
+    if len(states) != 1:
         return []
-    how, path, size, version = state
+    how, path, size, version = states[0]
     is_one = how in ("stat", "content")
     modified_at = version // 1000 if type(version) is int else None
     return [

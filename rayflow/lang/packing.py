@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from rayflow.errors import NotSerializable
 from rayflow.lang.codec import SCALARS, children, content_digest, with_children
 from rayflow.lang.expressions import Expression, Operation, Quoted, TaskRef, Term
+from rayflow.lang.far_files import looked_at_together
 from rayflow.values.encoding import make_ref
 from rayflow.values.nested import Container, map_leaves, only_scalars, parts_of
 from rayflow.values.refs import INLINE_BYTES, Encoded, TaggedTree, ValueRef
@@ -44,7 +45,8 @@ def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | No
     if type(term) in SCALARS and not _is_long(term):
         return term
     packer = _Packer(keep, root)
-    packed = packer.pack(term)
+    with looked_at_together(term):
+        packed = packer.pack(term)
     if reached is not None:
         reached.update(packer.memo)
     return packed

@@ -26,12 +26,28 @@ from typing import IO, Any, Self, TypeAlias
 from rayflow.errors import BadArguments, FileMissing
 from rayflow.values import states
 from rayflow.values.custom import Value
-from rayflow.values.filesystems import located
+from rayflow.values.filesystems import local_path, located
 from rayflow.values.staging import copy_file, copy_tree
 from rayflow.values.states import State
 from rayflow.values.witnesses import OF_FILE, Witness
 
 Path: TypeAlias = "str | os.PathLike[str]"
+
+
+_remote = [0]
+
+
+def count_remote() -> None:
+    """A File at a URL was made."""
+    _remote[0] += 1
+
+
+def many_remote() -> bool:
+    """Whether this process has made so many Files at URLs that those in a term are better asked together."""
+    return _remote[0] >= _TOGETHER_FROM
+
+
+_TOGETHER_FROM = 8
 
 
 class _Place(Value):
@@ -52,6 +68,8 @@ class _Place(Value):
         if not isinstance(text, str) or not text:
             raise BadArguments(f"{type(self).__name__}(path) needs a path or URL, not {text!r}.")
         self.path = text
+        if "://" in text:
+            count_remote()
         self.immutable = immutable
         self._state: State | None = None
 
@@ -129,6 +147,8 @@ class _Place(Value):
 def _again(of: type[_Place], path: str, immutable: bool, state: State | None) -> _Place:
     made = of.__new__(of)
     made.path, made.immutable, made._state = path, immutable, state
+    if "://" in path:
+        count_remote()
     return made
 
 
@@ -142,6 +162,10 @@ class File(_Place):
 
     def _how(self) -> str:
         return "exists" if self.immutable else states.usual()
+
+    def is_remote(self) -> bool:
+        """Whether it is at a URL and known by what is told of it there."""
+        return self._how() == "stat" and local_path(self.path) is None
 
     def open(self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
         """A stream, text (UTF-8 by default) or binary. To write, the directory is made when it is missing.

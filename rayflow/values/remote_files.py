@@ -13,6 +13,12 @@ from typing import IO, Any, BinaryIO
 from rayflow.errors import StoreUnavailable
 from rayflow.values.local_files import Entry, path_of_entry
 
+LISTED_FROM = 200
+"""Of so many files in one folder a listing is asked for, which tells of a thousand in one answer."""
+
+ASKED_AT_ONCE = 64
+"""How many questions to one remote are on their way at a time."""
+
 
 @contextmanager
 def _told_remotely(action: str, path: str) -> Iterator[None]:
@@ -95,6 +101,75 @@ class RemoteFileSystem:
             self.remote.invalidate_cache()
             return _entry(self.remote.info(path))
 
+    def stat_many(self, paths: Sequence[str]) -> list[Entry | Exception]:
+        """What is there of each of these paths, asked afresh and at the same time; of those that cannot be told, the
+        error (FileNotFoundError, StoreUnavailable)."""
+        self.remote.invalidate_cache()
+        found: dict[str, Entry | Exception] = {}
+        by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            by_folder.setdefault(path.rpartition("/")[0], []).append(path)
+        for folder, members in by_folder.items():
+            if len(members) >= LISTED_FROM:
+                found.update(self._listed(folder, members))
+        single = [path for path in dict.fromkeys(paths) if path not in found]
+        found.update(zip(single, self._asked(single), strict=True))
+        return [found[path] for path in paths]
+
+    def _listed(self, folder: str, paths: Sequence[str]) -> dict[str, Entry | Exception]:
+        """What a listing of the folder says of these; nothing of files that it tells less of than asking each."""
+        try:
+            with _told_remotely("list", self._url(folder)):
+                entries = [_entry(info) for info in self.remote.ls(folder, detail=True)]
+        except (FileNotFoundError, StoreUnavailable):
+            return {}
+        known = {entry.path: entry for entry in entries if entry.version is not None}
+        return {path: known[path] for path in paths if path in known}
+
+    def _asked(self, paths: Sequence[str]) -> list[Entry | Exception]:
+        if not paths:
+            return []
+        infos: list[Any]
+        if getattr(self.remote, "async_impl", False) and not self.remote.asynchronous:
+            import asyncio
+
+            infos = asyncio.run_coroutine_threadsafe(self._infos(paths), self.remote.loop).result()
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(paths)), thread_name_prefix="rayflow-stat") as pool:
+                infos = list(pool.map(self._info, paths))
+        return [self._told_of(path, info) for path, info in zip(paths, infos, strict=True)]
+
+    async def _infos(self, paths: Sequence[str]) -> list[Any]:
+        import asyncio
+
+        gate = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def ask(path: str) -> Any:
+            async with gate:
+                try:
+                    return await self.remote._info(path)
+                except Exception as error:  # this path's answer, and no other's
+                    return error
+
+        return await asyncio.gather(*map(ask, paths))
+
+    def _info(self, path: str) -> Any:
+        try:
+            return self.remote.info(path)
+        except Exception as error:  # likewise
+            return error
+
+    def _told_of(self, path: str, info: Any) -> Entry | Exception:
+        try:
+            with _told_remotely("look at", self._url(path)):
+                if isinstance(info, Exception):
+                    raise info
+                return _entry(info)
+        except (FileNotFoundError, StoreUnavailable) as error:
+            return error
+
     def ls(self, path: str) -> list[Entry]:
         """What is directly in a directory, asked afresh, sorted by path."""
         try:
@@ -170,6 +245,10 @@ class RemoteFileSystem:
             self.remote.makedirs(parent, exist_ok=True)
 
 
+_VERSIONS = ("ETag", "etag", "generation", "md5Hash", "checksum", "Content-MD5", "Digest", "Last-Modified")
+"""What of a remote's answer tells one state of a file from another, the best first."""
+
+
 def _entry(info: dict[str, Any]) -> Entry:
     modified = info.get("LastModified") or info.get("mtime") or info.get("updated") or info.get("created")
     nanoseconds = 0
@@ -177,7 +256,7 @@ def _entry(info: dict[str, Any]) -> Entry:
         nanoseconds = int(modified * 1_000_000_000)
     elif modified is not None and hasattr(modified, "timestamp"):
         nanoseconds = int(modified.timestamp() * 1_000_000_000)
-    version = info.get("ETag") or info.get("etag") or info.get("generation") or info.get("md5Hash")
+    version = next((info[name] for name in _VERSIONS if info.get(name)), None)
     return Entry(
         path=info["name"].rstrip("/"),
         size=int(info.get("size") or 0),

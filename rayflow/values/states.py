@@ -6,8 +6,13 @@ time.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import socket
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from rayflow.errors import UserError
@@ -48,6 +53,12 @@ def current(how: str, path: str) -> State:
             except (FileNotFoundError, NotADirectoryError):
                 return how, path, None, None
             return how, path, found.st_size, found.st_mtime_ns
+        known = getattr(_here, "known", None)
+        answer: State | Exception | None = known.get((how, path)) if known else None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            return answer
     reader = _READERS.get(how)
     if reader is None:
         raise UserError(f"This version of rayflow does not know files by {how!r}: {path}.")
@@ -61,7 +72,60 @@ def _of_entry(how: str, path: str) -> tuple[int | None, int | str | None]:
         entry = fs.stat(place)
     except FileNotFoundError:
         return None, None
-    return entry.size, version_of(entry)
+    return _of_remote(path, entry)
+
+
+def _of_remote(path: str, entry: Entry) -> tuple[int, int | str | None]:
+    version = version_of(entry)
+    if version is None:
+        _warn_of_sizes(path.partition("://")[0])
+    return entry.size, version
+
+
+@functools.cache
+def _warn_of_sizes(scheme: str) -> None:
+    """Once for each kind of place."""
+    warnings.warn(
+        f"{scheme}:// tells neither versions nor modification times of its files: they are known by path and size "
+        "alone, and a change that keeps the size is not seen. ContentFile(path) reads them.",
+        stacklevel=2,
+    )
+
+
+def current_of_many(wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], State | Exception]:
+    """The states now of files at URLs, known by "stat", asked at the same time: by how and path. Of those that cannot
+    be told, the error."""
+    by_place: dict[int, tuple[Any, list[tuple[tuple[str, str], str]]]] = {}
+    for key in wanted:
+        fs, place = located(key[1])
+        remote = getattr(fs, "remote", fs)
+        by_place.setdefault(id(remote), (fs, []))[1].append((key, place))
+    found: dict[tuple[str, str], State | Exception] = {}
+    for fs, members in by_place.values():
+        entries = fs.stat_many([place for _, place in members])
+        for ((how, path), _), entry in zip(members, entries, strict=True):
+            if isinstance(entry, FileNotFoundError):
+                found[how, path] = how, path, None, None
+            elif isinstance(entry, Exception):
+                found[how, path] = entry
+            else:
+                found[how, path] = (how, path, *_of_remote(path, entry))
+    return found
+
+
+# --- many at a time, while values are packed --------------------------------------------------------------------------
+
+_here = threading.local()
+
+
+@contextlib.contextmanager
+def asked_together(paths: Iterable[str]) -> Iterator[None]:
+    """While this lasts, what was found of these URLs at its start counts as their state in this thread."""
+    _here.known = current_of_many(("stat", path) for path in paths)
+    try:
+        yield
+    finally:
+        _here.known = {}
 
 
 def version_of(entry: Entry) -> int | str | None:

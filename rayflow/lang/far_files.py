@@ -1,0 +1,46 @@
+"""Files at URLs are looked at when they are packed: those of one term at the same time.
+
+In: a term that is about to be packed. Out: a stretch in which the states of its far files are known. Never: looks at a
+file when there are few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from rayflow.lang.codec import SCALARS, children
+from rayflow.lang.expressions import Expression, Term
+from rayflow.values.files import File, many_remote
+from rayflow.values.nested import only_scalars, parts_of
+from rayflow.values.states import asked_together
+
+_NOTHING = contextlib.nullcontext()
+
+
+def looked_at_together(term: Term) -> contextlib.AbstractContextManager[None]:
+    """While it lasts, the Files at URLs that stand in a term's expressions and containers are as they were at its
+    start. (Those inside of other objects are looked at one by one.)"""
+    return asked_together(_remote_paths(term)) if many_remote() else _NOTHING
+
+
+def _remote_paths(term: Term) -> list[str]:
+    """The URLs of the Files in a term, as far as they stand in expressions and containers."""
+    found: dict[str, None] = {}
+    seen: dict[int, Any] = {}
+    waiting: list[Any] = [term]
+    while waiting:
+        part = waiting.pop()
+        if type(part) in SCALARS or id(part) in seen:
+            continue
+        seen[id(part)] = part  # kept alive, so that its id stays its own
+        if isinstance(part, File):
+            if part.is_remote():
+                found[part.path] = None
+        elif isinstance(part, Expression):
+            waiting.extend(children(part))
+        elif not hasattr(type(part), "__rayflow_symbol__"):
+            container = parts_of(part)
+            if container is not None and not only_scalars(container.parts):
+                waiting.extend(container.parts)
+    return list(found)
