@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from rayflow.errors import TaskTimeout
 from rayflow.evaluator import commands, events
 from rayflow.evaluator.subruns import Under
 from rayflow.lang.codec import dumps, loads
@@ -38,7 +39,7 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
     try:
         (thunk,) = loads(call.arguments).values()
         with deadline(call, worker.timed):
-            finish = _finished(loop_of(worker, call.under), worker, dumps(thunk._term), call.under)
+            finish = _finished(loop_of(worker, call.under), worker, dumps(thunk._term), call.under, call.timeout)
         below = finish.below
         if isinstance(finish.outcome, Failure):
             failure = finish.outcome
@@ -51,7 +52,14 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
     return Reply(call.job, call.attempt, term, failure, cost, entries, below=None if term is None else below)
 
 
-def _finished(loop: Loop, worker: Worker, root: bytes, under: Under) -> commands.Finish:
+def _finished(loop: Loop, worker: Worker, root: bytes, under: Under, timeout: float | None) -> commands.Finish:
+    end = None if timeout is None else time.monotonic() + timeout
+
+    def between() -> None:
+        # What the deadline raises in a body is that call's failure, and the others would go on.
+        if end is not None and time.monotonic() > end:
+            raise TaskTimeout(f"a subrun ran longer than its timeout of {timeout:g} s")
+
     loop.post(
         events.Submitted(
             now(), under.execution_id, root, worker.table, under.options, under.cache, under.life, under.context,
@@ -60,7 +68,7 @@ def _finished(loop: Loop, worker: Worker, root: bytes, under: Under) -> commands
     )  # fmt: skip
     try:
         with collecting_rarely():
-            return loop.run(under.execution_id)
+            return loop.run(under.execution_id, between)
     finally:
         # Also of an evaluation that is ended: whoever begins it again finds what it had done.
         worker.store.commit()

@@ -7,15 +7,20 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import catch, const, fork_thread, join_thread, subrun
-from rayflow.errors import BadOption
+from rayflow.errors import BadOption, TaskTimeout
 
 TASKS = """
     import pathlib
+    import time
     from rayflow import catch, const, get_context, subrun, task
 
     @task
     def tiny(x):
         return x + 1
+
+    @task
+    def sleeps(x):
+        time.sleep(0.2)
 
     @task
     def wide(n):
@@ -156,6 +161,14 @@ def test_a_subrun_ends_with_its_threads(flow: Flow, project: Project) -> None:
     thread = flow.run(subrun(fork_thread(m.tiny(5))))
     assert flow.computed() == {"subrun": 1, "join_thread": 1, "tiny": 1}
     assert flow.run(join_thread(thread)) == 6
+
+
+def test_its_timeout_ends_all_of_it_and_what_was_done_is_kept(flow: Flow, project: Project) -> None:
+    m = flow.module
+    with pytest.raises(TaskTimeout, match="than its timeout"):
+        flow.run(subrun([m.tiny(1), *map(m.sleeps, range(20))], timeout=0.5))
+    assert project.sql("select count(*) from jobs where task_name = 'flow.tiny' and status = 'done'") == [(1,)]
+    assert project.sql("select count(*) < 20 from jobs where task_name = 'flow.sleeps'") == [(True,)]
 
 
 def test_options_go_to_the_one_call_and_are_checked(flow: Flow, project: Project) -> None:
