@@ -33,6 +33,7 @@ class Config:
     profiles: task options by name, for calls with the option profile.
     context: values that get_context reads.
     runtime_env: Ray's runtime environment for all workers.
+    files: how a plain File is known: "stat" (size and modification time, or version) or "content".
     """
 
     project_dir: str
@@ -46,6 +47,7 @@ class Config:
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    files: str = "stat"
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -59,6 +61,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "profiles": (dict,),
     "context": (dict,),
     "runtime_env": (dict,),
+    "files": (str,),
 }
 """What a file may set, and as what."""
 
@@ -85,6 +88,8 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
         values.update(given)
         sources.update(dict.fromkeys(given, source))
     _check_limits(values.get("limits", {}), "limits")
+    if values.get("files", "stat") not in ("stat", "content"):
+        raise BadConfig(f'files has to be "stat" or "content", not {values["files"]!r}.')
     if values.get("address") is None and os.environ.get("RAY_ADDRESS"):
         values["address"] = os.environ["RAY_ADDRESS"]
         sources["address"] = "RAY_ADDRESS"

@@ -76,8 +76,8 @@ class Surroundings:
     """What a worker process has to know before it can run a project's tasks.
 
     project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
-    store_url: where large values are kept. channel: goes before everything that the project's tasks print; empty when
-    nobody watches.
+    store_url: where large values are kept. files: how a plain File is known, "stat" or "content".
+    channel: goes before everything that the project's tasks print; empty when nobody watches.
     """
 
     project_dir: str | None
@@ -85,6 +85,7 @@ class Surroundings:
     store_url: str
     table: Mapping[str, TaskEntry] = field(default_factory=dict)
     channel: str = ""
+    files: str = "stat"
 
 
 def pack_known(outcomes: Mapping[bytes, Outcome] | None) -> tuple[bytes, dict[bytes, Failure]] | None:

@@ -52,8 +52,8 @@ from rayflow.store.store import open_store
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
-from rayflow.values.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
+from rayflow.values.states import use_project
 
 if TYPE_CHECKING:
     from rayflow.runtime.dry import DryRun
@@ -169,7 +169,7 @@ class Driver:
         return submission
 
     def _request(self, expr: Term, wanted: Wanted) -> Request:
-        use_base(self.config.project_dir)
+        use_project(self.config.project_dir, self.config.files)
         symbolic, parts = pack_expression(expr, self._keep)
         root = dumps(symbolic)
         table = task_table(TASKS)
@@ -216,7 +216,8 @@ class Driver:
     def surroundings(self, request: Request, channel: str = "") -> Surroundings:
         """What a worker has to know to run this request's tasks. channel: where to send what they print."""
         paths = tuple(dict.fromkeys([self.config.project_dir, *(place for place in sys.path if place)]))
-        return Surroundings(self.config.project_dir, paths, self.config.store, request.table, channel)
+        config = self.config
+        return Surroundings(config.project_dir, paths, config.store, request.table, channel, config.files)
 
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: reduce with a shell that can look up and not run; None at the first call that has to run."""

@@ -41,10 +41,10 @@ from rayflow.runtime.results import altered_text, pack_result, with_states
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
 from rayflow.values.failures import Failure, failure_from_exception
-from rayflow.values.filesystems import use_base
 from rayflow.values.hooks import entering
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
+from rayflow.values.states import use_project
 from rayflow.values.witnesses import Witness, check
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Worker:
         """Make this process one of the project's: unknown tasks are asked for here, its modules are found first."""
         global _current
         before, _current = _current, self
-        use_base(self.surroundings.project_dir)
+        use_project(self.surroundings.project_dir, self.surroundings.files)
         paths = self.surroundings.paths
         if self._is_users_process():
             sys.path.extend(place for place in paths if place not in sys.path)

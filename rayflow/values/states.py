@@ -15,10 +15,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
-from rayflow.errors import UserError
+from rayflow.errors import RayflowError, UserError
 from rayflow.values import contents
 from rayflow.values.digests import digest
-from rayflow.values.filesystems import LOCAL, Entry, local_path, located
+from rayflow.values.filesystems import LOCAL, Entry, local_path, located, use_base
 
 State: TypeAlias = tuple[str, str, int | None, int | str | None]
 """How it is known, its path, its size in bytes (of many files: their number; None when there is nothing), and its
@@ -27,10 +27,12 @@ version: modification time in nanoseconds, etag or generation, or a digest; None
 _usual = "stat"
 
 
-def use_content(wanted: bool) -> None:
-    """Whether a plain File of this process is known by its content instead of its modification time."""
+def use_project(directory: str | None, files: str) -> None:
+    """What the Files of this process go by: relative paths are relative to this directory; a plain File is known by
+    "stat" or by "content"."""
     global _usual
-    _usual = "content" if wanted else "stat"
+    use_base(directory)
+    _usual = files
 
 
 def usual() -> str:
@@ -96,11 +98,15 @@ def current_of_many(wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], 
     """The states now of files at URLs, known by "stat", asked at the same time: by how and path. Of those that cannot
     be told, the error."""
     by_place: dict[int, tuple[Any, list[tuple[tuple[str, str], str]]]] = {}
+    found: dict[tuple[str, str], State | Exception] = {}
     for key in wanted:
-        fs, place = located(key[1])
+        try:
+            fs, place = located(key[1])
+        except RayflowError as error:
+            found[key] = error
+            continue
         remote = getattr(fs, "remote", fs)
         by_place.setdefault(id(remote), (fs, []))[1].append((key, place))
-    found: dict[tuple[str, str], State | Exception] = {}
     for fs, members in by_place.values():
         entries = fs.stat_many([place for _, place in members])
         for ((how, path), _), entry in zip(members, entries, strict=True):

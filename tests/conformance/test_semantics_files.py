@@ -10,7 +10,7 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import File
-from rayflow.errors import FileConflict, FileMissing
+from rayflow.errors import BadConfig, FileConflict, FileMissing
 
 COPYING = """
     import dataclasses
@@ -294,3 +294,18 @@ def test_the_calls_that_made_passed_on_and_read_a_file_are_told_by_its_path(flow
     assert "made by" in told and "flow.process(source=File('input.csv'))" in told and "read by" in told
     assert "flow.py:" in told
     assert flow.project.rayflow("log", str(flow.project.path / "output.txt")).stdout == told
+
+
+def test_the_configuration_can_make_content_what_counts(flow: Flow) -> None:
+    flow.project.write("rayflow.toml", 'files = "content"\n')
+    flow.call("main")
+    os.utime(flow.project.path / "input.csv", ns=(1, 1))
+    os.utime(flow.project.path / "output.txt", ns=(1, 1))
+    flow.call("main")
+    assert flow.computed() == {}
+    rewrite(flow.project.path / "input.csv", "c,d\n")
+    flow.call("main")
+    assert flow.computed() == {"main": 1, "process": 1}
+    flow.project.write("rayflow.toml", 'files = "both"\n')
+    with pytest.raises(BadConfig, match='"stat" or "content"'):
+        flow.call("main")

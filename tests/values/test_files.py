@@ -1,0 +1,204 @@
+"""Files, directories and sets of files as values, on this machine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from rayflow import ContentFile, Dir, File, FileSet
+from rayflow.errors import BadArguments, FileMissing
+from rayflow.lang.arguments import parse
+from rayflow.values import contents, filesystems
+from rayflow.values.encoding import decode, make_ref
+from rayflow.values.filesystems import local_path, use_base
+from rayflow.values.identity import value_hash
+from rayflow.values.validity import still_as_recorded
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before = filesystems._base
+    use_base(str(tmp_path))
+    monkeypatch.setenv("RAYFLOW_CACHE_DIR", str(tmp_path / "cache"))
+    yield tmp_path
+    use_base(before)
+
+
+def test_a_file_is_written_read_copied_and_removed(folder: Path) -> None:
+    file = File("deep/new.txt")
+    assert not file.exists() and not file.isfile()
+    file.write("a\nb\n")
+    assert (folder / "deep" / "new.txt").read_text() == "a\nb\n"
+    assert (file.read(), file.read("rb"), file.readlines()) == ("a\nb\n", b"a\nb\n", ["a\n", "b\n"])
+    assert (file.exists(), file.isfile(), file.size()) == (True, True, 4)
+    assert (file.basename(), file.dirname(), str(file)) == ("new.txt", "deep", "deep/new.txt")
+    with file.open("a") as stream:
+        stream.write("c\n")
+    with open(file) as stream:
+        assert stream.read() == "a\nb\nc\n"
+    copy = file.copy_to("copy.txt")
+    assert copy == File("copy.txt") and copy.read() == "a\nb\nc\n"
+    file.write(b"\xff")
+    assert file.read("rb") == b"\xff"
+    file.remove()
+    file.remove()
+    assert not file.exists()
+    file.touch()
+    assert file.size() == 0
+    os.utime(folder / "deep" / "new.txt", (1, 1))
+    file.touch()
+    assert (folder / "deep" / "new.txt").stat().st_mtime > 1
+
+
+def test_a_missing_file_is_an_error_that_is_a_file_not_found_error(folder: Path) -> None:
+    for action in (File("never").read, File("never").size, lambda: File("never").copy_to("other")):
+        with pytest.raises(FileMissing, match=r"There is no file never on .*never\)"):
+            action()
+    assert issubclass(FileMissing, FileNotFoundError)
+
+
+def test_a_file_that_was_there_for_the_caller_and_is_not_here_names_staging(folder: Path) -> None:
+    file = File("gone.txt")
+    file.write("x")
+    _, encoded = make_ref(file)
+    file.remove()
+    with pytest.raises(FileMissing, match=r"no share of that disk.*stage"):
+        decode(encoded).read()
+
+
+def test_a_file_is_looked_at_when_it_is_passed_on_and_not_when_it_is_made(folder: Path) -> None:
+    file = File("late.txt")
+    file.write("1")
+    first, encoded = make_ref(file)
+    again = decode(encoded)
+    assert again.is_valid()
+    file.write("longer")
+    assert not again.is_valid()
+    second, _ = make_ref(file)
+    assert first.digest != second.digest and first.witnesses != second.witnesses
+    assert make_ref(again)[0] == second
+
+
+def test_files_are_known_by_path_class_and_state(folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / name).write_text("same")
+        os.utime(folder / name, (5, 5))
+    hashes = {value_hash(file) for file in (
+        File("one"), File("two"), ContentFile("one"), ContentFile("two"), File("one", immutable=True), Dir(".")
+    )}  # fmt: skip
+    assert len(hashes) == 6
+    assert value_hash(File("one")) == value_hash(File("one"))
+    assert File("one") == File("one") != ContentFile("one")
+    assert len({File("one"), File("one"), File("two")}) == 2
+
+
+def test_a_file_is_small_when_it_is_kept(folder: Path) -> None:
+    (folder / "one").write_text("x")
+    assert len(pickle.dumps(File("one"))) < 150
+    assert make_ref(File("one"))[0].size < 400
+
+
+def test_a_directory_and_a_set_have_files(folder: Path) -> None:
+    for name in ("d/b.txt", "d/a.txt", "d/deep/c.txt", "d/.a.txt.0123.rayflow-tmp"):
+        File(name).write(name)
+    assert [file.path for file in Dir("d")] == ["d/a.txt", "d/b.txt", "d/deep/c.txt"]
+    assert [file.path for file in FileSet("d/*.txt")] == ["d/a.txt", "d/b.txt"]
+    assert [file.path for file in FileSet("d/**/*.txt")] == ["d/a.txt", "d/b.txt", "d/deep/c.txt"]
+    assert [file.path for file in FileSet(f"{folder}/d/a*")] == [f"{folder}/d/a.txt"]
+    assert (Dir("d").exists(), Dir("e").exists(), FileSet("e/*").exists()) == (True, False, False)
+    Dir("d").copy_to("e")
+    assert [file.read() for file in Dir("e").files()] == ["d/a.txt", "d/b.txt", "d/deep/c.txt"]
+    Dir("d").remove()
+    Dir("d").remove()
+    assert not Dir("d").exists()
+    Dir("f/g").makedirs()
+    assert make_ref(Dir("f"))[0].witnesses[0][1][2] == 0
+    assert make_ref(Dir("d"))[0].witnesses[0][1][2] is None
+    with pytest.raises(BadArguments, match="stage each file"):
+        FileSet("*").stage()
+
+
+def test_strange_names_are_names_like_others(folder: Path) -> None:
+    for name in ("with space", "quo'te\"$(x)", "new\nline", "ümläut", "-dash", "#hash?query"):
+        file = File(f"strange/{name}")
+        file.write(name)
+        assert file.read() == name
+        ref, encoded = make_ref(file)
+        assert decode(encoded).read() == name
+        assert still_as_recorded([ref.witnesses[0][1]]) == [True]
+    assert len(Dir("strange").files()) == 6
+
+
+def test_what_is_no_path_is_refused_at_once() -> None:
+    for wrong in (3, None, "", b"x", [File("x")]):
+        with pytest.raises(BadArguments, match=r"File\(path\)"):
+            File(wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_is_read_from_a_command_line() -> None:
+    for of in (File, ContentFile, Dir, FileSet):
+        assert parse("data/x*", of) == of("data/x*")
+    assert parse('["a", "s3://b/c"]', list[File]) == [File("a"), File("s3://b/c")]
+    assert parse("x", File | None) == File("x")
+
+
+def test_paths_are_found_where_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert local_path("a/b") == f"{folder}/a/b"
+    assert local_path("/a/b") == "/a/b"
+    assert local_path("~/b") == "/home/me/b"
+    assert local_path("file:///a%20b") == "/a b"
+    assert local_path("a:b") == f"{folder}/a:b"
+    assert local_path("s3://a/b") is None
+    assert local_path("simplecache::s3://a/b") is None
+
+
+class TestContents:
+    def test_an_unchanged_file_is_read_once(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "big").write_text("content")
+        reads = []
+        hash_stream = contents.hash_stream
+        monkeypatch.setattr(contents, "hash_stream", lambda stream: (reads.append(1), hash_stream(stream))[1])
+        monkeypatch.setattr(contents, "_SETTLED_NS", -1_000_000_000)
+        first = value_hash(ContentFile("big"))
+        assert value_hash(ContentFile("big")) == first and len(reads) == 1
+        contents._opened.clear()  # as another process would
+        assert value_hash(ContentFile("big")) == first and len(reads) == 1
+        os.utime(folder / "big", (1, 1))
+        assert value_hash(ContentFile("big")) == first and len(reads) == 2
+        (folder / "big").write_text("other!!")
+        os.utime(folder / "big", (1, 1))
+        assert value_hash(ContentFile("big")) != first
+
+    def test_a_file_that_was_just_written_is_not_remembered(self, folder: Path) -> None:
+        (folder / "new").write_text("1")
+        first = value_hash(ContentFile("new"))
+        found = (folder / "new").stat()
+        (folder / "new").write_text("2")
+        os.utime(folder / "new", ns=(found.st_atime_ns, found.st_mtime_ns))
+        assert value_hash(ContentFile("new")) != first
+
+    def test_the_oldest_are_forgotten(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(contents, "MOST_REMEMBERED", 500)
+        for number in range(1000):
+            contents._remember(f"/{number}", "mark", "digest")
+        with sqlite3.connect(folder / "cache" / "contents.sqlite") as memory:
+            assert memory.execute("select count(*) from contents").fetchone() == (500,)
+        assert contents._recall("/1", "mark") is None and contents._recall("/999", "mark") == "digest"
+
+    def test_a_memory_that_cannot_be_used_costs_only_time(self, folder: Path) -> None:
+        (folder / "cache").write_text("in the way")
+        (folder / "one").write_text("x")
+        assert value_hash(ContentFile("one")) == value_hash(ContentFile("one"))
+
+
+def test_what_cannot_be_looked_at_does_not_hold_and_the_others_do(folder: Path) -> None:
+    (folder / "good").write_text("x")
+    good = make_ref(File("good"))[0].witnesses[0][1]
+    bad = ("stat", "nosuchscheme://x", 1, "v"), ("by the moon", "x", 1, 2), ("stat", "x" * 300, 1, 2)
+    with pytest.warns(UserWarning, match="cannot be told"):
+        assert still_as_recorded([good, *bad]) == [True, False, False, False]
