@@ -166,6 +166,13 @@ EXPECTED = {
         then_prints=("calc 1.0: 140",),
         programs=("gcc",),
     ),
+    "23_variants": Expected(
+        prints=("ann: {'found': 40, 'missed': 0, 'wrong': 0}", "bob: {'found': 40, 'missed': 0, 'wrong': 0}"),
+        computed={"main": 1, "make_genome": 1, "sequence_sample": 2, "align": 2, "call": 2, "compare": 2},
+        edit=("wheels.py", "LEAST_DEPTH = 6", "LEAST_DEPTH = 100"),
+        touched={"call": 2, "compare": 2},
+        then_prints=("ann: {'found': 0, 'missed': 40, 'wrong': 0}",),
+    ),
     "porting_from_redun": Expected(
         prints=("greeting: Hello, World!", "branches: 21 red and -11", "caught: mended 10", "mapped: [2, 3, 4]"),
         computed={"main": 1, "get_planet": 1, "greeter": 1, "step1": 6, "step2": 1, "step2a": 1, "both": 1},

@@ -9,6 +9,8 @@ import pytest
 from example_projects import Told, copy_of, run, skip_without, told_by_command
 from projects import Project
 
+from rayflow import File
+
 
 def add_line(file: Path, line: str) -> None:
     """Put a line at the end of a file."""
@@ -107,3 +109,52 @@ class TestCProject:
         project, _ = calculator
         told = told_by_command(project, "--formula", "1 2 3 + /")
         assert told == Told(["'calc 1.0: 0.2\\n'"], Counter(main=1, calculate=1))
+
+
+ALL_FOUND = "{'ann': {'found': 40, 'missed': 0, 'wrong': 0}, 'bob': {'found': 40, 'missed': 0, 'wrong': 0}}"
+
+
+class TestVariants:
+    @pytest.fixture(params=["a folder", "a bucket"])
+    def folder(self, request: pytest.FixtureRequest) -> str:
+        """Where the files of a run are kept."""
+        if request.param == "a folder":
+            return "data"
+        bucket: str = request.getfixturevalue("bucket")
+        return f"{bucket}/run"
+
+    def test_in_python_all_are_found_wherever_the_files_are(self, tmp_path: Path, folder: str) -> None:
+        project = copy_of("23_variants", tmp_path)
+        assert told_by_command(project, "--folder", folder).output == [ALL_FOUND]
+        assert told_by_command(project, "--folder", folder) == Told([ALL_FOUND], Counter())
+        File(place(project, f"{folder}/ann.mappy.bam")).remove()
+        told = told_by_command(project, "--folder", folder)
+        # A bucket tells a file by its content: the calls that are written again are what they were.
+        compared = 1 if folder == "data" else 0
+        assert (told.output, told.computed.total()) == ([ALL_FOUND], 2 + compared)
+        assert (told.computed["align"], told.computed["call"], told.computed["compare"]) == (1, 1, compared)
+
+    def test_by_programs_all_are_found_wherever_the_files_are(self, tmp_path: Path, folder: str) -> None:
+        skip_without("bwa", "samtools", "bcftools")
+        project = copy_of("23_variants", tmp_path)
+        words = ("--programs", "--folder", folder)
+        assert told_by_command(project, *words).output == [ALL_FOUND]
+        assert told_by_command(project, *words) == Told([ALL_FOUND], Counter())
+        File(place(project, f"{folder}/bob.bwa.vcf")).remove()
+        told = told_by_command(project, *words)
+        assert (told.output, told.computed["script"], told.computed.total()) == ([ALL_FOUND], 1, 2)
+        File(place(project, f"{folder}/bwa/genome.sa")).remove()
+        told = told_by_command(project, *words)
+        assert (told.output, told.computed["script"]) == ([ALL_FOUND], 5 if folder == "data" else 1)
+
+    def test_both_ways_share_what_is_simulated(self, tmp_path: Path) -> None:
+        skip_without("bwa", "samtools", "bcftools")
+        project = copy_of("23_variants", tmp_path)
+        run(project)
+        told = told_by_command(project, "--programs")
+        assert told.computed["make_genome"] == told.computed["sequence_sample"] == 0
+
+
+def place(project: Project, path: str) -> str:
+    """A path of a project as this process reaches it."""
+    return path if "://" in path else str(project.path / path)
