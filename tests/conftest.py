@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ processes.mark()
 # The processes that the tests start import this checkout, also where another rayflow is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# Else gcsfs asks of what kind a bucket is by a protocol that the emulator does not speak, and waits for a minute.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -108,6 +111,31 @@ def bucket(s3_server: str) -> str:
     url = f"s3://bucket-{next(_BUCKETS)}"
     s3fs.S3FileSystem(skip_instance_cache=True).mkdir(url)
     return url
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The endpoint of a server that speaks the protocol of Google's cloud storage."""
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: str) -> str:
+    """The URL of a new bucket, such as gs://bucket-1."""
+    import gcsfs
+
+    name = f"bucket-{next(_BUCKETS)}"
+    gcsfs.GCSFileSystem(token="anon", skip_instance_cache=True).mkdir(name)
+    return f"gs://{name}"
 
 
 _BUCKETS = itertools.count(1)

@@ -1,4 +1,4 @@
-"""What every file system has to do: this machine's, one in memory, and a bucket."""
+"""What every file system has to do: this machine's, one in memory, and buckets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from rayflow.errors import StoreUnavailable
 from rayflow.values.filesystems import Entry, FileSystem, located
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "s3", "gcs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FileSystem, str]:
     """A file system, and a folder on it that is not there yet."""
     if request.param == "local":
         return located(str(tmp_path / "folder"))
     if request.param == "memory":
         return located(f"memory://{uuid.uuid4().hex}/folder")
-    return located(f"{request.getfixturevalue('bucket')}/folder")
+    bucket = request.getfixturevalue("bucket" if request.param == "s3" else "gcs_bucket")
+    return located(f"{bucket}/folder")
 
 
 NAMES = ["a.txt", "b c.txt", "quo'te\"$x.txt", "deep/er/d.txt", "deep/e.bin"]

@@ -44,7 +44,7 @@ def value(number: int) -> ValueRow:
     return ValueRow(key(number), "int", "pickle5", 3, b"abc", str(number))
 
 
-@pytest.fixture(params=["local", "memory-url", "memory", "layered", "s3"])
+@pytest.fixture(params=["local", "memory-url", "memory", "layered", "s3", "gcs"])
 def reopen(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Store]]:
@@ -58,8 +58,8 @@ def reopen(
         return
     if request.param == "local":
         url = str(tmp_path / "store")
-    elif request.param == "s3":
-        url = f"{request.getfixturevalue('bucket')}/store"
+    elif request.param in ("s3", "gcs"):
+        url = f"{request.getfixturevalue('bucket' if request.param == 's3' else 'gcs_bucket')}/store"
         monkeypatch.setenv("RAYFLOW_CACHE_DIR", str(tmp_path / "cache"))
     else:
         url = f"memory://contract-{os.getpid()}-{next(_NUMBERS)}"
