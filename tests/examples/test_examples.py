@@ -173,6 +173,13 @@ EXPECTED = {
         touched={"call": 2, "compare": 2},
         then_prints=("ann: {'found': 0, 'missed': 40, 'wrong': 0}",),
     ),
+    "24_report": Expected(
+        prints=("| 2026-01 | 3 | 775.0 |", "| 2026-02 | 2 | 440.0 |", "| 2026-03 | 2 | 433.0 |"),
+        computed={"main": 1, "clean": 3, "load": 1, "ask": 2, "write_report": 1},
+        edit=("sales/2026-02.csv", "104,2026-02-02,3,4", "104,2026-02-02,3,5"),
+        touched={"main": 1, "clean": 1, "load": 1, "ask": 2, "write_report": 1},
+        then_prints=("| 2026-02 | 2 | 520.0 |", "| compass | 8 | 640.0 |"),
+    ),
     "porting_from_redun": Expected(
         prints=("greeting: Hello, World!", "branches: 21 red and -11", "caught: mended 10", "mapped: [2, 3, 4]"),
         computed={"main": 1, "get_planet": 1, "greeter": 1, "step1": 6, "step2": 1, "step2a": 1, "both": 1},

@@ -111,6 +111,45 @@ class TestCProject:
         assert told == Told(["'calc 1.0: 0.2\\n'"], Counter(main=1, calculate=1))
 
 
+class TestReport:
+    @pytest.fixture
+    def reported(self, tmp_path: Path) -> tuple[Project, Told]:
+        project = copy_of("24_report", tmp_path)
+        return project, run(project)
+
+    def test_a_repeated_row_changes_nothing_downstream(self, reported: tuple[Project, Told]) -> None:
+        project, first = reported
+        add_line(project.path / "sales" / "2026-03.csv", "108,2026-03-30,2,6")
+        assert run(project) == Told(first.output, Counter(main=1, clean=1))
+
+    def test_a_deleted_database_is_made_again_and_the_report_stands(self, reported: tuple[Project, Told]) -> None:
+        project, first = reported
+        (project.path / "data" / "sales.duckdb").unlink()
+        assert run(project) == Told(first.output, Counter(load=1, ask=2))
+
+    def test_a_report_altered_by_hand_is_restored(self, reported: tuple[Project, Told]) -> None:
+        project, first = reported
+        add_line(project.path / "data" / "report.md", "More soon.")
+        assert run(project) == Told(first.output, Counter(write_report=1))
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "computed"),
+        [
+            ("products.csv", "bell", "Bell", Counter(main=1, load=1, ask=2, write_report=1)),
+            ("flow.py", "order by revenue desc", "order by revenue", Counter(main=1, ask=1, write_report=1)),
+            ("flow.py", '["---"]', '["--:"]', Counter(write_report=1)),
+        ],
+    )
+    def test_an_edit_runs_what_it_touches(
+        self, reported: tuple[Project, Told], file: str, old: str, new: str, computed: Counter[str]
+    ) -> None:
+        project, first = reported
+        project.edit(file, old, new)
+        told = run(project)
+        assert told.computed == computed
+        assert told.output != first.output
+
+
 ALL_FOUND = "{'ann': {'found': 40, 'missed': 0, 'wrong': 0}, 'bob': {'found': 40, 'missed': 0, 'wrong': 0}}"
 
 
