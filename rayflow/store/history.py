@@ -70,10 +70,7 @@ class History(Asker):
             rows = self.records(views.text_of("ids"), {"text": lowered, "low": low, "high": high})
             found = [Entity(row["kind"], row["id"]) for row in rows if row["kind"] in wanted]
             if "file" in wanted and not found:
-                rows = self.records(
-                    "SELECT DISTINCT path FROM raw.files WHERE path IN (SELECT unnest($paths))", {"paths": _paths(text)}
-                )
-                found = [Entity("file", row["path"]) for row in rows]
+                found = [Entity("file", row["path"]) for row in self._files_called(text)]
         if not found:
             raise NotFound(f"Nothing in the store is called {text!r}: no {', '.join(sorted(wanted))} has such an id.")
         exact = [entity for entity in found if entity.id == lowered]
@@ -283,6 +280,26 @@ class History(Asker):
         return self.records(
             "SELECT DISTINCT ON (value_hash) * FROM raw.files WHERE path = $path ORDER BY modified_at DESC NULLS LAST",
             {"path": path},
+        )
+
+    def _files_called(self, text: str) -> list[Record]:
+        """The recorded path that a text means; else the nearest directory or pattern that was recorded around it."""
+        paths = _paths(text)
+        rows = self.records(
+            "SELECT DISTINCT path FROM raw.files WHERE path IN (SELECT unnest($paths))", {"paths": paths}
+        )
+        if rows or "/" not in "".join(paths):
+            return rows
+        around = {path[:end] for path in paths for end, letter in enumerate(path) if letter == "/" and end}
+        return self.records(
+            """SELECT DISTINCT path, length(path) AS size FROM raw.files
+               WHERE rtrim(path, '/') IN (SELECT unnest($around))
+                  OR (contains(path, '*') AND EXISTS (
+                      SELECT 1 FROM unnest($paths) AS asked(name)
+                      WHERE name GLOB path  -- its * goes over any number of directories
+                        AND (contains(path, '**') OR len(split(name, '/')) = len(split(path, '/')))))
+               ORDER BY size DESC LIMIT 1""",
+            {"around": sorted(around), "paths": paths},
         )
 
     def calls_of_file(self, path: str) -> list[Record]:

@@ -265,10 +265,6 @@ class _Many(_Place):
     def __iter__(self) -> Iterator[File]:
         return iter(self.files())
 
-    def parts(self) -> list[File]:
-        """The files: they keep their lineage."""
-        return [File(path, immutable=self.immutable) for path, _ in states.members(self._how(), self.path)]
-
 
 class Dir(_Many):
     """A directory with all that is in it, at any depth."""

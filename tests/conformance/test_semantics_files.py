@@ -9,7 +9,7 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
-from rayflow import File
+from rayflow import File, FileSet
 from rayflow.errors import BadConfig, FileConflict, FileMissing
 
 COPYING = """
@@ -47,7 +47,7 @@ COPYING = """
         return length(File("input.csv", immutable=True))
 
     @task
-    def total(folder: Dir):
+    def total(folder):
         return sum(len(file.read()) for file in folder)
 
     @task
@@ -309,3 +309,15 @@ def test_the_configuration_can_make_content_what_counts(flow: Flow) -> None:
     flow.project.write("rayflow.toml", 'files = "both"\n')
     with pytest.raises(BadConfig, match='"stat" or "content"'):
         flow.call("main")
+
+
+def test_a_file_in_a_directory_or_set_is_told_of_by_what_holds_it(flow: Flow) -> None:
+    for name in ("data/one.txt", "data/deep/two.txt"):
+        File(str(flow.project.path / name)).write(name)
+    flow.call("of_folder")
+    flow.call("total", FileSet("data/*.txt"))
+    told = flow.project.rayflow("log", "data/deep/two.txt").stdout
+    assert told.startswith("data  ") and "read by" in told and "flow.total(folder=Dir('data'))" in told
+    told = flow.project.rayflow("log", "data/one.txt").stdout
+    assert told.startswith("data/*.txt  ") and "flow.total(folder=FileSet('data/*.txt'))" in told
+    assert "is called 'elsewhere/x'" in flow.project.rayflow("log", "elsewhere/x").stderr
