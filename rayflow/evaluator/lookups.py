@@ -98,6 +98,6 @@ def holds(head: Head, execution: Execution) -> bool:
             return False
     for name, task_hash in head.tasks:
         entry = execution.table.get(name)
-        if entry is None or entry.hash != task_hash:
+        if entry is None or (task_hash and entry.hash != task_hash):  # without one, it is to be called by its name
             return False
     return True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
-from rayflow.lang.expressions import Expression, Form, Operation, Quoted, Term
+from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskRef, Term
 from rayflow.lang.options import class_names
 from rayflow.values.nested import copy_containers, parts_of
 
@@ -90,7 +90,7 @@ def _handlers(where: str, handlers: tuple[Any, ...]) -> list[Term]:
         if not (callable(recover) or isinstance(recover, Expression)):
             raise BadArguments(f"{where}: {recover!r} cannot be called with the error.")
         try:
-            args += [class_names(classes), recover]
+            args += [class_names(classes), _by_name(recover)]
         except BadOption as error:
             raise BadArguments(f"{where}: {error}") from None
     return args
@@ -173,7 +173,28 @@ def zip_(*lists: Term) -> Any:
 def _called(where: str, function: Any) -> Any:
     if not (callable(function) or isinstance(function, Expression)):
         raise BadArguments(f"{where}: {function!r} cannot be called.")
-    return function
+    return _by_name(function)
+
+
+def _by_name(function: Any) -> Any:
+    return _Callee(function) if hasattr(type(function), "__rayflow_symbol__") else function
+
+
+class _Callee:
+    """A task that a form is to call: known by its name, as in any other call, and not by its code, as a task that is
+    passed on as a value. So the term that holds the form stays true when the code changes."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __rayflow_symbol__(self) -> TaskRef:
+        task: TaskRef = self._task.__rayflow_symbol__()
+        return TaskRef(task.name, b"", task.args, task.kwargs, task.options)
+
+    def __repr__(self) -> str:
+        return repr(self._task)
 
 
 def _sequence(where: str, values: Term) -> Term:

@@ -339,7 +339,7 @@ class Quoted(Expression):
 class TaskRef:
     """A task as a value inside a symbolic term: by name, with what `partial` and `options` have added.
 
-    digest: the task_hash at the time it was made; the value is valid while that is still the task's code.
+    hash: the task_hash; the value is valid while that is the task's code. Empty where a form is to call it, by its name.
     """
 
     __slots__ = ("args", "hash", "kwargs", "name", "options")

@@ -321,3 +321,35 @@ def test_a_plain_function_becomes_a_call_of_its_own(flow: Flow) -> None:
     assert flow.run(apply_func(dict, [("a", 1)], b=2)) == {"a": 1, "b": 2}
     with pytest.raises(BadArguments):
         as_task(3)
+
+
+MAPPED = """
+    from rayflow import catch, map_, task
+
+    @task
+    def double(n):
+        return 2 * n
+
+    @task
+    def recovered(error):
+        return "recovered"
+
+    @task
+    def fails():
+        raise ValueError("no")
+
+    @task
+    def main():
+        return [map_(double, [1, 2]), map_(double.options(retries=1), [3]), catch(fails(), ValueError, recovered)]
+"""
+
+
+def test_a_task_that_a_form_calls_is_known_by_its_name_so_that_its_edit_runs_its_calls_and_not_what_called_it(
+    flow: Flow,
+) -> None:
+    flow.write(MAPPED)
+    assert flow.call("main") == [[2, 4], [6], "recovered"]
+    flow.edit("2 * n", "3 * n")
+    flow.edit('"recovered"', '"mended"')
+    assert flow.call("main") == [[3, 6], [9], "mended"]
+    assert flow.computed() == {"double": 3, "recovered": 1, "fails": 1}

@@ -218,10 +218,10 @@ def test_tasks_and_partials_in_any_container_are_references_to_them() -> None:
 
 def test_a_task_inside_an_object_is_a_witness_of_it() -> None:
     packed = pack([Opaque({"step": add.partial(1)})], Store())
-    assert packed[0].witnesses == ((OF_TASK, ("packing.add", add.hash)),)
+    assert [each for each in packed[0].witnesses if each[0] == OF_TASK] == [(OF_TASK, ("packing.add", add.hash))]
     head, again = read(dumps(packed))
     assert head.tasks == (("packing.add", add.hash),) and again[0].witnesses == packed[0].witnesses
-    assert witnesses_of(dumps(packed)) == ()
+    assert OF_TASK not in [kind for kind, _ in witnesses_of(dumps(packed))]
 
 
 def test_a_partial_with_lazy_arguments_is_an_operation() -> None:
