@@ -339,7 +339,7 @@ class Quoted(Expression):
 class TaskRef:
     """A task as a value inside a symbolic term: by name, with what `partial` and `options` have added.
 
-    hash: the task_hash; the value is valid while that is the task's code. Empty where a form is to call it, by its name.
+    hash: the task_hash; the value is valid while that is the task's code. Empty where a form is to call it by name.
     """
 
     __slots__ = ("args", "hash", "kwargs", "name", "options")
