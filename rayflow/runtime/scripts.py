@@ -39,26 +39,32 @@ TURN_SECONDS = 0.2
 GRACE_SECONDS = 1.0
 """How long a script that is ended may tidy up, between SIGTERM and SIGKILL."""
 
-_WATCH = (
-    'read -r group || { rm -rf -- "$1"; exit; }; read -r end && exit; '
-    'kill -s KILL -- "-$group" 2>/dev/null; sleep 0.1; rm -rf -- "$1"'
-)
+_WATCH = """
+while read -r line; do
+    case "$line" in end) exit;; ended) group=;; *) group="$line";; esac
+done
+test -z "$group" || { kill -s KILL -- "-$group" 2>/dev/null; sleep 0.1; }
+rm -rf -- "$1"
+"""
+"""What the watcher does: it is told the group, that the group has ended, and that all is at its end; or nothing any
+more, when the worker has died."""
 
 
 def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any:
     """The result of a script task whose body returned this: a command, or a Script. Raises ScriptFailed."""
     made = _script_of(returned)
-    with tempfile.TemporaryDirectory(prefix="rayflow-script-", ignore_cleanup_errors=True) as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="rayflow-script-", ignore_cleanup_errors=True) as scratch,
+        _watched(scratch) as watch,
+    ):
         work = _work_directory(made, scratch, project_dir)
-        is_own = made.tempdir
-        stage_inputs(made.inputs, work, is_own=is_own)
+        stage_inputs(made.inputs, work, is_own=made.tempdir)
         printed = _Printed()
-        with _watched(scratch) as watch:
-            code = _run(made, scratch, work, watch, printed)
+        code = _run(made, scratch, work, watch, printed)
         if code:
             raise _failure(made.command, code, printed.stderr_tail())
         text: Any = b"".join(printed.stdout) if as_bytes else _as_text(b"".join(printed.stdout))
-        return collect_outputs(made.outputs, work, is_own=is_own, stdout=text)
+        return collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
 
 
 def _script_of(returned: Any) -> Script:
@@ -124,6 +130,7 @@ def _run(script: Script, scratch: str, work: str, watch: int, printed: _Printed)
         return process.wait()
     finally:
         _end(process)
+        os.write(watch, b"ended\n")
 
 
 def _environment(given: Any) -> dict[str, str]:
@@ -226,7 +233,7 @@ def _watched(scratch: str) -> Iterator[int]:
         yield writing
     finally:
         with contextlib.suppress(BrokenPipeError):
-            os.write(writing, b"end\nend\n")
+            os.write(writing, b"end\n")
         os.close(writing)
         watcher.wait()
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from typing import IO, Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from rayflow.errors import BadConfig
+from rayflow.errors import BadConfig, FileMissing
 from rayflow.values.local_files import Entry, LocalFileSystem
 from rayflow.values.remote_files import RemoteFileSystem
 
@@ -109,12 +110,14 @@ def is_url(text: str) -> bool:
 
 
 _base: str | None = None
+_is_here = True
 
 
 def use_base(directory: str | None) -> None:
     """Let relative paths of this process be relative to this directory; None: to the current one."""
-    global _base
+    global _base, _is_here
     _base = directory
+    _is_here = directory is None or os.path.isdir(directory)
 
 
 def base_directory() -> str:
@@ -123,14 +126,26 @@ def base_directory() -> str:
 
 
 def local_path(path: str) -> str | None:
-    """The absolute path of a file on this machine; None for a URL of somewhere else."""
+    """The absolute path of a file on this machine; None for a URL of somewhere else.
+
+    Raises FileMissing for a relative path where this machine does not have the project's directory.
+    """
     if path[:1] == "/":
         return path
     if path.startswith("file://"):
         return unquote(urlsplit(path).path)
     if ":" in path and is_url(path):
         return None
-    return os.path.join(base_directory(), os.path.expanduser(path))
+    if path[:1] == "~":
+        return os.path.expanduser(path)
+    if not _is_here:
+        raise FileMissing(
+            f"The path {path} is relative to the project, and {socket.gethostname()} does not have its directory "
+            f"{_base}: this machine of the cluster shares no disk with the one that runs the workflow. Keep the file "
+            "in a folder that all machines reach (an absolute path), or at a URL such as s3://bucket/...; where a "
+            'program needs a local one, stage it: file.stage("name").'
+        )
+    return os.path.join(base_directory(), path)
 
 
 def located(path: str) -> tuple[FileSystem, str]:

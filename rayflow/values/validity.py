@@ -6,14 +6,13 @@ In: recorded states. Out: for each, whether it is the state now. Never: says wha
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from rayflow.errors import RayflowError
 from rayflow.values import states
 from rayflow.values.filesystems import local_path
-from rayflow.values.witnesses import OF_FILE, register_validator
+from rayflow.values.witnesses import OF_FILE, register_validator, tell
 
 
 def still_as_recorded(recorded: Sequence[tuple[Any, ...]], store: Any = None) -> list[bool]:
@@ -55,7 +54,7 @@ def still_as_recorded(recorded: Sequence[tuple[Any, ...]], store: Any = None) ->
             if isinstance(answer, Exception):
                 troubles[str(answer)] = state[1]
     for text, path in list(troubles.items())[:3]:
-        warnings.warn(f"Whether {path} is as it was cannot be told ({text}); what made it runs again.", stacklevel=2)
+        tell(f"Whether {path} is as it was cannot be told ({text}); what made it runs again.")
     return holding
 
 

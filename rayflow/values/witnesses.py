@@ -25,6 +25,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -63,6 +64,8 @@ class _Kind(NamedTuple):
     validate: Validator
     on_worker: bool
 
+
+_here = threading.local()
 
 _KINDS: dict[str, _Kind] = {}
 
@@ -103,6 +106,7 @@ def check(
     verdicts: dict[Witness, bool] = {}
     for name, members in by_kind.items():
         kind = _kind(name)
+        _here.told = warned
         try:
             if kind is None:
                 raise LookupError(f"nothing here validates values of the kind {name!r}")
@@ -117,14 +121,23 @@ def check(
                     f"({type(error).__name__}: {error}); what made them runs again."
                 )
             answers = [False] * len(members)
+        finally:
+            _here.told = None
         for witness, answer in zip(members, answers, strict=True):
             verdicts[witness] = bool(answer)
     return verdicts
 
 
-# --- found while a value is encoded -----------------------------------------------------------------------------------
+def tell(text: str) -> None:
+    """What a validator has to say to the user: to whoever asked for the check, else as a warning."""
+    told: Callable[[str], None] | None = getattr(_here, "told", None)
+    if told is not None:
+        told(text)
+    else:
+        warnings.warn(text, stacklevel=3)
 
-_here = threading.local()
+
+# --- found while a value is encoded -----------------------------------------------------------------------------------
 
 
 Made: TypeAlias = tuple[Any, Any, Any]

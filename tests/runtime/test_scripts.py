@@ -239,6 +239,50 @@ def test_a_killed_worker_leaves_no_process_no_directory_and_no_output(flow: Flow
     assert not (flow.project.path / "whole.txt").exists()
 
 
+@pytest.mark.parametrize("stage", ["_putting_beside", "_put_in_place"])
+def test_a_worker_killed_while_it_moves_outputs_leaves_none_half_written(
+    flow: Flow, tmp_path: Path, stage: str
+) -> None:
+    (flow.project.path / "old.txt").write_text("old")
+    flow.project.write(
+        "go.py",
+        f"""
+        import os, signal, shutil, sys, tempfile
+        tempfile.tempdir = {str(tmp_path / "scratch")!r}
+        from rayflow import File, run, script
+        from rayflow.runtime import scratch
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def half(source, target):
+            with open(target, "wb") as stream:
+                stream.write(b"half")
+            die()
+
+        if sys.argv[1] == "_putting_beside":
+            rename = os.rename
+            def elsewhere(source, target):
+                if "rayflow-script" in source:
+                    raise OSError("another disk")
+                rename(source, target)
+            os.rename, shutil.copyfile = elsewhere, half
+        elif sys.argv[1] == "_put_in_place":
+            scratch._put_in_place = die
+        outputs = [File("new.txt").stage("a"), File("old.txt").stage("b")]
+        print(run(script("echo whole > a; echo whole > b", outputs=outputs), inline=True))
+        """,
+    )
+    assert flow.project.python("go.py", stage).returncode == -signal.SIGKILL
+    assert not (flow.project.path / "new.txt").exists()
+    assert (flow.project.path / "old.txt").read_text() == "old"
+    until(lambda: not os.listdir(tmp_path / "scratch"))
+    assert flow.project.python("go.py", "").returncode == 0
+    assert (flow.project.path / "new.txt").read_text() == (flow.project.path / "old.txt").read_text() == "whole\n"
+    for left in flow.project.path.glob(".*.rayflow-tmp"):
+        left.unlink()
+
+
 def until(holds) -> None:
     end = time.monotonic() + 30
     while not holds():

@@ -17,6 +17,7 @@ from rayflow.values.encoding import decode, make_ref
 from rayflow.values.filesystems import local_path, use_base
 from rayflow.values.identity import value_hash
 from rayflow.values.validity import still_as_recorded
+from rayflow.values.witnesses import OF_FILE, check
 
 
 @pytest.fixture
@@ -122,6 +123,15 @@ def test_a_directory_and_a_set_have_files(folder: Path) -> None:
         FileSet("*").stage()
 
 
+def test_a_relative_path_on_a_machine_without_the_project_says_so(folder: Path) -> None:
+    use_base("/no/such/project")
+    for action in (File("out.txt").exists, lambda: File("out.txt").write("x"), lambda: make_ref(File("out.txt"))):
+        with pytest.raises(FileMissing, match=r"does not have its directory /no/such/project.*stage"):
+            action()
+    assert not os.path.exists("/no/such")
+    assert not File(str(folder / "absolute")).exists()
+
+
 def test_strange_names_are_names_like_others(folder: Path) -> None:
     for name in ("with space", "quo'te\"$(x)", "new\nline", "ümläut", "-dash", "#hash?query"):
         file = File(f"strange/{name}")
@@ -202,3 +212,6 @@ def test_what_cannot_be_looked_at_does_not_hold_and_the_others_do(folder: Path) 
     bad = ("stat", "nosuchscheme://x", 1, "v"), ("by the moon", "x", 1, 2), ("stat", "x" * 300, 1, 2)
     with pytest.warns(UserWarning, match="cannot be told"):
         assert still_as_recorded([good, *bad]) == [True, False, False, False]
+    told: list[str] = []
+    check([(OF_FILE, good), (OF_FILE, bad[0])], None, told.append)
+    assert "Whether nosuchscheme://x is as it was cannot be told" in told[0] and len(told) == 1
