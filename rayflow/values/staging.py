@@ -5,6 +5,8 @@ In: paths and URLs. Out: the same content elsewhere, whole or not at all. Never:
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 from rayflow.errors import FileMissing
 from rayflow.values.filesystems import LOCAL, located
+from rayflow.values.local_files import beside_of
 
 AT_ONCE = 16
 """How many files are copied at a time."""
@@ -47,10 +50,15 @@ def fetch(source: str, path: str) -> None:
     if fs.is_local:
         LOCAL.put_file(remote, path)
         return
-    with tempfile.TemporaryDirectory(prefix="rayflow-fetch-") as folder:
-        between = f"{folder}/file"
-        fs.get_file(remote, between)
-        LOCAL.put_file(between, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    beside = beside_of(path)
+    try:
+        fs.get_file(remote, beside)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
 
 
 def copy_tree(source: str, target: str) -> None:

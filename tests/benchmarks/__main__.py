@@ -33,7 +33,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, keeping, language, starts  # noqa: E402  # the environment comes first
+from tests.benchmarks import arrays, calls, files, keeping, language, starts  # noqa: E402  # the environment comes first
 from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
 
 
@@ -53,6 +53,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "bytes": Benchmark(keeping.store_bytes),
     "shallow": Benchmark(language.shallow),
     "map-cached": Benchmark(language.mapped_again),
+    "files-valid": Benchmark(files.local_validity),
+    "files-cached": Benchmark(files.cached_over_files),
+    "s3-valid": Benchmark(files.far_validity),
+    "stage-in": Benchmark(files.stage_in),
+    "stage-out": Benchmark(files.stage_out),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "fan-out": Benchmark(calls.fan_out, ray=True),
     "fan-out-single": Benchmark(calls.fan_out_single, ray=True),

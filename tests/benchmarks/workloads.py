@@ -58,6 +58,18 @@ def map_all(count: int) -> Any:
 
 
 @task
+def length(place: Any) -> int:
+    """The length of a path, be it a File or text: it reads nothing."""
+    return len(str(place))
+
+
+@task
+def lengths(places: list[Any]) -> Any:
+    """A call for each."""
+    return [length(place) for place in places]
+
+
+@task
 def step(number: int) -> int:
     """One link of a chain."""
     return number + 1
