@@ -53,11 +53,14 @@ def _state_text(path: str, row: Record) -> str:
 def _lines(history: History, uses: list[Record]) -> list[str]:
     ids = list(dict.fromkeys(row["job_id"] for row in reversed(uses) if row["job_id"] is not None))
     jobs = history.records(
-        "SELECT * FROM jobs WHERE job_id IN (SELECT unnest($ids)) ORDER BY queued_at DESC", {"ids": ids[:MOST_CALLS]}
+        """SELECT * FROM raw.jobs WHERE job_id IN (SELECT unnest($ids))
+           QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY finished_at DESC NULLS LAST) = 1
+           ORDER BY queued_at DESC""",
+        {"ids": [bytes.fromhex(job) for job in ids[:MOST_CALLS]]},
     )
     places = history.records(
-        "SELECT DISTINCT ON (task_hash) task_hash, place FROM tasks WHERE task_hash IN (SELECT unnest($hashes))",
-        {"hashes": [row["task_hash"] for row in uses]},
+        "SELECT DISTINCT ON (task_hash) task_hash, place FROM raw.tasks WHERE task_hash IN (SELECT unnest($hashes))",
+        {"hashes": [bytes.fromhex(row["task_hash"]) for row in uses]},
     )
     place_of = {row["task_hash"]: row["place"] for row in places}
     lines = []

@@ -12,9 +12,9 @@ import pytest
 from rayflow import ContentFile, Dir, File, FileSet
 from rayflow.errors import BadArguments, FileMissing
 from rayflow.lang.arguments import parse
-from rayflow.values import contents, filesystems
+from rayflow.values import contents, filesystems, states
 from rayflow.values.encoding import decode, make_ref
-from rayflow.values.filesystems import local_path, use_base
+from rayflow.values.filesystems import Entry, local_path, use_base
 from rayflow.values.identity import value_hash
 from rayflow.values.validity import still_as_recorded
 from rayflow.values.witnesses import OF_FILE, check
@@ -204,6 +204,14 @@ class TestContents:
         (folder / "cache").write_text("in the way")
         (folder / "one").write_text("x")
         assert value_hash(ContentFile("one")) == value_hash(ContentFile("one"))
+
+
+def test_a_place_that_tells_no_versions_is_warned_of_once(folder: Path) -> None:
+    states._warn_of_sizes.cache_clear()
+    with pytest.warns(UserWarning, match="odd:// tells neither versions nor modification times") as told:
+        found = [states._of_remote(f"odd://{size}", Entry("x", size, 0)) for size in (3, 4)]
+    assert found == [(3, None), (4, None)] and len(told) == 1
+    assert states._of_remote("other://z", Entry("z", 4, 0, version="v")) == (4, "v")
 
 
 def test_what_cannot_be_looked_at_does_not_hold_and_the_others_do(folder: Path) -> None:
