@@ -16,12 +16,13 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed
 from rayflow.lang.scripts import STDOUT, Promise
 from rayflow.values.files import Dir, File, Staged
-from rayflow.values.filesystems import LOCAL, local_path, located
+from rayflow.values.filesystems import local_path, located
 from rayflow.values.handlers import load_class
 from rayflow.values.local_files import beside_of
 from rayflow.values.nested import iter_leaves, map_leaves
@@ -43,7 +44,7 @@ def stage_inputs(inputs: Any, work: str, *, is_own: bool) -> None:
             raise BadArguments(
                 f"Two inputs of the script are staged as {each.local!r}: {before.remote!r} and {each.remote!r}."
             )
-    at_once([_staging(each, _inside(work, each.local, is_own)) for each in taken.values()])
+    at_once([copy for each in taken.values() for copy in _staging(each, _inside(work, each.local, is_own))])
 
 
 def _is_staged(part: Any) -> bool:
@@ -59,21 +60,21 @@ def _inside(work: str, local: str, is_own: bool) -> str:
     return os.path.join(work, normal)
 
 
-def _staging(staged: Staged, target: str) -> Callable[[], None]:
-    def stage() -> None:
-        remote = staged.remote
-        if isinstance(remote, Dir):
-            names = names_in(remote.path)
-            os.makedirs(target, exist_ok=True)
-            for name in names:
-                _bring(f"{remote.path.rstrip('/')}/{name}", os.path.join(target, name))
-            return
-        try:
-            _bring(remote.path, target)
-        except FileNotFoundError:
-            raise remote.missing() if isinstance(remote, File) else FileMissing(str(remote.path)) from None
+def _staging(staged: Staged, target: str) -> list[Callable[[], None]]:
+    """The copies to be made, one for each file. Raises FileMissing for a directory that is not there."""
+    remote = staged.remote
+    if not isinstance(remote, Dir):
+        return [partial(_bring_one, remote, target)]
+    names = names_in(remote.path)
+    os.makedirs(target, exist_ok=True)
+    return [partial(_bring, f"{remote.path.rstrip('/')}/{name}", os.path.join(target, name)) for name in names]
 
-    return stage
+
+def _bring_one(remote: Any, target: str) -> None:
+    try:
+        _bring(remote.path, target)
+    except FileNotFoundError:
+        raise remote.missing() if isinstance(remote, File) else FileMissing(str(remote.path)) from None
 
 
 def _bring(source: str, target: str) -> None:
@@ -113,7 +114,9 @@ def collect_outputs(outputs: Any, work: str, *, is_own: bool, stdout: Any) -> An
     moves = _moves(promises, work, is_own)
     try:
         at_once([_putting_beside(move) for move in moves])
-        at_once([_sending(move) for move in moves if move.beside is None])
+        far = [move for move in moves if move.beside is None]
+        at_once([send for move in far for send in _sending(move)])
+        at_once([remove for move in far if move.is_dir for remove in _removing_others(move)])
         for move in moves:
             if move.beside is not None:
                 _put_in_place(move)
@@ -207,17 +210,25 @@ def _putting_beside(move: _Move) -> Callable[[], None]:
     return put
 
 
-def _sending(move: _Move) -> Callable[[], None]:
-    def send() -> None:
-        if not move.is_dir:
-            fs, path = located(move.promise.path)
-            fs.put_file(move.source, path)
-            return
-        for entry in LOCAL.find(move.source) or []:
-            fs, path = located(f"{move.promise.path.rstrip('/')}/{os.path.relpath(entry.path, move.source)}")
-            fs.put_file(entry.path, path)
+def _sending(move: _Move) -> list[Callable[[], None]]:
+    if not move.is_dir:
+        return [partial(_send, move.source, move.promise.path)]
+    folder = move.promise.path.rstrip("/")
+    return [partial(_send, f"{move.source}/{name}", f"{folder}/{name}") for name in names_in(move.source)]
 
-    return send
+
+def _send(source: str, url: str) -> None:
+    fs, path = located(url)
+    fs.put_file(source, path)
+
+
+def _removing_others(move: _Move) -> list[Callable[[], None]]:
+    """What is in a remote directory and was not written by this script is from an earlier one: it would count as
+    written by this one."""
+    written = set(names_in(move.source))
+    fs, folder = located(move.promise.path)
+    start = len(folder.rstrip("/")) + 1
+    return [partial(fs.delete, entry.path) for entry in fs.find(folder) or [] if entry.path[start:] not in written]
 
 
 def _put_in_place(move: _Move) -> None:

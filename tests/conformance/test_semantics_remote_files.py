@@ -6,6 +6,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluations import Flow
@@ -119,6 +120,38 @@ def test_a_script_takes_from_a_bucket_and_gives_to_it(flow: Flow, bucket: str) -
     given["file"].remove()
     flow.run(expr)
     assert flow.computed() == {"script": 1}
+
+
+def test_a_directory_in_a_bucket_has_nothing_of_what_an_earlier_script_wrote(flow: Flow, bucket: str) -> None:
+    def numbers(count: int) -> list[str]:
+        many = flow.run(
+            script(f"mkdir -p d/e; for i in $(seq {count}); do echo $i > d/e/$i; done", outputs=Dir(url).stage("d"))
+        )
+        return [file.path for file in many]
+
+    url = f"{bucket}/numbers"
+    File(f"{bucket}/numbers-of-others").write("stay")
+    assert len(numbers(3)) == 3
+    assert numbers(2) == [f"{url}/e/1", f"{url}/e/2"]
+    assert File(f"{bucket}/numbers-of-others").exists()
+
+
+def test_the_files_of_a_directory_are_staged_at_the_same_time(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rayflow.values.remote_files import RemoteFileSystem
+
+    for name in ("get_file", "put_file"):
+        together, copy = threading.Barrier(4), getattr(RemoteFileSystem, name)
+
+        def copies(self: object, *words: str, together: threading.Barrier = together, copy: Any = copy) -> None:
+            together.wait(timeout=20)
+            copy(self, *words)
+
+        monkeypatch.setattr(RemoteFileSystem, name, copies)
+    tree = Dir("memory://staged-at-once/in")
+    for number in range(4):
+        tree.file(f"{number}").write(f"{number}")
+    copied = flow.run(script("true", inputs=tree.stage("d"), outputs=Dir("memory://staged-at-once/out").stage("d")))
+    assert [file.read() for file in copied] == ["0", "1", "2", "3"]
 
 
 def test_what_is_wrong_with_a_bucket_is_said(flow: Flow, bucket: str) -> None:
