@@ -5,6 +5,7 @@ In: what was submitted. Out: `Execution`: its tasks, what its jobs share, what i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -36,11 +37,12 @@ class Execution:
 
     shared: the job that does the work for each eval_hash, and for each other context that it is met under, the one that
     reduces its term there. inherited: what the root receives. open: jobs by number that are neither done nor failed.
-    operations: the cells that wait for each operation that is under way, the first one asking for all. in_flight: how
-    many look-ups, attempts, operations and timers may still bring news; when it is 0 and the root is not settled, jobs
-    wait for each other. under: what it takes over, where it is a part of another one. seed: where the ids of its jobs
-    begin. threads: how many calls are open that were begun for their own sake: it ends after them. fatal: the failure
-    that stopped it, where it stops at the first one.
+    operations: the cells that wait for each operation that is under way, the first one asking for all. demands: terms
+    to be reduced, each with its job, its place there, and the slot of what it fills. looking: how many look-ups are in
+    flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
+    root is not settled, jobs wait for each other. under: what it takes over, where it is a part of another one. seed:
+    where the ids of its jobs begin. threads: how many calls are open that were begun for their own sake: it ends after
+    them. fatal: the failure that stopped it, where it stops at the first one.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Execution:
         self.shared: dict[bytes, Job] = {}
         self.open: dict[int, Job] = {}
         self.operations: dict[bytes, list[Cell]] = {}
+        self.demands: deque[tuple[Term, Job, bytes, Cell | Job, int]] = deque()
         self.in_flight = 0
+        self.looking = 0
         self.threads = 0
         self.failures: list[tuple[Job, Failure]] = []
         self.counts = {"jobs": 0, "computed": 0, "cached": 0, "shared": 0, "failed": 0, "cancelled": 0}

@@ -48,7 +48,6 @@ class Machine:
         self._cells: dict[int, Cell] = {}
         self._retries: dict[int, Job] = {}
         self._numbers = 0
-        self._looking = 0
         self._now = 0
         self._out: list[commands.Command] = []
         self._fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job, ...]]] = deque()
@@ -86,12 +85,12 @@ class Machine:
         if job.state is State.RUNNING:
             execution.count(job, "running", -1)
         elif job.state is State.LOOKUP:
-            self._looking -= 1
+            execution.looking -= 1
         job.move(to)
         if to is State.RUNNING:
             execution.count(job, "running")
         elif to is State.LOOKUP:
-            self._looking += 1
+            execution.looking += 1
         if to in IN_FLIGHT:
             if not was_in_flight:
                 execution.in_flight += 1
@@ -293,6 +292,7 @@ class Machine:
 
     def _finish(self, execution: Execution, root: Job) -> None:
         del self.executions[execution.execution_id]
+        execution.demands.clear()
         if isinstance(root.outcome, Failure) and len(execution.failures) == MOST_FAILURES:
             # What the execution ends with is among them in any case.
             last = replace(root.outcome, pickled=None)

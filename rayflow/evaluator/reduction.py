@@ -34,14 +34,20 @@ class Reducer(Sharer):
     """The machine, with the worklist that reduces terms."""
 
     def _drain(self) -> None:
-        demands, fills = self._demands, self._fills
-        while demands or fills:
+        fills = self._fills
+        while True:
             while fills:
                 self._fill(*fills.popleft())
-            if self._looking >= MOST_LOOKUPS:
-                return  # the answers to these go on with the rest
-            if demands:
-                self._reduce(*demands.popleft())
+            # Each execution has its own bound, so that none waits for another's answers.
+            ready = [each for each in self.executions.values() if each.demands and each.looking < MOST_LOOKUPS]
+            if not ready:
+                return
+            for execution in ready:
+                demands = execution.demands
+                while demands and execution.looking < MOST_LOOKUPS:
+                    self._reduce(*demands.popleft())
+                    while fills:
+                        self._fill(*fills.popleft())
 
     # --- from an expression to a job --------------------------------------------------------------------------------
 
@@ -50,7 +56,7 @@ class Reducer(Sharer):
         if type(term) in SCALARS:
             self._fills.append((job, RESULT_SLOT, term, ()))
         else:
-            self._demands.append((term, job, _result_path(job), job, RESULT_SLOT))
+            job.execution.demands.append((term, job, _result_path(job), job, RESULT_SLOT))
 
     def _reduce(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
         kind = type(term)
@@ -83,8 +89,9 @@ class Reducer(Sharer):
             cell.expression = type(term)()
         cell.waiters.append((target, slot))
         cell.missing = len(found)
+        demands = scope.execution.demands
         for position, expression in enumerate(found):
-            self._demands.append((expression, scope, below(path, "part", position), cell, position))
+            demands.append((expression, scope, below(path, "part", position), cell, position))
 
     def _open_expression(self, term: Expression, scope: Job, path: bytes) -> Cell | Job:
         if type(term) is TaskCall:

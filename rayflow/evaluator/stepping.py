@@ -7,8 +7,6 @@ term that is still to be reduced goes to the worklist.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Mapping
 
 from rayflow.errors import Bug
 from rayflow.evaluator import attempts, commands, events, lookups, provenance
@@ -39,17 +37,13 @@ OPERATIONS = digest("operations")
 class Stepper(Machine):
     """The machine, with what it knows of operations and forms."""
 
-    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
-        super().__init__(limits)
-        self._demands: deque[tuple[Term, Job, bytes, Cell | Job, int]] = deque()
-
     def _demand(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
         """Have `term` reduced, and its outcome filled into a slot of `target`."""
         kind = type(term)
         if kind in SCALARS:
             self._fills.append((target, slot, term, ()))
         else:
-            self._demands.append((term, scope, path, target, slot))
+            scope.execution.demands.append((term, scope, path, target, slot))
 
     def _settle(self, cell: Cell, outcome: Outcome, sources: tuple[Job, ...]) -> None:
         """A cell has its outcome: tell who waits."""

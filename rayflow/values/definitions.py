@@ -26,6 +26,8 @@ def definition_witness(definition: type | types.FunctionType) -> Witness | None:
     values.
     """
     module = definition.__module__
+    if module is None:  # made by exec
+        return None
     if module in ("builtins", "__main__") or module.partition(".")[0] == "rayflow":
         return None
     file = getattr(sys.modules.get(module), "__file__", None)

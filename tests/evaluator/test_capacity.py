@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
@@ -170,3 +171,42 @@ class TestGivenBack:
             << runs("lab.f", execution_id="next")
             << finishes(fails("Cancelled"))
         )
+
+
+class Waiter:
+    """What a queue has to know of a job."""
+
+    def __init__(self, number: int, options: dict[str, object]) -> None:
+        self.number, self.options = number, options
+
+
+def test_whoever_fits_goes_first_by_priority_and_age_whatever_the_others_need() -> None:
+    capacity = Capacity({"db": 4, "net": 2})
+    running = Waiter(0, {"limits": {"db": 4, "net": 1}})
+    assert capacity.take(running)
+    waiting = [
+        Waiter(1, {"limits": {"db": 3, "net": 2}}),
+        Waiter(2, {"limits": {"db": 1}}),
+        Waiter(3, {"limits": {"db": 3, "net": 2}, "priority": 1}),
+        Waiter(4, {"limits": {"db": 1}}),
+        Waiter(5, {"limits": ["db"]}),
+        Waiter(6, {"limits": {"net": 2}}),
+    ]
+    assert not any(capacity.take(each) for each in waiting)
+    capacity.drop(waiting[3])
+    assert [each.number for each in capacity.give_back(running)] == [3, 2]
+    assert capacity.take(waiting[2]) and capacity.take(waiting[1])
+    assert [each.number for each in capacity.give_back(waiting[1])] == [5]
+    assert capacity.take(waiting[4])
+    assert [each.number for each in capacity.give_back(waiting[2])] == [1]
+    assert capacity.take(waiting[0])
+    assert [each.number for each in capacity.give_back(waiting[0])] == [6]
+
+
+def test_what_a_limit_gives_back_is_not_offered_to_all_who_wait_for_it() -> None:
+    capacity = Capacity({"db": 1})
+    crowd = [Waiter(number, {"limits": ["db"]}) for number in range(1_000)]
+    assert [each.number for each in crowd if capacity.take(each)] == [0]
+    for number in range(999):
+        (following,) = capacity.give_back(crowd[number])
+        assert following is crowd[number + 1] and capacity.take(following)

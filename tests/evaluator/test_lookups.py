@@ -281,3 +281,23 @@ def test_of_very_many_calls_only_so_many_ask_the_store_at_a_time(monkeypatch: py
         >> found(third, candidate(30))
         << finishes([10, 20, 30])
     )
+
+
+def test_an_execution_with_many_open_look_ups_makes_no_other_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduction, "MOST_LOOKUPS", 2)
+    first, second, third, other = map(Placeholder, ("first", "second", "third", "other"))
+    assert (
+        Playbook(Evaluator())
+        >> submitted([call("lab.g", 1), call("lab.g", 2), call("lab.g", 3)], G, execution_id="many")
+        << looks_up("lab.g", asker=first)
+        << looks_up("lab.g", asker=second)
+        >> submitted([call("lab.g", 4)], G, execution_id="few")
+        << looks_up("lab.g", asker=other)
+        >> found(other, candidate(40))
+        << finishes([40], execution_id="few")
+        >> found(first, candidate(10))
+        << looks_up("lab.g", asker=third)
+        >> found(second, candidate(20))
+        >> found(third, candidate(30))
+        << finishes([10, 20, 30], execution_id="many")
+    )

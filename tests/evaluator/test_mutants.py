@@ -68,7 +68,7 @@ MUTANTS = [
     Mutant("ids depend on which twin works", "reduction", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return below', "if True:\n        return _below", hint=29),
     Mutant("a shared expression is reduced twice", "reduction", "                if term._shared:\n", "                if False:\n", hint=1),
     Mutant("a cancelled job goes on", "machine", "            job.wanted = False\n", "            pass\n", hint=8),
-    Mutant("who waits for a limit is not dropped", "capacity", "self._waiting = [entry for entry in self._waiting if entry[2] is not job]", "pass", hint=150),
+    Mutant("who waits for a limit is not dropped", "capacity", "self._waiting.discard(job.number)\n\n    @property", "pass\n\n    @property", hint=150),
     Mutant("a replay forgets what it remembered", "lookups", "return remember_key(job) if execution.life else None", "return None", hint=19),
     Mutant("a replay takes what others remembered", "lookups", "if own_only and candidate.execution_id != execution.execution_id:", "if False:", hint=33),
     Mutant("nothing is remembered", "evaluator", "                commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))\n", "                commands.Record(())\n", hint=6),
