@@ -33,14 +33,14 @@ SHELL = "bash -eo pipefail"
 class Promise:
     """A file or directory that a script is to write.
 
-    of: class path of the value that it becomes. path: where it goes; STDOUT for the printed text. local: its name in
-    the scratch directory; None when the script writes to `path` itself.
+    path: where it goes; STDOUT for the printed text. local: its name in the scratch directory; None when the script
+    writes to `path` itself. of: class path of the value that it becomes.
     """
 
-    of: str
     path: str
-    immutable: bool
-    local: str | None
+    local: str | None = None
+    of: str = ""
+    immutable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _promise(leaf: Any) -> Any:
     if isinstance(target, FileSet):
         raise BadArguments(f"{target!r} cannot be an output of a script: a promise names its file. Use Dir or Files.")
     if isinstance(target, File | Dir):
-        return Promise(class_path(type(target)), target.path, target.immutable, local)
+        return Promise(target.path, local, class_path(type(target)), target.immutable)
     return leaf
 
 

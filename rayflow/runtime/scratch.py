@@ -24,7 +24,7 @@ from rayflow.lang.scripts import STDOUT, Promise
 from rayflow.values.files import Dir, File, Staged
 from rayflow.values.filesystems import local_path, located
 from rayflow.values.handlers import load_class
-from rayflow.values.local_files import beside_of
+from rayflow.values.local_files import Told, beside_of
 from rayflow.values.nested import iter_leaves, map_leaves
 from rayflow.values.staging import at_once, fetch, names_in
 
@@ -155,10 +155,9 @@ def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
         if not (os.path.isdir(source) if is_dir else os.path.isfile(source)):
             missing.append(promise.local)
         elif not source.startswith(root + os.sep):
-            raise ScriptFailed(
-                f"The script's output {promise.local!r} is a link to {source}, outside of its directory: have the "
-                "script write the file itself (cp in place of ln -s)."
-            )
+            raise _link(promise.local, source)
+        elif is_dir and (leading := _link_out_of(source)) is not None:
+            raise _link(os.path.join(promise.local, os.path.relpath(leading, source)), os.readlink(leading))
         elif local_path(promise.path) != path:
             moves.append(_Move(promise, source, is_dir, shared=not is_own))
     if missing:
@@ -171,6 +170,25 @@ def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
     if twice:
         raise BadArguments(f"Two outputs of the script go to one path: {twice[0]}.")
     return moves
+
+
+def _link(name: str, target: str) -> ScriptFailed:
+    return ScriptFailed(
+        f"The script's output {name!r} is a link to {target}, outside of what it writes: have the script write the "
+        "file itself (cp in place of ln -s)."
+    )
+
+
+def _link_out_of(directory: str) -> str | None:
+    """A link in a directory that would lead elsewhere, or nowhere, when the directory has been moved."""
+    for folder, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            if os.path.islink(path) and (
+                os.path.isabs(os.readlink(path)) or not os.path.realpath(path).startswith(directory + os.sep)
+            ):
+                return path
+    return None
 
 
 def _is_there(path: str, is_dir: bool) -> bool:
@@ -192,7 +210,8 @@ def _putting_beside(move: _Move) -> Callable[[], None]:
         if target is None:
             return
         target = target.rstrip("/")
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with Told("write", target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
         beside = beside_of(target)
         move.beside = beside
         if not move.shared:
@@ -201,11 +220,12 @@ def _putting_beside(move: _Move) -> Callable[[], None]:
                 return
             except OSError:  # another disk
                 pass
-        if move.is_dir:
-            shutil.copytree(move.source, beside)
-        else:
-            shutil.copyfile(move.source, beside)
-            shutil.copymode(move.source, beside)
+        with Told("write", target):
+            if move.is_dir:
+                shutil.copytree(move.source, beside, symlinks=True)
+            else:
+                shutil.copyfile(move.source, beside)
+                shutil.copymode(move.source, beside)
 
     return put
 
@@ -235,7 +255,8 @@ def _put_in_place(move: _Move) -> None:
     target = (local_path(move.promise.path) or "").rstrip("/")
     assert move.beside is not None
     if not move.is_dir:
-        os.replace(move.beside, target)
+        with Told("write", target):
+            os.replace(move.beside, target)
         return
     old = beside_of(target)
     try:

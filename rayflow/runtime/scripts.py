@@ -70,7 +70,7 @@ def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any
 def _script_of(returned: Any) -> Script:
     made = returned
     if isinstance(returned, str):
-        made = Script(returned, outputs=Promise("", STDOUT, False, None), tempdir=False)
+        made = Script(returned, outputs=Promise(STDOUT), tempdir=False)
     if isinstance(returned, Expression):
         raise BadArguments(
             "A script task has to return its command as text, and this one returned a lazy expression. Pass lazy "

@@ -9,8 +9,7 @@ import glob as globbing
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -28,15 +27,27 @@ class Entry:
     version: str | None = None
 
 
-@contextmanager
-def _told(action: str, path: str) -> Iterator[None]:
-    """Turn the operating system's refusals into an error that says what could not be done; missing files stay such."""
-    try:
-        yield
-    except (FileNotFoundError, StoreUnavailable):
-        raise
-    except OSError as error:
-        raise StoreUnavailable(f"Cannot {action} {path}: {error.strerror or error}") from error
+class Told:
+    """While it lasts, refusals become an error that says what could not be done to which path; missing files stay
+    such. A class, not a generator: a traceback then shows the user's frames and ours, which are left out, and no
+    others."""
+
+    refusals: type[Exception] = OSError
+
+    def __init__(self, action: str, path: str) -> None:
+        self.action = action
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self.refusals) and not isinstance(error, FileNotFoundError | StoreUnavailable):
+            raise StoreUnavailable(f"Cannot {self.action} {self.path}: {self.reason(error)}") from error
+
+    def reason(self, error: Exception) -> str:
+        """What the operating system said."""
+        return str(getattr(error, "strerror", None) or error)
 
 
 class LocalFileSystem:
@@ -50,12 +61,12 @@ class LocalFileSystem:
 
     def open(self, path: str) -> BinaryIO:
         """A binary stream for reading."""
-        with _told("read", path):
+        with Told("read", path):
             return open(path, "rb")
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file."""
-        with _told("read", path), open(path, "rb", buffering=0) as file:
+        with Told("read", path), open(path, "rb", buffering=0) as file:
             return file.readall()
 
     def write_bytes(self, path: str, data: Any, *, fsync: bool = False, only_if_absent: bool = False) -> bool:
@@ -68,7 +79,7 @@ class LocalFileSystem:
         """Write beside the target, then move into place. The directory is made when it is missing."""
         if only_if_absent and os.path.exists(path):
             return False
-        with _told("write", path):
+        with Told("write", path):
             beside = f"{path}.{secrets.token_hex(6)}.tmp"
             descriptor = _create(beside)
             try:
@@ -92,7 +103,7 @@ class LocalFileSystem:
 
     def stat(self, path: str) -> Entry:
         """Size and modification of one file."""
-        with _told("look at", path):
+        with Told("look at", path):
             found = os.stat(path)
         return Entry(path, found.st_size, found.st_mtime_ns, os.path.isdir(path))
 
@@ -100,7 +111,7 @@ class LocalFileSystem:
         """What is directly in a directory, sorted by path."""
         entries: list[Entry] = []
         try:
-            with _told("list", path), os.scandir(path) as found:
+            with Told("list", path), os.scandir(path) as found:
                 for each in found:
                     try:
                         info = each.stat()
@@ -114,12 +125,12 @@ class LocalFileSystem:
 
     def delete(self, path: str) -> None:
         """Remove a file."""
-        with _told("delete", path):
+        with Told("delete", path):
             _remove(path)
 
     def makedirs(self, path: str) -> None:
         """Make a directory and those above it."""
-        with _told("make the directory", path):
+        with Told("make the directory", path):
             os.makedirs(path, exist_ok=True)
 
     def open_as(self, path: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
@@ -130,7 +141,7 @@ class LocalFileSystem:
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
-        with _told("delete", path):
+        with Told("delete", path):
             try:
                 shutil.rmtree(path)
             except FileNotFoundError:
@@ -170,7 +181,7 @@ class LocalFileSystem:
 
     def put_file(self, local: str, path: str) -> None:
         """Copy a file beside the target, then move it into place; its mode comes along."""
-        with _told("write", path):
+        with Told("write", path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             beside = beside_of(path)
             try:

@@ -6,12 +6,11 @@ one put, so that it appears whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import IO, Any, BinaryIO
 
 from rayflow.errors import StoreUnavailable
-from rayflow.values.local_files import Entry, path_of_entry
+from rayflow.values.local_files import Entry, Told, path_of_entry
 
 LISTED_FROM = 200
 """Of so many files in one folder a listing is asked for, which tells of a thousand in one answer."""
@@ -20,15 +19,23 @@ ASKED_AT_ONCE = 64
 """How many questions to one remote are on their way at a time."""
 
 
-@contextmanager
-def _told_remotely(action: str, path: str) -> Iterator[None]:
-    """As `_told`, for whatever the client library of a remote raises."""
-    try:
-        yield
-    except (FileNotFoundError, StoreUnavailable):
-        raise
-    except Exception as error:
-        raise StoreUnavailable(f"Cannot {action} {path}: {type(error).__name__}: {error}") from error
+class _ToldRemotely(Told):
+    """The same for whatever the client library of a remote raises."""
+
+    refusals = Exception
+
+    def reason(self, error: Exception) -> str:
+        """What the client library said."""
+        return f"{type(error).__name__}: {error}"
+
+
+class _Writing(_ToldRemotely):
+    """What is missing when something is written is the place: a bucket that does not exist."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise StoreUnavailable(f"Cannot write {self.path}: {error}") from error
+        super().__exit__(kind, error, trace)
 
 
 class RemoteFileSystem:
@@ -45,13 +52,13 @@ class RemoteFileSystem:
 
     def open(self, path: str) -> BinaryIO:
         """A binary stream for reading."""
-        with _told_remotely("read", self._url(path)):
+        with _ToldRemotely("read", self._url(path)):
             stream: BinaryIO = self.remote.open(path, "rb")
             return stream
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file."""
-        with _told_remotely("read", self._url(path)):
+        with _ToldRemotely("read", self._url(path)):
             return bytes(self.remote.cat_file(path))
 
     def write_bytes(self, path: str, data: Any, *, fsync: bool = False, only_if_absent: bool = False) -> bool:
@@ -67,19 +74,11 @@ class RemoteFileSystem:
         """
         if only_if_absent and self.exists(path):
             return False
-        with self._writing(path):
+        with _Writing("write", self._url(path)):
             data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             self._make_parent(path)
             self.remote.pipe_file(path, data)
         return True
-
-    @contextmanager
-    def _writing(self, path: str) -> Iterator[None]:
-        try:
-            with _told_remotely("write", self._url(path)):
-                yield
-        except FileNotFoundError as error:  # nothing can be written there: a bucket that does not exist
-            raise StoreUnavailable(f"Cannot write {self._url(path)}: {error}") from error
 
     def _url(self, path: str) -> str:
         return str(self.remote.unstrip_protocol(path))
@@ -91,13 +90,13 @@ class RemoteFileSystem:
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is there, asked afresh."""
-        with _told_remotely("look at", self._url(path)):
+        with _ToldRemotely("look at", self._url(path)):
             self.remote.invalidate_cache()
             return bool(self.remote.exists(path))
 
     def stat(self, path: str) -> Entry:
         """Size and modification of one file, asked afresh."""
-        with _told_remotely("look at", self._url(path)):
+        with _ToldRemotely("look at", self._url(path)):
             self.remote.invalidate_cache()
             return _entry(self.remote.info(path))
 
@@ -119,7 +118,7 @@ class RemoteFileSystem:
     def _listed(self, folder: str, paths: Sequence[str]) -> dict[str, Entry | Exception]:
         """What a listing of the folder says of these; nothing of files that it tells less of than asking each."""
         try:
-            with _told_remotely("list", self._url(folder)):
+            with _ToldRemotely("list", self._url(folder)):
                 entries = [_entry(info) for info in self.remote.ls(folder, detail=True)]
         except (FileNotFoundError, StoreUnavailable):
             return {}
@@ -163,7 +162,7 @@ class RemoteFileSystem:
 
     def _told_of(self, path: str, info: Any) -> Entry | Exception:
         try:
-            with _told_remotely("look at", self._url(path)):
+            with _ToldRemotely("look at", self._url(path)):
                 if isinstance(info, Exception):
                     raise info
                 return _entry(info)
@@ -173,7 +172,7 @@ class RemoteFileSystem:
     def ls(self, path: str) -> list[Entry]:
         """What is directly in a directory, asked afresh, sorted by path."""
         try:
-            with _told_remotely("list", self._url(path)):
+            with _ToldRemotely("list", self._url(path)):
                 self.remote.invalidate_cache()
                 entries = [_entry(info) for info in self.remote.ls(path, detail=True)]
         except FileNotFoundError:
@@ -182,7 +181,7 @@ class RemoteFileSystem:
 
     def delete(self, path: str) -> None:
         """Remove a file."""
-        with _told_remotely("delete", self._url(path)):
+        with _ToldRemotely("delete", self._url(path)):
             try:
                 self.remote.rm_file(path)
             except FileNotFoundError:
@@ -191,12 +190,12 @@ class RemoteFileSystem:
     def makedirs(self, path: str) -> None:
         """Make a directory, where the remote has directories."""
         if self._has_directories():
-            with _told_remotely("make the directory", self._url(path)):
+            with _ToldRemotely("make the directory", self._url(path)):
                 self.remote.makedirs(path, exist_ok=True)
 
     def open_as(self, path: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
         """A stream in any mode of `open`; what is written appears when it is closed."""
-        with _told_remotely("open", self._url(path)):
+        with _ToldRemotely("open", self._url(path)):
             self.remote.invalidate_cache()
             if mode[:1] != "r":
                 self._make_parent(path)
@@ -205,7 +204,7 @@ class RemoteFileSystem:
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
-        with _told_remotely("delete", self._url(path)):
+        with _ToldRemotely("delete", self._url(path)):
             try:
                 self.remote.invalidate_cache()
                 self.remote.rm(path, recursive=True)
@@ -214,7 +213,7 @@ class RemoteFileSystem:
 
     def find(self, path: str) -> list[Entry] | None:
         """All files in a directory, at any depth, sorted by path; None when there is no such directory."""
-        with _told_remotely("list", self._url(path)):
+        with _ToldRemotely("list", self._url(path)):
             self.remote.invalidate_cache()
             found = [_entry(info) for info in self.remote.find(path, detail=True).values()]
             if not found and not self.remote.isdir(path):
@@ -223,19 +222,19 @@ class RemoteFileSystem:
 
     def glob(self, pattern: str) -> list[Entry]:
         """The files that match a pattern, sorted by path."""
-        with _told_remotely("list", self._url(pattern)):
+        with _ToldRemotely("list", self._url(pattern)):
             self.remote.invalidate_cache()
             found = [_entry(info) for info in self.remote.glob(pattern, detail=True).values()]
         return sorted((entry for entry in found if not entry.is_dir), key=path_of_entry)
 
     def get_file(self, path: str, local: str) -> None:
         """Copy a file to this machine."""
-        with _told_remotely("read", self._url(path)):
+        with _ToldRemotely("read", self._url(path)):
             self.remote.get_file(path, local)
 
     def put_file(self, local: str, path: str) -> None:
         """Copy a file of this machine in one put."""
-        with self._writing(path):
+        with _Writing("write", self._url(path)):
             self._make_parent(path)
             self.remote.put_file(local, path)
 

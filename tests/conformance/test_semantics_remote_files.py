@@ -117,8 +117,9 @@ def test_a_script_takes_from_a_bucket_and_gives_to_it(flow: Flow, bucket: str) -
     assert [file.path for file in given["dir"]] == [f"{bucket}/all/of/it"]
     flow.run(expr)
     assert flow.computed() == {}
+    File(f"{bucket}/all/stale").write("x")
     given["file"].remove()
-    flow.run(expr)
+    assert [file.path for file in flow.run(expr)["dir"]] == [f"{bucket}/all/of/it"]
     assert flow.computed() == {"script": 1}
 
 

@@ -54,8 +54,8 @@ def test_a_promise_stands_for_each_output_in_any_nesting() -> None:
     found = promised({"a": [File("x").stage("in/x"), 3], "b": (File("-"), Dir("d", immutable=True))})
     of_file, of_dir = "rayflow.values.files:File", "rayflow.values.files:Dir"
     assert found == {
-        "a": [Promise(of_file, "x", False, "in/x"), 3],
-        "b": (Promise(of_file, "-", False, None), Promise(of_dir, "d", True, None)),
+        "a": [Promise("x", "in/x", of_file), 3],
+        "b": (Promise("-", None, of_file), Promise("d", None, of_dir, True)),
     }
     assert promised(found) == found
 

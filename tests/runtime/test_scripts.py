@@ -15,7 +15,7 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import Dir, File, script
-from rayflow.errors import BadArguments, FileMissing, ScriptFailed, TaskTimeout
+from rayflow.errors import BadArguments, FileMissing, ScriptFailed, StoreUnavailable, TaskTimeout
 
 GREP = """
     from rayflow import File, task
@@ -120,7 +120,9 @@ newline.txt' in/deep/x > all.txt
     flow.run(expr)
     assert flow.computed() == {}
     (flow.project.path / "result" / "all of it.txt").unlink()
-    flow.run(expr)
+    (flow.project.path / "result" / "tree" / "stale").write_text("x")
+    tree, _ = flow.run(expr)["more"]
+    assert [file.path for file in tree] == ["result/tree/deep/copy"]
     assert flow.computed() == {"script": 1}
 
 
@@ -177,6 +179,23 @@ class TestFailures:
         expr = script("ln -s in out", inputs=File("one.txt").stage("in"), outputs=File("copy.txt").stage("out"))
         with pytest.raises(ScriptFailed, match=r"is a link to .*one\.txt"):
             flow.run(expr)
+
+    @pytest.mark.parametrize("target", ["$PWD/in", "../in", "/etc/passwd", "$PWD/dir/a"])
+    def test_a_link_in_a_directory_that_leads_out_of_it_is_refused(self, flow: Flow, target: str) -> None:
+        command = f"mkdir dir; touch dir/a; ln -s a dir/fine; ln -s {target} dir/link"
+        expr = script(command, inputs=File("one.txt").stage("in"), outputs=Dir("tree").stage("dir"))
+        with pytest.raises(ScriptFailed, match=r"output 'dir/link' is a link to"):
+            flow.run(expr)
+        assert not (flow.project.path / "tree").exists()
+
+    def test_a_script_that_writes_to_its_input_is_told(self, flow: Flow) -> None:
+        flow.run(script("echo more >> in", inputs=File("one.txt").stage("in")))
+        assert any("has altered its own input one.txt" in line for line in flow.watching.lines)
+
+    def test_an_output_that_cannot_be_written_says_where(self, flow: Flow) -> None:
+        (flow.project.path / "in the way").write_text("x")
+        with pytest.raises(StoreUnavailable, match=r"Cannot write .*in the way/x: (Not a directory|File exists)"):
+            flow.run(script("echo x > out", outputs=File("in the way/x").stage("out")))
 
     def test_a_missing_input_is_named(self, flow: Flow) -> None:
         with pytest.raises(FileMissing, match=r"never\.txt"):
