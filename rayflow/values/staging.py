@@ -61,12 +61,16 @@ def fetch(source: str, path: str) -> None:
         raise
 
 
-def copy_tree(source: str, target: str) -> None:
-    """Copy all files of a directory, each whole or not at all. Raises FileMissing when there is no such directory."""
+def copy_tree(source: str, target: str) -> int:
+    """Copy all files of a directory, each whole or not at all; gives how many they are.
+
+    Raises FileMissing when there is no such directory.
+    """
     names = names_in(source)
     to_fs, to_path = located(target)
     to_fs.makedirs(to_path)
     at_once([_copy_of(f"{source.rstrip('/')}/{name}", f"{target.rstrip('/')}/{name}") for name in names])
+    return len(names)
 
 
 def names_in(directory: str) -> Sequence[str]:
