@@ -23,6 +23,7 @@ from typing import Any
 from rayflow.lang.codec import children
 from rayflow.lang.expressions import Expression
 from rayflow.lang.syntax import constant_bytes
+from rayflow.values.files import Dir, File, FileSet
 from rayflow.values.handlers import handler_for
 from rayflow.values.identity import value_hash
 
@@ -84,6 +85,9 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [each.name for each in dataclasses.fields(value)]
         return _headed(of, b"fields", [(f".{name}", getattr(value, name, None)) for name in names])
+    if isinstance(value, File | Dir | FileSet):
+        # How it is now is no part of a program that names it: else a task that writes it would have changed by that.
+        return _headed(of, b"place", [(".path", value.path), (".immutable", value.immutable)])
     if is_own(of):
         if isinstance(value, BaseException):
             return _headed(of, b"error", [(".args", value.args)])

@@ -142,6 +142,57 @@ def rewrite(path: Path, text: str) -> None:
     os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
 
 
+class TestAFileThatTheCodeNames:
+    NAMING = """
+        from rayflow import Dir, File, FileSet, task
+
+        OUT, ALL, FOLDER = File("out.txt"), FileSet("*.txt"), Dir("folder")
+
+        @task
+        def write(n):
+            OUT.write(str(n))
+            FOLDER.file("inside").write(str(n))
+            return OUT
+
+        @task
+        def look(n, files: FileSet = ALL):
+            return n
+
+        @task
+        def main():
+            return [write(1), look(1, FileSet("*.toml"))]
+    """
+
+    def test_it_counts_by_its_path_and_not_by_how_it_is(self, project: Project) -> None:
+        flow = Flow(project)
+        flow.write(self.NAMING)
+        for _ in range(2):
+            flow.call("main")
+        assert flow.computed() == {}
+        (project.path / "other.txt").write_text("other")
+        flow.write(self.NAMING)
+        flow.call("main")
+        assert flow.computed() == {}
+
+    def test_another_path_is_other_code(self, project: Project) -> None:
+        flow = Flow(project)
+        flow.write(self.NAMING)
+        flow.call("main")
+        flow.write(self.NAMING.replace('"out.txt"', '"out 2.txt"'))
+        flow.call("main")
+        assert flow.computed() == {"write": 1}
+
+    def test_as_a_default_it_is_an_argument_like_others(self, project: Project) -> None:
+        flow = Flow(project)
+        flow.write(self.NAMING)
+        for expected in (1, 0):
+            flow.call("look", 1)
+            assert flow.computed().get("look", 0) == expected
+        (project.path / "new.txt").write_text("new")
+        flow.call("look", 1)
+        assert flow.computed() == {"look": 1}
+
+
 class TestAFileInAndAFileOut:
     def test_nothing_changed_runs_nothing(self, flow: Flow) -> None:
         assert flow.call("main").read() == "A,B\n"

@@ -331,10 +331,11 @@ def test_a_grid_of_known_settings_needs_only_the_final_training(tmp_path: Path) 
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["02_control_flow", "04_tpch_etl"])
+@pytest.mark.parametrize("name", ["02_control_flow", "04_tpch_etl", "22_c_project", "23_variants"])
 def test_an_example_runs_on_a_cluster_and_is_then_answered_without_it(
     name: str, tmp_path: Path, ray_cluster: str
 ) -> None:
+    skip_without(*EXPECTED[name].programs)
     project = copy_of(name, tmp_path)
     ended = project.python("flow.py", RAYFLOW_ADDRESS=ray_cluster)
     assert ended.returncode == 0, ended.stderr

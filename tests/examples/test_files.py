@@ -47,6 +47,12 @@ class TestFiles:
         assert told.computed == {"main": 1, "clean": 1, "warmest": 1}
         assert set(told.output) - set(first.output) == {"chur     2026-06-01  19.5"}
 
+    def test_the_log_of_a_file_tells_who_made_and_who_read_it(self, stations: tuple[Project, Told]) -> None:
+        told = stations[0].rayflow("log", "data/bern.csv").stdout
+        made, read = told.partition("made by")[2].split("read by")
+        assert "flow.clean(raw=File('stations/bern.csv'))" in made
+        assert "flow.warmest(" in read
+
 
 class TestGrep:
     def test_only_another_file_is_searched(self, tmp_path: Path) -> None:
