@@ -27,6 +27,7 @@ from rayflow.errors import BadArguments, FileMissing
 from rayflow.values import states
 from rayflow.values.custom import Value
 from rayflow.values.filesystems import local_path, located
+from rayflow.values.pickling import pickles_quickly
 from rayflow.values.staging import copy_file, copy_tree
 from rayflow.values.states import State
 from rayflow.values.witnesses import OF_FILE, Witness
@@ -310,6 +311,9 @@ class FileSet(_Many):
     def stage(self, local: Path | None = None) -> Staged:
         """A set of files cannot be staged under one name: stage its files."""
         raise BadArguments(f"{self!r}.stage(): stage each file: [file.stage() for file in {self!r}].")
+
+
+pickles_quickly(File, ContentFile, Dir, FileSet)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,15 @@ class TooDeep(Exception):
     """The object is nested deeper than the pickler can follow."""
 
 
+_QUICK: set[type] = set()
+
+
+def pickles_quickly(*classes: type) -> None:
+    """Instances of exactly these classes are made of plain data and importable names: the standard library's pickler
+    gives what cloudpickle gives, in a tenth of the time."""
+    _QUICK.update(classes)
+
+
 def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes, list[Any]]:
     """A protocol 5 stream and the buffers taken out of it, uncopied.
 
@@ -28,7 +37,7 @@ def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes,
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        if plain:
+        if plain or (type(value) in _QUICK and reduced(value) is NotImplemented):
             return pickle.dumps(value, protocol=5), []
         stream = io.BytesIO()
         _pickler()(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
