@@ -132,8 +132,8 @@ class Evaluator(Reducer):
         term = self._taken_in(job, event)
         if not job.is_open:
             return
-        job.below = event.below
         if event.below is not None:
+            job.below = event.below
             job.execution.count_below(event.below)
             job.reads = set(event.below.reads) or None
         elif job.awaits is None and job.is_recorded:

@@ -67,8 +67,8 @@ class Sharer(Stepper):
         twin = job.execution.shared.setdefault(key, job)
         if twin is not job:
             self._share(job, twin)
-        elif first.state in IN_FLIGHT or State.RESULT.value not in first.trail:
-            self._share(job, first)  # until its body has returned; if that fails, this fails alike
+        elif State.RESULT.value not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):
+            self._share(job, first)  # until its body has returned, or awaits; if that fails, this fails alike
         else:
             self._look_up(job, lookups.remember_key(job))
 

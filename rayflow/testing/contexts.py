@@ -72,5 +72,5 @@ def _is_template(part: Any) -> bool:
 
 _KINDS = frozenset(
     {"value", "argument", "one less", "branch", "call", "operation", "apply", "list", "tuple", "dict", "form", "task",
-     "shared", "raise", "context"}
+     "shared", "raise", "context", "await"}
 )  # fmt: skip

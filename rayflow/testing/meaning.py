@@ -13,20 +13,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
+from rayflow.evaluator.inheritance import Inherited
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term
 from rayflow.lang.operations import TABLE, call_task, refuse_thunks
 from rayflow.lang.options import merge_context
+from rayflow.testing.normal_forms import FLAKY, ErrorValue, Wrong, normal, wrong_by, wrong_of
+from rayflow.testing.program_awaits import AwaitedFailed, does_await, entered
 from rayflow.testing.programs import Definition, Program, TaskError, instantiate
-from rayflow.values.failures import Failure
-from rayflow.values.refs import ValueRef
 
 Key: TypeAlias = tuple[Any, ...]
 """A call's identity for the oracle: (task, its hash, arguments in a normal form)."""
 
-Remembered: TypeAlias = Mapping[Key, Iterable[frozenset[tuple[str, bytes]]]]
-"""For each call whose reduction was kept: the tasks as values inside its term, one set for each reduction."""
+
+class Kept(NamedTuple):
+    """A reduction that was kept. tasks: name and hash of the tasks as values inside its term. below: the hashes of all
+    tasks below it, where it is the value of a body that has awaited. read: the context paths that were read there, with
+    the identities of what was behind them."""
+
+    tasks: frozenset[tuple[str, bytes]]
+    below: frozenset[bytes] | None = None
+    read: Mapping[str, bytes] | None = None
+
+
+Remembered: TypeAlias = Mapping[Key, Iterable[Kept]]
+"""For each call the reductions that were kept."""
 
 ROOT: Key = ("<expression>",)
 """The root job of a term that is no task call."""
@@ -34,27 +47,6 @@ ROOT: Key = ("<expression>",)
 
 class TooLarge(Exception):
     """The program makes more calls than were allowed."""
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A failure, as far as it has meaning."""
-
-    type_name: str
-    message: str
-    classes: tuple[str, ...] = field(default=(), compare=False)
-
-    @property
-    def summary(self) -> str:
-        """Type and message on one line."""
-        return f"{self.type_name.removeprefix('builtins.')}: {self.message}"
-
-
-@dataclass(frozen=True)
-class ErrorValue:
-    """A caught error, as a value."""
-
-    summary: str
 
 
 @dataclass
@@ -123,6 +115,7 @@ class _Reader:
         self.shared: dict[tuple[Key, Any], Any] = {}
         self.made: set[Key] = set()
         self.jobs: list[tuple[_Scope | None, _Scope, bool]] = []
+        self.is_clean = True
 
     def evaluate(self, term: Term, scope: _Scope) -> Any:
         """The value of a term, or Wrong."""
@@ -163,6 +156,7 @@ class _Reader:
             return self._catch(term._args, scope)
         if term._name == "fork_thread":
             (join,) = term._args
+            self.is_clean = False
             self.evaluate(join, scope)
             return join._args[0]
         if term._name == "apply_tags":
@@ -225,7 +219,7 @@ class _Reader:
             function = call_task if name == "call" and isinstance(values[0], TaskRef) else TABLE[name]
             term = function(*values)
         except Exception as error:  # whatever Python raises is what the program means
-            return _wrong(error)
+            return wrong_by(error)
         return self.evaluate(term, scope)
 
     def _cond(self, args: tuple[Term, ...], scope: _Scope) -> Any:
@@ -285,28 +279,67 @@ class _Reader:
 
     def _make(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
         assert job.key is not None
+        if does_await(definition):
+            return self._make_awaiting(definition, arguments, job)
         if job.key in self.made and definition.options.get("cache_scope") != "NONE":
             pass  # the body has run, under another context
-        elif self._is_remembered(definition, job.key):
+        elif self._is_remembered(definition, job) is not None:
             self.meaning.cached[job.key] += 1
         else:
             self.meaning.runs[job.key] += 1
         self.made.add(job.key)
         if definition.gives_up:
-            return _wrong_of(FLAKY)
+            return wrong_of(FLAKY)
         try:
             term = self.program.run_body(definition.name, arguments)
         except TaskError as error:
-            return _wrong_of(error.failure)
+            return wrong_of(error.failure)
         self.meaning.returned.add(job.key)
         return self.evaluate(term, job)
 
-    def _is_remembered(self, definition: Definition, key: Key) -> bool:
+    def _make_awaiting(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
+        """Under another context what it awaits may be something else: its body runs there, too."""
+        assert job.key is not None
+        kept = self._is_remembered(definition, job)
+        if kept is not None and kept.below is not None:
+            # Nothing below it is done again, but for the oracle to know the value.
+            quiet = _Reader(self.program, {}, True, self.most_calls)
+            outcome = quiet._entered(definition, arguments, job)
+            job.memo.clear()
+            if quiet.is_clean and all(well for _, _, well in quiet.jobs):
+                self.meaning.cached[job.key] += 1
+                return outcome
+            kept = None  # nobody may have kept it
+        (self.meaning.runs if kept is None else self.meaning.cached)[job.key] += 1
+        return self._entered(definition, arguments, job)
+
+    def _entered(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
+        assert job.key is not None
+        body = entered(self.program, definition.name, arguments, Wrong, partial(_stumble, definition))
+        try:
+            asked = next(body)
+            while True:
+                asked = body.send({key: self.evaluate(term, job) for key, term in asked.items()})
+        except StopIteration as end:
+            self.meaning.returned.add(job.key)
+            return self.evaluate(end.value, job)
+        except AwaitedFailed as passed_on:
+            return passed_on.outcome
+        except TaskError as error:
+            return wrong_of(error.failure)
+
+    def _is_remembered(self, definition: Definition, job: _Scope) -> Kept | None:
+        assert job.key is not None
         options = definition.options
         if not self.cache or options.get("cache") is False or options.get("cache_scope") in ("NONE", "CSE"):
-            return False
-        current = {(name, each.hash) for name, each in self.program.definitions.items()}
-        return any(tasks <= current for tasks in self.remembered.get(key, ()))
+            return None
+        tasks = {(name, each.hash) for name, each in self.program.definitions.items()}
+        hashes = {each.hash for each in self.program.definitions.values()}
+        for kept in self.remembered.get(job.key, ()):
+            is_current = kept.tasks <= tasks and (kept.below is None or kept.below <= hashes)
+            if is_current and (kept.read is None or Inherited(job.context).agrees(kept.read)):
+                return kept
+        return None
 
 
 def _behind(path: str, context: Mapping[str, Any], otherwise: Term) -> Term:
@@ -318,14 +351,9 @@ def _behind(path: str, context: Mapping[str, Any], otherwise: Term) -> Term:
     return found
 
 
-FLAKY = Failure(
-    "builtins.RuntimeError",
-    ("builtins.RuntimeError", "builtins.Exception", "builtins.BaseException"),
-    "flaky",
-    b"flaky-flaky-flaky-20",
-    b"flaky",
-)
-"""What a flaky task raises."""
+def _stumble(definition: Definition) -> None:
+    if definition.gives_up:
+        raise TaskError(FLAKY)
 
 
 def _recover_of(wrong: Wrong, args: tuple[Term, ...]) -> Term | None:
@@ -333,33 +361,3 @@ def _recover_of(wrong: Wrong, args: tuple[Term, ...]) -> Term | None:
         if set(names) & set(wrong.classes):
             return recover
     return None
-
-
-def _wrong(error: BaseException) -> Wrong:
-    classes = tuple(f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__)
-    return Wrong(classes[0], str(error), classes)
-
-
-def _wrong_of(failure: Failure) -> Wrong:
-    return Wrong(failure.type_name, failure.message, failure.classes)
-
-
-def normal(value: Any) -> Any:
-    """A value in a form that is hashable and compares by type and content (1 is not True); references by preview."""
-    if isinstance(value, Failure):
-        return _wrong_of(value)
-    if type(value) in (list, tuple):
-        return (type(value).__name__, *map(normal, value))
-    if isinstance(value, Mapping):
-        return ("dict", frozenset((normal(key), normal(item)) for key, item in value.items()))
-    if isinstance(value, ValueRef):
-        return ("error", value.preview)
-    if isinstance(value, ErrorValue):
-        return ("error", value.summary)
-    if isinstance(value, Quoted):
-        return ("quoted", value._digest)
-    if isinstance(value, TaskRef):
-        return ("task", value.name, value.hash)
-    if isinstance(value, Wrong):
-        return value
-    return (type(value).__name__, repr(value) if isinstance(value, float) else value)

@@ -197,15 +197,15 @@ def random_program(random: Random) -> Program:
     names = [f"lab.t{number}" for number in range(random.randint(3, 8))]
     definitions: dict[str, Definition] = {}
     for name in [*HELPERS, *reversed(names)]:
-        maker = _Maker(random, dict(definitions), name)
+        maker = Maker(random, dict(definitions), name)
         definitions[name] = maker.definition()
-    maker = _Maker(random, definitions, None)
+    maker = Maker(random, definitions, None)
     sort = random.choice(("call", "call", "number", "list", "list", "record"))
     return Program(definitions, maker.call(3) if sort == "call" else maker.term(sort, 4))
 
 
-class _Maker:
-    """Makes the body of one task, or the root, out of tasks that are there already."""
+class Maker:
+    """Makes the body of one task, or the root, out of tasks that are there already. parameters: names and sorts."""
 
     def __init__(self, random: Random, known: Mapping[str, Definition], name: str | None) -> None:
         self.random = random
@@ -216,6 +216,7 @@ class _Maker:
         self.numbers = 0
 
     def definition(self) -> Definition:
+        """The task of this name."""
         random, name = self.random, self.name
         assert name is not None
         options: dict[str, Any] = {}
@@ -252,6 +253,7 @@ class _Maker:
         return Definition(name, tuple(self.parameters), body, defaults, keyword_only, options, flaky=flaky)
 
     def body(self) -> Template:
+        """A body that gives a number, if it does not raise."""
         random = self.random
         roll = random.random()
         if roll < 0.07:
@@ -277,9 +279,11 @@ class _Maker:
         return ("call", self.name, (), named, None)
 
     def failing(self) -> Template:
+        """A body that raises."""
         return ("raise", self.random.choice(sorted(ERRORS)), f"no {self.random.randint(0, 2)}")
 
     def term(self, sort: str, depth: int) -> Template:
+        """A template of this sort, so many levels deep at most."""
         random = self.random
         if sort == "task":
             return self._task()
@@ -333,6 +337,7 @@ class _Maker:
         return ("task", self.random.choice(sorted(fitting)))
 
     def call(self, depth: int) -> Template:
+        """A call that gives a number."""
         random = self.random
         given = self._parameters_of("task")
         if given and random.random() < 0.3:
@@ -387,4 +392,7 @@ def _edited(template: Template, random: Random) -> Template:
     """The template with one more operation around it, where it gives a number."""
     if template[0] in ("raise",):
         return ("value", random.randint(0, 3)) if random.random() < 0.7 else template
+    if template[0] == "awaits":
+        _, steps, result, stumble = template
+        return ("awaits", steps, _edited(result, random), stumble)
     return ("operation", "add", (template, ("value", 1))) if template[0] != "branch" else template

@@ -92,7 +92,7 @@ def answered_by(event: Any) -> tuple[Any, ...] | None:
     match event:
         case events.LookedUp():
             return ("look up", event.asker)
-        case events.Returned() | events.Raised() | events.WorkerLost():
+        case events.Returned() | events.Paused() | events.Raised() | events.WorkerLost():
             return ("run", event.job, event.attempt)
         case events.Operated():
             return ("operate", event.asker)

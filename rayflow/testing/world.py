@@ -4,20 +4,23 @@ In: one number. Out: what was untrue: wherever an execution differs from what it
 of chance; playing a number again gives the same conversation, word for word.
 
 A trial evaluates a program, mostly in bad weather, and then perhaps once more: unchanged, with edited tasks, with
-altered files, or without the cache. `python -m rayflow.testing.world SEED` plays one and prints the conversation.
+altered files, or without the cache. `python -m rayflow.testing.world SEED` plays one and prints the conversation;
+`with_contexts`, `with_gaps` and `with_awaits` beside the number do what they do for `play`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.testing.cluster import Cluster, Maker
 from rayflow.testing.contexts import in_contexts, in_gaps
 from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
+from rayflow.testing.program_awaits import in_awaits
 from rayflow.testing.programs import Program, random_program
 from rayflow.testing.weather import Report, Weather
 
@@ -47,14 +50,15 @@ def play(
     *,
     with_contexts: bool = False,
     with_gaps: bool = False,
+    with_awaits: bool = False,
 ) -> list[str]:
     """What was untrue in the trial of this seed: nothing, if all is well.
 
     make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
-    with_gaps: below some of its calls nothing is recorded.
+    with_gaps: below some of its calls nothing is recorded. with_awaits: the bodies of some of its tasks await.
     """
     random = Random(seed)
-    program = _small_program(random)
+    program = _small_program(random, in_awaits if with_awaits else None)
     if with_contexts:
         program = in_contexts(program, random)
     if with_gaps:
@@ -72,15 +76,18 @@ def play(
     return _run(cluster, program, random.choice(WEATHERS), then, cache=then != "uncached")
 
 
-def explain(seed: int, untruths: Iterable[str]) -> str:
-    """What an assertion says: what was untrue, and how to play it again."""
+def explain(seed: int, untruths: Iterable[str], **more: bool) -> str:
+    """What an assertion says: what was untrue, and how to play it again. more: what `play` was told besides."""
     lines = "\n  ".join(untruths)
-    return f"seed {seed} went wrong:\n  {lines}\nplay it again: python -m rayflow.testing.world {seed}"
+    words = " ".join([str(seed), *more])
+    return f"seed {words} went wrong:\n  {lines}\nplay it again: python -m rayflow.testing.world {words}"
 
 
-def _small_program(random: Random) -> Program:
+def _small_program(random: Random, change: Callable[[Program, Random], Program] | None) -> Program:
     while True:
         program = random_program(random)
+        if change is not None:
+            program = change(program, random)
         try:
             meaning_of(program, most_calls=MOST_CALLS)
         except TooLarge:
@@ -167,12 +174,13 @@ def _jobs_of(cluster: Cluster, report: Report) -> Counter[tuple[Key | None, Key,
 
 def main(arguments: list[str]) -> int:
     """Play the seeds given and print their conversations; 1 when something was untrue."""
+    more: dict[str, Any] = {each: True for each in arguments if each.startswith("with_")}
     wrong = 0
-    for argument in arguments:
+    for seed in [int(each) for each in arguments if each not in more]:
         talk: list[str] = []
-        untruths = play(int(argument), talk=talk)
+        untruths = play(seed, talk=talk, **more)
         print("\n".join(talk))
-        print(explain(int(argument), untruths) if untruths else f"seed {argument} went well")
+        print(explain(seed, untruths, **more) if untruths else f"seed {seed} went well")
         wrong += bool(untruths)
     return 1 if wrong else 0
 

@@ -9,8 +9,8 @@ from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.commands import Remember, RunTask
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.events import Paused
-from rayflow.lang.codec import dumps
-from rayflow.lang.expressions import Form, Operation
+from rayflow.lang.codec import content_digest, dumps
+from rayflow.lang.expressions import Form, Operation, Quoted
 from rayflow.records import CallChildRow, JobRow
 from rayflow.testing.patterns import Exactly, Placeholder, unordered
 from rayflow.testing.playbook import (
@@ -190,7 +190,37 @@ def test_what_is_awaited_may_be_any_expression(form) -> None:
     assert book >> returned(job, 0, attempt=2) << finishes(0)
 
 
+def test_an_equal_call_under_another_context_does_not_fail_with_a_body_that_has_awaited() -> None:
+    """What that one has awaited may have failed under its own context alone."""
+    other = call("lab.body", 1, options={"context": {"who": "other"}})
+    gate = task("lab.gate", cache=False)
+    job, again, child, later = (Placeholder(name) for name in ("job", "again", "child", "later"))
+    book = Playbook(Evaluator()) >> submitted(
+        [call("lab.body", 1), Form("seq", (call("lab.gate"), other))], LOOSE, PLAIN, gate
+    )
+    assert book << unordered(runs("lab.body", job=job), runs("lab.gate", job=later))
+    assert book >> paused(job, a=call("lab.plain", 5)) << runs("lab.plain", job=child)
+    error = Placeholder("error")
+    assert book >> raised(child) << runs("lab.body", job=job, attempt=2, known={b"a": error})
+    assert book >> returned(later, 0) << looks_up("lab.body", asker=again)
+    assert book >> found(again) << runs("lab.body", job=again)
+    assert book >> raised(job, error.value, attempt=2) >> returned(again, 7) << finishes(fails("ValueError"))
+    assert [row.status for row in book.rows(JobRow) if row.task_name == "lab.body"].count("done") == 1
+
+
 class TestTheCache:
+    def test_a_body_that_has_begun_a_thread_is_not_remembered(self) -> None:
+        """Who took its value would begin nothing."""
+        book, job = self.begun()
+        assert book >> found(job) << runs("lab.body")
+        thread = Form("fork_thread", (call("lab.plain", Quoted(1, content_digest(1))),))
+        begun = Placeholder("begun")
+        assert book >> paused(job, a=thread) << unordered(
+            runs("lab.plain", job=begun), runs("lab.body", job=job, attempt=2)
+        )
+        assert book >> returned(begun, 1) >> returned(job, 5, attempt=2) << finishes(5)
+        assert BODY.hash not in {each.reduction.task_hash for each in book.of(Remember)}
+
     def begun(self) -> tuple[Playbook, Placeholder]:
         asker = Placeholder("asker")
         book = Playbook(Evaluator()) >> submitted(call("lab.body", 1), BODY, PLAIN) << looks_up("lab.body", asker=asker)

@@ -39,6 +39,7 @@ class Mutant:
     hint: int = 0
     with_contexts: bool = False
     with_gaps: bool = False
+    with_awaits: bool = False
 
 
 MUTANTS = [
@@ -75,10 +76,10 @@ MUTANTS = [
     Mutant("followers are forgotten", "machine", "        for follower in job.followers or ():\n", "        for follower in ():\n", hint=1),
     Mutant("calls under several contexts are one", "sharing", "if twin.hands_down is job.hands_down or twin.hands_down.has_context_of(job.hands_down):", "if True:", with_contexts=True),
     Mutant("what was read of the context does not matter to a twin", "sharing", "job.hands_down.agrees(lookups.context_read(first))", "True", with_contexts=True),
-    Mutant("a body runs once for each context", "sharing", "        elif first.state in IN_FLIGHT or", "        elif False and", with_contexts=True),
+    Mutant("a body runs once for each context", "sharing", "        elif State.RESULT.value not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):", "        elif False:", with_contexts=True),
     Mutant("nobody takes the term up under another context", "sharing", "if each.is_open and not each.hands_down.has_context_of(job.hands_down):", "if False:", with_contexts=True),
     Mutant("a full reduction counts under any context", "lookups", "if candidate.context is not None and not job.hands_down.agrees(candidate.context):", "if False:", with_contexts=True),
-    Mutant("what is read below is not noted above", "sharing", "            if child.reads is not None:\n", "            if False:\n", with_contexts=True),
+    Mutant("what is read below is not noted above", "sharing", "            if child.reads is not None:\n", "            if False:\n", with_contexts=True, hint=215),
     Mutant("a default is reduced under the caller's context", "reduction", "own_scope if is_default else scope", "scope", with_contexts=True),
     Mutant("an argument is reduced under the call's own context", "reduction", "own_scope if is_default else scope", "own_scope", with_contexts=True),
     Mutant("ids below do not depend on the context", "reduction", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
@@ -94,6 +95,20 @@ MUTANTS = [
     Mutant("an execution does not wait for its threads", "machine", "if job is execution.root and not execution.threads:", "if job is execution.root:", hint=6),
     Mutant("an execution whose threads end last never ends", "stepping", "if not execution.threads and root is not None and not root.is_open:", "if False:", hint=6),
     Mutant("a thread is not begun before it is joined", "stepping", "        job = self._meet(step.call, scope.execution, scope, below(cell.path, \"begun\", 0))\n", "        self._demand(step.term, scope, cell.path, cell, BECOME_SLOT)\n        return\n", hint=6),
+    Mutant("a body is not told what it has awaited", "machine", "job.awaits.outcomes if job.awaits is not None else None", "None", with_awaits=True),
+    Mutant("outcomes of earlier rounds are forgotten", "machine", "job.awaits.outcomes.update(", "job.awaits.outcomes = dict(", with_awaits=True),
+    Mutant("outcomes go to other expressions", "machine", "zip(cell.expression, cell.values, strict=True)", "zip(cell.expression, cell.values[::-1], strict=True)", with_awaits=True, hint=8),
+    Mutant("the body is entered again when the first of all is known", "reduction", "        if target.missing == 0:\n", "        if target.missing == 0 or (target.kind is Kind.AWAITED and target.missing == 1):\n", with_awaits=True, hint=1),
+    Mutant("a body that awaits keeps its limits", "evaluator", "        self._end_attempt(job)\n        self._record(job, event.rows)\n        if not job.wanted:\n            self._fail(job, attempts.cancelled())\n            return None\n", "        if type(event) is not events.Paused:\n            self._end_attempt(job)\n        self._record(job, event.rows)\n        if not job.wanted:\n            self._fail(job, attempts.cancelled())\n            return None\n", with_awaits=True, hint=1),
+    Mutant("a body that awaited is remembered by its term", "evaluator", "elif job.awaits is None and job.is_recorded:", "elif job.is_recorded:", with_awaits=True, hint=22),
+    Mutant("an error that a body passes on is tried again", "evaluator", "if job.awaits is not None and job.awaits.passes_on(event.failure):", "if False:", with_awaits=True, hint=21),
+    Mutant("a body that awaited is never taken from the cache", "lookups", 'shallow or candidate.kind == "awaited"', "shallow", with_awaits=True, hint=4),
+    Mutant("all that a body awaits has one id", "reduction", '_result_path(job), key)', '_result_path(job), b"")', with_awaits=True),
+    Mutant("ids of what is awaited depend on which twin works", "reduction", '"awaited", _result_path(job)', '"awaited", job.job_id', with_awaits=True, hint=13),
+    Mutant("a body that was cancelled is entered again", "machine", "            return\n        if not job.wanted:\n            self._fail(job, attempts.cancelled())\n            return\n        assert job.awaits", "            return\n        assert job.awaits", with_awaits=True, hint=9),
+    Mutant("a thread that a body has begun is begun only once", "evaluator", "        if event.below is not None:\n            job.below", "        job.below = event.below\n        if event.below is not None:\n            job.below", with_awaits=True, hint=228),
+    Mutant("what a body awaits counts under any context", "evaluator", "            self._part_contexts(job)  # what the body awaits may be something else there\n", "            pass\n", with_awaits=True, with_contexts=True, hint=328),
+    Mutant("a call fails with a body under another context", "sharing", "(first.state in IN_FLIGHT and first.awaits is None)", "first.state in IN_FLIGHT", with_awaits=True, with_contexts=True, hint=20728),
 ]  # fmt: skip
 
 
@@ -131,7 +146,8 @@ def made(mutant: Mutant | None, workshop: Path):
 def killer(mutant: Mutant, make) -> int | None:
     """The first seed that goes wrong, or None."""
     for seed in (mutant.hint, *range(MOST_SEEDS)):
-        if play(seed, make, with_contexts=mutant.with_contexts, with_gaps=mutant.with_gaps):
+        more = {"with_contexts": mutant.with_contexts, "with_gaps": mutant.with_gaps, "with_awaits": mutant.with_awaits}
+        if play(seed, make, **more):
             return seed
     return None
 

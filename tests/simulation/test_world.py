@@ -50,13 +50,20 @@ def test_every_execution_comes_to_what_its_program_means(part: int) -> None:
 def test_every_execution_under_contexts_comes_to_what_its_program_means(part: int) -> None:
     for seed in range(FIRST + part, FIRST + SEEDS, 4 * PARTS):
         untruths = play(seed, with_contexts=True)
-        assert not untruths, explain(seed, untruths)
+        assert not untruths, explain(seed, untruths, with_contexts=True)
 
 
 def test_every_execution_with_gaps_in_its_records_comes_to_what_its_program_means() -> None:
     for seed in range(FIRST, FIRST + SEEDS, PARTS):
         untruths = play(seed, with_gaps=True)
-        assert not untruths, explain(seed, untruths)
+        assert not untruths, explain(seed, untruths, with_gaps=True)
+
+
+@pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_gaps": True}], ids=lambda more: "".join(more))
+def test_every_execution_of_bodies_that_await_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
+    for seed in range(FIRST, FIRST + SEEDS, PARTS):
+        untruths = play(seed, with_awaits=True, **more)
+        assert not untruths, explain(seed, untruths, with_awaits=True, **more)
 
 
 @pytest.mark.parametrize("seed", KEPT)
@@ -76,9 +83,8 @@ def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
 
 def test_jobs_walk_every_allowed_move(walked: Counter[tuple[State, State]]) -> None:
     allowed = {(start, end) for start, ends in MOVES.items() for end in ends}
-    allowed.discard((State.RESULT, State.HELD))  # of bodies that await, which random programs have none of
     for seed in range(10_000, 10_600):
-        play(seed, with_contexts=seed % 2 == 0)
+        play(seed, with_contexts=seed % 2 == 0, with_awaits=seed % 3 == 0)
         if walked.keys() >= allowed:
             break
     missing = [f"{start.name} -> {end.name}" for start, end in allowed - walked.keys()]
