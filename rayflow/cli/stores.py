@@ -1,6 +1,6 @@
 """The store that a verb asks.
 
-In: what `--store` gave. Out: an open store, or its history. Never: makes a store.
+In: what `--store` gave. Out: an open store, or its history. Never: makes a store, but the one to copy to.
 """
 
 from __future__ import annotations
@@ -41,6 +41,23 @@ def open_for(store: str | None, *, read_only: bool = True) -> Store:
     config = config_of(store)
     use_base(config.project_dir)
     return open_store(config.store, create=False, read_only=read_only)
+
+
+def existing_or_new(url: str, other: Store, *, dry_run: bool) -> Store | None:
+    """The store to copy to, made when it is not there; None when it is not there and nothing is to be written.
+
+    Raises BadArguments when it is the one to copy from.
+    """
+    from rayflow.errors import BadArguments, NotFound
+    from rayflow.store.store import open_store
+
+    try:
+        opened = open_store(store_url(url) or url, create=not dry_run, read_only=dry_run)
+    except NotFound:
+        return None
+    if opened.url == other.url:
+        raise BadArguments(f"{url} is the store to copy from as well as the one to copy to: name another one.")
+    return opened
 
 
 def history_of(store: str | None) -> History:

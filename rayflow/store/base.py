@@ -96,6 +96,11 @@ class Store:
         self._commits = 0
         self._opened = False
 
+    @property
+    def folder(self) -> Folder:
+        """Where its files are: for what handles stores as files."""
+        return self._folder
+
     # --- blobs -----------------------------------------------------------------------------------------------------
 
     def put_blob(self, digest: bytes, encoded: Encoded) -> None:

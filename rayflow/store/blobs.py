@@ -20,6 +20,10 @@ VERIFIED_BYTES = 8 * 1024 * 1024
 """Blobs up to this size are compared with their checksum whenever they are read; larger ones by `check` only."""
 
 
+RENEWED_AFTER_SECONDS = 6 * 3600.0
+"""A blob that was written longer ago counts as written now when it is put again; well below the grace of `garbage`."""
+
+
 class Blobs:
     """The blobs of one store."""
 
@@ -29,7 +33,8 @@ class Blobs:
     def put(self, digest: bytes, encoded: Encoded) -> None:
         """Keep these bytes under this digest, durably; nothing happens when they are there already.
 
-        A file of the wrong size (cut short by a copy, say) is replaced.
+        A file of the wrong size (cut short by a copy, say) is replaced. One that was written long ago counts as new
+        from now on: perhaps no row has named it for long, and it must not be taken for garbage before one does.
         """
         path = layout.blob_path(digest)
         size = self._folder.size(path)
@@ -37,8 +42,13 @@ class Blobs:
             self._folder.write(path, write_parts(encoded))
             return
         parts = write_parts(encoded)
-        if size != sum(memoryview(part).nbytes for part in parts):
+        if size != sum(memoryview(part).nbytes for part in parts) or not self._keeps(path):
             self._folder.write(path, parts)
+
+    def _keeps(self, path: str) -> bool:
+        """Whether a blob that is there is, or can be made, young enough to stay until a row names it."""
+        age = self._folder.age_seconds(path)
+        return age is None or age < RENEWED_AFTER_SECONDS or self._folder.renew(path)
 
     def get(self, digest: bytes) -> Encoded:
         """The bytes kept under this digest; large ones are mapped. Raises BlobMissing or BlobDamaged."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,29 +131,18 @@ class Compactor:
         if not taken:
             return None
         merged_id = self._ids.make(after=taken[-1].id)
-        embedded = {}
-        segments = []
-        for name, how in schemas.layouts().items():
-            if name not in gathered:
-                continue
-            rows = one_row_a_key(how, pa.concat_tables(gathered[name]))
-            if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
-                embedded[name] = rows.combine_chunks()
-            else:
-                segments.append(write_segment(self._folder, merged_id, name, rows))
         listed = self._catalog.names
         replaces = {commit.id for commit in taken}
         for commit in taken:
             replaces.update(older for older in commit.replaces if older in listed)
-        executions = sorted({execution for commit in taken for execution in commit.executions})
-        merged, parts = encode_commit(
+        joined = {name: pa.concat_tables(gathered[name]) for name in schemas.layouts() if name in gathered}
+        merged = write_commit(
+            self._folder,
             merged_id,
-            embedded,
-            segments=tuple(segments),
-            replaces=tuple(sorted(replaces)),
-            executions=tuple(executions),
+            joined,
+            replaces=replaces,
+            executions={execution for commit in taken for execution in commit.executions},
         )
-        self._folder.write(merged.path, parts)
         self._catalog.add(merged)
         return merged
 
@@ -271,6 +260,37 @@ def _has_large_tables(commits: Sequence[Commit]) -> bool:
         for commit in commits
         for place in commit.tables.values()
     )
+
+
+def write_commit(
+    folder: Folder,
+    commit_id: str,
+    tables: Mapping[str, Any],
+    *,
+    replaces: Iterable[str] = (),
+    executions: Iterable[str] = (),
+) -> Commit:
+    """Write one commit of many rows, large tables as segments, the commit itself last.
+
+    tables: rows by table; of several with one key the last counts.
+    """
+    embedded = {}
+    segments = []
+    for name, given in tables.items():
+        rows = one_row_a_key(schemas.layouts()[name], given)
+        if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
+            embedded[name] = rows.combine_chunks()
+        else:
+            segments.append(write_segment(folder, commit_id, name, rows))
+    commit, parts = encode_commit(
+        commit_id,
+        embedded,
+        segments=tuple(segments),
+        replaces=tuple(sorted(replaces)),
+        executions=tuple(sorted(executions)),
+    )
+    folder.write(commit.path, parts)
+    return commit
 
 
 def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:

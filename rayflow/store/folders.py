@@ -77,7 +77,15 @@ class Folder(Protocol):
         ...
 
     def age_seconds(self, path: str) -> float | None:
-        """How long ago a file was written, or None when that is not known."""
+        """How long ago a file was written, or None when that is not known, or the file is not there."""
+        ...
+
+    def ages(self, directory: str) -> dict[str, float]:
+        """How many seconds ago each file below a directory was written, where that is known."""
+        ...
+
+    def renew(self, path: str) -> bool:
+        """Let a file count as written now; False where only writing it again can do that."""
         ...
 
 
@@ -223,3 +231,17 @@ class LocalFolder:
             return time.time() - os.stat(self._path(path)).st_mtime
         except OSError:
             return None
+
+    def ages(self, directory: str) -> dict[str, float]:
+        """How long ago each file below a directory was written."""
+        found = {path: self.age_seconds(path) for path in self.sizes(directory)}
+        return {path: age for path, age in found.items() if age is not None}
+
+    def renew(self, path: str) -> bool:
+        """Set its time."""
+        try:
+            os.utime(self._path(path))
+        except OSError:
+            # Gone, or somebody else's.
+            return False
+        return True

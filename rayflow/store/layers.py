@@ -68,3 +68,12 @@ class LayeredFolder:
     def age_seconds(self, path: str) -> float | None:
         """How old a file is, where that is known."""
         return None if path in self._files else self._below.age_seconds(path)
+
+    def ages(self, directory: str) -> dict[str, float]:
+        """How old the files of the folder below are."""
+        found = self._below.ages(directory)
+        return {path: age for path, age in found.items() if path not in self._files and path not in self._removed}
+
+    def renew(self, path: str) -> bool:
+        """Only what is in this layer is looked after here."""
+        return path in self._files

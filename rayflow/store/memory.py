@@ -68,6 +68,14 @@ class MemoryFolder:
         """Not known."""
         return None
 
+    def ages(self, directory: str) -> dict[str, float]:
+        """Not known."""
+        return {}
+
+    def renew(self, path: str) -> bool:
+        """Nothing asks how old it is."""
+        return True
+
 
 class MemoryStore(Store):
     """A store that ends with this object."""

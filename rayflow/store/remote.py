@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rayflow.errors import StoreUnavailable
@@ -19,7 +20,7 @@ from rayflow.store import layout
 from rayflow.store.folders import LocalFolder
 from rayflow.values.contents import cache_directory
 from rayflow.values.digests import short_digest
-from rayflow.values.filesystems import filesystem
+from rayflow.values.filesystems import Entry, filesystem
 
 _MIRRORED = (f"{layout.COMMITS}/", f"{layout.SEGMENTS}/")
 
@@ -51,7 +52,9 @@ class RemoteFolder:
 
     def sizes(self, directory: str) -> dict[str, int]:
         """Path and size of every file below a directory."""
-        found: dict[str, int] = {}
+        return {path: entry.size for path, entry in self._entries(directory)}
+
+    def _entries(self, directory: str) -> Iterator[tuple[str, Entry]]:
         waiting = [directory]
         while waiting:
             current = waiting.pop()
@@ -60,8 +63,7 @@ class RemoteFolder:
                 if entry.is_dir:
                     waiting.append(inner)
                 else:
-                    found[inner] = entry.size
-        return found
+                    yield inner, entry
 
     def read(self, path: str) -> memoryview:
         """The content of a file, from the mirror when it is there."""
@@ -115,5 +117,21 @@ class RemoteFolder:
             self._mirror.remove(path)
 
     def age_seconds(self, path: str) -> float | None:
-        """Not asked: clocks differ."""
-        return None
+        """How long ago a file was written, by the far side's clock and ours (which may differ by a little)."""
+        try:
+            return _age(self._files.stat(self._path(path)))
+        except FileNotFoundError:
+            return None
+
+    def ages(self, directory: str) -> dict[str, float]:
+        """How long ago each file below a directory was written."""
+        found = {path: _age(entry) for path, entry in self._entries(directory)}
+        return {path: age for path, age in found.items() if age is not None}
+
+    def renew(self, path: str) -> bool:
+        """Objects have no time of their own: they are written again."""
+        return False
+
+
+def _age(entry: Entry) -> float | None:
+    return time.time() - entry.modified_ns / 1e9 if entry.modified_ns else None

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faulty_disk import FaultyDisk, Killed
 
 from rayflow.errors import BadConfig, BlobDamaged, NotFound, StoreUnavailable, VersionMismatch
 from rayflow.records import JobRow, ReductionRow, ValueRow
@@ -37,42 +38,6 @@ def rows(number: int) -> list[Any]:
         ),
         ReductionRow(key(number), TASK, "single", None, key(number), None, None, "e1", 0.5, number),
     ]  # fmt: skip
-
-
-class Killed(BaseException):
-    """The process is gone: nothing after this point happens, not even clean-up."""
-
-
-class FaultyDisk:
-    """Stands in for `os` in the store's folder: counts what changes the disk, and at one count kills or fails."""
-
-    COUNTED = ("open", "write", "fsync", "rename", "unlink", "makedirs")
-
-    def __init__(self, at: int, number: int | None) -> None:
-        self.at = at
-        self.number = number
-        self.count = 0
-        self.dead = False
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        if name not in self.COUNTED:
-            return real
-
-        def counted(*args: Any, **options: Any) -> Any:
-            if self.dead:
-                raise Killed
-            self.count += 1
-            if self.count == self.at:
-                if self.number is not None:
-                    raise OSError(self.number, os.strerror(self.number))
-                self.dead = True
-                if name == "write":
-                    real(args[0], memoryview(args[1])[: max(1, len(args[1]) // 2)])
-                raise Killed
-            return real(*args, **options)
-
-        return counted
 
 
 def write_all(store: Store, committed: list[int]) -> None:

@@ -1,0 +1,111 @@
+"""What the verbs that copy records between stores share: which executions, the progress, the summary.
+
+In: words and stores. Out: text. Never: copies.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rayflow.cli.stores import existing_or_new, print_json
+from rayflow.cli.style import is_terminal, size
+
+if TYPE_CHECKING:
+    from rayflow.store.base import Store
+    from rayflow.store.transfer import Transferred
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be copied, and copy nothing.")
+
+_SAID_EVERY_SECONDS = {True: 0.2, False: 10.0}
+"""How often the progress is told: on a terminal, and elsewhere."""
+
+
+def chosen(source: Store, executions: Sequence[str]) -> list[str] | None:
+    """The ids of executions as people name them (the beginnings of ids, `-`, `~1`); None for all when none is named.
+
+    Raises NotFound.
+    """
+    if not executions:
+        return None
+    history = source.history()
+    ids = [history.resolve(text, kinds=("execution",)).id for text in executions]
+    history.close()
+    return ids
+
+
+def copied(
+    source: Store, destination: Store | None, ids: Sequence[str] | None, *, dry_run: bool = False
+) -> Transferred:
+    """Copy these executions, or all, and say on stderr how far it is."""
+    from rayflow.store.transfer import transfer
+
+    progress = _Progress()
+    try:
+        return transfer(source, destination, ids, dry_run=dry_run, told=progress)
+    finally:
+        progress.end()
+
+
+def copy_between(source: Store, url: str, executions: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
+    """Copy from a store to the one at a URL, which is made when it is not there, and print what was copied."""
+    ids = chosen(source, executions)
+    destination = existing_or_new(url, source, dry_run=dry_run)
+    done = copied(source, destination, ids, dry_run=dry_run)
+    show(done, source.url, destination.url if destination is not None else url, as_json=as_json, dry_run=dry_run)
+
+
+class _Progress:
+    """Says how many blobs are copied: one line that is written over on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self._is_terminal = is_terminal(self._stream)
+        self._next = time.monotonic() + _SAID_EVERY_SECONDS[self._is_terminal]
+        self._written = False
+
+    def __call__(self, done: int, total: int, done_bytes: int) -> None:
+        moment = time.monotonic()
+        if moment < self._next:
+            return
+        self._next = moment + _SAID_EVERY_SECONDS[self._is_terminal]
+        text = f"{done:,} of {total:,} values, {size(done_bytes)}"
+        self._stream.write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+        self._stream.flush()
+        self._written = True
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._written and self._is_terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def show(done: Transferred, source: str, destination: str, *, as_json: bool, dry_run: bool = False) -> None:
+    """Print what was copied: a line for people, or JSON."""
+    if as_json:
+        print_json({"from": source, "to": destination, "dry_run": dry_run, "copied": done})
+        return
+    rows = sum(done.rows.values())
+    if not rows:
+        click.echo(f"{destination} has all of it already.")
+        return
+    parts = []
+    if done.executions:
+        parts.append(f"{done.executions:,} {'execution' if done.executions == 1 else 'executions'}")
+    if done.rows.get("jobs"):
+        parts.append(f"{done.rows['jobs']:,} {'job' if done.rows['jobs'] == 1 else 'jobs'}")
+    parts.append(f"{rows:,} {'row' if rows == 1 else 'rows'} in all")
+    parts.append(f"{done.blobs:,} large {'value' if done.blobs == 1 else 'values'} ({size(done.blob_bytes)})")
+    said = "would be copied" if dry_run else "copied"
+    click.echo(f"{', '.join(parts)} {said} from {source} to {destination}.")
+    if done.missing:
+        click.echo(
+            f"{done.missing:,} large values are missing or damaged in {source}: what made them runs again when they "
+            "are needed.",
+            err=True,
+        )

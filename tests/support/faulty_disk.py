@@ -1,0 +1,42 @@
+"""A disk that fails, or a process that is killed, at a chosen moment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after this point happens, not even clean-up."""
+
+
+class FaultyDisk:
+    """Stands in for `os` in the store's folder: counts what changes the disk, and at one count kills or fails."""
+
+    COUNTED = ("open", "write", "fsync", "rename", "unlink", "makedirs")
+
+    def __init__(self, at: int, number: int | None) -> None:
+        self.at = at
+        self.number = number
+        self.count = 0
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in self.COUNTED:
+            return real
+
+        def counted(*args: Any, **options: Any) -> Any:
+            if self.dead:
+                raise Killed
+            self.count += 1
+            if self.count == self.at:
+                if self.number is not None:
+                    raise OSError(self.number, os.strerror(self.number))
+                self.dead = True
+                if name == "write":
+                    real(args[0], memoryview(args[1])[: max(1, len(args[1]) // 2)])
+                raise Killed
+            return real(*args, **options)
+
+        return counted
