@@ -24,7 +24,7 @@ _QUICK: set[type] = set()
 
 def pickles_quickly(*classes: type) -> None:
     """Instances of exactly these classes are made of plain data and importable names: the standard library's pickler
-    gives what cloudpickle gives, in a tenth of the time."""
+    gives what cloudpickle gives, and is quicker."""
     _QUICK.update(classes)
 
 
