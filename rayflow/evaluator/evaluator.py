@@ -29,7 +29,7 @@ from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.reduction import Reducer, awaited_path
 from rayflow.evaluator.stepping import OPERATIONS, below
 from rayflow.evaluator.writers import conflict
-from rayflow.lang.codec import WITH_WITNESSES, loads
+from rayflow.lang.codec import WITH_WITNESSES, conditions_of, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term
 from rayflow.lang.signatures import Parameters
@@ -135,6 +135,7 @@ class Evaluator(Reducer):
         if event.below is not None:
             job.below = event.below
             job.execution.count_below(event.below)
+            job.conditions = event.below.conditions or None
             job.reads = set(event.below.reads) or None
         elif job.awaits is None and job.is_recorded:
             self._out.append(
@@ -147,7 +148,10 @@ class Evaluator(Reducer):
 
     def _take_result(self, job: Job, packed: bytes, term: Term) -> None:
         """Reduce what a body returned, unless it has overwritten a file of another job's."""
-        failure = conflict(job, packed, term) if packed[:1] == WITH_WITNESSES else None
+        failure = None
+        if packed[:1] == WITH_WITNESSES:
+            failure = conflict(job, packed, term)
+            job.conditions = conditions_of(packed)
         if failure is not None:
             self._fail(job, failure)
         else:

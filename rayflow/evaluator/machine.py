@@ -213,6 +213,7 @@ class Machine:
         job.task_set = twin.task_set
         job.clean = twin.clean
         job.reads = twin.reads
+        job.conditions = twin.conditions
         job.outcome = twin.outcome
         self._close(job, State.DONE, is_left_to_follower=not twin.is_recorded)
 
@@ -318,6 +319,7 @@ class Machine:
         return Below(
             (root.task_set or frozenset()) - itself,
             frozenset(root.reads or ()),
+            root.conditions or frozenset(),
             root.clean,
             execution.counts,
             execution.progress,

@@ -13,7 +13,7 @@ from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.stories import call_text
-from rayflow.lang.codec import CONTAINERS, SCALARS, dumps
+from rayflow.lang.codec import CONTAINERS, SCALARS, dumps, with_conditions
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskRef, Term, render
 from rayflow.lang.job_info import JobInfo
@@ -330,7 +330,7 @@ def full_reduction_row(job: Job, key: bytes, context_read: Mapping[str, bytes], 
         key,
         job.entry.hash,
         "full" if job.awaits is None and job.below is None else "awaited",
-        dumps(job.outcome),
+        with_conditions(dumps(job.outcome), job.conditions or ()),
         None,
         b"".join(sorted(job.task_set)),
         job.call_hash,

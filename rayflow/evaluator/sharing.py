@@ -135,6 +135,8 @@ class Sharer(Stepper):
         for child in job.children:
             if child.reads is not None:
                 self._note_reads(job, child)
+            if child.conditions is not None:
+                job.conditions = child.conditions | (job.conditions or child.conditions)
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from rayflow.values import nested
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
 from rayflow.values.refs import TaggedTree, ValueRef
-from rayflow.values.witnesses import OF_TASK, Witness
+from rayflow.values.witnesses import OF_CODE, OF_TASK, Witness
 
 SCALARS = nested.SCALARS
 """Types that stand in a node as they are."""
@@ -65,8 +66,7 @@ def dumps(term: Term) -> bytes:
     if blobs:
         packed = _BLOBS + len(blobs).to_bytes(4, "little") + b"".join(sorted(blobs)) + packed
     if witnesses:
-        front = pickle.dumps(tuple(witnesses), protocol=5)
-        packed = WITH_WITNESSES + len(front).to_bytes(4, "little") + front + packed
+        packed = _with_front(tuple(witnesses), packed)
     return packed
 
 
@@ -85,6 +85,25 @@ def witnesses_of(packed: bytes) -> tuple[Witness, ...]:
     Tasks are not among them: those stand in the head. Raises ValueError when the bytes are damaged.
     """
     return tuple([each for each in _front(packed) if each[0] != OF_TASK]) if packed[:1] == WITH_WITNESSES else ()
+
+
+def with_conditions(packed: bytes, conditions: Iterable[Witness]) -> bytes:
+    """The packed term with more witnesses at its front: what must be true besides for it to count."""
+    known = _front(packed) if packed[:1] == WITH_WITNESSES else ()
+    more = [each for each in conditions if each not in known]
+    return _with_front((*known, *more), packed[_end_of_witnesses(packed) :]) if more else packed
+
+
+def conditions_of(packed: bytes) -> frozenset[Witness] | None:
+    """The code that what a packed term says was computed with, as witnesses; None for none."""
+    if packed[:1] != WITH_WITNESSES:
+        return None
+    return frozenset([each for each in _front(packed) if each[0] == OF_CODE]) or None
+
+
+def _with_front(witnesses: tuple[Witness, ...], rest: bytes) -> bytes:
+    front = pickle.dumps(witnesses, protocol=5)
+    return WITH_WITNESSES + len(front).to_bytes(4, "little") + front + rest
 
 
 def _front(packed: bytes) -> tuple[Witness, ...]:

@@ -10,6 +10,7 @@ What counts is the normalised syntax of each definition, so comments, docstrings
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,6 +20,7 @@ from typing import Any
 from rayflow.lang.modules import is_installed, project_of
 from rayflow.lang.origins import Project
 from rayflow.lang.reach import CodeIdentity, Definition, IsTask, Reach
+from rayflow.values.definitions import set_class_code
 from rayflow.values.digests import Digest, digest
 from rayflow.values.functions import set_function_identity
 
@@ -73,4 +75,12 @@ def _project(folder: str | None) -> Project:
     return Project(folder)
 
 
+def class_code(of: type) -> Digest:
+    """The digest of a class's code, and of what it reaches, 20 bytes."""
+    file = getattr(sys.modules.get(of.__module__), "__file__", None)
+    folder = project_of(os.path.dirname(os.path.abspath(file))) if file is not None else None
+    return code_identity(of, project_dir=folder, is_task=_name_of_task).digest
+
+
 set_function_identity(function_identity)
+set_class_code(class_code)

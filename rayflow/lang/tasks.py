@@ -138,6 +138,12 @@ class Task(Generic[P, R_co]):
         return digest("task_hash", *parts)
 
     @functools.cached_property
+    def follows_code(self) -> bool:
+        """Whether the code of the classes that it is given instances of counts: where its helpers do."""
+        given = self.definition_options
+        return given.get("version") is None and given.get("source") is None and given.get("track_helpers", True)
+
+    @functools.cached_property
     def project_dir(self) -> str | None:
         """The directory of the project that the function belongs to; None for a function without a file."""
         file = self.origin.__globals__.get("__file__")

@@ -37,6 +37,7 @@ from rayflow.records import Row
 from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
+from rayflow.runtime.given import Given
 from rayflow.runtime.results import altered_text, pack_result, with_states
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
@@ -93,6 +94,7 @@ class Worker:
         self.table = dict(surroundings.table)
         self.kept: dict[bytes, Encoded] = {}
         """Large values that the calls of this reply have made, by digest."""
+        self._given = Given()
         self._verified: dict[tuple[str, bytes], tasks.Task[..., Any]] = {}
         self._provided: dict[str, tasks.Task[..., Any]] = {}
         self._enter()
@@ -127,6 +129,7 @@ class Worker:
             self._enter()
         if call.under is not None and self.evaluate is not None:
             return self.evaluate(self, call)
+        self._given.clear()
         started_at = time.time_ns() // 1000
         wall, cpu = time.perf_counter(), time.thread_time()
         term: bytes | None = None
@@ -160,6 +163,8 @@ class Worker:
                     result, states = with_states(result, call)
                     symbolic, rows = pack_result(result, self._keep, reached)
                     term, rows = dumps(symbolic), (*rows, *states)
+                    if task.follows_code:
+                        term = self._given.stamped(term)
                 if created or created.tasks:
                     unused = [each for each in created if id(each) not in reached]
                     if unused and not is_paused:
@@ -208,12 +213,14 @@ class Worker:
         """Apply an operation: a packed term, or the failure; and entries of tasks that the table lacks."""
         if _current is not self:
             self._enter()
+        self._given.clear()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
             with collecting_calls() as created:
                 with inside_body():
                     term = TABLE[name](*values)
-                return dumps(pack(term, self._keep)), None, entries_of(created, self.table)
+                packed = self._given.stamped(dumps(pack(term, self._keep)))
+                return packed, None, entries_of(created, self.table)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever Python raises on the user's values is the user's error, as a value
@@ -241,12 +248,19 @@ class Worker:
 
     def _real(self, term: Term, fetched: Mapping[bytes, Encoded]) -> Any:
         def fetch(ref: ValueRef) -> Any:
+            if ref.witnesses:
+                self._given.take_ref(ref)
             if ref.inline is not None:
                 return decode_inline(ref)
             encoded = fetched.get(ref.digest) or self.kept.get(ref.digest)
             return decode(encoded if encoded is not None else self.store.get_blob(ref.digest))
 
-        return realized(term, fetch)
+        def built(tree: TaggedTree, parts: Any) -> Any:
+            made = _build_tree(tree, parts)
+            self._given.take_container(made)
+            return made
+
+        return realize(term, fetch, _task_of, built)
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         """A large value is in the store before anything that names it is sent."""
@@ -301,7 +315,8 @@ class Worker:
             raise
         del task.__dict__["_again"]
         tasks.Task.__init__(task, function, entry.options)
-        task.__dict__.update(fullname=entry.name, hash=entry.hash)
+        # An entry lists what its code reaches, but where that does not count.
+        task.__dict__.update(fullname=entry.name, hash=entry.hash, follows_code=bool(entry.definitions))
         for partial, changes in partials:
             partial.__dict__.update(task._again(**changes).__dict__)
         return task

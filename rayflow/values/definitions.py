@@ -1,22 +1,36 @@
-"""Classes and functions of the project that recorded values name: without them such a value cannot be read any more.
+"""Classes and functions of the project that recorded values name: without them such a value cannot be read any more,
+and with a class's code changes what its instances do.
 
-In: classes and functions, while values that name them are encoded; later, their paths. Out: a witness for each; whether
-it is there. Never: imports a module: one may be slow to import, and the answer be had without.
+In: classes and functions, while values that name them are encoded; later, their paths. Out: a witness for each, and one
+for the code of a class; whether it is there, or the code as it was. Never: says when the code counts. Only to compare
+code is a module imported: one may be slow to import, and whether a class is there can be told without.
+
+The room of tasks says what the code of a class is, through `set_class_code`; until then none has any.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rayflow.values.functions import is_installed_file
 from rayflow.values.handlers import importable
-from rayflow.values.witnesses import OF_DEFINITION, Witness, register_validator
+from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, Witness, register_validator
+
+_code_of: list[Callable[[type], bytes]] = []
+_CODES: dict[type, bytes] = {}
+_MOST_CODES = 10_000
+
+
+def set_class_code(code_of: Callable[[type], bytes]) -> None:
+    """Let `code_of` say what the code of a class of the project is, in bytes."""
+    _code_of[:] = [code_of]
 
 
 def definition_witness(definition: type | types.FunctionType) -> Witness | None:
@@ -35,6 +49,40 @@ def definition_witness(definition: type | types.FunctionType) -> Witness | None:
     if file is None or is_installed_file(file) or importable(path) is not definition:
         return None
     return (OF_DEFINITION, (path,))
+
+
+def code_witness(definition: Witness) -> Witness | None:
+    """The witness of the code that a class has now, from that of the class; None for a function, whose code is part of
+    what it is as a value, and for a class that is not there."""
+    ((path,),) = definition[1:]
+    found = importable(path)
+    if not isinstance(found, type) or not _code_of:
+        return None
+    return (OF_CODE, (path, _code(found)))
+
+
+def _code(of: type) -> bytes:
+    known = _CODES.get(of)
+    if known is None:
+        if len(_CODES) >= _MOST_CODES:
+            _CODES.clear()
+        known = _CODES[of] = _code_of[0](of)
+    return known
+
+
+def _have_their_code(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
+    return [_has_its_code(path, code) for path, code in payloads]
+
+
+def _has_its_code(path: str, code: bytes) -> bool:
+    module = path.partition(":")[0]
+    if module not in sys.modules:
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit):  # the user's own module may raise anything; whoever needs it will hear why
+            return False
+    found = importable(path)
+    return isinstance(found, type) and bool(_code_of) and _code(found) == code
 
 
 def _are_there(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
@@ -68,3 +116,4 @@ def _names(file: str | None, word: str) -> bool:
 
 
 register_validator(OF_DEFINITION, _are_there, on_worker=True)
+register_validator(OF_CODE, _have_their_code, on_worker=True)

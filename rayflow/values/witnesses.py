@@ -48,6 +48,10 @@ OF_FILE = "file"
 OF_DEFINITION = "definition"
 """The kind of a class or function of the project: its path. A value that names one that is gone cannot be read."""
 
+OF_CODE = "code"
+"""The kind of the code of a class of the project: its path and the digest of its code. What was computed from its
+instances counts only while it is the same."""
+
 
 class Validator(Protocol):
     """Says which witnesses of one kind still hold."""
@@ -74,6 +78,7 @@ _HOMES: dict[str, str] = {
     OF_FILE: "rayflow.values.validity",
     OF_HANDLE: "rayflow.values.handles",
     OF_DEFINITION: "rayflow.values.definitions",
+    OF_CODE: "rayflow.values.definitions",
 }
 """Kind -> our module that registers its validator, imported when the first such witness is met."""
 
