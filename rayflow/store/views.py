@@ -78,7 +78,8 @@ def _gather(folder: Folder, catalog: Catalog, snapshot: Snapshot) -> dict[str, l
                 content = folder.read(commit.path)
                 for name in commit.tables:
                     if name in schemas.layouts():
-                        gathered.setdefault(name, []).append(embedded_table(commit, content, name))
+                        rows = embedded_table(commit, content, name)
+                        gathered.setdefault(name, []).append(rows)
             except (FileNotFoundError, pa.ArrowException) as error:
                 catalog.report(Problem(commit.path, "damaged", str(error)))
         for segment in commit.segments:
@@ -86,7 +87,8 @@ def _gather(folder: Folder, catalog: Catalog, snapshot: Snapshot) -> dict[str, l
                 continue
             try:
                 if folder.local_path(segment.path) is None:
-                    gathered.setdefault(segment.table, []).append(read_segment(folder, segment))
+                    rows = read_segment(folder, segment)
+                    gathered.setdefault(segment.table, []).append(rows)
             except (FileNotFoundError, pa.ArrowException) as error:
                 catalog.report(Problem(segment.path, "damaged", str(error)))
     return gathered

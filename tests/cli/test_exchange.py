@@ -130,6 +130,20 @@ def test_a_push_that_is_killed_is_taken_up_where_it_was(two: tuple[Project, Proj
     assert "has all of it" in one.rayflow("push", str(tmp_path / "other")).stdout
 
 
+def test_an_export_is_imported_elsewhere_and_answers_there(two: tuple[Project, Project], tmp_path: Path) -> None:
+    one, other = two
+    run(one, "main")
+    file = str(tmp_path / "all.zip")
+    done = one.rayflow("export", file, "-")
+    assert done.returncode == 0 and "1 execution, 3 jobs" in done.stdout, done.stderr
+    assert one.rayflow("export", file).returncode == 1
+    taken = other.rayflow("import", file, "--json")
+    assert json.loads(taken.stdout)["copied"]["executions"] == 1, taken.stderr
+    assert "1 job, 1 cached" in run(other, "main").stderr
+    other.edit("flow.py", "numpy.arange(n)", "numpy.arange(n) + 1")
+    assert "made" in run(other, "main").stderr
+
+
 def test_mistakes_are_one_clear_line(rayflow: Any, tmp_path: Path) -> None:
     rayflow.run("main")
     assert "no store" in rayflow("pull", str(tmp_path / "nowhere")).err
