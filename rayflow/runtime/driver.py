@@ -230,7 +230,7 @@ class Driver:
                 finish = loop.run(request.execution_id)
         except NeedsWorker:
             return None
-        self.store.keep([*loop.outbox.rows, *request.tag_rows(), request.closing_row(finish)])
+        self.store.keep([*loop.outbox.deferred_rows(), *request.tag_rows(), request.closing_row(finish)])
         self.report_end(request, finish, time.monotonic() - started)
         return Ended(self, request.execution_id, finish)
 

@@ -11,7 +11,7 @@ before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rayflow.evaluator import commands, provenance
@@ -19,6 +19,7 @@ from rayflow.evaluator.cells import is_value
 from rayflow.evaluator.evaluator import ROOT
 from rayflow.evaluator.jobs import Job, State
 from rayflow.evaluator.stories import call_text
+from rayflow.lang.expressions import Operation, render
 from rayflow.lang.options import scope_of
 from rayflow.runtime.inline import LookingCarrier
 from rayflow.runtime.loop import Loop
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 MOST_EXPLAINED = 60
 """Of so many calls the reason is told, the others are counted with their like."""
+
+OPERATION = "<operation>"
+"""Stands for the task's name of operations on values that only a worker may look into."""
+
+OF_THE_USERS = "it is an operation that needs a class or function of yours, or a large value"
 
 MOST_ALIKE = 3
 """Of more calls of one task by one job, so many are shown."""
@@ -92,10 +98,17 @@ class DryRun:
 
 
 class _Idle(LookingCarrier):
-    """Takes attempts and runs none."""
+    """Takes attempts and operations of the user's, and runs none. left: the operations."""
+
+    def __init__(self, loop: Loop, worker: Worker) -> None:
+        super().__init__(loop, worker)
+        self.left: list[commands.RunOperation] = []
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         """They stay open, and are told of when nothing else is left to do."""
+
+    def leave(self, command: commands.RunOperation) -> None:
+        self.left.append(command)
 
 
 def dry_run(store: Store, request: Request, surroundings: Surroundings) -> DryRun:
@@ -121,13 +134,22 @@ def dry_run(store: Store, request: Request, surroundings: Surroundings) -> DryRu
     for job in jobs:
         counts[job.entry.name][_verdict_of(job)] += 1
     failures = tuple(f"{job.entry.name}: {failure.summary}" for job, failure in execution.failures)
+    idle = loop.carrier
+    assert isinstance(idle, _Idle)
+    operations = tuple(
+        PlannedCall(OPERATION, render(Operation(command.name, command.args), 80), "runs", OF_THE_USERS)
+        for command in idle.left[:MOST_EXPLAINED]
+    )
+    if idle.left:
+        counts[OPERATION] = {"runs": len(idle.left), "waits": 0, "cached": 0}
     open_jobs = [job for job in jobs if job.state in (State.RUNNING, State.HELD, State.ARGUMENTS)]
     shown = _shown(open_jobs)
     store.commit()
     _record(store, [job for job, _ in shown])
     history = store.history()
     try:
-        return _told(history, store, request, open_jobs, shown, counts, failures)
+        told = _told(history, store, request, open_jobs, shown, counts, failures)
+        return replace(told, calls=(*operations, *told.calls))
     finally:
         history.close()
 

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rayflow.evaluator import commands, events
+from rayflow.lang.expressions import Expression, TaskRef, Term
 from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
 from rayflow.runtime.outbox import now
 from rayflow.runtime.workers import Worker
-from rayflow.values.witnesses import Witness
+from rayflow.values.nested import iter_leaves
+from rayflow.values.refs import TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_DEFINITION, Witness
 
 if TYPE_CHECKING:
     from rayflow.runtime.loop import Loop
@@ -104,7 +107,10 @@ class InlineCarrier:
 
 
 class LookingCarrier:
-    """The fast path: operations run here, but no task does."""
+    """The fast path: nothing of the user's runs here: no task, and no operation but on small values of known classes.
+
+    What ran here would run again on a worker as soon as anything else has to; and large values are not read here.
+    """
 
     def __init__(self, loop: Loop, worker: Worker) -> None:
         self._loop = loop
@@ -115,7 +121,14 @@ class LookingCarrier:
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for command in operations:
-            self._loop.post(operated(self._worker, command))
+            if is_light(command.args):
+                self._loop.post(operated(self._worker, command))
+            else:
+                self.leave(command)
+
+    def leave(self, command: commands.RunOperation) -> None:
+        """An operation that is not for this process."""
+        raise NeedsWorker
 
     def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
         then(self._worker.check(witnesses))
@@ -128,6 +141,17 @@ class LookingCarrier:
 
     def work(self, seconds: float) -> bool:
         return False
+
+
+def is_light(args: tuple[Term, ...]) -> bool:
+    """Whether an operation on these needs no bytes of a large value and none of the user's code."""
+    for leaf in iter_leaves(args, is_leaf=lambda part: isinstance(part, TaggedTree)):
+        if isinstance(leaf, ValueRef):
+            if leaf.inline is None or any(kind == OF_DEFINITION for kind, _ in leaf.witnesses):
+                return False
+        elif isinstance(leaf, TaggedTree | TaskRef | Expression):
+            return False
+    return True
 
 
 def operated(worker: Worker, command: commands.RunOperation) -> events.Operated:

@@ -120,7 +120,7 @@ class Outbox:
             elif kind is commands.RunTask:
                 attempts.append(command)  # type: ignore[arg-type]  # likewise
             elif kind is commands.Remember:
-                rows.append(self._kept(command.reduction))  # type: ignore[union-attr]  # likewise
+                rows.append(command.reduction if self._deferred else self._kept(command.reduction))  # type: ignore[union-attr]  # likewise
             elif isinstance(command, commands.RunOperation):
                 operations.append(command)
             elif isinstance(command, commands.SetTimer):
@@ -150,9 +150,13 @@ class Outbox:
             for text in warnings:
                 self._warned(text)
 
+    def deferred_rows(self) -> list[Row]:
+        """The rows that were collected, now that they are to be kept."""
+        return [self._kept(row) if isinstance(row, ReductionRow) else row for row in self.rows]
+
     def _kept(self, reduction: ReductionRow) -> ReductionRow:
         """The reduction as it is recorded: a large term goes to a blob of its own."""
-        if reduction.term is None or len(reduction.term) <= LARGEST_TERM_BYTES or self._deferred:
+        if reduction.term is None or len(reduction.term) <= LARGEST_TERM_BYTES:
             return reduction
         name = digest("term", reduction.term)
         self._store.put_blob(name, Encoded("bytes", b"", (reduction.term,)))

@@ -174,3 +174,35 @@ def test_what_ran_in_this_very_scheduler_counts(project: Project) -> None:
         assert scheduler.dry_run(module.main()).is_cached
         assert scheduler.dry_run(module.main(), cache=False).would_run == 1
         assert scheduler.run(module.main(4)) == 6
+
+
+def test_operations_on_what_is_the_users_are_not_carried_out_either(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from pathlib import Path
+        from rayflow import task
+
+        class Loaded:
+            def push(self):
+                Path("pushed").touch()
+                return 1
+
+        @task
+        def load():
+            return Loaded()
+
+        @task
+        def main():
+            return load().push()
+        """,
+    )
+    assert project.rayflow("run", "flow.py", "load", "--inline").returncode == 0
+    flow = project.load("flow")
+    with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
+        told = scheduler.dry_run(flow.load().push())
+        assert not (project.path / "pushed").exists()
+        assert (told.would_run, told.is_cached) == (1, False)
+        assert "push" in told.calls[0].call
+        assert scheduler.run(flow.load().push()) == 1
+        assert scheduler.dry_run(flow.load().push()).is_cached

@@ -9,6 +9,10 @@ import threading
 import pytest
 
 from rayflow.api import Scheduler, run
+from rayflow.lang.expressions import TaskRef
+from rayflow.runtime.inline import is_light
+from rayflow.values.refs import TaggedTree, ValueRef
+from rayflow.values.witnesses import OF_DEFINITION
 
 SCRIPT = """
     import os
@@ -152,3 +156,14 @@ def test_a_script_in_a_folder_called_bin_is_still_the_users(tmp_path):
 
     assert not _is_our_command(str(tmp_path / "bin" / "flow.py"))
     assert _is_our_command(f"{sys.prefix}/bin/anything")
+
+
+def test_the_fast_path_leaves_operations_on_what_is_the_users_to_workers() -> None:
+    own = ValueRef(b"d" * 20, "flow.Point", 10, "pickle5", b"x", ((OF_DEFINITION, ("flow:Point",)),), "Point()")
+    known = ValueRef(b"k" * 20, "numpy.ndarray", 10, "numpy", b"x", (), "array")
+    large = ValueRef(b"l" * 20, "numpy.ndarray", 10**6, "numpy", None, (), "array")
+    assert is_light((known, "sum", (), {}))
+    assert is_light(([1, "a", {"k": known}], 2))
+    for heavy in (own, large, TaggedTree("dataclass", ("flow:Point",), ()), TaskRef("flow.f", b"h" * 20)):
+        assert not is_light((heavy, "x"))
+        assert not is_light(([{"k": heavy}],))
