@@ -87,17 +87,16 @@ def _awaiting(definition: Definition, known: Mapping[str, Definition], random: R
         asks_if = random.choice(numbers) if numbers and random.random() < 0.25 else None
         asked = [_asked(maker, definition) for _ in range(random.choice((1, 1, 2, 3)))]
         names = tuple(f"a{number}_{position}" for position in range(len(asked)))
-        sorts = tuple("list" if term[0] in ("list", "form") else "number" for term in asked)
-        otherwise = tuple([7] if sort == "list" else 7 for sort in sorts)
+        otherwise = tuple([7] if sort == "list" else 7 for sort, _ in asked)
         catches = random.choice(CAUGHT) if random.random() < 0.5 else ()
-        steps.append(("await", names, tuple(asked), otherwise, catches, asks_if))
-        maker.parameters += zip(names, sorts, strict=True)
+        steps.append(("await", names, tuple(term for _, term in asked), otherwise, catches, asks_if))
+        maker.parameters += [(name, sort) for name, (sort, _) in zip(names, asked, strict=True)]
     result = maker.failing() if random.random() < 0.05 else maker.term("number", random.randint(0, 2))
     return ("awaits", tuple(steps), result, random.randint(0, len(steps)))
 
 
-def _asked(maker: Maker, definition: Definition) -> Template:
-    """What a body may wait for: a call, a call of itself, any other term, several in a list, what fails."""
+def _asked(maker: Maker, definition: Definition) -> tuple[str, Template]:
+    """What a body may wait for, and its sort: a call, one of itself, any other term, several in a list, what fails."""
     random = maker.random
     numbers = [name for name, sort in definition.parameters if sort == "number"]
     roll = random.random()
@@ -107,11 +106,11 @@ def _asked(maker: Maker, definition: Definition) -> Template:
             (name, ("one less", name, 3) if name == counter else ("argument", name))
             for name, _ in definition.parameters
         )
-        return ("branch", counter, ("call", definition.name, (), given, None), ("value", 1))
+        return "number", ("branch", counter, ("call", definition.name, (), given, None), ("value", 1))
     if roll < 0.6:
-        return maker.call(2)
+        return "number", maker.call(2)
     if roll < 0.7:
-        return maker.term("list", 2)  # as by gather
+        return "list", maker.term("list", 2)  # as by gather
     if roll < 0.75:
-        return random.choice(BROKEN)
-    return maker.term("number", 2)
+        return "number", random.choice(BROKEN)
+    return "number", maker.term("number", 2)
