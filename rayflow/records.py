@@ -126,7 +126,7 @@ class ReductionRow(NamedTuple):
 
     eval_hash: Annotated[Hash, "hash of task and arguments"]
     task_hash: Annotated[Hash, "hash of the task's code"]
-    kind: Annotated[str, "single: the body's term; full: the final value; awaited: that of a body that awaits"]
+    kind: Annotated[str, "single: the body's term; full: the final value; awaited: that, while the files below hold"]
     term: Annotated[bytes | None, "the packed term (pack format of rayflow.lang), or null when it is a blob"]
     term_blob: Annotated[Hash | None, "the blob of the packed term when it is over 64 KiB"]
     task_set: Annotated[bytes | None, "unless single: the task hashes that must all be current, sorted, 20 bytes each"]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rayflow.errors import Bug, Unanswered
-from rayflow.evaluator import attempts, commands, events, lookups, provenance, stories
+from rayflow.evaluator import attempts, commands, events, lookups, provenance, stories, witnessing
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.cells import AWAITED_SLOT, RESULT_SLOT, Cell, Kind
 from rayflow.evaluator.executions import Execution
@@ -29,7 +29,7 @@ from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.reduction import Reducer, awaited_path
 from rayflow.evaluator.stepping import OPERATIONS, below
 from rayflow.evaluator.writers import conflict
-from rayflow.lang.codec import WITH_WITNESSES, conditions_of, loads
+from rayflow.lang.codec import WITH_WITNESSES, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term
 from rayflow.lang.signatures import Parameters
@@ -98,6 +98,8 @@ class Evaluator(Reducer):
             root.args_hash = digest("args")
             root.move(State.RESULT)
             self._demand(term, root, below(root_id, "result", 0), root, RESULT_SLOT)
+        if execution.root is not None:
+            execution.root.seen = witnessing.in_term(execution.root.seen, event.root)
 
     def _looked_up(self, event: events.LookedUp) -> None:
         cell = self._cells.get(event.asker)
@@ -135,8 +137,8 @@ class Evaluator(Reducer):
         if event.below is not None:
             job.below = event.below
             job.execution.count_below(event.below)
-            job.conditions = event.below.conditions or None
             job.reads = set(event.below.reads) or None
+            job.seen = witnessing.in_term(job.seen, event.below.witnesses)
         elif job.awaits is None and job.is_recorded:
             self._out.append(
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
@@ -148,14 +150,13 @@ class Evaluator(Reducer):
 
     def _take_result(self, job: Job, packed: bytes, term: Term) -> None:
         """Reduce what a body returned, unless it has overwritten a file of another job's."""
-        failure = None
         if packed[:1] == WITH_WITNESSES:
             failure = conflict(job, packed, term)
-            job.conditions = conditions_of(packed)
-        if failure is not None:
-            self._fail(job, failure)
-        else:
-            self._reduce_result(job, term)
+            if failure is not None:
+                self._fail(job, failure)
+                return
+            job.seen = witnessing.in_term(job.seen, packed)
+        self._reduce_result(job, term)
 
     def _paused(self, event: events.Paused) -> None:
         job = self._running(event.job, event.attempt)
@@ -167,6 +168,7 @@ class Evaluator(Reducer):
         if not job.is_open:
             return
         has_strayed, terms = asked
+        job.seen = witnessing.in_term(job.seen, event.term)
         job.awaits.strays += has_strayed
         self._move(job, State.RESULT)
         if job.followers:

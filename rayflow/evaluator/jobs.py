@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rayflow.evaluator.executions import Execution
     from rayflow.evaluator.inheritance import Inherited
     from rayflow.evaluator.subruns import Below
+    from rayflow.evaluator.witnessing import Seen
     from rayflow.lang.entries import TaskEntry
     from rayflow.lang.expressions import Expression, TaskCall, Term
     from rayflow.values.failures import Outcome
-    from rayflow.values.witnesses import Witness
 
 
 class State(IntEnum):
@@ -91,13 +91,13 @@ class Job:
     awaits: what its body has awaited; None for a body that has awaited nothing. below: what its body has evaluated.
     trail: the states it has been in, a byte each.
     hands_down: what the calls of its term receive. reads: the context paths that were read in and below its term.
-    conditions: the code of classes that results in and below its term were computed with, as witnesses; None for none.
+    seen: the witnesses in and below its term (Files, Handles, the code of classes that results were computed with).
     """
 
     __slots__ = (
-        "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "children", "clean", "conditions",
-        "cost", "entry", "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses",
-        "memo", "number", "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "sources", "state",
+        "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
+        "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo", "number",
+        "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state",
         "task_set", "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
@@ -125,6 +125,7 @@ class Job:
         self.options: Mapping[str, Any] = {}
         self.hands_down: Inherited = parent.hands_down if parent is not None else execution.inherited
         self.reads: set[str] | None = None
+        self.seen: Seen | None = None
         self.bound: dict[str, Term] = {}
         self.sources: dict[str, tuple[Job, ...]] | None = None
         self.args_hash: bytes | None = None
@@ -133,7 +134,6 @@ class Job:
         self.value_hash: bytes | None = None
         self.task_set: frozenset[bytes] | None = None
         self.clean = True
-        self.conditions: frozenset[Witness] | None = None
         self.attempt = 0
         self.raised = 0
         self.losses = 0

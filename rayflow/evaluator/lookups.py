@@ -54,17 +54,21 @@ def context_read(job: Job) -> dict[str, bytes]:
     return {path: job.hands_down.hash_at(path) for path in sorted(job.reads or ())}
 
 
+def is_shallow(job: Job) -> bool:
+    """Whether the job's final value may answer for it whatever became of the files below."""
+    return job.options.get("check_valid") == "shallow"
+
+
 def is_kept_whole(job: Job) -> bool:
-    """Whether the job's final value is kept, and may answer for it."""
-    options = job.options
-    return options.get("check_valid") == "shallow" or options.get("prov") is False
+    """Whether the job's final value is kept although there is the term that its body returned."""
+    return is_shallow(job) or job.options.get("prov") is False
 
 
 def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
     """The newest candidate that holds for this job, or None."""
     execution = job.execution
     own_only = scope_of(job.options) != "BACKEND" or not execution.cache
-    shallow = is_kept_whole(job)
+    shallow = is_shallow(job)
     cache_for = job.options.get("cache_for")
     youngest = None if cache_for is None else at - int(parse_seconds(cache_for) * 1_000_000)
     for candidate in candidates:
@@ -75,7 +79,8 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
         if not candidate.verdict:
             continue
         if candidate.kind != "single":
-            # Of a body that awaited, or evaluated by itself, there is nothing else: its calls are no part of the term.
+            # Of a body that awaited, evaluated by itself, or recorded nothing below, there is nothing else: its calls
+            # are no part of the term. So all that they have relied on stands beside the value.
             counts = shallow or candidate.kind == "awaited"
             if not (counts and candidate.task_set is not None and execution.is_current(candidate.task_set)):
                 continue

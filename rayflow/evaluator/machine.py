@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rayflow.evaluator import attempts, commands, provenance, stories
+from rayflow.evaluator import attempts, commands, provenance, stories, witnessing
 from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
@@ -213,7 +213,7 @@ class Machine:
         job.task_set = twin.task_set
         job.clean = twin.clean
         job.reads = twin.reads
-        job.conditions = twin.conditions
+        job.seen = twin.seen
         job.outcome = twin.outcome
         self._close(job, State.DONE, is_left_to_follower=not twin.is_recorded)
 
@@ -319,10 +319,10 @@ class Machine:
         return Below(
             (root.task_set or frozenset()) - itself,
             frozenset(root.reads or ()),
-            root.conditions or frozenset(),
             root.clean,
             execution.counts,
             execution.progress,
+            witnessing.packed(root.seen),
         )
 
     def _write_openings(self, at: int) -> None:

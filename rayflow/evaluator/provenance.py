@@ -6,7 +6,7 @@ In: a job that closes. Out: rows. Never: writes them, reads a clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayflow.evaluator.executions import Execution
@@ -38,7 +38,7 @@ from rayflow.values.failures import Failure
 from rayflow.values.identity import identity
 from rayflow.values.nested import iter_leaves, parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
-from rayflow.values.witnesses import OF_DEFINITION, OF_FILE, OF_TASK
+from rayflow.values.witnesses import OF_DEFINITION, OF_FILE, OF_TASK, Witness
 
 TERM_FORMAT = "term"
 """Format tag of a value kept as a packed symbolic term."""
@@ -322,15 +322,20 @@ def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
     return ReductionRow(key, job.entry.hash, "single", term, None, None, None, job.execution.execution_id, wall, at)
 
 
-def full_reduction_row(job: Job, key: bytes, context_read: Mapping[str, bytes], at: int) -> ReductionRow:
-    """The final value of a call, valid while the tasks below it are current and the context that was read is alike."""
+def full_reduction_row(
+    job: Job, key: bytes, context_read: Mapping[str, bytes], witnesses: Sequence[Witness], at: int
+) -> ReductionRow:
+    """The final value of a call, valid while the tasks below it are current and the context that was read is alike.
+
+    witnesses: what was relied on below it, unless its options say that this does not count.
+    """
     assert job.task_set is not None
     wall = job.cost.wall_seconds if job.cost else None
     return ReductionRow(
         key,
         job.entry.hash,
-        "full" if job.awaits is None and job.below is None else "awaited",
-        with_conditions(dumps(job.outcome), job.conditions or ()),
+        "full" if job.options.get("check_valid") == "shallow" else "awaited",
+        with_conditions(dumps(job.outcome), witnesses),
         None,
         b"".join(sorted(job.task_set)),
         job.call_hash,

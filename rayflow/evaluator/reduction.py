@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 
 from rayflow.errors import BadArguments, BadOption
-from rayflow.evaluator import attempts
+from rayflow.evaluator import attempts, witnessing
 from rayflow.evaluator.cells import ARGUMENTS_SLOT, RESULT_SLOT, Cell, Kind, expressions_of, is_value
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import Job
@@ -132,6 +132,8 @@ class Reducer(Sharer):
         given = bound
         if entry.defaults is not None:
             defaults = execution.defaults_of(entry)
+            if len(given) < len(entry.parameters.names):
+                job.seen = witnessing.in_term(job.seen, entry.defaults)
             bound = {
                 name: bound[name] if name in bound else defaults[name]
                 for name in entry.parameters.names

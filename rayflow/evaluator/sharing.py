@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rayflow.errors import BadOption
-from rayflow.evaluator import commands, lookups, provenance
+from rayflow.evaluator import commands, lookups, provenance, witnessing
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT
 from rayflow.evaluator.inheritance import ABSENT, left_open
@@ -135,8 +135,8 @@ class Sharer(Stepper):
         for child in job.children:
             if child.reads is not None:
                 self._note_reads(job, child)
-            if child.conditions is not None:
-                job.conditions = child.conditions | (job.conditions or child.conditions)
+            if child.seen is not None:
+                job.seen = witnessing.joined(job.seen, child.seen)
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
@@ -145,6 +145,10 @@ class Sharer(Stepper):
         if job.clean and not taken_whole and (is_whole or has_own) and job.is_recorded:
             # Before it closes: the root's closing ends the execution, and with it what is committed.
             key = lookups.remember_key(job)
-            row = provenance.full_reduction_row(job, key, lookups.context_read(job), self._now)
-            self._out.append(commands.Remember(row))
+            witnesses = witnessing.collected(job.seen, lookups.is_shallow(job))
+            if witnesses is not None:
+                row = provenance.full_reduction_row(job, key, lookups.context_read(job), witnesses, self._now)
+                self._out.append(commands.Remember(row))
+        if job.seen is not None and lookups.is_shallow(job):
+            job.seen = witnessing.hidden(job.seen, outcome)
         self._close(job, State.DONE)

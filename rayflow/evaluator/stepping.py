@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from rayflow.errors import Bug
-from rayflow.evaluator import attempts, commands, events, lookups, provenance
+from rayflow.evaluator import attempts, commands, events, lookups, provenance, witnessing
 from rayflow.evaluator.cells import Cell, Kind
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import RULES, Begin, Tag
 from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.machine import Machine
 from rayflow.evaluator.subruns import Below
-from rayflow.lang.codec import SCALARS, conditions_of, loads, read
+from rayflow.lang.codec import SCALARS, loads, read
 from rayflow.lang.expressions import Form, Quoted, TaskCall, Term
 from rayflow.lang.operations import here, operate, refuse_thunks
 from rayflow.lang.rules import Become, Fail, Need
@@ -118,10 +118,8 @@ class Stepper(Machine):
     def _become(self, cells: list[Cell], packed: bytes) -> None:
         """These cells become the term that an operation gave: each for itself, since calls in it belong to its
         scope."""
-        conditions = conditions_of(packed)
         for cell in cells:
-            if conditions is not None:
-                cell.scope.conditions = conditions | (cell.scope.conditions or conditions)
+            cell.scope.seen = witnessing.in_term(cell.scope.seen, packed)
             self._demand(loads(packed), cell.scope, below(cell.path, "operated", 0), cell, BECOME_SLOT)
 
     # --- forms --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayflow.values.witnesses import Witness
-
 
 @dataclass(frozen=True, slots=True)
 class Under:
@@ -37,14 +35,13 @@ class Under:
 class Below:
     """What was below a call that an evaluation of its own has made.
 
-    task_set: hashes of all tasks. reads: the context paths that were read. conditions: the code of classes that results
-    were computed with, as witnesses. is_clean: whether nothing failed.
-    counts, by_task: its jobs, as in `Finish`.
+    task_set: hashes of all tasks. reads: the context paths that were read. is_clean: whether nothing failed.
+    counts, by_task: its jobs, as in `Finish`. witnesses: what its calls have relied on, packed.
     """
 
     task_set: frozenset[bytes] = frozenset()
     reads: frozenset[str] = frozenset()
-    conditions: frozenset[Witness] = frozenset()
     is_clean: bool = True
     counts: Mapping[str, int] = field(default_factory=dict)
     by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    witnesses: bytes = b""

@@ -24,7 +24,7 @@ from rayflow.values import nested
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
 from rayflow.values.refs import TaggedTree, ValueRef
-from rayflow.values.witnesses import OF_CODE, OF_TASK, Witness
+from rayflow.values.witnesses import OF_TASK, Witness
 
 SCALARS = nested.SCALARS
 """Types that stand in a node as they are."""
@@ -94,11 +94,9 @@ def with_conditions(packed: bytes, conditions: Iterable[Witness]) -> bytes:
     return _with_front((*known, *more), packed[_end_of_witnesses(packed) :]) if more else packed
 
 
-def conditions_of(packed: bytes) -> frozenset[Witness] | None:
-    """The code that what a packed term says was computed with, as witnesses; None for none."""
-    if packed[:1] != WITH_WITNESSES:
-        return None
-    return frozenset([each for each in _front(packed) if each[0] == OF_CODE]) or None
+def front_of(packed: bytes) -> bytes:
+    """The witnesses of a packed term as they stand at its front, where `witnesses_of` reads them; empty for none."""
+    return packed[: _end_of_witnesses(packed)]
 
 
 def _with_front(witnesses: tuple[Witness, ...], rest: bytes) -> bytes:
