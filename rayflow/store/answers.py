@@ -71,6 +71,42 @@ class JobTree:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """All calls of one task that were made from one box of a graph.
+
+    call: which call it is, when it is only one. counts: jobs, and how many of them were computed, cached, shared,
+    failed, open or cancelled. body_seconds: time in bodies, all calls together. seconds: from the first call to the
+    last end.
+    """
+
+    number: int
+    parent: int | None
+    task_name: str
+    call: str | None
+    counts: dict[str, int]
+    body_seconds: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Results of one box's calls were arguments of another's, so many times. source, target: numbers of boxes."""
+
+    source: int
+    target: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallGraph:
+    """An execution as boxes, each before those that it called, and what flowed between them."""
+
+    execution: Record
+    boxes: tuple[Box, ...]
+    flows: tuple[Flow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobDetail:
     """One job whole. children: counts by task name and by how they were answered."""
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from rayflow.errors import BlobDamaged, BlobMissing, NotFound
 from rayflow.records import ExecutionRow
-from rayflow.store import filters, lineage, views, whys
+from rayflow.store import filters, graphs, lineage, views, whys
 from rayflow.store.answers import (
     CallDetail,
+    CallGraph,
     Entity,
     GroupLine,
     JobDetail,
@@ -159,6 +160,10 @@ class History(Asker):
                 below.append((depth + 1, GroupLine(depth + 1, group["task_name"], siblings, group)))
             waiting.extend(reversed(below))
         return JobTree(execution, tuple(lines))
+
+    def call_graph(self, execution_id: str) -> CallGraph:
+        """An execution as a graph whose boxes are all calls of one task from one place. Raises NotFound."""
+        return graphs.call_graph(self, self.execution(execution_id))
 
     def job(self, job_id: str) -> JobDetail:
         """One job whole. Raises NotFound."""
