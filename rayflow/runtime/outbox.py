@@ -17,10 +17,12 @@ from rayflow.runtime.clocks import CLOCK, Clock
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
 from rayflow.values.refs import Encoded
-from rayflow.values.witnesses import OF_DEFINITION, Witness, check, needs_worker
+from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, Witness, check, needs_worker
 
 LARGEST_TERM_BYTES = 65536
 """A packed term over this size is kept as a blob, not in the reductions table. In bytes."""
+
+_KINDS_OF_CODE = frozenset({OF_CODE, OF_DEFINITION})
 
 REFRESH_SECONDS = 10.0
 """How often, at the most, a running execution looks for what others have committed."""
@@ -102,6 +104,8 @@ class Outbox:
         self._timers: list[tuple[float, int, tuple[str, int]]] = []
         self._timer_count = 0
         self._refreshed = 0.0
+        self._of_code: dict[Witness, bool] = {}
+        """Verdicts on the project's classes and functions: an execution keeps the code that it has begun with."""
 
     def carry_out(self, batch: Sequence[commands.Command]) -> None:
         """Carry out the commands of one tick, kind by kind."""
@@ -190,9 +194,11 @@ class Outbox:
     def _check(self, doubtful: Sequence[_Doubtful]) -> None:
         """Answer look-ups whose candidates have witnesses: all of the tick are checked together, each once."""
         wanted = {witness: None for each in doubtful for witnesses in each.witnesses for witness in witnesses}
-        far = [witness for witness in wanted if needs_worker(witness)]
-        near = wanted.keys() - set(far) if far else wanted
-        verdicts = check(near, self._store, self._warned)
+        of_code = self._of_code
+        known = {witness: of_code[witness] for witness in wanted if witness in of_code} if of_code else {}
+        far = [witness for witness in wanted if witness not in known and needs_worker(witness)]
+        near = wanted.keys() - {*far, *known} if far or known else wanted
+        verdicts = {**check(near, self._store, self._warned), **known}
 
         def answer(answerable: Sequence[_Doubtful]) -> None:
             self._tell_gone(verdicts)
@@ -205,6 +211,7 @@ class Outbox:
             return
 
         def then(answers: Mapping[Witness, bool]) -> None:
+            of_code.update((witness, holds) for witness, holds in answers.items() if witness[0] in _KINDS_OF_CODE)
             verdicts.update((witness, answers.get(witness, False)) for witness in far)
             answer(waiting)
 
@@ -223,8 +230,9 @@ class Outbox:
                 )
 
     def refresh(self) -> None:
-        """See what others have committed, at the next look-up."""
+        """An execution begins: see what others have committed, at the next look-up, and which code it has."""
         self._refreshed = 0.0
+        self._of_code = {}
 
     def _candidate(self, row: ReductionRow) -> events.Candidate:
         term = row.term or b""
