@@ -11,6 +11,7 @@ import time
 from rayflow.errors import FileMissing
 from rayflow.evaluator.provenance import file_rows
 from rayflow.lang.codec import SCALARS, loads, witnesses_of
+from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.lang.packing import Keep, pack
 from rayflow.records import HandleRow, Row, ValuePartRow, ValueRow
@@ -37,14 +38,19 @@ def pack_result(result: Term, keep: Keep, reached: set[int]) -> tuple[Term, tupl
     return symbolic, part_rows(noticed, keep) if noticed.wholes else ()
 
 
-def with_states(result: Term, call: Call) -> tuple[Term, tuple[Row, ...]]:
-    """The result with a new state of each handle that is returned (not: passed on to a call), and rows about these."""
+def with_states(result: Term, call: Call, entry: TaskEntry | None) -> tuple[Term, tuple[Row, ...]]:
+    """The result with a new state of each handle that is returned (not: passed on to a call), and rows about these.
+
+    entry: of the call's task, where it is known. Parameters that do not count for a call do not count for the state.
+    """
     if type(result) in SCALARS or not handles.are_there():
         return result, ()
     if not any(isinstance(leaf, handles.Handle) for leaf in iter_leaves(result)):
         return result, ()
     arguments = call.arguments if isinstance(call.arguments, dict) else loads(call.arguments)
-    key = digest("call", call.task_hash, identity(arguments))
+    ignored = (entry.options.get("config_args") or ()) if entry is not None else ()
+    counting = {name: value for name, value in arguments.items() if name not in ignored}
+    key = digest("call", call.task_hash, identity(counting))
     at = time.time_ns() // 1000
     rows: dict[bytes, Row] = {}
 

@@ -160,7 +160,7 @@ class Worker:
                 if is_paused:
                     term = dumps(result)
                 else:
-                    result, states = with_states(result, call)
+                    result, states = with_states(result, call, self.table.get(call.task))
                     symbolic, rows = pack_result(result, self._keep, reached)
                     term, rows = dumps(symbolic), (*rows, *states)
                     if task.follows_code:

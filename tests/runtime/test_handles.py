@@ -15,7 +15,7 @@ from rayflow.values.handles import lineage_of
 CODE = """
     import sqlite3
     from pathlib import Path
-    from rayflow import Handle, task
+    from rayflow import Handle, JobInfo, task
 
     HERE = Path(__file__).parent
 
@@ -62,6 +62,11 @@ CODE = """
 
     @task
     def right(db):
+        return db
+
+    @task(config_args=["threads"])
+    def tuned(db, threads, job: JobInfo = JobInfo()):
+        assert job.job_id
         return db
 
     @task
@@ -130,6 +135,12 @@ def test_of_two_tasks_on_one_state_the_later_outdates_what_the_earlier_has_made(
     flow.call("on_one_state")
     flow.call("on_one_state")
     assert flow.computed() == {"left": 1}
+
+
+def test_what_does_not_count_for_a_call_does_not_count_for_the_state_that_it_makes(flow: Flow) -> None:
+    tuned, handle = flow.module.tuned, flow.module.Database("test")
+    made = [lineage_of(flow.run(tuned(handle, threads), cache=False)) for threads in (1, 2)]
+    assert made[0] == made[1] != lineage_of(handle)
 
 
 def test_a_handle_with_other_arguments_is_another_handle(flow: Flow) -> None:
