@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 VERBS = (
-    "run", "log", "why", "viz", "tag", "sql", "resume", "forget", "push", "pull", "export", "import", "fs", "store",
-    "config", "up", "down",
+    "run", "repl", "log", "why", "viz", "tag", "sql", "resume", "forget", "push", "pull", "export", "import", "fs",
+    "store", "config", "up", "down",
 )  # fmt: skip
 """Every verb, in the order of `rayflow --help`. Each is `command` of the module `rayflow.cli.verbs.<verb>`."""
 

@@ -1,0 +1,98 @@
+"""`rayflow repl`: a Python prompt with a project's tasks and its store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rayflow.cli.stores import config_of, store_option
+
+if TYPE_CHECKING:
+    from rayflow.api import Scheduler
+
+BANNER = "rayflow: s is a scheduler on this project's store; run(expr), history(), log(), sql(query). Ctrl-D ends."
+
+
+@click.command("repl")
+@click.argument("target", required=False, metavar="[FILE|MODULE]")
+@click.option("--inline", is_flag=True, help="Run everything in this process, without Ray.")
+@click.option("--address", metavar="ADDRESS", help="The Ray cluster to join; a local one is started by default.")
+@store_option
+def command(target: str | None, inline: bool, address: str | None, store: str | None) -> int:
+    """Open a Python prompt with rayflow's names, the names of FILE, and a scheduler `s`.
+
+    \b
+    rayflow repl flow.py
+    echo 'print(run(main()))' | rayflow repl flow.py
+
+    run, history, log and sql are those of `s`. A lazy expression is shown as such; `run(_)` gives its value.
+    """
+    from rayflow.api import Scheduler
+    from rayflow.lang.modules import load
+
+    module = load(target) if target is not None else None
+    file = getattr(module, "__file__", None)
+    start = os.path.dirname(os.path.abspath(file)) if file else None
+    config = config_of(store, start, address=address, inline=inline or None)
+    with Scheduler(config=config) as scheduler:
+        names = {**_names(scheduler), **({} if module is None else _public(vars(module)))}
+        return _talk(names)
+
+
+def _names(scheduler: Scheduler) -> dict[str, Any]:
+    import rayflow
+
+    known = {name: getattr(rayflow, name) for name in rayflow.__all__}
+    own = {"s": scheduler, "run": scheduler.run, "history": scheduler.history}
+    return {**known, **own, "log": scheduler.log, "sql": scheduler.sql, "__name__": "__console__"}
+
+
+def _public(names: dict[str, Any]) -> dict[str, Any]:
+    """The module's own names, but for those that stand for the scheduler's."""
+    return {name: value for name, value in names.items() if not name.startswith("_") and name != "run"}
+
+
+def _talk(names: dict[str, Any]) -> int:
+    import code
+    import importlib.util
+
+    if not sys.stdin.isatty():
+        return _carry_out(sys.stdin.read(), names)
+    if importlib.util.find_spec("readline"):
+        importlib.import_module("readline")
+    before, sys.displayhook = sys.displayhook, _show
+    try:
+        code.interact(BANNER, local=names, exitmsg="")
+    finally:
+        sys.displayhook = before
+    return 0
+
+
+def _carry_out(text: str, names: dict[str, Any]) -> int:
+    """Run a text whole, as Python does with its stdin; what it raises is the user's, and shown without our frames."""
+    import traceback
+
+    try:
+        exec(compile(text, "<stdin>", "exec"), names)
+    except Exception as error:
+        trace = error.__traceback__
+        error.__traceback__ = trace.tb_next if trace is not None else None
+        traceback.print_exception(error)
+        return 1
+    return 0
+
+
+def _show(value: Any) -> None:
+    """Show a value at the prompt, and keep it as `_`."""
+    import builtins
+
+    from rayflow.cli.output import shown
+    from rayflow.lang.expressions import Expression
+
+    if value is None:
+        return
+    builtins.__dict__["_"] = value
+    click.echo(f"lazy: {value!r}; run(_) gives its value" if isinstance(value, Expression) else shown(value)[0])

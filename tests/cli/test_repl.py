@@ -1,0 +1,44 @@
+"""`rayflow repl`: a prompt with a project's tasks and its store."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from rayflow.cli.verbs.repl import _show
+
+
+def told(rayflow: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    return rayflow("repl", rayflow.file, "--inline")
+
+
+def test_lines_from_stdin_use_the_tasks_and_the_scheduler(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "for greet in ('Hi',):\n    print(run(main(greet)))\nprint(len(log()), len(sql('from jobs').fetchall()))\n"
+    done = told(rayflow, monkeypatch, text)
+    assert done.code == 0 and done.out.endswith("Hi, World!\n1 3\n"), done.err
+
+
+def test_rayflows_own_names_are_there(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = told(rayflow, monkeypatch, "print(s.run(map_(leaf, [1, 2])))")
+    assert done.out.endswith("[1, 2]\n")
+
+
+def test_a_lazy_value_is_shown_as_lazy_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    import builtins
+
+    from rayflow import throw
+
+    expr = throw(ValueError("x"))
+    before = vars(builtins).pop("_", None)
+    _show(expr)
+    assert vars(builtins).pop("_") is expr and before is None
+    assert capsys.readouterr().out.endswith("run(_) gives its value\n")
+
+
+def test_an_error_in_the_lines_is_the_users_own(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, message in (("1 / 0", "ZeroDivisionError"), ("a b", "SyntaxError"), ("run(fail(1))", "no 1")):
+        done = told(rayflow, monkeypatch, text)
+        assert done.code == 1 and message in done.err and "mistake in rayflow" not in done.err
