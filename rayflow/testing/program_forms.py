@@ -157,7 +157,9 @@ def _thread(maker: Making, depth: int) -> Template:
     forked: Template = ("fork", quoted)
     roll = maker.random.random()
     if roll < 0.3:
-        return ("operation", "getitem", (("list", (forked, maker.term("number", depth - 1))), ("value", 1)))
+        # By name: a position might be taken for a number that is read from the context.
+        parts: Template = ("dict", (("begun", forked), ("number", maker.term("number", depth - 1))))
+        return ("operation", "getitem", (parts, ("value", "number")))
     if roll < 0.6:
         forked = ("form", "cond", (("operation", "truth", (maker.term("number", depth - 1),)), forked, quoted))
     return ("call", JOIN, (forked,), (), None)
