@@ -289,6 +289,22 @@ class Store:
             self._reductions.refresh()
             return result
 
+    def sweep(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Remove what was replaced, or left half-written, more than an hour ago: the files and their sizes in bytes."""
+        with self._lock:
+            self.refresh()
+            paths = self._compactor.sweepable(thorough=True)
+            sizes = {path: self._folder.size(path) or 0 for path in paths}
+            if not dry_run:
+                self._writable()
+                self._compactor.remove(paths)
+            return sizes
+
+    def record_problems(self) -> list[Problem]:
+        """Every file of records that is damaged, missing or left over. Reads all of them, and no blob."""
+        with self._lock:
+            return self._compactor.problems(self.snapshot())
+
     def check(self) -> list[Problem]:
         """Every file that is damaged, missing or not named by anything. Reads the whole store."""
         with self._lock:

@@ -169,34 +169,40 @@ class Compactor:
 
     def sweep(self, now_us: int | None = None) -> int:
         """Remove what was replaced, or left behind by a crash, more than the grace ago. Returns how many files."""
+        paths = self.sweepable(now_us)
+        self.remove(paths)
+        return len(paths)
+
+    def sweepable(self, now_us: int | None = None, *, thorough: bool = False) -> list[str]:
+        """What a sweep removes, in its order. thorough: look for what crashes left also where listing is slow."""
         before = (time.time_ns() // 1000 if now_us is None else now_us) - GRACE_SECONDS * 1_000_000
         listed = self._catalog.names
-        doomed: list[str] = []
+        gone: set[str] = set()
         for commit in self._catalog.snapshot.commits:
             if layout.id_time(commit.id) < before:
                 replaced = [older for older in commit.replaces if older in listed]
                 if replaced and not self._damage(commit):
-                    doomed.extend(replaced)
-        swept = 0
-        segments = self._folder.sizes(layout.SEGMENTS) if doomed or self._may_have_orphans(before) else {}
-        gone = set(doomed)
-        for path in segments:
+                    gone.update(replaced)
+        found = []
+        is_listed = gone or thorough or self._may_have_orphans(before)
+        for path in self._folder.sizes(layout.SEGMENTS) if is_listed else ():
             owner = _owner(path)
             if owner in gone or (owner not in listed and layout.is_id(owner) and layout.id_time(owner) < before):
-                self._folder.remove(path)
-                swept += 1
+                found.append(path)
         # Oldest first: what a commit replaced is gone before the commit that hides it.
-        for commit_id in sorted(gone):
-            self._folder.remove(layout.commit_path(commit_id))
-            swept += 1
-        self._catalog.forget(gone)
+        found.extend(layout.commit_path(commit_id) for commit_id in sorted(gone))
         for name in self._folder.names(layout.TEMPORARY):
             path = f"{layout.TEMPORARY}/{name}"
             age = self._folder.age_seconds(path)
             if age is not None and age > GRACE_SECONDS:
-                self._folder.remove(path)
-                swept += 1
-        return swept
+                found.append(path)
+        return found
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files that a sweep may remove."""
+        for path in paths:
+            self._folder.remove(path)
+        self._catalog.forget({path.rpartition("/")[2] for path in paths if path.startswith(f"{layout.COMMITS}/")})
 
     def _may_have_orphans(self, before: int) -> bool:
         """Whether it is worth listing all segments (which is slow far away) when nothing was replaced."""

@@ -86,7 +86,7 @@ def transfer(
         rows = {name: found for name, table in batch.items() if (found := lacking.of(name, table)).num_rows}
         if not rows:
             continue
-        copier.copy(named_in(rows, source_terms(source)))
+        copier.copy(named_in(rows, term_reader(source)))
         for name, table in rows.items():
             done.rows[name] = done.rows.get(name, 0) + table.num_rows
         done.commits += 1
@@ -97,7 +97,7 @@ def transfer(
     return done
 
 
-def source_terms(store: Store) -> Callable[[bytes], bytes | None]:
+def term_reader(store: Store) -> Callable[[bytes], bytes | None]:
     """Reads packed terms that are blobs."""
 
     def fetch(digest: bytes) -> bytes | None:

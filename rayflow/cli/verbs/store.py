@@ -14,7 +14,7 @@ DAMAGED = 2
 
 @click.group("store")
 def command() -> None:
-    """Look after the store: check its files, or merge its small ones.
+    """Look after the store: check its files, merge its small ones, or remove what nothing refers to.
 
     \b
     rayflow store check
@@ -65,3 +65,44 @@ def compact(store: str | None, as_json: bool) -> None:
         f"{result.merged} commits became {result.written}: {size(result.bytes_before)} before, "
         f"{size(result.bytes_after)} now; {result.swept} old files removed."
     )
+
+
+@command.command("gc")
+@click.option("--older-than", metavar="TIME", help="Forget executions first that are older: 30d, or a date.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@store_option
+@json_option
+def gc(older_than: str | None, dry_run: bool, store: str | None, as_json: bool) -> None:
+    """Remove what nothing refers to: replaced and half-written files after an hour, values that no record names after a
+    day.
+
+    \b
+    rayflow store gc --dry-run
+    rayflow store gc --older-than 30d
+
+    With --older-than, executions of which nothing was recorded since are forgotten first; what younger ones have used
+    stays. The space that only they took is free after the next gc, from an hour later on. Others may run meanwhile.
+    """
+    from rayflow.cli.asked import moment_of
+    from rayflow.cli.lives import is_lost
+    from rayflow.store.garbage import collect
+
+    before = moment_of(older_than) if older_than is not None else None
+    opened = open_for(store, read_only=dry_run)
+    result = collect(opened, older_than=before, is_over=is_lost, dry_run=dry_run)
+    if as_json:
+        print_json(result)
+        return
+    from rayflow.cli.style import size
+
+    said = "would be " if dry_run else ""
+    if before is not None:
+        click.echo(f"{result.forgotten:,} executions {said}forgotten.")
+    click.echo(
+        f"{result.files:,} old files and {result.blobs:,} values that no record names {said}removed "
+        f"({size(result.removed_bytes)})."
+    )
+    if result.young:
+        click.echo(f"{result.young:,} values that no record names are too young to be removed.")
+    if result.unread is not None:
+        click.echo(f"Values stay: {result.unread}, and nobody knows what it names (`rayflow store check`).", err=True)
