@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayflow.cli.stores import existing_or_new, print_json
-from rayflow.cli.style import is_terminal, size
+from rayflow.cli.style import is_terminal, many, size
 
 if TYPE_CHECKING:
     from rayflow.store.base import Store
@@ -96,16 +96,16 @@ def show(done: Transferred, source: str, destination: str, *, as_json: bool, dry
         return
     parts = []
     if done.executions:
-        parts.append(f"{done.executions:,} {'execution' if done.executions == 1 else 'executions'}")
+        parts.append(many(done.executions, "execution"))
     if done.rows.get("jobs"):
-        parts.append(f"{done.rows['jobs']:,} {'job' if done.rows['jobs'] == 1 else 'jobs'}")
-    parts.append(f"{rows:,} {'row' if rows == 1 else 'rows'} in all")
-    parts.append(f"{done.blobs:,} large {'value' if done.blobs == 1 else 'values'} ({size(done.blob_bytes)})")
+        parts.append(many(done.rows["jobs"], "job"))
+    parts.append(f"{many(rows, 'row')} in all")
+    parts.append(f"{many(done.blobs, 'large value')} ({size(done.blob_bytes)})")
     said = "would be copied" if dry_run else "copied"
     click.echo(f"{', '.join(parts)} {said} from {source} to {destination}.")
     if done.missing:
         click.echo(
-            f"{done.missing:,} large values are missing or damaged in {source}: what made them runs again when they "
+            f"{many(done.missing, 'large value')} missing or damaged in {source}: what made them runs again when they "
             "are needed.",
             err=True,
         )

@@ -69,9 +69,14 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TiB"
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things: 1 value, 1,200 values."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def counted(counts: Mapping[str, Any]) -> str:
     """Counts in words, without those that are zero: "3 jobs, 2 computed, 1 cached"."""
-    said = [f"{counts['jobs']:,} {'job' if counts['jobs'] == 1 else 'jobs'}"] if counts.get("jobs") else []
+    said = [many(counts["jobs"], "job")] if counts.get("jobs") else []
     for name in ("running", "open", "waiting", "computed", "cached", "shared", "failed", "cancelled"):
         if counts.get(name):
             said.append(f"{counts[name]:,} {name}")

@@ -13,7 +13,7 @@ def test_a_collection_says_what_it_removes_and_runs_stay_cached(rayflow: Any) ->
     rayflow.run("main")
     store = open_store(rayflow.project.path / ".rayflow")
     store.put_blob(b"x" * 20, Encoded("bytes", b"", (b"x",)))
-    assert "1 values that no record names are too young" in rayflow("store", "gc").out
+    assert "1 value that no record names: too young" in rayflow("store", "gc").out
     counted = json.loads(rayflow("store", "gc", "--dry-run", "--older-than", "0s", "--json").out)
     assert (counted["forgotten"], counted["young"]) == (1, 1)
     assert "0 executions forgotten" in rayflow("store", "gc", "--older-than", "30d").out

@@ -93,16 +93,16 @@ def gc(older_than: str | None, dry_run: bool, store: str | None, as_json: bool) 
     if as_json:
         print_json(result)
         return
-    from rayflow.cli.style import size
+    from rayflow.cli.style import many, size
 
     said = "would be " if dry_run else ""
     if before is not None:
-        click.echo(f"{result.forgotten:,} executions {said}forgotten.")
+        click.echo(f"{many(result.forgotten, 'execution')} {said}forgotten.")
     click.echo(
-        f"{result.files:,} old files and {result.blobs:,} values that no record names {said}removed "
+        f"{many(result.files, 'old file')} and {many(result.blobs, 'value')} that no record names {said}removed "
         f"({size(result.removed_bytes)})."
     )
     if result.young:
-        click.echo(f"{result.young:,} values that no record names are too young to be removed.")
+        click.echo(f"{many(result.young, 'value')} that no record names: too young to be removed.")
     if result.unread is not None:
         click.echo(f"Values stay: {result.unread}, and nobody knows what it names (`rayflow store check`).", err=True)
