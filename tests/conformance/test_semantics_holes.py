@@ -250,3 +250,21 @@ def test_a_partial_with_lazy_arguments_is_a_value_once_they_are_known(flow: Flow
             return apply([add.partial(one()), add.partial(y=one() + 1)], 10)
     """)
     assert flow.call("main") == [11, 12]
+
+
+def test_13_a_script_in_a_scratch_directory_is_answered_from_the_cache(flow: Flow) -> None:
+    flow.write("""
+        from rayflow import File, script, task
+
+        @task
+        def main():
+            return script(
+                "tr a-z A-Z < given.txt", inputs=[File("given.txt").stage("given.txt")], outputs=File("-"), tempdir=True
+            )
+    """)
+    given = flow.project.write("given.txt", "abc")
+    assert flow.call("main") in ("ABC", b"ABC")
+    flow.call("main")
+    assert not flow.computed()
+    given.write_text("abcd")
+    assert flow.call("main") in ("ABCD", b"ABCD")
