@@ -366,13 +366,22 @@ def tasks_of(module: Any) -> Iterator[Task[..., Any]]:
 
 
 def task_table(extra: Mapping[str, Task[..., Any]] | None = None) -> dict[str, TaskEntry]:
-    """The entries of all tasks of this process. A task whose code cannot be hashed is left out with a warning."""
+    """The entries of all tasks of this process, and of the modules that their bodies import.
+
+    A task whose code cannot be hashed is left out with a warning.
+    """
     table: dict[str, TaskEntry] = {}
-    for name, each in {**registered(), **(extra or {})}.items():
-        try:
-            table[name] = each.entry()
-        except Exception as error:
-            warnings.warn(f"task {name} is left out: {error}", stacklevel=2)
+    waiting = {**registered(), **(extra or {})}
+    seen: set[str] = set()
+    while waiting:
+        seen.update(waiting)
+        for name, each in waiting.items():
+            try:
+                table[name] = each.entry()
+            except Exception as error:
+                warnings.warn(f"task {name} is left out: {error}", stacklevel=2)
+        # To hash a body, the modules of the project that it imports have been imported, and their tasks defined.
+        waiting = {name: each for name, each in registered().items() if name not in seen}
     return table
 
 
