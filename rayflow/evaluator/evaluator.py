@@ -187,12 +187,18 @@ class Evaluator(Reducer):
         if not job.wanted:
             self._fail(job, attempts.cancelled())
             return None
-        job.execution.learn(event.entries)
+        if event.entries:
+            self._learn(job.execution, event.entries)
         job.how = "computed"
         try:
             return loads(event.term)
         except ValueError as error:
             raise Bug(f"A worker sent a result that cannot be read: {error}. {job.describe()}") from error
+
+    def _learn(self, execution: Execution, entries: tuple[TaskEntry, ...]) -> None:
+        """Take in tasks that a body has met."""
+        for text in execution.learn(entries):
+            self._out.append(commands.Warn(text))
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -244,7 +250,7 @@ class Evaluator(Reducer):
                 self._settle(each, self._noted(failure, each.scope, each.expression), each.all_sources())
             return
         assert cell.key is not None
-        execution.learn(event.entries)
+        self._learn(execution, event.entries)
         row = ReductionRow(
             cell.key, OPERATIONS, "single", event.term, None, None, None, execution.execution_id, None, event.at
         )

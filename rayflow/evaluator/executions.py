@@ -42,7 +42,8 @@ class Execution:
     flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
     root is not settled, jobs wait for each other. under: what it takes over, where it is a part of another one. seed:
     where the ids of its jobs begin. threads: how many calls are open that were begun for their own sake: it ends after
-    them. fatal: the failure that stopped it, where it stops at the first one.
+    them. fatal: the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that recorded results call and
+    that are not known, each with the task whose result it was.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Execution:
         self._described: set[bytes] = set()
         self._values: set[bytes] = set()
         self.writers: dict[str, Writer] = {}
+        self.lacking: dict[str | bytes, str] = {}
 
     def options_of(
         self, entry: TaskEntry, call_options: Mapping[str, Any] | None, received: Inherited
@@ -119,12 +121,21 @@ class Execution:
             known = self._defaults[entry.name] = loads(entry.defaults) if entry.defaults else {}
         return known
 
-    def learn(self, entries: tuple[TaskEntry, ...]) -> None:
-        """Add tasks that a worker met and the table lacked."""
+    def learn(self, entries: tuple[TaskEntry, ...]) -> list[str]:
+        """Add tasks that a worker met and the table lacked; what to tell of calls that ran because it did."""
+        told: dict[tuple[str, str], str] = {}
         for entry in entries:
             if entry.name not in self.table:
                 self.table[entry.name] = entry
                 self._current = None
+                caller = self.lacking.pop(entry.name, None) or self.lacking.pop(entry.hash, None)
+                if caller is not None and entry.module is not None:
+                    told.setdefault((caller, entry.module), entry.name)
+        return [
+            f"{caller} runs in every run: it calls {name}, and no module imports {module} before a run starts. Import "
+            "it at the top of a module, or by an import statement in the body."
+            for (caller, module), name in told.items()
+        ]
 
     def is_current(self, task_set: frozenset[bytes]) -> bool:
         """Whether all these tasks have the code that this execution knows."""

@@ -82,7 +82,10 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
             # Of a body that awaited, evaluated by itself, or recorded nothing below, there is nothing else: its calls
             # are no part of the term. So all that they have relied on stands beside the value.
             counts = shallow or candidate.kind == "awaited"
-            if not (counts and candidate.task_set is not None and execution.is_current(candidate.task_set)):
+            if not counts or candidate.task_set is None:
+                continue
+            if not execution.is_current(candidate.task_set):
+                execution.lacking.update(dict.fromkeys(candidate.task_set, job.entry.name))
                 continue
             if candidate.context is not None and not job.hands_down.agrees(candidate.context):
                 continue
@@ -92,6 +95,7 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:
             continue  # what can no longer be read is a miss
         if holds(head, execution):
             return Hit(candidate, term)
+        execution.lacking.update((name, job.entry.name) for name, _, _ in head.calls if name not in execution.table)
     return None
 
 
