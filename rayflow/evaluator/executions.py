@@ -42,8 +42,8 @@ class Execution:
     flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
     root is not settled, jobs wait for each other. under: what it takes over, where it is a part of another one. seed:
     where the ids of its jobs begin. threads: how many calls are open that were begun for their own sake: it ends after
-    them. fatal: the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that recorded results call and
-    that are not known, each with the task whose result it was.
+    them. fatal: the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that
+    recorded results call and that are not known, each with the task whose result it was.
     """
 
     def __init__(
