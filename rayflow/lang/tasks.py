@@ -225,8 +225,8 @@ class Task(Generic[P, R_co]):
         if named:
             named = {key: _copied(term) for key, term in named.items()}
         call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
-        if collecting.created is not None:
-            collecting.created.append(call)
+        if collecting.active:
+            collecting.made(call)
         return call
 
     def options(self, **options: Any) -> Task[P, R_co]:

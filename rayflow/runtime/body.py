@@ -1,6 +1,6 @@
-"""What stands around a task's body while it runs: its deadline, what catches its output, what is said of its end.
+"""What stands around a task's body while it runs: its deadline, and what is said of its end.
 
-In: a call, and whoever wants to hear what it prints. Out: log rows, TaskTimeout. Never: runs the body, looks at values.
+In: a call, an error. Out: TaskTimeout, texts. Never: runs the body, looks at values.
 """
 
 from __future__ import annotations
@@ -8,35 +8,19 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
-import io
 import os
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from rayflow.errors import TaskTimeout
 from rayflow.lang.expressions import TaskCall, render
-from rayflow.records import LogRow, Row
 from rayflow.runtime.calls import Call
-from rayflow.store.base import Store
-from rayflow.values.digests import digest
-from rayflow.values.masking import masked
-from rayflow.values.refs import Encoded
-
-INLINE_LOG_BYTES = 65536
-"""Output of a call up to this size is a row; more is a blob. In bytes."""
 
 TIMEOUT_GRACE_SECONDS = 3.0
 """How long after its timeout a call that cannot be interrupted keeps its worker, before that is ended."""
-
-MOST_KEPT_CHARACTERS = 8 * 1024 * 1024
-"""Of a stream that is longer than twice this, so much of its beginning and of its end is kept."""
-
-LONGEST_LINE_CHARACTERS = 65536
-"""A line that has not ended by then is shown in parts to whoever watches."""
 
 _inside = threading.local()
 
@@ -105,130 +89,6 @@ def deadline(call: Call, timed: Callable[[Call], None] | None) -> Iterator[None]
 @functools.cache
 def _nowhere() -> TextIO:
     return open(os.devnull, "w")
-
-
-class _Kept:
-    """The text of a stream; of a very long one its first and last part."""
-
-    def __init__(self) -> None:
-        self._first: list[str] = []
-        self._room = MOST_KEPT_CHARACTERS
-        self._last: deque[str] = deque()
-        self._last_size = 0
-        self._missing = 0
-
-    def add(self, text: str) -> None:
-        if self._room:
-            self._first.append(text[: self._room])
-            text, self._room = text[self._room :], max(0, self._room - len(text))
-            if not text:
-                return
-        if len(text) > MOST_KEPT_CHARACTERS:
-            self._missing += len(text) - MOST_KEPT_CHARACTERS
-            text = text[-MOST_KEPT_CHARACTERS:]
-        self._last.append(text)
-        self._last_size += len(text)
-        while self._last_size - len(self._last[0]) >= MOST_KEPT_CHARACTERS:
-            self._drop(len(self._last.popleft()))
-
-    def _drop(self, count: int) -> None:
-        self._last_size -= count
-        self._missing += count
-
-    def text(self) -> str:
-        first, last = "".join(self._first), "".join(self._last)
-        missing = self._missing + max(0, len(last) - MOST_KEPT_CHARACTERS)
-        if not missing:
-            return first + last
-        return f"{first}\n[rayflow: {missing} characters are missing here]\n{last[-MOST_KEPT_CHARACTERS:]}"
-
-
-class Output:
-    """What a body prints: kept for its log, and told at once, line by line, to whoever watches."""
-
-    def __init__(self, task: str, printed: Callable[[str, str, str], None] | None) -> None:
-        self._task = task
-        self._printed = printed
-        self._kept: dict[str, _Kept] = {}
-        self._before: tuple[TextIO, TextIO] | None = None
-
-    def __enter__(self) -> None:
-        self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = _Stream(self, "stdout", sys.stdout), _Stream(self, "stderr", sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        assert self._before is not None
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, _Stream):
-                stream.finish()
-        sys.stdout, sys.stderr = self._before
-
-    def add(self, stream: str, text: str) -> None:
-        kept = self._kept.get(stream)
-        if kept is None:
-            kept = self._kept[stream] = _Kept()
-        kept.add(text)
-
-    def show(self, stream: str, text: str) -> None:
-        if self._printed is not None:
-            self._printed(self._task, stream, masked(text))
-
-    def tell(self, text: str) -> None:
-        """A line of our own about the task; none for an empty text."""
-        if not text:
-            return
-        self.add("stderr", text)
-        self.show("stderr", text)
-
-    def rows(self, call: Call, store: Store) -> tuple[Row, ...]:
-        """What was printed, as records. Raises StoreUnavailable when a long text cannot be kept."""
-        rows = []
-        for stream, kept in self._kept.items():
-            text = masked(kept.text())
-            data = text.encode("utf-8", "replace")
-            if len(data) <= INLINE_LOG_BYTES:
-                rows.append(LogRow(call.job_id, call.attempt, stream, text, None))
-            else:
-                name = digest("log", data)
-                store.put_blob(name, Encoded("text", b"", (data,)))
-                rows.append(LogRow(call.job_id, call.attempt, stream, None, name))
-        return tuple(rows)
-
-
-class _Stream(io.TextIOBase):
-    """Stands in for sys.stdout or sys.stderr while a body runs."""
-
-    def __init__(self, output: Output, name: str, beneath: TextIO) -> None:
-        self._output = output
-        self._name = name
-        self._beneath = beneath
-        self._line = ""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a read-only attribute in typeshed
-        return "utf-8"
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._beneath.fileno()
-
-    def write(self, text: str) -> int:
-        self._output.add(self._name, text)
-        self._line += text
-        if "\n" in self._line:
-            whole, _, self._line = self._line.rpartition("\n")
-            self._output.show(self._name, whole + "\n")
-        if len(self._line) > LONGEST_LINE_CHARACTERS:
-            self.finish()
-        return len(text)
-
-    def finish(self) -> None:
-        """Show what there is of a line that did not end."""
-        if self._line:
-            self._output.show(self._name, self._line + "\n")
-            self._line = ""
 
 
 def ended_text(error: BaseException, what: str) -> str:

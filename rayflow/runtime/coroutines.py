@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
 from typing import Any
 
 from rayflow.lang.awaiting import answer_with
@@ -79,7 +80,8 @@ class Entry:
             except BaseException as error:  # raised again below, in the thread that asked
                 errors.append(error)
 
-        thread = threading.Thread(target=wait, name="rayflow-async")
+        # In the body's context, so that what it prints and the calls that it makes are known for its own.
+        thread = threading.Thread(target=copy_context().run, args=(wait,), name="rayflow-async")
         thread.start()
         thread.join()
         if errors:

@@ -34,10 +34,11 @@ from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
 from rayflow.records import Row
-from rayflow.runtime.body import Output, deadline, ended_text, inside_body, post_mortem, unused_text
+from rayflow.runtime.body import deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.given import Given
+from rayflow.runtime.printing import Output, prints_for_itself
 from rayflow.runtime.results import altered_text, pack_result, with_states
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline, from_bytes
@@ -97,6 +98,7 @@ class Worker:
         self._given = Given()
         self._verified: dict[tuple[str, bytes], tasks.Task[..., Any]] = {}
         self._provided: dict[str, tasks.Task[..., Any]] = {}
+        prints_for_itself()
         self._enter()
 
     def _enter(self) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import threading
+
 import pytest
 
 from rayflow.api import Scheduler
 from rayflow.errors import StoreUnavailable, TaskFailed
-from rayflow.runtime import body
-from rayflow.runtime.body import Output
+from rayflow.lang import collecting
+from rayflow.lang.collecting import collecting_calls
+from rayflow.runtime import printing
 from rayflow.runtime.calls import Call
+from rayflow.runtime.printing import Output
 from rayflow.runtime.workers import Surroundings, Worker
 from rayflow.store.store import open_store
 
@@ -20,7 +26,7 @@ LETTERS = "abcdefghijklmnopqrst"
 
 @pytest.mark.parametrize("pieces", [[LETTERS], list(LETTERS), [LETTERS[:7], LETTERS[7:]]])
 def test_of_a_very_long_output_the_first_and_the_last_part_are_kept(monkeypatch, pieces):
-    monkeypatch.setattr(body, "MOST_KEPT_CHARACTERS", 5)
+    monkeypatch.setattr(printing, "MOST_KEPT_CHARACTERS", 5)
     output = Output("flow.f", None)
     for piece in pieces:
         output.add("stdout", piece)
@@ -29,7 +35,7 @@ def test_of_a_very_long_output_the_first_and_the_last_part_are_kept(monkeypatch,
 
 
 def test_an_output_that_just_fits_is_kept_whole(monkeypatch):
-    monkeypatch.setattr(body, "MOST_KEPT_CHARACTERS", 5)
+    monkeypatch.setattr(printing, "MOST_KEPT_CHARACTERS", 5)
     output = Output("flow.f", None)
     for letter in "abcdefghij":
         output.add("stdout", letter)
@@ -105,3 +111,61 @@ def test_a_log_that_cannot_be_kept_fails_its_own_call(flow):
     assert long.failure.message == "the disk is full"
     assert short.failure is None
     assert short.rows
+
+
+def test_bodies_in_threads_that_overlap_print_each_to_its_own_log_and_leave_the_streams_as_they_were(monkeypatch):
+    beneath = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", beneath)
+    outputs = {name: Output(name, None) for name in ("first", "second")}
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with outputs["first"], collecting_calls() as made:
+            first_is_in.set()
+            assert second_is_in.wait(10)
+            print("of the first")
+            assert made == []
+        first_is_out.set()
+
+    def second():
+        assert first_is_in.wait(10)
+        with outputs["second"], collecting_calls():
+            second_is_in.set()
+            assert first_is_out.wait(10)
+            print("of the second")
+            helper = threading.Thread(target=lambda: print("of its thread"))
+            helper.start()
+            helper.join()
+        print("between bodies")
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    print("seen")
+    assert sys.stdout is beneath
+    assert beneath.getvalue() == "between bodies\nseen\n"
+    assert collecting.active == ()
+    store = open_store(":memory:")
+    assert [[row.text for row in output.rows(CALL, store)] for output in outputs.values()] == [
+        ["of the first\n"],
+        ["of the second\nof its thread\n"],
+    ]
+
+
+def test_a_stream_that_a_body_has_kept_still_writes_when_it_has_ended(monkeypatch):
+    beneath = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", beneath)
+    with Output("flow.f", None):
+        kept = sys.stdout
+    kept.write("seen")
+    assert beneath.getvalue() == "seen"
+
+
+def test_who_watches_may_write_to_the_stream_that_is_caught(monkeypatch):
+    beneath = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", beneath)
+    with Output("flow.f", lambda task, stream, text: print(f"{task}: {text}", end="")):
+        print("told")
+    assert beneath.getvalue() == "flow.f: told\n"
