@@ -135,6 +135,7 @@ class ReductionRow(NamedTuple):
     wall_seconds: Annotated[float | None, "how long the body took"]
     at: Annotated[Time, "when it was computed"]
     context: Annotated[str | None, "for full: the context paths read below it, and hashes of what was there"] = None
+    since: Annotated[Time | None, "unless single: when the oldest of what it was made from was computed"] = None
 
 
 class ForgottenRow(NamedTuple):

@@ -118,6 +118,7 @@ class Evaluator(Reducer):
         else:
             own = hit.candidate.execution_id == job.execution.execution_id
             job.how = "shared" if own else "cached"
+            job.oldest = hit.candidate.at
             self._move(job, State.RESULT)
             if hit.candidate.kind != "single":
                 job.task_set = hit.candidate.task_set
@@ -139,6 +140,7 @@ class Evaluator(Reducer):
             job.execution.count_below(event.below)
             job.reads = set(event.below.reads) or None
             job.seen = witnessing.in_term(job.seen, event.below.witnesses)
+            job.oldest = event.below.oldest
         elif job.awaits is None and job.is_recorded:
             self._out.append(
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
@@ -219,7 +221,11 @@ class Evaluator(Reducer):
             # As for a call in a term: the error is its own, and what needs it fails with it.
             self._fail(job, event.failure, own=False)
             return
-        self._again_or_fail(job, attempts.retry_delay(job, event.failure), event.failure)
+        delay = attempts.retry_delay(job, event.failure)
+        if delay is None and event.below is not None:
+            # Of an attempt that is made again, the next one counts the same jobs.
+            job.execution.count_below(event.below)
+        self._again_or_fail(job, delay, event.failure)
 
     def _worker_lost(self, event: events.WorkerLost) -> None:
         job = self._running(event.job, event.attempt)

@@ -45,6 +45,7 @@ class Submitted:
 class Candidate:
     """A reduction found in the store.
 
+    at: when it was computed; of a final value, when the oldest of what it was made from was.
     verdict: whether everything outside the evaluator's sight (Files, Handles) that the value depends on is as recorded.
     task_set, call_hash: for a full reduction, the task hashes that must all be current, and the call node that it left.
     context: for a full reduction, the context paths read below it and the identities of what was behind them.
@@ -119,7 +120,10 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A task's body raised, or its result could not be kept. (A timeout on the worker is TaskTimeout, raised.)"""
+    """A task's body raised, or its result could not be kept. (A timeout on the worker is TaskTimeout, raised.)
+
+    below: what the body has evaluated by itself until then.
+    """
 
     at: int
     job: int
@@ -127,6 +131,7 @@ class Raised:
     failure: Failure
     cost: Cost | None = None
     rows: tuple[Row, ...] = ()
+    below: Below | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,13 +91,14 @@ class Job:
     awaits: what its body has awaited; None for a body that has awaited nothing. below: what its body has evaluated.
     trail: the states it has been in, a byte each.
     hands_down: what the calls of its term receive. reads: the context paths that were read in and below its term.
+    oldest: when the oldest record that it was made from was computed; None for nothing older than the job.
     seen: the witnesses in and below its term (Files, Handles, the code of classes that results were computed with).
     """
 
     __slots__ = (
         "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
         "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo", "number",
-        "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state",
+        "oldest", "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state",
         "task_set", "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
@@ -126,6 +127,7 @@ class Job:
         self.hands_down: Inherited = parent.hands_down if parent is not None else execution.inherited
         self.reads: set[str] | None = None
         self.seen: Seen | None = None
+        self.oldest: int | None = None
         self.bound: dict[str, Term] = {}
         self.sources: dict[str, tuple[Job, ...]] | None = None
         self.args_hash: bytes | None = None

@@ -214,6 +214,7 @@ class Machine:
         job.clean = twin.clean
         job.reads = twin.reads
         job.seen = twin.seen
+        job.oldest = twin.queued_at if twin.oldest is None else twin.oldest
         job.outcome = twin.outcome
         self._close(job, State.DONE, is_left_to_follower=not twin.is_recorded)
 
@@ -323,6 +324,7 @@ class Machine:
             execution.counts,
             execution.progress,
             witnessing.packed(root.seen),
+            root.oldest,
         )
 
     def _write_openings(self, at: int) -> None:

@@ -331,6 +331,7 @@ def full_reduction_row(
     """
     assert job.task_set is not None
     wall = job.cost.wall_seconds if job.cost else None
+    began = job.cost.started_at if job.cost else job.queued_at
     return ReductionRow(
         key,
         job.entry.hash,
@@ -343,6 +344,7 @@ def full_reduction_row(
         wall,
         at,
         _context_text(context_read),
+        min(began, at) if job.oldest is None else min(began, at, job.oldest),
     )
 
 

@@ -137,6 +137,8 @@ class Sharer(Stepper):
                 self._note_reads(job, child)
             if child.seen is not None:
                 job.seen = witnessing.joined(job.seen, child.seen)
+            if child.oldest is not None and (job.oldest is None or child.oldest < job.oldest):
+                job.oldest = child.oldest
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)

@@ -37,6 +37,7 @@ class Below:
 
     task_set: hashes of all tasks. reads: the context paths that were read. is_clean: whether nothing failed.
     counts, by_task: its jobs, as in `Finish`. witnesses: what its calls have relied on, packed.
+    oldest: when the oldest record that was used was computed; None for nothing older.
     """
 
     task_set: frozenset[bytes] = frozenset()
@@ -45,3 +46,4 @@ class Below:
     counts: Mapping[str, int] = field(default_factory=dict)
     by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     witnesses: bytes = b""
+    oldest: int | None = None

@@ -45,7 +45,9 @@ def call_of(command: commands.RunTask) -> Call:
 def event_of(reply: Reply) -> events.Event:
     """A worker's reply as the event that answers the attempt."""
     if reply.failure is not None:
-        return events.Raised(now(), reply.job, reply.attempt, reply.failure, reply.cost, reply.rows)
+        return events.Raised(
+            now(), reply.job, reply.attempt, reply.failure, reply.cost, reply.rows, reply.below
+        )
     assert reply.term is not None
     if reply.is_paused:
         return events.Paused(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)

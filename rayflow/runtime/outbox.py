@@ -247,8 +247,8 @@ class Outbox:
         if row.task_set is not None:
             members = frozenset(row.task_set[start : start + 20] for start in range(0, len(row.task_set), 20))
         return events.Candidate(
-            row.kind, term, row.execution_id, row.at, verdict, members, row.call_hash, row.wall_seconds,
-            provenance.context_of(row.context),
+            row.kind, term, row.execution_id, row.at if row.since is None else row.since, verdict, members,
+            row.call_hash, row.wall_seconds, provenance.context_of(row.context),
         )
 
     def fire_timers(self) -> float | None:

@@ -36,9 +36,12 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
     term: bytes | None = None
     failure: Failure | None = None
     below = None
+    timed = worker.timed
     try:
         (thunk,) = loads(call.arguments).values()
-        with deadline(call, worker.timed):
+        with deadline(call, timed):
+            if timed is not None:
+                worker.timed = _untold
             finish = _finished(loop_of(worker, call.under), worker, dumps(thunk._term), call.under, call.timeout)
         below = finish.below
         if isinstance(finish.outcome, Failure):
@@ -47,9 +50,15 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
             term = dumps(finish.outcome)
     except Exception as error:  # the store is gone, or the time is over: this call's failure, and no other's
         failure = failure_from_exception(error, project_dir=worker.surroundings.project_dir)
+    finally:
+        worker.timed = timed
     entries = tuple([entry for name, entry in worker.table.items() if name not in known])
     cost = cost_since(started_at, wall, cpu)
-    return Reply(call.job, call.attempt, term, failure, cost, entries, below=None if term is None else below)
+    return Reply(call.job, call.attempt, term, failure, cost, entries, below=below)
+
+
+def _untold(call: Call) -> None:
+    """A call below is not noted as one that began: it is this call whose end tells of the process."""
 
 
 def _finished(loop: Loop, worker: Worker, root: bytes, under: Under, timeout: float | None) -> commands.Finish:

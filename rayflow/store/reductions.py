@@ -29,7 +29,7 @@ LOADED_ROWS = 200_000
 _TABLE = "reductions"
 _COLUMNS = ReductionRow._fields
 
-_AT = _COLUMNS.index("at")
+_TIMES = (_COLUMNS.index("at"), _COLUMNS.index("since"))
 
 _Rows: TypeAlias = dict[bytes, list[ReductionRow]]
 _Keys: TypeAlias = frozenset[bytes]
@@ -298,7 +298,8 @@ def _may_hold(column: Any, tasks: _Keys) -> bool:
 def to_rows(table: Any) -> list[ReductionRow]:
     """Reductions from an Arrow table."""
     columns = [table.column(name) for name in _COLUMNS]
-    columns[_AT] = _as_integers(columns[_AT])
+    for place in _TIMES:
+        columns[place] = _as_integers(columns[place])
     return list(map(ReductionRow._make, zip(*(column.to_pylist() for column in columns), strict=True)))
 
 

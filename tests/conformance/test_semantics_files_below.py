@@ -174,3 +174,14 @@ def test_of_what_relies_on_very_many_files_the_calls_are_looked_up_one_by_one(
     assert flow.computed() == {"subrun": 2}
     flow.project.write("in.txt", "1234567")
     assert flow.call("runs_twice_below") == 7
+
+
+@pytest.mark.parametrize("name", ["awaits", "shallow", "runs_below", "unrecorded"])
+def test_a_final_value_is_as_old_as_the_oldest_that_it_was_made_from(name: str, flow: Flow) -> None:
+    flow.call("outer")
+    flow.call(name)
+    oldest, first, last = flow.project.sql("""
+        select (select max(since) from reductions where kind <> 'single'),
+            max(recorded_at) filter (execution_id = earliest), max(recorded_at) from reductions, (select min(execution_id) as earliest from executions)
+    """)[0]
+    assert oldest <= first < last

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from evaluations import Flow
 from projects import Project
 
 from rayflow import catch, const, fork_thread, join_thread, subrun
 from rayflow.errors import BadOption, TaskTimeout
+from rayflow.runtime import driver
+from rayflow.runtime.workers import Worker
 
 TASKS = """
     import pathlib
@@ -177,3 +181,22 @@ def test_options_go_to_the_one_call_and_are_checked(flow: Flow, project: Project
     flow.run(subrun(flow.module.tiny(1), tags={"kind": "wide"}))
     tagged = "select task_name from tags join jobs on lower(hex(job_id)) = entity_id or job_id = entity_id"
     assert project.sql(tagged) == [("rayflow.subrun",)]
+
+
+def test_the_jobs_of_a_subrun_that_failed_are_counted_once(flow: Flow, project: Project) -> None:
+    m = flow.module
+    with pytest.raises(ValueError):
+        flow.run(subrun([m.tiny(1), m.fail(3)], retries=1))
+    assert project.sql("select jobs, failed from executions") == [(4, 3)]
+    assert project.sql("select count(*) from jobs") == [(4,)]
+
+
+def test_calls_with_a_timeout_below_are_not_noted_as_ones_that_began(
+    flow: Flow, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr(driver, "Worker", partial(Worker, timed=lambda call: noted.append(call.task)))
+    m = flow.module
+    timed = m.tiny.options(timeout=60)
+    assert flow.run([subrun([timed(1), timed(2)], timeout=60), timed(3)]) == [[2, 3], 4]
+    assert sorted(noted) == ["flow.tiny", "rayflow.subrun"]
