@@ -156,8 +156,9 @@ def apply_tags(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     return Tag(seen[0], *tags)
 
 
-MOST_STEPS = 10_000
-"""A rule of the user's that is still asking after so many answers is taken for one that never ends."""
+MOST_STEPS = 1_000
+"""A rule of the user's that is still asking after so many answers is taken for one that never ends. (It is called anew
+with all answers each time, so that what it costs grows with their square.)"""
 
 
 def own(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:

@@ -116,9 +116,10 @@ class Entry:
         if body.done():
             return body.result()
         # What still runs of the body is cancelled when the loop is closed, so that it can tidy up.
-        # (One that was still waiting for something else might have come to more.)
+        # (One that was still waiting for something else might have come to more; but not to nothing of it, ever again.)
         self.is_paused = True
-        return self._is_stuck and not self._used.issuperset(self._known), self._asked
+        has_missed = not self._used.issuperset(self._known) if self._is_stuck else not self._used
+        return bool(self._known) and has_missed, self._asked
 
     def _seconds_left(self, is_stuck: bool) -> float | None:
         """How long the loop may wait. None: as long as it likes, since no expression is awaited.

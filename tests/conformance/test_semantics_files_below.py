@@ -182,6 +182,7 @@ def test_a_final_value_is_as_old_as_the_oldest_that_it_was_made_from(name: str, 
     flow.call(name)
     oldest, first, last = flow.project.sql("""
         select (select max(since) from reductions where kind <> 'single'),
-            max(recorded_at) filter (execution_id = earliest), max(recorded_at) from reductions, (select min(execution_id) as earliest from executions)
+            max(recorded_at) filter (execution_id = earliest), max(recorded_at)
+        from reductions, (select min(execution_id) as earliest from executions)
     """)[0]
     assert oldest <= first < last

@@ -87,6 +87,15 @@ CODE = """
         return await inc(random.random())
 
     @task
+    async def wild_with_a_ticker():
+        import random
+        async def tick():
+            while True:
+                await asyncio.sleep(0.005)
+        ticking = asyncio.ensure_future(tick())
+        return await inc(random.random())
+
+    @task
     async def wasteful():
         inc(7)
         return await inc(8)
@@ -239,6 +248,14 @@ def test_a_body_that_caught_a_failure_is_tried_again_in_every_execution(flow: Fl
 def test_a_body_that_awaits_something_else_each_time_is_an_error(flow: Flow) -> None:
     with pytest.raises(UnsteadyBody, match=r"flow\.wild awaits other expressions"):
         flow.call("wild")
+
+
+def test_nor_is_one_that_something_else_keeps_busy_entered_for_ever(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coroutines, "PATIENCE_SECONDS", 0.005)
+    with pytest.raises(UnsteadyBody, match=r"flow\.wild_with_a_ticker awaits other expressions"):
+        flow.call("wild_with_a_ticker")
 
 
 def test_what_was_awaited_counts_as_used(flow: Flow) -> None:
