@@ -54,6 +54,8 @@ class ExecutionRow(NamedTuple):
     cancelled: Annotated[int | None, "how many were cancelled"] = None
     pid: Annotated[int | None, "process id of the driver"] = None
     context: Annotated[str | None, "the run's context as JSON; null when it has none"] = None
+    cache: Annotated[bool | None, "false when it had to compute anew what other executions have computed"] = None
+    fail_fast: Annotated[bool | None, "whether it was to stop at the first failure that nothing catches"] = None
 
 
 class JobRow(NamedTuple):

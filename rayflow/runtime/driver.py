@@ -185,6 +185,7 @@ class Driver:
             options=written(wanted.options),
             task_table=self._keep_travelling(table),
             context=written(wanted.context) if wanted.context else None,
+            cache=wanted.cache, fail_fast=wanted.fail_fast,
         )
         return Request(
             execution_id, root, table, wanted.options, wanted.cache, row,
@@ -255,13 +256,13 @@ class Driver:
             status="running",
             finished_at=None,
             error=None,
-            host=socket.gethostname(),
-            pid=os.getpid(),
+            host=socket.gethostname(), pid=os.getpid(),
         )
         check_profiles(self.config.profiles, table, options, None)
+        cache = self.config.cache if known.cache is None else known.cache  # recorded by an older rayflow
         return self._start(
             Request(
-                known.execution_id, root, table, options, self.config.cache, row, known.life + 1,
+                known.execution_id, root, table, options, cache, row, known.life + 1, fail_fast=bool(known.fail_fast),
                 context=packed_context(context, self._keep), profiles=self.config.profiles,
             )
         )

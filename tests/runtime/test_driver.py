@@ -167,3 +167,44 @@ def test_the_fast_path_leaves_operations_on_what_is_the_users_to_workers() -> No
     for heavy in (own, large, TaggedTree("dataclass", ("flow:Point",), ()), TaskRef("flow.f", b"h" * 20)):
         assert not is_light((heavy, "x"))
         assert not is_light(([{"k": heavy}],))
+
+
+def test_an_execution_that_is_taken_up_again_keeps_what_was_said_of_the_cache_and_of_failures(project):
+    flow = project.write(
+        "flow.py",
+        """
+        from pathlib import Path
+        from rayflow import task
+
+        @task
+        def one():
+            return 1
+
+        @task
+        def bad():
+            raise ValueError("bad")
+
+        @task(cache_scope="NONE")
+        def late(n):
+            Path(f"late{n}").touch()
+            return n + 1
+
+        @task(cache_scope="NONE")
+        def main():
+            return [bad(), late(late(late(0)))]
+        """,
+    ) and project.load("flow")
+    store = str(project.path / ".rayflow")
+    with Scheduler(store=store, inline=True) as scheduler:
+        scheduler.run(flow.one())
+        # Opened and recorded, and never turned: as after a crash.
+        anew = scheduler.submit(flow.one(), cache=False).execution_id
+        fast = scheduler.submit(flow.main(), fail_fast=True).execution_id
+        scheduler._driver.store.commit()
+        with Scheduler(store=store, inline=True) as other:
+            assert other.resume(anew) == 1
+            with pytest.raises(ValueError, match="bad"):
+                other.resume(fast)
+    assert project.sql(f"select how from jobs where execution_id = '{anew}'") == [("computed",)]
+    assert project.sql(f"select cache, fail_fast from executions where execution_id = '{fast}'") == [(True, True)]
+    assert not (project.path / "late2").exists()
