@@ -248,8 +248,9 @@ class Reach:
                 if must_be_there:
                     self._miss(node, f"{'.'.join(chain)} is not defined")
                 return
-            base = found
-            used += 1
+            base, used = found, used + 1
+        if chain[used : used + 1] == ("func",) and self.is_task(base) is not None:  # runs as a part of the body
+            base, used = base.func, used + 1
         self._value(node, ".".join(chain[:used]), f"{module_name(holder)}.{chain[used - 1]}", base, holder)
 
     def _follow_import(self, node: _Node, imported: BodyImport, space: dict[str, Any]) -> None:
@@ -352,8 +353,7 @@ class Reach:
         edge = text.encode("utf-8", "surrogatepass")
         token = self._definition(node, edge, value)
         if token is not None:
-            if token:
-                node.edges.append(edge + b"\0" + token)
+            node.edges.extend([edge + b"\0" + token] if token else ())
             return
         tokens = self._constant(node, text, value)
         found = digest("constant", *tokens)
@@ -379,7 +379,7 @@ class Reach:
                 self.names.add(task_name)
                 written = digest("task", task_name.encode())
                 self.definitions.append(Definition(task_name, "task", written, node.name, None, None))
-            return b"task " + task_name.encode()
+            return b"task " + task_name.encode() + getattr(value, "bound_identity", bytes)()
         if isinstance(value, FunctionType):
             if self.project.owns_code(value.__code__, value.__globals__.get("__name__")):
                 return self._own(node, edge, value)

@@ -280,6 +280,11 @@ class Task(Generic[P, R_co]):
     def __rayflow_identity__(self) -> bytes:
         return task_identity(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
+    def bound_identity(self) -> bytes:
+        """The identity of what `partial` and `options` have added; empty when that is nothing."""
+        added = (self._args, self._kwargs, self._call_options)
+        return value_hash(added) if any(added) else b""
+
     def __reduce__(self) -> tuple[Any, ...]:
         notice_task(self.fullname, self.hash)
         collecting.meet(self.fullname)

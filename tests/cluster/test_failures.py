@@ -430,7 +430,6 @@ def test_code_that_was_changed_after_the_run_had_started_is_not_run_under_its_ol
         ("127.0.0.1:1", "No Ray cluster answers at 127.0.0.1:1"),
         ("no-such-host.invalid:6379", "No Ray cluster answers"),
         ("ray://127.0.0.1:10001", "not supported"),
-        ("nonsense", "no address"),
     ],
 )
 def test_a_cluster_that_cannot_be_reached_is_one_clear_error_within_seconds(project, address, message):

@@ -235,3 +235,66 @@ def test_a_task_that_nobody_defines_is_named_with_the_nearest(flow: Flow) -> Non
     flow.write(CALLS)
     with pytest.raises(NoSuchTask, match=r"flow\.child"):
         flow.run(TaskCall("flow.chidl", (1,)))
+
+
+@pytest.mark.parametrize(
+    ("held", "used", "old", "new", "before", "after"),
+    [
+        ("bound = add.partial(y=1)", "bound(1)", "y=1", "y=2", 2, 3),
+        ("bound = add", "bound(1)", "bound = add", "bound = add.partial(y=5)", 1, 6),
+        ("bound = [add.partial(y=1)]", "map_(bound[0], [1])", "y=1", "y=2", [2], [3]),
+        ("bound = ask.update_context(k=1)", "bound()", "k=1", "k=2", 1, 2),
+        ("bound = compose(add.partial(y=1), add)", "bound(1)", "y=1", "y=2", 2, 3),
+        ("bound = as_task(lambda x: x + 1)", "bound(1)", "x + 1", "x + 2", 2, 3),
+    ],
+)
+def test_what_a_task_held_in_a_global_has_bound_counts(flow, held, used, old, new, before, after) -> None:
+    flow.write(f"""
+        from rayflow import as_task, compose, get_context, map_, task
+
+        @task
+        def add(x, y=0):
+            return x + y
+
+        @task
+        def ask(k=get_context("k")):
+            return k
+
+        {held}
+
+        @task
+        def main():
+            return {used}
+    """)
+    assert flow.call("main") == before
+    flow.edit(old, new)
+    assert flow.call("main") == after
+
+
+def test_the_plain_function_of_a_task_counts_where_a_body_calls_it(flow) -> None:
+    flow.write("""
+        from rayflow import task
+
+        def helper(x):
+            return x + 1
+
+        @task
+        def add(x):
+            return helper(x)
+
+        def through(x):
+            return add.func(x)
+
+        @task
+        def main():
+            return [add.func(1), through(1)]
+
+        @task
+        def calls():
+            return add(1)
+    """)
+    assert (flow.call("main"), flow.call("calls")) == ([2, 2], 2)
+    flow.edit("x + 1", "x + 2")
+    assert flow.call("main") == [3, 3]
+    assert flow.call("calls") == 3
+    assert flow.computed() == {"add": 1}
