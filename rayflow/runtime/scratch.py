@@ -133,6 +133,12 @@ def _is_promise(part: Any) -> bool:
     return type(part) is Promise
 
 
+def gives_stdout(outputs: Any) -> bool:
+    """Whether what the script prints is part of its result."""
+    leaves = iter_leaves(outputs, is_leaf=_is_promise)
+    return any(_is_promise(leaf) and leaf.path == STDOUT and leaf.local is None for leaf in leaves)
+
+
 def _kept(promise: Promise, stdout: Any) -> Any:
     if promise.path == STDOUT and promise.local is None:
         return stdout

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from rayflow.errors import BadArguments, ScriptFailed
 from rayflow.lang.expressions import Expression
 from rayflow.lang.scripts import SHELL, STDOUT, Promise, Script
-from rayflow.runtime.scratch import collect_outputs, stage_inputs
+from rayflow.runtime.scratch import collect_outputs, gives_stdout, stage_inputs
 from rayflow.values.filesystems import base_directory, local_path
 
 TAIL_CHARACTERS = 2000
@@ -59,11 +59,12 @@ def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any
     ):
         work = _work_directory(made, scratch, project_dir)
         stage_inputs(made.inputs, work, is_own=made.tempdir)
-        printed = _Printed()
+        printed = _Printed(is_result=gives_stdout(made.outputs))
         code = _run(made, scratch, work, watch, printed)
         if code:
             raise _failure(made.command, code, printed.stderr_tail())
-        text: Any = b"".join(printed.stdout) if as_bytes else _as_text(b"".join(printed.stdout))
+        data = b"".join(printed.stdout)
+        text: Any = data if as_bytes else _as_text(data)
         return collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
 
 
@@ -156,8 +157,9 @@ def _argv(script: Script, scratch: str) -> list[str]:
 class _Printed:
     """What the script has printed: shown and logged at once as if the body had printed it, and kept for the result."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_result: bool) -> None:
         self.stdout: list[bytes] = []
+        self._is_result = is_result
         self._tail = ""
         self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
 
@@ -165,7 +167,8 @@ class _Printed:
         """More of a stream; nothing at its end."""
         text = self._decoders[name].decode(data, final=not data)
         if name == "stdout":
-            self.stdout.append(data)
+            if self._is_result:
+                self.stdout.append(data)
         else:
             self._tail = (self._tail + text)[-TAIL_CHARACTERS:]
         shown: TextIO = getattr(sys, name)

@@ -15,6 +15,7 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import Dir, File, script
+from rayflow.api import Scheduler
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed, StoreUnavailable, TaskTimeout
 
 GREP = """
@@ -307,3 +308,18 @@ def until(holds) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_what_a_script_prints_may_be_no_text_when_it_is_not_the_result(project):
+    flow = project.write(
+        "flow.py",
+        r"""
+        from rayflow import File, script, task
+
+        @task
+        def main():
+            return script("printf '\\377 latin'; echo hi > out", outputs=File("out.txt").stage("out"))
+        """,
+    ) and project.load("flow")
+    with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
+        assert scheduler.run(flow.main()).read() == "hi\n"
