@@ -18,6 +18,8 @@ from typing import Any
 
 from rayflow.values.handlers import class_path, register, register_predicate
 
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+
 FunctionIdentity = Callable[[types.FunctionType], bytes]
 
 _hook: list[FunctionIdentity] = []
@@ -147,7 +149,12 @@ class _ClassHandler:
     kind = "class"
 
     def structure(self, value: type) -> tuple[Any, ...]:
-        return (class_path(value),)
+        path = class_path(value)
+        if "<locals>" not in value.__qualname__:
+            return (path,)
+        # Each call of the function makes another class of this path: what they hold tells them apart.
+        held = {name: own for name, own in vars(value).items() if name[:2] != "__" and type(own) in _PLAIN}
+        return (path, held) if held else (path,)
 
 
 class _GenericAliasHandler:

@@ -298,3 +298,23 @@ def test_the_plain_function_of_a_task_counts_where_a_body_calls_it(flow) -> None
     assert flow.call("main") == [3, 3]
     assert flow.call("calls") == 3
     assert flow.computed() == {"add": 1}
+
+
+def test_classes_that_a_function_makes_are_told_apart_by_what_they_hold(flow) -> None:
+    flow.write("""
+        from rayflow import task
+
+        def made(n):
+            class Made:
+                k = n
+            return Made
+
+        @task
+        def show(of):
+            return of.k
+
+        @task
+        def main():
+            return [show(made(n)) for n in range(4)]
+    """)
+    assert flow.call("main") == [0, 1, 2, 3]
