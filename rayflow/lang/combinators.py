@@ -89,6 +89,8 @@ def _handlers(where: str, handlers: tuple[Any, ...]) -> list[Term]:
     for classes, recover in zip(handlers[::2], handlers[1::2], strict=True):
         if not (callable(recover) or isinstance(recover, Expression)):
             raise BadArguments(f"{where}: {recover!r} cannot be called with the error.")
+        if isinstance(classes, str):
+            raise BadArguments(f"{where}: give the exception class itself, not its name {classes!r}.")
         try:
             args += [class_names(classes), _by_name(recover)]
         except BadOption as error:

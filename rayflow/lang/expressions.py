@@ -192,12 +192,10 @@ class Expression:
     def __index__(self) -> NoReturn:
         raise LazyValueUsed(f"{self!r} has no value yet and cannot be used as a number here. Pass it to a task.")
 
-    __int__ = __float__ = __index__
-    __complex__ = __index__
-    __round__ = __index__
-    __trunc__ = __index__
-    __floor__ = __index__
-    __ceil__ = __index__
+    __int__ = __float__ = __complex__ = __trunc__ = __floor__ = __ceil__ = __index__
+
+    def __round__(self, digits: object = None) -> NoReturn:
+        self.__index__()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return awaited(self)

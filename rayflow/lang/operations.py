@@ -90,7 +90,7 @@ def _zip(*lists: Any) -> list[tuple[Any, ...]]:
 
 def _force(thunk: Any) -> Term:
     if type(thunk) is not Quoted:
-        raise TypeError(f"force(thunk) takes what delay or quote has made, not {thunk!r}")
+        raise TypeError(f"force(thunk) takes what delay, quote or fork_thread has made, not {thunk!r}")
     return thunk._term
 
 

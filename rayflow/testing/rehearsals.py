@@ -124,6 +124,8 @@ class Rehearsal(Scheduler):
 
     def fail(self, task: Task[..., Any] | str, error: BaseException, *, attempts: int | Iterable[int] = 1) -> None:
         """Have each call of the task raise `error` in these attempts (the first is 1) in place of its body."""
+        if not isinstance(error, BaseException):
+            raise TypeError(f"fail(task, error) takes an exception, not {error!r}")
         self._plan.accidents.setdefault(_named(task), {}).update(dict.fromkeys(_several(attempts), error))
 
     def lose(self, task: Task[..., Any] | str, *, attempts: int | Iterable[int] = 1) -> None:

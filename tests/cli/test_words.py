@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,13 +12,21 @@ import pytest
 from rayflow.cli.words import arguments_of, call_of, help_of, option_names, take_own
 from rayflow.errors import BadArguments
 from rayflow.lang.job_info import JobInfo
+from rayflow.lang.registry import forget_tasks
 from rayflow.lang.tasks import Task, task
 
 _NUMBERS = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Tasks whose module cannot be imported would be sent along by every later run of this process."""
+    yield
+    forget_tasks(["words"])
+
+
 def _task(source: str) -> Task[..., Any]:
-    space: dict[str, Any] = {"Path": Path, "Literal": Literal, "Any": Any}
+    space: dict[str, Any] = {"__name__": "words", "Path": Path, "Literal": Literal, "Any": Any}
     exec(f"def f({source}): ...", space)
     return task(name=f"words{next(_NUMBERS)}")(space["f"])
 

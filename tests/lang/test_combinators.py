@@ -41,3 +41,8 @@ def test_quote_len_and_not_are_lazy_for_lazy_values_only() -> None:
     assert type(quote(X)) is Quoted
     assert (len_([1, 2]), not_(0)) == (2, True)
     assert (len_(X)._name, not_(X)._name) == ("len", "not")
+
+
+def test_catch_takes_exception_classes_and_not_their_names() -> None:
+    with pytest.raises(BadArguments, match="give the exception class itself, not its name 'ValueError'"):
+        catch(1, "ValueError", print)

@@ -169,3 +169,9 @@ def test_a_long_or_deep_term_is_shown_shortened() -> None:
         deep = deep + 1
     assert len(render(deep)) < 250
     assert isinstance(deep, Expression)
+
+
+def test_rounding_a_lazy_value_says_what_to_do_however_many_digits_are_asked_for() -> None:
+    for rounded in (lambda lazy: round(lazy), lambda lazy: round(lazy, 1), math.floor, math.ceil, math.trunc):
+        with pytest.raises(LazyValueUsed, match="Pass it to a task"):
+            rounded(Operation("add", (1, 2)))
