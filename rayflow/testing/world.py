@@ -97,7 +97,7 @@ def _small_program(random: Random, change: Callable[[Program, Random], Program] 
 
 def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache: bool = True) -> list[str]:
     """Run the program once, and compare what came of it with what it means."""
-    remembered = cluster.remembered()
+    remembered, has_kept = cluster.remembered(), bool(cluster.committed.reductions)
     try:
         meaning = meaning_of(program, remembered, cache=cache, most_calls=4 * MOST_CALLS)
     except TooLarge:
@@ -110,7 +110,7 @@ def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache
         return [f"{title}: {type(error).__name__}: {error}"]
     options = [each.options for each in program.definitions.values()]
     shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
-    exact = not (shallow and remembered and cache)
+    exact = not (shallow and has_kept and cache)
     counted = program.context is None and not program.has_gaps
     untruths = report.untruths + list(_differences(cluster, report, meaning, exact, counted))
     return [f"{title}: {untruth}" for untruth in untruths]
