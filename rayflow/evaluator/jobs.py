@@ -92,14 +92,15 @@ class Job:
     trail: the states it has been in, a byte each.
     hands_down: what the calls of its term receive. reads: the context paths that were read in and below its term.
     oldest: when the oldest record that it was made from was computed; None for nothing older than the job.
+    fleeting: whether a later execution has to ask anew for a call below it (see `lookups.is_fleeting`).
     seen: the witnesses in and below its term (Files, Handles, the code of classes that results were computed with).
     """
 
     __slots__ = (
         "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "children", "clean", "cost", "entry",
-        "eval_hash", "execution", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo", "number",
-        "oldest", "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state",
-        "task_set", "trail", "value_hash", "waiters", "wanted",
+        "eval_hash", "execution", "fleeting", "followers", "hands_down", "how", "job_id", "listed", "losses", "memo",
+        "number", "oldest", "options", "ordinal", "outcome", "parent", "queued_at", "raised", "reads", "seen",
+        "sources", "state", "task_set", "trail", "value_hash", "waiters", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +137,7 @@ class Job:
         self.value_hash: bytes | None = None
         self.task_set: frozenset[bytes] | None = None
         self.clean = True
+        self.fleeting = False
         self.attempt = 0
         self.raised = 0
         self.losses = 0

@@ -16,6 +16,9 @@ from rayflow.lang.expressions import Term
 from rayflow.lang.options import parse_seconds, scope_of
 from rayflow.values.digests import digest
 
+_ASKING = frozenset({"cache", "cache_scope", "cache_for"})
+"""The options that say how long an answer counts; most calls have none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -60,8 +63,29 @@ def is_shallow(job: Job) -> bool:
 
 
 def is_kept_whole(job: Job) -> bool:
-    """Whether the job's final value is kept although there is the term that its body returned."""
-    return is_shallow(job) or job.options.get("prov") is False
+    """Whether the final value of a job that is done is kept, so that nothing below it need be asked for again.
+
+    Beside the term that its body returned, where that is wanted; in place of it, where the calls that the body has
+    awaited, or evaluated, are no part of that. Unless its options say so, it is not to hide calls that have to be made
+    anew: then the body runs again, and the others below are answered from the cache.
+    """
+    is_asked_for = is_shallow(job) and scope_of(job.options) != "NONE"
+    if is_asked_for or job.fleeting:
+        return is_asked_for
+    has_own = job.awaits is not None or job.below is not None
+    return has_own or (job.options.get("prov") is False and scope_of(job.options) != "NONE")
+
+
+def is_fleeting(job: Job) -> bool:
+    """Whether later executions ask for this call, or for one below it, although nothing has changed.
+
+    So does one that may not be answered from the cache, or not for long. Above a call whose options take its final
+    value whatever is below, nobody asks for what is there.
+    """
+    options = job.options
+    if not _ASKING.isdisjoint(options) and (scope_of(options) != "BACKEND" or options.get("cache_for") is not None):
+        return True
+    return job.fleeting and not is_shallow(job)
 
 
 def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Hit | None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rayflow.evaluator import attempts, commands, provenance, stories, witnessing
+from rayflow.evaluator import attempts, commands, lookups, provenance, stories, witnessing
 from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
@@ -212,6 +212,7 @@ class Machine:
         job.value_hash = twin.value_hash
         job.task_set = twin.task_set
         job.clean = twin.clean
+        job.fleeting = twin.fleeting
         job.reads = twin.reads
         job.seen = twin.seen
         job.oldest = twin.queued_at if twin.oldest is None else twin.oldest
@@ -325,6 +326,7 @@ class Machine:
             execution.progress,
             witnessing.packed(root.seen),
             root.oldest,
+            lookups.is_fleeting(root),
         )
 
     def _write_openings(self, at: int) -> None:

@@ -132,7 +132,10 @@ class Sharer(Stepper):
         if job.call_hash is None:
             job.call_hash = provenance.call_hash_of(job)
         job.clean = all(child.clean for child in job.children) and (job.below is None or job.below.is_clean)
+        job.fleeting = job.below is not None and job.below.is_fleeting
         for child in job.children:
+            if not job.fleeting and lookups.is_fleeting(child):
+                job.fleeting = True
             if child.reads is not None:
                 self._note_reads(job, child)
             if child.seen is not None:
@@ -142,9 +145,7 @@ class Sharer(Stepper):
         taken_whole = job.task_set is not None
         if not taken_whole:
             job.task_set = job.execution.task_set_of(job)
-        is_whole = lookups.is_kept_whole(job) and scope_of(job.options) != "NONE"
-        has_own = job.awaits is not None or job.below is not None
-        if job.clean and not taken_whole and (is_whole or has_own) and job.is_recorded:
+        if job.clean and not taken_whole and job.is_recorded and lookups.is_kept_whole(job):
             # Before it closes: the root's closing ends the execution, and with it what is committed.
             key = lookups.remember_key(job)
             witnesses = witnessing.collected(job.seen, lookups.is_shallow(job))

@@ -38,6 +38,7 @@ class Below:
     task_set: hashes of all tasks. reads: the context paths that were read. is_clean: whether nothing failed.
     counts, by_task: its jobs, as in `Finish`. witnesses: what its calls have relied on, packed.
     oldest: when the oldest record that was used was computed; None for nothing older.
+    is_fleeting: whether a later execution has to ask anew for a call among them.
     """
 
     task_set: frozenset[bytes] = frozenset()
@@ -47,3 +48,4 @@ class Below:
     by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     witnesses: bytes = b""
     oldest: int | None = None
+    is_fleeting: bool = False

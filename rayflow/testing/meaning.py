@@ -116,6 +116,7 @@ class _Reader:
         self.made: set[Key] = set()
         self.jobs: list[tuple[_Scope | None, _Scope, bool]] = []
         self.is_clean = True
+        self.is_fleeting = False
 
     def evaluate(self, term: Term, scope: _Scope) -> Any:
         """The value of a term, or Wrong."""
@@ -245,6 +246,7 @@ class _Reader:
         if len(self.jobs) >= self.most_calls:
             raise TooLarge
         definition = self.program.definitions[call._task]
+        self.is_fleeting = self.is_fleeting or _asks_anew(definition)
         given = self.table[call._task].parameters.bind(call._args, call._kwargs)
         context = merge_context(caller.context, (call._options or {}).get("context", {}))
         if is_root:
@@ -306,7 +308,7 @@ class _Reader:
             quiet = _Reader(self.program, {}, True, self.most_calls)
             outcome = quiet._entered(definition, arguments, job)
             job.memo.clear()
-            if quiet.is_clean and all(well for _, _, well in quiet.jobs):
+            if quiet.is_clean and not quiet.is_fleeting and all(well for _, _, well in quiet.jobs):
                 self.meaning.cached[job.key] += 1
                 return outcome
             kept = None  # nobody may have kept it
@@ -330,8 +332,7 @@ class _Reader:
 
     def _is_remembered(self, definition: Definition, job: _Scope) -> Kept | None:
         assert job.key is not None
-        options = definition.options
-        if not self.cache or options.get("cache") is False or options.get("cache_scope") in ("NONE", "CSE"):
+        if not self.cache or _asks_anew(definition):
             return None
         tasks = {(name, each.hash) for name, each in self.program.definitions.items()}
         hashes = {each.hash for each in self.program.definitions.values()}
@@ -340,6 +341,11 @@ class _Reader:
             if is_current and (kept.read is None or Inherited(job.context).agrees(kept.read)):
                 return kept
         return None
+
+
+def _asks_anew(definition: Definition) -> bool:
+    """Whether no later execution may take a call of this task from the cache."""
+    return definition.options.get("cache") is False or definition.options.get("cache_scope") in ("NONE", "CSE")
 
 
 def _behind(path: str, context: Mapping[str, Any], otherwise: Term) -> Term:

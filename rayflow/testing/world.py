@@ -20,7 +20,7 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.testing.cluster import Cluster, Maker
 from rayflow.testing.contexts import in_contexts, in_gaps
 from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
-from rayflow.testing.program_awaits import in_awaits
+from rayflow.testing.program_awaits import does_await, in_awaits
 from rayflow.testing.programs import Program, random_program
 from rayflow.testing.weather import Report, Weather
 
@@ -113,6 +113,8 @@ def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache
     exact = not (shallow and has_kept and cache)
     counted = program.context is None and not program.has_gaps
     untruths = report.untruths + list(_differences(cluster, report, meaning, exact, counted))
+    if exact and not program.has_gaps and not report.was_cancelled:
+        untruths += _forgotten(cluster, program, meaning)
     return [f"{title}: {untruth}" for untruth in untruths]
 
 
@@ -154,6 +156,14 @@ def _differences_of_one_life(
     cached = Counter(cluster.known.get(row.eval_hash or b"", UNKNOWN) for row in cached_rows)
     if cached != meaning.cached:
         yield f"cached: {dict(cached)}, should be {dict(meaning.cached)}"
+
+
+def _forgotten(cluster: Cluster, program: Program, meaning: Meaning) -> Iterable[str]:
+    """What bodies returned and nobody has kept. (Not what awaited: its value is kept only where nothing hinders it.)"""
+    for key in meaning.returned - cluster.remembered().keys():
+        definition = program.definitions[key[0]]
+        if definition.options.get("cache_scope") != "NONE" and not does_await(definition):
+            yield f"nobody has kept what {key} returned"
 
 
 def _jobs_of(cluster: Cluster, report: Report) -> Counter[tuple[Key | None, Key, bool]]:

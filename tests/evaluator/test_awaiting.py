@@ -39,6 +39,7 @@ from rayflow.testing.playbook import (
 
 BODY = task("lab.body", "x")
 PLAIN = task("lab.plain", "x", cache=False)
+KEPT = task("lab.kept", "x")
 LOOSE = task("lab.body", "x", cache=False)
 
 
@@ -223,15 +224,16 @@ class TestTheCache:
 
     def begun(self) -> tuple[Playbook, Placeholder]:
         asker = Placeholder("asker")
-        book = Playbook(Evaluator()) >> submitted(call("lab.body", 1), BODY, PLAIN) << looks_up("lab.body", asker=asker)
-        return book, asker
+        book = Playbook(Evaluator()) >> submitted(call("lab.body", 1), BODY, PLAIN, KEPT)
+        return book << looks_up("lab.body", asker=asker), asker
 
     def test_a_body_that_awaited_is_remembered_by_its_value_and_the_tasks_below(self) -> None:
         book, job = self.begun()
         child = Placeholder("child")
         assert book >> found(job) << runs("lab.body")
-        assert book >> paused(job, a=call("lab.plain", 5)) << runs("lab.plain", job=child)
-        tasks = b"".join(sorted((task_hash("lab.body"), task_hash("lab.plain"))))
+        assert book >> paused(job, a=call("lab.kept", 5)) << looks_up("lab.kept", asker=child)
+        assert book >> found(child) << runs("lab.kept")
+        tasks = b"".join(sorted((task_hash("lab.body"), task_hash("lab.kept"))))
         assert (
             book
             >> returned(child, 6)
@@ -242,6 +244,14 @@ class TestTheCache:
         )
         kinds = [each.reduction.kind for each in book.of(Remember) if each.reduction.task_hash == BODY.hash]
         assert kinds == ["awaited"]
+
+    def test_a_body_is_not_remembered_above_a_call_that_is_made_anew(self) -> None:
+        book, job = self.begun()
+        child = Placeholder("child")
+        assert book >> found(job) << runs("lab.body")
+        assert book >> paused(job, a=call("lab.plain", 5)) << runs("lab.plain", job=child)
+        assert book >> returned(child, 6) << runs("lab.body") >> returned(job, 7, attempt=2) << finishes(7)
+        assert BODY.hash not in {each.reduction.task_hash for each in book.of(Remember)}
 
     def test_its_value_is_taken_while_the_tasks_below_are_current(self) -> None:
         book, asker = self.begun()

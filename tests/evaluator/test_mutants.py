@@ -103,6 +103,8 @@ MUTANTS = [
     Mutant("a body that awaited is remembered by its term", "evaluator", "elif job.awaits is None and job.is_recorded:", "elif job.is_recorded:", with_awaits=True, hint=32),
     Mutant("an error that a body passes on is tried again", "evaluator", "if job.awaits is not None and job.awaits.passes_on(event.failure):", "if False:", with_awaits=True, hint=21),
     Mutant("a body that awaited is never taken from the cache", "lookups", 'shallow or candidate.kind == "awaited"', "shallow", with_awaits=True, hint=1),
+    Mutant("a body that awaited hides calls that are made anew", "lookups", "if is_asked_for or job.fleeting:", "if is_asked_for:", with_awaits=True),
+    Mutant("a call that is made anew is seen only by who calls it", "lookups", "return job.fleeting and not is_shallow(job)", "return False", with_awaits=True),
     Mutant("all that a body awaits has one id", "reduction", '_result_path(job), key)', '_result_path(job), b"")', with_awaits=True),
     Mutant("ids of what is awaited depend on which twin works", "reduction", '"awaited", _result_path(job)', '"awaited", job.job_id', with_awaits=True, hint=88),
     Mutant("a body that was cancelled is entered again", "machine", "            return\n        if not job.wanted:\n            self._fail(job, attempts.cancelled())\n            return\n        assert job.awaits", "            return\n        assert job.awaits", with_awaits=True, hint=9),

@@ -195,9 +195,9 @@ def _told_otherwise(earlier: Record) -> str:
     if earlier["status"] != "done":
         return f"Code and arguments are the same, but the earlier call did not end: it is {earlier['status']}."
     return (
-        "Code and arguments are the same. Its earlier result did not count: the run or the task asked not to use the "
-        "cache, the result was too old (cache_for), or something in it is no longer as it was: a file, a task that it "
-        "calls, or the code of a class whose instances it was given."
+        "Code and arguments are the same. Its earlier result did not count: the run, the task, or a call that its body "
+        "awaits, asked not to use the cache, the result was too old (cache_for), or something in it is no longer as it "
+        "was: a file, a task that it calls, or the code of a class whose instances it was given."
     )
 
 
