@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rayflow.values import functions
+from rayflow.values import exceptions, functions
 from rayflow.values.handlers import class_path, load_class, register, register_predicate
 
 # --- leaves -----------------------------------------------------------------------------------------------------------
@@ -72,8 +72,7 @@ def _of_path(value: pathlib.PurePath) -> tuple[Any, ...]:
 
 
 def _of_exception(value: BaseException) -> tuple[Any, ...]:
-    extra = {name: part for name, part in vars(value).items() if name != "__notes__"}
-    return (class_path(type(value)), value.args, extra)
+    return (class_path(type(value)), value.args, exceptions.attributes_of(value))
 
 
 def _of_enum(value: enum.Enum) -> tuple[Any, ...]:

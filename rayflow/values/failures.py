@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from rayflow import errors
 from rayflow.errors import Bug, TaskFailed, WorldError
-from rayflow.values import pickling
+from rayflow.values import exceptions, pickling
 from rayflow.values.digests import digest
 from rayflow.values.identity import identity
 from rayflow.values.masking import is_secret_in, masked
@@ -215,7 +215,7 @@ _PICKLE, _PIECES = b"p", b"a"
 
 def _pickled(error: BaseException, message: str) -> bytes | None:
     """Bytes that give an equal exception back (without secrets), tried out; None when there are none."""
-    ways = [_write_pickle, _write_pieces]
+    ways = [_write_pickle, _write_pieces, _write_what_can_be]
     for write in ways:
         try:
             written = write(error)
@@ -240,9 +240,23 @@ def _write_pickle(error: BaseException) -> bytes:
 
 
 def _write_pieces(error: BaseException) -> bytes:
-    """Class, arguments and attributes, for classes whose constructor does not take what `args` holds."""
-    stream, _ = pickling.dump((type(error), error.args, dict(vars(error))), apart=False)
+    """Class, arguments and attributes, for classes whose own reduction does not give them back."""
+    stream, _ = pickling.dump(exceptions.pieces_of(error), apart=False)
     return _PIECES + stream
+
+
+def _write_what_can_be(error: BaseException) -> bytes:
+    """The same with stand-ins for what cannot be pickled, such as the answer in an error of an HTTP client."""
+    stream, _ = pickling.dump(exceptions.kept_pieces_of(error, _can_be_pickled), apart=False)
+    return _PIECES + stream
+
+
+def _can_be_pickled(part: object) -> bool:
+    try:
+        pickling.load(pickling.dump(part, apart=False)[0])
+    except Exception:  # whatever its reduction raises
+        return False
+    return True
 
 
 def _write_masked(error: BaseException) -> bytes:
@@ -255,10 +269,7 @@ def _write_masked(error: BaseException) -> bytes:
 def _read(written: bytes) -> BaseException:
     loaded: Any = pickling.load(memoryview(written)[1:])
     if written[:1] == _PIECES:
-        of, arguments, attributes = loaded
-        loaded = of.__new__(of, *arguments)
-        loaded.args = arguments
-        vars(loaded).update(attributes)
+        loaded = exceptions.from_pieces(*loaded)
     if not isinstance(loaded, BaseException):
         raise TypeError(f"not an exception: {type(loaded).__qualname__}")
     return loaded

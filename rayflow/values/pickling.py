@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any, cast
 
+from rayflow.values.exceptions import from_pieces, pieces_of, reduces_itself
 from rayflow.values.hooks import reduced
 
 
@@ -65,6 +66,8 @@ def _pickler() -> Any:
             if type(value) is memoryview:
                 return _viewed, (value.tobytes(), value.format, value.shape)
             own = reduced(value)
+            if own is NotImplemented and isinstance(value, BaseException) and not reduces_itself(type(value)):
+                return from_pieces, pieces_of(value)
             return super().reducer_override(value) if own is NotImplemented else own
 
     return Pickler

@@ -85,8 +85,8 @@ def test_a_failed_run_leaves_no_job_open(flow: Flow) -> None:
 # --- F2: across processes ---------------------------------------------------------------------------------------------
 
 
-def test_an_exception_that_cannot_be_pickled_keeps_type_message_and_traceback(flow: Flow) -> None:
-    flow.write("""
+def test_a_part_of_an_exception_that_cannot_be_pickled_does_not_cost_the_rest(flow: Flow) -> None:
+    module = flow.write("""
         import threading
         from rayflow import task
 
@@ -99,9 +99,66 @@ def test_an_exception_that_cannot_be_pickled_keeps_type_message_and_traceback(fl
         def main():
             raise Locked("held")
     """)
+    with pytest.raises(module.Locked, match="held") as raised:
+        flow.call("main")
+    assert 'raise Locked("held")' in "\n".join(raised.value.__notes__)
+    assert "lock" in repr(raised.value.lock)
+
+
+def test_an_exception_that_cannot_be_pickled_keeps_type_message_and_traceback(flow: Flow) -> None:
+    flow.write("""
+        import threading
+        from rayflow import task
+
+        class Locked(Exception):
+            def __init__(self, text):
+                super().__init__()
+                self.text, self.lock = text, threading.Lock()
+
+            def __str__(self):
+                return f"{self.text} {self.lock.locked()}"
+
+        @task
+        def main():
+            raise Locked("held")
+    """)
     with pytest.raises(TaskFailed, match=r"flow\.Locked: held") as raised:
         flow.call("main")
     assert 'raise Locked("held")' in "\n".join(raised.value.__notes__)
+
+
+def test_what_recovers_is_told_which_error_it_was(flow: Flow) -> None:
+    """A class whose constructor takes something else than its arguments, and what OSError keeps beside them."""
+    flow.write("""
+        from rayflow import catch, task
+
+        class Diverged(Exception):
+            def __init__(self, rate, step):
+                super().__init__(f"diverged with {rate} at step {step}")
+                self.rate = rate
+
+        @task
+        def train(rate):
+            raise Diverged(rate, 3)
+
+        @task
+        def read(path):
+            return open(path).read()
+
+        @task
+        def rate_of(error):
+            return error.rate
+
+        @task
+        def name_of(error):
+            return error.filename
+
+        @task
+        def main():
+            trained = [catch(train(rate), Diverged, rate_of) for rate in (0.1, 0.2)]
+            return trained + [catch(read(path), OSError, name_of) for path in ("no/a", "no/b")]
+    """)
+    assert flow.call("main") == [0.1, 0.2, "no/a", "no/b"]
 
 
 def test_the_error_survives_in_the_store(flow: Flow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -32,10 +33,20 @@ class Picky(Exception):
 
 
 class Unpicklable(Exception):
+    """Its text needs what cannot be pickled."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = (word for word in words)
+
+    def __str__(self) -> str:
+        return "what happened" if not self.words.gi_running else ""
+
+
+class Stubborn(Exception):
     def __reduce__(self) -> Any:
         raise RuntimeError("not me")
 
-    def __new__(cls, one: object, other: object) -> Unpicklable:
+    def __new__(cls, one: object, other: object) -> Stubborn:
         return super().__new__(cls, one)
 
     def __init__(self, one: object, other: object) -> None:
@@ -77,8 +88,13 @@ def test_a_class_with_a_constructor_of_its_own_comes_back() -> None:
     assert type(raised) is Picky and str(raised) == "bad (7)" and raised.code == 7
 
 
+def test_a_class_whose_own_pickling_and_construction_fail_comes_back() -> None:
+    raised = exception_from_failure(caught(Stubborn("what happened", 2)))
+    assert type(raised) is Stubborn and raised.args == ("what happened",)
+
+
 def test_a_class_that_cannot_be_pickled_keeps_type_name_message_and_frames() -> None:
-    failure = caught(Unpicklable("what happened", 2))
+    failure = caught(Unpicklable("what", "happened"))
     assert failure.pickled is None
     raised = exception_from_failure(failure)
     assert type(raised) is TaskFailed
@@ -226,3 +242,23 @@ def test_the_errors_of_a_group_are_kept_and_shown_with_their_depth() -> None:
 def test_a_large_group_of_errors_is_shown_in_part() -> None:
     failure = failure_from_exception(ExceptionGroup("many", [ValueError(str(number)) for number in range(1000)]))
     assert len(failure.notes) == 21 and failure.notes[-1] == "  with more errors than are shown here"
+
+
+class Answered(OSError):
+    """As HTTP clients do it: the message apart from the attributes, one of which is an open connection."""
+
+    def __init__(self, code: int, url: str) -> None:
+        self.code, self.filename = code, url
+        self.connection = open(os.devnull)  # noqa: SIM115
+
+    def __str__(self) -> str:
+        return f"answered {self.code}"
+
+
+def test_what_cannot_be_pickled_is_left_behind_and_the_rest_of_the_exception_comes_along() -> None:
+    raised = exception_from_failure(caught(Answered(404, "http://a/b")))
+    assert type(raised) is Answered
+    assert (raised.code, raised.filename, str(raised)) == (404, "http://a/b", "answered 404")
+    assert "TextIOWrapper" in repr(raised.connection)
+    with pytest.raises(AttributeError, match="could not be pickled, so it stayed where the exception was raised"):
+        raised.connection.read()
