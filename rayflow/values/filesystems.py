@@ -11,6 +11,7 @@ is whole or not at all: locally beside the target and then moved, remotely in on
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -100,6 +101,10 @@ class FileSystem(Protocol):
         """Copy a file of this machine to a path, where it appears whole or not at all."""
         ...
 
+    def lacks(self, path: str) -> str | None:
+        """What would have to be there first, and is known not to be: the URL of the bucket; else None."""
+        ...
+
 
 LOCAL = LocalFileSystem()
 
@@ -169,7 +174,12 @@ def filesystem(url: str | os.PathLike[str]) -> tuple[FileSystem, str]:
         remote, path = fsspec.core.url_to_fs(text)
     except (ValueError, ImportError) as error:
         raise BadConfig(f"No file system serves {text!r}: {error}") from error
+    # What these libraries log of a refusal is told by the error that follows, and need not stand there twice.
+    logging.getLogger(type(remote).__module__.partition(".")[0]).addHandler(_quiet)
     return RemoteFileSystem(remote), path
+
+
+_quiet = logging.NullHandler()
 
 
 __all__ = [

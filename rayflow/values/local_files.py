@@ -193,6 +193,11 @@ class LocalFileSystem:
                 raise
 
 
+    def lacks(self, path: str) -> str | None:
+        """Folders are made when they are needed."""
+        return None
+
+
 def beside_of(path: str) -> str:
     """Where something is written that is then moved to this path: hidden, so that no pattern matches it."""
     folder, name = os.path.split(path)

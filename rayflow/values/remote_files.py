@@ -6,11 +6,15 @@ one put, so that it appears whole or not at all.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import IO, Any, BinaryIO
+from functools import partial
+from typing import IO, Any, BinaryIO, cast
 
 from rayflow.errors import StoreUnavailable
-from rayflow.values.local_files import Entry, Told, path_of_entry
+from rayflow.values.local_files import Entry, path_of_entry
+from rayflow.values.refusals import ToldRemotely, bucket_of, no_bucket_text
+from rayflow.values.remote_streams import remote_stream
 
 LISTED_FROM = 200
 """Of so many files in one folder a listing is asked for, which tells of a thousand in one answer."""
@@ -19,22 +23,19 @@ ASKED_AT_ONCE = 64
 """How many questions to one remote are on their way at a time."""
 
 
-class _ToldRemotely(Told):
-    """The same for whatever the client library of a remote raises."""
-
-    refusals = Exception
-
-    def reason(self, error: Exception) -> str:
-        """What the client library said."""
-        return f"{type(error).__name__}: {error}"
-
-
-class _Writing(_ToldRemotely):
+class _Writing(ToldRemotely):
     """What is missing when something is written is the place: a bucket that does not exist."""
+
+    def __init__(self, files: RemoteFileSystem, path: str) -> None:
+        super().__init__("write", files.url_of(path))
+        self.files = files
+        self.place = path
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FileNotFoundError):
-            raise StoreUnavailable(f"Cannot write {self.path}: {error}") from error
+            lacking = self.files.lacks(self.place)
+            reason = no_bucket_text(lacking) if lacking else self.reason(error)
+            raise StoreUnavailable(f"Cannot write {self.path}: {reason}") from error
         super().__exit__(kind, error, trace)
 
 
@@ -52,13 +53,11 @@ class RemoteFileSystem:
 
     def open(self, path: str) -> BinaryIO:
         """A binary stream for reading."""
-        with _ToldRemotely("read", self._url(path)):
-            stream: BinaryIO = self.remote.open(path, "rb")
-            return stream
+        return cast(BinaryIO, self.open_as(path, "rb"))
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file."""
-        with _ToldRemotely("read", self._url(path)):
+        with ToldRemotely("read", self.url_of(path)):
             return bytes(self.remote.cat_file(path))
 
     def write_bytes(self, path: str, data: Any, *, fsync: bool = False, only_if_absent: bool = False) -> bool:
@@ -74,14 +73,34 @@ class RemoteFileSystem:
         """
         if only_if_absent and self.exists(path):
             return False
-        with _Writing("write", self._url(path)):
+        with _Writing(self, path):
             data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             self._make_parent(path)
             self.remote.pipe_file(path, data)
         return True
 
-    def _url(self, path: str) -> str:
+    def url_of(self, path: str) -> str:
+        """The URL of a path."""
         return str(self.remote.unstrip_protocol(path))
+
+    def lacks(self, path: str) -> str | None:
+        """The bucket of a path where that is known not to be there."""
+        bucket = bucket_of(self.url_of(path))
+        if bucket is None:
+            return None
+        try:
+            self.remote.info(bucket)
+        except FileNotFoundError:
+            return bucket
+        except Exception:  # it does not tell: then nothing is known
+            return None
+        return None
+
+    def _needs_bucket(self, path: str) -> None:
+        """Nothing was found. Raises StoreUnavailable where there is no bucket that could hold anything."""
+        lacking = self.lacks(path)
+        if lacking is not None:
+            raise StoreUnavailable(f"Cannot list {self.url_of(path)}: {no_bucket_text(lacking)}")
 
     def _has_directories(self) -> bool:
         protocol = self.remote.protocol
@@ -90,13 +109,13 @@ class RemoteFileSystem:
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is there, asked afresh."""
-        with _ToldRemotely("look at", self._url(path)):
+        with ToldRemotely("look at", self.url_of(path)):
             self.remote.invalidate_cache()
             return bool(self.remote.exists(path))
 
     def stat(self, path: str) -> Entry:
         """Size and modification of one file, asked afresh."""
-        with _ToldRemotely("look at", self._url(path)):
+        with ToldRemotely("look at", self.url_of(path)):
             self.remote.invalidate_cache()
             return _entry(self.remote.info(path))
 
@@ -118,7 +137,7 @@ class RemoteFileSystem:
     def _listed(self, folder: str, paths: Sequence[str]) -> dict[str, Entry | Exception]:
         """What a listing of the folder says of these; nothing of files that it tells less of than asking each."""
         try:
-            with _ToldRemotely("list", self._url(folder)):
+            with ToldRemotely("list", self.url_of(folder)):
                 entries = [_entry(info) for info in self.remote.ls(folder, detail=True)]
         except (FileNotFoundError, StoreUnavailable):
             return {}
@@ -162,7 +181,7 @@ class RemoteFileSystem:
 
     def _told_of(self, path: str, info: Any) -> Entry | Exception:
         try:
-            with _ToldRemotely("look at", self._url(path)):
+            with ToldRemotely("look at", self.url_of(path)):
                 if isinstance(info, Exception):
                     raise info
                 return _entry(info)
@@ -172,7 +191,7 @@ class RemoteFileSystem:
     def ls(self, path: str) -> list[Entry]:
         """What is directly in a directory, asked afresh, sorted by path."""
         try:
-            with _ToldRemotely("list", self._url(path)):
+            with ToldRemotely("list", self.url_of(path)):
                 self.remote.invalidate_cache()
                 entries = [_entry(info) for info in self.remote.ls(path, detail=True)]
         except FileNotFoundError:
@@ -181,7 +200,7 @@ class RemoteFileSystem:
 
     def delete(self, path: str) -> None:
         """Remove a file."""
-        with _ToldRemotely("delete", self._url(path)):
+        with ToldRemotely("delete", self.url_of(path)):
             try:
                 self.remote.rm_file(path)
             except FileNotFoundError:
@@ -190,21 +209,22 @@ class RemoteFileSystem:
     def makedirs(self, path: str) -> None:
         """Make a directory, where the remote has directories."""
         if self._has_directories():
-            with _ToldRemotely("make the directory", self._url(path)):
+            with ToldRemotely("make the directory", self.url_of(path)):
                 self.remote.makedirs(path, exist_ok=True)
 
     def open_as(self, path: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
         """A stream in any mode of `open`; what is written appears when it is closed."""
-        with _ToldRemotely("open", self._url(path)):
+        told = partial(ToldRemotely, "read", self.url_of(path)) if mode[:1] == "r" else partial(_Writing, self, path)
+        with told():
             self.remote.invalidate_cache()
             if mode[:1] != "r":
                 self._make_parent(path)
-            stream: IO[Any] = self.remote.open(path, mode, encoding=encoding, newline=newline)
-            return stream
+            inner = self.remote.open(path, mode.replace("b", "").replace("t", "") + "b")
+        return remote_stream(inner, mode, told, encoding, newline)
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
-        with _ToldRemotely("delete", self._url(path)):
+        with ToldRemotely("delete", self.url_of(path)):
             try:
                 self.remote.invalidate_cache()
                 self.remote.rm(path, recursive=True)
@@ -213,28 +233,39 @@ class RemoteFileSystem:
 
     def find(self, path: str) -> list[Entry] | None:
         """All files in a directory, at any depth, sorted by path; None when there is no such directory."""
-        with _ToldRemotely("list", self._url(path)):
+        with ToldRemotely("list", self.url_of(path)):
             self.remote.invalidate_cache()
-            found = [_entry(info) for info in self.remote.find(path, detail=True).values()]
-            if not found and not self.remote.isdir(path):
-                return None
+            try:
+                found = [_entry(info) for info in self.remote.find(path, detail=True).values()]
+            except FileNotFoundError:
+                found = []
+            if not found:
+                self._needs_bucket(path)
+                if not self.remote.isdir(path):
+                    return None
         return sorted(found, key=path_of_entry)
 
     def glob(self, pattern: str) -> list[Entry]:
         """The files that match a pattern, sorted by path."""
-        with _ToldRemotely("list", self._url(pattern)):
+        with ToldRemotely("list", self.url_of(pattern)):
             self.remote.invalidate_cache()
-            found = [_entry(info) for info in self.remote.glob(pattern, detail=True).values()]
+            try:
+                found = [_entry(info) for info in self.remote.glob(pattern, detail=True).values()]
+            except FileNotFoundError:
+                found = []
+            if not found:
+                self._needs_bucket(pattern)
         return sorted((entry for entry in found if not entry.is_dir), key=path_of_entry)
 
     def get_file(self, path: str, local: str) -> None:
         """Copy a file to this machine."""
-        with _ToldRemotely("read", self._url(path)):
+        with ToldRemotely("read", self.url_of(path)):
             self.remote.get_file(path, local)
 
     def put_file(self, local: str, path: str) -> None:
         """Copy a file of this machine in one put."""
-        with _Writing("write", self._url(path)):
+        os.stat(local)  # that this is missing is no trouble of the remote
+        with _Writing(self, path):
             self._make_parent(path)
             self.remote.put_file(local, path)
 

@@ -197,7 +197,9 @@ def missing_text(path: str, was_there: bool) -> str:
     """What to say of a file that is not there."""
     local = local_path(path)
     if local is None:
-        return f"There is no file {path}."
+        fs, place = located(path)
+        bucket = fs.lacks(place)
+        return f"There is no file {path}{': there is no bucket ' + bucket if bucket else ''}."
     host = socket.gethostname()
     where = "" if path == local else f" (looked for at {local})"
     if not was_there:
