@@ -149,14 +149,13 @@ def reason_against_namespaces() -> str | None:
     """Why network namespaces cannot be used here; None when they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "network namespaces need the command `ip` (package iproute2)"
-    name = f"rayflow-probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if made.returncode != 0:
-        return f"this machine does not allow network namespaces: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", name], check=True)
-    return None
+    for program, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")):
+        if shutil.which(program) is None:
+            return f"network namespaces need the command `{program}` (package {package})"
+    probe = "mount -t tmpfs tmpfs /dev/shm && ip link set lo up && ip link add rf0 type veth peer name rf1"
+    words = ["unshare", "--mount", "--net", "--uts", "sh", "-c", probe]
+    made = subprocess.run(words, capture_output=True, text=True)
+    return f"this machine does not allow namespaces: {made.stderr.strip()}" if made.returncode else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rayflow.errors import BadArguments
 from rayflow.lang.expressions import Expression, Term
+from rayflow.lang.options import OPTIONS
 from rayflow.lang.tasks import task
 from rayflow.values.files import Dir, File, FileSet, Staged
 from rayflow.values.handlers import class_path
@@ -92,6 +93,7 @@ def script(
     cwd: str | None = None,
     timeout: float | None = None,
     shell: str = SHELL,
+    **options: Any,
 ) -> Any:
     """A lazy call that runs a command in a scratch directory of its own; its value has the shape of `outputs`.
 
@@ -100,7 +102,7 @@ def script(
     outputs: any nesting with `file.stage("name")` inside: what the script wrote under the name is moved to the file's
     own path when all are there. `File("-")`, the default, is what it printed, as text.
     tempdir: False runs it in `cwd`, the project's directory by default. env: environment variables beside the worker's.
-    timeout: seconds. shell: what runs a command without `#!`.
+    timeout: seconds. shell: what runs a command without `#!`. options: of the call, as a task has them (`num_cpus=4`).
 
     The call is known by its command, its other arguments and its inputs. Where it fails, it raises ScriptFailed.
     """
@@ -108,5 +110,15 @@ def script(
         raise BadArguments("script(cwd=...) needs tempdir=False: else the script runs in a directory of its own.")
     if not isinstance(command, str | Expression):
         raise BadArguments(f"script(command) takes the command as text, not {command!r}.")
-    called = script_of if timeout is None else script_of.options(timeout=timeout)
+    for name in options.keys() - OPTIONS.keys():
+        import difflib  # only mistakes need it
+
+        if near := difflib.get_close_matches(name, _ARGUMENTS, 1):
+            raise BadArguments(f"script() has no argument {name!r}. Did you mean {near[0]!r}?")
+    if timeout is not None:
+        options["timeout"] = timeout
+    called = script_of.options(**options) if options else script_of
     return called(command, inputs, promised(outputs), tempdir, None if env is None else dict(env), cwd, shell)
+
+
+_ARGUMENTS = ("command", "inputs", "outputs", "tempdir", "env", "cwd", "timeout", "shell")

@@ -6,6 +6,8 @@ hooks of the values themselves.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 
 from rayflow.errors import FileMissing
@@ -23,6 +25,7 @@ from rayflow.values.hooks import leaving
 from rayflow.values.identity import identity
 from rayflow.values.nested import iter_leaves, map_leaves
 from rayflow.values.refs import ValueRef
+from rayflow.values.states import is_there
 from rayflow.values.validity import still_as_recorded
 from rayflow.values.witnesses import OF_FILE, Noticed
 
@@ -72,30 +75,51 @@ def _check_files(symbolic: Term) -> None:
     refs = [leaf for leaf in iter_leaves(symbolic) if type(leaf) is ValueRef]
     missing = {payload[1] for ref in refs for kind, payload in ref.witnesses if kind == OF_FILE and payload[2] is None}
     if missing:
-        paths = sorted(missing)
-        more = f" (and {len(paths) - 3} more)" if len(paths) > 3 else ""
+        paths = sorted(map(str, missing))
+        where = f" (looked for on {socket.gethostname()})" if any(_here(path) is not None for path in paths) else ""
         raise FileMissing(
-            f"The task returned a file that is not there: {', '.join(map(str, paths[:3]))}{more}. Write it before you "
-            "return it; a directory is returned as Dir(path)."
+            f"The task returned a file that is not there: {_shown(paths)}{where}. Write it before you return it; a "
+            "directory is returned as Dir(path)."
         )
 
 
 def altered_text(arguments: bytes, task: str) -> str:
-    """What to tell of a call whose input files are not as they were when the call was made; empty when they are.
+    """What to tell of a call whose input files are not as they were when the call was made; empty when they are. They
+    may be gone for this machine alone.
 
     Only files of this machine are looked at. The call's result counts for the inputs as they were, and whoever made
     the call is out of date with them: so it is right now, and the call is made anew in the next run.
     """
-    states = [state for kind, state in witnesses_of(arguments) if kind == OF_FILE and local_path(state[1]) is not None]
-    altered = [state[1] for state, holds in zip(states, still_as_recorded(states), strict=True) if not holds]
-    if not altered:
-        return ""
-    shown = ", ".join(map(str, altered[:3])) + (f" and {len(altered) - 3} more" if len(altered) > 3 else "")
-    return (
-        f"rayflow: {task} has altered its own input {shown} (or something else did meanwhile), so it will run again "
-        "in every run. A task reads its inputs and writes other files: pass it the path of what it is to write as "
-        "text.\n"
-    )
+    states = [state for kind, state in witnesses_of(arguments) if kind == OF_FILE and _here(state[1]) is not None]
+    changed = [state for state, holds in zip(states, still_as_recorded(states), strict=True) if not holds]
+    gone = [state[1] for state in changed if is_there(state) and not os.path.exists(_here(state[1]) or "")]
+    altered = [state[1] for state in changed if state[1] not in gone]
+    told = ""
+    if altered:
+        told = (
+            f"rayflow: {task} has altered its own input {_shown(altered)} (or something else did meanwhile), so it "
+            "will run again in every run. A task reads its inputs and writes other files: pass it the path of what it "
+            "is to write as text.\n"
+        )
+    if gone:
+        told += (
+            f"rayflow: {_shown(gone)}, which {task} was given, is not on {socket.gethostname()}. Was it removed "
+            "meanwhile? Or has this machine no share of that disk: then keep the file in a folder that all machines "
+            "reach, or at a URL (s3://bucket/...).\n"
+        )
+    return told
+
+
+def _here(path: str) -> str | None:
+    """Where a file is on this machine; None where it cannot be here."""
+    try:
+        return local_path(path)
+    except FileMissing:  # relative to a project that this machine does not have: who reads it, is told
+        return None
+
+
+def _shown(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def pack_expression(expr: Term, keep: Keep) -> tuple[Term, tuple[Row, ...]]:

@@ -1,29 +1,37 @@
-"""Two machines, as far as the network can tell: head and worker in a network namespace each, a run from the head."""
+"""Two machines: a head and a worker that share no disk, no memory and no name; runs from both, and files on S3."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
+import textwrap
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from projects import Project
+from machines import Machine, two_machines, wait_for
+from projects import REPOSITORY
 
 pytestmark = [pytest.mark.ray, pytest.mark.netns]
 
 HEAD, WORKER = "10.77.31.1", "10.77.31.2"
 
+HELPER = """
+    def doubled(x):
+        return 2 * x
+"""
+
 FLOW = """
+    import socket
     import numpy
-    from rayflow import task
-    from helper import doubled
+    from rayflow import File, script, task
+    from flows.helper import doubled
+
+    here = {"resources": {"here": 0.1}}
+    there = {"resources": {"there": 0.1}}
 
     @task
     def address(n):
@@ -38,131 +46,208 @@ FLOW = """
     def total(a):
         print("summing")
         return doubled(float(a.sum()))
+
+    @task
+    def write(path, text):
+        File(path).write(text)
+        return File(path)
+
+    @task
+    def read(file: File, n=1):
+        return socket.gethostname(), file.read()
+
+    @task
+    def passed_on(file: File):
+        return file.path
+
+    def sorted_lines(source, target, **options):
+        return script(
+            "hostname; sort in > out", inputs=source.stage("in"), outputs=[File(target).stage("out"), File("-")],
+            **options,
+        )
+
+    @task
+    def main(bucket: str):
+        words = write.options(**there)(f"{bucket}/words.txt", "b\\na\\n")
+        lines = sorted_lines(words, f"{bucket}/sorted.txt", **here)
+        again = script(
+            "tr a-z A-Z < in > out; hostname", inputs=lines[0].stage("in"),
+            outputs=[File(f"{bucket}/upper.txt").stage("out"), File("-")], **there,
+        )
+        return [lines[1], again[1], read.options(**here)(again[0]), read.options(**there)(again[0], 2)]
 """
 
-SCRIPT = """
+SCENES = """
     import json
+    import os
     import sys
-    from rayflow import Scheduler
+    from rayflow import File, Scheduler
     from flows import flow
+    from flows.flow import here, there
 
-    there = {"resources": {"there": 0.1}}
-    here = {"resources": {"here": 0.1}}
-    with Scheduler(address=sys.argv[1], store=sys.argv[2]) as scheduler:
-        told = {
-            "addresses": scheduler.run([flow.address.options(**here)(1), flow.address.options(**there)(2)]),
-            "moved": scheduler.run(flow.total.options(**here)(flow.array.options(**there)(500_000))),
-        }
-    print(json.dumps(told))
+    address, shared = sys.argv[1:]
+    disk = os.path.dirname(os.getcwd())
+
+    def told(store, **calls):
+        found = {}
+        with Scheduler(address=address, store=store) as scheduler:
+            for name, call in calls.items():
+                try:
+                    found[name] = ["value", scheduler.run(call)]
+                except Exception as error:
+                    found[name] = [type(error).__name__, error.exit_code, str(error)]
+            if store.startswith("s3"):
+                found["logs"] = scheduler.sql("select text from logs where text like 'rayflow:%'").fetchall()
+        return found
+
+    seen = told(
+        shared, addresses=[flow.address.options(**here)(1), flow.address.options(**there)(2)],
+        moved=flow.total.options(**here)(flow.array.options(**there)(500_000)),
+    )
+    seen |= told(f"{disk}/store", own_store=flow.address.options(**there)(3))
+    own, notes = File(f"{disk}/own.txt"), File("notes.txt")
+    for file in (own, notes):
+        file.write("b\\na\\n")
+    seen |= told(
+        "s3://bucket/other",
+        absolute=flow.read.options(**there)(own),
+        relative=flow.read.options(**there)(notes),
+        staged=flow.sorted_lines(own, f"{disk}/sorted.txt", **there),
+        written_there=flow.read.options(**here)(flow.write.options(**there)(f"{disk}/made.txt", "x")),
+        written_there_relative=flow.write.options(**there)("made.txt", "x"),
+        by_way_of_s3=flow.sorted_lines(own.copy_to("s3://bucket/own.txt"), "s3://bucket/own-sorted.txt", **there),
+        passed_on=flow.passed_on.options(**there)(own),
+        passed_on_relative=flow.passed_on.options(**there)(notes),
+    )
+    print(json.dumps(seen, default=str))
 """
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+@dataclass
+class Cluster:
+    """A Ray cluster of two machines, each with a copy of one project on its own disk, or without."""
+
+    head: Machine
+    worker: Machine
+    s3: dict[str, str]
+    """What makes a process use the S3 server."""
+
+    address = f"{HEAD}:6379"
+
+    def put_project(self, machine: Machine, **files: str) -> Path:
+        """Write the project to a machine's disk; its directory there."""
+        place = machine.disk / "project"
+        texts = {"rayflow.toml": "", "flows/__init__.py": "", "flows/flow.py": FLOW, "flows/helper.py": HELPER, **files}
+        for name, text in texts.items():
+            file = machine.seen(place / name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(text).lstrip("\n"))
+        return place
 
 
-def inside(namespace: str, *command: str, **options: object) -> subprocess.Popen[bytes]:
-    words = ["ip", "netns", "exec", namespace, *command]
-    return subprocess.Popen(words, start_new_session=True, **options)  # type: ignore[call-overload,no-any-return]
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Both machines, Ray on them, and a server that speaks S3 on the head."""
+    pytest.importorskip("moto.server", reason="S3 is tried on moto's server, which is not installed")
+    logs = tmp_path_factory.mktemp("logs")
+    s3 = {
+        "AWS_ENDPOINT_URL": f"http://{HEAD}:9000", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": str(REPOSITORY),
+    }  # fmt: skip
 
-
-def run(project: Project, words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = project._environment({"RAY_AUTH_MODE": "disabled"})
-    return subprocess.run(words, cwd=project.path, env=environment, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture
-def two_machines(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The namespace of the head, and the address of the cluster."""
-    name = f"rf{os.getpid() % 100000}"
-    head, worker = f"{name}h", f"{name}w"
-    folder = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(namespace: str, own: str, label: str, *words: str) -> None:
-        log = (folder / f"{label}.log").open("wb")
-        command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={own}", "--num-cpus=1",
-            "--object-store-memory=100000000", "--disable-usage-stats", "--resources", json.dumps({label: 1}), *words,
+    def start(machine: Machine, label: str, *more: str) -> None:
+        words = [
+            "start", "--block", f"--node-ip-address={machine.address}", "--num-cpus=1", "--disable-usage-stats",
+            "--object-store-memory=100000000", "--resources", json.dumps({label: 1}), f"--temp-dir={machine.disk}/ray",
         ]  # fmt: skip
-        cwd = folder / label
-        cwd.mkdir()
-        started.append(inside(namespace, *command, stdout=log, stderr=log, env=environment, cwd=cwd))
-        end = time.monotonic() + 60
-        while b"Ray runtime started" not in (folder / f"{label}.log").read_bytes():
-            assert started[-1].poll() is None and time.monotonic() < end, (folder / f"{label}.log").read_text()[-2000:]
-            time.sleep(0.1)
+        log = logs / f"{label}.log"
+        ray = machine.start(sys.executable, "-m", "ray.scripts.scripts", *words, *more, log=log, **s3)
+        wait_for(ray, log, b"Ray runtime started")
 
-    try:
-        for namespace in (head, worker):
-            ip("netns", "add", namespace)
-        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b")
-        for namespace, link, own in ((head, f"{name}a", HEAD), (worker, f"{name}b", WORKER)):
-            ip("link", "set", link, "netns", namespace)
-            ip("-n", namespace, "addr", "add", f"{own}/24", "dev", link)
-            ip("-n", namespace, "link", "set", link, "up")
-            ip("-n", namespace, "link", "set", "lo", "up")
-        (folder / "h").mkdir()
-        (folder / "w").mkdir()
-        start(head, HEAD, "here", "--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder / 'h'}")
-        start(worker, WORKER, "there", f"--address={HEAD}:6379", f"--temp-dir={folder / 'w'}")
-        yield head, f"{HEAD}:6379"
-    finally:
-        for process in reversed(started):
-            process.send_signal(signal.SIGTERM)
-        for process in started:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        for namespace in (head, worker):
-            pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True).stdout.split()
-            for pid in pids:
-                os.kill(int(pid), signal.SIGKILL)
-            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        head, worker = stack.enter_context(two_machines(HEAD, WORKER))
+        log = logs / "s3.log"
+        server = head.start(sys.executable, "-m", "moto.server", "-H", HEAD, "-p", "9000", log=log)
+        start(head, "here", "--head", "--port=6379", "--include-dashboard=false")
+        start(worker, "there", f"--address={HEAD}:6379")
+        wait_for(server, log, b"Running on")
+        made = head.run(sys.executable, "-c", "import s3fs; s3fs.S3FileSystem().mkdir('s3://bucket')", **s3)
+        assert made.returncode == 0, made.stderr
+        yield Cluster(head, worker, s3)
 
 
-def test_a_project_and_its_values_travel_between_two_machines(two_machines, project: Project, tmp_path: Path):
-    head, address = two_machines
-    project.write("flows/__init__.py", "")
-    project.write("flows/flow.py", FLOW.replace("from helper", "from flows.helper"))
-    project.write("flows/helper.py", "def doubled(x):\n    return 2 * x\n")
-    script = project.write("script.py", SCRIPT)
-    words = ["ip", "netns", "exec", head, sys.executable, str(script), address, str(tmp_path / "store")]
-    done = run(project, words)
+@pytest.fixture(scope="module")
+def scenes(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process on the head has seen; the worker's machine has no project."""
+    place = cluster.put_project(cluster.head, **{"script.py": SCENES})
+    store = tmp_path_factory.mktemp("shared") / "store"
+    done = cluster.head.run(sys.executable, "script.py", cluster.address, str(store), cwd=place, **cluster.s3)
     assert done.returncode == 0, done.stderr[-4000:]
-    told = json.loads(done.stdout)
-    assert told == {"addresses": [HEAD, WORKER], "moved": 1_000_000.0}
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
-def test_a_store_that_only_one_machine_has_is_one_clear_error(two_machines, project: Project):
-    head, address = two_machines
-    project.write("flows/__init__.py", "")
-    project.write("flows/flow.py", FLOW.replace("from helper", "from flows.helper"))
-    project.write("flows/helper.py", "def doubled(x):\n    return 2 * x\n")
-    project.write(
-        "script.py",
-        """
-        import os
-        import sys
-        from rayflow import Scheduler
-        from flows import flow
+def test_a_project_and_its_values_travel_between_two_machines(scenes: dict[str, Any]) -> None:
+    assert scenes["addresses"] == ["value", [HEAD, WORKER]]
+    assert scenes["moved"] == ["value", 1_000_000.0]
 
-        here = "/tmp/" + sys.argv[2]
-        with Scheduler(address=sys.argv[1], store=here) as scheduler:
-            try:
-                scheduler.run(flow.address.options(resources={"there": 0.1})(1))
-            except Exception as error:
-                print(type(error).__name__, error.exit_code, error)
-        """,
-    )
-    # A mount of its own hides the store's folder from the worker, which started before.
-    name = f"rf-store-{os.getpid()}"
-    hidden = f"mkdir -p /tmp/{name} && mount -t tmpfs tmpfs /tmp/{name}"
-    command = f"ip netns exec {head} {sys.executable} script.py {address} {name}/store"
-    done = run(project, ["unshare", "-m", "sh", "-c", f"{hidden} && exec {command}"])
-    shutil.rmtree(f"/tmp/{name}", ignore_errors=True)
-    assert "StoreUnavailable 2" in done.stdout, done.stdout + done.stderr[-3000:]
-    assert "a store that all of them reach" in done.stdout
+
+def test_a_store_that_only_one_machine_has_is_one_clear_error(scenes: dict[str, Any]) -> None:
+    assert scenes["own_store"][:2] == ["StoreUnavailable", 2]
+    assert "a store that all of them reach" in scenes["own_store"][2]
+
+
+@pytest.mark.parametrize(
+    ("scene", "file", "machine"),
+    [("absolute", "own.txt", "machine-two"), ("staged", "own.txt", "machine-two"),
+     ("written_there", "made.txt", "machine-one")],
+)  # fmt: skip
+def test_a_file_that_a_machine_cannot_see_is_one_clear_error_that_names_staging(
+    scenes: dict[str, Any], scene: str, file: str, machine: str
+) -> None:
+    assert scenes[scene][:2] == ["FileMissing", 1]
+    assert f"{file} is not on {machine}, though it was there when it was passed to this call" in scenes[scene][2]
+    assert "s3://bucket/..." in scenes[scene][2] and "stage it: file.stage(" in scenes[scene][2]
+
+
+@pytest.mark.parametrize("scene", ["relative", "written_there_relative"])
+def test_a_path_of_a_project_that_a_machine_does_not_have_is_one_clear_error_that_names_staging(
+    scenes: dict[str, Any], scene: str
+) -> None:
+    assert scenes[scene][:2] == ["FileMissing", 1]
+    assert "is relative to the project, and machine-two does not have its directory" in scenes[scene][2]
+    assert "s3://bucket/..." in scenes[scene][2] and "stage it: file.stage(" in scenes[scene][2]
+
+
+def test_a_file_that_was_copied_to_s3_can_be_staged_on_any_machine(scenes: dict[str, Any]) -> None:
+    assert scenes["by_way_of_s3"] == ["value", ["s3://bucket/own-sorted.txt", "machine-two\n"]]
+
+
+def test_a_call_that_only_passes_on_a_file_that_its_machine_cannot_see_is_told_so(scenes: dict[str, Any]) -> None:
+    assert scenes["passed_on"][1].endswith("/own.txt")
+    assert scenes["passed_on_relative"] == ["value", "notes.txt"]
+    ((log,),) = scenes["logs"]
+    assert "own.txt, which flows.flow.passed_on was given, is not on machine-two." in log
+    assert "altered" not in log
+
+
+def test_files_on_s3_serve_both_machines_and_what_one_has_computed_the_other_has(cluster: Cluster) -> None:
+    def rayflow(machine: Machine, *words: str) -> str:
+        place = cluster.put_project(machine, **{"rayflow.toml": 'store = "s3://bucket/results"'})
+        done = machine.run(sys.executable, "-m", "rayflow", *words, "--json", cwd=place, **cluster.s3)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run = ["run", "flows/flow.py", "main", "--bucket", "s3://bucket/files"]
+    first = rayflow(cluster.head, *run, "--address", cluster.address)
+    # What the worker's machine has written and staged out, the head's has staged in and read, and the other way round.
+    assert json.loads(first) == ["machine-one\n", "machine-two\n", ["machine-one", "A\nB\n"], ["machine-two", "A\nB\n"]]
+    # The other machine has neither a Ray nor an address: it can only answer from what is kept.
+    assert rayflow(cluster.worker, *run) == first
+    asked = rayflow(cluster.worker, "sql", "select how, count(*) n from jobs group by all order by all")
+    assert json.loads(asked) == [{"how": "cached", "n": 6}, {"how": "computed", "n": 6}]
+    uses = json.loads(rayflow(cluster.worker, "log", "s3://bucket/files/sorted.txt"))
+    assert {(use["role"], use["task_name"]) for use in uses} == {("made", "rayflow.script"), ("read", "rayflow.script")}
+    for machine in (cluster.head, cluster.worker):
+        kept = list(machine.seen(machine.disk).glob("cache/mirrors/*/*/**/*"))
+        assert kept, f"{machine.name} keeps no copy of the records"

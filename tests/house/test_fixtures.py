@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import processes
 import pytest
+from machines import two_machines
 
 
 def test_a_process_is_found_also_when_its_parent_has_ended() -> None:
@@ -26,7 +29,18 @@ def test_settings_of_the_machine_do_not_reach_the_tests() -> None:
 
 
 @pytest.mark.netns
-def test_a_network_namespace_can_be_made() -> None:
-    name = f"rayflow-test-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    subprocess.run(["ip", "netns", "delete", name], check=True)
+def test_two_machines_have_each_a_network_a_disk_and_a_name_and_leave_nothing() -> None:
+    with two_machines("10.77.32.1", "10.77.32.2") as (one, two):
+        one.seen(one.disk / "note").write_text("hello")
+        assert one.run("cat", "note").stdout == "hello"
+        assert two.run("cat", "note").returncode != 0
+        assert [machine.run("hostname").stdout for machine in (one, two)] == ["machine-one\n", "machine-two\n"]
+        serve = "import socket; print(socket.create_server(('10.77.32.1', 9)).accept()[1][0])"
+        server = subprocess.Popen(one.words(sys.executable, "-c", serve), stdout=subprocess.PIPE, text=True)
+        call = "import socket\nwhile socket.socket().connect_ex(('10.77.32.1', 9)): pass"
+        assert two.run(sys.executable, "-c", call).returncode == 0
+        assert server.communicate(timeout=20)[0] == "10.77.32.2\n"
+        left = two.start("sleep", "60", log=Path(os.devnull))
+    assert left.wait(20) == -signal.SIGKILL
+    assert one.processes() == two.processes() == []
+    assert not one.disk.exists()

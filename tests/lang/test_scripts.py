@@ -30,6 +30,15 @@ def test_a_script_is_one_lazy_call() -> None:
     assert script("true")._options is None
 
 
+def test_a_script_takes_the_options_of_a_call() -> None:
+    call = script("true", num_cpus=4, limits=["db"], timeout=3)
+    assert call._options == {"num_cpus": 4, "limits": ["db"], "timeout": 3}
+    with pytest.raises(BadOption, match="Did you mean 'num_cpus'"):
+        script("true", num_cpu=4)
+    with pytest.raises(BadArguments, match=r"no argument 'output'\. Did you mean 'outputs'"):
+        script("true", output=File("x"))
+
+
 def test_how_an_output_was_before_does_not_count(tmp_path: Path) -> None:
     target = tmp_path / "out"
     expr = script("true", outputs=[File(str(target)).stage("out"), Dir(str(tmp_path)).stage("dir")])

@@ -193,6 +193,12 @@ class TestFailures:
         flow.run(script("echo more >> in", inputs=File("one.txt").stage("in")))
         assert any("has altered its own input one.txt" in line for line in flow.watching.lines)
 
+    def test_a_script_that_removes_its_input_is_told(self, flow: Flow) -> None:
+        flow.run(script('rm "$(readlink in)"', inputs=File("one.txt").stage("in")))
+        (line,) = [line for line in flow.watching.lines if "rayflow:" in line]
+        assert "one.txt, which rayflow.script was given, is not on " in line
+        assert "Was it removed meanwhile? Or has this machine no share of that disk" in line
+
     def test_an_output_that_cannot_be_written_says_where(self, flow: Flow) -> None:
         (flow.project.path / "in the way").write_text("x")
         with pytest.raises(StoreUnavailable, match=r"Cannot write .*in the way/x: (Not a directory|File exists)"):
