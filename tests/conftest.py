@@ -141,7 +141,7 @@ def gcs_bucket(gcs_server: str) -> str:
 _BUCKETS = itertools.count(1)
 
 
-# --- network namespaces -----------------------------------------------------------------------------------------------
+# --- network namespaces and disks ------------------------------------------------------------------------------------
 
 
 @cache
@@ -158,8 +158,37 @@ def reason_against_namespaces() -> str | None:
     return f"this machine does not allow namespaces: {made.stderr.strip()}" if made.returncode else None
 
 
+@cache
+def reason_against_mounts() -> str | None:
+    """Why no small disk can be mounted here; None when it can."""
+    if os.geteuid() != 0:
+        return "mounting a small disk needs root"
+    with tempfile.TemporaryDirectory() as folder:
+        made = subprocess.run(mounting(folder), capture_output=True, text=True)
+        if made.returncode != 0:
+            return f"this machine does not allow mounts: {made.stderr.strip()}"
+        subprocess.run(["umount", "-l", folder], check=True)
+    return None
+
+
+def mounting(folder: str) -> list[str]:
+    """The command that mounts a disk of a megabyte."""
+    return ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of a megabyte, for tests marked `mounts`."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    subprocess.run(mounting(str(folder)), check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("netns") is not None:
-        reason = reason_against_namespaces()
-        if reason is not None:
-            pytest.skip(reason)
+    for marker, reason_against in (("netns", reason_against_namespaces), ("mounts", reason_against_mounts)):
+        if item.get_closest_marker(marker) is not None:
+            reason = reason_against()
+            if reason is not None:
+                pytest.skip(reason)

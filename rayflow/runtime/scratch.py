@@ -228,12 +228,31 @@ def _putting_beside(move: _Move) -> Callable[[], None]:
                 pass
         with Told("write", target):
             if move.is_dir:
-                shutil.copytree(move.source, beside, symlinks=True)
+                _copy_tree(move.source, beside)
             else:
                 shutil.copyfile(move.source, beside)
                 shutil.copymode(move.source, beside)
 
     return put
+
+
+class _BrokeOff(Exception):
+    """The copy of a file failed; not an OSError, which copytree would collect until it has tried all others."""
+
+
+def _copy_tree(source: str, target: str) -> None:
+    """Copy a directory. Raises the OSError of the first file that cannot be copied."""
+
+    def copy(one: str, other: str) -> None:
+        try:
+            shutil.copy2(one, other)
+        except OSError as error:
+            raise _BrokeOff(error) from error
+
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=copy)
+    except _BrokeOff as broken:
+        raise broken.args[0] from None
 
 
 def _sending(move: _Move) -> list[Callable[[], None]]:

@@ -29,6 +29,7 @@ from rayflow.lang.expressions import Expression
 from rayflow.lang.scripts import SHELL, STDOUT, Promise, Script
 from rayflow.runtime.scratch import collect_outputs, gives_stdout, stage_inputs
 from rayflow.values.filesystems import base_directory, local_path
+from rayflow.values.local_files import Told
 
 TAIL_CHARACTERS = 2000
 """So much of the end of a script's stderr goes into its error."""
@@ -144,7 +145,7 @@ def _environment(given: Any) -> dict[str, str]:
 def _argv(script: Script, scratch: str) -> list[str]:
     command = textwrap.dedent(script.command).strip("\n") + "\n"
     file = os.path.join(scratch, "script")
-    with open(file, "w", encoding="utf-8", errors="surrogateescape") as stream:
+    with Told("write", file), open(file, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(command)
     first = command.partition("\n")[0]
     try:

@@ -23,8 +23,8 @@ _MAP_FROM_BYTES = 256 * 1024
 """Files from this size on are mapped instead of read (a mapping costs a file descriptor while it lives)."""
 
 _ADVICE = {
-    errno.ENOSPC: "The disk is full: free some space; what was not written yet is kept in memory and written then.",
-    errno.EDQUOT: "The disk quota is used up: free some space; what was not written yet is kept and written then.",
+    errno.ENOSPC: "The disk is full: free some space and run again; what was recorded before counts.",
+    errno.EDQUOT: "The disk quota is used up: free some space and run again; what was recorded before counts.",
     errno.EROFS: "The file system is read-only: choose another store, or open this one read-only.",
     errno.EACCES: "Permission denied: check who owns the folder, or choose another store.",
     errno.EPERM: "Permission denied: check who owns the folder, or choose another store.",

@@ -5,10 +5,13 @@ In: paths. Out: bytes, listings. Never: fsspec. Writing is whole or not at all: 
 
 from __future__ import annotations
 
+import errno
 import glob as globbing
+import io
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
@@ -46,8 +49,14 @@ class Told:
             raise StoreUnavailable(f"Cannot {self.action} {self.path}: {self.reason(error)}") from error
 
     def reason(self, error: Exception) -> str:
-        """What the operating system said."""
-        return str(getattr(error, "strerror", None) or error)
+        """What the operating system said, and what to do."""
+        said = str(getattr(error, "strerror", None) or error)
+        return f"{said}. Free some space on {socket.gethostname()} and run again." if is_full(error) else said
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this says that a disk of this machine is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalFileSystem:
@@ -135,9 +144,13 @@ class LocalFileSystem:
 
     def open_as(self, path: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
         """A stream in any mode of `open`; to write, the directory is made when it is missing."""
-        if mode[:1] not in ("r", "+"):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open(path, mode, encoding=encoding, newline=newline)
+        if mode[:1] == "r":
+            return open(path, mode, encoding=encoding, newline=newline)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if "+" in mode:
+            return open(path, mode, encoding=encoding, newline=newline)
+        binary: Any = io.BufferedWriter(_Written(path, mode.replace("t", "")))
+        return binary if "b" in mode else io.TextIOWrapper(binary, encoding=encoding, newline=newline)
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
@@ -196,6 +209,14 @@ class LocalFileSystem:
     def lacks(self, path: str) -> str | None:
         """Folders are made when they are needed."""
         return None
+
+
+class _Written(io.FileIO):
+    """A file that is written, whose refusals name it; the operating system does not name what it is writing to."""
+
+    def write(self, data: Any) -> int:
+        with Told("write", str(self.name)):
+            return super().write(data)
 
 
 def beside_of(path: str) -> str:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import IO, Any, BinaryIO, cast
 
 from rayflow.errors import StoreUnavailable
-from rayflow.values.local_files import Entry, path_of_entry
+from rayflow.values.local_files import Entry, Told, is_full, path_of_entry
 from rayflow.values.refusals import ToldRemotely, bucket_of, no_bucket_text
 from rayflow.values.remote_streams import remote_stream
 
@@ -260,7 +260,13 @@ class RemoteFileSystem:
     def get_file(self, path: str, local: str) -> None:
         """Copy a file to this machine."""
         with ToldRemotely("read", self.url_of(path)):
-            self.remote.get_file(path, local)
+            try:
+                self.remote.get_file(path, local)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                with Told("write to", os.path.dirname(local)):
+                    raise
 
     def put_file(self, local: str, path: str) -> None:
         """Copy a file of this machine in one put."""

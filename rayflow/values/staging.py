@@ -28,6 +28,10 @@ def at_once(work: Iterable[Callable[[], Any]]) -> list[Any]:
         return [each() for each in waiting]
     with ThreadPoolExecutor(min(AT_ONCE, len(waiting)), thread_name_prefix="rayflow-copy") as pool:
         futures = [pool.submit(each) for each in waiting]
+    for future in futures:
+        error = future.exception()
+        if error is not None:
+            raise error.with_traceback(None)  # where in a thread it was raised tells nobody anything
     return [future.result() for future in futures]
 
 
