@@ -16,6 +16,7 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.records import Row
 from rayflow.values.failures import Failure, Outcome
+from rayflow.values.filesystems import current_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Surroundings:
 
     project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
     store_url: where large values are kept. files: how a plain File is known, "stat" or "content".
-    channel: goes before everything that the project's tasks print; empty when nobody watches.
+    channel: goes before everything that the project's tasks print; empty when nobody watches. current_dir: the
+    driver's current directory, None when that is gone.
     """
 
     project_dir: str | None
@@ -86,6 +88,7 @@ class Surroundings:
     table: Mapping[str, TaskEntry] = field(default_factory=dict)
     channel: str = ""
     files: str = "stat"
+    current_dir: str | None = field(default_factory=current_directory)
 
 
 def pack_known(outcomes: Mapping[bytes, Outcome] | None) -> tuple[bytes, dict[bytes, Failure]] | None:

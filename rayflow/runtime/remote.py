@@ -152,7 +152,7 @@ def _got(ref: Any) -> bytes:
 
 
 def _made(around: Surroundings) -> _Hand:
-    _mark_project()
+    _enter(around)
     store = open_here(around.store_url)
 
     def printed(task: str, stream: str, text: str) -> None:
@@ -183,14 +183,25 @@ def open_here(url: str) -> Store:
         ) from None
 
 
-def _mark_project() -> None:
+def _enter(around: Surroundings) -> None:
+    """Make the run's current directory this process's too, so that a body finds there what it finds in the driver's
+    process; where that is not on this machine, the project's. Ray's copy of a project is one already."""
+    here = os.getcwd()
+    if "working_dir_files" in here.split(os.sep):
+        _mark_project(here)
+        return
+    for place in (around.current_dir, around.project_dir):
+        if place and os.path.isdir(place) and os.access(place, os.X_OK):
+            os.chdir(place)
+            return
+
+
+def _mark_project(copy: str) -> None:
     """Where Ray has unpacked the project, what marks its directory may be missing: the names of tasks depend on it."""
     from rayflow.lang.modules import MARKS
 
-    here = os.getcwd()
-    is_copy = "working_dir_files" in here.split(os.sep)
-    if is_copy and not any(os.path.exists(os.path.join(here, mark)) for mark in MARKS):
-        with open(os.path.join(here, "rayflow.toml"), "a"):
+    if not any(os.path.exists(os.path.join(copy, mark)) for mark in MARKS):
+        with open(os.path.join(copy, "rayflow.toml"), "a"):
             pass
 
 

@@ -130,6 +130,14 @@ def base_directory() -> str:
     return _base or os.getcwd()
 
 
+def current_directory() -> str | None:
+    """This process's; None when it was removed while the process stands in it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
 def local_path(path: str) -> str | None:
     """The absolute path of a file on this machine; None for a URL of somewhere else.
 

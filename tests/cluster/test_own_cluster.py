@@ -35,6 +35,11 @@ FLOW = """
         return f"greeted {name}"
 
     @task
+    def read(path):
+        with open(path) as file:
+            return file.read()
+
+    @task
     def quick(n):
         return n
 
@@ -278,6 +283,10 @@ def test_a_ray_that_is_kept_warm_is_joined_without_being_named_and_stops_when_to
         done = marked.rayflow("run", "flow.py", "greet", "--name", "Bea", "--json")
         assert json.loads(done.stdout) == "greeted Bea", done.stderr
         assert "joining" in done.stderr
+        # Its workers stand where it was started; a body's relative paths are those of the run all the same.
+        (marked.path / "note.txt").write_text("here")
+        done = marked.rayflow("run", "flow.py", "read", "--path", "note.txt", "--json")
+        assert json.loads(done.stdout) == "here", done.stderr
     finally:
         down = marked.rayflow("down")
     assert down.returncode == 0, down.stderr
