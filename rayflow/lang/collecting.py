@@ -67,12 +67,17 @@ _NEVER = Created()
 
 
 class collecting_calls:
-    """Collects the calls that a body makes, and the tasks that are packed: `with collecting_calls() as created`."""
+    """Collects the calls that a body makes, and the tasks that are packed: `with collecting_calls() as created`.
+
+    created: goes on with these, of a body that goes on.
+    """
+
+    def __init__(self, created: Created | None = None) -> None:
+        self._created = Created() if created is None else created
 
     def __enter__(self) -> Created:
         global active
         self._before = _mine.get(None)
-        self._created = Created()
         _mine.set(self._created)
         with _changing:
             active = (*active, self._created)

@@ -215,7 +215,7 @@ class RayCarrier:
         calls = []
         blobs: list[bytes] = []
         for attempt in bundle.attempts:
-            call = call_of(attempt)
+            call = call_of(attempt, attempt.known)
             blobs.extend(call.blobs())
             calls.append(call.as_tuple())
         inputs = self._objects.refs_for(blobs) if blobs else []

@@ -4,10 +4,11 @@ In: a coroutine, and the outcomes of what it has awaited when it was entered bef
 that it waits for, when nothing but their values can make it go on. Never: evaluates an expression, decides whether the
 body is entered again.
 
-A body that awaits holds no worker: it ends, and is entered again from its start when what it awaits is there. Whether
-only the awaited expressions can make it go on is asked of its event loop: one that would wait for no time, no file and
-no thread, but for ever, waits for us. While it has something else to wait for as well, it is given a moment, in which
-it may come to more expressions. Longer is of no use, since all is done again in any case; and an open connection, or a
+A body that awaits holds no worker: it ends, and is entered again from its start when what it awaits is there. (Where
+an execution has but one process it may stay, and go on from there: see suspended.py.) Whether only the awaited
+expressions can make it go on is asked of its event loop: one that would wait for no time, no file and no
+thread, but for ever, waits for us. While it has something else to wait for as well, it is given a moment, in which it
+may come to more expressions. Longer is of no use, since all is done again in any case; and an open connection, or a
 timeout around what is awaited, would keep it for ever. (A thread that the body has started by itself is not seen. It is
 then started once more with the body, and is waited for when all expressions are known.)
 """
@@ -15,6 +16,7 @@ then started once more with the body, and is waited for when all expressions are
 from __future__ import annotations
 
 import asyncio
+import marshal
 import selectors
 import threading
 import time
@@ -22,11 +24,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from rayflow.lang.awaiting import answer_with
-from rayflow.lang.codec import content_digest
-from rayflow.lang.expressions import Term
+from rayflow.lang.codec import SCALARS, content_digest
+from rayflow.lang.expressions import TaskCall, Term
 from rayflow.lang.packing import Keep, pack
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure, Outcome, exception_from_failure
@@ -35,83 +38,114 @@ PATIENCE_SECONDS = 0.5
 """So long a body that awaits expressions, and other things besides, may go on after the last one that it asked for."""
 
 
+_PLAIN: dict[bytes, bytes] = {}
+"""The digests of calls that bodies have awaited in this process, by what `_plain` gives of them."""
+MOST_PLAIN = 10_000
+LONGEST_PLAIN_BYTES = 500
+
+
 class Entry:
     """One time that a body is entered.
 
     known: outcomes of what it has awaited before, by key. keep: stores the large values in what it awaits. real: the
     object that a symbolic value stands for.
-    is_paused: what `run` gave is not the result. reached: ids of the awaited expressions, and of those inside them.
+    is_paused: what `run` gave is not the result. is_open: it is paused, and can go on where it is. reached: ids of the
+    awaited expressions, and of those inside them. asked: what it waits for, packed, by key.
     """
 
     def __init__(self, known: Mapping[bytes, Outcome], *, keep: Keep, real: Callable[[Term], Any]) -> None:
         self.is_paused = False
+        self.is_open = False
         self.reached: set[int] = set()
-        self._known = known
+        self.asked: dict[bytes, Term] = {}
+        self._known = dict(known)
         self._keep = keep
         self._real = real
         self._keys: dict[int, tuple[Term, bytes, Term]] = {}
         """Key and packed form of each term by its id; the term is kept, so that the id stays its own."""
         self._equal: Counter[bytes] = Counter()
         self._used: set[bytes] = set()
-        self._asked: dict[bytes, Term] = {}
         self._asked_at = 0.0
         self._is_stuck = False
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         """What the awaits hang on: an event loop itself does not keep what waits alive."""
         self._raised: list[tuple[BaseException, Failure]] = []
         self._loop: _Loop | None = None
         self._quiet: asyncio.Future[None] | None = None
+        self._runner = asyncio.Runner(loop_factory=self._make_loop)
+        self._body: asyncio.Future[Any] | None = None
         self._is_closing = False
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], *, may_stay: bool = False) -> Any:
         """The result of the body; what it raised is raised. When `is_paused` is set, it waits for expressions: the pair
-        of whether it did not ask for all that is known, and of the packed expressions by key."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._run(coroutine)
-        # Inline in a notebook, whose thread has a loop that is running.
-        results: list[Any] = []
-        errors: list[BaseException] = []
+        of whether it did not ask for all that is known, and of the packed expressions by key.
 
-        def wait() -> None:
-            try:
-                results.append(self._run(coroutine))
-            except BaseException as error:  # raised again below, in the thread that asked
-                errors.append(error)
+        may_stay: it need not end when it waits, but for the first time: whoever runs it again from its start finds out
+        whether it comes to the same expressions.
+        """
+        return _apart(partial(self._run, partial(self._begin, coroutine), may_stay))
 
-        # In the body's context, so that what it prints and the calls that it makes are known for its own.
-        thread = threading.Thread(target=copy_context().run, args=(wait,), name="rayflow-async")
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
+    def go_on(self, outcomes: Mapping[bytes, Outcome]) -> Any:
+        """As `run`, of a body that has stayed. outcomes: of all that it waits for."""
+        assert self._loop is not None
+        self._loop.go_on()
+        return _apart(partial(self._run, partial(self._resume, outcomes), True))
+
+    def leave(self) -> None:
+        """End a body that has stayed: it can tidy up, and nothing else."""
+        _apart(self._close)
 
     def failure_of(self, error: BaseException) -> Failure | None:
         """The failure of the awaited expression that this error came from, if the body has only not caught it."""
         return next((failure for raised, failure in self._raised if raised is error), None)
 
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        runner = asyncio.Runner(loop_factory=self._make_loop)
+    def _run(self, main: Callable[[], Coroutine[Any, Any, Any]], may_stay: bool) -> Any:
+        self.is_open = False
         try:
-            return runner.run(self._enter(coroutine))
+            result = self._runner.run(main())
+            self.is_open = may_stay and self.is_paused and bool(self._known) and not result[0]
+            return result
         finally:
-            self._is_closing = True
-            with warnings.catch_warnings():
-                if self.is_paused:
-                    # Coroutines that the body would have awaited later on: it will make them again.
-                    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
-                runner.close()
+            if self.is_open:
+                assert self._loop is not None
+                self._loop.stand_still()
+            else:
+                self._close()
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._is_closing = True
+        with warnings.catch_warnings():
+            if self.is_paused:
+                # Coroutines that the body would have awaited later on: it will make them again.
+                warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+            self._runner.close()
+            self._body = None
+            self._waiting = []
 
     def _make_loop(self) -> _Loop:
         self._loop = _Loop(self._seconds_left)
         return self._loop
 
-    async def _enter(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        self._quiet = asyncio.get_running_loop().create_future()
+    async def _begin(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         answer_with(self._answer)
-        body = asyncio.ensure_future(coroutine)
+        self._body = asyncio.ensure_future(coroutine)
+        return await self._until_quiet(self._body)
+
+    async def _resume(self, outcomes: Mapping[bytes, Outcome]) -> Any:
+        assert self._body is not None
+        self._known.update(outcomes)
+        self._used.update(outcomes)
+        self.asked = {}
+        waiting, self._waiting = self._waiting, []
+        for key, future in waiting:
+            if key in self._known and not future.done():  # what the body has given up waiting for is done
+                future.set_result(None)
+        return await self._until_quiet(self._body)
+
+    async def _until_quiet(self, body: asyncio.Future[Any]) -> Any:
+        self.is_paused = False
+        self._quiet = asyncio.get_running_loop().create_future()
         await asyncio.wait({body, self._quiet}, return_when=asyncio.FIRST_COMPLETED)
         if body.done():
             return body.result()
@@ -119,14 +153,14 @@ class Entry:
         # (One that was still waiting for something else might have come to more; but not to nothing of it, ever again.)
         self.is_paused = True
         has_missed = not self._used.issuperset(self._known) if self._is_stuck else not self._used
-        return bool(self._known) and has_missed, self._asked
+        return bool(self._known) and has_missed, self.asked
 
     def _seconds_left(self, is_stuck: bool) -> float | None:
         """How long the loop may wait. None: as long as it likes, since no expression is awaited.
 
         is_stuck: it has nothing else to wait for. At 0 the body is left.
         """
-        if self._is_closing or not self._asked or self._quiet is None:
+        if self._is_closing or not self.asked or self._quiet is None:
             return None
         left = 0.0 if is_stuck else max(0.0, self._asked_at + PATIENCE_SECONDS - time.monotonic())
         if not left and not self._quiet.done():
@@ -141,18 +175,19 @@ class Entry:
         if loop is not self._loop:
             raise RuntimeError("an expression can only be awaited in the event loop of the task's body")
         key, packed = self._key_of(term)
-        if key in self._known:
-            self._used.add(key)
-            outcome = self._known[key]
-            if not isinstance(outcome, Failure):
-                return self._real(outcome)
-            error = exception_from_failure(outcome)
-            self._raised.append((error, outcome))
-            raise error
-        self._asked[key] = packed
-        self._asked_at = time.monotonic()
-        self._waiting.append(loop.create_future())
-        return await self._waiting[-1]
+        if key not in self._known:
+            self.asked[key] = packed
+            self._asked_at = time.monotonic()
+            future = loop.create_future()
+            self._waiting.append((key, future))
+            await future
+        self._used.add(key)
+        outcome = self._known[key]
+        if not isinstance(outcome, Failure):
+            return self._real(outcome)
+        error = exception_from_failure(outcome)
+        self._raised.append((error, outcome))
+        raise error
 
     def _key_of(self, term: Term) -> tuple[bytes, Term]:
         """What an awaited term is known by when the body is entered again, and its packed form.
@@ -161,8 +196,17 @@ class Entry:
         """
         known = self._keys.get(id(term))
         if known is None:
-            packed = pack(term, self._keep, root="what is awaited", reached=self.reached)
-            key = content_digest(packed)
+            plain = _plain(term)
+            if plain in _PLAIN:
+                packed, key = term, _PLAIN[plain]
+                self.reached.add(id(term))
+            else:
+                packed = pack(term, self._keep, root="what is awaited", reached=self.reached)
+                key = content_digest(packed)
+                if plain:
+                    if len(_PLAIN) >= MOST_PLAIN:
+                        _PLAIN.clear()
+                    _PLAIN[plain] = key
             count = self._equal[key]
             self._equal[key] += 1
             if count:
@@ -171,13 +215,57 @@ class Entry:
         return known[1], known[2]
 
 
+def _has_loop() -> bool:
+    """Whether an event loop is running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _plain(term: Term) -> bytes:
+    """The content of a call of a few scalars, which a body may come by each time that it is entered: much faster to be
+    had than its digest. Empty for any other term."""
+    if type(term) is not TaskCall or term._options:
+        return b""
+    if not all(type(value) in SCALARS for value in (*term._args, *(term._kwargs or {}).values())):
+        return b""
+    content = marshal.dumps((term._task, term._args, term._kwargs), 2)
+    return content if len(content) <= LONGEST_PLAIN_BYTES else b""
+
+
+def _apart(run: Callable[[], Any]) -> Any:
+    """Run an event loop: in a thread of its own where this one has a loop that is running, as in a notebook."""
+    if not _has_loop():  # asked apart: an error of the body's is not to look like one of the asking
+        return run()
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            results.append(run())
+        except BaseException as error:  # raised again below, in the thread that asked
+            errors.append(error)
+
+    # In the body's context, so that what it prints and the calls that it makes are known for its own.
+    thread = threading.Thread(target=copy_context().run, args=(wait,), name="rayflow-async")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that asks before it waits.
+    """An event loop that asks before it waits, and whose time stands still while its body waits for expressions.
 
     seconds_left: how long it may wait; told whether it has nothing to wait for but itself.
     """
 
     def __init__(self, seconds_left: Callable[[bool], float | None]) -> None:
+        self._stood_still_seconds = 0.0
+        self._stands_still_since = 0.0
         self._seconds_left = seconds_left
         self._in_threads = 0
         selector = _Selector(self._longest_wait)
@@ -186,6 +274,18 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def _longest_wait(self, is_endless: bool, files: int) -> float | None:
         return self._seconds_left(is_endless and not self._in_threads and files == self._own_files)
+
+    def time(self) -> float:
+        """Seconds that only grow, for timers: those of the body's own."""
+        return super().time() - self._stood_still_seconds
+
+    def stand_still(self) -> None:
+        """From here on no time goes by, until `go_on`. (A timeout of the body's is not meant for other tasks.)"""
+        self._stands_still_since = super().time()
+
+    def go_on(self) -> None:
+        """Time goes by again."""
+        self._stood_still_seconds += super().time() - self._stands_still_since
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # of any function
         """Run a function in a thread, and count it until it has ended."""

@@ -34,10 +34,6 @@ class Given:
         if witness is not None:
             self._met.add(witness)
 
-    def clear(self) -> None:
-        """Another call begins."""
-        self._met.clear()
-
     def stamped(self, packed: bytes) -> bytes:
         """What the call gave, with its conditions."""
         if not self._met:

@@ -14,7 +14,9 @@ from rayflow.evaluator import commands, events
 from rayflow.lang.expressions import Expression, TaskRef, Term
 from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
 from rayflow.runtime.outbox import now
+from rayflow.runtime.suspended import Bodies
 from rayflow.runtime.workers import Worker
+from rayflow.values.failures import Outcome
 from rayflow.values.nested import iter_leaves
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_DEFINITION, Witness
@@ -27,8 +29,8 @@ class NeedsWorker(Exception):
     """The fast path has met a call that is not in the cache."""
 
 
-def call_of(command: commands.RunTask) -> Call:
-    """A RunTask as it travels to a worker."""
+def call_of(command: commands.RunTask, known: Mapping[bytes, Outcome] | None) -> Call:
+    """A RunTask as it travels to a worker. known: what it is told of what its body has awaited."""
     return Call(
         command.job,
         command.attempt,
@@ -37,7 +39,7 @@ def call_of(command: commands.RunTask) -> Call:
         command.entry.hash,
         pack_arguments(command.arguments),
         command.options.get("timeout"),
-        pack_known(command.known),
+        pack_known(known),
         command.under,
     )
 
@@ -62,6 +64,7 @@ class InlineCarrier:
     def __init__(self, loop: Loop, worker: Worker) -> None:
         self._loop = loop
         self._worker = worker
+        self._bodies = Bodies()
         self._waiting: deque[commands.RunTask | commands.RunOperation] = deque()
         self._stopped: set[tuple[int, int]] = set()
 
@@ -79,6 +82,10 @@ class InlineCarrier:
 
     def busy(self) -> bool:
         return bool(self._waiting)
+
+    def forget(self, execution_id: str) -> None:
+        """An execution has ended: end what is left of it."""
+        self._bodies.end()
 
     def work(self, seconds: float) -> bool:
         """Run what waits, for about so long."""
@@ -98,7 +105,8 @@ class InlineCarrier:
             self._stopped.discard((command.job, command.attempt))
             return events.WorkerLost(now(), command.job, command.attempt, "stopped before it started")
         try:
-            reply = self._worker.run(call_of(command))
+            known = self._bodies.news(command.job_id, command.attempt, command.known)
+            reply = self._worker.run(call_of(command, known), bodies=self._bodies)
         except KeyboardInterrupt:
             # The attempt still owes an answer: it is given when the evaluator stops it.
             self._waiting.appendleft(command)
@@ -137,6 +145,9 @@ class LookingCarrier:
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         """Nothing runs."""
+
+    def forget(self, execution_id: str) -> None:
+        """Nothing is left."""
 
     def busy(self) -> bool:
         return False

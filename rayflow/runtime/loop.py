@@ -118,4 +118,5 @@ class Loop:
             self.turn()
             if between is not None:
                 between()
+        self.carrier.forget(execution_id)
         return finish

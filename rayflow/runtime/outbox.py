@@ -49,6 +49,9 @@ class Carrier(Protocol):
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         """Nobody wants these attempts any more."""
 
+    def forget(self, execution_id: str) -> None:
+        """An execution has ended: end what is left of it."""
+
     def busy(self) -> bool:
         """Whether anything is running or waiting to run."""
 

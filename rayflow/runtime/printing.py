@@ -133,9 +133,10 @@ class Output:
         self.show("stderr", text)
 
     def rows(self, call: Call, store: Store) -> tuple[Row, ...]:
-        """What was printed, as records. Raises StoreUnavailable when a long text cannot be kept."""
+        """What was printed in this attempt, as records. Raises StoreUnavailable when a long text cannot be kept."""
         rows = []
-        for stream, kept in self._kept.items():
+        printed, self._kept = self._kept, {}
+        for stream, kept in printed.items():
             text = masked(kept.text())
             data = text.encode("utf-8", "replace")
             if len(data) <= INLINE_LOG_BYTES:

@@ -22,9 +22,10 @@ from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.runtime.calls import Call, Reply, Surroundings
+from rayflow.runtime.finding import HOST
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.surrounds import Known, Travelling
-from rayflow.runtime.workers import HOST, Worker
+from rayflow.runtime.workers import Worker
 from rayflow.store.base import Store
 from rayflow.store.store import open_store
 from rayflow.values.failures import Failure, failure_from_exception

@@ -26,10 +26,10 @@ from rayflow.evaluator import commands, events
 from rayflow.runtime import remote
 from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.carrier import RayCarrier
+from rayflow.runtime.finding import HOST
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.outbox import now
 from rayflow.runtime.requests import Request
-from rayflow.runtime.workers import HOST
 from rayflow.store.base import Store
 from rayflow.values.filesystems import use_base
 from rayflow.version import VERSION

@@ -79,5 +79,6 @@ def _finished(loop: Loop, worker: Worker, root: bytes, under: Under, timeout: fl
         with collecting_rarely():
             return loop.run(under.execution_id, between)
     finally:
+        loop.carrier.forget(under.execution_id)
         # Also of an evaluation that is ended: whoever begins it again finds what it had done.
         worker.store.commit()

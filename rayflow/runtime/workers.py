@@ -9,27 +9,24 @@ containers, read-only arrays, results that have been encoded and read again.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import linecache
 import os
 import resource
-import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rayflow.errors import BadModule, NoSuchTask, RayflowError, TaskFailed
+from rayflow.errors import RayflowError, TaskFailed
 from rayflow.evaluator.events import Cost
-from rayflow.lang import modules, tasks
+from rayflow.lang import tasks
 from rayflow.lang.checking import check_arguments
 from rayflow.lang.codec import WITH_WITNESSES, dumps, loads
 from rayflow.lang.collecting import collecting_calls
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskRef, Term
+from rayflow.lang.expressions import TaskCall, TaskRef, Term
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
@@ -37,12 +34,14 @@ from rayflow.records import Row
 from rayflow.runtime.body import deadline, ended_text, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
+from rayflow.runtime.finding import HOST, Finder, forget_modules
 from rayflow.runtime.given import Given
 from rayflow.runtime.printing import Output, prints_for_itself
 from rayflow.runtime.results import altered_text, pack_result, with_states
+from rayflow.runtime.suspended import Bodies, Body
 from rayflow.store.base import Store
-from rayflow.values.encoding import decode, decode_inline, from_bytes
-from rayflow.values.failures import Failure, failure_from_exception
+from rayflow.values.encoding import decode, decode_inline
+from rayflow.values.failures import Failure, Outcome, failure_from_exception
 from rayflow.values.hooks import entering
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
@@ -51,8 +50,6 @@ from rayflow.values.witnesses import Witness, check
 
 if TYPE_CHECKING:
     from rayflow.runtime.coroutines import Entry
-
-HOST = socket.gethostname()
 
 
 def cost_since(started_at: int, wall: float, cpu: float) -> Cost:
@@ -67,7 +64,7 @@ def cost_since(started_at: int, wall: float, cpu: float) -> Cost:
     )
 
 
-class Worker:
+class Worker(Finder):
     """Runs calls in this process.
 
     store: where large values are written and read. printed: called with (task name, stream, text) as a body prints.
@@ -86,18 +83,15 @@ class Worker:
         evaluate: Callable[[Worker, Call], Reply] | None = None,
         debug: bool = False,
     ) -> None:
-        self.surroundings = surroundings
+        super().__init__(surroundings, is_users_process=timed is None)
         self.store = store
         self.printed = printed
         self.timed = timed
         self.evaluate = evaluate
         self.debug = debug
-        self.table = dict(surroundings.table)
         self.kept: dict[bytes, Encoded] = {}
         """Large values that the calls of this reply have made, by digest."""
         self._given = Given()
-        self._verified: dict[tuple[str, bytes], tasks.Task[..., Any]] = {}
-        self._provided: dict[str, tasks.Task[..., Any]] = {}
         prints_for_itself()
         self._enter()
 
@@ -107,52 +101,50 @@ class Worker:
         before, _current = _current, self
         use_project(self.surroundings.project_dir, self.surroundings.files)
         paths = self.surroundings.paths
-        if self._is_users_process():
+        if self.is_users_process:
             sys.path.extend(place for place in paths if place not in sys.path)
             return
         sys.path[:] = [*paths, *(place for place in sys.path if place not in paths)]
         if before is not None and before.surroundings.project_dir != self.surroundings.project_dir:
-            _forget_modules(before.surroundings.project_dir)
-
-    def _is_users_process(self) -> bool:
-        """Whether this is the user's own process, whose modules are theirs to change."""
-        return self.timed is None
-
-    def learn(self, entries: Iterable[TaskEntry]) -> None:
-        """Take in tasks that the table lacks: other calls have met them."""
-        for entry in entries:
-            self.table.setdefault(entry.name, entry)
+            forget_modules(before.surroundings.project_dir)
 
     # --- a call -------------------------------------------------------------------------------------------------------
 
-    def run(self, call: Call, fetched: Mapping[bytes, Encoded] | None = None) -> Reply:
-        """Run one call. Whatever the user's code does comes back as a Reply; only KeyboardInterrupt passes through."""
+    def run(
+        self, call: Call, fetched: Mapping[bytes, Encoded] | None = None, bodies: Bodies | None = None
+    ) -> Reply:
+        """Run one call. Whatever the user's code does comes back as a Reply; only KeyboardInterrupt passes through.
+
+        bodies: where a body that awaits may stay, and those that have stayed.
+        """
         if _current is not self:
             self._enter()
         if call.under is not None and self.evaluate is not None:
             return self.evaluate(self, call)
-        self._given.clear()
+        body = bodies.take(call) if bodies is not None else None
+        self._given = Given() if body is None else body.given
         started_at = time.time_ns() // 1000
         wall, cpu = time.perf_counter(), time.thread_time()
         term: bytes | None = None
         failure: Failure | None = None
         entries: tuple[TaskEntry, ...] = ()
-        output = Output(call.task, self.printed)
+        output = Output(call.task, self.printed) if body is None else body.output
         rows: tuple[Row, ...] = ()
         entry: Entry | None = None
         is_paused = False
         try:
             task = self.find(call.task, call.task_hash)
-            arguments = self._arguments(call, fetched or {})
-            if task.checks:
-                check_arguments(task.checks, arguments, task.name)
-            args, kwargs = task.parameters.spread(arguments)
-            with collecting_calls() as created:
+            args, kwargs = self._bound(task, call, fetched or {}) if body is None else ((), {})
+            with collecting_calls(None if body is None else body.created) as created:
                 with output, inside_body(), deadline(call, self.timed):
-                    result = task.func(*args, **kwargs)
-                    if inspect.iscoroutine(result):
-                        entry = self._entry(call, fetched or {})
-                        result = entry.run(result)
+                    if body is not None:
+                        entry = body.entry
+                        result = entry.go_on(_known(call))
+                    else:
+                        result = task.func(*args, **kwargs)
+                        if inspect.iscoroutine(result):
+                            entry = self._entry(call, fetched or {})
+                            result = entry.run(result, may_stay=bodies is not None and bodies.has_room)
                     if task.script and (entry is None or not entry.is_paused):
                         result = self._run_script(task.script, result)
                 if type(call.arguments) is bytes and call.arguments[:1] == WITH_WITNESSES:
@@ -167,14 +159,21 @@ class Worker:
                     term, rows = dumps(symbolic), (*rows, *states)
                     if task.follows_code:
                         term = self._given.stamped(term)
-                if created or created.tasks:
-                    unused = [each for each in created if id(each) not in reached]
+                unused: list[TaskCall] = []
+                if created or created.tasks or body is not None:
+                    unused = [*(body.unused if body is not None else ()), *created]
+                    unused = [each for each in unused if id(each) not in reached]
                     if unused and not is_paused:
                         output.tell(unused_text(unused))
                     entries = entries_of(created, self.table)
+                if bodies is not None and entry is not None and entry.is_open:
+                    created.clear()
+                    bodies.keep(call, Body(call.attempt, entry, output, created, self._given, unused))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit of a body too: the task failed, not the worker
+            if entry is not None and entry.is_open:
+                entry.leave()
             if self.debug and not isinstance(error, RayflowError):
                 post_mortem(error)
             failure = (entry and entry.failure_of(error)) or self._failure(error, call.task)
@@ -193,9 +192,7 @@ class Worker:
         """What a coroutine is run by."""
         from rayflow.runtime.coroutines import Entry  # asyncio is slow to import, and few bodies need it
 
-        values, failures = call.known or (b"", {})
-        known = {**(loads(values) if values else {}), **failures}
-        return Entry(known, keep=self._keep, real=lambda term: self._entered(term, fetched))
+        return Entry(_known(call), keep=self._keep, real=lambda term: self._entered(term, fetched))
 
     def _run_script(self, option: Any, returned: Any) -> Any:
         from rayflow.runtime.scripts import run_script  # few calls are scripts
@@ -215,7 +212,7 @@ class Worker:
         """Apply an operation: a packed term, or the failure; and entries of tasks that the table lacks."""
         if _current is not self:
             self._enter()
-        self._given.clear()
+        self._given = Given()
         try:
             values = [self._real(arg, fetched or {}) for arg in args]
             with collecting_calls() as created:
@@ -236,6 +233,15 @@ class Worker:
             return check(witnesses, self.store, lambda text: warnings.warn(text, stacklevel=2))
 
     # --- values -------------------------------------------------------------------------------------------------------
+
+    def _bound(
+        self, task: tasks.Task[..., Any], call: Call, fetched: Mapping[bytes, Encoded]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """What the task's function is called with."""
+        arguments = self._arguments(call, fetched)
+        if task.checks:
+            check_arguments(task.checks, arguments, task.name)
+        return task.parameters.spread(arguments)
 
     def _arguments(self, call: Call, fetched: Mapping[bytes, Encoded]) -> dict[str, Any]:
         if isinstance(call.arguments, dict):
@@ -269,86 +275,6 @@ class Worker:
         self.store.put_blob(ref.digest, encoded)
         self.kept[ref.digest] = encoded
 
-    # --- tasks --------------------------------------------------------------------------------------------------------
-
-    def find(self, name: str, task_hash: bytes) -> tasks.Task[..., Any]:
-        """The task of this name with exactly this code. Raises BadModule when this process cannot have that."""
-        found = self._verified.get((name, task_hash))
-        if found is None:
-            found = tasks.registered().get(name)
-            if found is None or found.hash != task_hash:
-                found = self.provide(name) or tasks.find_task(name)
-            if found.hash != task_hash:
-                raise BadModule(
-                    f"The code of {name} on this worker ({found.place} on {HOST}) is not the code that was submitted: "
-                    "the file was changed after the run had started, or this machine has another copy of the project. "
-                    "Run it again."
-                )
-            self._verified[name, task_hash] = found
-        return found
-
-    def provide(self, name: str) -> tasks.Task[..., Any] | None:
-        """A task that no module here has defined yet: import its module, or take the function that travelled."""
-        known = self._provided.get(name)
-        if known is not None:
-            return known
-        entry = self.table.get(name)
-        if entry is None:
-            return None
-        if entry.code is not None:
-            return self._by_value(entry, entry.code)
-        return self._by_module(entry)
-
-    def _by_value(self, entry: TaskEntry, code: bytes) -> tasks.Task[..., Any]:
-        """The task of a function that travelled. It may name itself, or another that names it, as a global."""
-        task: tasks.Task[..., Any] = tasks.Task.__new__(tasks.Task)
-        partials: list[tuple[tasks.Task[..., Any], dict[str, Any]]] = []
-
-        def partial_later(**changes: Any) -> tasks.Task[..., Any]:
-            partials.append((tasks.Task.__new__(tasks.Task), changes))
-            return partials[-1][0]
-
-        task.__dict__["_again"] = partial_later
-        self._provided[entry.name] = task
-        try:
-            function = decode(from_bytes(code))
-        except BaseException:
-            del self._provided[entry.name]
-            raise
-        del task.__dict__["_again"]
-        tasks.Task.__init__(task, function, entry.options)
-        # An entry lists what its code reaches, but where that does not count.
-        task.__dict__.update(fullname=entry.name, hash=entry.hash, follows_code=bool(entry.definitions))
-        for partial, changes in partials:
-            partial.__dict__.update(task._again(**changes).__dict__)
-        return task
-
-    def _by_module(self, entry: TaskEntry) -> tasks.Task[..., Any] | None:
-        """The task of a module that is imported here. An older version of the project's modules is let go of first."""
-        assert entry.module is not None
-        if self._is_users_process():
-            if entry.name in tasks.registered():
-                return None
-        elif entry.module in sys.modules or entry.name in tasks.registered():
-            _forget_modules(self.surroundings.project_dir)
-        try:
-            importlib.import_module(entry.module)
-        except ImportError as error:
-            if entry.file is None or not os.path.exists(entry.file):
-                raise BadModule(
-                    f"{entry.name} cannot be run on {HOST}: its module {entry.module} does not import there ({error}). "
-                    "Install what it needs on the workers, or give them an environment: runtime_env in rayflow.toml."
-                ) from error
-            modules.load_file(entry.file)
-        known: tasks.Task[..., Any] | None = tasks.registered().get(entry.name)
-        if known is None and entry.file is not None and os.path.exists(entry.file):
-            # Another module of that name came first on this worker's path.
-            modules.load_file(entry.file)
-            known = tasks.registered().get(entry.name)
-        if known is None:
-            raise NoSuchTask(f"The module {entry.module} on this worker ({HOST}) defines no task {entry.name!r}.")
-        return known
-
 
 _current: Worker | None = None
 """The worker of this process that ran last: it is asked for tasks that no module has defined."""
@@ -361,24 +287,10 @@ def _provide(name: str) -> tasks.Task[..., Any] | None:
 tasks.provide_tasks(_provide)
 
 
-def _forget_modules(project_dir: str | None) -> None:
-    """Let go of the project's modules, so that the next import reads their files as they are now."""
-    if project_dir is None:
-        return
-    inside = os.path.join(os.path.abspath(project_dir), "")
-    gone = {
-        name
-        for name, module in list(sys.modules.items())
-        if (file := getattr(module, "__file__", None)) is not None
-        and os.path.abspath(file).startswith(inside)
-        and not modules.is_installed(file)
-        and name.partition(".")[0] not in ("rayflow", "__main__")
-    }
-    for name in gone:
-        del sys.modules[name]
-    tasks.forget_tasks(gone)
-    importlib.invalidate_caches()
-    linecache.checkcache()
+def _known(call: Call) -> dict[bytes, Outcome]:
+    """The outcomes of what its body has awaited that a call brings with it."""
+    values, failures = call.known or (b"", {})
+    return {**(loads(values) if values else {}), **failures}
 
 
 def realized(term: Term, fetch: Callable[[ValueRef], Any]) -> Any:

@@ -112,6 +112,7 @@ class Stormy(Rehearsed):
         assert isinstance(driver.store, MemoryStore)
         driver.store = driver.store.opened_again()
         self._request.life += 1
+        self._loop.carrier.forget(self.execution_id)
         self._loop = self._new_loop()
         self._loop.post(self._request.submitted())
 

@@ -18,7 +18,7 @@ MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), fr
 def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     learnt: list[TaskEntry] = []
     reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0), (MET,))
-    worker = SimpleNamespace(run=lambda call: reply, learn=learnt.extend, kept={})
+    worker = SimpleNamespace(run=lambda call, bodies: reply, learn=learnt.extend, kept={})
     posted: list[object] = []
     carrier = InlineCarrier(SimpleNamespace(post=posted.append), worker)
     carrier.run([RunTask(1, 1, "e1", b"j", ENTRY, {}, {})])
