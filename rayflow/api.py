@@ -6,6 +6,7 @@ Ray's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -30,6 +31,10 @@ T = TypeVar("T")
 NESTED = "run() was called inside a task's body. Return the expression instead: rayflow reduces what a task returns."
 
 
+PROGRAMS_ONLY = ("root", "root_blob", "task_table")
+"""Columns of an execution from which it can be taken up again."""
+
+
 class Scheduler:
     """Evaluates expressions, one after the other or several at once, with one store.
 
@@ -47,7 +52,7 @@ class Scheduler:
     def __init__(
         self,
         *,
-        store: str | None = None,
+        store: str | os.PathLike[str] | None = None,
         inline: bool | None = None,
         address: str | None = None,
         limits: Mapping[str, float] | None = None,
@@ -190,8 +195,9 @@ class Scheduler:
         return self.history().sql(query)
 
     def log(self, limit: int = 20) -> list[Any]:
-        """The latest executions, newest first."""
-        return list(self.history().executions(limit=limit))
+        """The latest executions, newest first; without what only programs can read of them (`sql` gives that, too)."""
+        rows = self.history().executions(limit=limit)
+        return [{name: cell for name, cell in row.items() if name not in PROGRAMS_ONLY} for row in rows]
 
     def close(self) -> None:
         """Commit what is left, and end this scheduler's part on the cluster; Ray itself stays for the next one."""
@@ -207,7 +213,7 @@ class Scheduler:
 def run(
     expr: T,
     *,
-    store: str | None = None,
+    store: str | os.PathLike[str] | None = None,
     inline: bool | None = None,
     address: str | None = None,
     cache: bool = True,
@@ -239,7 +245,7 @@ def run(
         scheduler.close()
 
 
-def history(store: str | None = None) -> History:
+def history(store: str | os.PathLike[str] | None = None) -> History:
     """The provenance of a store: `history().sql("select ...")`."""
     from rayflow.store.store import open_store
 

@@ -81,12 +81,13 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
     levels = [(str(path), _checked(table, str(path))) for path, table in _tables(Path(project_dir))]
     for name, value in _from_environment(os.environ).items():
         levels.append((f"RAYFLOW_{name.upper()}", {name: value}))
-    levels.append(("flag", {name: value for name, value in flags.items() if value is not None}))
+    given = {name: _plain(value) for name, value in flags.items() if value is not None}
+    levels.append(("flag", _checked(given, "what was given here")))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for source, given in levels:
-        values.update(given)
-        sources.update(dict.fromkeys(given, source))
+    for source, table in levels:
+        values.update(table)
+        sources.update(dict.fromkeys(table, source))
     _check_limits(values.get("limits", {}), "limits")
     if values.get("files", "stat") not in ("stat", "content"):
         raise BadConfig(f'files has to be "stat" or "content", not {values["files"]!r}.')
@@ -100,6 +101,13 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
     if unknown:
         raise BadConfig(f"Unknown setting {', '.join(sorted(unknown))}; there are {', '.join(sorted(_TYPES))}.")
     return replace(config, **values), sources
+
+
+def _plain(value: Any) -> Any:
+    """A path as text, any mapping as a dict: as a file would have them."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def check_address(address: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rayflow import Scheduler, identity
 from rayflow.config import load
 from rayflow.errors import BadConfig, BadOption
 
@@ -47,3 +48,22 @@ def test_a_limit_given_in_code_is_checked_too(tmp_path) -> None:
 
 def test_a_file_is_read_as_utf_8_wherever_it_is(tmp_path) -> None:
     assert configured(tmp_path, 'store = "/höhle"').store == "/höhle"
+
+
+def test_what_is_given_in_code_may_be_a_path_and_is_checked_like_a_file(tmp_path) -> None:
+    assert load(tmp_path, store=tmp_path / "kept").store == str(tmp_path / "kept")
+    assert load(tmp_path, store=Path("kept")).store == str(tmp_path / "kept")
+    with pytest.raises(BadConfig, match="store has to be a str, not 3"):
+        load(tmp_path, store=3)
+    with pytest.raises(BadConfig, match="limits has to be a dict, not 'db'"):
+        load(tmp_path, limits="db")
+
+
+def test_a_scheduler_takes_a_path_and_its_log_is_for_people(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Scheduler(store=tmp_path / "kept", inline=True) as scheduler:
+        scheduler.run(identity(3))
+        (row,) = scheduler.log()
+    assert (tmp_path / "kept").is_dir()
+    assert row["task_name"] == "rayflow.identity" and row["arguments"] == "identity(3)"
+    assert not any(isinstance(cell, bytes) for cell in row.values())
