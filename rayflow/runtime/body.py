@@ -1,6 +1,6 @@
 """What stands around a task's body while it runs: its deadline, and what is said of its end.
 
-In: a call, an error. Out: TaskTimeout, texts. Never: runs the body, looks at values.
+In: a call, an error. Out: TaskTimeout, texts and hints. Never: runs the body, looks at values.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import faulthandler
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -106,6 +107,22 @@ def unused_text(unused: list[TaskCall]) -> str:
         f"rayflow: created and not returned: {shown}{more}. A call is lazy: it runs only if it is part of what the "
         "task returns.\n"
     )
+
+
+_SAYS_LAZY = re.compile(r"\bTaskCall\b|'(Operation|Form)'|\b(not|type|and) (Operation|Form)\b|\b(Operation|Form) found")
+
+
+def hint_of(error: BaseException) -> str | None:
+    """What to do about an error by which Python or a library refuses a lazy value; None for other errors.
+
+    They name the class of the expression, which says nothing to the user.
+    """
+    if isinstance(error, TypeError | AttributeError) and _SAYS_LAZY.search(str(error)):
+        return (
+            "A call of a task has no value yet where it is made. Pass it to a task, which is given its value; "
+            "apply_func(f, expr) does that for a plain function f."
+        )
+    return None
 
 
 def post_mortem(error: BaseException) -> None:

@@ -31,7 +31,7 @@ from rayflow.lang.operations import TABLE
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
 from rayflow.records import Row
-from rayflow.runtime.body import deadline, ended_text, inside_body, post_mortem, unused_text
+from rayflow.runtime.body import deadline, ended_text, hint_of, inside_body, post_mortem, unused_text
 from rayflow.runtime.bringing import entries_of
 from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.finding import HOST, Finder, forget_modules
@@ -204,7 +204,9 @@ class Worker(Finder):
         one."""
         if not isinstance(error, Exception):
             error = TaskFailed(ended_text(error, what)).with_traceback(error.__traceback__)
-        return failure_from_exception(error, project_dir=self.surroundings.project_dir)
+        failure = failure_from_exception(error, project_dir=self.surroundings.project_dir)
+        hint = hint_of(error)
+        return failure if hint is None else replace(failure, notes=(*failure.notes, hint))
 
     def operate(
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None

@@ -13,6 +13,7 @@ from rayflow.errors import StoreUnavailable, TaskFailed
 from rayflow.lang import collecting
 from rayflow.lang.collecting import collecting_calls
 from rayflow.runtime import printing
+from rayflow.runtime.body import hint_of
 from rayflow.runtime.calls import Call
 from rayflow.runtime.printing import Output
 from rayflow.runtime.workers import Surroundings, Worker
@@ -169,3 +170,35 @@ def test_who_watches_may_write_to_the_stream_that_is_caught(monkeypatch):
     with Output("flow.f", lambda task, stream, text: print(f"{task}: {text}", end="")):
         print("told")
     assert beneath.getvalue() == "flow.f: told\n"
+
+
+@pytest.mark.parametrize("body", ["json.dumps([one()])", '",".join([one()])', "open(one())", "open(one() + 1)",
+                                  "dict(one())", "setattr(one(), 'n', 1)", "Path('a') / os.fspath(one())"])  # fmt: skip
+def test_an_error_that_names_the_class_of_a_lazy_value_says_what_to_do(project, body):
+    project.write(
+        "lazy.py",
+        f"""
+        import json
+        import os
+        from pathlib import Path
+        from rayflow import task
+
+        @task
+        def one():
+            return 1
+
+        @task
+        def main():
+            return {body}
+        """,
+    )
+    module = project.load("lazy")
+    with Scheduler(store=project.path / ".rayflow", inline=True) as scheduler:
+        with pytest.raises((TypeError, AttributeError)) as raised:
+            scheduler.run(module.main())
+    assert any("Pass it to a task" in note for note in raised.value.__notes__)
+
+
+def test_other_errors_are_not_told_to_be_lazy_values():
+    for error in (TypeError("Operation not permitted"), TypeError("unsupported operand"), ValueError("TaskCall")):
+        assert hint_of(error) is None
