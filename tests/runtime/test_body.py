@@ -193,9 +193,9 @@ def test_an_error_that_names_the_class_of_a_lazy_value_says_what_to_do(project, 
         """,
     )
     module = project.load("lazy")
-    with Scheduler(store=project.path / ".rayflow", inline=True) as scheduler:
-        with pytest.raises((TypeError, AttributeError)) as raised:
-            scheduler.run(module.main())
+    store = project.path / ".rayflow"
+    with Scheduler(store=store, inline=True) as scheduler, pytest.raises((TypeError, AttributeError)) as raised:
+        scheduler.run(module.main())
     assert any("Pass it to a task" in note for note in raised.value.__notes__)
 
 
