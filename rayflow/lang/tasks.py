@@ -207,7 +207,8 @@ class Task(Generic[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A lazy call. Its type is the result's, since a lazy value may be used wherever the value may.
+        """A lazy call. Its type is the result's, since a lazy value may be used wherever the value may. (Type checkers
+        take `await gather(f(1))` for `await f(1)`: no type says of a value that it can be awaited, too.)
 
         Raises BadArguments when the arguments do not fit the signature. Containers are copied: changing a list after
         the call does not change the call.

@@ -15,7 +15,7 @@ from projects import REPOSITORY
 SAMPLE = REPOSITORY / "tests/lang/typed_calls.py"
 LINES = SAMPLE.read_text().splitlines()
 WRONG = {number for number, line in enumerate(LINES, 1) if line.endswith("# wrong")}
-REVEALED = {number: line.split("# is: ")[1] for number, line in enumerate(LINES, 1) if line.startswith("reveal_type(")}
+REVEALED = {number: line.split("# is: ")[1] for number, line in enumerate(LINES, 1) if " # is: " in line}
 
 PLACES = [Path(folder, name) for name in ("basedpyright", "pyright") for folder in os.get_exec_path()]
 PYRIGHT = next((place for place in PLACES if place.exists()), None)

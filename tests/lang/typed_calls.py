@@ -128,6 +128,16 @@ reveal_type(seq([rated(1), rated(2)]))  # is: list[float]
 reveal_type(len_(counted([])))  # is: int
 reveal_type(apply_tags(rated(1), {"kind": "trial"}))  # is: float
 
+
+
+async def body() -> None:
+    reveal_type(await gather(rated(1)))  # is: float
+    reveal_type(await gather(spelled(1)))  # is: str
+    reveal_type(await gather({"a": rated(1)}))  # is: dict[str, float]
+    reveal_type(await gather(rated(1), spelled(1)))  # is: list[Any]
+    await rated(1)  # wrong
+
+
 # --- what fits, and what does not -------------------------------------------------------------------------------------
 
 spell(spelled)
