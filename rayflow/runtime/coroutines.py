@@ -38,6 +38,9 @@ PATIENCE_SECONDS = 0.5
 """So long a body that awaits expressions, and other things besides, may go on after the last one that it asked for."""
 
 
+MOST_MISSED = 10
+"""So many of the expressions that it knows a body may not have come to yet, while it waits for something else."""
+
 _PLAIN: dict[bytes, bytes] = {}
 """The digests of calls that bodies have awaited in this process, by what `_plain` gives of them."""
 MOST_PLAIN = 10_000
@@ -59,6 +62,7 @@ class Entry:
         self.reached: set[int] = set()
         self.asked: dict[bytes, Term] = {}
         self._known = dict(known)
+        self._entered_with = len(known)
         self._keep = keep
         self._real = real
         self._keys: dict[int, tuple[Term, bytes, Term]] = {}
@@ -80,8 +84,8 @@ class Entry:
         """The result of the body; what it raised is raised. When `is_paused` is set, it waits for expressions: the pair
         of whether it did not ask for all that is known, and of the packed expressions by key.
 
-        may_stay: it need not end when it waits, but for the first time: whoever runs it again from its start finds out
-        whether it comes to the same expressions.
+        may_stay: it need not end each time that it waits. It does so whenever it knows twice as much as when it was
+        entered, which costs little: only who is entered again shows whether it comes to the same expressions.
         """
         return _apart(partial(self._run, partial(self._begin, coroutine), may_stay))
 
@@ -103,7 +107,8 @@ class Entry:
         self.is_open = False
         try:
             result = self._runner.run(main())
-            self.is_open = may_stay and self.is_paused and bool(self._known) and not result[0]
+            is_steady = self._used.issuperset(self._known)
+            self.is_open = may_stay and self.is_paused and is_steady and len(self._known) < 2 * self._entered_with - 1
             return result
         finally:
             if self.is_open:
@@ -150,10 +155,12 @@ class Entry:
         if body.done():
             return body.result()
         # What still runs of the body is cancelled when the loop is closed, so that it can tidy up.
-        # (One that was still waiting for something else might have come to more; but not to nothing of it, ever again.)
         self.is_paused = True
-        has_missed = not self._used.issuperset(self._known) if self._is_stuck else not self._used
-        return bool(self._known) and has_missed, self.asked
+        missed = len(self._known.keys() - self._used)
+        # (One that was still waiting for something else might have come to more; but not to nothing of it, ever again,
+        # nor to ever less of it.)
+        has_strayed = missed > 0 and (self._is_stuck or not self._used or missed > MOST_MISSED)
+        return has_strayed, self.asked
 
     def _seconds_left(self, is_stuck: bool) -> float | None:
         """How long the loop may wait. None: as long as it likes, since no expression is awaited.

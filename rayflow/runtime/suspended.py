@@ -4,7 +4,8 @@ In: bodies that have paused, and what there is of what they wait for. Out: the s
 Never: runs one, decides when.
 
 To enter a body again from its start takes as long as all that it has awaited before, and whoever awaits one thing after
-the other comes by all of it each time. In an execution's one process (inline, or in a subrun) a body can stay instead.
+the other comes by all of it each time. In an execution's one process (inline, or in a subrun) a body can stay instead,
+most of the time.
 On a cluster it cannot: the next attempt goes to any worker that is free, and a body that has stayed on another one
 would hold its memory, its locks and its connections there, with nobody to end it.
 """

@@ -1,4 +1,4 @@
-"""Bodies that stay where they are while they await: entered twice, however much they await one after the other."""
+"""Bodies that stay where they are while they await: entered a few times, however much they await one by one."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def words(flow: Flow) -> list[str]:
     return "".join(flow.watching.lines).split()
 
 
-def test_a_body_is_entered_twice_however_much_it_awaits_one_after_the_other(flow: Flow) -> None:
-    assert flow.call("chain", 30) == 30
-    assert words(flow) == ["in", "out", "in", "through", "out"]
-    assert flow.project.sql("select attempts from jobs where task_name = 'flow.chain'") == [(31,)]
-    printed = flow.project.sql("select attempt, text from logs order by attempt")
-    assert printed == [(1, "in\nout\n"), (2, "in\n"), (31, "through\nout\n")]
+def test_a_body_is_entered_again_only_when_it_knows_twice_as_much(flow: Flow) -> None:
+    assert flow.call("chain", 20) == 20
+    assert words(flow) == ["in", "out"] * 5 + ["in", "through", "out"]
+    assert flow.project.sql("select attempts from jobs where task_name = 'flow.chain'") == [(21,)]
+    printed = flow.project.sql("select attempt, text from logs where attempt > 8 order by attempt")
+    assert printed == [(9, "in\n"), (16, "out\n"), (17, "in\n"), (21, "through\nout\n")]
 
 
 def test_where_no_more_can_stay_the_others_are_entered_again(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +189,12 @@ def test_an_error_in_a_body_does_not_look_like_one_of_ours(flow: Flow) -> None:
 def test_a_body_that_lost_its_worker_is_entered_again(project: Project) -> None:
     module = Flow(project).write(CODE)
     with Rehearsal() as rehearsal:
-        rehearsal.lose(module.chain, attempts=5)
-        assert rehearsal.run(module.chain(8)) == 8
-        assert [line for _, line in rehearsal.printed].count("in") == 3
+        assert rehearsal.run(module.chain(6)) == 6
+        calm = [line for _, line in rehearsal.printed].count("in")
+        rehearsal.forget_all()
+        rehearsal.lose(module.chain, attempts=6)
+        assert rehearsal.run(module.chain(6)) == 6
+        assert [line for _, line in rehearsal.printed].count("in") == calm + 1
         rehearsal.restore()
         rehearsal.storm(module.several(3), seeds=range(4))
 
@@ -199,16 +202,16 @@ def test_a_body_that_lost_its_worker_is_entered_again(project: Project) -> None:
 def test_a_body_that_nobody_wants_any_more_tidies_up(flow: Flow) -> None:
     with pytest.raises(ValueError, match="bad 1"):
         flow.run(flow.module.doomed(), fail_fast=True)
-    assert words(flow).count("in") == words(flow).count("out") == 2
+    assert words(flow).count("in") == words(flow).count("out") > 0
 
 
 def test_a_body_stays_also_where_an_event_loop_is_running(flow: Flow) -> None:
     async def inside() -> object:
         with Scheduler(store=":memory:", inline=True, reporter=flow.watching) as scheduler:
-            return scheduler.run(flow.module.chain(4))
+            return scheduler.run(flow.module.chain(10))
 
-    assert asyncio.run(inside()) == 4
-    assert words(flow).count("in") == 2
+    assert asyncio.run(inside()) == 10
+    assert words(flow).count("in") == 5
 
 
 def test_the_code_of_what_a_body_was_given_counts_although_it_stayed(flow: Flow) -> None:
