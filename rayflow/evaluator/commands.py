@@ -1,14 +1,14 @@
 """Everything that can come out of the evaluator.
 
 Orders, not requests: the shell carries them out and reports with the event named beside each. A command never carries
-a user's object, only symbolic terms.
+a user's object, only symbolic terms. Named tuples, as events are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
@@ -16,9 +16,10 @@ from rayflow.lang.expressions import Term
 from rayflow.records import ReductionRow, Row
 from rayflow.values.failures import Failure, Outcome
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+
+class LookUp(NamedTuple):
     """Is there a reduction of this key? Answered by `LookedUp`."""
 
     asker: int
@@ -26,8 +27,7 @@ class LookUp:
     task_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RunTask:
+class RunTask(NamedTuple):
     """Send one attempt of a job to a worker. Answered by `Returned`, `Paused`, `Raised` or `WorkerLost` of it.
 
     job: the evaluator's number of the job, for the answer. job_id: its id in the records.
@@ -50,8 +50,7 @@ class RunTask:
     under: Under | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunOperation:
+class RunOperation(NamedTuple):
     """Apply an operation where the data is. Answered by `Operated`."""
 
     asker: int
@@ -60,45 +59,39 @@ class RunOperation:
     args: tuple[Term, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(NamedTuple):
     """Wake me. Answered by `TimerFired` with the same name, not before `seconds` have passed."""
 
     name: tuple[str, int]
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Nobody wants this attempt any more. Its answer may still come, and is then ignored."""
 
     job: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(NamedTuple):
     """Keep a reduction. No answer."""
 
     reduction: ReductionRow
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Append these rows to the provenance. No answer."""
 
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Warn:
+class Warn(NamedTuple):
     """Tell whoever watches. No answer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The execution has ended: commit, then tell whoever waits. No answer.
 
     outcome: the root's value (symbolic) or its Failure. failures: jobs that failed by themselves: (job id, task
@@ -110,8 +103,8 @@ class Finish:
     execution_id: str
     outcome: Outcome
     failures: tuple[tuple[bytes, str, Failure], ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-    by_task: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counts: Mapping[str, int] = _NOTHING
+    by_task: Mapping[str, Mapping[str, int]] = _NOTHING
     value_hash: bytes | None = None
     below: Below | None = None
 

@@ -3,22 +3,25 @@
 Each event is something that happened, carries its time (`at`, microseconds since the epoch, from the shell's clock),
 and is either the answer to a command or comes unasked (`Submitted`, `Cancelled`). Answers may come late, twice, or
 for attempts that nobody waits for any more: those are dropped.
+
+Named tuples, because there are several for each job: making a frozen dataclass takes four times as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.values.failures import Failure
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+
+class Submitted(NamedTuple):
     """Evaluate this root term.
 
     root: packed term. table: the tasks that the driver knows. options: options of the run, merged over those of calls.
@@ -32,17 +35,16 @@ class Submitted:
     execution_id: str
     root: bytes
     table: Mapping[str, TaskEntry]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NOTHING
     cache: bool = True
     life: int = 0
-    context: Mapping[str, Any] = field(default_factory=dict)
-    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    context: Mapping[str, Any] = _NOTHING
+    profiles: Mapping[str, Mapping[str, Any]] = _NOTHING
     under: Under | None = None
     fail_fast: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A reduction found in the store.
 
     at: when it was computed; of a final value, when the oldest of what it was made from was.
@@ -62,8 +64,7 @@ class Candidate:
     context: Mapping[str, bytes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookedUp(NamedTuple):
     """What the store has for a key, newest first."""
 
     at: int
@@ -71,8 +72,7 @@ class LookedUp:
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What an attempt took, measured on its worker. Times in seconds and microseconds since the epoch."""
 
     started_at: int
@@ -83,8 +83,7 @@ class Cost:
     pid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """A task's body returned this packed term.
 
     entries: tasks named in the term that the table lacked. rows: provenance made on the worker (values, logs, files).
@@ -101,8 +100,7 @@ class Returned:
     below: Below | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(NamedTuple):
     """A task's body has left its worker: it waits for expressions.
 
     term: packed pair: whether the body did not ask for all that it knows; and the expressions by key.
@@ -118,8 +116,7 @@ class Paused:
     rows: tuple[Row, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """A task's body raised, or its result could not be kept. (A timeout on the worker is TaskTimeout, raised.)
 
     below: what the body has evaluated by itself until then.
@@ -134,8 +131,7 @@ class Raised:
     below: Below | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(NamedTuple):
     """The worker died before it answered: crashed, killed, out of memory, or its node left.
 
     reason: for people. node, pid: where known. fatal: trying again cannot help (no such environment, no such node).
@@ -150,8 +146,7 @@ class WorkerLost:
     fatal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Operated:
+class Operated(NamedTuple):
     """An operation gave this packed term, or failed.
 
     entries: tasks named in the term that the table lacked.
@@ -165,16 +160,14 @@ class Operated:
     entries: tuple[TaskEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(NamedTuple):
     """A timer has run out."""
 
     at: int
     name: tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """Somebody wants this execution to end."""
 
     at: int

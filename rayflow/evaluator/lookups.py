@@ -6,7 +6,7 @@ store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rayflow.evaluator.events import Candidate
 from rayflow.evaluator.executions import Execution
@@ -20,8 +20,7 @@ _ASKING = frozenset({"cache", "cache_scope", "cache_for"})
 """The options that say how long an answer counts; most calls have none of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A reduction that holds."""
 
     candidate: Candidate

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 from rayflow.errors import TaskTimeout
@@ -31,27 +32,31 @@ def is_inside_body() -> bool:
     return getattr(_inside, "depth", 0) > 0
 
 
-@contextlib.contextmanager
-def inside_body() -> Iterator[None]:
+class inside_body:
     """While this lasts, the thread is running a body."""
-    _inside.depth = getattr(_inside, "depth", 0) + 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        _inside.depth = getattr(_inside, "depth", 0) + 1
+
+    def __exit__(self, *_: object) -> None:
         _inside.depth -= 1
 
 
-@contextlib.contextmanager
-def deadline(call: Call, timed: Callable[[Call], None] | None) -> Iterator[None]:
+_NO_DEADLINE = contextlib.nullcontext()
+
+
+def deadline(call: Call, timed: Callable[[Call], None] | None) -> AbstractContextManager[None]:
     """Raise TaskTimeout in the body when its time is over; end the process when even that does not stop it."""
-    if call.timeout is None:
-        yield
-        return
-    message = f"{call.task} ran longer than its timeout of {call.timeout:g} s"
+    return _NO_DEADLINE if call.timeout is None else _deadline(call, call.timeout, timed)
+
+
+@contextlib.contextmanager
+def _deadline(call: Call, seconds: float, timed: Callable[[Call], None] | None) -> Iterator[None]:
+    message = f"{call.task} ran longer than its timeout of {seconds:g} s"
     if timed is not None:
         timed(call)
         # A thread of C that does not need Python's lock, which the body may never give back.
-        faulthandler.dump_traceback_later(call.timeout + TIMEOUT_GRACE_SECONDS, exit=True, file=_nowhere())
+        faulthandler.dump_traceback_later(seconds + TIMEOUT_GRACE_SECONDS, exit=True, file=_nowhere())
     on_main = threading.current_thread() is threading.main_thread()
     thread = threading.get_ident()
     timer: threading.Timer | None = None
@@ -62,13 +67,13 @@ def deadline(call: Call, timed: Callable[[Call], None] | None) -> Iterator[None]
 
     if on_main:
         previous = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, call.timeout)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     else:
         # Another thread can only be told between two of its bytecodes.
         import ctypes
 
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        timer = threading.Timer(call.timeout, raise_in, (ctypes.c_ulong(thread), ctypes.py_object(TaskTimeout)))
+        timer = threading.Timer(seconds, raise_in, (ctypes.c_ulong(thread), ctypes.py_object(TaskTimeout)))
         timer.daemon = True
         timer.start()
     try:

@@ -15,6 +15,7 @@ from rayflow.lang.expressions import Expression, TaskRef, Term
 from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
 from rayflow.runtime.outbox import now
 from rayflow.runtime.suspended import Bodies
+from rayflow.runtime.printing import many_bodies
 from rayflow.runtime.workers import Worker
 from rayflow.values.failures import Outcome
 from rayflow.values.nested import iter_leaves
@@ -92,8 +93,9 @@ class InlineCarrier:
         if not self._waiting:
             return False
         end = time.monotonic() + seconds
-        while self._waiting and time.monotonic() < end:
-            self._loop.post(self._answer(self._waiting.popleft()))
+        with many_bodies():
+            while self._waiting and time.monotonic() < end:
+                self._loop.post(self._answer(self._waiting.popleft()))
         self._worker.kept.clear()
         return True
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, events, provenance
@@ -190,7 +189,7 @@ class Outbox:
         candidates = tuple([self._candidate(row) for row in rows]) if rows else ()
         if not all(holding):
             candidates = tuple(
-                [replace(each, verdict=each.verdict and holds) for each, holds in zip(candidates, holding, strict=True)]
+                [each._replace(verdict=each.verdict and holds) for each, holds in zip(candidates, holding, strict=True)]
             )
         self._post(events.LookedUp(at, asker, candidates))
 

@@ -9,11 +9,12 @@ each while there are bodies, and what is written goes to the body in whose conte
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -170,25 +171,64 @@ def prints_for_itself() -> None:
         _mine.set(None)
 
 
-def _stand_in(output: Output) -> None:
-    global _open, _before
+_held = 0
+"""How many want the stand-ins to stay between bodies."""
+
+
+@contextlib.contextmanager
+def many_bodies() -> Iterator[None]:
+    """Several bodies will run: what stands in for the streams stays between them."""
+    global _held
     with _changing:
-        if not _open:
-            _before = _beneath(sys.stdout), _beneath(sys.stderr)
-        if not _open or not isinstance(sys.stdout, _Stream):
-            sys.stdout = _Stream("stdout", _beneath(sys.stdout))
-        if not _open or not isinstance(sys.stderr, _Stream):
-            sys.stderr = _Stream("stderr", _beneath(sys.stderr))
+        _install()
+        _held += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _held -= 1
+            _restore()
+
+
+def _stand_in(output: Output) -> None:
+    global _open
+    with _changing:
+        _install()
         _open = (*_open, output)
 
 
 def _stand_back(output: Output) -> None:
-    global _open, _before
+    global _open
     with _changing:
-        _open = tuple(each for each in _open if each is not output)
-        if not _open and _before is not None:
-            sys.stdout, sys.stderr = _before
-            _before = None
+        _open = tuple([each for each in _open if each is not output])
+        _restore()
+
+
+def _install() -> None:
+    """Have something stand in for both streams, also when somebody has put a stream of their own there."""
+    global _before
+    if _before is None:
+        _before = _beneath(sys.stdout), _beneath(sys.stderr)
+    if type(sys.stdout) is not _Stream:
+        sys.stdout = _Stream("stdout", sys.stdout)
+    if type(sys.stderr) is not _Stream:
+        sys.stderr = _Stream("stderr", sys.stderr)
+
+
+def _restore() -> None:
+    """When no body runs: away with what a body has left in their place, and with the stand-ins if nobody wants them."""
+    global _before
+    if _open or _before is None:
+        return
+    out, err = _before
+    if not _held:
+        sys.stdout, sys.stderr = out, err
+        _before = None
+        return
+    if type(sys.stdout) is not _Stream or sys.stdout.beneath is not out:
+        sys.stdout = _Stream("stdout", out)
+    if type(sys.stderr) is not _Stream or sys.stderr.beneath is not err:
+        sys.stderr = _Stream("stderr", err)
 
 
 def _beneath(stream: TextIO) -> TextIO:

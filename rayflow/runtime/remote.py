@@ -23,6 +23,7 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.records import Row
 from rayflow.runtime.calls import Call, Reply, Surroundings
 from rayflow.runtime.finding import HOST
+from rayflow.runtime.printing import many_bodies
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.surrounds import Known, Travelling
 from rayflow.runtime.workers import Worker
@@ -90,12 +91,8 @@ class Reports(NamedTuple):
 
 
 def _fields(reply: Reply) -> _Fields:
-    cost = reply.cost
-    measured = (cost.started_at, cost.wall_seconds, cost.cpu_seconds, cost.peak_memory_bytes)
-    return (
-        reply.job, reply.attempt, reply.term, reply.failure, measured, reply.entries, reply.rows, reply.is_paused,
-        reply.below,
-    )  # fmt: skip
+    job, attempt, term, failure, cost, entries, rows, is_paused, below = reply
+    return job, attempt, term, failure, cost[:4], entries, rows, is_paused, below
 
 
 Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
@@ -275,12 +272,13 @@ def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tu
     lines_before = hand.lines
     replies: list[_Fields] = []
     started = time.monotonic()
-    for position, call in enumerate(calls):
-        if position and time.monotonic() - started > LONGEST_BUNDLE_SECONDS:
-            break
-        replies.append(_fields(worker.run(call, fetched)))
-        if call.timeout is not None:
-            _ended(call)
+    with many_bodies():
+        for position, call in enumerate(calls):
+            if position and time.monotonic() - started > LONGEST_BUNDLE_SECONDS:
+                break
+            replies.append(_fields(worker.run(call, fetched)))
+            if call.timeout is not None:
+                _ended(call)
     not_started = [call.job for call in calls[len(replies) :]]
     slot, kept = _slot(worker)
     reports = Reports(replies, not_started, kept, HOST, os.getpid(), hand.lines - lines_before)

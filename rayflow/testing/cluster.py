@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -121,7 +120,7 @@ class _Run:
         self.asked: dict[int, bytes] = {}
         self.jobs_of_reductions: dict[int, bytes] = {}
         self.report.ran.append(set())
-        self.post(replace(self.submitted, life=life), 0.0)
+        self.post(self.submitted._replace(life=life), 0.0)
 
     def play(self) -> None:
         """Tick until the execution has ended and nothing is on its way."""
@@ -185,7 +184,7 @@ class _Run:
     def hand_over(self, batch: list[Any]) -> None:
         """Tell the evaluator, and carry out what it says."""
         self.begun = True
-        batch = [replace(event, at=self.cluster.now) for event in batch]
+        batch = [event._replace(at=self.cluster.now) for event in batch]
         accepted = [event for event in batch if self.settle(event)]
         self.say(">>", batch)
         came = self.evaluator.handle(batch)
@@ -345,7 +344,7 @@ class _Run:
                 events.LookedUp(0, nobody, ()),
                 events.Operated(0, nobody, dumps("noise")),
                 events.Cancelled(0, "another execution"),
-                replace(self.submitted, root=dumps("noise"), life=self.life),
+                self.submitted._replace(root=dumps("noise"), life=self.life),
             )
         )
 

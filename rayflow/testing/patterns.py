@@ -5,7 +5,7 @@ In: patterns and things. Out: whether they fit. Never: plays a conversation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -126,9 +126,14 @@ def same(one: Any, other: Any) -> bool:
     """Whether two symbolic terms, or two plain objects, are the same. (Expressions compare lazily, 1 == True.)"""
     if one is other:
         return True
-    if isinstance(one, (*EXPRESSIONS, TaskRef, TaggedTree, list, tuple, dict, set, frozenset, bool, int, float)):
+    kinds = (*EXPRESSIONS, TaskRef, TaggedTree, list, tuple, dict, set, frozenset, bool, int, float)
+    if isinstance(one, kinds) and not _is_named(one):
         return type(one) is type(other) and dumps(one) == dumps(other)
     return type(one) is type(other) and bool(one == other)
+
+
+def _is_named(thing: Any) -> bool:
+    return isinstance(thing, tuple) and hasattr(thing, "_fields")
 
 
 def fits(pattern: Any, value: Any) -> bool:
@@ -213,20 +218,28 @@ def each_finds_its_own(patterns: Iterable[Any], items: list[Any]) -> list[int] |
 
 def show(thing: Any, limit: int = 300) -> str:
     """A command, event or pattern on one line: terms unpacked, defaults and times left out."""
-    if not is_dataclass(thing) or isinstance(thing, type | ValueRef | TaggedTree | Failure | TaskEntry):
+    named = _names_of(thing)
+    if named is None or isinstance(thing, type | ValueRef | TaggedTree | Failure | TaskEntry):
         text = f"Failure({thing.summary})" if isinstance(thing, Failure) else ""
         text = text or (f"<entry {thing.name}>" if isinstance(thing, TaskEntry) else _short(thing))
         return text if len(text) <= limit else text[:limit] + "..."
     parts = []
-    for field in fields(thing):
-        value = getattr(thing, field.name)
-        if field.name in ("at", "cost") or value is None or value in ((), {}):
+    for name in named:
+        value = getattr(thing, name)
+        if name in ("at", "cost") or value is None or value in ((), {}):
             continue
-        if field.name in ("term", "root") and isinstance(value, bytes):
+        if name in ("term", "root") and isinstance(value, bytes):
             value = _unpacked(value)
-        parts.append(f"{field.name}={show(value, 120)}")
+        parts.append(f"{name}={show(value, 120)}")
     text = f"{type(thing).__name__}({', '.join(parts)})"
     return text if len(text) <= limit else text[:limit] + "..."
+
+
+def _names_of(thing: Any) -> Sequence[str] | None:
+    """The names of the fields of a dataclass or a named tuple."""
+    if is_dataclass(thing):
+        return [field.name for field in fields(thing)]
+    return thing._fields if _is_named(thing) else None
 
 
 def _unpacked(term: bytes) -> Any:
@@ -241,6 +254,6 @@ def _short(value: Any) -> str:
         return value.hex()[:8]
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {show(item, 60)}" for key, item in value.items()) + "}"
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+    if isinstance(value, tuple) and not _is_named(value):
         return "(" + ", ".join(show(item, 80) for item in value) + ")"
     return repr(value)

@@ -23,7 +23,6 @@ where one is named it has to be there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any, Protocol
 
 from rayflow.evaluator.commands import (
@@ -173,7 +172,7 @@ class Playbook:
 
     def _timed(self, event: Any) -> Any:
         self.at = max(self.at + STEP, event.at)
-        return event if event.at else replace(event, at=self.at)
+        return event if event.at else event._replace(at=self.at)
 
     def _find(self, pattern: Any) -> int | None:
         for position, command in enumerate(self._pending):
@@ -223,9 +222,8 @@ def _is_of(pattern: Any, kinds: tuple[type, ...]) -> bool:
 
 def resolve(event: Any) -> Any:
     """The event with what its placeholders have learnt."""
-    given = ((field.name, getattr(event, field.name)) for field in fields(event))
-    learnt = {name: value.value for name, value in given if isinstance(value, Placeholder)}
-    return replace(event, **learnt) if learnt else event
+    learnt = {name: value.value for name, value in event._asdict().items() if isinstance(value, Placeholder)}
+    return event._replace(**learnt) if learnt else event
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

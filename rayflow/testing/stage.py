@@ -134,7 +134,7 @@ class RehearsedLoop(Loop):
 
     def post(self, event: events.Event) -> None:
         """Tell the evaluator something."""
-        super().post(replace(event, at=self.clock.now()))
+        super().post(event._replace(at=self.clock.now()))
 
 
 class RehearsedDriver(Driver):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 import pytest
 
@@ -244,4 +243,4 @@ def test_late_repeated_and_unknown_answers_are_dropped() -> None:
 def test_what_a_worker_recorded_is_kept_even_when_the_task_raised() -> None:
     book, job = started()
     log = LogRow(b"j" * 16, 1, "stdout", "hello", None)
-    assert book >> replace(raised(job), rows=(log,)) << records(log) << finishes(fails())
+    assert book >> raised(job)._replace(rows=(log,)) << records(log) << finishes(fails())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 import pytest
 
@@ -102,7 +101,7 @@ def test_a_candidate_that_does_not_hold_is_a_miss(invalid) -> None:
 
 def test_a_candidate_that_cannot_be_read_is_a_miss() -> None:
     book, asker = asked()
-    damaged = replace(candidate(1), term=b"no term")
+    damaged = candidate(1)._replace(term=b"no term")
     assert book >> found(asker, damaged) << runs("lab.f") >> returned(asker, 2) << finishes(2)
 
 
