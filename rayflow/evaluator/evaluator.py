@@ -24,7 +24,7 @@ from rayflow.evaluator import attempts, commands, events, lookups, provenance, s
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.cells import AWAITED_SLOT, RESULT_SLOT, Cell, Kind
 from rayflow.evaluator.executions import Execution
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import HELD, LOOKUP, RESULT, Job
 from rayflow.evaluator.machine import OPENING_TIMER
 from rayflow.evaluator.reduction import Reducer, awaited_path
 from rayflow.evaluator.stepping import OPERATIONS, below
@@ -96,7 +96,7 @@ class Evaluator(Reducer):
             root = self._new_job(execution, None, None, ROOT, root_id)
             root.how = "computed"
             root.args_hash = digest("args")
-            root.move(State.RESULT)
+            root.move(RESULT)
             self._demand(term, root, below(root_id, "result", 0), root, RESULT_SLOT)
         if execution.root is not None:
             execution.root.seen = witnessing.in_term(execution.root.seen, event.root)
@@ -107,19 +107,19 @@ class Evaluator(Reducer):
             self._operation_looked_up(cell, event)
             return
         job = self._jobs.get(event.asker)
-        if job is None or job.state is not State.LOOKUP:
+        if job is None or job.state is not LOOKUP:
             return
         hit = lookups.choose(job, event.candidates, event.at) if job.wanted else None
         if not job.wanted:
             self._fail(job, attempts.cancelled())
         elif hit is None:
-            self._move(job, State.HELD)
+            self._move(job, HELD)
             self._start(job)
         else:
             own = hit.candidate.execution_id == job.execution.execution_id
             job.how = "shared" if own else "cached"
             job.oldest = hit.candidate.at
-            self._move(job, State.RESULT)
+            self._move(job, RESULT)
             if hit.candidate.kind != "single":
                 job.task_set = hit.candidate.task_set
                 job.call_hash = hit.candidate.call_hash
@@ -145,7 +145,7 @@ class Evaluator(Reducer):
             self._out.append(
                 commands.Remember(provenance.reduction_row(job, lookups.remember_key(job), event.term, event.at))
             )
-        self._move(job, State.RESULT)
+        self._move(job, RESULT)
         if job.followers:
             self._part_contexts(job)
         self._take_result(job, event.term, term)
@@ -172,7 +172,7 @@ class Evaluator(Reducer):
         has_strayed, terms = asked
         job.seen = witnessing.in_term(job.seen, event.term)
         job.awaits.strays += has_strayed
-        self._move(job, State.RESULT)
+        self._move(job, RESULT)
         if job.followers:
             self._part_contexts(job)  # what the body awaits may be something else there
         cell = Cell(Kind.AWAITED, tuple(terms), job, job.job_id, len(terms))
@@ -270,7 +270,7 @@ class Evaluator(Reducer):
             self._write_openings(event.at)
             return
         job = self._retries.pop(event.name[1], None)
-        if job is not None and job.state is State.HELD:
+        if job is not None and job.state is HELD:
             self._start(job)
 
     def _cancelled(self, event: events.Cancelled) -> None:

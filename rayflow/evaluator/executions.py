@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.inheritance import Inherited
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import HELD, LOOKUP, RUNNING, Job
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.codec import loads
 from rayflow.lang.entries import TaskEntry
@@ -20,7 +20,7 @@ from rayflow.lang.options import merge, profile_called
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
-IN_FLIGHT = frozenset({State.LOOKUP, State.HELD, State.RUNNING})
+IN_FLIGHT = frozenset({LOOKUP, HELD, RUNNING})
 """States that something outside, or a timer, or a limit will end."""
 
 

@@ -51,6 +51,9 @@ class State(IntEnum):
     """It has an error, or was cancelled."""
 
 
+ARGUMENTS, LOOKUP, HELD, RUNNING, RESULT, SHARED, DONE, FAILED = State
+"""For what is done for each job many times: reading `State.DONE` takes longer than comparing it, in Python 3.11."""
+
 MOVES: Mapping[State, frozenset[State]] = {
     State.ARGUMENTS: frozenset({State.LOOKUP, State.HELD, State.SHARED, State.RESULT, State.DONE, State.FAILED}),
     State.LOOKUP: frozenset({State.RESULT, State.HELD, State.FAILED}),
@@ -180,7 +183,7 @@ class Job:
     @property
     def is_open(self) -> bool:
         """Whether it is neither done nor failed."""
-        return self.state is not State.DONE and self.state is not State.FAILED
+        return self.state is not DONE and self.state is not FAILED
 
     def describe(self) -> str:
         """Which job this is and where it has been."""

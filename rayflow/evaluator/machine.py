@@ -15,7 +15,7 @@ from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, RUNNING, Job, State
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, TaskCall, render
@@ -68,7 +68,7 @@ class Machine:
             # What stands in arguments is no call of their task, but of the one that made the call. (The root's own are
             # shown below it, having nowhere else to stand.)
             owner: Job | None = parent
-            while owner is not None and owner.state is State.ARGUMENTS:
+            while owner is not None and owner.state is ARGUMENTS:
                 owner = owner.parent
             if owner is not None:
                 owner.children.append(job)
@@ -81,16 +81,17 @@ class Machine:
     def _move(self, job: Job, to: State) -> None:
         """Move a job, and keep count of what is in flight."""
         execution = job.execution
-        was_in_flight = job.state in IN_FLIGHT
-        if job.state is State.RUNNING:
-            execution.count(job, "running", -1)
-        elif job.state is State.LOOKUP:
-            execution.looking -= 1
+        before = job.state
         job.move(to)
-        if to is State.RUNNING:
+        if before is RUNNING:
+            execution.count(job, "running", -1)
+        elif before is LOOKUP:
+            execution.looking -= 1
+        if to is RUNNING:
             execution.count(job, "running")
-        elif to is State.LOOKUP:
+        elif to is LOOKUP:
             execution.looking += 1
+        was_in_flight = before in IN_FLIGHT
         if to in IN_FLIGHT:
             if not was_in_flight:
                 execution.in_flight += 1
@@ -110,7 +111,7 @@ class Machine:
         if not fits:
             return
         job.attempt += 1
-        self._move(job, State.RUNNING)
+        self._move(job, RUNNING)
         arguments = provenance.with_job_info(job) if job.entry.job_info else job.bound
         self._out.append(
             commands.RunTask(
@@ -147,7 +148,7 @@ class Machine:
     def _running(self, number: int, attempt: int) -> Job | None:
         """The job that this answer is for; None for an answer that is late, repeated or unknown."""
         job = self._jobs.get(number)
-        if job is None or job.state is not State.RUNNING or job.attempt != attempt:
+        if job is None or job.state is not RUNNING or job.attempt != attempt:
             return None
         return job
 
@@ -159,7 +160,7 @@ class Machine:
         if delay is None:
             self._fail(job, failure)
             return
-        self._move(job, State.HELD)
+        self._move(job, HELD)
         if delay > 0:
             # Each timer has a number of its own: one that fires twice must not start the next attempt, too.
             self._numbers += 1
@@ -182,7 +183,7 @@ class Machine:
         if job.awaits.strays > MOST_STRAYS:
             self._fail(job, attempts.unsteady(job))
             return
-        self._move(job, State.HELD)
+        self._move(job, HELD)
         self._start(job)
 
     # --- cells that wait for an answer ------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ class Machine:
         job.seen = twin.seen
         job.oldest = twin.queued_at if twin.oldest is None else twin.oldest
         job.outcome = twin.outcome
-        self._close(job, State.DONE, is_left_to_follower=not twin.is_recorded)
+        self._close(job, DONE, is_left_to_follower=not twin.is_recorded)
 
     def _fail(self, job: Job, failure: Failure, own: bool = True) -> None:
         """End a job with an error: its own, or one that it only passes on."""
@@ -229,7 +230,7 @@ class Machine:
         job.outcome = failure
         job.clean = False
         is_fatal = execution.fail_fast and execution.wanted and stories.dooms(job)
-        self._close(job, State.FAILED)
+        self._close(job, FAILED)
         if is_fatal and execution.wanted:  # it may have been stopped with an equal job by now
             execution.fatal = failure
             self._stop(execution)
@@ -239,10 +240,10 @@ class Machine:
         execution.wanted = False
         for job in list(execution.open.values()):
             job.wanted = False
-            if job.state is State.RUNNING:
+            if job.state is RUNNING:
                 # What runs ends when it ends: its answer, whatever it is, closes the job.
                 self._out.append(commands.Stop(job.number, job.attempt))
-            elif job.state is State.HELD:
+            elif job.state is HELD:
                 self.capacity.drop(job)
                 self._fail(job, attempts.cancelled())
 
@@ -278,7 +279,7 @@ class Machine:
             rows = provenance.closing_rows(job, self._now, is_left_to_follower)
             self._out.append(commands.Record(tuple(rows)))
         how = job.how or "computed"
-        if state is State.FAILED:
+        if state is FAILED:
             assert isinstance(job.outcome, Failure)
             how = "cancelled" if job.outcome.is_cancelled else "failed"
         execution.counts[how] += 1

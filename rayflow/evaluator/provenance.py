@@ -11,7 +11,7 @@ from typing import Any
 
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import Tag
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import DONE, FAILED, RESULT, Job
 from rayflow.evaluator.stories import call_text
 from rayflow.lang.codec import CONTAINERS, SCALARS, dumps, with_conditions
 from rayflow.lang.entries import TaskEntry
@@ -113,11 +113,11 @@ def call_hash_of(job: Job) -> bytes:
 def job_row(job: Job, finished_at: int | None) -> JobRow:
     """The row of a job: an opening one while it is open, else its closing one."""
     cost = job.cost
-    failure = job.outcome if job.state is State.FAILED and isinstance(job.outcome, Failure) else None
+    failure = job.outcome if job.state is FAILED and isinstance(job.outcome, Failure) else None
     status = "open"
-    if job.state is State.DONE:
+    if job.state is DONE:
         status = "done"
-    elif job.state is State.FAILED:
+    elif job.state is FAILED:
         status = "cancelled" if failure is not None and failure.is_cancelled else "failed"
     return JobRow(
         job.job_id,
@@ -141,7 +141,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         failure.summary[:4000] if failure else None,
         _frames_text(failure) if failure else None,
         job.describe() if failure else None,
-        None if job.state is State.DONE else call_text(job),
+        None if job.state is DONE else call_text(job),
         job.ordinal,
         _packed_arguments(job) if failure else None,
     )
@@ -175,8 +175,8 @@ def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) 
     execution = job.execution
     # A follower leaves its twin's call node. (A job answered by what its own execution recorded before a crash has no
     # twin: nobody else may have lived to write its node.)
-    reduced_itself = State.RESULT.value in job.trail
-    if job.state is State.DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
+    reduced_itself = RESULT in job.trail
+    if job.state is DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
         rows.extend(call_rows(job, execution))
     rows.append(job_row(job, finished_at))
     tags = job.options.get("tags")

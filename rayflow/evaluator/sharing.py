@@ -16,7 +16,7 @@ from rayflow.evaluator import commands, lookups, provenance, witnessing
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT
 from rayflow.evaluator.inheritance import ABSENT, left_open
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import DONE, HELD, LOOKUP, RESULT, SHARED, Job
 from rayflow.evaluator.stepping import BECOME_SLOT, Stepper, below
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import scope_of
@@ -45,13 +45,13 @@ class Sharer(Stepper):
                 return
         key = lookups.key_of(job)
         if key is None:
-            self._move(job, State.HELD)
+            self._move(job, HELD)
             self._start(job)
         else:
             self._look_up(job, key)
 
     def _look_up(self, job: Job, key: bytes) -> None:
-        self._move(job, State.LOOKUP)
+        self._move(job, LOOKUP)
         self._out.append(commands.LookUp(job.number, key, job.entry.hash))
 
     def _share_across(self, job: Job, first: Job) -> None:
@@ -59,7 +59,7 @@ class Sharer(Stepper):
 
         Nothing is left to do where it is known that what was read of the context is the same here.
         """
-        if first.state is State.DONE and first.clean and job.hands_down.agrees(lookups.context_read(first)):
+        if first.state is DONE and first.clean and job.hands_down.agrees(lookups.context_read(first)):
             self._share(job, first)
             return
         assert job.eval_hash is not None
@@ -67,7 +67,7 @@ class Sharer(Stepper):
         twin = job.execution.shared.setdefault(key, job)
         if twin is not job:
             self._share(job, twin)
-        elif State.RESULT.value not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):
+        elif RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):
             self._share(job, first)  # until its body has returned, or awaits; if that fails, this fails alike
         else:
             self._look_up(job, lookups.remember_key(job))
@@ -83,7 +83,7 @@ class Sharer(Stepper):
     def _share(self, job: Job, twin: Job) -> None:
         job.how = "shared"
         if twin.is_open:
-            self._move(job, State.SHARED)
+            self._move(job, SHARED)
             if twin.followers is None:
                 twin.followers = []
             twin.followers.append(job)
@@ -154,4 +154,4 @@ class Sharer(Stepper):
                 self._out.append(commands.Remember(row))
         if job.seen is not None and lookups.is_shallow(job):
             job.seen = witnessing.hidden(job.seen, outcome)
-        self._close(job, State.DONE)
+        self._close(job, DONE)

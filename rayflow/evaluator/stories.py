@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rayflow.evaluator.cells import Cell, Kind
 from rayflow.evaluator.executions import Execution
-from rayflow.evaluator.jobs import Job, State
+from rayflow.evaluator.jobs import SHARED, Job
 from rayflow.lang.expressions import render
 
 _ENDS = 20
@@ -91,7 +91,7 @@ def find_cycle(execution: Execution) -> list[Job] | None:
     """
     done: set[int] = set()
     for start in execution.open.values():
-        if start.state is not State.SHARED or id(start) in done:
+        if start.state is not SHARED or id(start) in done:
             continue
         depth_of = {id(start): 0}
         path: list[tuple[Cell | Job, Iterator[Cell | Job]]] = [(start, iter(_waiting_for(start)))]
@@ -114,7 +114,7 @@ def find_cycle(execution: Execution) -> list[Job] | None:
 def _circle(nodes: list[Cell | Job]) -> list[Job]:
     """The jobs of a circle in which each node waits for the one before it, from a follower on, backwards."""
     jobs = [node for node in nodes if isinstance(node, Job)]
-    first = next(place for place, job in enumerate(jobs) if job.state is State.SHARED)
+    first = next(place for place, job in enumerate(jobs) if job.state is SHARED)
     jobs = [*jobs[first:], *jobs[:first]]
     return [jobs[0], *reversed(jobs[1:])]
 

@@ -14,8 +14,8 @@ from rayflow.evaluator import commands, events
 from rayflow.lang.expressions import Expression, TaskRef, Term
 from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
 from rayflow.runtime.outbox import now
-from rayflow.runtime.suspended import Bodies
 from rayflow.runtime.printing import many_bodies
+from rayflow.runtime.suspended import Bodies
 from rayflow.runtime.workers import Worker
 from rayflow.values.failures import Outcome
 from rayflow.values.nested import iter_leaves

@@ -39,8 +39,7 @@ def _prefix(tag: str) -> bytes:
 
 
 def _preimage(tag: str, parts: tuple[bytes, ...]) -> bytes:
-    prefix = _PREFIXES.get(tag) or _prefix(tag)
-    pieces = [prefix]
+    pieces = [_PREFIXES.get(tag) or _prefix(tag)]
     for part in parts:
         length = len(part)
         pieces.append(_LENGTHS[length] if length < 256 else length.to_bytes(8, "little"))
@@ -50,12 +49,12 @@ def _preimage(tag: str, parts: tuple[bytes, ...]) -> bytes:
 
 def digest(tag: str, *parts: bytes) -> Digest:
     """20 bytes that stand for this tag and these parts, in this order."""
-    return blake3(_preimage(tag, parts)).digest(length=DIGEST_BYTES)
+    return blake3(_preimage(tag, parts)).digest(DIGEST_BYTES)
 
 
 def short_digest(tag: str, *parts: bytes) -> bytes:
     """16 bytes that stand for this tag and these parts: for ids that are shown and stored often."""
-    return blake3(_preimage(tag, parts)).digest(length=SHORT_DIGEST_BYTES)
+    return blake3(_preimage(tag, parts)).digest(SHORT_DIGEST_BYTES)
 
 
 def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:

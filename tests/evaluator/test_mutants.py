@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("followers are forgotten", "machine", "        for follower in job.followers or ():\n", "        for follower in ():\n", hint=1),
     Mutant("calls under several contexts are one", "sharing", "if twin.hands_down is job.hands_down or twin.hands_down.has_context_of(job.hands_down):", "if True:", with_contexts=True),
     Mutant("what was read of the context does not matter to a twin", "sharing", "job.hands_down.agrees(lookups.context_read(first))", "True", with_contexts=True),
-    Mutant("a body runs once for each context", "sharing", "        elif State.RESULT.value not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):", "        elif False:", with_contexts=True),
+    Mutant("a body runs once for each context", "sharing", "        elif RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):", "        elif False:", with_contexts=True),
     Mutant("nobody takes the term up under another context", "sharing", "if each.is_open and not each.hands_down.has_context_of(job.hands_down):", "if False:", with_contexts=True),
     Mutant("a full reduction counts under any context", "lookups", "if candidate.context is not None and not job.hands_down.agrees(candidate.context):", "if False:", with_contexts=True),
     Mutant("what is read below is not noted above", "sharing", "            if child.reads is not None:\n", "            if False:\n", with_contexts=True, hint=215),

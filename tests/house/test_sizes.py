@@ -10,7 +10,7 @@ LARGE: dict[str, int] = {
     "rayflow/lang/expressions.py": 506,
     "rayflow/lang/origins.py": 462,
     "rayflow/lang/reach.py": 489,
-    "rayflow/testing/playbook.py": 407,
+    "rayflow/testing/playbook.py": 405,
     "tests/cluster/test_failures.py": 489,
     "tests/conformance/test_semantics_evaluation.py": 428,
     "tests/lang/test_sources.py": 563,
