@@ -44,7 +44,7 @@ TERM_FORMAT = "term"
 """Format tag of a value kept as a packed symbolic term."""
 
 FILE_KINDS = "rayflow.values.files."
-"""How the kinds of files and directories begin."""
+"""How the kinds of files and directories begin, also of the user's own classes of files."""
 
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this size are kept in the values table. In bytes."""
@@ -260,10 +260,10 @@ def file_rows(ref: ValueRef) -> list[FileRow]:
     """The row of a value that is a file or directory; none for any other."""
     if not ref.kind.startswith(FILE_KINDS):
         return []
-    states = [state for kind, state in ref.witnesses if kind == OF_FILE]
-    if len(states) != 1:
+    state = next((state for kind, state in ref.witnesses if kind == OF_FILE), None)  # those of files in it come later
+    if state is None:
         return []
-    how, path, size, version = states[0]
+    how, path, size, version = state
     is_one = how in ("stat", "content")
     modified_at = version // 1000 if type(version) is int else None
     return [

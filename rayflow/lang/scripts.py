@@ -71,6 +71,11 @@ def _promise(leaf: Any) -> Any:
     if isinstance(target, FileSet):
         raise BadArguments(f"{target!r} cannot be an output of a script: a promise names its file. Use Dir or Files.")
     if isinstance(target, File | Dir):
+        if getattr(target, "__dict__", None):
+            raise BadArguments(
+                f"{target!r} cannot be an output of a script: it is made anew where the script runs, from its path "
+                f"alone, without its {', '.join(vars(target))}. Let a task add these to what the script gives."
+            )
         return Promise(target.path, local, class_path(type(target)), target.immutable)
     return leaf
 

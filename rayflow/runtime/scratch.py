@@ -21,7 +21,7 @@ from typing import Any
 
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed
 from rayflow.lang.scripts import STDOUT, Promise
-from rayflow.values.files import Dir, File, Staged
+from rayflow.values.files import Dir, File, Staged, made_of
 from rayflow.values.filesystems import local_path, located
 from rayflow.values.handlers import load_class
 from rayflow.values.local_files import Told, beside_of
@@ -142,7 +142,7 @@ def gives_stdout(outputs: Any) -> bool:
 def _kept(promise: Promise, stdout: Any) -> Any:
     if promise.path == STDOUT and promise.local is None:
         return stdout
-    return load_class(promise.of)(promise.path, immutable=promise.immutable)
+    return made_of(load_class(promise.of), promise.path, promise.immutable)
 
 
 def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:

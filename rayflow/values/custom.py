@@ -199,8 +199,8 @@ class _OwnHooks(hooks.Hooks):
         self._has_witness = hasattr(of, "__rayflow_witness__")
         self._has_parts = custom.overrides(of, "parts")
         self._finishes = custom.overrides(of, "finish")
-        # A witness of the class's own says it better.
-        checks = custom.overrides(of, "is_valid") and not self._has_witness
+        # A witness of the class's own says it better, but for a class below that asks for more.
+        checks = custom.overrides(of, "is_valid") and not (self._has_witness and not _adds_check(of))
         super().__init__(is_part=checks or self._has_parts or self._has_witness, checks=checks)
         self.wraps = any(custom.overrides(of, hook) for hook in ("encode", "decode", "prepare"))
 
@@ -222,6 +222,12 @@ class _OwnHooks(hooks.Hooks):
 
     def parts(self, value: Any) -> list[Any]:
         return list(self._handler.parts(value)) if self._has_parts else []
+
+
+def _adds_check(of: type) -> bool:
+    """Whether is_valid is overridden below the class that has the witness."""
+    names = next(vars(each) for each in of.__mro__ if {"is_valid", "__rayflow_witness__"} & vars(each).keys())
+    return "__rayflow_witness__" not in names
 
 
 def _restored(of_handler: type[Handler[Any]] | None, of: type, data: Any) -> Any:

@@ -21,7 +21,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Self, TypeAlias
+from typing import IO, Any, ClassVar, Self, TypeAlias
 
 from rayflow.errors import BadArguments, FileMissing
 from rayflow.values import states
@@ -59,6 +59,14 @@ class _Place(Value):
 
     __slots__ = ("_state", "immutable", "path")
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ != __name__:  # a class of the user's: told of as what it is a kind of
+            ours = next(each for each in cls.__mro__ if each.__module__ == __name__)
+            cls.__rayflow_kind__ = f"{__name__}.{ours.__qualname__}:{cls.__module__}.{cls.__qualname__}"
+
+    __rayflow_kind__: ClassVar[str]
+
     def __init__(self, path: Path, *, immutable: bool = False) -> None:
         if not isinstance(path, str | os.PathLike):
             raise BadArguments(
@@ -83,15 +91,19 @@ class _Place(Value):
         self._state = states.current(self._how(), self.path)
         return OF_FILE, self._state
 
-    def identity(self) -> State:
-        """How it was when it was last passed to a task or returned."""
+    def identity(self) -> Any:
+        """How it was when it was last passed to a task or returned; of a class of the user's, with its attributes."""
+        attributes = getattr(self, "__dict__", None)
+        return (self._looked_at(), attributes) if attributes else self._looked_at()
+
+    def _looked_at(self) -> State:
         if self._state is None:
             self._state = states.current(self._how(), self.path)
         return self._state
 
     def is_valid(self) -> bool:
         """Whether it is as it was when it was last passed to a task or returned (or at the first such question)."""
-        return states.current(self._how(), self.path) == self.identity()
+        return states.current(self._how(), self.path) == self._looked_at()
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -103,7 +115,7 @@ class _Place(Value):
         return repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.path, self.immutable, self._state)
+        return _again, (type(self), self.path, self.immutable, self._state), getattr(self, "__dict__", None) or None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r}{', immutable=True' if self.immutable else ''})"
@@ -143,6 +155,11 @@ class _Place(Value):
     def stage(self, local: Path | None = None) -> Staged:
         """This, under a name in the scratch directory of a script: its own last part by default."""
         return Staged(os.fspath(local) if local is not None else self.basename(), self)
+
+
+def made_of(of: type[Any], path: str, immutable: bool) -> Any:
+    """A File, Dir or FileSet of this class without its constructor: that of a subclass may want more than a path."""
+    return _again(of, path, immutable, None)
 
 
 def _again(of: type[_Place], path: str, immutable: bool, state: State | None) -> _Place:

@@ -28,6 +28,8 @@ def kind_of(value: Any) -> str:
     module = of.__module__
     if module == "builtins":
         return of.__qualname__
+    if (own := getattr(of, "__rayflow_kind__", None)) is not None:
+        return str(own)
     top, _, _ = module.partition(".")
     if top in ("numpy", "pandas", "pyarrow", "polars"):
         module = top
