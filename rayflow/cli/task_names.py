@@ -37,12 +37,9 @@ def task_named(history: History, what: str) -> str | None:
 
 def latest_jobs(history: History, name: str, limit: int = MOST_CALLS) -> list[Record]:
     """The latest jobs of the task with this full name."""
-    return history.records(
-        """SELECT * FROM raw.jobs WHERE task_name = $name
-           QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY finished_at DESC NULLS LAST) = 1
-           ORDER BY queued_at DESC, ordinal DESC LIMIT $limit""",
-        {"name": name, "limit": limit},
-    )
+    from rayflow.store.filters import Filter
+
+    return history.jobs(Filter(task=name), limit=limit)
 
 
 def show_task(history: History, name: str, as_json: bool) -> None:

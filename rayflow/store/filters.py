@@ -42,9 +42,9 @@ class Taken:
 class Filter:
     """What has to hold of an execution or a job; all of it, where several things are given.
 
-    task: full or short name. status: running, done, failed or cancelled; for jobs also computed, cached or shared.
-    tags: of an execution; of a job or of its task. since, until: it began at or after, and before. arguments, result:
-    of a job; of the root job of an execution. execution_id: the execution that a job belongs to.
+    task: full or short name; a full one means no other. status: running, done, failed or cancelled; for jobs also
+    computed, cached or shared. tags: of an execution; of a job or of its task. since, until: it began at or after, and
+    before. arguments, result: of a job; of the root job of an execution. execution_id: the execution of a job.
     """
 
     task: str | None = None
@@ -128,7 +128,8 @@ def of_executions(wanted: Filter) -> Conditions:
 
 def _add_task(found: Conditions, task: str | None) -> None:
     if task is not None:
-        found.add("task_name = {full} OR ends_with(task_name, {short})", full=task, short=f".{task}")
+        other = "NOT EXISTS (SELECT 1 FROM raw.tasks WHERE task_name = {full}) AND ends_with(task_name, {short})"
+        found.add(f"task_name = {{full}} OR ({other})", full=task, short=f".{task}")
 
 
 def _add_times(found: Conditions, column: str, wanted: Filter) -> None:

@@ -33,7 +33,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, files, keeping, language, starts  # noqa: E402  # the environment comes first
+from tests.benchmarks import arrays, calls, files, histories, keeping, language, starts  # noqa: E402  # the environment comes first
 from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
 
 
@@ -58,6 +58,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "s3-valid": Benchmark(files.far_validity),
     "stage-in": Benchmark(files.stage_in),
     "stage-out": Benchmark(files.stage_out),
+    "lineage": Benchmark(histories.lineage),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "fan-out": Benchmark(calls.fan_out, ray=True),
     "fan-out-single": Benchmark(calls.fan_out_single, ray=True),

@@ -256,6 +256,15 @@ def test_jobs_are_found_by_status_task_result_and_time(history: History) -> None
     assert history.jobs(Filter(since=datetime.fromtimestamp(4, UTC))) == []
 
 
+def test_the_full_name_of_a_task_means_no_other_whose_name_ends_with_it(store: Store, history: History) -> None:
+    rows = Writer(store, "0190-cccc-4", 4_000_000, "v2", 4).rows
+    (score,) = [row for row in rows if isinstance(row, JobRow) and row.job_id == job_id("0190-cccc-4", "score7")]
+    store.keep([score._replace(job_id=job_id("0190-cccc-4", "other"), task_name="lib.flow.score", ordinal=99)])
+    latest = history.jobs(Filter(task="flow.score", execution_id="0190-cccc-4"), limit=None)
+    assert [row["task_name"] for row in latest] == ["flow.score"] * SCORES
+    assert len(history.jobs(Filter(task="score", execution_id="0190-cccc-4"), limit=None)) == SCORES + 1
+
+
 def test_a_call_shows_its_arguments_result_and_jobs(history: History) -> None:
     (row,) = history.jobs(Filter(task="report", execution_id="0190-aaaa-1"))
     shown = history.call(row["call_hash"])

@@ -55,31 +55,39 @@ FROM tags
 QUALIFY row_number() OVER (PARTITION BY entity, entity_id, key, value ORDER BY recorded_at DESC) = 1 AND NOT removed;
 COMMENT ON VIEW current_tags IS 'tags that are set now';
 
+-- In these, a large table is asked with IN for the few rows that are wanted: read in that order, most of it is skipped,
+-- where a join would read all of it.
+
 CREATE OR REPLACE MACRO upstream_of(wanted) AS TABLE
 WITH RECURSIVE found(call_hash, distance) USING KEY (call_hash) AS (
     SELECT unhex(wanted), 0
     UNION
-    SELECT arguments.source_call_hash, found.distance + 1
-    FROM found JOIN raw.arguments ON arguments.call_hash = found.call_hash
-    WHERE arguments.source_call_hash IS NOT NULL
-      AND arguments.source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+    SELECT source_call_hash, (SELECT max(distance) + 1 FROM found)
+    FROM raw.arguments
+    WHERE call_hash IN (SELECT call_hash FROM found) AND source_call_hash IS NOT NULL
+      AND source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+), made AS (
+    SELECT call_hash, task_name, value_hash FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM found)
 )
-SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, calls.task_name,
-       lower(hex(calls.value_hash)) AS value_hash
-FROM found LEFT JOIN raw.calls ON calls.call_hash = found.call_hash
+SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, made.task_name,
+       lower(hex(made.value_hash)) AS value_hash
+FROM found LEFT JOIN made ON made.call_hash = found.call_hash
 ORDER BY distance, call_hash;
 
 CREATE OR REPLACE MACRO downstream_of(wanted) AS TABLE
 WITH RECURSIVE found(call_hash, distance) USING KEY (call_hash) AS (
     SELECT unhex(wanted), 0
     UNION
-    SELECT arguments.call_hash, found.distance + 1
-    FROM found JOIN raw.arguments ON arguments.source_call_hash = found.call_hash
-    WHERE arguments.call_hash NOT IN (SELECT call_hash FROM recurring.found)
+    SELECT call_hash, (SELECT max(distance) + 1 FROM found)
+    FROM raw.arguments
+    WHERE source_call_hash IN (SELECT call_hash FROM found)
+      AND call_hash NOT IN (SELECT call_hash FROM recurring.found)
+), made AS (
+    SELECT call_hash, task_name, value_hash FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM found)
 )
-SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, calls.task_name,
-       lower(hex(calls.value_hash)) AS value_hash
-FROM found LEFT JOIN raw.calls ON calls.call_hash = found.call_hash
+SELECT DISTINCT lower(hex(found.call_hash)) AS call_hash, found.distance, made.task_name,
+       lower(hex(made.value_hash)) AS value_hash
+FROM found LEFT JOIN made ON made.call_hash = found.call_hash
 ORDER BY distance, call_hash;
 
 CREATE OR REPLACE MACRO lineage_of(wanted) AS TABLE
@@ -90,24 +98,33 @@ WITH RECURSIVE starts AS (
 ), wholes AS (
     FROM starts
     UNION
-    SELECT value_parts.value_hash FROM raw.value_parts JOIN starts ON value_parts.part_hash = starts.value_hash
+    SELECT value_hash FROM raw.value_parts WHERE part_hash IN (FROM starts)
 ), found(call_hash, distance) USING KEY (call_hash) AS (
-    SELECT calls.call_hash, 0 FROM raw.calls JOIN wholes ON wholes.value_hash = calls.value_hash
+    SELECT call_hash, 0 FROM raw.calls WHERE value_hash IN (FROM wholes)
     UNION
-    SELECT arguments.source_call_hash, found.distance + 1
-    FROM found JOIN raw.arguments ON arguments.call_hash = found.call_hash
-    WHERE arguments.source_call_hash IS NOT NULL
-      AND arguments.source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+    SELECT source_call_hash, (SELECT max(distance) + 1 FROM found)
+    FROM raw.arguments
+    WHERE call_hash IN (SELECT call_hash FROM found) AND source_call_hash IS NOT NULL
+      AND source_call_hash NOT IN (SELECT call_hash FROM recurring.found)
+), made AS (
+    SELECT call_hash, task_name, value_hash FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM found)
+), taken AS (
+    SELECT call_hash, name, value_hash FROM raw.arguments WHERE call_hash IN (SELECT call_hash FROM found)
+), held AS (
+    SELECT value_hash, part_hash FROM raw.value_parts WHERE value_hash IN (SELECT value_hash FROM taken)
+), read AS (
+    SELECT value_hash, path FROM raw.files
+    WHERE value_hash IN (SELECT value_hash FROM taken UNION ALL SELECT part_hash FROM held)
 )
-SELECT DISTINCT found.distance, calls.task_name, lower(hex(found.call_hash)) AS call_hash,
-       arguments.name AS argument, lower(hex(arguments.value_hash)) AS input_hash, files.path AS input_path,
-       lower(hex(calls.value_hash)) AS value_hash
+SELECT DISTINCT found.distance, made.task_name, lower(hex(found.call_hash)) AS call_hash, taken.name AS argument,
+       lower(hex(taken.value_hash)) AS input_hash, read.path AS input_path,
+       lower(hex(made.value_hash)) AS value_hash
 FROM found
-JOIN raw.calls ON calls.call_hash = found.call_hash
-LEFT JOIN raw.arguments ON arguments.call_hash = found.call_hash
-LEFT JOIN raw.value_parts ON value_parts.value_hash = arguments.value_hash
-LEFT JOIN raw.files ON files.value_hash = coalesce(value_parts.part_hash, arguments.value_hash)
-ORDER BY found.distance, calls.task_name, call_hash, argument, input_path;
+JOIN made ON made.call_hash = found.call_hash
+LEFT JOIN taken ON taken.call_hash = found.call_hash
+LEFT JOIN held ON held.value_hash = taken.value_hash
+LEFT JOIN read ON read.value_hash = coalesce(held.part_hash, taken.value_hash)
+ORDER BY found.distance, made.task_name, call_hash, argument, input_path;
 
 CREATE OR REPLACE MACRO calls_of_file(wanted) AS TABLE
 WITH states AS (
