@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from rayflow.errors import BadModule, NoSuchTask, RayflowError
-from rayflow.values.digests import short_digest, to_hex
+from rayflow.values.main_module import dotted_name_of, second_name_of
 
 MARKS = ("pyproject.toml", "rayflow.toml", ".git", ".rayflow")
 """What marks the directory of a project, looked for upward from the file that is run."""
@@ -130,22 +130,6 @@ def _may_be_module(directory: str, entry: str) -> bool:
     return entry.endswith(".py") or os.path.exists(os.path.join(directory, entry, "__init__.py"))
 
 
-def module_name_of(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """The import name of a file, and the directory that has to be on sys.path for it.
-
-    A file in packages (folders with `__init__.py`) has the dotted name from the topmost one; any other file its stem.
-    """
-    file = Path(path).resolve()
-    parts = [file.stem]
-    directory = file.parent
-    while (directory / "__init__.py").exists():
-        parts.insert(0, directory.name)
-        directory = directory.parent
-    if parts[-1] == "__init__":
-        parts.pop()
-    return ".".join(parts) or file.stem, str(directory)
-
-
 def load_file(path: str | os.PathLike[str]) -> ModuleType:
     """The module of a Python file, imported under the name that other files of the project import it by."""
     file = Path(path)
@@ -156,7 +140,7 @@ def load_file(path: str | os.PathLike[str]) -> ModuleType:
     if file.is_dir():
         raise BadModule(f"{path} is a directory; name the file with the tasks, such as {file / 'flow.py'}.")
     file = file.resolve()
-    name, directory = module_name_of(file)
+    name, directory = dotted_name_of(file)
     project = project_of(str(file.parent))
     for place in (project, directory):
         _extend_path(place)
@@ -169,7 +153,7 @@ def load_file(path: str | os.PathLike[str]) -> ModuleType:
             if found is not None and _is_from(found.origin, file):
                 return importlib.import_module(name)
     # Python knows another module of this name (a workflow in a file called json.py): keep both.
-    name = f"{name}_{to_hex(short_digest('file', str(file).encode()))[:8]}"
+    name = second_name_of(name, file)
     known = sys.modules.get(name)
     if known is not None:
         return known

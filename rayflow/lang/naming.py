@@ -18,7 +18,7 @@ _NOT_CONTENT = frozenset(
     for word in (
         *("dict", "weakref", "module", "doc", "qualname", "annotations", "firstlineno", "slots", "static_attributes"),
         *("annotations_cache", "annotate", "annotate_func", "match_args", "dataclass_fields", "dataclass_params"),
-        *("abstractmethods", "parameters", "orig_bases", "hash", "replace"),
+        *("abstractmethods", "parameters", "orig_bases", "hash", "replace", "slotnames"),
     )
 ) | {"_abc_impl"}
 """What Python and its class decorators put into every class."""

@@ -68,7 +68,7 @@ class Project:
         """Whether a module is the user's."""
         name = module.__name__
         top = name.partition(".")[0]
-        if top == _OWN_PACKAGE or (top in sys.stdlib_module_names and top != "__main__"):
+        if top == _OWN_PACKAGE:
             return False
         path = getattr(module, "__file__", None)
         if path:
@@ -76,7 +76,7 @@ class Project:
         folders = list(getattr(module, "__path__", ()))
         if folders:
             return any(self.owns_file(os.path.join(folder, "__init__.py")) for folder in folders)
-        return name == "__main__" or getattr(module, "__spec__", None) is None
+        return name == "__main__" or (getattr(module, "__spec__", None) is None and top not in sys.stdlib_module_names)
 
     def owns_code(self, code: CodeType, module_name: str | None) -> bool:
         """Whether a function's code was written in the project; code without a file goes with its module."""

@@ -20,7 +20,7 @@ from typing import Any
 from rayflow.lang.modules import is_installed, project_of
 from rayflow.lang.origins import Project
 from rayflow.lang.reach import CodeIdentity, Definition, IsTask, Reach
-from rayflow.values.definitions import set_class_code
+from rayflow.values.class_codes import set_class_code
 from rayflow.values.digests import Digest, digest
 from rayflow.values.functions import set_function_identity
 

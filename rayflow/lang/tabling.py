@@ -47,7 +47,7 @@ def entry_of(task: Task) -> TaskEntry:
         module=module,
         file=file,
         qualname=task.func.__qualname__,
-        code=None if module else to_bytes(encode(without_lazy_defaults(task.func))),
+        code=None if module else to_bytes(encode(without_lazy_defaults(task.func), by_value=True)),
         source=task.source if version is None else None,
         place=task.place,
         doc=(inspect.getdoc(task.func) or "").partition("\n")[0] or None,

@@ -17,6 +17,7 @@ from rayflow.lang.expressions import Term
 from rayflow.records import Row
 from rayflow.values.failures import Failure, Outcome
 from rayflow.values.filesystems import current_directory
+from rayflow.values.main_module import Script
 
 
 class Call(NamedTuple):
@@ -70,7 +71,7 @@ class Surroundings:
     project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
     store_url: where large values are kept. files: how a plain File is known, "stat" or "content".
     channel: goes before everything that the project's tasks print; empty when nobody watches. current_dir: the
-    driver's current directory, None when that is gone.
+    driver's current directory, None when that is gone. script: what stands in the driver's `__main__`.
     """
 
     project_dir: str | None
@@ -80,6 +81,7 @@ class Surroundings:
     channel: str = ""
     files: str = "stat"
     current_dir: str | None = field(default_factory=current_directory)
+    script: Script | None = None
 
 
 def pack_known(outcomes: Mapping[bytes, Outcome] | None) -> tuple[bytes, dict[bytes, Failure]] | None:

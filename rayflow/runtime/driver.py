@@ -6,12 +6,11 @@ In: an expression and a configuration. Out: `Submission`. Never: evaluates, impo
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +20,6 @@ from rayflow.errors import Cancelled, NotFound, StoreUnavailable
 from rayflow.evaluator import commands, events
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
-from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import merge, merge_context
 from rayflow.lang.tasks import task_table
@@ -45,6 +43,7 @@ from rayflow.runtime.requests import (
 )
 from rayflow.runtime.results import pack_expression
 from rayflow.runtime.subruns import evaluate
+from rayflow.runtime.travelling import keep_travelling, kept_travelling, script_here
 from rayflow.runtime.workers import Worker, realized
 from rayflow.store.base import Store
 from rayflow.store.memory import MemoryStore
@@ -149,6 +148,7 @@ class Driver:
         self.reporter.started(request.execution_id, self.config.store, self._is_new_store)
         self._is_new_store = False
         if self.config.inline:
+            self._take_along(request)
             return InlineSubmission(self, request)
         if self.config.address is not None:
             check_address(self.config.address)  # also where nothing has to run: the next run may need it
@@ -161,6 +161,7 @@ class Driver:
             prepare_token(self.config.address)  # before Ray is imported: it reads the mode then, and never again
         from rayflow.runtime.cluster import cluster_for
 
+        self._take_along(request)
         with self._joining:
             if self._cluster is None:
                 self._cluster = cluster_for(self.config, self.reporter)
@@ -183,7 +184,6 @@ class Driver:
             root=root if root_blob is None else None,
             root_blob=root_blob,
             options=written(wanted.options),
-            task_table=self._keep_travelling(table),
             context=written(wanted.context) if wanted.context else None,
             cache=wanted.cache, fail_fast=wanted.fail_fast,
         )
@@ -196,29 +196,20 @@ class Driver:
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
 
-    def _keep_travelling(self, table: Mapping[str, TaskEntry]) -> bytes | None:
-        """Keep the tasks that travel by value (of a script, of notebook cells), for who takes the execution up
-        again."""
-        travelling = {name: entry for name, entry in table.items() if entry.code is not None}
-        if not travelling:
-            return None
-        packed = pickle.dumps(travelling, protocol=5)
-        name = digest("table", packed)
-        self.store.put_blob(name, Encoded("bytes", b"", (packed,)))
-        return name
-
-    def _kept_travelling(self, name: bytes | None) -> dict[str, TaskEntry]:
-        """The tasks that were kept so."""
-        if name is None:
-            return {}
-        kept: dict[str, TaskEntry] = pickle.loads(decode(self.store.get_blob(name)))
-        return kept
+    def _take_along(self, request: Request) -> None:
+        """Let what stands in `__main__` travel with a request; one that is taken up again has it already."""
+        if not request.life:
+            request.script = script_here()
+            kept = keep_travelling(self.store, request.table, request.script)
+            request.row = request.row._replace(task_table=kept)
 
     def surroundings(self, request: Request, channel: str = "") -> Surroundings:
         """What a worker has to know to run this request's tasks. channel: where to send what they print."""
         paths = tuple(dict.fromkeys([self.config.project_dir, *(place for place in sys.path if place)]))
         config = self.config
-        return Surroundings(config.project_dir, paths, config.store, request.table, channel, config.files)
+        return Surroundings(
+            config.project_dir, paths, config.store, request.table, channel, config.files, script=request.script
+        )
 
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: reduce with a shell that can look up and not run; None at the first call that has to run."""
@@ -250,7 +241,8 @@ class Driver:
         root = packed_root(self.store, known)
         options, context, lacking = kept_settings(known)
         self._warn_of_lacking(lacking)
-        table = {**self._kept_travelling(known.task_table), **task_table(TASKS)}
+        travelled, script = kept_travelling(self.store, known.task_table)
+        table = {**travelled, **task_table(TASKS)}
         row = known._replace(
             life=known.life + 1,
             status="running",
@@ -263,7 +255,7 @@ class Driver:
         return self._start(
             Request(
                 known.execution_id, root, table, options, cache, row, known.life + 1, fail_fast=bool(known.fail_fast),
-                context=packed_context(context, self._keep), profiles=self.config.profiles,
+                context=packed_context(context, self._keep), profiles=self.config.profiles, script=script,
             )
         )
 

@@ -24,6 +24,7 @@ from rayflow.records import ExecutionRow, Row, TagRow
 from rayflow.runtime.outbox import now
 from rayflow.store.base import Store
 from rayflow.values.failures import Failure
+from rayflow.values.main_module import Script
 
 
 def new_execution_id() -> str:
@@ -71,7 +72,7 @@ class Request:
     """What is submitted: a packed term, the tasks that it needs, and the row that says who asked for it.
 
     life: how often the execution was taken up before. context: symbolic. profiles: task options by name. tags: of the
-    execution.
+    execution. script: the driver's `__main__`.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Request:
         tags: Mapping[str, Any] | None = None,
         fail_fast: bool = False,
         parts: tuple[Row, ...] = (),
+        script: Script | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.root = root
@@ -102,6 +104,7 @@ class Request:
         self.tags = tags or {}
         self.fail_fast = fail_fast
         self.parts = parts
+        self.script = script
 
     def submitted(self) -> events.Submitted:
         """The event that starts it."""

@@ -39,10 +39,12 @@ from rayflow.runtime.given import Given
 from rayflow.runtime.printing import Output, prints_for_itself
 from rayflow.runtime.results import altered_text, pack_result, with_states
 from rayflow.runtime.suspended import Bodies, Body
+from rayflow.runtime.travelling import made
 from rayflow.store.base import Store
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
 from rayflow.values.hooks import entering
+from rayflow.values.main_module import tell
 from rayflow.values.nested import build
 from rayflow.values.refs import Encoded, TaggedTree, ValueRef
 from rayflow.values.states import use_project
@@ -104,6 +106,7 @@ class Worker(Finder):
         if self.is_users_process:
             sys.path.extend(place for place in paths if place not in sys.path)
             return
+        tell(self.surroundings.script, made)
         sys.path[:] = [*paths, *(place for place in sys.path if place not in paths)]
         if before is not None and before.surroundings.project_dir != self.surroundings.project_dir:
             forget_modules(before.surroundings.project_dir)

@@ -236,7 +236,7 @@ def _restored(of_handler: type[Handler[Any]] | None, of: type, data: Any) -> Any
     if not isinstance(known, Custom):
         # The module that registers the handler was not imported here.
         if of_handler is None:
-            raise TypeError(f"{class_path(of)} is no Value any more")
+            raise TypeError(f"{of.__module__}.{of.__qualname__} is no Value any more")
         register_handler(of, of_handler())
         known = handler_for(of)
         assert isinstance(known, Custom)
@@ -264,7 +264,7 @@ class _Reduction:
         """Raises TypeError for an object that says it cannot be pickled."""
         reduction = value.__reduce_ex__(4)
         if isinstance(reduction, str):
-            raise NotSerializable(f"{class_path(type(value))} is pickled by name: override encode and decode")
+            raise NotSerializable(f"{type(value).__qualname__} is pickled by name: override encode and decode")
         given: list[Any] = [*reduction, None, None, None]
         return _Reduction(given[0], given[1], given[2], list(given[3] or ()), list(given[4] or ()))
 

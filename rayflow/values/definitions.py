@@ -4,8 +4,6 @@ and with a class's code changes what its instances do.
 In: classes and functions, while values that name them are encoded; later, their paths. Out: a witness for each, and one
 for the code of a class; whether it is there, or the code as it was. Never: says when the code counts. Only to compare
 code is a module imported: one may be slow to import, and whether a class is there can be told without.
-
-The room of tasks says what the code of a class is, through `set_class_code`; until then none has any.
 """
 
 from __future__ import annotations
@@ -15,40 +13,36 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rayflow.values.functions import is_installed_file
+from rayflow.values.class_codes import code_of, is_installed_file
 from rayflow.values.handlers import importable
+from rayflow.values.main_module import MAIN, module_named, name_of
 from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, Witness, register_validator
-
-_code_of: list[Callable[[type], bytes]] = []
-_CODES: dict[type, bytes] = {}
-_MOST_CODES = 10_000
-
-
-def set_class_code(code_of: Callable[[type], bytes]) -> None:
-    """Let `code_of` say what the code of a class of the project is, in bytes."""
-    _code_of[:] = [code_of]
 
 
 def definition_witness(definition: type | types.FunctionType) -> Witness | None:
     """The witness of a class or function that stands in a module of the project; None for all others.
 
-    What is installed comes and goes with its package. What stands in `__main__` or in a function travels with its
-    values.
+    What is installed comes and goes with its package. What stands in a function travels with its values, and so does a
+    function of a script.
     """
     module = definition.__module__
     if module is None:  # made by exec
         return None
-    if module in ("builtins", "__main__") or module.partition(".")[0] == "rayflow":
+    if module == "builtins" or module.partition(".")[0] == "rayflow":
         return None
-    file = getattr(sys.modules.get(module), "__file__", None)
-    path = f"{module}:{definition.__qualname__}"
-    if file is None or is_installed_file(file) or importable(path) is not definition:
-        return None
-    return (OF_DEFINITION, (path,))
+    if module == MAIN:
+        if not isinstance(definition, type):
+            return None
+    else:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file is None or is_installed_file(file):
+            return None
+    path = f"{name_of(module)}:{definition.__qualname__}"
+    return (OF_DEFINITION, (path,)) if importable(path) is definition else None
 
 
 def code_witness(definition: Witness) -> Witness | None:
@@ -56,18 +50,8 @@ def code_witness(definition: Witness) -> Witness | None:
     what it is as a value, and for a class that is not there."""
     ((path,),) = definition[1:]
     found = importable(path)
-    if not isinstance(found, type) or not _code_of:
-        return None
-    return (OF_CODE, (path, _code(found)))
-
-
-def _code(of: type) -> bytes:
-    known = _CODES.get(of)
-    if known is None:
-        if len(_CODES) >= _MOST_CODES:
-            _CODES.clear()
-        known = _CODES[of] = _code_of[0](of)
-    return known
+    code = code_of(found) if isinstance(found, type) else None
+    return (OF_CODE, (path, code)) if code is not None else None
 
 
 def _have_their_code(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
@@ -76,13 +60,13 @@ def _have_their_code(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bo
 
 def _has_its_code(path: str, code: bytes) -> bool:
     module = path.partition(":")[0]
-    if module not in sys.modules:
+    if module_named(module) is None:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit):  # the user's own module may raise anything; whoever needs it will hear why
             return False
     found = importable(path)
-    return isinstance(found, type) and bool(_code_of) and _code(found) == code
+    return isinstance(found, type) and code_of(found) == code
 
 
 def _are_there(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
@@ -92,7 +76,7 @@ def _are_there(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
 def _is_there(path: str) -> bool:
     """Whether it is in its module; of a module that is not imported yet, whether its text names it."""
     name, _, qualname = path.partition(":")
-    found: Any = sys.modules.get(name)
+    found: Any = module_named(name)
     if found is None:
         try:
             spec = importlib.util.find_spec(name)

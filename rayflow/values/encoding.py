@@ -37,10 +37,11 @@ ALIGNMENT = 64
 # --- value <-> Encoded ------------------------------------------------------------------------------------------------
 
 
-def encode(value: Any, *, name: str = "result") -> Encoded:
+def encode(value: Any, *, name: str = "result", by_value: bool = False) -> Encoded:
     """The value as bytes; large arrays stay where they are, as buffers beside the stream.
 
-    name: what the value is called in an error. Raises NotSerializable, which names the part that cannot be kept.
+    name: what the value is called in an error. by_value: for code that travels: classes of a script go with it. Raises
+    NotSerializable, which names the part that cannot be kept.
     """
     of = type(value)
     if of is bytes:
@@ -53,7 +54,7 @@ def encode(value: Any, *, name: str = "result") -> Encoded:
         if handler is not None:
             return handler.encode(value)
     try:
-        stream, buffers = pickling.dump(value, plain=plain)
+        stream, buffers = pickling.dump(value, plain=plain, by_value=by_value)
     except pickling.TooDeep:
         return _encode_flat(value, name)
     except HookFailed as failed:

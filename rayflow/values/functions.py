@@ -9,16 +9,13 @@ function is its code object, its defaults and what it closes over.
 
 from __future__ import annotations
 
-import site
 import sys
-import sysconfig
 import types
 from collections.abc import Callable
 from typing import Any
 
+from rayflow.values.class_codes import is_installed_file
 from rayflow.values.handlers import class_path, register, register_predicate
-
-_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 FunctionIdentity = Callable[[types.FunctionType], bytes]
 
@@ -28,20 +25,6 @@ _hook: list[FunctionIdentity] = []
 def set_function_identity(identity: FunctionIdentity | None) -> None:
     """Let `identity` say what a function of the user's is, in bytes; None goes back to code objects."""
     _hook[:] = [] if identity is None else [identity]
-
-
-def _installed_places() -> tuple[str, ...]:
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())
-    return tuple(f"{place.rstrip('/')}/" for place in places if place)
-
-
-_INSTALLED = _installed_places()
-
-
-def is_installed_file(file: str) -> bool:
-    """Whether a file belongs to the standard library or to an installed package."""
-    return file.startswith(_INSTALLED) or "/site-packages/" in file or "/dist-packages/" in file
 
 
 def is_installed(function: types.FunctionType) -> bool:
@@ -149,12 +132,7 @@ class _ClassHandler:
     kind = "class"
 
     def structure(self, value: type) -> tuple[Any, ...]:
-        path = class_path(value)
-        if "<locals>" not in value.__qualname__:
-            return (path,)
-        # Each call of the function makes another class of this path: what they hold tells them apart.
-        held = {name: own for name, own in vars(value).items() if name[:2] != "__" and type(own) in _PLAIN}
-        return (path, held) if held else (path,)
+        return (class_path(value),)
 
 
 class _GenericAliasHandler:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from rayflow.errors import BadModule, UserError
+from rayflow.values.class_codes import code_of, is_local
+from rayflow.values.main_module import module_named, name_of
 from rayflow.values.refs import Encoded
 
 
@@ -197,13 +199,23 @@ _LOCAL: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 """Classes that no import reaches (made inside a function, or by value from another process), by path."""
 
 
+_BY_CODE = " by code "
+"""Between the path of a class that a function makes and the digest of its code."""
+
+
 def class_path(of: type) -> str:
-    """ "module:qualname" of a class."""
+    """ "module:qualname" of a class, the same in every process: that of a script does not say `__main__`. One that a
+    function makes says by which code."""
     try:
         return _PATHS[of]
     except KeyError:
         pass
-    path = f"{of.__module__}:{of.__qualname__}"
+    path = f"{name_of(of.__module__)}:{of.__qualname__}"
+    if is_local(of):
+        code = code_of(of)
+        if code is None:
+            return path
+        path = f"{path}{_BY_CODE}{code.hex()}"
     if importable(path) is not of:
         _LOCAL[path] = of
     _PATHS[of] = path
@@ -213,7 +225,7 @@ def class_path(of: type) -> str:
 def importable(path: str) -> Any:
     """What an import finds under this path, in modules that are imported already; None when there is nothing."""
     module, _, qualname = path.partition(":")
-    found: Any = sys.modules.get(module)
+    found: Any = module_named(module)
     for name in qualname.split("."):
         found = getattr(found, name, None)
     return found
@@ -224,8 +236,8 @@ def load_class(path: str) -> type:
     found = importable(path)
     if found is None:
         found = _LOCAL.get(path)
-    if found is None:
-        module = path.partition(":")[0]
+    module = path.partition(":")[0]
+    if found is None and module_named(module) is None:
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -235,7 +247,7 @@ def load_class(path: str) -> type:
         found = importable(path)
     if not isinstance(found, type):
         raise BadModule(
-            f"The class {path} cannot be found. Classes whose values travel between tasks have to stand at the top "
-            "level of a module."
+            f"The class {path.partition(_BY_CODE)[0]} cannot be found. Classes whose values travel between tasks have "
+            "to stand at the top level of a module."
         )
     return found

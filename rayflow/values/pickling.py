@@ -12,8 +12,11 @@ import pickle
 from collections.abc import Iterable
 from typing import Any, cast
 
+from rayflow.values.class_codes import code_of, is_local, remember_code
 from rayflow.values.exceptions import from_pieces, pieces_of, reduces_itself
+from rayflow.values.handlers import class_path, importable, load_class
 from rayflow.values.hooks import reduced
+from rayflow.values.main_module import MAIN, main_name
 
 
 class TooDeep(Exception):
@@ -29,11 +32,14 @@ def pickles_quickly(*classes: type) -> None:
     _QUICK.update(classes)
 
 
-def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes, list[Any]]:
+def dump(
+    value: Any, *, plain: bool = False, apart: bool = True, by_value: bool = False
+) -> tuple[bytes, list[Any]]:
     """A protocol 5 stream and the buffers taken out of it, uncopied.
 
     plain: the value holds nothing but built-in scalars and containers, so that the quick pickler of the standard
-    library gives the same. apart: whether buffers are taken out; if not, they stand in the stream.
+    library gives the same. apart: whether buffers are taken out; if not, they stand in the stream. by_value: classes of
+    a script stand in the stream, not their names.
     Raises TooDeep, or whatever the value's own reduction raises.
     """
     buffers: list[pickle.PickleBuffer] = []
@@ -41,7 +47,8 @@ def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes,
         if plain or (type(value) in _QUICK and reduced(value) is NotImplemented):
             return pickle.dumps(value, protocol=5), []
         stream = io.BytesIO()
-        _pickler()(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
+        pickler = _pickler()[1 if by_value else 0]
+        pickler(stream, protocol=5, buffer_callback=buffers.append if apart else None).dump(value)
     except RecursionError as error:
         raise TooDeep(str(error)) from error
     except pickle.PicklingError as error:
@@ -55,11 +62,12 @@ def dump(value: Any, *, plain: bool = False, apart: bool = True) -> tuple[bytes,
 
 
 @functools.cache
-def _pickler() -> Any:
-    """cloudpickle's pickler, imported at first use, without its habit of copying the content of open files."""
+def _pickler() -> tuple[Any, Any]:
+    """cloudpickle's pickler, imported at first use, without its habit of copying the content of open files; one that
+    names the classes of a script, and one that copies them."""
     import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    class Copying(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, io.IOBase) and not isinstance(value, io.BytesIO | io.StringIO):
                 raise TypeError(f"an open {type(value).__name__} cannot be pickled")
@@ -68,9 +76,34 @@ def _pickler() -> Any:
             own = reduced(value)
             if own is NotImplemented and isinstance(value, BaseException) and not reduces_itself(type(value)):
                 return from_pieces, pieces_of(value)
-            return super().reducer_override(value) if own is NotImplemented else own
+            if own is not NotImplemented:
+                return own
+            known = super().reducer_override(value)
+            if isinstance(known, tuple) and isinstance(value, type) and value.__qualname__ != value.__name__:
+                code = code_of(value) if is_local(value) else None
+                return _inner_class, (value.__qualname__, code, *known[:2]), *known[2:]
+            return known
 
-    return Pickler
+    class Naming(Copying):
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, type) and value.__module__ == MAIN:
+                path = class_path(value)
+                if importable(path) is value:
+                    reduced(value)  # notices its witness
+                    return load_class, (path,)
+            return super().reducer_override(value)
+
+    return Naming, Copying
+
+
+def _inner_class(qualname: str, code: bytes | None, make: Any, args: tuple[Any, ...]) -> type:
+    """A class that stands in another, or was made by a function, elsewhere. cloudpickle would make it forget where;
+    and its source may not be here, so it has brought what its code is."""
+    found: type = make(*args)
+    found.__qualname__ = qualname
+    if code is not None:
+        remember_code(found, code)
+    return found
 
 
 def _viewed(data: bytes, format: str, shape: tuple[int, ...]) -> memoryview:
@@ -81,4 +114,15 @@ def _viewed(data: bytes, format: str, shape: tuple[int, ...]) -> memoryview:
 
 def load(stream: Any, buffers: Iterable[Any] = ()) -> Any:
     """The object of a stream; arrays stand on the buffers that are given, without a copy."""
+    script = main_name()
+    if script != MAIN and script.encode() in bytes(stream):
+        return _Finder(io.BytesIO(stream), buffers=buffers).load()
     return pickle.loads(stream, buffers=buffers)
+
+
+class _Finder(pickle.Unpickler):
+    """Finds what was written by the name of the running script's file in the script that runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = importable(f"{module}:{name}") if module == main_name() else None
+        return super().find_class(module, name) if found is None else found
