@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+
 from rayflow.lang.sources import class_code
 
 
@@ -14,6 +16,7 @@ def made_by_exec(text: str) -> dict[str, Any]:
     return space
 
 
+@pytest.mark.filterwarnings("ignore::rayflow.lang.analysis.SourceUnknown")
 def test_the_code_of_a_class_without_source_stays_the_same_when_its_instances_are_copied_or_pickled() -> None:
     text = "class Point:\n    size = 1\n    def __init__(self):\n        self.x = 1\n"
     untouched, copied = made_by_exec(text)["Point"], made_by_exec(text)["Point"]
