@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -387,18 +385,3 @@ def test_answers_are_the_same_after_a_compaction(store: Store, history: History)
     store.compact()
     assert store.history().job_tree("0190-aaaa-1") == tree
     assert store.history().why(job_id("0190-bbbb-3", "score7").hex()) == why
-
-
-def test_a_look_up_and_a_commit_import_neither_duckdb_nor_pandas(tmp_path: Path) -> None:
-    program = f"""
-import sys
-from rayflow.store.store import open_store
-from rayflow.records import ForgottenRow
-store = open_store({str(tmp_path / "s")!r})
-store.append([ForgottenRow(b"k", None, 1)])
-store.commit()
-store.look_up([(b"e", b"t")])
-heavy = {{"duckdb", "pandas", "ray", "fsspec", "pyarrow.parquet", "pyarrow.compute"}} & sys.modules.keys()
-assert not heavy, heavy
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
