@@ -34,6 +34,7 @@ class Config:
     context: values that get_context reads.
     runtime_env: Ray's runtime environment for all workers.
     files: how a plain File is known: "stat" (size and modification time, or version) or "content".
+    logs: whether what tasks print is shown while they run; it is recorded in any case.
     """
 
     project_dir: str
@@ -48,6 +49,7 @@ class Config:
     context: Mapping[str, Any] = field(default_factory=dict)
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     files: str = "stat"
+    logs: bool = True
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -62,6 +64,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "context": (dict,),
     "runtime_env": (dict,),
     "files": (str,),
+    "logs": (bool,),
 }
 """What a file may set, and as what."""
 

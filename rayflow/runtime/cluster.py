@@ -156,7 +156,7 @@ class RaySubmission:
         self._request = request
         self._reporter = reporter
         self.execution_id = request.execution_id
-        self._channel = noise.channel_for(reporter)
+        self._channel = noise.channel_for(reporter) if driver.config.logs else ""
         self._surroundings = driver.surroundings(request, self._channel)
         self._finish: commands.Finish | None = None
         self._error: BaseException | None = None

@@ -333,9 +333,8 @@ class InlineSubmission:
     def _new_loop(self) -> Loop:
         driver = self._driver
         surroundings = driver.surroundings(self._request)
-        worker = Worker(
-            surroundings, driver.store, printed=driver.reporter.printed, debug=driver.debug, evaluate=evaluate
-        )
+        printed = driver.reporter.printed if driver.config.logs else None
+        worker = Worker(surroundings, driver.store, printed=printed, debug=driver.debug, evaluate=evaluate)
         return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),

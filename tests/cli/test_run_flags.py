@@ -101,6 +101,31 @@ def test_wrong_words_are_one_error(rayflow: Any, words: list[str], message: str)
     assert message in done.err
 
 
+# --- what tasks print -------------------------------------------------------------------------------------------------
+
+LOUD = """
+from rayflow import task
+
+@task
+def main(n=1):
+    print("n is", n)
+    return n
+"""
+
+
+def test_what_tasks_print_is_shown_unless_somebody_says_no_and_recorded_in_any_case(
+    project: Project, rayflow: Any
+) -> None:
+    project.write("loud.py", LOUD)
+    assert "[main] n is 1\n" in rayflow("run", "--inline", "loud.py", "main").err
+    quiet = rayflow("run", "--inline", "loud.py", "--no-logs", "main", "--n", "2")
+    assert quiet.code == 0 and "n is 2" not in quiet.err
+    assert "n is 2" in rayflow("log", rayflow.ids("SELECT job_id FROM jobs ORDER BY queued_at DESC")[0]).out
+    project.write("rayflow.toml", "logs = false\n")
+    assert "n is 3" not in rayflow("run", "--inline", "loud.py", "--n", "3").err
+    assert "[main] n is 4\n" in rayflow("run", "--inline", "loud.py", "--n", "4", "--logs").err
+
+
 # --- the debugger -----------------------------------------------------------------------------------------------------
 
 BUGGY = """

@@ -24,6 +24,8 @@ _OPTIONS: list[click.Parameter] = [
     click.Option(["--context"], multiple=True, metavar="NAME=VALUE|JSON|@FILE", help="What get_context reads."),
     click.Option(["--execution-id"], metavar="UUID", help="The id of this execution, given by you."),
     click.Option(["--option"], multiple=True, metavar="NAME=VALUE", help="A task option for every call."),
+    click.Option(["--logs", "logs"], flag_value=True, default=None, help="Show what tasks print as it comes."),
+    click.Option(["--no-logs", "logs"], flag_value=False, default=None, help="Do not; rayflow log JOB shows it later."),
     click.Option(["--store"], metavar="URL", help="Where results are kept; .rayflow in the project by default."),
     click.Option(["--address"], metavar="ADDRESS", help="The Ray cluster to join; a local one is started by default."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
@@ -95,6 +97,7 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         os.path.dirname(os.path.abspath(file)) if file else None,
         address=options["address"],
         inline=options["inline"] or options["pdb"] or None,
+        logs=options["logs"],
     )
     if options["dry_run"]:
         how = {name: value for name, value in _how(options).items() if name in ("cache", "options", "context")}
@@ -147,7 +150,7 @@ def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any]
     if options["dry_run"] or options["input"] is not None:
         raise click.UsageError("--rerun goes with neither --dry-run nor --input.", context)
     inline = options["inline"] or options["pdb"] or None
-    config = config_of(options["store"], address=options["address"], inline=inline)
+    config = config_of(options["store"], address=options["address"], inline=inline, logs=options["logs"])
     history = open_store(config.store, create=False, read_only=True).history()
     found = history.resolve(options["rerun"], kinds=("execution", "job"))
     if words:
