@@ -209,6 +209,17 @@ def test_why_says_that_a_failure_is_not_kept(rayflow: Any) -> None:
     assert "failures are not kept" in _why(rayflow, "fail") or "no earlier evaluation" in _why(rayflow, "fail")
 
 
+def test_why_says_of_a_call_that_was_never_made_what_failed_before_it(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "from rayflow import task\n\n@task\ndef broken(i: int):\n    return 1 // i\n\n"
+        "@task\ndef needs(x):\n    return x\n\n@task\ndef main(i: int = 1):\n    return needs(broken(i))\n"
+    )
+    rayflow.run("main")
+    rayflow.run("main", "--i", "0")
+    assert "It did not run, because what it needs has failed: ZeroDivisionError" in _why(rayflow, "needs")
+    assert "Its arguments differ; which, is not known of a call that has not ended well." in _why(rayflow, "broken")
+
+
 def test_why_shows_the_change_of_code_and_the_way_to_it(rayflow: Any) -> None:
     """Two processes' worth of code: a process would take the second definition for a duplicate of the first."""
     import subprocess

@@ -169,6 +169,8 @@ def _told(found: Why, changes: list[Change], options: dict[str, tuple[Any, Any]]
         return [*lines, f"It did not run. The cache had its result{where}."]
     if job["how"] == "shared":
         return [*lines, "It did not run. An equal call of the same execution had the result."]
+    if job["status"] == "failed" and not job["attempts"]:
+        return [*lines, f"It did not run, because what it needs has failed: {job['error']}"]
     earlier = found.earlier
     if earlier is None:
         return [*lines, "It ran because this store has no earlier evaluation of this task."]
@@ -221,7 +223,7 @@ def _told_code(found: Why, changes: list[Change]) -> list[str]:
 
 def _told_arguments(found: Why) -> list[str]:
     if not found.arguments_known:
-        return ["Its arguments differ, too, or were not recorded: it did not end well."]
+        return ["Its arguments differ; which, is not known of a call that has not ended well."]
     lines = ["It ran because its arguments differ." if not found.task_changed else "\nIts arguments differ, too."]
     for change in found.changes:
         was = "was not there" if change.old is None else f"was {change.old.preview}"
