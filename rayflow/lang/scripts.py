@@ -43,6 +43,10 @@ class Promise:
     of: str = ""
     immutable: bool = False
 
+    def __repr__(self) -> str:
+        target = f"{self.of.rpartition(':')[2]}({self.path!r})"
+        return target if self.local is None else f"{target}.stage({self.local!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Script:

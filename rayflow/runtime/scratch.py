@@ -167,7 +167,8 @@ def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
         elif local_path(promise.path) != path:
             moves.append(_Move(promise, source, is_dir, shared=not is_own))
     if missing:
-        raise ScriptFailed(f"The script did not write {', '.join(map(repr, missing))}.{_what_is_there(work, is_own)}")
+        text = f"The script did not write {', '.join(map(repr, missing))}.{_what_is_there(work, is_own)}"
+        raise ScriptFailed(text + _not_staged(promises, work, is_own))
     uses = Counter(move.source for move in moves)
     for move in moves:
         move.shared = move.shared or uses[move.source] > 1
@@ -208,6 +209,18 @@ def _what_is_there(work: str, is_own: bool) -> str:
     names = sorted(os.listdir(work))
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return f" In its directory are: {', '.join(map(repr, names[:10]))}{more}." if names else " Its directory is empty."
+
+
+def _not_staged(promises: list[Promise], work: str, is_own: bool) -> str:
+    """What is said where an output was looked for at its own path, and stands in the scratch directory."""
+    for promise in promises:
+        name = os.path.basename(promise.path)
+        if is_own and promise.local is None and os.path.lexists(os.path.join(work, name)):
+            return (
+                f" {promise!r} without a name stands for {local_path(promise.path) or promise.path} itself: write "
+                f"{promise!r}.stage() for the one in the script's directory."
+            )
+    return ""
 
 
 def _putting_beside(move: _Move) -> Callable[[], None]:

@@ -342,3 +342,6 @@ class Staged:
 
     local: str
     remote: _Place
+
+    def __repr__(self) -> str:
+        return f"{self.remote!r}.stage({self.local!r})"

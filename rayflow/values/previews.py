@@ -6,6 +6,7 @@ In: any value. Out: a shortened repr, or the name of its type. Never: raises, ne
 from __future__ import annotations
 
 import reprlib
+import types
 from itertools import islice
 from typing import Any
 
@@ -129,13 +130,18 @@ def _show_dict(value: dict[Any, Any], levels: int, limit: int) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
+def _says_its_own(of: Any) -> bool:
+    """Whether a dataclass has a `__repr__` that somebody wrote: the one that is made for it is wrapped."""
+    return isinstance(of.__repr__, types.FunctionType) and not hasattr(of.__repr__, "__wrapped__")
+
+
 def _show_object(value: Any, levels: int, limit: int) -> str:
     of = type(value)
     container = container_handler_for(of)
     generated = container is not None and container.kind in ("dataclass", "attrs", "namedtuple", "pydantic")
     if container is not None and levels <= 0:
         return f"{of.__qualname__}(...)"
-    if container is not None and generated:
+    if container is not None and generated and not (container.kind == "dataclass" and _says_its_own(of)):
         header, parts = container.take_apart(value)
         named = [
             f"{name}={_show(part, levels - 1, limit)}"
@@ -144,7 +150,7 @@ def _show_object(value: Any, levels: int, limit: int) -> str:
         if len(parts) > _MOST_ITEMS:
             named.append("...")
         return f"{of.__qualname__}({', '.join(named)})"
-    if container is not None and hasattr(value, "__len__"):
+    if container is not None and not generated and hasattr(value, "__len__"):
         if isinstance(value, dict):
             return f"{of.__qualname__}({_show_dict(value, levels, limit)})"
         return f"{of.__qualname__}({_show_items(value, ('[', ']'), levels, limit)})"

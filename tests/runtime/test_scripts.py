@@ -17,6 +17,7 @@ from projects import Project
 from rayflow import Dir, File, script
 from rayflow.api import Scheduler
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed, StoreUnavailable, TaskTimeout
+from rayflow.values.previews import preview
 
 GREP = """
     from rayflow import File, task
@@ -166,8 +167,20 @@ class TestFailures:
         with pytest.raises(ScriptFailed, match=r"did not write 'gone'.*'here'"):
             flow.run(script("echo x > here", outputs=outputs))
         assert not (flow.project.path / "here.txt").exists()
-        with pytest.raises(ScriptFailed, match=r"did not write 'direct\.txt'"):
+        with pytest.raises(ScriptFailed, match=r"(?m)did not write 'direct\.txt'\. Its directory is empty\.$"):
             flow.run(script("true", outputs=File("direct.txt")))
+
+    def test_an_output_without_a_name_that_stands_in_the_scratch_directory_is_told_so(self, flow: Flow) -> None:
+        with pytest.raises(ScriptFailed, match=r"write File\('out/a\.txt'\)\.stage\(\) for the one in the") as caught:
+            flow.run(script("echo x > a.txt", outputs=File("out/a.txt")))
+        assert f"stands for {flow.project.path}/out/a.txt itself" in str(caught.value)
+
+    def test_a_call_of_a_script_is_shown_as_it_was_written(self, flow: Flow) -> None:
+        staged = File("a").stage("b")
+        with pytest.raises(ScriptFailed) as caught:
+            flow.run(script("false", inputs=[], outputs=[Dir("c").stage("d"), File("-")]))
+        assert "outputs=[Dir('c').stage('d'), File('-')]" in "\n".join(caught.value.__notes__)
+        assert repr(staged) == preview(staged) == "File('a').stage('b')"
 
     @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "", ".", "a\0b"])
     def test_a_name_outside_of_the_directory_is_refused(self, flow: Flow, name: str) -> None:

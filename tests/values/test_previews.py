@@ -103,3 +103,24 @@ def test_kinds_are_names_for_people() -> None:
 def test_shortened_text_keeps_both_ends() -> None:
     assert shorten("a" * 50 + "z" * 50, 23) == "aaaaaaaaaaaaa...zzzzzzz"
     assert shorten("a\n b") == "a b"
+
+
+@dataclasses.dataclass
+class Wordy:
+    words: list[str]
+
+    def __repr__(self) -> str:
+        return f"<{len(self.words)} words>"
+
+
+@dataclasses.dataclass
+class Rows(Wordy):
+    """Has a repr that was made for it, and a length."""
+
+    def __len__(self) -> int:
+        return 3
+
+
+def test_a_dataclass_that_says_its_own_is_shown_so() -> None:
+    assert preview([Wordy(["a", "b"])]) == "[<2 words>]"
+    assert preview(Rows(["a"])) == "Rows(words=['a'])"
