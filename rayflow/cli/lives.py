@@ -5,12 +5,12 @@ In: the record of an execution. Out: its status as it really is. Never: signals 
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from typing import Any
 
 from rayflow.cli.style import short_execution
+from rayflow.values.besides import is_alive
 
 
 def is_lost(row: Mapping[str, Any]) -> bool:
@@ -20,23 +20,6 @@ def is_lost(row: Mapping[str, Any]) -> bool:
     """
     pid = row["pid"]
     return row["status"] == "running" and pid is not None and row["host"] == socket.gethostname() and not is_alive(pid)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether this machine has such a process, and it has not ended."""
-    if os.name != "posix":  # elsewhere asking by signal 0 would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):  # no such file on this system
-        return True
 
 
 def status_of(row: Mapping[str, Any]) -> str:

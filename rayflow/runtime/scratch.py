@@ -21,10 +21,11 @@ from typing import Any
 
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed
 from rayflow.lang.scripts import STDOUT, Promise
+from rayflow.values.besides import beside_of
 from rayflow.values.files import Dir, File, Staged, made_of
 from rayflow.values.filesystems import local_path, located
 from rayflow.values.handlers import load_class
-from rayflow.values.local_files import Told, beside_of
+from rayflow.values.local_files import Told
 from rayflow.values.nested import iter_leaves, map_leaves
 from rayflow.values.staging import at_once, fetch, names_in
 

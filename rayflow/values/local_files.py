@@ -9,7 +9,6 @@ import errno
 import glob as globbing
 import io
 import os
-import secrets
 import shutil
 import socket
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 from rayflow.errors import StoreUnavailable
+from rayflow.values.besides import beside_of, is_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class LocalFileSystem:
         if only_if_absent and os.path.exists(path):
             return False
         with Told("write", path):
-            beside = f"{path}.{secrets.token_hex(6)}.tmp"
+            beside = beside_of(path)
             descriptor = _create(beside)
             try:
                 try:
@@ -168,11 +168,12 @@ class LocalFileSystem:
         waiting = [path]
         while waiting:
             for entry in self.ls(waiting.pop()):
-                if entry.is_dir:
-                    if not os.path.islink(entry.path):
-                        waiting.append(entry.path)
-                elif not is_beside(entry.path):
+                if is_beside(entry.path):
+                    continue
+                if not entry.is_dir:
                     found.append(entry)
+                elif not os.path.islink(entry.path):
+                    waiting.append(entry.path)
         found.sort(key=path_of_entry)
         return found
 
@@ -217,20 +218,6 @@ class _Written(io.FileIO):
     def write(self, data: Any) -> int:
         with Told("write", str(self.name)):
             return super().write(data)
-
-
-def beside_of(path: str) -> str:
-    """Where something is written that is then moved to this path: hidden, so that no pattern matches it."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}{_BESIDE}")
-
-
-def is_beside(path: str) -> bool:
-    """Whether this is what somebody was writing, or was killed while writing."""
-    return path.endswith(_BESIDE)
-
-
-_BESIDE = ".rayflow-tmp"
 
 
 def _create(path: str) -> int:

@@ -6,18 +6,24 @@ one put, so that it appears whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import IO, Any, BinaryIO, cast
 
 from rayflow.errors import StoreUnavailable
+from rayflow.values.besides import OTHERS_SECONDS
 from rayflow.values.local_files import Entry, Told, is_full, path_of_entry
 from rayflow.values.refusals import ToldRemotely, bucket_of, no_bucket_text
 from rayflow.values.remote_streams import remote_stream
 
 LISTED_FROM = 200
 """Of so many files in one folder a listing is asked for, which tells of a thousand in one answer."""
+
+IN_PARTS_FROM_BYTES = 50_000_000
+"""Files from this size on may be sent in parts."""
 
 ASKED_AT_ONCE = 64
 """How many questions to one remote are on their way at a time."""
@@ -77,6 +83,7 @@ class RemoteFileSystem:
             data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             self._make_parent(path)
             self.remote.pipe_file(path, data)
+        self._written(path, len(data))
         return True
 
     def url_of(self, path: str) -> str:
@@ -220,7 +227,7 @@ class RemoteFileSystem:
             if mode[:1] != "r":
                 self._make_parent(path)
             inner = self.remote.open(path, mode.replace("b", "").replace("t", "") + "b")
-        return remote_stream(inner, mode, told, encoding, newline)
+        return remote_stream(inner, mode, told, partial(self._written, path), encoding, newline)
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
@@ -270,10 +277,23 @@ class RemoteFileSystem:
 
     def put_file(self, local: str, path: str) -> None:
         """Copy a file of this machine in one put."""
-        os.stat(local)  # that this is missing is no trouble of the remote
+        size = os.stat(local).st_size  # that this is missing is no trouble of the remote
         with _Writing(self, path):
             self._make_parent(path)
             self.remote.put_file(local, path)
+        self._written(path, size)
+
+    def _written(self, path: str, size: int) -> None:
+        """A file was written. Parts of it that were sent by who was then killed are seen nowhere, and are paid for:
+        S3 keeps them until they are taken back (Google's forgets them after a week)."""
+        if size < IN_PARTS_FROM_BYTES or not self.url_of(path).startswith(("s3://", "s3a://")):
+            return
+        with contextlib.suppress(Exception):  # who may not do that has written the file all the same
+            bucket, key, _ = self.remote.split_path(path)
+            found = self.remote.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+            for upload in found.get("Uploads", ()):
+                if upload["Key"] == key and time.time() - upload["Initiated"].timestamp() > OTHERS_SECONDS:
+                    self.remote.abort_mpu(bucket, key, upload["UploadId"])
 
     def _make_parent(self, path: str) -> None:
         parent = path.rpartition("/")[0]

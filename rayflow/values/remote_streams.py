@@ -17,11 +17,19 @@ READ_AHEAD_BYTES = 64 * 1024
 
 
 def remote_stream(
-    inner: Any, mode: str, told: Callable[[], Told], encoding: str | None = None, newline: str | None = None
+    inner: Any,
+    mode: str,
+    told: Callable[[], Told],
+    written: Callable[[int], None],
+    encoding: str | None = None,
+    newline: str | None = None,
 ) -> IO[Any]:
-    """The stream for a mode of `open`. told: makes what turns the client library's errors into ours."""
+    """The stream for a mode of `open`. told: makes what turns the client library's errors into ours. written: called
+    with the number of bytes when these have appeared."""
     is_read = mode[:1] == "r"
-    binary: Any = io.BufferedReader(_Reading(inner, told), READ_AHEAD_BYTES) if is_read else _Writing(inner, told)
+    binary: Any = (
+        io.BufferedReader(_Reading(inner, told), READ_AHEAD_BYTES) if is_read else _Writing(inner, told, written)
+    )
     return cast(IO[Any], binary if "b" in mode else _Text(binary, encoding=encoding, newline=newline))
 
 
@@ -63,9 +71,11 @@ class _Reading(io.RawIOBase):
 class _Writing(io.BufferedIOBase):
     """What is written appears when it is closed; where its `with` block is left by an error, nothing appears."""
 
-    def __init__(self, inner: Any, told: Callable[[], Told]) -> None:
+    def __init__(self, inner: Any, told: Callable[[], Told], written: Callable[[int], None]) -> None:
         self._inner = inner
         self._told = told
+        self._written = written
+        self._count = 0
 
     def writable(self) -> bool:
         return True
@@ -76,7 +86,9 @@ class _Writing(io.BufferedIOBase):
     def write(self, data: Any) -> int:
         with self._told():
             self._inner.write(data)
-        return memoryview(data).nbytes
+        size = memoryview(data).nbytes
+        self._count += size
+        return size
 
     def close(self) -> None:
         if self.closed:
@@ -89,6 +101,7 @@ class _Writing(io.BufferedIOBase):
             raise
         finally:
             super().close()
+        self._written(self._count)
 
     def discard(self) -> None:
         """Close it, and let nothing of what was written appear."""

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rayflow.errors import FileMissing
+from rayflow.values.besides import beside_of
 from rayflow.values.filesystems import LOCAL, located
-from rayflow.values.local_files import beside_of
 
 AT_ONCE = 16
 """How many files are copied at a time."""
