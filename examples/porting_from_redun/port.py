@@ -14,6 +14,15 @@ LOOK = {
     "scheduler_task": "write a rule with @form instead: see examples/11_own_form",
     "get_current_scheduler": "a body knows no scheduler; run() what it needs beside the workflow",
     "merge_handles": "hand the states to one task, which returns the handle",
+    "IFile": "write File(path, immutable=True)",
+    "IDir": "write Dir(path, immutable=True)",
+    "ContentDir": "write a list of ContentFile",
+    "PartialTask": "a partial is a Task",
+    "eval_": "make it the body of a task",
+    "copy_file": "write file.copy_to(path), which a task returns",
+    "Staging": "a staged file is what file.stage(name) gives: for script(inputs=, outputs=)",
+    "ProxyValue": "write a Handler, and register_handler(cls, handler)",
+    "get_task_registry": "tasks are found by their names in their modules",
 }
 """Names that mean something else here, or nothing, and what to do about them."""
 

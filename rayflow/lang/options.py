@@ -166,6 +166,9 @@ def class_names(classes: Any) -> tuple[str, ...]:
     return tuple(each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}" for each in many)
 
 
+LEAST_MEMORY = 1000
+"""Bytes. A number below is meant in gigabytes, as other systems take it."""
+
 _NEVER_NEGATIVE = frozenset({"retries", "max_worker_losses", "retry_delay", "timeout", "num_cpus", "num_gpus", "nout"})
 
 
@@ -193,8 +196,10 @@ def check_value(option: Option, value: Any, where: str) -> None:
         check_context(table, where=where)
     if option.name == "cache_for":
         parse_seconds(value, where=where)
-    if option.name == "memory":
-        parse_bytes(value, where=where)
+    if option.name == "memory" and parse_bytes(value, where=where) < LEAST_MEMORY and value != 0:
+        raise BadOption(
+            f'{where}: memory={value!r} counts bytes, and no task needs so few. Give the unit: memory="4GiB".'
+        )
 
 
 DEEPEST_CONTEXT = 50

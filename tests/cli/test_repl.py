@@ -42,3 +42,16 @@ def test_an_error_in_the_lines_is_the_users_own(rayflow: Any, monkeypatch: pytes
     for text, message in (("1 / 0", "ZeroDivisionError"), ("a b", "SyntaxError"), ("run(fail(1))", "no 1")):
         done = told(rayflow, monkeypatch, text)
         assert done.code == 1 and message in done.err and "mistake in rayflow" not in done.err
+        assert "api.py" not in done.err and done.err.count("Traceback") < 3
+
+
+def test_an_error_at_the_prompt_is_shown_without_our_frames(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("run(fail(1))\nleaf()\n40 + 2\n"))
+    done = rayflow("repl", rayflow.file, "--inline")
+    assert done.code == 0 and "42" in done.out
+    assert "ValueError: no 1" in done.err and "missing 1 required argument: 'i'" in done.err
+    assert 'File "<console>", line 1' in done.err and "rayflow/" not in done.err and "code.py" not in done.err

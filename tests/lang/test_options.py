@@ -102,6 +102,13 @@ def test_sizes_are_read_as_bytes(text: Any, size: int) -> None:
     assert parse_bytes(text) == size
 
 
+@pytest.mark.parametrize("memory", [4, 0.5, "8", -1, "-2"])
+def test_gigabytes_without_a_unit_are_not_taken_for_bytes(memory: Any) -> None:
+    with pytest.raises(BadOption, match=r"Give the unit: memory=\"4GiB\"|is no size"):
+        check_options({"memory": memory}, where="f")
+    assert check_options({"memory": 0}, where="f") == {"memory": 0}
+
+
 @pytest.mark.parametrize("text", ["1.2.3", ".", "GiB", ""])
 def test_a_number_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadOption):

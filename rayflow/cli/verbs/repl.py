@@ -63,26 +63,43 @@ def _talk(names: dict[str, Any]) -> int:
         return _carry_out(sys.stdin.read(), names)
     if importlib.util.find_spec("readline"):
         importlib.import_module("readline")
+
+    class Console(code.InteractiveConsole):
+        def showtraceback(self) -> None:
+            error = sys.exception()
+            assert error is not None
+            self.write(_told(error))
+
     before, sys.displayhook = sys.displayhook, _show
     try:
-        code.interact(BANNER, local=names, exitmsg="")
+        Console(names).interact(BANNER, exitmsg="")
     finally:
         sys.displayhook = before
     return 0
 
 
 def _carry_out(text: str, names: dict[str, Any]) -> int:
-    """Run a text whole, as Python does with its stdin; what it raises is the user's, and shown without our frames."""
-    import traceback
-
+    """Run a text whole, as Python does with its stdin; what it raises is the user's."""
     try:
         exec(compile(text, "<stdin>", "exec"), names)
     except Exception as error:
-        trace = error.__traceback__
-        error.__traceback__ = trace.tb_next if trace is not None else None
-        traceback.print_exception(error)
+        sys.stderr.write(_told(error))
         return 1
     return 0
+
+
+def _told(error: BaseException) -> str:
+    """The error with the lines of the user's that led to it, not ours, nor those of Python's prompt."""
+    import code
+    import traceback
+
+    import rayflow
+
+    ours = os.path.dirname(os.path.abspath(rayflow.__file__)) + os.sep
+    told = traceback.TracebackException.from_exception(error)
+    left = [line for line in told.stack if not line.filename.startswith(ours) and line.filename != code.__file__]
+    told.stack = traceback.StackSummary.from_list(left)
+    return "".join(told.format())
 
 
 def _show(value: Any) -> None:
