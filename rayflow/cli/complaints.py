@@ -61,7 +61,7 @@ def _say(stream: TextIO, text: str) -> None:
 def show_failures(failures: Sequence[tuple[str, str, Failure]], stream: TextIO) -> int:
     """All failures of an execution: the first whole, the others one line each. Returns the exit code of the first.
 
-    failures: (job id as hex, task name, failure), in the order in which they failed.
+    failures: (job id as hex, task name, failure): what it ended with, then in the order in which they failed.
     """
     from rayflow.values.failures import render
 

@@ -95,8 +95,8 @@ class Finish(NamedTuple):
     """The execution has ended: commit, then tell whoever waits. No answer.
 
     outcome: the root's value (symbolic) or its Failure. failures: jobs that failed by themselves: (job id, task
-    name, Failure without its pickled exception), in the order in which they failed; the first thousand, and the
-    root's. counts: jobs, computed, cached, shared, failed, cancelled. by_task: the same by task name. below: for an
+    name, Failure without its pickled exception): what it ends with, then in the order in which they failed, a thousand
+    of them. counts: jobs, computed, cached, shared, failed, cancelled. by_task: the same by task name. below: for an
     evaluation inside a call, what that has to know.
     """
 

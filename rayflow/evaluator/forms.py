@@ -8,7 +8,7 @@ that a form stands in is an answer, too. The evaluator itself is never handed ou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rayflow.errors import BadArguments, BadForm
@@ -95,6 +95,16 @@ def catch_all(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     except TypeError as error:  # a value that cannot be a key or a member
         return Fail(failure_from_exception(error))
     return Become(Operation("call", (*recovers[0], (settled,), {})) if recovers else settled)
+
+
+def told_after(form: str, failure: Failure, seen: Sequence[Outcome]) -> Failure:
+    """A failure of what a form became, with the error that this was to recover from, if there was one."""
+    if form not in ("catch", "catch_all"):
+        return failure
+    caught = next((each for each in seen if isinstance(each, Failure)), None)
+    if caught is None or caught.digest == failure.digest:  # one that was only raised again is told once
+        return failure
+    return replace(failure, notes=(*failure.notes, f"raised while handling {caught.summary}"))
 
 
 def _recover_of(failure: Failure, args: tuple[Term, ...]) -> tuple[Term] | None:

@@ -18,7 +18,7 @@ from rayflow.evaluator.executions import IN_FLIGHT, Execution
 from rayflow.evaluator.jobs import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, RUNNING, Job, State
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import Expression, TaskCall, render
+from rayflow.lang.expressions import Expression, TaskCall
 from rayflow.lang.operations import SUBRUN
 from rayflow.records import JobRow, Row
 from rayflow.values.failures import Failure, Outcome
@@ -254,7 +254,9 @@ class Machine:
         """
         if not failure.trail:
             trail = stories.trail_of(job)
-            failure = replace(failure, trail=trail if expression is None else (*trail, render(expression)))
+            if expression is not None:
+                trail = (*trail, stories.made_text(expression, job))
+            failure = replace(failure, trail=trail)
         if not failure.is_cancelled and len(job.execution.failures) < MOST_FAILURES:
             # Without the exception itself: of many failures that were caught, nobody raises any.
             told = failure if failure.pickled is None else replace(failure, pickled=None)
@@ -297,11 +299,8 @@ class Machine:
     def _finish(self, execution: Execution, root: Job) -> None:
         del self.executions[execution.execution_id]
         execution.demands.clear()
-        if isinstance(root.outcome, Failure) and len(execution.failures) == MOST_FAILURES:
-            # What the execution ends with is among them in any case.
-            last = replace(root.outcome, pickled=None)
-            if all(failure != last for _, failure in execution.failures):
-                execution.failures.append((root, last))
+        if isinstance(root.outcome, Failure):
+            self._tell_first(execution, root, root.outcome)
         for job in execution.open.values():
             self._jobs.pop(job.number, None)
         self._out.append(
@@ -315,6 +314,16 @@ class Machine:
                 self._below(execution, root) if execution.under is not None else None,
             )
         )
+
+    def _tell_first(self, execution: Execution, root: Job, last: Failure) -> None:
+        """What an execution ends with stands before what was caught, or would not have ended it."""
+        failures = execution.failures
+        own = ((last.digest, last.trail) == (failure.digest, failure.trail) for _, failure in failures)
+        place = next((place for place, is_own in enumerate(own) if is_own), None)
+        if place is not None:
+            failures.insert(0, (failures.pop(place)[0], replace(last, pickled=None)))
+        elif len(failures) == MOST_FAILURES:  # the rest was left out
+            failures.insert(0, (root, replace(last, pickled=None)))
 
     def _below(self, execution: Execution, root: Job) -> Below:
         # A root that is no task call stands for itself, and is in no table of tasks.

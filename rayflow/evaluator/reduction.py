@@ -15,6 +15,7 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import attempts, witnessing
 from rayflow.evaluator.cells import ARGUMENTS_SLOT, RESULT_SLOT, Cell, Kind, expressions_of, is_value
 from rayflow.evaluator.executions import Execution
+from rayflow.evaluator.forms import told_after
 from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.sharing import CONTEXT, Sharer
 from rayflow.evaluator.stepping import BECOME_SLOT, below
@@ -174,6 +175,8 @@ class Reducer(Sharer):
         if target.settled:
             return
         if slot == BECOME_SLOT:
+            if type(outcome) is Failure and target.kind is Kind.FORM:
+                outcome = told_after(target.expression._name, outcome, target.values)
             self._settle(target, outcome, (*target.all_sources(), *sources))
             return
         target.values[slot] = outcome

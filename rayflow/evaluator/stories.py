@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rayflow.evaluator.cells import Cell, Kind
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import SHARED, Job
-from rayflow.lang.expressions import render
+from rayflow.lang.expressions import Expression, render
 
 _ENDS = 20
 """So many calls are shown of each end of a long chain."""
@@ -49,6 +49,12 @@ def _texts(chain: list[Job]) -> list[str]:
         return [call_text(job) for job in chain]
     left_out = f"... {len(chain) - 2 * _ENDS} more calls ..."
     return [*map(call_text, chain[:_ENDS]), left_out, *map(call_text, chain[-_ENDS:])]
+
+
+def made_text(expression: Expression, job: Job) -> str:
+    """An operation or a form in the term of a job, and where its task is defined: that is not known of itself."""
+    place = job.entry.place
+    return render(expression) if place is None else f"{render(expression)}  made by the task at {place}"
 
 
 _PASSES_ON = frozenset({"cond", "seq", "map_", "starmap", "get_context", "apply_tags"})

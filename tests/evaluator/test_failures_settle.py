@@ -72,14 +72,14 @@ def test_a_call_whose_argument_failed_fails_with_it_and_has_no_identity() -> Non
     assert (row.status, row.eval_hash, row.how, row.attempts) == ("failed", None, None, 0)
 
 
-def test_only_jobs_that_failed_by_themselves_are_listed_first_met_first() -> None:
+def test_only_jobs_that_failed_by_themselves_are_listed_the_one_that_the_execution_ends_with_first() -> None:
     jobs = [Placeholder("one"), Placeholder("two")]
     root = call("lab.pair", call("lab.f", 1), call("lab.f", 2))
     book = Playbook(Evaluator()) >> submitted(root, F, PAIR) << runs("lab.f", job=jobs[0]) << runs("lab.f", job=jobs[1])
     book = book >> raised(jobs[1], failure("KeyError", "second")) >> raised(jobs[0], failure("ValueError", "first"))
     listed = Placeholder("listed")
     assert book << finishes(fails("ValueError", "first"), failures=listed)
-    assert [(name, each.message) for _, name, each in listed.value] == [("lab.f", "second"), ("lab.f", "first")]
+    assert [(name, each.message) for _, name, each in listed.value] == [("lab.f", "first"), ("lab.f", "second")]
 
 
 def test_a_failure_tells_which_calls_led_to_it() -> None:
