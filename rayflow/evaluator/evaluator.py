@@ -26,8 +26,9 @@ from rayflow.evaluator.cells import AWAITED_SLOT, RESULT_SLOT, Cell, Kind
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.jobs import HELD, LOOKUP, RESULT, Job
 from rayflow.evaluator.machine import OPENING_TIMER
-from rayflow.evaluator.reduction import Reducer, awaited_path
-from rayflow.evaluator.stepping import OPERATIONS, below
+from rayflow.evaluator.paths import awaited_path, below
+from rayflow.evaluator.reduction import Reducer
+from rayflow.evaluator.stepping import OPERATIONS
 from rayflow.evaluator.writers import conflict
 from rayflow.lang.codec import WITH_WITNESSES, loads
 from rayflow.lang.entries import TaskEntry
@@ -123,7 +124,8 @@ class Evaluator(Reducer):
             if hit.candidate.kind != "single":
                 job.task_set = hit.candidate.task_set
                 job.call_hash = hit.candidate.call_hash
-                job.reads = set(hit.candidate.context) if hit.candidate.context else None
+                if hit.candidate.context:
+                    job.note_reads(hit.candidate.context)
             if job.followers:
                 self._part_contexts(job)
             self._take_result(job, hit.candidate.term, hit.term)
@@ -132,13 +134,15 @@ class Evaluator(Reducer):
         job = self._running(event.job, event.attempt)
         if job is None:
             return
+        if event.below is not None:
+            job.execution.count_below(event.below)
         term = self._taken_in(job, event)
         if not job.is_open:
             return
         if event.below is not None:
             job.below = event.below
-            job.execution.count_below(event.below)
-            job.reads = set(event.below.reads) or None
+            if event.below.reads:
+                job.note_reads(event.below.reads)
             job.seen = witnessing.in_term(job.seen, event.below.witnesses)
             job.oldest = event.below.oldest
         elif job.awaits is None and job.is_recorded:
@@ -214,6 +218,10 @@ class Evaluator(Reducer):
         ended = "timeout" if "rayflow.errors.TaskTimeout" in event.failure.classes else "raised"
         row = provenance.attempt_row(job, ended, event.failure.summary[:4000], node, pid, event.at)
         self._record(job, (*event.rows, row))
+        delay = attempts.retry_delay(job, event.failure) if job.wanted else None
+        if delay is None and event.below is not None:
+            # Of an attempt that is made again, the next one counts the same jobs.
+            job.execution.count_below(event.below)
         if not job.wanted:
             self._fail(job, attempts.cancelled())
             return
@@ -221,10 +229,6 @@ class Evaluator(Reducer):
             # As for a call in a term: the error is its own, and what needs it fails with it.
             self._fail(job, event.failure, own=False)
             return
-        delay = attempts.retry_delay(job, event.failure)
-        if delay is None and event.below is not None:
-            # Of an attempt that is made again, the next one counts the same jobs.
-            job.execution.count_below(event.below)
         self._again_or_fail(job, delay, event.failure)
 
     def _worker_lost(self, event: events.WorkerLost) -> None:

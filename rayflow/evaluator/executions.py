@@ -37,6 +37,8 @@ class Execution:
 
     shared: the job that does the work for each eval_hash, and for each other context that it is met under, the one that
     reduces its term there. inherited: what the root receives. open: jobs by number that are neither done nor failed.
+    beside_root: of a part of another execution the calls in the root's own arguments, which are no part of what it is,
+    but of what the whole relies on.
     operations: the cells that wait for each operation that is under way, the first one asking for all. demands: terms
     to be reduced, each with its job, its place there, and the slot of what it fills. looking: how many look-ups are in
     flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
@@ -69,6 +71,7 @@ class Execution:
         self.fail_fast = fail_fast
         self.fatal: Failure | None = None
         self.root: Job | None = None
+        self.beside_root: list[Job] | None = None if under is None else []
         self.shared: dict[bytes, Job] = {}
         self.open: dict[int, Job] = {}
         self.operations: dict[bytes, list[Cell]] = {}
@@ -82,7 +85,7 @@ class Execution:
         self.inherited = Inherited(context, under.exports, under.is_recorded) if under else Inherited(context)
         self.profiles = profiles
         self.under = under
-        self.seed = execution_id.encode() + (under.job_id if under else b"")
+        self.seed = execution_id.encode() + (under.path if under else b"")
         self._defaults: dict[str, dict[str, Term]] = {}
         self._current: frozenset[bytes] | None = None
         self._members: dict[frozenset[bytes], frozenset[bytes]] = {}

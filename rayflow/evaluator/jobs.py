@@ -11,7 +11,7 @@ In: a call met in a term. Out: `Job`. Never: decides a move (evaluator.py does);
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,12 @@ class Job:
         self.state = to
         trail = self.trail + _STEPS[to]
         self.trail = _TRAILS.setdefault(trail, trail) if len(trail) <= _SHARED_TRAIL_STATES else trail
+
+    def note_reads(self, paths: Iterable[str]) -> None:
+        """Context paths that were read in or below its term, besides those that are known."""
+        if self.reads is None:
+            self.reads = set()
+        self.reads.update(paths)
 
     def let_go(self) -> None:
         """Forget what only an open job needs."""

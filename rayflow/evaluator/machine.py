@@ -15,7 +15,9 @@ from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
+from rayflow.evaluator.inheritance import left_open
 from rayflow.evaluator.jobs import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, RUNNING, Job, State
+from rayflow.evaluator.paths import result_path
 from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, TaskCall
@@ -65,18 +67,25 @@ class Machine:
         if parent is None:
             execution.root = job
         else:
-            # What stands in arguments is no call of their task, but of the one that made the call. (The root's own are
-            # shown below it, having nowhere else to stand.)
-            owner: Job | None = parent
-            while owner is not None and owner.state is ARGUMENTS:
-                owner = owner.parent
-            if owner is not None:
-                owner.children.append(job)
+            siblings = self._siblings(parent)
+            if siblings is not None:
+                siblings.append(job)
         self._young.append((self._now, job))
         if not self._opening_set:
             self._opening_set = True
             self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
         return job
+
+    def _siblings(self, parent: Job) -> list[Job] | None:
+        """The calls among which one that was met in this job counts; None where that matters to nobody.
+
+        What stands in arguments is no call of their task, but of the one that made the call. (The root's own are shown
+        below it, having nowhere else to stand.)
+        """
+        owner: Job | None = parent
+        while owner is not None and owner.state is ARGUMENTS:
+            owner = owner.parent
+        return owner.children if owner is not None else parent.execution.beside_root
 
     def _move(self, job: Job, to: State) -> None:
         """Move a job, and keep count of what is in flight."""
@@ -134,6 +143,7 @@ class Machine:
         return Under(
             execution.execution_id,
             job.job_id,
+            result_path(job),
             stories.trail_of(job),
             execution.options,
             execution.cache,
@@ -212,10 +222,13 @@ class Machine:
         job.call_hash = twin.call_hash
         job.value_hash = twin.value_hash
         job.task_set = twin.task_set
-        job.clean = twin.clean
+        # What its own arguments have read and begun is its own.
+        job.clean = twin.clean and (job.below is None or job.below.is_clean)
         job.fleeting = twin.fleeting
-        job.reads = twin.reads
-        job.seen = twin.seen
+        if twin.reads is not None:
+            job.note_reads(twin.reads)
+        if twin.seen is not None:
+            job.seen = witnessing.joined(job.seen, twin.seen)
         job.oldest = twin.queued_at if twin.oldest is None else twin.oldest
         job.outcome = twin.outcome
         self._close(job, DONE, is_left_to_follower=not twin.is_recorded)
@@ -328,15 +341,22 @@ class Machine:
     def _below(self, execution: Execution, root: Job) -> Below:
         # A root that is no task call stands for itself, and is in no table of tasks.
         itself = frozenset() if root.entry.name in execution.table else frozenset((root.entry.hash,))
+        beside = execution.beside_root or []
+        jobs = [root, *beside]
+        reads = [path for each in jobs for path in left_open(each.reads or (), each.options)]
+        seen = root.seen
+        for each in beside:
+            if each.seen is not None:
+                seen = witnessing.joined(seen, each.seen)
         return Below(
-            (root.task_set or frozenset()) - itself,
-            frozenset(root.reads or ()),
-            root.clean,
+            frozenset().union(*[each.task_set for each in jobs if each.task_set]) - itself,
+            frozenset(left_open(reads, root.options)),
+            all(each.clean for each in jobs),
             execution.counts,
             execution.progress,
-            witnessing.packed(root.seen),
-            root.oldest,
-            lookups.is_fleeting(root),
+            witnessing.packed(seen),
+            min((each.oldest for each in jobs if each.oldest is not None), default=None),
+            any(map(lookups.is_fleeting, jobs)),
         )
 
     def _write_openings(self, at: int) -> None:
@@ -345,7 +365,7 @@ class Machine:
         rows: list[JobRow] = []
         while self._young and self._young[0][0] <= oldest and len(rows) < OPENING_ROWS:
             job: Job | None = _shown(self._young.popleft()[1])
-            while job is not None and job.is_open and not job.listed:
+            while job is not None and job.is_open and not job.listed and job.is_recorded:
                 job.listed = True
                 rows.append(provenance.job_row(job, None))
                 job = job.parent

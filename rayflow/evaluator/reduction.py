@@ -17,14 +17,14 @@ from rayflow.evaluator.cells import ARGUMENTS_SLOT, RESULT_SLOT, Cell, Kind, exp
 from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import told_after
 from rayflow.evaluator.jobs import Job
+from rayflow.evaluator.paths import below, result_path
 from rayflow.evaluator.sharing import CONTEXT, Sharer
-from rayflow.evaluator.stepping import BECOME_SLOT, below
+from rayflow.evaluator.stepping import BECOME_SLOT
 from rayflow.lang.codec import SCALARS
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
-from rayflow.lang.options import check_options, merge, scope_of
+from rayflow.lang.options import check_options, merge
 from rayflow.lang.signatures import Parameters
-from rayflow.values.digests import short_digest
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
 
 MOST_LOOKUPS = 5_000
@@ -57,7 +57,7 @@ class Reducer(Sharer):
         if type(term) in SCALARS:
             self._fills.append((job, RESULT_SLOT, term, ()))
         else:
-            job.execution.demands.append((term, job, _result_path(job), job, RESULT_SLOT))
+            job.execution.demands.append((term, job, result_path(job), job, RESULT_SLOT))
 
     def _reduce(self, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
         kind = type(term)
@@ -232,26 +232,6 @@ class Reducer(Sharer):
             self._identify(job)
         else:
             self._fail(job, attempts.cancelled())
-
-
-def _result_path(job: Job) -> bytes:
-    """Where the term of a job begins, for the ids of the jobs below.
-
-    Which of several equal jobs does the work depends on the order of answers, the ids below it must not: a crashed
-    execution that is taken up again has to meet the same jobs. So the path of a term that equal jobs share starts from
-    what they have in common.
-    """
-    if job.eval_hash is None or scope_of(job.options) == "NONE":
-        return below(job.job_id, "result", 0)
-    execution = job.execution
-    if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
-        return short_digest("result", execution.seed, job.eval_hash)
-    return short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
-
-
-def awaited_path(job: Job, key: bytes) -> bytes:
-    """Where an expression that the job's body awaits begins: the same in whichever round it is asked for."""
-    return short_digest("awaited", _result_path(job), key)
 
 
 def _no_such_task(name: str, execution: Execution) -> str:

@@ -17,8 +17,10 @@ from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT
 from rayflow.evaluator.inheritance import ABSENT, left_open
 from rayflow.evaluator.jobs import DONE, HELD, LOOKUP, RESULT, SHARED, Job
-from rayflow.evaluator.stepping import BECOME_SLOT, Stepper, below
+from rayflow.evaluator.paths import below
+from rayflow.evaluator.stepping import BECOME_SLOT, Stepper
 from rayflow.lang.expressions import Term
+from rayflow.lang.operations import SUBRUN
 from rayflow.lang.options import scope_of
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
@@ -67,7 +69,9 @@ class Sharer(Stepper):
         twin = job.execution.shared.setdefault(key, job)
         if twin is not job:
             self._share(job, twin)
-        elif RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):
+        elif job.entry.name != SUBRUN and (
+            RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None)
+        ):
             self._share(job, first)  # until its body has returned, or awaits; if that fails, this fails alike
         else:
             self._look_up(job, lookups.remember_key(job))
@@ -95,9 +99,7 @@ class Sharer(Stepper):
     def _read_context(self, cell: Cell, path: str, default: Term) -> None:
         """The value behind a path of the context, or the default."""
         scope = cell.scope
-        if scope.reads is None:
-            scope.reads = set()
-        scope.reads.add(path)
+        scope.note_reads((path,))
         try:
             found = scope.hands_down.value_at(path)
         except BadOption as error:
@@ -115,9 +117,7 @@ class Sharer(Stepper):
         while step is not None and step is not job:
             paths = left_open(paths, step.options)
             step = step.parent
-        if job.reads is None:
-            job.reads = set()
-        job.reads.update(paths)
+        job.note_reads(paths)
 
     # --- the value ----------------------------------------------------------------------------------------------------
 

@@ -15,12 +15,13 @@ from rayflow.evaluator.executions import Execution
 from rayflow.evaluator.forms import RULES, Begin, Tag
 from rayflow.evaluator.jobs import Job
 from rayflow.evaluator.machine import Machine
+from rayflow.evaluator.paths import below
 from rayflow.evaluator.subruns import Below
 from rayflow.lang.codec import SCALARS, loads, read
 from rayflow.lang.expressions import Form, Quoted, TaskCall, Term
 from rayflow.lang.operations import here, operate, refuse_thunks
 from rayflow.lang.rules import Become, Fail, Need
-from rayflow.values.digests import digest, short_digest
+from rayflow.values.digests import digest
 from rayflow.values.failures import Outcome, failure_from_exception
 from rayflow.values.identity import identity
 
@@ -154,14 +155,14 @@ class Stepper(Machine):
             failure = step.error if is_seen else self._noted(step.error, cell.scope, form)
             self._settle(cell, failure, cell.all_sources())
 
-
     def _begin(self, cell: Cell, step: Begin) -> None:
         """Make a call that nobody waits for, except the end of the execution."""
         scope = cell.scope
         job = self._meet(step.call, scope.execution, scope, below(cell.path, "begun", 0))
-        if scope.children and scope.children[-1] is job:
-            # Whether it has ended when its parent does is chance, and no part of what the parent is.
-            scope.children.pop()
+        # Whether it has ended when its parent does is chance, and no part of what the parent is.
+        siblings = self._siblings(scope)
+        if siblings is not None:
+            siblings.pop()
         # Who takes the parent's value as a whole would begin nothing.
         scope.below = NEVER_WHOLE
         if job.is_open:
@@ -176,8 +177,3 @@ class Stepper(Machine):
         root = execution.root
         if not execution.threads and root is not None and not root.is_open:
             self._finish(execution, root)
-
-
-def below(path: bytes, step: str, position: int) -> bytes:
-    """The path of a part: 16 bytes over the path of the whole, the kind of step and the position."""
-    return short_digest(step, path, position.to_bytes(4, "little"))

@@ -14,12 +14,14 @@ from typing import Any
 class Under:
     """What an evaluation inside a call takes over.
 
-    job_id: of the call, the parent of its root. trail: the calls that led to it. exports, is_recorded: what its root
-    receives besides the context. limits: capacities. The rest as in `Submitted`, of the execution that it is a part of.
+    job_id: of the call, the parent of its root. path: where the call's term begins, and with it the ids of the jobs.
+    trail: the calls that led to it. exports, is_recorded: what its root receives besides the context. limits:
+    capacities. The rest as in `Submitted`, of the execution that it is a part of.
     """
 
     execution_id: str
     job_id: bytes
+    path: bytes
     trail: tuple[str, ...]
     options: Mapping[str, Any]
     cache: bool

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term
-from rayflow.lang.operations import TABLE, call_task, refuse_thunks
+from rayflow.lang.operations import SUBRUN, TABLE, call_task, refuse_thunks
 from rayflow.lang.options import merge_context
 from rayflow.testing.normal_forms import FLAKY, ErrorValue, Wrong, normal, wrong_by, wrong_of
 from rayflow.testing.program_awaits import AwaitedFailed, does_await, entered
@@ -56,7 +56,8 @@ class Meaning:
     outcome: the root's value in normal form, or Wrong.
     jobs: how often each (caller, callee, ended well) is there; the key of a call whose arguments failed is its task.
     runs: how often each body runs. cached: how often each call is answered by what was remembered.
-    returned: the calls whose body gave a term.
+    returned: the calls whose body gave a term. is_spread: whether equal calls are made in several evaluations, of which
+    one may find what another has recorded.
     """
 
     outcome: Any = None
@@ -64,6 +65,7 @@ class Meaning:
     runs: Counter[Key] = field(default_factory=Counter)
     cached: Counter[Key] = field(default_factory=Counter)
     returned: set[Key] = field(default_factory=set)
+    is_spread: bool = False
 
     @property
     def size(self) -> int:
@@ -76,16 +78,8 @@ def meaning_of(
 ) -> Meaning:
     """What the program means. Raises TooLarge past `most_calls` calls."""
     reader = _Reader(program, remembered or {}, cache, most_calls)
-    root = program.root_term()
-    scope = _Scope(program.context or {})
-    if type(root) is TaskCall:
-        outcome = reader.call(root, scope, is_root=True)
-    else:
-        scope.key = ROOT
-        outcome = reader.evaluate(root, scope)
-        reader.jobs.append((None, scope, not isinstance(outcome, Wrong)))
     meaning = reader.meaning
-    meaning.outcome = normal(outcome)
+    meaning.outcome = normal(reader.root(program.root_term(), program.context or {}, None))
     for caller, callee, well in reader.jobs:
         assert callee.key is not None
         meaning.jobs[caller.key if caller else None, callee.key, well] += 1
@@ -117,6 +111,18 @@ class _Reader:
         self.jobs: list[tuple[_Scope | None, _Scope, bool]] = []
         self.is_clean = True
         self.is_fleeting = False
+        self.evaluation = self.evaluations = 0
+        self.places: dict[Key, int] = {}
+
+    def root(self, term: Term, context: Mapping[str, Any], above: _Scope | None) -> Any:
+        """The outcome of an evaluation's root. above: the call whose body the evaluation is."""
+        scope = _Scope(context)
+        if type(term) is TaskCall:
+            return self.call(term, scope, is_root=True, above=above)
+        scope.key = ROOT
+        outcome = self.evaluate(term, scope)
+        self.jobs.append((above, scope, not isinstance(outcome, Wrong)))
+        return outcome
 
     def evaluate(self, term: Term, scope: _Scope) -> Any:
         """The value of a term, or Wrong."""
@@ -241,7 +247,7 @@ class _Reader:
             return value
         return self._operate("call", [recover, (ErrorValue(value.summary),), {}], scope)
 
-    def call(self, call: TaskCall, caller: _Scope, is_root: bool = False) -> Any:
+    def call(self, call: TaskCall, caller: _Scope, is_root: bool = False, above: _Scope | None = None) -> Any:
         """The outcome of a task call made by `caller`. (Calls in the root's arguments are the root's own.)"""
         if len(self.jobs) >= self.most_calls:
             raise TooLarge
@@ -267,7 +273,7 @@ class _Reader:
         else:
             job.key = (call._task, definition.hash, normal(arguments))
             outcome = self._shared_or_made(definition, arguments, job)
-        self.jobs.append((None if is_root else caller, job, not isinstance(outcome, Wrong)))
+        self.jobs.append((above if is_root else caller, job, not isinstance(outcome, Wrong)))
         return outcome
 
     def _shared_or_made(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
@@ -281,8 +287,9 @@ class _Reader:
 
     def _make(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
         assert job.key is not None
-        if does_await(definition):
-            return self._make_awaiting(definition, arguments, job)
+        self.meaning.is_spread |= self.places.setdefault(job.key, self.evaluation) != self.evaluation
+        if is_made_whole(definition):
+            return self._make_whole(definition, arguments, job)
         if job.key in self.made and definition.options.get("cache_scope") != "NONE":
             pass  # the body has run, under another context
         elif self._is_remembered(definition, job) is not None:
@@ -299,8 +306,9 @@ class _Reader:
         self.meaning.returned.add(job.key)
         return self.evaluate(term, job)
 
-    def _make_awaiting(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
-        """Under another context what it awaits may be something else: its body runs there, too."""
+    def _make_whole(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
+        """Of a body that awaits or evaluates, the value is kept. Under another context what it needs may be something
+        else: it runs there, too."""
         assert job.key is not None
         kept = self._is_remembered(definition, job)
         if kept is not None and kept.below is not None:
@@ -317,6 +325,8 @@ class _Reader:
 
     def _entered(self, definition: Definition, arguments: Mapping[str, Any], job: _Scope) -> Any:
         assert job.key is not None
+        if definition.name == SUBRUN:
+            return self._evaluated(arguments["thunk"]._term, job)
         body = entered(self.program, definition.name, arguments, Wrong, partial(_stumble, definition))
         try:
             asked = next(body)
@@ -330,6 +340,18 @@ class _Reader:
         except TaskError as error:
             return wrong_of(error.failure)
 
+    def _evaluated(self, term: Term, job: _Scope) -> Any:
+        """An evaluation of its own: what is equal in it and around it is made in it and around it."""
+        assert job.key is not None
+        outer = self.shared, self.made, self.evaluation
+        self.evaluations += 1
+        self.shared, self.made, self.evaluation = {}, set(), self.evaluations
+        outcome = self.root(term, job.context, job)
+        self.shared, self.made, self.evaluation = outer
+        if not isinstance(outcome, Wrong):
+            self.meaning.returned.add(job.key)
+        return outcome
+
     def _is_remembered(self, definition: Definition, job: _Scope) -> Kept | None:
         assert job.key is not None
         if not self.cache or _asks_anew(definition):
@@ -341,6 +363,11 @@ class _Reader:
             if is_current and (kept.read is None or Inherited(job.context).agrees(kept.read)):
                 return kept
         return None
+
+
+def is_made_whole(definition: Definition) -> bool:
+    """Whether the body of a task comes to a value by itself: it awaits, or is an evaluation of its own."""
+    return does_await(definition) or definition.name == SUBRUN
 
 
 def _asks_anew(definition: Definition) -> bool:

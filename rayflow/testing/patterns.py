@@ -226,7 +226,7 @@ def show(thing: Any, limit: int = 300) -> str:
     parts = []
     for name in named:
         value = getattr(thing, name)
-        if name in ("at", "cost") or value is None or value in ((), {}):
+        if name in ("at", "cost") or value is None or (type(value) in (tuple, dict) and not value):
             continue
         if name in ("term", "root") and isinstance(value, bytes):
             value = _unpacked(value)

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from rayflow.lang.codec import content_digest, dumps
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.operations import SUBRUN
 from rayflow.lang.signatures import KEYWORD_ONLY, POSITIONAL, Parameters
 from rayflow.testing.program_forms import JOIN, RECOVERS, by_catch, number_by_form
 from rayflow.values.digests import digest
@@ -114,7 +115,7 @@ class Program:
     def changed(self, random: Random) -> Program:
         """The same program after somebody has edited some of its tasks."""
         definitions = dict(self.definitions)
-        names = sorted(definitions)
+        names = sorted(definitions.keys() - {SUBRUN})
         for name in random.sample(names, k=min(len(names), random.randint(1, 2))):
             old = definitions[name]
             body = old.body if random.random() < 0.4 else _edited(old.body, random)

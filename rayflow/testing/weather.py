@@ -34,7 +34,8 @@ class Report:
     """What one run came to.
 
     ran: the jobs that had an attempt, by life. keys: which call each is. rows: each job's last row.
-    untruths: what went wrong.
+    untruths: what went wrong. torn: the jobs that had an attempt in an evaluation inside a call
+    that was lost. is_unsure: whether one was lost, or made more than once.
     """
 
     execution_id: str
@@ -46,6 +47,8 @@ class Report:
     lives: int = 1
     was_cancelled: bool = False
     cancelled_in_time: bool = False
+    torn: set[bytes] = field(default_factory=set)
+    is_unsure: bool = False
     untruths: list[str] = field(default_factory=list)
 
     def runs(self) -> Counter[Key]:

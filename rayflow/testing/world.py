@@ -5,7 +5,7 @@ of chance; playing a number again gives the same conversation, word for word.
 
 A trial evaluates a program, mostly in bad weather, and then perhaps once more: unchanged, with edited tasks, with
 altered files, or without the cache. `python -m rayflow.testing.world SEED` plays one and prints the conversation;
-`with_contexts`, `with_gaps` and `with_awaits` beside the number do what they do for `play`.
+`with_contexts`, `with_gaps`, `with_awaits` and `with_subruns` beside the number do what they do for `play`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from random import Random
 from typing import Any
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.testing.cluster import Cluster, Maker
+from rayflow.testing.cluster import Cluster
 from rayflow.testing.contexts import in_contexts, in_gaps
-from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, meaning_of
-from rayflow.testing.program_awaits import does_await, in_awaits
+from rayflow.testing.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
+from rayflow.testing.program_awaits import in_awaits
+from rayflow.testing.program_subruns import in_subruns
 from rayflow.testing.programs import Program, random_program
+from rayflow.testing.shells import Maker
 from rayflow.testing.weather import Report, Weather
 
 MOST_CALLS = 80
@@ -51,14 +53,16 @@ def play(
     with_contexts: bool = False,
     with_gaps: bool = False,
     with_awaits: bool = False,
+    with_subruns: bool = False,
 ) -> list[str]:
     """What was untrue in the trial of this seed: nothing, if all is well.
 
     make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
     with_gaps: below some of its calls nothing is recorded. with_awaits: the bodies of some of its tasks await.
+    with_subruns: some of its terms are evaluated inside calls.
     """
     random = Random(seed)
-    program = _small_program(random, in_awaits if with_awaits else None)
+    program = _small_program(random, [in_awaits] * with_awaits + [in_subruns] * with_subruns)
     if with_contexts:
         program = in_contexts(program, random)
     if with_gaps:
@@ -83,10 +87,10 @@ def explain(seed: int, untruths: Iterable[str], **more: bool) -> str:
     return f"seed {words} went wrong:\n  {lines}\nplay it again: python -m rayflow.testing.world {words}"
 
 
-def _small_program(random: Random, change: Callable[[Program, Random], Program] | None) -> Program:
+def _small_program(random: Random, changes: Iterable[Callable[[Program, Random], Program]]) -> Program:
     while True:
         program = random_program(random)
-        if change is not None:
+        for change in changes:
             program = change(program, random)
         try:
             meaning_of(program, most_calls=MOST_CALLS)
@@ -111,7 +115,7 @@ def _run(cluster: Cluster, program: Program, weather: Weather, title: str, cache
     options = [each.options for each in program.definitions.values()]
     shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
     exact = not (shallow and has_kept and cache)
-    counted = program.context is None and not program.has_gaps
+    counted = program.context is None and not program.has_gaps and not meaning.is_spread
     untruths = report.untruths + list(_differences(cluster, report, meaning, exact, counted))
     if exact and not program.has_gaps and not report.was_cancelled:
         untruths += _forgotten(cluster, program, meaning)
@@ -122,13 +126,15 @@ def _differences(
     cluster: Cluster, report: Report, meaning: Meaning, exact: bool, counted: bool
 ) -> Iterable[str]:
     """Where a run differs from the meaning. exact: no full reduction may have hidden calls. counted: neither gaps nor
-    contexts: whether a call is reduced under its own one depends on whether it is known yet that none was read."""
+    contexts (whether a call is reduced under its own one depends on whether it is known yet that none was read) nor
+    equal calls in several evaluations."""
     if report.was_cancelled:
         return
     if report.outcome != meaning.outcome:
         yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
     ran = report.runs()
-    if ran - meaning.runs:
+    # Which of equal calls does the work in an evaluation that is made again is chance.
+    if ran - meaning.runs and not report.is_unsure:
         yield f"ran too often: {dict(ran - meaning.runs)}"
     everywhere = {report.keys[job_id] for life in report.ran for job_id in life}
     raised = set(meaning.runs) - meaning.returned
@@ -143,7 +149,7 @@ def _differences(
     jobs = _jobs_of(cluster, report)
     if jobs != meaning.jobs:
         yield f"jobs too many: {dict(jobs - meaning.jobs)}; missing: {dict(meaning.jobs - jobs)}"
-    if report.lives == 1:
+    if report.lives == 1 and not report.is_unsure:
         yield from _differences_of_one_life(cluster, report, meaning, ran)
 
 
@@ -159,10 +165,11 @@ def _differences_of_one_life(
 
 
 def _forgotten(cluster: Cluster, program: Program, meaning: Meaning) -> Iterable[str]:
-    """What bodies returned and nobody has kept. (Not what awaited: its value is kept only where nothing hinders it.)"""
+    """What bodies returned and nobody has kept. (Not what awaited or evaluated: its value is kept only where nothing
+    hinders it.)"""
     for key in meaning.returned - cluster.remembered().keys():
         definition = program.definitions[key[0]]
-        if definition.options.get("cache_scope") != "NONE" and not does_await(definition):
+        if definition.options.get("cache_scope") != "NONE" and not is_made_whole(definition):
             yield f"nobody has kept what {key} returned"
 
 

@@ -59,6 +59,10 @@ TASKS = """
         return get_context("name", "nobody")
 
     @task
+    def named(names):
+        return names
+
+    @task
     def within():
         return subrun([asks()])
 
@@ -113,6 +117,34 @@ def test_a_subrun_is_answered_from_the_cache_while_the_tasks_below_are_current(f
     flow.edit("return x + 1", "return x + 2")
     assert flow.run(subrun(flow.module.wide(3))) == [2, 3, 4]
     assert (flow.computed(), flow.counts("cached")) == ({"subrun": 1, "tiny": 3}, {"wide": 1})
+
+
+def test_what_is_in_the_arguments_of_its_expression_counts_like_all_below(flow: Flow, project: Project) -> None:
+    m = flow.module
+    assert flow.run(subrun(m.total(m.wide(3)))) == 6
+    flow.edit("return x + 1", "return x + 2")
+    assert flow.run(subrun(flow.module.total(flow.module.wide(3)))) == 9
+    assert flow.counts("cached") == {"wide": 1}
+    caught = catch(flow.module.fail(1), ValueError, const.partial(5))
+    assert flow.run(subrun(flow.module.total([caught, 1]))) == 6
+    project.write("mended", "")
+    assert flow.run(subrun(flow.module.total([caught, 1]))) == 2
+    asked = subrun(flow.module.named([flow.module.asks()]))
+    assert [flow.run(asked, context={"name": name}) for name in ("ada", "bob")] == [["ada"], ["bob"]]
+
+
+def test_a_thread_in_the_arguments_of_its_expression_is_begun_each_time(flow: Flow) -> None:
+    m = flow.module
+    for _ in range(2):
+        assert flow.run(subrun(join_thread(fork_thread(m.tiny(1))))) == 2
+        assert flow.computed()["subrun"] == 1, "an equal call does the work, and has begun no thread"
+
+
+def test_a_context_that_its_expression_settles_does_not_count(flow: Flow) -> None:
+    for name in ("ada", "bob"):
+        told = flow.module.asks.update_context(name="eve")()
+        assert flow.run(subrun(told), context={"name": name}) == "eve"
+    assert flow.counts("cached") == {"subrun": 1}
 
 
 def test_what_a_subrun_has_computed_is_in_the_cache_for_others(flow: Flow) -> None:

@@ -24,6 +24,9 @@ SOURCE = Path(rayflow.evaluator.__path__[0])
 KEPT = ("commands", "events")
 """Modules that mutants share with the world outside them."""
 
+WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns")
+"""What `play` is told besides the seed."""
+
 MOST_SEEDS = 1_500
 """How many seeds a mutant is shown."""
 
@@ -40,6 +43,7 @@ class Mutant:
     with_contexts: bool = False
     with_gaps: bool = False
     with_awaits: bool = False
+    with_subruns: bool = False
 
 
 MUTANTS = [
@@ -64,9 +68,9 @@ MUTANTS = [
     Mutant("seq goes on after an error", "forms", "    if seen and isinstance(seen[-1], Failure):\n        return Fail(seen[-1])\n    if len", "    if len", hint=1),
     Mutant("arguments do not count for the key", "provenance", "        parts.append(identity(value))\n", "", hint=1),
     Mutant("code does not count for the key", "provenance", 'return digest("eval", job.entry.hash, job.args_hash)', 'return digest("eval", job.entry.name.encode(), job.args_hash)', hint=54),
-    Mutant("positions do not count for ids", "stepping", "return short_digest(step, path, position.to_bytes(4, \"little\"))", "return short_digest(step, path)", hint=4),
-    Mutant("a result's calls look like those of its arguments", "reduction", 'below(job.job_id, "result", 0)', "job.job_id", hint=18),
-    Mutant("ids depend on which twin works", "reduction", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return below', "if True:\n        return _below", hint=29),
+    Mutant("positions do not count for ids", "paths", "return short_digest(step, path, position.to_bytes(4, \"little\"))", "return short_digest(step, path)", hint=4),
+    Mutant("a result's calls look like those of its arguments", "paths", 'below(job.job_id, "result", 0)', "job.job_id", hint=18),
+    Mutant("ids depend on which twin works", "paths", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return below', "if True:\n        return below", hint=29),
     Mutant("a shared expression is reduced twice", "reduction", "                if term._shared:\n", "                if False:\n", hint=1),
     Mutant("a cancelled job goes on", "machine", "            job.wanted = False\n", "            pass\n", hint=8),
     Mutant("who waits for a limit is not dropped", "capacity", "self._waiting.discard(job.number)\n\n    @property", "pass\n\n    @property", hint=150),
@@ -76,13 +80,14 @@ MUTANTS = [
     Mutant("followers are forgotten", "machine", "        for follower in job.followers or ():\n", "        for follower in ():\n", hint=1),
     Mutant("calls under several contexts are one", "sharing", "if twin.hands_down is job.hands_down or twin.hands_down.has_context_of(job.hands_down):", "if True:", with_contexts=True),
     Mutant("what was read of the context does not matter to a twin", "sharing", "job.hands_down.agrees(lookups.context_read(first))", "True", with_contexts=True),
-    Mutant("a body runs once for each context", "sharing", "        elif RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None):", "        elif False:", with_contexts=True),
+    Mutant("a body runs once for each context", "sharing", "        elif job.entry.name != SUBRUN and (\n", "        elif False and (\n", with_contexts=True),
+    Mutant("a subrun fails with an equal one under another context", "sharing", "elif job.entry.name != SUBRUN and (", "elif (", with_contexts=True, with_subruns=True, hint=3644),
     Mutant("nobody takes the term up under another context", "sharing", "if each.is_open and not each.hands_down.has_context_of(job.hands_down):", "if False:", with_contexts=True),
     Mutant("a full reduction counts under any context", "lookups", "if candidate.context is not None and not job.hands_down.agrees(candidate.context):", "if False:", with_contexts=True),
     Mutant("what is read below is not noted above", "sharing", "            if child.reads is not None:\n", "            if False:\n", with_contexts=True, hint=215),
     Mutant("a default is reduced under the caller's context", "reduction", "own_scope if is_default else scope", "scope", with_contexts=True),
     Mutant("an argument is reduced under the call's own context", "reduction", "own_scope if is_default else scope", "own_scope", with_contexts=True),
-    Mutant("ids below do not depend on the context", "reduction", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
+    Mutant("ids below do not depend on the context", "paths", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
     Mutant("who follows an unrecorded call leaves no call", "provenance", "(reduced_itself or is_left_to_follower)", "reduced_itself", with_gaps=True),
     Mutant("call nodes that nobody has recorded are named", "provenance", "if job.children and job.hands_down.is_recorded:", "if job.children:", with_gaps=True),
     Mutant("a context hides all of the one above", "inheritance", "merge_context(self.context, context) if context else self.context", "(context or self.context)", with_contexts=True),
@@ -105,12 +110,23 @@ MUTANTS = [
     Mutant("a body that awaited is never taken from the cache", "lookups", 'shallow or candidate.kind == "awaited"', "shallow", with_awaits=True, hint=1),
     Mutant("a body that awaited hides calls that are made anew", "lookups", "if is_asked_for or job.fleeting:", "if is_asked_for:", with_awaits=True),
     Mutant("a call that is made anew is seen only by who calls it", "lookups", "return job.fleeting and not is_shallow(job)", "return False", with_awaits=True),
-    Mutant("all that a body awaits has one id", "reduction", '_result_path(job), key)', '_result_path(job), b"")', with_awaits=True),
-    Mutant("ids of what is awaited depend on which twin works", "reduction", '"awaited", _result_path(job)', '"awaited", job.job_id', with_awaits=True, hint=88),
+    Mutant("all that a body awaits has one id", "paths", 'result_path(job), key)', 'result_path(job), b"")', with_awaits=True),
+    Mutant("ids of what is awaited depend on which twin works", "paths", '"awaited", result_path(job)', '"awaited", job.job_id', with_awaits=True, hint=250),
     Mutant("a body that was cancelled is entered again", "machine", "            return\n        if not job.wanted:\n            self._fail(job, attempts.cancelled())\n            return\n        assert job.awaits", "            return\n        assert job.awaits", with_awaits=True, hint=9),
     Mutant("a thread that a body has begun is begun only once", "evaluator", "        if event.below is not None:\n            job.below", "        job.below = event.below\n        if event.below is not None:\n            job.below", with_awaits=True, hint=249),
     Mutant("what a body awaits counts under any context", "evaluator", "            self._part_contexts(job)  # what the body awaits may be something else there\n", "            pass\n", with_awaits=True, with_contexts=True, hint=400),
     Mutant("a call fails with a body under another context", "sharing", "(first.state in IN_FLIGHT and first.awaits is None)", "first.state in IN_FLIGHT", with_awaits=True, with_contexts=True, hint=20728),
+    Mutant("what is in the arguments of a subrun's expression does not count", "machine", "jobs = [root, *beside]", "jobs = [root]", with_subruns=True, hint=877),
+    Mutant("ids in a subrun depend on which twin works", "machine", "            result_path(job),\n", "            job.job_id,\n", with_subruns=True, hint=1814),
+    Mutant("a follower of a thread has begun none", "machine", "job.clean = twin.clean and (job.below is None or job.below.is_clean)", "job.clean = twin.clean", with_subruns=True, hint=366),
+    Mutant("a subrun that is sent again begins anew", "machine", "execution.life + job.attempt - 1,", "0,", with_subruns=True, hint=23),
+    Mutant("a failure that was caught in a subrun is kept", "sharing", " and (job.below is None or job.below.is_clean)\n        job.fl", "\n        job.fl", with_subruns=True, hint=24),
+    Mutant("the tasks in a subrun do not count", "executions", "        if job.below is not None:\n            below[id(job.below)]", "        if False:\n            below[id(job.below)]", with_subruns=True, hint=43),
+    Mutant("what a subrun has read of the context does not count", "evaluator", "            if event.below.reads:\n", "            if False:\n", with_subruns=True, with_contexts=True, hint=332),
+    Mutant("a subrun has no context", "machine", "            job.hands_down.context,\n", "            {},\n", with_subruns=True, with_contexts=True),
+    Mutant("the jobs of a subrun are not counted", "evaluator", "        if event.below is not None:\n            job.execution.count_below(event.below)\n        term", "        term", with_subruns=True),
+    Mutant("the jobs of a subrun that failed are not counted", "evaluator", "        if delay is None and event.below is not None:\n", "        if False:\n", with_subruns=True),
+    Mutant("a subrun of which nothing is recorded leaves open jobs", "machine", "not job.listed and job.is_recorded:", "not job.listed:", with_subruns=True, with_gaps=True),
 ]  # fmt: skip
 
 
@@ -148,8 +164,7 @@ def made(mutant: Mutant | None, workshop: Path):
 def killer(mutant: Mutant, make) -> int | None:
     """The first seed that goes wrong, or None."""
     for seed in (mutant.hint, *range(MOST_SEEDS)):
-        more = {"with_contexts": mutant.with_contexts, "with_gaps": mutant.with_gaps, "with_awaits": mutant.with_awaits}
-        if play(seed, make, **more):
+        if play(seed, make, **{each: getattr(mutant, each) for each in WITH}):
             return seed
     return None
 

@@ -1,7 +1,7 @@
 """Thousands of random programs on simulated clusters: what comes of them is what they mean.
 
 RAYFLOW_SEEDS sets how many seeds are played (from RAYFLOW_FIRST_SEED on). A seed that went wrong once stays here, as a
-file in `seeds/` whose name is the number and whose text says what it found.
+file in `seeds/` whose name is the number, with what else `play` was told, and whose text says what it found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rayflow.testing.world import CALM, WEATHERS, explain, play
 SEEDS = int(os.environ.get("RAYFLOW_SEEDS", "3000"))
 FIRST = int(os.environ.get("RAYFLOW_FIRST_SEED", "0"))
 PARTS = 8
-KEPT = sorted(int(path.stem) for path in (Path(__file__).parent / "seeds").glob("*.txt"))
+KEPT = sorted(path.stem for path in (Path(__file__).parent / "seeds").glob("*.txt"))
 
 
 @pytest.fixture
@@ -59,17 +59,26 @@ def test_every_execution_with_gaps_in_its_records_comes_to_what_its_program_mean
         assert not untruths, explain(seed, untruths, with_gaps=True)
 
 
-@pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_gaps": True}], ids=lambda more: "".join(more))
+@pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_awaits": True}, {"with_gaps": True}], ids="".join)
+def test_every_execution_with_evaluations_in_calls_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
+    for seed in range(FIRST, FIRST + SEEDS, 20):
+        untruths = play(seed, with_subruns=True, **more)
+        assert not untruths, explain(seed, untruths, with_subruns=True, **more)
+
+
+@pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_gaps": True}], ids="".join)
 def test_every_execution_of_bodies_that_await_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
     for seed in range(FIRST, FIRST + SEEDS, 12):
         untruths = play(seed, with_awaits=True, **more)
         assert not untruths, explain(seed, untruths, with_awaits=True, **more)
 
 
-@pytest.mark.parametrize("seed", KEPT)
-def test_a_seed_that_went_wrong_once_goes_well(seed: int) -> None:
-    untruths = play(seed)
-    assert not untruths, explain(seed, untruths)
+@pytest.mark.parametrize("kept", KEPT)
+def test_a_seed_that_went_wrong_once_goes_well(kept: str) -> None:
+    number, *words = kept.split()
+    more = dict.fromkeys(words, True)
+    untruths = play(int(number), **more)
+    assert not untruths, explain(int(number), untruths, **more)
 
 
 def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
