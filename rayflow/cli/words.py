@@ -18,7 +18,9 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any
@@ -29,6 +31,7 @@ from rayflow.lang.expressions import Expression
 from rayflow.lang.hints import ANYTHING, describe, hint_of, is_flag, takes_many
 from rayflow.lang.job_info import JobInfo
 from rayflow.lang.tasks import Task
+from rayflow.values.filesystems import typed_in
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -236,14 +239,22 @@ class _Reader:
             if argument.hint is ANYTHING or is_flag(argument.hint):
                 return True
             raise BadArguments(f"--{name.replace('_', '-')} needs a value ({describe(argument.hint)}).")
-        return _parsed(f"--{name.replace('_', '-')}", lambda: arguments.parse(text, argument.hint))
+        with _typed([text]):
+            return _parsed(f"--{name.replace('_', '-')}", lambda: arguments.parse(text, argument.hint))
 
 
 def _value(argument: Argument, texts: list[str]) -> Any:
     def parse() -> Any:
         return arguments.parse_many(texts, argument.hint) if argument.many else arguments.parse(texts[0], argument.hint)
 
-    return _parsed(argument.option, parse)
+    with _typed(texts):
+        return _parsed(argument.option, parse)
+
+
+def _typed(texts: Sequence[str]) -> AbstractContextManager[None]:
+    """Paths in these texts are relative to where they are typed; those in a file of arguments mean the same wherever
+    it is read from: as in code they are relative to the project."""
+    return nullcontext() if any(text.startswith("@") for text in texts) else typed_in(os.getcwd())
 
 
 def _parsed(option: str, parse: Any) -> Any:

@@ -26,7 +26,7 @@ from typing import IO, Any, ClassVar, Self, TypeAlias
 from rayflow.errors import BadArguments, FileMissing
 from rayflow.values import states
 from rayflow.values.custom import Value
-from rayflow.values.filesystems import local_path, located
+from rayflow.values.filesystems import as_typed, local_path, located
 from rayflow.values.pickling import pickles_quickly
 from rayflow.values.staging import copy_file, copy_tree
 from rayflow.values.states import State
@@ -107,8 +107,8 @@ class _Place(Value):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A path or URL as it is written on a command line."""
-        return cls(text)
+        """A path or URL as it is written on a command line: relative to the directory that this is typed in."""
+        return cls(as_typed(text))
 
     def preview(self) -> str:
         """As it is written in Python."""

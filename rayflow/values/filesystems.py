@@ -11,11 +11,12 @@ is whole or not at all: locally beside the target and then moved, remotely in on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -138,6 +139,29 @@ def current_directory() -> str | None:
         return None
 
 
+@contextlib.contextmanager
+def typed_in(directory: str) -> Iterator[None]:
+    """While this lasts, the paths that `as_typed` is given were typed in this directory."""
+    global _shell
+    before, _shell = _shell, directory
+    try:
+        yield
+    finally:
+        _shell = before
+
+
+_shell: str | None = None
+
+
+def as_typed(path: str) -> str:
+    """A path that was typed, as code of the project would write it: relative to the project where it lies in it."""
+    if _shell is None or path[:1] in ("/", "~") or is_url(path):
+        return path
+    whole = os.path.normpath(os.path.join(_shell, path))
+    within = os.path.relpath(whole, base_directory())
+    return whole if within == ".." or within.startswith(f"..{os.sep}") else within
+
+
 def local_path(path: str) -> str | None:
     """The absolute path of a file on this machine; None for a URL of somewhere else.
 
@@ -191,5 +215,6 @@ _quiet = logging.NullHandler()
 
 
 __all__ = [
-    "LOCAL", "Entry", "FileSystem", "base_directory", "filesystem", "is_url", "local_path", "located", "use_base"
+    "LOCAL", "Entry", "FileSystem", "as_typed", "base_directory", "filesystem", "is_url", "local_path", "located",
+    "typed_in", "use_base",
 ]  # fmt: skip

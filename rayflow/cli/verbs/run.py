@@ -85,11 +85,10 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         return 0
     late, arguments = reading.take_own(behind, own, taken)
     _merge(context, options, [*before, *late])
-    data = object_in(options["input"]) if options["input"] is not None else {}
-    call = reading.call_of(task, arguments, others=own, data=data)
 
     from rayflow.cli.evaluation import evaluate
     from rayflow.cli.stores import config_of
+    from rayflow.values.filesystems import use_base
 
     file = getattr(module, "__file__", None)
     config = config_of(
@@ -99,6 +98,9 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         inline=options["inline"] or options["pdb"] or None,
         logs=options["logs"],
     )
+    use_base(config.project_dir)
+    data = object_in(options["input"]) if options["input"] is not None else {}
+    call = reading.call_of(task, arguments, others=own, data=data)
     if options["dry_run"]:
         how = {name: value for name, value in _how(options).items() if name in ("cache", "options", "context")}
         return _dry_run(config, call, how, stdout, options["as_json"])
