@@ -118,14 +118,17 @@ _SAYS_LAZY = re.compile(r"\bTaskCall\b|'(Operation|Form)'|\b(not|type|and) (Oper
 
 
 def hint_of(error: BaseException) -> str | None:
-    """What to do about an error by which Python or a library refuses a lazy value; None for other errors.
-
-    They name the class of the expression, which says nothing to the user.
-    """
+    """What to do about an error by which Python or a library refuses a lazy value, or to change an array that a task
+    was given; None for other errors. What they say themselves does not lead to the cause."""
     if isinstance(error, TypeError | AttributeError) and _SAYS_LAZY.search(str(error)):
         return (
             "A call of a task has no value yet where it is made. Pass it to a task, which is given its value; "
             "apply_func(f, expr) does that for a plain function f."
+        )
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return (
+            "Arrays that a task is given cannot be changed in place, also those in a data frame: others share their "
+            "memory. Take a copy first: array.copy(), frame.copy()."
         )
     return None
 

@@ -202,3 +202,33 @@ def test_an_error_that_names_the_class_of_a_lazy_value_says_what_to_do(project, 
 def test_other_errors_are_not_told_to_be_lazy_values():
     for error in (TypeError("Operation not permitted"), TypeError("unsupported operand"), ValueError("TaskCall")):
         assert hint_of(error) is None
+
+
+@pytest.mark.parametrize("change", ["array.sort()", "array += 1", "frame.iloc[0, 0] = 2", "series[0] = 5"])
+def test_an_array_that_cannot_be_changed_in_place_says_what_to_do(project, change):
+    project.write(
+        "changes.py",
+        f"""
+        import numpy as np
+        import pandas as pd
+        from rayflow import task
+
+        @task
+        def make():
+            return np.ones(3), pd.DataFrame({{"a": [1.0]}}), pd.Series([1])
+
+        @task
+        def change(array, frame, series):
+            {change}
+
+        @task
+        def main():
+            made = make()
+            return change(made[0], made[1], made[2])
+        """,
+    )
+    module = project.load("changes")
+    store = project.path / ".rayflow"
+    with Scheduler(store=store, inline=True) as scheduler, pytest.raises(ValueError, match="read-only") as raised:
+        scheduler.run(module.main())
+    assert any("Take a copy first" in note for note in raised.value.__notes__)
