@@ -43,10 +43,13 @@ class PlainReporter:
     # --- what a Reporter is told --------------------------------------------------------------------------------------
 
     def started(self, execution_id: str, store_url: str, is_new_store: bool) -> None:
-        """Remembers the id; a new store is named once."""
-        self.execution_id = execution_id
+        """A new store is named once."""
         if is_new_store:
             self.say(f"results are kept in {store_url}")
+
+    def recorded(self, execution_id: str) -> None:
+        """Remembers the id, to say how to go on."""
+        self.execution_id = execution_id
 
     def connecting(self, what: str) -> None:
         """Says what takes seconds."""

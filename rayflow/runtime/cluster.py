@@ -165,6 +165,7 @@ class RaySubmission:
         self._deaths = 0
         self._lock = threading.Lock()
         self._submit()
+        reporter.recorded(request.execution_id)
 
     def _submit(self) -> None:
         """Hand the request over. When the scheduler dies meanwhile, it is handed over again, as a further life."""

@@ -147,6 +147,8 @@ class Driver:
     def _start(self, request: Request) -> Submission:
         self.reporter.started(request.execution_id, self.config.store, self._is_new_store)
         self._is_new_store = False
+        if request.life:
+            self.reporter.recorded(request.execution_id)
         if self.config.inline:
             self._take_along(request)
             return InlineSubmission(self, request)
@@ -327,6 +329,7 @@ class InlineSubmission:
         self._lock = threading.Lock()
         self._loop = self._new_loop()
         driver.store.keep(request.opening_rows())
+        driver.reporter.recorded(request.execution_id)
         self._started = time.monotonic()
         self._loop.post(request.submitted())
 

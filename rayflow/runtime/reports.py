@@ -51,6 +51,9 @@ class Reporter(Protocol):
     def started(self, execution_id: str, store_url: str, is_new_store: bool) -> None:
         """The execution begins."""
 
+    def recorded(self, execution_id: str) -> None:
+        """The execution is in the records: from now on it can be taken up again."""
+
     def connecting(self, what: str) -> None:
         """Something that takes seconds begins: a local Ray is started, a cluster is joined."""
 
@@ -71,6 +74,9 @@ class Silent:
     """A reporter that says nothing."""
 
     def started(self, execution_id: str, store_url: str, is_new_store: bool) -> None:
+        pass
+
+    def recorded(self, execution_id: str) -> None:
         pass
 
     def connecting(self, what: str) -> None:

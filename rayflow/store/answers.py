@@ -173,7 +173,8 @@ class Why:
 
     earlier: None when there is none. arguments_known: whether this job left a call, without which its arguments are not
     recorded. reduction: for a cached job, the recorded reduction that answered it. forgotten_at: when the earlier
-    reduction was told to count no more. definitions, earlier_definitions: the code of both versions of the task.
+    reduction was told to count no more. context_changes: paths of the context that this job has read, and that led to
+    something else before. definitions, earlier_definitions: the code of both versions of the task.
     """
 
     job: Record
@@ -188,3 +189,4 @@ class Why:
     earlier_task: Record | None
     reduction: Record | None
     forgotten_at: Any
+    context_changes: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ In: a job. Out: the facts side by side. Never: tells the story (source texts are
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +46,7 @@ def why(asker: Asker, job_id: str) -> Why:
         asker.task(old_task) if old_task else None,
         _reduction(asker, job) if job["how"] == "cached" else None,
         _forgotten_at(asker, job, earlier),
+        () if earlier is None or task_changed or arguments_changed else _context_changes(asker, job),
     )
 
 
@@ -66,6 +68,8 @@ def reason_of(found: Why) -> str:
         return "; ".join(reasons)
     if found.forgotten_at is not None:
         return "its earlier result was forgotten"
+    if found.context_changes:
+        return f"the context that it reads differs ({_few(list(found.context_changes))})"
     if earlier["status"] == "failed":
         return "the earlier call failed"
     if earlier["status"] != "done":
@@ -136,6 +140,28 @@ def _forgotten_at(asker: Asker, job: Record, earlier: Record | None) -> Any:
         },
     )
     return row["recorded_at"] if row else None
+
+
+def _context_changes(asker: Asker, job: Record) -> tuple[str, ...]:
+    """The context paths that a job has read, and that led to something else whenever its like was computed before."""
+    if job["how"] != "computed" or job["status"] != "done":
+        return ()
+    rows = asker.records(
+        """SELECT context, execution_id = $execution AS is_own FROM raw.reductions
+           WHERE eval_hash = $eval AND kind <> 'single' AND reductions."at" <= $before
+           ORDER BY reductions."at" DESC""",
+        {
+            "eval": as_bytes(job["eval_hash"]),
+            "execution": job["execution_id"],
+            "before": as_stored(job["finished_at"] or datetime.now(UTC)),
+        },
+    )
+    read = [json.loads(row["context"]) if row["context"] else {} for row in rows]
+    own = next((each for each, row in zip(read, rows, strict=True) if row["is_own"]), None)
+    earlier = [each for each, row in zip(read, rows, strict=True) if not row["is_own"]]
+    if own is None or not earlier or own in earlier:
+        return ()
+    return tuple(sorted(path for path in {**own, **earlier[0]} if own.get(path) != earlier[0].get(path)))
 
 
 def _changes(old: tuple[Argument, ...], new: tuple[Argument, ...]) -> tuple[ArgumentChange, ...]:

@@ -209,6 +209,26 @@ def test_why_says_that_a_failure_is_not_kept(rayflow: Any) -> None:
     assert "failures are not kept" in _why(rayflow, "fail") or "no earlier evaluation" in _why(rayflow, "fail")
 
 
+def test_why_says_that_the_context_differs(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "from rayflow import get_context, task\n\n@task\ndef where(x):\n    return get_context('db.host', x)\n\n"
+        "@task\nasync def main():\n    return await where('here')\n\n"
+        "@task(check_valid='shallow')\ndef whole():\n    return where('here')\n"
+    )
+    for name in ("main", "whole"):
+        rayflow.run(name, "--context", "db.host=a", "--context", "other=1")
+        rayflow.run(name, "--context", "db.host=b", "--context", "other=2")
+        told = _why(rayflow, name)
+        if name == "main":
+            assert "It ran because the context differs that it reads: db.host." in told
+        else:
+            assert "It did not run. The cache had its result" in told, "its body's term, which is the same"
+    assert json.loads(rayflow("why", "main", "--json").out)["context_changes"] == ["db.host"]
+    rayflow("forget", "main")
+    rayflow.run("main", "--context", "db.host=b")
+    assert "the earlier result was forgotten" in _why(rayflow, "main")
+
+
 def test_why_says_of_a_call_that_was_never_made_what_failed_before_it(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\n\n@task\ndef broken(i: int):\n    return 1 // i\n\n"

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from projects import Project
 
+from rayflow import config
 from rayflow.__main__ import main
+from rayflow.cli.evaluation import evaluate
 
 
 def test_the_result_is_all_there_is_on_stdout(rayflow: Any) -> None:
@@ -232,6 +234,27 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(project: Project) -
     )
     assert resumed.returncode == 0, resumed.stderr
     assert "1 cached" in resumed.stderr or "shared" in resumed.stderr
+
+
+def test_ctrl_c_while_ray_starts_names_no_execution_of_which_there_is_no_record(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rayflow.runtime.cluster.cluster_for", interrupted)
+    project.write("flow.py", """
+        from rayflow import task
+
+        @task
+        def one():
+            return 1
+    """)
+    loaded = config.load(str(project.path))
+    flow = project.load("flow")
+    assert evaluate(loaded, lambda scheduler: scheduler.run(flow.one()), stdout=sys.stdout, as_json=False) == 130
+    assert "stopped; nothing had started." in capsys.readouterr().err
+    assert project.sql("select count(*) from executions") == [(0,)]
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(project: Project) -> None:

@@ -144,6 +144,7 @@ def _as_json(found: Why, changes: list[Change], options: dict[str, tuple[Any, An
         "argument_changes": found.changes,
         "option_changes": {name: {"before": was, "now": now} for name, (was, now) in options.items()},
         "forgotten_at": found.forgotten_at,
+        "context_changes": found.context_changes,
         "reduction": found.reduction,
     }
 
@@ -185,13 +186,15 @@ def _told(found: Why, changes: list[Change], options: dict[str, tuple[Any, Any]]
     if found.forgotten_at is not None:
         lines.append(f"It ran because the earlier result was forgotten at {moment(found.forgotten_at)}.")
     elif not found.task_changed and not found.arguments_changed:
-        lines.append(_told_otherwise(earlier))
+        lines.append(_told_otherwise(earlier, found.context_changes))
     for option, (was, now) in options.items():
         lines.append(f"The run's option {option} was {was!r} and is {now!r}.")
     return lines
 
 
-def _told_otherwise(earlier: Record) -> str:
+def _told_otherwise(earlier: Record, context_changes: tuple[str, ...]) -> str:
+    if context_changes:
+        return f"It ran because the context differs that it reads: {', '.join(context_changes)}."
     if earlier["status"] == "failed":
         return "Code and arguments are the same, but the earlier call failed, and failures are not kept."
     if earlier["status"] != "done":
