@@ -22,7 +22,7 @@ from typing import Any
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed
 from rayflow.lang.scripts import STDOUT, Promise
 from rayflow.values.besides import beside_of
-from rayflow.values.files import Dir, File, Staged, made_of
+from rayflow.values.files import Dir, File, FileSet, Staged, made_of
 from rayflow.values.filesystems import local_path, located
 from rayflow.values.handlers import load_class
 from rayflow.values.local_files import Told
@@ -46,6 +46,47 @@ def stage_inputs(inputs: Any, work: str, *, is_own: bool) -> None:
                 f"Two inputs of the script are staged as {each.local!r}: {before.remote!r} and {each.remote!r}."
             )
     at_once([copy for each in taken.values() for copy in _staging(each, _inside(work, each.local, is_own))])
+
+
+def unstaged_text(inputs: Any, work: str) -> str:
+    """What to say of inputs that a script in a directory of its own cannot see there; empty when there are none.
+
+    A File at an absolute path, or at a URL, can be read there as it is: it need not be staged to count.
+    """
+    leaves = iter_leaves(inputs, scalars=True, is_leaf=_is_staged)
+    unseen = [each for each in leaves if not _is_staged(each) and _is_unseen(each, work)]
+    if not unseen:
+        return ""
+    shown = ", ".join(map(repr, unseen[:3])) + (f" and {len(unseen) - 3} more" if len(unseen) > 3 else "")
+    made = unseen[0] if isinstance(unseen[0], _PLACES) else File(unseen[0])
+    staged = f"[file.stage() for file in {made!r}]" if isinstance(made, FileSet) else f"{made!r}.stage()"
+    hint = (
+        f"The script runs in a directory of its own, where {shown} {'is' if len(unseen) == 1 else 'are'} not: "
+        f"write inputs={staged}."
+    )
+    if all(isinstance(each, _PLACES) for each in unseen):
+        return hint
+    return f"{hint} Of a path that is no File, a change of the file would not be seen either."
+
+
+_PLACES = (File, Dir, FileSet)
+
+
+def _is_unseen(part: Any, work: str) -> bool:
+    """Whether this is, or names, a file of the project by a path that leads nowhere from the script's directory."""
+    is_place = isinstance(part, _PLACES)
+    if not is_place and not isinstance(part, str | os.PathLike):
+        return False
+    path = part.path if is_place else os.fspath(part)
+    if not isinstance(path, str) or not path.isprintable() or len(path) > 1000 or os.path.isabs(path):
+        return False
+    if os.path.lexists(os.path.join(work, path)):
+        return False
+    try:
+        local = local_path(path)
+    except FileMissing:  # a machine without the project
+        return False
+    return local is not None and (is_place or os.path.isfile(local))
 
 
 def _is_staged(part: Any) -> bool:

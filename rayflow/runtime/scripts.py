@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from rayflow.errors import BadArguments, ScriptFailed
 from rayflow.lang.expressions import Expression
 from rayflow.lang.scripts import SHELL, STDOUT, Promise, Script
-from rayflow.runtime.scratch import collect_outputs, gives_stdout, stage_inputs
+from rayflow.runtime.scratch import collect_outputs, gives_stdout, stage_inputs, unstaged_text
 from rayflow.values.filesystems import base_directory, local_path
 from rayflow.values.local_files import Told
 
@@ -60,13 +60,22 @@ def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any
     ):
         work = _work_directory(made, scratch, project_dir)
         stage_inputs(made.inputs, work, is_own=made.tempdir)
+        hint = unstaged_text(made.inputs, work) if made.tempdir else ""
         printed = _Printed(is_result=gives_stdout(made.outputs))
-        code = _run(made, scratch, work, watch, printed)
-        if code:
-            raise _failure(made.command, code, printed.stderr_tail())
-        data = b"".join(printed.stdout)
-        text: Any = data if as_bytes else _as_text(data)
-        return collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
+        try:
+            code = _run(made, scratch, work, watch, printed)
+            if code:
+                raise _failure(made.command, code, printed.stderr_tail())
+            data = b"".join(printed.stdout)
+            text: Any = data if as_bytes else _as_text(data)
+            given = collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
+        except ScriptFailed as error:
+            if hint:
+                error.args = (f"{error}\n{hint}",)
+            raise
+        if hint:
+            sys.stderr.write(f"rayflow: {hint}\n")
+        return given
 
 
 def _script_of(returned: Any) -> Script:
