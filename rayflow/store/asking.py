@@ -36,7 +36,8 @@ class Asker:
         if self._connection is None:
             self._connection = views.connect()
         if snapshot is not self._shown:
-            views.fill(self._connection, self._folder, self._catalog, snapshot)
+            first = self._shown is None
+            views.fill(self._connection, self._folder, self._catalog, snapshot, is_first=first)
             self._shown = self._catalog.snapshot
         return self._connection
 

@@ -48,25 +48,27 @@ def connect() -> duckdb.DuckDBPyConnection:
     """An empty database in memory."""
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA raw; CREATE SCHEMA loaded;")
-    for how in schemas.layouts().values():
-        columns = ", ".join(f'"{column.name}" {TYPES[column.type]}' for column in how.columns)
-        connection.execute(f'CREATE TABLE loaded."{how.name}" ({columns})')
     return connection
 
 
-def fill(connection: duckdb.DuckDBPyConnection, folder: Folder, catalog: Catalog, snapshot: Snapshot) -> None:
-    """Make the database show this snapshot."""
+def fill(
+    connection: duckdb.DuckDBPyConnection, folder: Folder, catalog: Catalog, snapshot: Snapshot, *, is_first: bool
+) -> None:
+    """Make the database show this snapshot. is_first: it shows none yet, and has no views."""
     gathered = _gather(folder, catalog, snapshot)
+    statements = []
     for name, how in schemas.layouts().items():
-        connection.execute(f'DELETE FROM loaded."{name}"')
-        if name in gathered:
-            rows = pa.concat_tables(gathered[name])
+        rows = pa.concat_tables(gathered[name]) if name in gathered else how.schema.empty_table()
+        paths = _paths(folder, catalog, snapshot, name)
+        if rows.num_rows or paths:
             connection.register("incoming", pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches()))
-            connection.execute(f'INSERT INTO loaded."{name}" BY NAME SELECT * FROM incoming')
+            connection.execute(f'CREATE OR REPLACE TABLE loaded."{name}" AS FROM incoming')
             connection.unregister("incoming")
-        connection.execute(_raw_view(folder, catalog, snapshot, how))
-        connection.execute(_view(how))
-    connection.execute(text_of("views"))
+        statements.append(_raw_view(how, paths, is_loaded=bool(rows.num_rows or paths)))
+    if is_first:
+        statements.extend(_view(how) for how in schemas.layouts().values())
+        statements.append(text_of("views"))
+    connection.execute(";\n".join(statements))
 
 
 def _gather(folder: Folder, catalog: Catalog, snapshot: Snapshot) -> dict[str, list[Any]]:
@@ -94,17 +96,26 @@ def _gather(folder: Folder, catalog: Catalog, snapshot: Snapshot) -> dict[str, l
     return gathered
 
 
-def _raw_view(folder: Folder, catalog: Catalog, snapshot: Snapshot, how: schemas.TableLayout) -> str:
-    columns = ", ".join(f'"{column.name}"' for column in how.columns)
-    paths = []
+def _paths(folder: Folder, catalog: Catalog, snapshot: Snapshot, table: str) -> list[str]:
+    """The Parquet files of a table that DuckDB can read by itself."""
+    found = []
     for segment in snapshot.segments():
-        if segment.table == how.name and not catalog.is_broken(segment.path):
+        if segment.table == table and not catalog.is_broken(segment.path):
             where = folder.local_path(segment.path)
             if where is not None:
-                paths.append("'" + where.replace("'", "''") + "'")
+                found.append(where)
+    return found
+
+
+def _raw_view(how: schemas.TableLayout, paths: list[str], *, is_loaded: bool) -> str:
+    columns = ", ".join(f'"{column.name}"' for column in how.columns)
+    if not is_loaded:
+        nothing = ", ".join(f'NULL::{TYPES[column.type]} AS "{column.name}"' for column in how.columns)
+        return f'CREATE OR REPLACE VIEW raw."{how.name}" AS SELECT {nothing} WHERE false'
     source = f'SELECT {columns} FROM loaded."{how.name}"'
     if paths:
-        files = f"read_parquet([{', '.join(paths)}], union_by_name = true)"
+        texts = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        files = f"read_parquet([{texts}], union_by_name = true)"
         source = f"SELECT {columns} FROM ({source} UNION ALL BY NAME SELECT * FROM {files})"
     return f'CREATE OR REPLACE VIEW raw."{how.name}" AS {source}'
 

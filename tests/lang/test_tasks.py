@@ -356,41 +356,5 @@ def test_a_large_default_is_refused(project: Project) -> None:
         project.load("flow").f.entry()
 
 
-# --- types ------------------------------------------------------------------------------------------------------------
-
-SAMPLE = """
-from rayflow import run, task
-from rayflow.lang.tasks import Task
-
-@task
-def plus(x: int, y: int = 1) -> int:
-    return x + y
-
-@task(retries=2)
-def shout(text: str) -> str:
-    return text.upper()
-
-number: int = plus(1, y=2)
-nested: int = plus(plus(1))
-text: str = shout.options(num_cpus=2)("a")
-value: Task[[str], str] = shout
-"""
-WRONG = ["plus('a')", "plus(1, z=2)", "plus()", "shout(plus(1))", "shout.options(retries=1)(3)"]
-
-
-def test_type_checkers_see_through_a_task(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    (tmp_path / "sample.py").write_text(SAMPLE + "".join(f"{each}  # wrong\n" for each in WRONG))
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--follow-imports=silent",
-         "--cache-dir", str(tmp_path / "cache"), "sample.py"],
-        cwd=tmp_path, capture_output=True, text=True, env={"MYPYPATH": str(REPOSITORY), "PATH": ""}, timeout=240,
-    )  # fmt: skip
-    lines = (tmp_path / "sample.py").read_text().splitlines()
-    expected = [number for number, line in enumerate(lines, 1) if line.endswith("# wrong")]
-    reported = [int(line.split(":")[1]) for line in done.stdout.splitlines() if "error:" in line]
-    assert sorted(set(reported)) == expected, done.stdout
-
-
 def test_a_task_is_a_task() -> None:
     assert isinstance(join, Task) and not join.is_async

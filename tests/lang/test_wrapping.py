@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from evaluations import Flow
 from projects import Project
@@ -259,50 +254,3 @@ def test_a_wrapped_task_runs_on_ray(flow: Flow, ray_cluster: str) -> None:
 
     with Scheduler(store=str(flow.project.path / ".rayflow"), address=ray_cluster) as scheduler:
         assert scheduler.run([flow.module.stacked(1), flow.module.main(), flow.module.own(1)]) == [1104, [2, 3], 4]
-
-
-def test_decorators_over_tasks_are_typed(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    flow = tmp_path / "typed_flow.py"
-    flow.write_text(
-        inspect.cleandoc(
-            """
-            from typing import Callable, ParamSpec, reveal_type
-            from rayflow import Task, task, wraps_task
-            P = ParamSpec("P")
-
-            @wraps_task
-            def doubled(inner: Task[P, int]) -> Callable[P, int]:
-                def wrapper(*args: P.args, **kwargs: P.kwargs) -> int:
-                    return 2 * inner.func(*args, **kwargs)
-                return wrapper
-
-            @wraps_task(retries=2)
-            def shown(inner: Task[P, int]) -> Callable[P, str]:
-                def wrapper(*args: P.args, **kwargs: P.kwargs) -> str:
-                    return str(inner.func(*args, **kwargs))
-                return wrapper
-
-            @doubled
-            @task
-            def inc(x: int) -> int:
-                return x + 1
-
-            @shown
-            @task
-            def text(x: int) -> int:
-                return x + 1
-
-            reveal_type(inc(1))
-            reveal_type(text(1))
-            inc("no")
-            """
-        )
-    )
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--follow-imports=silent", str(flow)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    assert [line.split(": ", 1)[1] for line in told] == [
-        'note: Revealed type is "int"',
-        'note: Revealed type is "str"',
-        'error: Argument 1 to "__call__" of "Task" has incompatible type "str"; expected "int"  [arg-type]',
-    ]

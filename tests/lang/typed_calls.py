@@ -84,6 +84,20 @@ def named(x: int) -> str:
     return str(x)
 
 
+@wraps_task(retries=2)
+def shown(inner: Task[P, int]) -> Callable[P, str]:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> str:
+        return str(inner.func(*args, **kwargs))
+
+    return wrapper
+
+
+@shown
+@task
+def text(x: int) -> int:
+    return x + 1
+
+
 class Tools:
     @staticmethod
     @task
@@ -103,9 +117,11 @@ reveal_type(counted(["a"])["a"])  # is: int
 reveal_type(spelled(1))  # is: str
 reveal_type(packed(1))  # is: bytes
 reveal_type(rated(counted(["a"])["a"]) + 1)  # is: float
+reveal_type(Tools.doubled(Tools.doubled(1)))  # is: int
 reveal_type(first_of([1]))  # is: int
 reveal_type(last_of(["a"]))  # is: str
 reveal_type(named(1))  # is: list[str]
+reveal_type(text(1))  # is: str
 reveal_type(Tools.doubled(1))  # is: int
 reveal_type(as_task(plain)(1))  # is: str
 reveal_type(run(rated(1)))  # is: float
@@ -158,4 +174,6 @@ rate(counted)  # wrong
 rate(plain)  # wrong
 first_of(1)  # wrong
 named("a")  # wrong
+text("a")  # wrong
+rated(named(1))  # wrong
 Tools.doubled("a")  # wrong

@@ -148,7 +148,8 @@ def test_a_dry_run_counts_and_writes_nothing(url: str, tmp_path: Path) -> None:
 def test_a_kill_at_any_point_of_a_copy_leaves_whole_rows_and_the_next_copy_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = filled(tmp_path / "s", 2)
+    source = filled(tmp_path / "s", 1)
+    whole = contents(source)
 
     def copy(step: int) -> FaultyDisk:
         disk = FaultyDisk(step, None)
@@ -175,11 +176,11 @@ def test_a_kill_at_any_point_of_a_copy_leaves_whole_rows_and_the_next_copy_goes_
             assert is_whole(other)
             assert {problem.kind for problem in other.check()} <= {"orphaned"}
             seen = contents(other)
-            assert seen in (contents(source), {table.name: [] for table in TABLES})
+            assert seen in (whole, {table.name: [] for table in TABLES})
             done = transfer(source, other)
         saved += done.present
-        assert done.blobs + done.present in (0, 10)
-        assert contents(other) == contents(source) and is_whole(other)
+        assert done.blobs + done.present in (0, 5)
+        assert contents(other) == whole and is_whole(other)
         shutil.rmtree(path)
     assert saved > steps
 
