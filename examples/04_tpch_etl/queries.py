@@ -49,7 +49,7 @@ def unshipped_revenue(lineitem: pd.DataFrame, wanted: pd.DataFrame, day: str) ->
     lines = lineitem[lineitem.l_shipdate > day]
     joined = lines.merge(wanted, left_on="l_orderkey", right_on="o_orderkey")
     joined["revenue"] = joined.l_extendedprice * (1 - joined.l_discount)
-    return joined.groupby(["l_orderkey", "o_orderdate", "o_shippriority"], as_index=False)["revenue"].sum()
+    return joined.groupby(["l_orderkey", "o_orderdate", "o_shippriority"], as_index=False)[["revenue"]].sum()
 
 
 def largest(revenues: list[pd.DataFrame], count: int) -> pd.DataFrame:

@@ -1,11 +1,18 @@
 """A hyper-parameter sweep: one task for each setting and fold, a table of results, and a decision on the best."""
 
+from typing import Any, TypeAlias
+
+import numpy as np
 import pandas as pd
 from models import FOLDS, SEED, build, fold_accuracy
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from rayflow import cond, run, task
+
+Settings: TypeAlias = dict[str, Any]
+Data: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""Images and their labels."""
 
 GRID = [
     {"model": "svm", "C": 1.0, "gamma": 0.01},
@@ -18,7 +25,7 @@ GRID = [
 
 
 @task
-def digits() -> dict[str, object]:
+def digits() -> dict[str, Data]:
     """Handwritten digits (1797 images of 8 x 8 pixels), a quarter of them put aside for the final test."""
     images, labels = load_digits(return_X_y=True)
     train_images, test_images, train_labels, test_labels = train_test_split(
@@ -28,13 +35,13 @@ def digits() -> dict[str, object]:
 
 
 @task
-def evaluate(settings: dict, data: tuple, fold: int) -> float:
+def evaluate(settings: Settings, data: Data, fold: int) -> float:
     """The accuracy of one setting on one fold."""
     return fold_accuracy(build(**settings), *data, fold)
 
 
 @task
-def tabulate(grid: list[dict], scores: list[list[float]]) -> pd.DataFrame:
+def tabulate(grid: list[Settings], scores: list[list[float]]) -> pd.DataFrame:
     """One row for each setting, the best first."""
     rows = [
         {**settings, "mean": sum(folds) / len(folds), "worst": min(folds)}
@@ -44,7 +51,7 @@ def tabulate(grid: list[dict], scores: list[list[float]]) -> pd.DataFrame:
 
 
 @task
-def best_of(grid: list[dict], table: pd.DataFrame) -> dict:
+def best_of(grid: list[Settings], table: pd.DataFrame) -> Settings:
     """The settings in the first row of the table."""
     names = [name for name in table.columns if name not in ("mean", "worst")]
     first = {name: value for name, value in table[names].iloc[0].items() if pd.notna(value)}
@@ -52,18 +59,18 @@ def best_of(grid: list[dict], table: pd.DataFrame) -> dict:
 
 
 @task
-def final_accuracy(settings: dict, train: tuple, test: tuple) -> float:
+def final_accuracy(settings: Settings, train: Data, test: Data) -> float:
     """The accuracy on images that no decision has seen."""
     return float(build(**settings).fit(*train).score(*test))
 
 
 @task
-def accept(settings: dict, accuracy: float) -> str:
+def accept(settings: Settings, accuracy: float) -> str:
     return f"accepted: {settings['model']} with {accuracy:.1%} of the test images right"
 
 
 @task
-def main(grid: list[dict] = GRID, enough: float = 0.97) -> dict[str, object]:
+def main(grid: list[Settings] = GRID, enough: float = 0.97) -> dict[str, Any]:
     """The table of results, the best settings, and whether they are good enough."""
     data = digits()
     scores = [[evaluate(settings, data["train"], fold) for fold in range(FOLDS)] for settings in grid]

@@ -41,9 +41,8 @@ def sequence_sample(genome: File, folder: str, name: str, seed: int) -> dict[str
 @task
 def align(genome: File, reads: File, bam: str) -> dict[str, File]:
     with TemporaryDirectory() as scratch:
-        near = [here(genome, scratch), here(reads, scratch)]
         made = f"{scratch}/aligned.bam"
-        wheels.align(*near, made)
+        wheels.align(here(genome, scratch), here(reads, scratch), made)
         return {"bam": File(made).copy_to(bam), "index": File(f"{made}.bai").copy_to(f"{bam}.bai")}
 
 
@@ -111,13 +110,12 @@ def compare(truth: File, calls: File) -> dict[str, int]:
 def main(folder: str = "data", programs: bool = False, genome_seed: int = 1) -> dict[str, dict[str, int]]:
     """How good the calls are, sample by sample. programs: by bwa, samtools and bcftools, not in Python."""
     genome = make_genome(folder, genome_seed)
-    index = index_for_bwa(genome, folder) if programs else None
     found = {}
     for name, seed in SAMPLES.items():
         sample = sequence_sample(genome, folder, name, seed)
         way = f"{folder}/{name}.{'bwa' if programs else 'mappy'}"
         if programs:
-            aligned = align_with_bwa(index, sample["reads"], f"{way}.bam")
+            aligned = align_with_bwa(index_for_bwa(genome, folder), sample["reads"], f"{way}.bam")
             calls = call_with_bcftools(genome, aligned, f"{way}.vcf")
         else:
             aligned = align(genome, sample["reads"], f"{way}.bam")

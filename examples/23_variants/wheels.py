@@ -39,10 +39,11 @@ def call(reference: str, bam: str, vcf: str) -> None:
     with pysam.FastxFile(reference) as genomes, pysam.AlignmentFile(bam) as reads, open(vcf, "w") as out:
         out.write("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
         for genome in genomes:
+            sequence = genome.sequence or ""
             counts = np.array(reads.count_coverage(genome.name))  # one row for each of A, C, G, T
             depth, most = counts.sum(axis=0), counts.argmax(axis=0)
             agree = counts.max(axis=0) >= np.maximum(LEAST_SHARE * depth, 1)
             for at in np.flatnonzero(agree & (depth >= LEAST_DEPTH)):
                 base = "ACGT"[most[at]]
-                if base != genome.sequence[at]:
-                    out.write(f"{genome.name}\t{at + 1}\t.\t{genome.sequence[at]}\t{base}\t.\tPASS\tDP={depth[at]}\n")
+                if base != sequence[at]:
+                    out.write(f"{genome.name}\t{at + 1}\t.\t{sequence[at]}\t{base}\t.\tPASS\tDP={depth[at]}\n")
