@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -38,7 +38,8 @@ def evaluate(
 
     # A table that is drawn anew all the time would write over what is typed into the debugger.
     reporter = PlainReporter(sys.stderr) if debug else reporter_for(sys.stderr)
-    with _stopping_well(reporter):
+    # As on workers: a path that is relative for a File is so for Python's own `open`, too.
+    with _stopping_well(reporter), chdir(config.project_dir):
         try:
             scheduler = Scheduler(config=config, reporter=reporter, debug=debug)
             try:

@@ -16,7 +16,6 @@ from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Term
 from rayflow.records import Row
 from rayflow.values.failures import Failure, Outcome
-from rayflow.values.filesystems import current_directory
 from rayflow.values.main_module import Script
 
 
@@ -70,8 +69,8 @@ class Surroundings:
 
     project_dir: relative paths of the user's are relative to it, where it exists. paths: for sys.path.
     store_url: where large values are kept. files: how a plain File is known, "stat" or "content".
-    channel: goes before everything that the project's tasks print; empty when nobody watches. current_dir: the
-    driver's current directory, None when that is gone. script: what stands in the driver's `__main__`.
+    channel: goes before everything that the project's tasks print; empty when nobody watches. script:
+    what stands in the driver's `__main__`.
     """
 
     project_dir: str | None
@@ -80,7 +79,6 @@ class Surroundings:
     table: Mapping[str, TaskEntry] = field(default_factory=dict)
     channel: str = ""
     files: str = "stat"
-    current_dir: str | None = field(default_factory=current_directory)
     script: Script | None = None
 
 

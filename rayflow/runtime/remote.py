@@ -182,16 +182,13 @@ def open_here(url: str) -> Store:
 
 
 def _enter(around: Surroundings) -> None:
-    """Make the run's current directory this process's too, so that a body finds there what it finds in the driver's
-    process; where that is not on this machine, the project's. Ray's copy of a project is one already."""
+    """Let bodies run in the project's directory, to which the paths of Files are relative. Ray's copy of a project is
+    the current directory already; where there is none and the project is not on this machine, it stays as it is."""
     here = os.getcwd()
     if "working_dir_files" in here.split(os.sep):
         _mark_project(here)
-        return
-    for place in (around.current_dir, around.project_dir):
-        if place and os.path.isdir(place) and os.access(place, os.X_OK):
-            os.chdir(place)
-            return
+    elif around.project_dir and os.path.isdir(around.project_dir) and os.access(around.project_dir, os.X_OK):
+        os.chdir(around.project_dir)
 
 
 def _mark_project(copy: str) -> None:

@@ -131,14 +131,6 @@ def base_directory() -> str:
     return _base or os.getcwd()
 
 
-def current_directory() -> str | None:
-    """This process's; None when it was removed while the process stands in it."""
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return None
-
-
 @contextlib.contextmanager
 def typed_in(directory: str) -> Iterator[None]:
     """While this lasts, the paths that `as_typed` is given were typed in this directory."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,3 +289,20 @@ def hold():
     except KeyboardInterrupt:
         time.sleep(60)
 """
+
+
+def test_a_body_stands_in_the_directory_of_the_project_wherever_it_is_run_from(
+    project: Project, rayflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path is one file, for a File and for Python itself."""
+    rayflow.path.write_text(
+        "from rayflow import File, task\n\n@task\ndef main():\n    file = File('made.txt')\n"
+        "    with open(file.path, 'w') as out:\n        out.write('x')\n    return file\n"
+    )
+    below = project.path / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    done = rayflow("run", "--inline", f"../{rayflow.file}")
+    assert done.code == 0, done.err
+    assert (project.path / "made.txt").read_text() == "x" and not any(below.iterdir())
+    assert Path.cwd() == below
