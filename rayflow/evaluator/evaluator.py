@@ -86,7 +86,7 @@ class Evaluator(Reducer):
             return  # a submission that was repeated because its acknowledgement was lost
         execution = Execution(
             event.execution_id, event.table, event.options, event.cache, event.life, event.at, event.context,
-            event.profiles, event.under, event.fail_fast,
+            event.profiles, event.under, event.fail_fast, event.project_dir,
         )
         self.executions[event.execution_id] = execution
         term = loads(event.root)

@@ -28,7 +28,7 @@ class Submitted(NamedTuple):
     cache: False lowers BACKEND to CSE for every call. life: how often this execution was taken up again after a crash.
     context: symbolic values that the root's calls receive, in dicts of dicts by name. profiles: options by name of the
     profile. under: for an evaluation inside a call, what it takes over. fail_fast: stop at the first failure that
-    nobody can catch.
+    nobody can catch. project_dir: what relative paths are relative to.
     """
 
     at: int
@@ -42,6 +42,7 @@ class Submitted(NamedTuple):
     profiles: Mapping[str, Mapping[str, Any]] = _NOTHING
     under: Under | None = None
     fail_fast: bool = False
+    project_dir: str = ""
 
 
 class Candidate(NamedTuple):

@@ -60,6 +60,7 @@ class Execution:
         profiles: Mapping[str, Mapping[str, Any]],
         under: Under | None,
         fail_fast: bool = False,
+        project_dir: str = "",
     ) -> None:
         self.execution_id = execution_id
         self.table: dict[str, TaskEntry] = dict(table)
@@ -69,6 +70,7 @@ class Execution:
         self.at = at
         self.wanted = True
         self.fail_fast = fail_fast
+        self.project_dir = project_dir
         self.fatal: Failure | None = None
         self.root: Job | None = None
         self.beside_root: list[Job] | None = None if under is None else []

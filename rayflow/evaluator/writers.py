@@ -6,6 +6,7 @@ another one gave. Never: looks at a file; the states that travel with the values
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 
 from rayflow.evaluator.attempts import own_failure
@@ -19,8 +20,8 @@ from rayflow.values.nested import iter_leaves
 from rayflow.values.refs import ValueRef
 from rayflow.values.witnesses import OF_FILE, Witness
 
-_BY_STATE = ("stat", "content")
-"""How a file is known whose states can be compared."""
+_BY_STATE = ("stat", "content", "dir")
+"""How a file or directory is known whose states can be compared."""
 
 
 def conflict(job: Job, packed: bytes, term: Term) -> Failure | None:
@@ -33,24 +34,35 @@ def conflict(job: Job, packed: bytes, term: Term) -> Failure | None:
         how, path, _, _ = state
         if how not in _BY_STATE:
             continue
-        known = job.execution.writers.get(path)
+        project, writers = job.execution.project_dir, job.execution.writers
+        place = _place(path, project)
+        known = writers.get(place)
         if known is None:
-            job.execution.writers[path] = Writer(job.eval_hash, call_text(job), state)
+            writers[place] = Writer(job.eval_hash, call_text(job), state)
             continue
-        if known.state == state or known.state[0] != how or known.eval_hash == job.eval_hash:
+        if known.state[2:] == state[2:] or known.state[0] != how or known.eval_hash == job.eval_hash:
             continue
         if given is None:
-            given = {payload[1] for value in job.bound.values() for _, payload in _files_in(value)}
-        if path in given:
-            job.execution.writers[path] = Writer(job.eval_hash, call_text(job), state)
+            files = (payload for value in job.bound.values() for _, payload in _files_in(value))
+            given = {_place(payload[1], project) for payload in files}
+        if place in given:
+            writers[place] = Writer(job.eval_hash, call_text(job), state)
             continue
+        written = path if known.state[1] == path else f"{path}, which is {known.state[1]}"
         return own_failure(
             "rayflow.errors.FileConflict",
             ("rayflow.errors.UserError", "rayflow.errors.RayflowError"),
-            f"{known.call} and {call_text(job)} both wrote {path}: each would undo what the other made, in "
+            f"{known.call} and {call_text(job)} both wrote {written}: each would undo what the other made, in "
             "every run. Have them write to different paths, or pass the file of one as an argument to the other.",
         )
     return None
+
+
+def _place(path: str, project: str) -> str:
+    """Where a path leads, however it is written: `out.txt`, `./out.txt` and the whole path are one."""
+    if "://" in path or path[:1] == "~":
+        return path
+    return posixpath.normpath(posixpath.join(project, path))
 
 
 def _files_in(term: Term) -> Iterator[Witness]:

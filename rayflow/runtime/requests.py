@@ -110,7 +110,7 @@ class Request:
         """The event that starts it."""
         return events.Submitted(
             now(), self.execution_id, self.root, self.table, self.options, self.cache, self.life, self.context,
-            self.profiles, fail_fast=self.fail_fast,
+            self.profiles, fail_fast=self.fail_fast, project_dir=self.row.project_dir or "",
         )
 
     def opening_rows(self, ray_version: str | None = None) -> list[Row]:

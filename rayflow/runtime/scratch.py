@@ -201,6 +201,8 @@ def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
         path = _inside(work, promise.local, is_own)
         source = os.path.realpath(path)
         if not (os.path.isdir(source) if is_dir else os.path.isfile(source)):
+            if os.path.isfile(source) or os.path.isdir(source):
+                raise _another_kind(promise, is_dir)
             missing.append(promise.local)
         elif not source.startswith(root + os.sep):
             raise _link(promise.local, source)
@@ -219,6 +221,14 @@ def _moves(promises: list[Promise], work: str, is_own: bool) -> list[_Move]:
     if twice:
         raise BadArguments(f"Two outputs of the script go to one path: {twice[0]}.")
     return moves
+
+
+def _another_kind(promise: Promise, is_dir: bool) -> ScriptFailed:
+    wrote, meant, ours = ("a file", "directory", "File") if is_dir else ("a directory", "file", "Dir")
+    return ScriptFailed(
+        f"The script wrote {promise.local!r} as {wrote}, and its output is meant as a {meant}: write "
+        f"outputs={ours}({promise.path!r}).stage({promise.local!r}), or have it write the {meant}."
+    )
 
 
 def _link(name: str, target: str) -> ScriptFailed:

@@ -72,7 +72,7 @@ def _finished(loop: Loop, worker: Worker, root: bytes, under: Under, timeout: fl
     loop.post(
         events.Submitted(
             now(), under.execution_id, root, worker.table, under.options, under.cache, under.life, under.context,
-            under.profiles, under,
+            under.profiles, under, project_dir=worker.surroundings.project_dir or "",
         )
     )  # fmt: skip
     try:

@@ -36,7 +36,7 @@ def both(first: object, second: object) -> Playbook:
     f, g = Placeholder("f"), Placeholder("g")
     return (
         Playbook(Evaluator())
-        >> submitted([call("lab.f", 1), call("lab.g", 2)], F, G)
+        >> submitted([call("lab.f", 1), call("lab.g", 2)], F, G, project_dir="/project")
         << unordered(looks_up("lab.f", asker=f), looks_up("lab.g", asker=g))
         >> found(f)
         << runs("lab.f")
@@ -53,15 +53,26 @@ def test_a_file_in_another_state_fails_the_later_job_and_names_both(second: obje
     assert book
 
 
+@pytest.mark.parametrize("path", ["./out", "deep/../out", "/project/out", "/project//out"])
+def test_a_path_is_the_same_however_it_is_written(path: str) -> None:
+    assert both(file("out", 1), file(path, 2)) << finishes(fails("FileConflict", f"wrote {path}, which is out:"))
+
+
+def test_a_directory_in_another_state_is_a_conflict_too() -> None:
+    assert both(file("out", 1, "dir"), file("out", 2, "dir")) << finishes(fails("FileConflict", "out"))
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
         (file("out", 1), file("out", 1)),
+        (file("out", 1), file("./out", 1)),
+        (file("s3://out", 1), file("/project/s3:/out", 2)),
         (file("out", 1), file("other", 2)),
         (file("out", 1), file("out", 2, "content")),
         (file("out", 1, "glob"), file("out", 2, "glob")),
     ],
-    ids=["the same state", "another path", "known otherwise", "a set"],
+    ids=["the same state", "the same state, written otherwise", "a URL", "another path", "known otherwise", "a set"],
 )
 def test_other_files_do_not(first: ValueRef, second: ValueRef) -> None:
     assert both(first, second) << finishes(Like(list))
