@@ -190,6 +190,8 @@ class Entry:
             await future
         self._used.add(key)
         outcome = self._known[key]
+        if type(outcome) in SCALARS:
+            return outcome
         if not isinstance(outcome, Failure):
             return self._real(outcome)
         error = exception_from_failure(outcome)

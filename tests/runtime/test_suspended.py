@@ -8,7 +8,7 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
-from rayflow import Scheduler
+from rayflow import Scheduler, subrun
 from rayflow.runtime import coroutines, suspended
 from rayflow.testing import Rehearsal
 
@@ -218,3 +218,14 @@ def test_the_code_of_what_a_body_was_given_counts_although_it_stayed(flow: Flow)
     assert flow.run(flow.module.norms(flow.module.measure(flow.module.Point(3)))) == 11
     flow.edit("return self.x", "return -self.x")
     assert flow.run(flow.module.norms(flow.module.measure(flow.module.Point(3)))) == 5
+
+
+@pytest.mark.ray
+def test_a_body_stays_in_the_worker_of_a_subrun(project: Project, ray_cluster: str) -> None:
+    module = Flow(project).write(CODE)
+    with Scheduler(store=str(project.path / ".rayflow"), address=ray_cluster) as scheduler:
+        assert scheduler.run(subrun(module.chain(20))) == 20
+        assert scheduler.run(module.chain(6)) == 6
+    printed = project.sql("select l.text from logs l join jobs j using (job_id) where j.task_name = 'flow.chain'")
+    entered = "".join(text for (text,) in printed).split().count("in")
+    assert entered == 6 + 7, "entered again for each await where other workers may do it"
