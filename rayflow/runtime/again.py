@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import BadArguments, BlobMissing, NoSuchTask, NotFound
 from rayflow.evaluator.provenance import TERM_FORMAT
@@ -19,9 +19,11 @@ from rayflow.records import ExecutionRow
 from rayflow.runtime.requests import options_again
 from rayflow.store.answers import Record
 from rayflow.store.base import Store
-from rayflow.store.history import History
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.refs import ValueRef
+
+if TYPE_CHECKING:  # a run asks the cache, not the history, and DuckDB takes a tenth of a second to import
+    from rayflow.store.history import History
 
 
 @dataclass(frozen=True, slots=True)

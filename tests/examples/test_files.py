@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from example_projects import Told, copy_of, run, skip_without, told_by_command
+from example_projects import Told, copy_of, ran, run, skip_without, told_by_command
 from projects import Project
 
 from rayflow import File
@@ -20,8 +20,7 @@ def add_line(file: Path, line: str) -> None:
 class TestFiles:
     @pytest.fixture
     def stations(self, tmp_path: Path) -> tuple[Project, Told]:
-        project = copy_of("20_files", tmp_path)
-        return project, run(project)
+        return ran("20_files", tmp_path)
 
     def test_an_edit_that_changes_no_result_stops_where_that_is_seen(self, stations: tuple[Project, Told]) -> None:
         project, first = stations
@@ -56,8 +55,7 @@ class TestFiles:
 
 class TestGrep:
     def test_only_another_file_is_searched(self, tmp_path: Path) -> None:
-        project = copy_of("21_grep", tmp_path)
-        first = run(project)
+        project, first = ran("21_grep", tmp_path)
         logs = project.path / "logs"
         (logs / "door.log").write_bytes((logs / "gate.log").read_bytes())
         told = run(project)
@@ -75,8 +73,7 @@ class TestCProject:
     @pytest.fixture
     def calculator(self, tmp_path: Path) -> tuple[Project, Told]:
         skip_without("gcc")
-        project = copy_of("22_c_project", tmp_path)
-        return project, run(project)
+        return ran("22_c_project", tmp_path)
 
     @pytest.mark.parametrize(("header", "compiled"), [("version.h", 1), ("operators.h", 2), ("stack.h", 3)])
     def test_a_header_compiles_what_reaches_it(
@@ -120,8 +117,7 @@ class TestCProject:
 class TestReport:
     @pytest.fixture
     def reported(self, tmp_path: Path) -> tuple[Project, Told]:
-        project = copy_of("24_report", tmp_path)
-        return project, run(project)
+        return ran("24_report", tmp_path)
 
     def test_a_repeated_row_changes_nothing_downstream(self, reported: tuple[Project, Told]) -> None:
         project, first = reported
@@ -194,8 +190,7 @@ class TestVariants:
 
     def test_both_ways_share_what_is_simulated(self, tmp_path: Path) -> None:
         skip_without("bwa", "samtools", "bcftools")
-        project = copy_of("23_variants", tmp_path)
-        run(project)
+        project, _ = ran("23_variants", tmp_path)
         told = told_by_command(project, "--programs")
         assert told.computed["make_genome"] == told.computed["sequence_sample"] == 0
 

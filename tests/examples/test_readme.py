@@ -48,12 +48,21 @@ def hello(project: Project) -> Project:
     return project
 
 
-@pytest.fixture
-def training(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A workflow with a helper in another module, run once."""
+    project = Project(tmp_path_factory.mktemp("trained"))
+    project.write("rayflow.toml", "")
     project.write("flow.py", TRAINING)
     project.write("helpers.py", HELPERS)
     assert ran(project) == Counter(load=1, train=1, main=1)
+    return project
+
+
+@pytest.fixture
+def training(project: Project, trained: Project) -> Project:
+    """The same with a folder of its own, and all that it has kept."""
+    shutil.copytree(trained.path, project.path, dirs_exist_ok=True)
     return project
 
 
@@ -85,9 +94,10 @@ def test_the_views_that_the_readme_names_are_there(hello: Project) -> None:
     rayflow(hello, "run", "--inline", "flow.py")
     named = re.search(r"Some views are made.*?: (.*?)\. The records", README, re.DOTALL)
     assert named
+    schema = rayflow(hello, "sql", "--schema").stdout
     for view in re.findall(r"`(\w+)`", named[1]):
         hello.sql(f"select * from {view}")
-        assert view in rayflow(hello, "sql", "--schema").stdout
+        assert view in schema
 
 
 def test_values_have_the_json_form_that_the_readme_names(project: Project) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from projects import REPOSITORY, Project
+
+SETTLED = frozenset({"04_tpch_etl"})
+"""Examples whose calls are given absolute paths: in another folder they are others."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,24 @@ def copy_of(name: str, folder: Path) -> Project:
     """An example as it would be after a fresh checkout."""
     ignored = shutil.ignore_patterns(".rayflow", "data", "__pycache__")
     return Project(Path(shutil.copytree(REPOSITORY / "examples" / name, folder / name, ignore=ignored)))
+
+
+def ran(name: str, folder: Path) -> tuple[Project, Told]:
+    """An example that was run once, as it is then with all that it has kept; and what was seen of that run, which is
+    made once for all tests, unless the example keeps to the folder that it is in."""
+    if name in SETTLED:
+        project = copy_of(name, folder)
+        return project, run(project)
+    made, told = _first_run(name)
+    return Project(Path(shutil.copytree(made.path, folder / name, symlinks=True))), told
+
+
+@cache
+def _first_run(name: str) -> tuple[Project, Told]:
+    folder = tempfile.mkdtemp(prefix="rayflow-examples-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    project = copy_of(name, Path(folder))
+    return project, run(project)
 
 
 def skip_without(*programs: str) -> None:
