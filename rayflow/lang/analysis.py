@@ -13,11 +13,12 @@ import dis
 import functools
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from rayflow.lang.live import Bound, bound_in
 from rayflow.lang.origins import Origin, class_origin, constant_text, first_line, function_origin
 from rayflow.lang.scopes import Chain, Names, chain_of, names_of
 from rayflow.lang.syntax import normalised
@@ -48,7 +49,8 @@ class SourceUnknown(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A definition by itself. `defaults` names the parameters whose default values are more than literals."""
+    """A definition by itself. `defaults` names the parameters whose default values are more than literals; `bound` the
+    names that the body of a class binds."""
 
     digest: Digest
     names: Names
@@ -56,6 +58,7 @@ class Analysis:
     line: int
     source: str | None
     defaults: tuple[str, ...] = ()
+    bound: Bound = field(default_factory=dict)
 
 
 _functions: WeakKeyDictionary[FunctionType, tuple[CodeType, Analysis]] = WeakKeyDictionary()
@@ -148,6 +151,7 @@ def _analysed(origin: Origin, around: Surroundings) -> Analysis | None:
             first_line(node),
             origin.file.segment(node),
             () if isinstance(node, ast.ClassDef) else _computed_defaults(node.args),
+            bound_in(node.body) if isinstance(node, ast.ClassDef) else {},
         )
     found: Analysis = known
     return found

@@ -11,13 +11,14 @@ import enum
 import functools
 import logging
 import re
+import struct
 import sys
 import threading
 import types
 import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from rayflow.lang.codec import children
@@ -46,7 +47,6 @@ _NO_CONTENT = (
     type(threading.Lock()),
     type(threading.RLock()),
     threading.local,
-    ContextVar,
     typing.TypeVar,
     typing.ParamSpec,
 )
@@ -68,16 +68,18 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
         return b"partial", [(".func", value.func), (".args", value.args), (".keywords", value.keywords)]
     if isinstance(value, types.MethodType):
         return b"method", [(".__func__", value.__func__), (".__self__", value.__self__)]
+    more = _attributes(value) if is_own(of) else []
     if isinstance(value, _PLAIN_BASES):
         base: Any = next(each for each in _PLAIN_BASES if isinstance(value, each))
-        return b"plain" + constant_bytes(base(value)), [("type", of)]
+        return b"plain" + constant_bytes(base(value)), [("type", of), *more]
     if isinstance(value, (list, tuple, deque)):
-        return _headed(of, b"%d" % len(value), [(f"[{position}]", part) for position, part in enumerate(value)])
+        parts = [(f"[{position}]", part) for position, part in enumerate(value)]
+        return _headed(of, b"%d" % len(value), [*parts, *more])
     if isinstance(value, (dict, types.MappingProxyType)):
-        return _headed(of, b"%d" % len(value), _items(value))
+        return _headed(of, b"%d" % len(value), [*_items(value), *more])
     if isinstance(value, (set, frozenset)):
         tokens = sorted((key_token(part), position, part) for position, part in enumerate(value))
-        parts = [("{...}", part) for _, _, part in tokens if type(part) not in SCALARS]
+        parts = [*(("{...}", part) for _, _, part in tokens if type(part) not in SCALARS), *more]
         return _headed(of, b" ".join(b"%d:" % len(token) + token for token, _, _ in tokens), parts)
     is_alias = isinstance(value, (types.GenericAlias, types.UnionType))
     if is_alias or (of.__module__ == "typing" and hasattr(value, "__args__")):
@@ -90,12 +92,33 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
         return _headed(of, b"place", [(".path", value.path), (".immutable", value.immutable)])
     if is_own(of):
         if isinstance(value, BaseException):
-            return _headed(of, b"error", [(".args", value.args)])
-        if hasattr(value, "__dict__") and handler_for(of) is None:
-            return _headed(of, b"attributes", [(f".{name}", part) for name, part in sorted(vars(value).items())])
+            return _headed(of, b"error", [(".args", value.args), *more])
+        if handler_for(of) is None and (more or hasattr(value, "__dict__")):
+            return _headed(of, b"attributes", more)
         return None
+    if of is ContextVar:
+        # What it is set to depends on who asks; the default is the program's.
+        try:
+            return b"context variable", [(".default", Context().run(value.get))]
+        except LookupError:
+            return b"context variable", []
+    if of is struct.Struct:
+        return b"struct", [(".format", value.format)]
     wrapped = list(_inside_wrapper(value))
     return _headed(of, b"wrapper", wrapped) if wrapped else None
+
+
+def _attributes(value: Any) -> list[Part]:
+    """What an instance carries, in `__dict__` and in slots, in the order of the names."""
+    found = dict(getattr(value, "__dict__", ()))
+    for base in type(value).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            full = f"_{base.__name__.lstrip('_')}{name}" if name[:2] == "__" != name[-2:] else name
+            if name not in ("__dict__", "__weakref__") and hasattr(value, full):
+                found[full] = getattr(value, full)
+    found.pop("__notes__", None)
+    return [(f".{name}", found[name]) for name in sorted(found)]
 
 
 def _headed(of: type, extra: bytes, parts: list[Part]) -> tuple[bytes, list[Part]]:

@@ -11,9 +11,7 @@ their names. It is a worklist: definitions may refer to each other in any circle
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +29,9 @@ from rayflow.lang.analysis import (
     is_builtin,
 )
 from rayflow.lang.annotated import classes_annotated
+from rayflow.lang.body_imports import CannotImport, loaded
 from rayflow.lang.constants import SCALARS, has_content, is_known_value, shortened, take_apart
+from rayflow.lang.live import attributes_of_class, attributes_of_function
 from rayflow.lang.naming import attribute_of, contents_of, default_of, module_name, name_of_callable, outside_name
 from rayflow.lang.origins import Project, constant_line
 from rayflow.lang.scopes import BodyImport, Chain, DynamicLookup
@@ -189,6 +189,8 @@ class Reach:
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             self._value(node, "wrapped", f"{node.name}[__wrapped__]", wrapped)
+        for name, value in attributes_of_function(function):
+            self._value(node, f"attribute {name}", f"{node.name}.{name}", value)
 
     def _follow_class(self, node: _Node, cls: type) -> None:
         analysis = analysis_of_class(cls)
@@ -204,6 +206,14 @@ class Reach:
         self._define(node, self._place(analysis), analysis.source)
         self._follow_names(node, analysis, around_class(cls))
         self._follow_annotations(node, cls)
+        for base in cls.__bases__:
+            if self.project.owns_class(base) and self.is_task(base) is None:
+                self._own(node, b"base", base)
+        for name, value in attributes_of_class(cls, analysis.bound, self.project.owns_class, self._owns_function):
+            self._value(node, f"attribute {name}", f"{node.name}.{name}", value)
+
+    def _owns_function(self, function: FunctionType) -> bool:
+        return self.project.owns_code(function.__code__, function.__globals__.get("__name__"))
 
     def _follow_annotations(self, node: _Node, target: FunctionType | type) -> None:
         """Arguments bring their classes along: a method of one is used without being named."""
@@ -252,6 +262,12 @@ class Reach:
         if chain[used : used + 1] == ("func",) and self.is_task(base) is not None:  # runs as a part of the body
             base, used = base.func, used + 1
         self._value(node, ".".join(chain[:used]), f"{module_name(holder)}.{chain[used - 1]}", base, holder)
+        read = chain[used : used + 1]
+        if read == ("__doc__",):  # a docstring counts where it is read
+            doc = getattr(base, "__doc__", None)
+            self._value(node, ".".join(chain[: used + 1]), f"{module_name(holder)}.{chain[used - 1]}.__doc__", doc)
+        elif read == ("__subclasses__",) or (read == ("modules",) and base is sys):
+            self._miss(node, f"{'.'.join(chain)} depends on which modules are imported")
 
     def _follow_import(self, node: _Node, imported: BodyImport, space: dict[str, Any]) -> None:
         """A name that the body imports: followed inside the project. Of libraries the tree tells the name."""
@@ -288,44 +304,11 @@ class Reach:
         self._follow_attributes(node, found, imported.chain, name, must_be_there=True)
 
     def _loaded(self, node: _Node, written: str, name: str) -> ModuleType | None:
-        """A module that the body imports. One of the project is loaded now, as the body would do it when it runs:
-        else the identity would depend on who else has imported it."""
-        module = sys.modules.get(name)
-        if module is not None or not self._is_importable_here(name):
-            return module
         try:
-            spec = importlib.util.find_spec(name)
-            if spec is None:
-                reason = "which cannot be found"
-            else:
-                script = getattr(sys.modules.get("__main__"), "__file__", None)
-                if spec.origin and script and os.path.realpath(spec.origin) == os.path.realpath(script):
-                    return sys.modules["__main__"]  # loaded already, under the name of a script
-                places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations or []
-                if not any(
-                    self.project.owns_file(os.path.join(place, "x") if os.path.isdir(place) else place)
-                    for place in places
-                ):
-                    return None
-                return importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # the user's own module may raise anything when it is imported
-            reason = f"which does not import ({type(error).__name__}: {error})"
-        self._miss(node, f"{written} is imported in the body from {name}, {reason}")
-        return None
-
-    def _is_importable_here(self, name: str) -> bool:
-        """Whether a module that is not loaded would come from the project."""
-        top = name.partition(".")[0]
-        loaded = sys.modules.get(top)
-        if loaded is not None:
-            return self.project.owns_module(loaded)
-        if top in sys.stdlib_module_names:
-            return False
-        spec = importlib.machinery.PathFinder.find_spec(top)
-        if spec is None:
-            return True
-        places = [spec.origin] if spec.origin else [os.path.join(p, "x") for p in spec.submodule_search_locations or ()]
-        return any(self.project.owns_file(place) for place in places)
+            return loaded(name, self.project)
+        except CannotImport as error:
+            self._miss(node, f"{written} is imported in the body from {name}, {error}")
+            return None
 
     def _is_dynamic(self, dynamic: DynamicLookup, around: Surroundings) -> bool:
         found = around.get(dynamic.chain[0])
@@ -381,7 +364,7 @@ class Reach:
                 self.definitions.append(Definition(task_name, "task", written, node.name, None, None))
             return b"task " + task_name.encode() + getattr(value, "bound_identity", bytes)()
         if isinstance(value, FunctionType):
-            if self.project.owns_code(value.__code__, value.__globals__.get("__name__")):
+            if self._owns_function(value):
                 return self._own(node, edge, value)
             if self.track_helpers:
                 self._look_inside(node, edge, value)
@@ -433,7 +416,7 @@ class Reach:
                     continue
                 seen.add(id(part))
                 below = path + b"." + name.encode()
-                if self.project.owns_code(part.__code__, part.__globals__.get("__name__")):
+                if self._owns_function(part):
                     self._own(node, below, part)
                 else:
                     waiting.append((below, part))

@@ -24,7 +24,7 @@ _EVALUATORS = frozenset(("eval", "exec", "globals", "__import__", "import_module
 _IGNORED = frozenset(
     f"__{word}__"
     for word in (
-        *("name", "file", "doc", "package", "spec", "loader", "class", "qualname", "module", "path", "debug"),
+        *("name", "file", "package", "spec", "loader", "class", "qualname", "module", "path", "debug"),
         *("builtins", "annotations"),
     )
 )

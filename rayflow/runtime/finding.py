@@ -5,6 +5,7 @@ In: the table of tasks that was sent. Out: tasks whose code is exactly the one t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import linecache
 import os
@@ -47,14 +48,26 @@ class Finder:
             found = tasks.registered().get(name)
             if found is None or found.hash != task_hash:
                 found = self.provide(name) or tasks.find_task(name)
+            if found.hash != task_hash and not self.is_users_process:
+                found = self._among_all(found)
             if found.hash != task_hash:
                 raise BadModule(
                     f"The code of {name} on this worker ({found.place} on {HOST}) is not the code that was submitted: "
-                    "the file was changed after the run had started, or this machine has another copy of the project. "
-                    "Run it again."
+                    "the file was changed after the run had started, or this machine has another copy of the project, "
+                    "or something that it uses is changed by a module that no task stands in. Run it again."
                 )
             self._verified[name, task_hash] = found
         return found
+
+    def _among_all(self, task: tasks.Task[..., Any]) -> tasks.Task[..., Any]:
+        """The task once all modules with tasks are imported, as they are where the run was started: one may fill a
+        table, or replace a method, that another uses."""
+        for module in sorted({entry.module for entry in self.table.values() if entry.module is not None}):
+            with contextlib.suppress(Exception):  # whoever needs that one is told
+                importlib.import_module(module)
+        for kept in ("code", "hash"):
+            task.__dict__.pop(kept, None)
+        return task
 
     def provide(self, name: str) -> tasks.Task[..., Any] | None:
         """A task that no module here has defined yet: import its module, or take the function that travelled."""

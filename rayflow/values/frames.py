@@ -1,7 +1,7 @@
 """Handlers for pandas: frames, series, indexes, time stamps. Imported when the first pandas value is met.
 
-In: pandas values. Out: labels, dtypes and content. `attrs` and an index's `freq` do not count. Never: copies a column
-of numbers.
+In: pandas values. Out: labels, dtypes, content, `attrs`. An index's `freq` does not count. Never: copies a column of
+numbers.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ class FrameHandler:
     kind = "pandas.DataFrame"
 
     def structure(self, value: Any) -> tuple[Any, ...]:
-        """Class (if it is a subclass), row labels, column labels, columns."""
+        """Class (if it is a subclass), row labels, column labels, columns, and `attrs` where there are any."""
         columns = tuple(_describe(value.iloc[:, position].array) for position in range(value.shape[1]))
-        return (_class(value, pd.DataFrame), _labels(value.index), _labels(value.columns), columns)
+        of = _class(value, pd.DataFrame)
+        return (of, _labels(value.index), _labels(value.columns), columns, *_attrs(value))
 
     def preview(self, value: Any) -> str:
         """Size and the first columns."""
@@ -72,8 +73,9 @@ class SeriesHandler:
     kind = "pandas.Series"
 
     def structure(self, value: Any) -> tuple[Any, ...]:
-        """Class (if it is a subclass), labels, name, content."""
-        return (_class(value, pd.Series), _labels(value.index), value.name, _describe(value.array))
+        """Class (if it is a subclass), labels, name, content, and `attrs` where there are any."""
+        of = _class(value, pd.Series)
+        return (of, _labels(value.index), value.name, _describe(value.array), *_attrs(value))
 
     def preview(self, value: Any) -> str:
         """dtype, length, and the elements when there are few."""
@@ -113,6 +115,10 @@ class TimestampHandler:
         zone = getattr(value, "tzinfo", None)
         name = str(getattr(zone, "key", None) or zone)
         return (type(value).__name__, value.unit, value.as_unit(value.unit)._value, name, getattr(value, "fold", 0))
+
+
+def _attrs(value: Any) -> tuple[Any, ...]:
+    return (value.attrs,) if value.attrs else ()
 
 
 def _class(value: Any, base: type) -> str:

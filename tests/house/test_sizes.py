@@ -9,11 +9,11 @@ MOST_LINES = 400
 LARGE: dict[str, int] = {
     "rayflow/lang/expressions.py": 506,
     "rayflow/lang/origins.py": 462,
-    "rayflow/lang/reach.py": 489,
+    "rayflow/lang/reach.py": 472,
     "rayflow/testing/playbook.py": 405,
     "tests/cluster/test_failures.py": 489,
     "tests/conformance/test_semantics_evaluation.py": 428,
-    "tests/lang/test_sources.py": 563,
+    "tests/lang/test_sources.py": 499,
     "tests/values/test_handlers.py": 415,
 }
 """Files that are larger than MOST_LINES, with the number of lines that they have. It may be lowered, never raised."""

@@ -1,0 +1,89 @@
+"""What live functions and classes carry that the text of their definition does not tell.
+
+In: a function, or a class with what its body binds. Out: attributes by name, to be counted as constants are. Never:
+looks into them.
+
+A class counts by its text. But some of what it holds at the end stands elsewhere: `Config.factor = 3` after the class,
+a table that other definitions have filled, a method that was replaced, the value of `limits = read_limits()`.
+"""
+
+from __future__ import annotations
+
+import abc
+import ast
+import enum
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+Bound = dict[str, bool | None]
+"""The names that a class body binds: True where the text tells the value, False where it has to be looked at, None for
+functions, classes and imports."""
+
+_CHANGEABLE = frozenset({list, dict, set, defaultdict, OrderedDict, Counter, deque})
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, tuple, frozenset}) | _CHANGEABLE
+_COMPUTED = (ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.NamedExpr)
+_OF_NAMED_TUPLES = frozenset(("_fields", "_field_defaults", "_make", "_replace", "_asdict"))
+_OF_LIBRARIES = _OF_NAMED_TUPLES | {"_abc_impl", "_is_protocol", "_is_runtime_protocol"}
+
+
+def attributes_of_function(function: FunctionType) -> list[tuple[str, Any]]:
+    """What was set on a function after its definition, in the order of the names."""
+    found = vars(function)
+    return [(name, found[name]) for name in sorted(found) if name[:2] != "__"] if found else []
+
+
+def bound_in(body: list[ast.stmt]) -> Bound:
+    """The names that a class body binds."""
+    found: Bound = {}
+    waiting: list[ast.AST] = [*body]
+    for node in waiting:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = None
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update((alias.asname or alias.name.partition(".")[0], None) for alias in node.names)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            told = node.value is not None and not any(isinstance(part, _COMPUTED) for part in ast.walk(node.value))
+            for target in targets:
+                names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+                found.update((name, told and name not in found and len(names) == 1) for name in names)
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                found[node.id] = False
+        elif not isinstance(node, ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def attributes_of_class(
+    cls: type, bound: Bound, is_own: Callable[[type], bool], owns_function: Callable[[FunctionType], bool]
+) -> Iterator[tuple[str, Any]]:
+    """What a class holds besides what its text tells, in the order of the names.
+
+    is_own, owns_function: tell the project's classes and functions: what a library's metaclass leaves in a class does
+    not count.
+    """
+    if isinstance(cls, enum.EnumType):
+        members: Mapping[str, enum.Enum] = cls.__members__
+        yield from ((name, members[name].value) for name in sorted(members) if bound.get(name) is False)
+        return
+    of = type(cls)
+    takes_others = of is type or of is abc.ABCMeta or is_own(of)
+    for name, value in sorted(vars(cls).items()):
+        if name[:2] == "__" or name in _OF_LIBRARIES or isinstance(value, (MemberDescriptorType, GetSetDescriptorType)):
+            continue
+        if name not in bound:
+            if takes_others and type(value).__name__ != "_tuplegetter":
+                yield name, value
+        elif bound[name] is None:
+            if isinstance(value, FunctionType) and _is_foreign(value, cls) and owns_function(value):
+                yield name, value
+        elif (type(value) in _CHANGEABLE and value) or (not bound[name] and type(value) in _PLAIN):
+            yield name, value
+
+
+def _is_foreign(function: FunctionType, cls: type) -> bool:
+    """Whether a function in a class was written elsewhere."""
+    return not function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")

@@ -1,0 +1,88 @@
+"""Code that comes to a task by way of tables that others fill, and of attributes that are set later."""
+
+from __future__ import annotations
+
+import pytest
+from evaluations import Flow
+from projects import Project
+
+from rayflow import Scheduler
+
+TABLE = """
+    WAYS = {}
+
+    def way(function):
+        WAYS[function.__name__] = function
+        return function
+"""
+
+WORK = """
+    from rayflow import task
+    from table import WAYS
+
+    @task
+    def work(x):
+        return WAYS["double"](x)
+"""
+
+FLOW = """
+    import table
+    from rayflow import task
+    from work import work
+
+    class Config:
+        factor = 1
+
+    Config.factor = 3
+
+    def scale(x):
+        return scale.by * x
+
+    scale.by = 10
+
+    @table.way
+    def double(x):
+        return 2 * x
+
+    @task
+    def main():
+        return work(1)
+
+    @task
+    def scaled(x):
+        return scale(x) + Config.factor
+"""
+
+
+@pytest.fixture
+def flow(project: Project) -> Flow:
+    project.write("table.py", TABLE)
+    project.write("work.py", WORK)
+    made = Flow(project)
+    made.write(FLOW)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "old", "new", "before", "after"),
+    [
+        ("main", [], "2 * x", "4 * x", 2, 4),
+        ("scaled", [1], "scale.by = 10", "scale.by = 20", 13, 23),
+        ("scaled", [1], "Config.factor = 3", "Config.factor = 4", 13, 14),
+    ],
+)
+def test_what_is_set_or_registered_after_a_definition_counts(
+    flow: Flow, name: str, arguments: list[int], old: str, new: str, before: int, after: int
+) -> None:
+    assert flow.call(name, *arguments) == before
+    assert flow.call(name, *arguments) == before
+    assert flow.computed() == {}
+    flow.edit(old, new)
+    assert flow.call(name, *arguments) == after
+
+
+def test_a_worker_has_what_other_modules_have_registered(flow: Flow, ray_cluster: str) -> None:
+    assert flow.module is not None
+    store = str(flow.project.path / ".rayflow")
+    with Scheduler(store=store, address=ray_cluster, reporter=flow.watching) as scheduler:
+        assert scheduler.run(flow.module.work(1)) == 2
