@@ -97,7 +97,8 @@ class Finish(NamedTuple):
     outcome: the root's value (symbolic) or its Failure. failures: jobs that failed by themselves: (job id, task
     name, Failure without its pickled exception): what it ends with, then in the order in which they failed, a thousand
     of them. counts: jobs, computed, cached, shared, failed, cancelled. by_task: the same by task name. below: for an
-    evaluation inside a call, what that has to know.
+    evaluation inside a call, what that has to know. is_torn: a scheduler, or a worker with an evaluation inside a call,
+    was lost, so that jobs may be recorded as open of which this one knows nothing: close what is.
     """
 
     execution_id: str
@@ -107,6 +108,7 @@ class Finish(NamedTuple):
     by_task: Mapping[str, Mapping[str, int]] = _NOTHING
     value_hash: bytes | None = None
     below: Below | None = None
+    is_torn: bool = False
 
 
 Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish

@@ -33,6 +33,7 @@ from rayflow.evaluator.writers import conflict
 from rayflow.lang.codec import WITH_WITNESSES, loads
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import TaskCall, Term
+from rayflow.lang.operations import SUBRUN
 from rayflow.lang.signatures import Parameters
 from rayflow.records import ReductionRow
 from rayflow.values.digests import digest, short_digest
@@ -213,6 +214,8 @@ class Evaluator(Reducer):
         job.cost = event.cost if job.awaits is None or event.cost is None else job.awaits.add_cost(event.cost)
         job.how = "computed"
         job.raised += 1
+        if job.entry.name == SUBRUN and (event.below is None or event.below.is_torn):
+            job.execution.is_torn = True
         self._end_attempt(job)
         node, pid = (event.cost.node, event.cost.pid) if event.cost else (None, None)
         ended = "timeout" if "rayflow.errors.TaskTimeout" in event.failure.classes else "raised"
@@ -236,6 +239,8 @@ class Evaluator(Reducer):
         if job is None:
             return
         job.losses += 1
+        if job.entry.name == SUBRUN:
+            job.execution.is_torn = True
         self._end_attempt(job)
         row = provenance.attempt_row(job, "lost", event.reason, event.node, event.pid, event.at)
         self._record(job, (row,))

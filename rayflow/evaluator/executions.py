@@ -44,7 +44,8 @@ class Execution:
     flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
     root is not settled, jobs wait for each other. under: what it takes over, where it is a part of another one. seed:
     where the ids of its jobs begin. threads: how many calls are open that were begun for their own sake: it ends after
-    them. fatal: the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that
+    them. is_torn: whether a part of it was lost, so that jobs may be recorded as open that nobody here knows of. fatal:
+    the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that
     recorded results call and that are not known, each with the task whose result it was.
     """
 
@@ -69,6 +70,7 @@ class Execution:
         self.life = life
         self.at = at
         self.wanted = True
+        self.is_torn = life > 0
         self.fail_fast = fail_fast
         self.project_dir = project_dir
         self.fatal: Failure | None = None
@@ -182,6 +184,7 @@ class Execution:
 
     def count_below(self, below: Below) -> None:
         """Count the jobs of an evaluation inside a call."""
+        self.is_torn |= below.is_torn
         for key, number in below.counts.items():
             self.counts[key] += number
         for name, row in below.by_task.items():

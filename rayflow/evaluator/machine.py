@@ -325,6 +325,7 @@ class Machine:
                 execution.progress,
                 root.value_hash,
                 self._below(execution, root) if execution.under is not None else None,
+                execution.is_torn,
             )
         )
 
@@ -357,6 +358,7 @@ class Machine:
             witnessing.packed(seen),
             min((each.oldest for each in jobs if each.oldest is not None), default=None),
             any(map(lookups.is_fleeting, jobs)),
+            execution.is_torn,
         )
 
     def _write_openings(self, at: int) -> None:

@@ -147,6 +147,12 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
     )
 
 
+def left_row(row: JobRow, at: int) -> JobRow:
+    """The closing row of a job that is recorded as open although its execution has ended without it."""
+    error = "the scheduler or worker that it was open in was lost, and nothing needed it any more"
+    return row._replace(status="cancelled", finished_at=at, error=error)
+
+
 def _packed_arguments(job: Job) -> bytes | None:
     """What a job that failed was called with, to run it again; None when it is large, or was never known."""
     if job.eval_hash is None:

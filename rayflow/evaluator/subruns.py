@@ -41,6 +41,7 @@ class Below:
     counts, by_task: its jobs, as in `Finish`. witnesses: what its calls have relied on, packed.
     oldest: when the oldest record that was used was computed; None for nothing older.
     is_fleeting: whether a later execution has to ask anew for a call among them.
+    is_torn: whether a part of it was lost.
     """
 
     task_set: frozenset[bytes] = frozenset()
@@ -51,3 +52,4 @@ class Below:
     witnesses: bytes = b""
     oldest: int | None = None
     is_fleeting: bool = False
+    is_torn: bool = False

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, events, provenance
 from rayflow.lang.codec import blobs_of, witnesses_of
-from rayflow.records import ReductionRow, Row
+from rayflow.records import JobRow, ReductionRow, Row
 from rayflow.runtime.clocks import CLOCK, Clock
 from rayflow.store.base import Store
 from rayflow.values.digests import digest
@@ -117,6 +117,7 @@ class Outbox:
         stops: list[commands.Stop] = []
         warnings: list[str] = []
         rows: list[Row] = []
+        torn: list[str] = []
         for command in batch:
             kind = type(command)
             if kind is commands.Record:
@@ -138,11 +139,15 @@ class Outbox:
                 warnings.append(command.text)
             elif isinstance(command, commands.Finish):
                 self.finished[command.execution_id] = command
+                if command.is_torn and command.below is None:
+                    torn.append(command.execution_id)
         if rows:
             if self._deferred:
                 self.rows.extend(rows)
             else:
                 self._store.append(rows)
+        for execution_id in torn:
+            self._close_left(execution_id)
         if lookups:
             self._look_up(lookups)
         if stops:
@@ -155,6 +160,18 @@ class Outbox:
         if self._warned is not None:
             for text in warnings:
                 self._warned(text)
+
+    def _close_left(self, execution_id: str) -> None:
+        """Close the jobs of an execution that has ended which a scheduler or worker that was lost has left open."""
+        closed = {row.job_id for row in self.rows if isinstance(row, JobRow) and row.finished_at is not None}
+        at = self._clock.now()
+        rows = [
+            provenance.left_row(row, at) for row in self._store.open_jobs(execution_id) if row.job_id not in closed
+        ]
+        if self._deferred:
+            self.rows.extend(rows)
+        else:
+            self._store.append(rows)
 
     def deferred_rows(self) -> list[Row]:
         """The rows that were collected, now that they are to be kept."""

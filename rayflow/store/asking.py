@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from rayflow.errors import BadQuery, NotFound
+from rayflow.records import JobRow
 from rayflow.store import queries, schemas, views
 from rayflow.store.answers import Argument, Record, SchemaColumn
 from rayflow.store.catalog import Catalog, Problem, Snapshot
@@ -126,6 +127,22 @@ class Asker:
         if row is None:
             raise NotFound(f"The store has no job {job_id}.")
         return row
+
+    def open_jobs(self, execution_id: str) -> list[JobRow]:
+        """The rows of the jobs of an execution that are open and have no other row, as they were recorded."""
+        relation = self.answer(
+            """SELECT DISTINCT ON (job_id) * FROM raw.jobs
+               WHERE execution_id = $id AND status = 'open' AND job_id NOT IN
+                     (SELECT job_id FROM raw.jobs WHERE execution_id = $id AND status <> 'open')
+               ORDER BY job_id, attempts DESC""",
+            {"id": execution_id},
+        )
+        rows = []
+        for cells in relation.fetchall():
+            by_name: dict[str, Any] = dict(zip(relation.columns, cells, strict=True))
+            times = {name: as_microseconds(cell) for name, cell in by_name.items() if isinstance(cell, datetime)}
+            rows.append(JobRow(**{**by_name, **times}))
+        return rows
 
     def arguments(self, calls: Sequence[str]) -> dict[str, tuple[Argument, ...]]:
         """The arguments of calls, by call."""

@@ -329,6 +329,15 @@ class Store:
             self.refresh()
             return self._catalog.snapshot
 
+    def open_jobs(self, execution_id: str) -> list[JobRow]:
+        """The opening rows of the jobs of an execution that nobody has closed, those appended here included."""
+        self.commit()
+        history = self.history()
+        try:
+            return history.open_jobs(execution_id)
+        finally:
+            history.close()
+
     def history(self) -> History:
         """Questions over what is committed."""
         # DuckDB is imported only where somebody asks: look-ups do without.

@@ -15,7 +15,7 @@ from typing import Any
 
 from rayflow.evaluator import commands, events, provenance
 from rayflow.lang.codec import dumps, read
-from rayflow.records import CallChildRow, CallRow, JobRow
+from rayflow.records import CallChildRow, CallRow
 from rayflow.testing.meaning import Kept as ReductionKept
 from rayflow.testing.meaning import Key
 from rayflow.testing.normal_forms import FLAKY, Wrong, normal
@@ -82,6 +82,10 @@ class _Top(Shell):
         report.finish = command
         report.outcome = normal(command.outcome)
         self.commit()
+        if command.is_torn:
+            left = [row for row in report.rows.values() if row.status == "open"]
+            self.fresh.extend((provenance.left_row(row, self.ground.now), None) for row in left)
+            self.commit()
 
     def noise(self, submitted: events.Submitted) -> Any:
         """An answer to something that nobody asked, or that was answered before."""
@@ -174,7 +178,7 @@ class _Run:
         if without and not self.course.program.has_gaps:
             untrue(f"jobs ran and have no row: {without}")
         for row in report.rows.values():
-            if (row.status == "open" or row.finished_at is None) and not self.may_be_left_open(row):
+            if row.status == "open" or row.finished_at is None:
                 untrue(f"a job was left open: {row}")
         if top.is_cancelled and report.cancelled_in_time and not isinstance(report.outcome, Wrong):
             untrue(f"it was cancelled, and came to {report.outcome}")
@@ -186,16 +190,6 @@ class _Run:
         if not {row.child_call_hash for row in kept if isinstance(row, CallChildRow)} <= calls:
             untrue("a call that was not recorded is named as a child")
         self.check_counts()
-
-    def may_be_left_open(self, row: JobRow) -> bool:
-        """Whether the scheduler crashed while it was open, and a call above took its value from an equal one after
-        that: which of several it is under contexts that agree where they are read, depends on the order of answers."""
-        if self.report.is_unsure or self.top.life:
-            return True
-        above: JobRow | None = row if self.top.life and self.course.program.context is not None else None
-        while above is not None and (above is row or above.how != "shared"):
-            above = self.report.rows.get(above.parent_job_id or b"")
-        return above is not None
 
     def check_counts(self) -> None:
         finish, rows = self.report.finish, self.report.rows.values()

@@ -261,12 +261,13 @@ class Shell:
         good = self.bodies.attempt(command, self.ground.now) if below is None else None
         if self.losses[job] < most_losses and self.random.random() < self.weather.lost:
             self.losses[job] += 1
-            self.answer(events.WorkerLost(0, job, attempt, "the world took it", "n1", 7))
-            report.is_unsure |= below is not None
-            if self.random.random() >= self.weather.late:
-                if below is not None:
+            if below is not None:
+                report.is_unsure = True
+                if self.random.random() >= self.weather.late:
                     below.lose()
-            elif good is not None:
+                    return
+            self.answer(events.WorkerLost(0, job, attempt, "the world took it", "n1", 7))
+            if good is not None and self.random.random() < self.weather.late:
                 self.post(good, at_least=self.weather.spread_seconds)
             return
         if good is not None:

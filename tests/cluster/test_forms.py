@@ -81,3 +81,4 @@ def test_a_subrun_that_loses_its_worker_goes_on_from_what_was_recorded(project, 
     assert log.read_text() == "once "
     ended = "select status, attempts from jobs where task_name = 'rayflow.subrun' order by all"
     assert project.sql(ended) == [("done", 1), ("done", 2)]
+    assert project.sql("select count(*) from jobs where status = 'open'") == [(0,)]

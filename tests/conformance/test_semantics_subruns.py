@@ -10,6 +10,7 @@ from projects import Project
 
 from rayflow import catch, const, fork_thread, join_thread, subrun
 from rayflow.errors import BadOption, TaskTimeout
+from rayflow.evaluator import machine
 from rayflow.runtime import driver
 from rayflow.runtime.workers import Worker
 
@@ -205,6 +206,20 @@ def test_its_timeout_ends_all_of_it_and_what_was_done_is_kept(flow: Flow, projec
         flow.run(subrun([m.tiny(1), *map(m.sleeps, range(20))], timeout=0.5))
     assert project.sql("select count(*) from jobs where task_name = 'flow.tiny' and status = 'done'") == [(1,)]
     assert project.sql("select count(*) < 20 from jobs where task_name = 'flow.sleeps'") == [(True,)]
+
+
+def test_what_it_leaves_open_when_it_is_ended_is_closed(
+    flow: Flow, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "OPENING_SECONDS", 0.01)
+    m = flow.module
+    ended = subrun([m.tiny(1), *map(m.sleeps, range(20))], timeout=0.5)
+    assert flow.run(catch(ended, TaskTimeout, const.partial("ended"))) == "ended"
+    assert project.sql("select count(*) from jobs where status = 'open' or finished_at is null") == [(0,)]
+    left = "select distinct error from jobs where task_name = 'flow.sleeps' and status = 'cancelled'"
+    assert project.sql(left) == [
+        ("the scheduler or worker that it was open in was lost, and nothing needed it any more",)
+    ]
 
 
 def test_options_go_to_the_one_call_and_are_checked(flow: Flow, project: Project) -> None:

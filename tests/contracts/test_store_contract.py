@@ -174,6 +174,18 @@ def test_a_row_appended_twice_is_counted_once_and_the_closing_row_of_a_job_wins(
     assert history.sql("SELECT count(*) FROM values").fetchall() == [(1,)]
 
 
+def test_jobs_that_nobody_has_closed_are_found_as_they_were_recorded(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    left = job(1, status="open", finished_at=None)
+    store.append([left, job(2, status="open", finished_at=None), job(3), job(4, status="open", execution="0190-2")])
+    store.commit()
+    store.append([job(2), left])
+    found = store.open_jobs(EXECUTION)
+    assert [row[: len(left)] for row in found] == [left]
+    store.append([found[0]._replace(status="cancelled", finished_at=9)])
+    assert store.open_jobs(EXECUTION) == []
+
+
 def test_compaction_changes_nothing_that_can_be_seen(reopen: Callable[[], Store]) -> None:
     for number in range(20):
         store = reopen()

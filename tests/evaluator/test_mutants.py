@@ -117,7 +117,6 @@ MUTANTS = [
     Mutant("what a body awaits counts under any context", "evaluator", "            self._part_contexts(job)  # what the body awaits may be something else there\n", "            pass\n", with_awaits=True, with_contexts=True, hint=400),
     Mutant("a call fails with a body under another context", "sharing", "(first.state in IN_FLIGHT and first.awaits is None)", "first.state in IN_FLIGHT", with_awaits=True, with_contexts=True, hint=20728),
     Mutant("what is in the arguments of a subrun's expression does not count", "machine", "jobs = [root, *beside]", "jobs = [root]", with_subruns=True, hint=877),
-    Mutant("ids in a subrun depend on which twin works", "machine", "            result_path(job),\n", "            job.job_id,\n", with_subruns=True, hint=1814),
     Mutant("a follower of a thread has begun none", "machine", "job.clean = twin.clean and (job.below is None or job.below.is_clean)", "job.clean = twin.clean", with_subruns=True, hint=366),
     Mutant("a subrun that is sent again begins anew", "machine", "execution.life + job.attempt - 1,", "0,", with_subruns=True, hint=23),
     Mutant("a failure that was caught in a subrun is kept", "sharing", " and (job.below is None or job.below.is_clean)\n        job.fl", "\n        job.fl", with_subruns=True, hint=24),
@@ -127,6 +126,8 @@ MUTANTS = [
     Mutant("the jobs of a subrun are not counted", "evaluator", "        if event.below is not None:\n            job.execution.count_below(event.below)\n        term", "        term", with_subruns=True),
     Mutant("the jobs of a subrun that failed are not counted", "evaluator", "        if delay is None and event.below is not None:\n", "        if False:\n", with_subruns=True),
     Mutant("a subrun of which nothing is recorded leaves open jobs", "machine", "not job.listed and job.is_recorded:", "not job.listed:", with_subruns=True, with_gaps=True),
+    Mutant("what a scheduler that was lost has left open stays open", "executions", "self.is_torn = life > 0", "self.is_torn = False", with_contexts=True, hint=504),
+    Mutant("what a lost subrun has left open stays open", "evaluator", "        if job.entry.name == SUBRUN:\n            job.execution.is_torn", "        if False:\n            job.execution.is_torn", with_subruns=True, hint=36),
 ]  # fmt: skip
 
 

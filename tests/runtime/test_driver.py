@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -10,7 +11,9 @@ import pytest
 
 from rayflow.api import Scheduler, run
 from rayflow.lang.expressions import TaskRef
+from rayflow.records import JobRow
 from rayflow.runtime.inline import is_light
+from rayflow.store.store import open_store
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_DEFINITION
 
@@ -55,6 +58,25 @@ def test_an_execution_of_a_script_can_be_taken_up_by_a_process_that_has_not_load
     done = project.python("-c", code, GO="1")
     assert done.stdout.strip() == "[1, 11]", done.stderr
     assert project.sql("select life, status from executions") == [(1, "done")]
+
+
+@pytest.mark.parametrize("is_inline", [True, False], ids=["inline", "from the cache"])
+def test_jobs_that_an_earlier_life_has_left_open_are_closed_when_the_execution_ends(project, is_inline):
+    project.write("script.py", SCRIPT)
+    failed = project.python("script.py", **({} if is_inline else {"GO": "1"}))
+    execution_id = failed.stdout.split()[0]
+    left = JobRow(*[None] * len(JobRow._fields))._replace(
+        job_id=b"o" * 16, execution_id=execution_id, task_name="flow.gone", status="open", attempts=1, queued_at=1
+    )
+    with contextlib.closing(open_store(str(project.path / ".rayflow"))) as store:
+        store.append([left])
+    code = f"from rayflow import Scheduler; print(Scheduler(inline={is_inline}).resume({execution_id!r}))"
+    done = project.python("-c", code, GO="1")
+    assert done.stdout.splitlines()[-1] == "[1, 11]", done.stderr
+    assert project.sql("select status, finished_at is not null from jobs where task_name = 'flow.gone'") == [
+        ("cancelled", True)
+    ]
+    assert project.sql("select count(*) from jobs where status = 'open'") == [(0,)]
 
 
 def test_a_run_that_is_answered_by_the_cache_alone_imports_neither_ray_nor_duckdb(project):
