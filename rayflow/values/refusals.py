@@ -33,7 +33,23 @@ class ToldRemotely(Told):
     def reason(self, error: Exception) -> str:
         """What the client library said, and what to do."""
         advice = advice_for(self.path, error)
-        return f"{type(error).__name__}: {error}{'' if str(error).endswith('.') else '.'}{advice and ' ' + advice}"
+        said = ": ".join(filter(None, (type(error).__name__, str(error).removesuffix("."))))
+        return f"{said}.{advice and ' ' + advice}"
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        refusal = behind(self.path, error)
+        super().__exit__(kind if refusal is None else type(refusal), error if refusal is None else refusal, trace)
+
+
+def behind(url: str, error: BaseException | None) -> Exception | None:
+    """What is behind a file on the web that is said to be missing, when it is not that: fsspec says so of whatever a
+    web server refuses, and of servers that do not answer."""
+    if not isinstance(error, FileNotFoundError) or not url.startswith(("http://", "https://")):
+        return None
+    cause = error.__cause__
+    if not isinstance(cause, Exception) or isinstance(cause, FileNotFoundError) or _status(cause) in (404, 410):
+        return None
+    return cause
 
 
 def bucket_of(url: str) -> str | None:
@@ -61,6 +77,8 @@ def advice_for(url: str, error: Exception) -> str:
         if scheme == "s3" and str(error) == "Forbidden":
             hides = " S3 says so of what is not there, too, to those who may not list the bucket."
         return f"The credentials of this process on {host} do not permit it{how and ': ' + how}.{hides}"
+    if "NotImplementedError" in names:
+        return "Such a place does not offer that."
     if "FileExpired" in names:
         return "It was changed while it was read. Run again when whoever writes it is done."
     if names & _NO_ANSWER:

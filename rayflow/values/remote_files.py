@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO, cast
 from rayflow.errors import StoreUnavailable
 from rayflow.values.besides import OTHERS_SECONDS
 from rayflow.values.local_files import Entry, Told, is_full, path_of_entry
-from rayflow.values.refusals import ToldRemotely, bucket_of, no_bucket_text
+from rayflow.values.refusals import ToldRemotely, behind, bucket_of, no_bucket_text
 from rayflow.values.remote_streams import remote_stream
 
 LISTED_FROM = 200
@@ -109,16 +109,26 @@ class RemoteFileSystem:
         if lacking is not None:
             raise StoreUnavailable(f"Cannot list {self.url_of(path)}: {no_bucket_text(lacking)}")
 
-    def _has_directories(self) -> bool:
+    def _protocols(self) -> set[str]:
         protocol = self.remote.protocol
-        names = (protocol,) if isinstance(protocol, str) else tuple(protocol)
-        return not {"s3", "s3a", "gs", "gcs", "http", "https"} & set(names)
+        return {protocol} if isinstance(protocol, str) else set(protocol)
+
+    def _has_directories(self) -> bool:
+        return not {"s3", "s3a", "gs", "gcs", "http", "https"} & self._protocols()
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is there, asked afresh."""
         with ToldRemotely("look at", self.url_of(path)):
             self.remote.invalidate_cache()
-            return bool(self.remote.exists(path))
+            if not {"http", "https"} & self._protocols():
+                return bool(self.remote.exists(path))
+            try:  # of a web server that refuses, or does not answer, fsspec would say that nothing is there
+                self.remote.info(path)
+            except FileNotFoundError as error:
+                if behind(self.url_of(path), error) is not None:
+                    raise
+                return False
+            return True
 
     def stat(self, path: str) -> Entry:
         """Size and modification of one file, asked afresh."""
@@ -243,8 +253,11 @@ class RemoteFileSystem:
         with ToldRemotely("list", self.url_of(path)):
             self.remote.invalidate_cache()
             try:
-                found = [_entry(info) for info in self.remote.find(path, detail=True).values()]
-            except FileNotFoundError:
+                listed = [_entry(info) for info in self.remote.find(path, detail=True).values() if info]
+                found = [entry for entry in listed if entry.path != path.rstrip("/")]  # so fsspec tells of a file
+            except FileNotFoundError as error:
+                if behind(self.url_of(path), error) is not None:
+                    raise
                 found = []
             if not found:
                 self._needs_bucket(path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from evaluations import Flow
@@ -16,6 +18,7 @@ from projects import Project
 from rayflow import Dir, File, FileSet
 from rayflow.errors import FileMissing, StoreUnavailable
 from rayflow.values.filesystems import located
+from rayflow.values.witnesses import OF_FILE, check
 
 FLOW = """
     from rayflow import Dir, File, FileSet, catch, script, task
@@ -252,16 +255,18 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], No
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_address[1]}")
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
     gcsfs.GCSFileSystem.clear_instance_cache()
 
     def say(status: int, message: str) -> None:
@@ -290,6 +295,23 @@ def test_a_bucket_of_google_that_denies_says_so(
         assert "do not permit it: see GOOGLE_APPLICATION_CREDENTIALS" in text
 
 
+def test_a_bucket_of_google_that_does_not_answer_says_so(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    gcsfs = pytest.importorskip("gcsfs")
+    from gcsfs import retry
+
+    async def at_once(seconds: float) -> None:
+        """It would try again for half a minute."""
+
+    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=at_once))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    for action, text in flow.call("caught", "gs://unreachable").items():
+        assert text.startswith("StoreUnavailable: Cannot "), (action, text)
+        assert "gs://unreachable/" in text
+        assert "It does not answer" in text and "check the network, and STORAGE_EMULATOR_HOST" in text
+    gcsfs.GCSFileSystem.clear_instance_cache()
+
+
 def test_a_bucket_of_google_that_does_not_exist_is_named(flow: Flow, gcs_server: str) -> None:
     texts = flow.call("caught", "gs://never-made")
     assert texts.pop("exists") is False
@@ -297,3 +319,29 @@ def test_a_bucket_of_google_that_does_not_exist_is_named(flow: Flow, gcs_server:
         assert "there is no bucket gs://never-made" in text, (action, text)
     with pytest.raises(FileMissing, match="there is no bucket"):
         File("gs://never-made/x").read()
+
+
+# --- the web ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "403.*do not permit it"), (500, "500"), (404, None), (410, None), (0, "It does not answer .* the network")],
+)
+def test_a_web_server_that_refuses_is_not_one_that_has_no_such_file(
+    flow: Flow, guarded: Callable[[int, str], None], status: int, said: str | None
+) -> None:
+    pytest.importorskip("aiohttp")
+    guarded(status, "no")
+    url = f"{os.environ['STORAGE_EMULATOR_HOST']}/x" if status else "http://127.0.0.1:9/x"
+    if said is None:
+        assert not File(url).exists() and not File(url).isfile()
+        with pytest.raises(FileMissing, match=f"There is no file {url}"):
+            flow.call("length", File(url))
+        return
+    for ask in (File(url).read, File(url).exists, File(url).size, lambda: flow.call("length", File(url))):
+        with pytest.raises(StoreUnavailable, match=f"Cannot (read|look at) {url}: .*{said}"):
+            ask()
+    told: list[str] = []
+    assert check([(OF_FILE, ("stat", url, 3, None))], None, told.append) == {(OF_FILE, ("stat", url, 3, None)): False}
+    assert f"Whether {url} is as it was cannot be told" in told[0]

@@ -91,6 +91,7 @@ def test_a_folder_is_found_with_all_that_is_in_it(filled: tuple[FileSystem, str]
     assert [entry.size for entry in found] == [len(name.encode()) for name in sorted(NAMES)]
     assert names(fs, folder, fs.glob(fs.join(folder, "*.txt"))) == sorted(n for n in NAMES if "/" not in n)
     assert names(fs, folder, fs.glob(fs.join(folder, "**", "*.txt"))) == sorted(n for n in NAMES if n.endswith("txt"))
+    assert fs.find(fs.join(folder, "a.txt")) is None  # a file is no directory
     fs.delete_tree(folder)
     assert not fs.exists(fs.join(folder, "deep/e.bin"))
 
