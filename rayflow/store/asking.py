@@ -17,6 +17,7 @@ from rayflow.store import queries, schemas, views
 from rayflow.store.answers import Argument, Record, SchemaColumn
 from rayflow.store.catalog import Catalog, Problem, Snapshot
 from rayflow.store.folders import Folder
+from rayflow.store.parameters import in_order, parameters_in
 from rayflow.store.segments import checksum_of
 
 
@@ -145,10 +146,11 @@ class Asker:
         return rows
 
     def arguments(self, calls: Sequence[str]) -> dict[str, tuple[Argument, ...]]:
-        """The arguments of calls, by call."""
+        """The arguments of calls, by call, in the order of the task's parameters."""
         if not calls:
             return {}
-        rows = self.records(views.text_of("call_arguments"), {"calls": [bytes.fromhex(call) for call in set(calls)]})
+        wanted = {"calls": [bytes.fromhex(call) for call in set(calls)]}
+        rows = self.records(views.text_of("call_arguments"), wanted)
         found: dict[str, dict[str, Argument]] = {}
         for row in rows:
             named = found.setdefault(row["call_hash"], {})
@@ -157,7 +159,10 @@ class Asker:
             if row["source_call_hash"] is not None:
                 sources = (*sources, (row["source_call_hash"], row["source_task_name"]))
             named[row["name"]] = Argument(row["name"], row["value_hash"], row["type"], row["preview"], sources)
-        return {call: tuple(named.values()) for call, named in found.items()}
+        order: dict[str, list[str]] = {}
+        for row in self.records(views.text_of("task_sources"), wanted) if found else ():
+            order.update(dict.fromkeys(row["calls"], parameters_in(row["source"])))
+        return {call: in_order(named, order.get(call, [])) for call, named in found.items()}
 
     def results(self, calls: Sequence[str]) -> dict[str, Record]:
         """The results of calls (hash, type, preview, size), by call."""

@@ -88,7 +88,7 @@ def test_beyond_the_first_miss_stands_what_was_called_before(rayflow: Any) -> No
     assert lines(rayflow) == [
         "runs main(n=3) its code has changed (main)",
         "perhaps? after(x=3) its x comes from wide, which may differ",
-        "cached? wide(k=1, n=3) if it is called like this again",
+        "cached? wide(n=3, k=1) if it is called like this again",
         "perhaps? total(xs=[0, 1, 2]) its xs comes from leaf, which may differ",
         "runs? leaf(i=0) its code has changed",
         "runs? leaf(i=1) its code has changed",
@@ -102,7 +102,7 @@ def test_another_argument_is_carried_on_to_what_took_it(rayflow: Any) -> None:
     rayflow.run()
     found = lines(rayflow, "--n", "4")
     assert found[0] == "runs main(n=4) n was 3 and is 4"
-    assert "perhaps? wide(k=1, n=3) its n was given to the call above, and is another now" in found
+    assert "perhaps? wide(n=3, k=1) its n was given to the call above, and is another now" in found
     assert "cached? leaf(i=0) if it is called like this again" in found
 
 

@@ -36,6 +36,19 @@ def test_log_shows_the_calls_of_an_execution_as_a_tree(rayflow: Any) -> None:
     assert found["jobs"][0]["arguments"][0]["preview"] == "'Hello'"
 
 
+def test_arguments_stand_in_the_order_of_the_parameters(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "from rayflow import task\n\n@task\ndef train(model, rate, *, best=1, after=2):\n    return rate\n\n"
+        "@task\ndef main():\n    return train('m', 3)\n"
+    )
+    for _ in range(2):
+        rayflow.run("main")
+        assert f"{rayflow.namespace}.train(model='m', rate=3, best=1, after=2) = 3" in rayflow("log", "-").out
+    [job] = rayflow.ids(f"select job_id from jobs where task_name = '{rayflow.namespace}.train' and how = 'cached'")
+    found = json.loads(rayflow("log", job, "--json").out)
+    assert [each["name"] for each in found["arguments"]] == ["model", "rate", "best", "after"]
+
+
 def test_a_tree_of_many_siblings_is_summed_up(rayflow: Any) -> None:
     rayflow.run("wide", "--n", "500")
     done = rayflow("log", "-")
