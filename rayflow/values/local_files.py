@@ -13,7 +13,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from rayflow.errors import StoreUnavailable
 from rayflow.values.besides import beside_of, is_beside
@@ -150,7 +150,11 @@ class LocalFileSystem:
         if "+" in mode:
             return open(path, mode, encoding=encoding, newline=newline)
         binary: Any = io.BufferedWriter(_Written(path, mode.replace("t", "")))
-        return binary if "b" in mode else io.TextIOWrapper(binary, encoding=encoding, newline=newline)
+        if "b" in mode:
+            return cast(IO[Any], binary)
+        text: Any = io.TextIOWrapper(binary, encoding=encoding, newline=newline)
+        text.mode = mode
+        return cast(IO[Any], text)
 
     def delete_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""

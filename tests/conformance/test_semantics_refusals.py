@@ -188,6 +188,14 @@ def test_what_cannot_be_asked_does_not_count_and_what_was_kept_counts_again_late
     assert flow.computed() == {}
 
 
+def test_credentials_without_a_network_disturb_no_run_that_needs_neither(flow: Flow) -> None:
+    done = flow.project.rayflow(
+        "run", "--inline", "flow.py", "other", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret",
+        AWS_ENDPOINT_URL="http://127.0.0.1:9", GOOGLE_APPLICATION_CREDENTIALS="/nonexistent", HOME="/nonexistent",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "'fine'\n")
+
+
 def test_a_file_that_cannot_be_looked_at_is_no_argument(flow: Flow, filled: str, refuse: Callable[[str], None]) -> None:
     refuse("wrong")
     for place in (File(f"{filled}/there"), Dir(f"{filled}/folder"), FileSet(f"{filled}/folder/*")):

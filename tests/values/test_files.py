@@ -55,6 +55,24 @@ def test_a_file_is_written_read_copied_and_removed(folder: Path) -> None:
     assert (folder / "deep" / "new.txt").stat().st_mtime > 1
 
 
+@pytest.mark.parametrize("mode", ["w", "wt", "a", "x", "wb", "w+", "r+", "r", "rb"])
+def test_a_stream_is_as_pythons_own(folder: Path, mode: str) -> None:
+    names = ("one", "other")
+    for name in names if mode != "x" else ():
+        (folder / name).write_text("text")
+    with File("one").open(mode) as ours, open(folder / "other", mode) as plain:
+        assert type(ours) is type(plain)
+        assert (ours.name, ours.mode) == (str(folder / "one"), plain.mode)
+        assert (ours.readable(), ours.writable(), ours.tell()) == (plain.readable(), plain.writable(), plain.tell())
+        assert os.fstat(ours.fileno()).st_ino == (folder / "one").stat().st_ino
+
+
+def test_a_text_stream_ends_lines_as_it_is_told(folder: Path) -> None:
+    with File("deep/lines").open("w", newline="\r\n") as stream:
+        stream.write("a\nb\n")
+    assert (folder / "deep/lines").read_bytes() == b"a\r\nb\r\n"
+
+
 def test_a_missing_file_is_an_error_that_is_a_file_not_found_error(folder: Path) -> None:
     for action in (File("never").read, File("never").size, lambda: File("never").copy_to("other")):
         with pytest.raises(FileMissing, match=r"There is no file never on .*never\)"):
