@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TextIO
+from typing import Any
 
 from rayflow.errors import TaskTimeout
 from rayflow.lang.expressions import TaskCall, render
@@ -93,8 +93,9 @@ def _deadline(call: Call, seconds: float, timed: Callable[[Call], None] | None) 
 
 
 @functools.cache
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w")
+def _nowhere() -> int:
+    """Where a traceback is lost: open as long as this process lives, and so no file object that has to be closed."""
+    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def ended_text(error: BaseException, what: str) -> str:

@@ -5,8 +5,10 @@ The machine's own memory is not filled: Ray is told that a little more than what
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from projects import Project
@@ -52,40 +54,53 @@ FLOW = """
 """
 
 
-@pytest.fixture
-def tight(project: Project) -> Iterator[Project]:
-    """A project whose Ray has little memory left."""
+SCRIPT = """
+    import json
+    import sys
+    import flow
+    from rayflow import Scheduler
+
+    with Scheduler() as scheduler:
+        told = {"hungry": scheduler.run(flow.main(sys.argv[1]))}
+        query = "select task_name, ended, a.error from attempts a join jobs using (job_id)"
+        told["attempts"] = scheduler.sql(query).fetchall()
+        try:
+            scheduler.run(flow.greedy())
+        except Exception as error:
+            told["greedy"] = [error.exit_code, str(error)]
+    print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What a process has seen whose Ray has little memory left."""
     from ray._common.utils import get_system_memory
     from ray._private.utils import get_used_memory
 
     share = (get_used_memory() + ROOM_BYTES) / get_system_memory()
     if share >= 0.9:
         pytest.skip("this machine has no 3 GiB of memory to spare")
+    project = Project(tmp_path_factory.mktemp("tight"))
+    for name, text in (("rayflow.toml", ""), ("flow.py", FLOW), ("script.py", SCRIPT)):
+        project.write(name, text)
+    tries = project.path / "tries"
+    tries.mkdir()
     with tempfile.TemporaryDirectory(prefix="rf", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        project.environment.update(
-            RAY_TMPDIR=folder,
-            RAYFLOW_NUM_CPUS="2",
-            RAY_memory_usage_threshold=f"{share:.5f}",
-            RAY_memory_monitor_refresh_ms="50",
-        )
-        project.write("flow.py", FLOW)
-        yield project
+        done = project.python(
+            "script.py", str(tries), RAY_TMPDIR=folder, RAY_memory_usage_threshold=f"{share:.5f}",
+            RAY_memory_monitor_refresh_ms="50", RAYFLOW_NUM_CPUS="2",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        yield json.loads(done.stdout)
 
 
-def test_a_call_that_ran_out_of_memory_has_a_node_to_itself_the_next_time(tight):
-    folder = tight.path / "tries"
-    folder.mkdir()
-    done = tight.rayflow("run", "flow.py", "main", "--folder", str(folder), "--json")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[[1, 2.0], [0, 1, 2]]"
-    lost = tight.sql(
-        "select ended, attempts.error from attempts join jobs using (job_id) where task_name = 'flow.hungry'"
-    )
-    assert lost == [("lost", "killed because its node ran out of memory")]
+def test_a_call_that_ran_out_of_memory_has_a_node_to_itself_the_next_time(told: dict[str, Any]) -> None:
+    assert told["hungry"] == [[1, 2.0], [0, 1, 2]]
+    assert told["attempts"] == [["flow.hungry", "lost", "killed because its node ran out of memory"]]
 
 
-def test_a_call_that_never_fits_is_named_as_what_ran_out_of_memory(tight):
-    done = tight.rayflow("run", "flow.py", "greedy")
-    assert done.returncode == 2, done.stderr
-    assert "flow.greedy" in done.stderr
-    assert "ran out of memory" in done.stderr
+def test_a_call_that_never_fits_is_named_as_what_ran_out_of_memory(told: dict[str, Any]) -> None:
+    code, text = told["greedy"]
+    assert code == 2
+    assert "flow.greedy" in text and "ran out of memory" in text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
+import textwrap
 import threading
 
 import pytest
@@ -232,3 +234,17 @@ def test_an_array_that_cannot_be_changed_in_place_says_what_to_do(project, chang
     with Scheduler(store=store, inline=True) as scheduler, pytest.raises(ValueError, match="read-only") as raised:
         scheduler.run(module.main())
     assert any("Take a copy first" in note for note in raised.value.__notes__)
+
+
+def test_a_deadline_leaves_nothing_open_that_python_would_complain_of() -> None:
+    program = """
+        from rayflow.runtime.body import deadline
+        from rayflow.runtime.calls import Call
+
+        with deadline(Call(1, 1, b"j", "flow.f", b"h", {}, timeout=60), lambda call: None):
+            pass
+    """
+    told = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert (told.returncode, told.stderr) == (0, "")

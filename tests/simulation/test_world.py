@@ -19,7 +19,7 @@ from rayflow.testing.meaning import meaning_of
 from rayflow.testing.programs import random_program
 from rayflow.testing.world import CALM, WEATHERS, explain, play
 
-SEEDS = int(os.environ.get("RAYFLOW_SEEDS", "3000"))
+SEEDS = int(os.environ.get("RAYFLOW_SEEDS", "2000"))
 FIRST = int(os.environ.get("RAYFLOW_FIRST_SEED", "0"))
 PARTS = 8
 KEPT = sorted(path.stem for path in (Path(__file__).parent / "seeds").glob("*.txt"))
