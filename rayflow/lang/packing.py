@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from rayflow.errors import NotSerializable
 from rayflow.lang.codec import SCALARS, children, content_digest, with_children
-from rayflow.lang.expressions import Expression, Operation, Quoted, TaskRef, Term
+from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, Term, render
 from rayflow.lang.far_files import looked_at_together
 from rayflow.values.encoding import make_ref
 from rayflow.values.nested import Container, map_leaves, only_scalars, parts_of
@@ -78,6 +78,7 @@ class _Packer:
         self._symbols: dict[int, TaskRef] = {}
         self._functions: dict[int, tuple[Any, ValueRef]] = {}
         self._current: _Opened | None = None
+        self._item: Any = None
 
     def pack(self, term: Term) -> Term:
         for item in self._in_order(term):
@@ -89,6 +90,7 @@ class _Packer:
             for part in parts:
                 kind = type(part)
                 if kind not in SCALARS or (kind in _LONG and _is_long(part)):
+                    self._item = item
                     memo[id(item)] = with_children(item, tuple([self._packed(each) for each in parts]))
                     break
             else:
@@ -96,6 +98,7 @@ class _Packer:
             if type(item) is Quoted:
                 (inner,) = children(memo[id(item)])
                 memo[id(item)] = Quoted(inner, content_digest(inner))
+        self._item = None
         return self._packed(term)
 
     def _in_order(self, term: Term) -> list[Any]:
@@ -195,9 +198,9 @@ class _Packer:
         except NotSerializable:
             # Once more, with the way to it in the message.
             way = self._current.way_to(value) if self._current is not None else None
-            if way is None:
-                raise
-            ref, encoded = make_ref(value, name=self._root + way)
+            outer = value if way is None or self._current is None else self._current.value
+            root = self._root if self._item is None else _place_in(self._item, outer) or self._root
+            ref, encoded = make_ref(value, name=root + (way or ""))
         if ref.inline is None:
             self._keep(ref, encoded, value)
         return ref
@@ -210,6 +213,22 @@ class _Packer:
         if any(_has_open_parts(part) for part in (*args, *kwargs.values(), *options.values())):
             return Operation("partial", (TaskRef(task.name, task.hash), args, kwargs, options))
         return TaskRef(task.name, task.hash, args, kwargs, options)
+
+
+def _place_in(item: Expression, value: Any) -> str | None:
+    """Where in an expression a value stands, for an error; None when it is none of its parts."""
+    if not isinstance(item, TaskCall | Form | Operation):
+        return None
+    position = next((position for position, part in enumerate(children(item)) if part is value), None)
+    if position is None:
+        return None
+    if isinstance(item, Operation):
+        return f"in {render(item, 60)}, a value"
+    named = list(item._kwargs or ()) if isinstance(item, TaskCall) else []
+    rest = position - len(item._args)
+    what = f"argument {position + 1}" if rest < 0 else named[rest] if rest < len(named) else "an option"
+    name = item._task.rpartition(".")[2] if isinstance(item, TaskCall) else item._name
+    return f"in the call of {name}, {what}"
 
 
 def _has_open_parts(packed: Term) -> bool:

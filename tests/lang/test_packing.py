@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 import threading
 import time
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from rayflow import task
 from rayflow.errors import LazyValueUsed, NotSerializable
 from rayflow.lang.codec import dumps, loads, read, witnesses_of
-from rayflow.lang.expressions import Expression, Operation, Quoted, TaskCall, TaskRef
+from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef
 from rayflow.lang.packing import pack
 from rayflow.lang.realizing import realize
 from rayflow.values.encoding import decode, decode_inline
@@ -28,6 +29,7 @@ from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_TASK
 
 X: Any = TaskCall("lab.f", (1,))
+LOCK = threading.Lock()
 
 
 @task(namespace="packing")
@@ -198,6 +200,25 @@ def test_a_cycle_and_what_cannot_be_kept_are_named_with_the_way_to_them() -> Non
         pack(loop, Store())
     with pytest.raises(NotSerializable, match=r'result\["a"\]\[1\].x is a _thread.lock'):
         pack({"a": [X, Plain(threading.Lock())]}, Store())
+
+
+@pytest.mark.parametrize(
+    ("term", "place"),
+    [
+        (TaskCall("lab.f", (1, LOCK)), "in the call of f, argument 2 is a"),
+        (TaskCall("lab.f", (1,), {"y": {"k": [LOCK]}}), 'in the call of f, y["k"][0] is a'),
+        ([TaskCall("lab.f", (X,)), TaskCall("lab.g", ([X, LOCK],))], "in the call of g, argument 1[1] is a"),
+        (Form("cond", (X, LOCK, 2)), "in the call of cond, argument 2 is a"),
+        (Operation("add", (X, [LOCK])), "in (f(1) + [...]), a value"),
+        ([X, LOCK], "result[1] is a"),
+        (TaskCall("lab.f", (TaskCall("lab.g", (X, LOCK)), 1)), "in the call of g, argument 2 is a"),
+    ],
+)
+def test_an_argument_that_cannot_be_kept_is_named_by_its_call(term: Any, place: str) -> None:
+    with pytest.raises(NotSerializable) as caught:
+        pack(term, Store())
+    said = re.sub(r"\[<unlocked[^]]*\]", "[...]", str(caught.value))
+    assert said.startswith(place), said
 
 
 def test_an_expression_inside_an_object_that_nobody_looks_into_says_what_to_do() -> None:
