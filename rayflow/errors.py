@@ -73,7 +73,8 @@ class LazyValueUsed(UserError, TypeError):
 
 
 class NestedRun(UserError, RuntimeError):
-    """`run()` was called inside a task's body, where the expression should be returned instead."""
+    """`run()` was called inside a task's body, where the expression should be returned instead; or a hundred subruns
+    stand in each other."""
 
 
 class CyclicCall(UserError, RecursionError):

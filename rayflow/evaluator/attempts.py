@@ -12,7 +12,12 @@ from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
 NEVER_AGAIN = frozenset(
-    {"rayflow.errors.BadArguments", "rayflow.errors.NotSerializable", "rayflow.errors.Cancelled"}
+    {
+        "rayflow.errors.BadArguments",
+        "rayflow.errors.NotSerializable",
+        "rayflow.errors.NestedRun",
+        "rayflow.errors.Cancelled",
+    }
 )
 """Errors that the same code with the same arguments will give again whatever happens."""
 
@@ -88,6 +93,17 @@ def unsteady(job: Job) -> Failure:
         f"{job.entry.name} awaits other expressions each time that it is entered. A body that awaits is run again from "
         "its start when what it awaits is there, and has to come to the same calls: leave random numbers, times and "
         "what is not an argument out of them, or get those from a task of their own.",
+    )
+
+
+def nested_too_deep(depth: int) -> Failure:
+    """A subrun in a subrun in a subrun, and so on."""
+    return own_failure(
+        "rayflow.errors.NestedRun",
+        (*_USER, "builtins.RuntimeError"),
+        f"this subrun stands in {depth} others, one in another, and each of them holds the one worker that all run in. "
+        "What a task in a subrun calls is evaluated there anyhow: return the call itself, f(n - 1) and not "
+        "subrun(f(n - 1)), and put a subrun around the whole.",
     )
 
 

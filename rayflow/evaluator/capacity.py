@@ -28,6 +28,13 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
     return dict.fromkeys(limits, 1)
 
 
+def unknown_text(names: list[str]) -> str:
+    """What is said of limits that nobody has declared."""
+    text = ", ".join(sorted(names))
+    each = "They have" if len(names) > 1 else "It has"
+    return f"The configuration has no limit {text}. {each} capacity 1: set limits in rayflow.toml for another one."
+
+
 class Capacity:
     """What is left of each limit, what is held, and who waits.
 

@@ -137,6 +137,8 @@ class Evaluator(Reducer):
             return
         if event.below is not None:
             job.execution.count_below(event.below)
+            for text in event.below.warnings:
+                self._warn(job.execution, text)
         term = self._taken_in(job, event)
         if not job.is_open:
             return
@@ -205,7 +207,7 @@ class Evaluator(Reducer):
     def _learn(self, execution: Execution, entries: tuple[TaskEntry, ...]) -> None:
         """Take in tasks that a body has met."""
         for text in execution.learn(entries):
-            self._out.append(commands.Warn(text))
+            self._warn(execution, text)
 
     def _raised(self, event: events.Raised) -> None:
         job = self._running(event.job, event.attempt)
@@ -216,6 +218,8 @@ class Evaluator(Reducer):
         job.raised += 1
         if job.entry.name == SUBRUN and (event.below is None or event.below.is_torn):
             job.execution.is_torn = True
+        for text in event.below.warnings if event.below is not None else ():
+            self._warn(job.execution, text)
         self._end_attempt(job)
         node, pid = (event.cost.node, event.cost.pid) if event.cost else (None, None)
         ended = "timeout" if "rayflow.errors.TaskTimeout" in event.failure.classes else "raised"

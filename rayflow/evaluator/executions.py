@@ -44,9 +44,10 @@ class Execution:
     flight. in_flight: how many look-ups, attempts, operations and timers may still bring news; when it is 0 and the
     root is not settled, jobs wait for each other. under: what it takes over, where it is a part of another one. seed:
     where the ids of its jobs begin. threads: how many calls are open that were begun for their own sake: it ends after
-    them. is_torn: whether a part of it was lost, so that jobs may be recorded as open that nobody here knows of. fatal:
-    the failure that stopped it, where it stops at the first one. lacking: names or hashes of tasks that
-    recorded results call and that are not known, each with the task whose result it was.
+    them. is_torn: whether a part of it was lost, so that jobs may be recorded as open that nobody here knows of. told:
+    the warnings that were given, each once. fatal: the failure that stopped it, where it stops at the first one.
+    lacking: names or hashes of tasks that recorded results call and that are not known, each with the task whose result
+    it was.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Execution:
         self.at = at
         self.wanted = True
         self.is_torn = life > 0
+        self.told: set[str] = set()
         self.fail_fast = fail_fast
         self.project_dir = project_dir
         self.fatal: Failure | None = None

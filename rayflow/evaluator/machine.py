@@ -10,15 +10,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rayflow.evaluator import attempts, commands, lookups, provenance, stories, witnessing
+from rayflow.evaluator import attempts, commands, nesting, provenance, stories, witnessing
 from rayflow.evaluator.awaiting import MOST_STRAYS
-from rayflow.evaluator.capacity import Capacity
+from rayflow.evaluator.capacity import Capacity, unknown_text
 from rayflow.evaluator.cells import Cell
 from rayflow.evaluator.executions import IN_FLIGHT, Execution
-from rayflow.evaluator.inheritance import left_open
 from rayflow.evaluator.jobs import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, RUNNING, Job, State
-from rayflow.evaluator.paths import result_path
-from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.expressions import Expression, TaskCall
 from rayflow.lang.operations import SUBRUN
@@ -113,9 +110,15 @@ class Machine:
 
     def _start(self, job: Job) -> None:
         """Send an attempt, if what the job holds while it runs can be had now."""
+        under = nesting.under_of(job, self.capacity.declared) if job.entry.name == SUBRUN else None
+        if under is not None and under.depth > nesting.MOST_DEEP:
+            self._fail(job, attempts.nested_too_deep(nesting.MOST_DEEP))
+            return
+        if "limits" in job.options and (text := nesting.limits_text(job)) is not None:
+            self._warn(job.execution, text)
         fits = self.capacity.take(job)
         if self.capacity.unknown:
-            self._out.append(commands.Warn(_unknown_limits(self.capacity.unknown)))
+            self._warn(job.execution, unknown_text(self.capacity.unknown))
             self.capacity.unknown.clear()
         if not fits:
             return
@@ -133,27 +136,15 @@ class Machine:
                 job.options,
                 job.losses,
                 job.awaits.outcomes if job.awaits is not None else None,
-                self._under(job) if job.entry.name == SUBRUN else None,
+                under,
             )
         )
 
-    def _under(self, job: Job) -> Under:
-        """What an evaluation inside this job takes over. Sent again, it finds what the one before has recorded."""
-        execution = job.execution
-        return Under(
-            execution.execution_id,
-            job.job_id,
-            result_path(job),
-            stories.trail_of(job),
-            execution.options,
-            execution.cache,
-            execution.life + job.attempt - 1,
-            job.hands_down.context,
-            job.hands_down.exports,
-            job.hands_down.is_recorded,
-            execution.profiles,
-            self.capacity.declared,
-        )
+    def _warn(self, execution: Execution, text: str) -> None:
+        """Tell whoever watches, once."""
+        if text not in execution.told:
+            execution.told.add(text)
+            self._out.append(commands.Warn(text))
 
     def _running(self, number: int, attempt: int) -> Job | None:
         """The job that this answer is for; None for an answer that is late, repeated or unknown."""
@@ -324,7 +315,7 @@ class Machine:
                 execution.counts,
                 execution.progress,
                 root.value_hash,
-                self._below(execution, root) if execution.under is not None else None,
+                nesting.below_of(execution, root) if execution.under is not None else None,
                 execution.is_torn,
             )
         )
@@ -338,28 +329,6 @@ class Machine:
             failures.insert(0, (failures.pop(place)[0], replace(last, pickled=None)))
         elif len(failures) == MOST_FAILURES:  # the rest was left out
             failures.insert(0, (root, replace(last, pickled=None)))
-
-    def _below(self, execution: Execution, root: Job) -> Below:
-        # A root that is no task call stands for itself, and is in no table of tasks.
-        itself = frozenset() if root.entry.name in execution.table else frozenset((root.entry.hash,))
-        beside = execution.beside_root or []
-        jobs = [root, *beside]
-        reads = [path for each in jobs for path in left_open(each.reads or (), each.options)]
-        seen = root.seen
-        for each in beside:
-            if each.seen is not None:
-                seen = witnessing.joined(seen, each.seen)
-        return Below(
-            frozenset().union(*[each.task_set for each in jobs if each.task_set]) - itself,
-            frozenset(left_open(reads, root.options)),
-            all(each.clean for each in jobs),
-            execution.counts,
-            execution.progress,
-            witnessing.packed(seen),
-            min((each.oldest for each in jobs if each.oldest is not None), default=None),
-            any(map(lookups.is_fleeting, jobs)),
-            execution.is_torn,
-        )
 
     def _write_openings(self, at: int) -> None:
         """Opening rows for jobs that have been open for long, and for the jobs above them; not too many at once."""
@@ -376,12 +345,6 @@ class Machine:
         if self._young:
             self._opening_set = True
             self._out.append(commands.SetTimer(OPENING_TIMER, OPENING_SECONDS))
-
-
-def _unknown_limits(names: list[str]) -> str:
-    text = ", ".join(sorted(names))
-    each = "They have" if len(names) > 1 else "It has"
-    return f"The configuration has no limit {text}. {each} capacity 1: set limits in rayflow.toml for another one."
 
 
 def _shown(job: Job) -> Job:

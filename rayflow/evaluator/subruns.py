@@ -16,7 +16,8 @@ class Under:
 
     job_id: of the call, the parent of its root. path: where the call's term begins, and with it the ids of the jobs.
     trail: the calls that led to it. exports, is_recorded: what its root receives besides the context. limits:
-    capacities. The rest as in `Submitted`, of the execution that it is a part of.
+    capacities. depth: how many such calls it stands in, this one included. held: what these hold of the limits. The
+    rest as in `Submitted`, of the execution that it is a part of.
     """
 
     execution_id: str
@@ -31,6 +32,8 @@ class Under:
     is_recorded: bool
     profiles: Mapping[str, Mapping[str, Any]]
     limits: Mapping[str, float]
+    depth: int = 1
+    held: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Below:
     oldest: when the oldest record that was used was computed; None for nothing older.
     is_fleeting: whether a later execution has to ask anew for a call among them.
     is_torn: whether a part of it was lost.
+    warnings: what is to be told to whoever watches.
     """
 
     task_set: frozenset[bytes] = frozenset()
@@ -53,3 +57,4 @@ class Below:
     oldest: int | None = None
     is_fleeting: bool = False
     is_torn: bool = False
+    warnings: tuple[str, ...] = ()

@@ -97,7 +97,8 @@ def subrun(expr: Term, /, **options: Any) -> Any:
     """The value of an expression, evaluated by one worker in one call: for wide graphs of tiny calls.
 
     options: of that call: `num_cpus`, `memory`, `retries` and so on. The calls below run in its process one after the
-    other, whatever resources they ask for; they are recorded and kept as ever, and a limit counts within the subrun.
+    other, whatever resources they ask for; they are recorded and kept as ever. A limit of theirs is held against what
+    runs outside only where the subrun has it: `subrun(expr, limits=["db"])`.
     """
     return (subrun_of.options(**options) if options else subrun_of)(Quoted(expr))
 

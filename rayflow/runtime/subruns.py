@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
 
 from rayflow.errors import TaskTimeout
 from rayflow.evaluator import commands, events
-from rayflow.evaluator.subruns import Under
+from rayflow.evaluator.subruns import Below, Under
 from rayflow.lang.codec import dumps, loads
 from rayflow.runtime.body import deadline
 from rayflow.runtime.calls import Call, Reply
@@ -21,13 +23,16 @@ from rayflow.runtime.outbox import now
 from rayflow.runtime.workers import Worker, cost_since
 from rayflow.values.failures import Failure, failure_from_exception
 
+LoopMaker: TypeAlias = Callable[[Worker, Under, Callable[[str], None]], Loop]
+"""Makes what turns an evaluation below a call. The last argument takes its warnings."""
 
-def loop_below(worker: Worker, under: Under) -> Loop:
+
+def loop_below(worker: Worker, under: Under, warned: Callable[[str], None]) -> Loop:
     """What turns an evaluation below a call."""
-    return Loop(worker.store, lambda loop: InlineCarrier(loop, worker), limits=under.limits)
+    return Loop(worker.store, lambda loop: InlineCarrier(loop, worker), limits=under.limits, warned=warned)
 
 
-def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop] = loop_below) -> Reply:
+def evaluate(worker: Worker, call: Call, loop_of: LoopMaker = loop_below) -> Reply:
     """Reduce the expression of a call in this process, call by call."""
     assert call.under is not None
     assert isinstance(call.arguments, bytes)
@@ -35,14 +40,18 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
     known = worker.table.keys() | ()
     term: bytes | None = None
     failure: Failure | None = None
-    below = None
+    # What an evaluation that is ended has begun stays open, and nothing of it is counted.
+    below = Below(is_clean=False, is_torn=True)
+    warnings: list[str] = []
     timed = worker.timed
     try:
         (thunk,) = loads(call.arguments).values()
         with deadline(call, timed):
             if timed is not None:
                 worker.timed = _untold
-            finish = _finished(loop_of(worker, call.under), worker, dumps(thunk._term), call.under, call.timeout)
+            loop = loop_of(worker, call.under, warnings.append)
+            finish = _finished(loop, worker, dumps(thunk._term), call.under, call.timeout)
+        assert finish.below is not None
         below = finish.below
         if isinstance(finish.outcome, Failure):
             failure = finish.outcome
@@ -54,7 +63,8 @@ def evaluate(worker: Worker, call: Call, loop_of: Callable[[Worker, Under], Loop
         worker.timed = timed
     entries = tuple([entry for name, entry in worker.table.items() if name not in known])
     cost = cost_since(started_at, wall, cpu)
-    return Reply(call.job, call.attempt, term, failure, cost, entries, below=below)
+    told = tuple(dict.fromkeys(warnings))
+    return Reply(call.job, call.attempt, term, failure, cost, entries, below=replace(below, warnings=told))
 
 
 def _untold(call: Call) -> None:

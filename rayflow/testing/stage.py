@@ -13,6 +13,7 @@ from typing import Any
 
 from rayflow.config import Config
 from rayflow.evaluator import commands, events
+from rayflow.evaluator.subruns import Under
 from rayflow.lang.tasks import Task, find_task
 from rayflow.runtime.clocks import Clock
 from rayflow.runtime.driver import Driver, InlineSubmission
@@ -166,18 +167,23 @@ class Rehearsed(InlineSubmission):
             driver.surroundings(self._request),
             driver.store,
             printed=driver.reporter.printed,
-            evaluate=partial(evaluate, loop_of=lambda worker, under: self._loop_with(worker, under.limits)),
+            evaluate=partial(evaluate, loop_of=self._loop_below),
         )
         worker.plan = driver.plan
-        return self._loop_with(worker, driver.config.limits)
+        return self._loop_with(worker, driver.config.limits, driver.reporter.warned)
 
-    def _loop_with(self, worker: Worker, limits: Mapping[str, float] | None) -> Loop:
+    def _loop_below(self, worker: Worker, under: Under, warned: Callable[[str], None]) -> Loop:
+        return self._loop_with(worker, under.limits, warned)
+
+    def _loop_with(
+        self, worker: Worker, limits: Mapping[str, float] | None, warned: Callable[[str], None]
+    ) -> Loop:
         driver = self._driver
         return RehearsedLoop(
             driver.store,
             lambda loop: self._new_carrier(loop, worker),
             limits=limits,
-            warned=driver.reporter.warned,
+            warned=warned,
             clock=driver.clock,
         )
 

@@ -8,9 +8,10 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
-from rayflow import catch, const, fork_thread, join_thread, subrun
-from rayflow.errors import BadOption, TaskTimeout
+from rayflow import catch, const, fork_thread, join_thread, seq, subrun
+from rayflow.errors import BadOption, NestedRun, TaskTimeout
 from rayflow.evaluator import machine
+from rayflow.evaluator.nesting import MOST_DEEP
 from rayflow.runtime import driver
 from rayflow.runtime.workers import Worker
 
@@ -58,6 +59,14 @@ TASKS = """
     @task
     def asks():
         return get_context("name", "nobody")
+
+    @task
+    def inward(n):
+        return subrun(inward(n - 1)) if n else 7
+
+    @task(limits=["db"])
+    def limited(x):
+        return x
 
     @task
     def named(names):
@@ -220,6 +229,33 @@ def test_what_it_leaves_open_when_it_is_ended_is_closed(
     assert project.sql(left) == [
         ("the scheduler or worker that it was open in was lost, and nothing needed it any more",)
     ]
+
+
+def test_subruns_in_each_other_may_be_a_hundred_and_then_say_what_to_write_instead(flow: Flow) -> None:
+    m = flow.module
+    with pytest.raises(NestedRun, match=r"(?s)in 100 others.*return the call itself") as raised:
+        flow.run(m.inward(MOST_DEEP + 1))
+    assert "inward" in "\n".join(raised.value.__notes__)
+    assert flow.run(m.inward(MOST_DEEP)) == 7
+
+
+def test_a_limit_that_a_subrun_does_not_hold_is_warned_of_once(flow: Flow) -> None:
+    m = flow.module
+    asked = [subrun([m.limited(1), m.limited(2)]), subrun([m.limited(3)])]
+    assert flow.configured("[limits]\ndb = 1", asked) == [[1, 2], [3]]
+    (told,) = flow.watching.warnings
+    assert "flow.limited" in told and "limits={'db': 1}" in told
+    flow.watching.warnings.clear()
+    asked = [subrun([m.limited(4)], limits=["db"]), subrun(subrun([m.limited(5)]), limits=["db"]), m.limited(6)]
+    assert flow.configured("[limits]\ndb = 1", asked) == [[4], [5], 6]
+    assert flow.watching.warnings == []
+
+
+def test_warnings_of_a_subrun_that_is_ended_are_told_too(flow: Flow) -> None:
+    m = flow.module
+    with pytest.raises(TaskTimeout):
+        flow.run(subrun(seq([subrun(m.limited(1)), [*map(m.sleeps, range(20))]]), timeout=0.5))
+    assert [text for text in flow.watching.warnings if "flow.limited" in text]
 
 
 def test_options_go_to_the_one_call_and_are_checked(flow: Flow, project: Project) -> None:
