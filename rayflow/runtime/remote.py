@@ -6,13 +6,15 @@ that they made. Never: calls back to the scheduler, gets an object of Ray's insi
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import os
 import pickle
 import sys
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import NotFound, StoreUnavailable
@@ -104,10 +106,14 @@ Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
 
 @dataclass(slots=True)
 class _Hand:
-    """A worker, and what it has fetched and printed. chapters: keys of those that it has learnt."""
+    """A worker, and what it has fetched and printed.
+
+    directory: where its bodies run. chapters: keys of those that it has learnt.
+    """
 
     worker: Worker
-    chapters: set[str]
+    directory: str
+    chapters: set[str] = field(default_factory=set)
     lines: int = 0
 
 
@@ -139,6 +145,8 @@ def _hand_for(known: Known, refs: list[Any] | None) -> _Hand:
         if chapter not in hand.chapters:
             hand.worker.learn(pickle.loads(_got(ref)))
             hand.chapters.add(chapter)
+    with contextlib.suppress(OSError):  # removed by now: then the user's code is told so by what it opens there
+        os.chdir(hand.directory)  # each time: this process may have run another project's bodies since
     return hand
 
 
@@ -150,7 +158,7 @@ def _got(ref: Any) -> bytes:
 
 
 def _made(around: Surroundings) -> _Hand:
-    _enter(around)
+    directory = _directory_of(around)
     store = open_here(around.store_url)
 
     def printed(task: str, stream: str, text: str) -> None:
@@ -165,7 +173,7 @@ def _made(around: Surroundings) -> _Hand:
 
     # Nobody watches a project without a channel: what its tasks print is in the records.
     shown = printed if around.channel else None
-    hand = _Hand(Worker(around, store, printed=shown, timed=_begins, evaluate=evaluate), set())
+    hand = _Hand(Worker(around, store, printed=shown, timed=_begins, evaluate=evaluate), directory)
     gc.freeze()
     return hand
 
@@ -181,14 +189,21 @@ def open_here(url: str) -> Store:
         ) from None
 
 
-def _enter(around: Surroundings) -> None:
-    """Let bodies run in the project's directory, to which the paths of Files are relative. Ray's copy of a project is
-    the current directory already; where there is none and the project is not on this machine, it stays as it is."""
-    here = os.getcwd()
-    if "working_dir_files" in here.split(os.sep):
-        _mark_project(here)
+@functools.cache
+def _first_directory() -> str:
+    """Where this process stood before it ran anything."""
+    return os.getcwd()
+
+
+def _directory_of(around: Surroundings) -> str:
+    """Where bodies run: in the project's directory, to which the paths of Files are relative. Ray's copy of a project
+    is the current directory from the first; where there is none and the project is not on this machine, it stays."""
+    first = _first_directory()
+    if "working_dir_files" in first.split(os.sep):
+        _mark_project(first)
     elif around.project_dir and os.path.isdir(around.project_dir) and os.access(around.project_dir, os.X_OK):
-        os.chdir(around.project_dir)
+        return around.project_dir
+    return first
 
 
 def _mark_project(copy: str) -> None:
