@@ -281,7 +281,7 @@ def read(data: bytes) -> tuple[Head, Term]:
     if data[start : start + 1] == _BLOBS:
         start += 5 + 20 * int.from_bytes(data[start + 1 : start + 5], "little")
     try:
-        if len(data) <= _SHORT_BYTES and not _NAMING.search(data):
+        if not start and len(data) <= _SHORT_BYTES and not _NAMING.search(data):
             unpacked = pickle.loads(data)
         else:
             unpacked = _PlainUnpickler(io.BytesIO(memoryview(data)[start:])).load()

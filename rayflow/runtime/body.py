@@ -20,6 +20,7 @@ from typing import Any
 from rayflow.errors import TaskTimeout
 from rayflow.lang.expressions import TaskCall, render
 from rayflow.runtime.calls import Call
+from rayflow.values.failures import Failure
 
 TIMEOUT_GRACE_SECONDS = 3.0
 """How long after its timeout a call that cannot be interrupted keeps its worker, before that is ended."""
@@ -117,16 +118,18 @@ def unused_text(unused: list[TaskCall]) -> str:
 
 _SAYS_LAZY = re.compile(r"\bTaskCall\b|'(Operation|Form)'|\b(not|type|and) (Operation|Form)\b|\b(Operation|Form) found")
 
+_REFUSALS = frozenset({"builtins.TypeError", "builtins.AttributeError"})
 
-def hint_of(error: BaseException) -> str | None:
+
+def hint_of(failure: Failure) -> str | None:
     """What to do about an error by which Python or a library refuses a lazy value, or to change an array that a task
     was given; None for other errors. What they say themselves does not lead to the cause."""
-    if isinstance(error, TypeError | AttributeError) and _SAYS_LAZY.search(str(error)):
+    if not _REFUSALS.isdisjoint(failure.classes) and _SAYS_LAZY.search(failure.message):
         return (
             "A call of a task has no value yet where it is made. Pass it to a task, which is given its value; "
             "apply_func(f, expr) does that for a plain function f."
         )
-    if isinstance(error, ValueError) and "read-only" in str(error):
+    if "builtins.ValueError" in failure.classes and "read-only" in failure.message:
         return (
             "Arrays that a task is given cannot be changed in place, also those in a data frame: others share their "
             "memory. Take a copy first: array.copy(), frame.copy()."

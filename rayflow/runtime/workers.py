@@ -208,7 +208,7 @@ class Worker(Finder):
         if not isinstance(error, Exception):
             error = TaskFailed(ended_text(error, what)).with_traceback(error.__traceback__)
         failure = failure_from_exception(error, project_dir=self.surroundings.project_dir)
-        hint = hint_of(error)
+        hint = hint_of(failure)
         return failure if hint is None else replace(failure, notes=(*failure.notes, hint))
 
     def operate(

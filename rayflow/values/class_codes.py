@@ -13,14 +13,16 @@ import site
 import sys
 import sysconfig
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from rayflow.values.digests import digest
 
 _code_of: list[Callable[[type], bytes]] = []
-_CODES: dict[type, bytes] = {}
-_MOST_CODES = 10_000
+_CODES: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+"""As long as the class lives: what was told of one whose source is not here cannot be found out again."""
+
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _busy = threading.local()
 
@@ -32,8 +34,6 @@ def set_class_code(code_of: Callable[[type], bytes]) -> None:
 
 def remember_code(of: type, code: bytes) -> None:
     """Take the code of a class as another process has told it, which has its source."""
-    if len(_CODES) >= _MOST_CODES:
-        _CODES.clear()
     _CODES[of] = code
 
 

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow.lang.codec import blobs_of, children, content_digest, dumps, loads, read, with_children
+from rayflow.lang.codec import (
+    blobs_of,
+    children,
+    content_digest,
+    dumps,
+    loads,
+    read,
+    with_children,
+    with_conditions,
+)
 from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall, TaskRef
 from rayflow.values.refs import TaggedTree, ValueRef
 
@@ -179,3 +188,9 @@ def test_the_identity_of_a_quoted_term_is_that_of_every_process() -> None:
         for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(digests) == 1
+
+
+def test_a_short_term_with_something_at_its_front_is_read_behind_that():
+    packed = with_conditions(dumps(5), [("handle", ("a", 1))])
+    assert len(packed) < 64
+    assert loads(packed) == 5

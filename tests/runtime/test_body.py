@@ -20,6 +20,7 @@ from rayflow.runtime.calls import Call
 from rayflow.runtime.printing import Output
 from rayflow.runtime.workers import Surroundings, Worker
 from rayflow.store.store import open_store
+from rayflow.values.failures import failure_from_exception
 
 CALL = Call(1, 1, b"j" * 16, "flow.f", b"h", {})
 
@@ -203,7 +204,35 @@ def test_an_error_that_names_the_class_of_a_lazy_value_says_what_to_do(project, 
 
 def test_other_errors_are_not_told_to_be_lazy_values():
     for error in (TypeError("Operation not permitted"), TypeError("unsupported operand"), ValueError("TaskCall")):
-        assert hint_of(error) is None
+        assert hint_of(failure_from_exception(error)) is None
+
+
+def test_an_error_without_a_text_fails_its_task_alone(project):
+    project.write(
+        "odd.py",
+        """
+        from rayflow import catch, task
+
+        class Odd(TypeError):
+            def __str__(self):
+                raise RuntimeError("no text")
+
+        @task
+        def odd():
+            raise Odd
+
+        @task
+        def recovered(error):
+            return str(error)
+
+        @task
+        def main():
+            return catch(odd(), TypeError, recovered)
+        """,
+    )
+    module = project.load("odd")
+    with Scheduler(store=project.path / ".rayflow", inline=True) as scheduler:
+        assert "__str__ raised RuntimeError" in scheduler.run(module.main())
 
 
 @pytest.mark.parametrize("change", ["array.sort()", "array += 1", "frame.iloc[0, 0] = 2", "series[0] = 5"])
