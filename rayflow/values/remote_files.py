@@ -18,12 +18,16 @@ from rayflow.values.besides import OTHERS_SECONDS
 from rayflow.values.local_files import Entry, Told, is_full, path_of_entry
 from rayflow.values.refusals import ToldRemotely, behind, bucket_of, no_bucket_text
 from rayflow.values.remote_streams import remote_stream
+from rayflow.values.witnesses import tell
 
 LISTED_FROM = 200
 """Of so many files in one folder a listing is asked for, which tells of a thousand in one answer."""
 
 IN_PARTS_FROM_BYTES = 50_000_000
 """Files from this size on may be sent in parts."""
+
+SLOW_SECONDS = 10.0
+"""After so long without an answer somebody is told what is waited for."""
 
 ASKED_AT_ONCE = 64
 """How many questions to one remote are on their way at a time."""
@@ -167,8 +171,15 @@ class RemoteFileSystem:
         infos: list[Any]
         if getattr(self.remote, "async_impl", False) and not self.remote.asynchronous:
             import asyncio
+            from concurrent.futures import wait
 
-            infos = asyncio.run_coroutine_threadsafe(self._infos(paths), self.remote.loop).result()
+            asked = asyncio.run_coroutine_threadsafe(self._infos(paths), self.remote.loop)
+            if wait([asked], SLOW_SECONDS).not_done:  # client libraries try for minutes, and say nothing
+                tell(
+                    f"There is no answer since {SLOW_SECONDS:g} s about {self.url_of(paths[0])}"
+                    f"{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}; still waiting for it."
+                )
+            infos = asked.result()
         else:
             from concurrent.futures import ThreadPoolExecutor
 

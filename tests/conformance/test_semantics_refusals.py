@@ -353,3 +353,44 @@ def test_a_web_server_that_refuses_is_not_one_that_has_no_such_file(
     told: list[str] = []
     assert check([(OF_FILE, ("stat", url, 3, None))], None, told.append) == {(OF_FILE, ("stat", url, 3, None)): False}
     assert f"Whether {url} is as it was cannot be told" in told[0]
+
+
+def test_what_is_waited_for_is_told(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    from rayflow.values import remote_files
+
+    monkeypatch.setattr(remote_files, "SLOW_SECONDS", 0.01)
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        ANSWER.set()
+
+    ANSWER.clear()
+    states = [(OF_FILE, ("stat", f"{site}/{name}", 4, None)) for name in "ab"]
+    assert list(check(states, None, tell).values()) == [True, True]
+    assert told == [f"There is no answer since 0.01 s about {site}/a and 1 more; still waiting for it."]
+
+
+ANSWER = threading.Event()
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A web server that answers when it is allowed to."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            ANSWER.wait(20)
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
