@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from rayflow.errors import BadQuery
 from rayflow.evaluator import commands, events, provenance
 from rayflow.lang.codec import blobs_of, witnesses_of
 from rayflow.records import JobRow, ReductionRow, Row
@@ -163,11 +164,15 @@ class Outbox:
 
     def _close_left(self, execution_id: str) -> None:
         """Close the jobs of an execution that has ended which a scheduler or worker that was lost has left open."""
+        try:
+            left = self._store.open_jobs(execution_id)
+        except BadQuery as error:  # a damaged store: the execution has ended all the same
+            if self._warned is not None:
+                self._warned(f"Jobs of {execution_id} that were lost may stay open in the records: {error}")
+            return
         closed = {row.job_id for row in self.rows if isinstance(row, JobRow) and row.finished_at is not None}
         at = self._clock.now()
-        rows = [
-            provenance.left_row(row, at) for row in self._store.open_jobs(execution_id) if row.job_id not in closed
-        ]
+        rows = [provenance.left_row(row, at) for row in left if row.job_id not in closed]
         if self._deferred:
             self.rows.extend(rows)
         else:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rayflow.evaluator.commands import LookUp
+from rayflow.errors import BadQuery
+from rayflow.evaluator.commands import Finish, LookUp
 from rayflow.lang.codec import dumps, with_conditions
 from rayflow.records import ReductionRow
 from rayflow.runtime.outbox import Outbox
@@ -74,3 +75,15 @@ def test_code_that_could_not_be_compared_is_asked_for_again(asked: Asked, hop: A
     asked.is_lost = False
     assert hop()
     assert asked.questions == [sorted([CLASS, CODE, VALUE])] * 2
+
+
+def test_an_execution_ends_although_the_store_cannot_tell_what_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(execution_id: str) -> list[Any]:
+        raise BadQuery("a file is damaged")
+
+    store, told = MemoryStore(), list[str]()
+    monkeypatch.setattr(store, "open_jobs", damaged)
+    outbox = Outbox(store, Asked(), print, warned=told.append)
+    outbox.carry_out([Finish("e", 1, is_torn=True)])
+    assert outbox.finished["e"].outcome == 1
+    assert told == ["Jobs of e that were lost may stay open in the records: a file is damaged"]
