@@ -37,7 +37,8 @@ Part = tuple[str, Any]
 """The way to a part, as Python would write it behind the whole, and the part."""
 
 _PLAIN_BASES = (str, bytes, int, float, complex)
-_WRAPPED = ("__wrapped__", "__func__", "py_func", "pyfunc", "func", "fget", "fset", "fdel")
+WRAPPED_FUNCTIONS = ("func", "py_func", "pyfunc")
+_WRAPPED = ("__wrapped__", "__func__", *WRAPPED_FUNCTIONS, "fget", "fset", "fdel")
 """Where wrappers of functions keep what they wrap: functools, methods and properties, compilers such as numba."""
 
 _NO_CONTENT = (
@@ -102,6 +103,9 @@ def take_apart(value: Any, is_own: Callable[[type], bool]) -> tuple[bytes, list[
             return b"context variable", [(".default", Context().run(value.get))]
         except LookupError:
             return b"context variable", []
+    if of.__module__ == "configparser" and hasattr(value, "sections"):
+        tables = {name: dict(value.items(name, raw=True)) for name in value.sections()}
+        return _headed(of, b"sections", [("", tables), (".defaults()", dict(value.defaults()))])
     if of is struct.Struct:
         return b"struct", [(".format", value.format)]
     wrapped = list(_inside_wrapper(value))

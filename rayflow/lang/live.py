@@ -87,3 +87,15 @@ def attributes_of_class(
 def _is_foreign(function: FunctionType, cls: type) -> bool:
     """Whether a function in a class was written elsewhere."""
     return not function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+
+
+READ_AS_DATA = frozenset(("__doc__", "__annotations__"))
+"""What of a definition counts only where it is read by this name."""
+
+
+def read_as_data(base: Any, chain: tuple[str, ...]) -> Any:
+    """What a chain of attributes that ends in one of READ_AS_DATA gives; None where it cannot be told."""
+    for part in chain[:-1]:
+        base = next((vars(each)[part] for each in getattr(base, "__mro__", ()) if part in vars(each)), None)
+        base = getattr(base, "__func__", base)
+    return getattr(base, chain[-1], None)

@@ -39,7 +39,7 @@ def contents_of(cls: type) -> list[tuple[str, Any]]:
     found = [(name, value) for name, value in sorted(vars(cls).items()) if name not in _NOT_CONTENT]
     if dataclass_fields is not None:
         found = [(name, value) for name, value in found if name not in _GENERATED]
-        found.append(("fields", list(dataclass_fields)))
+        found.append(("fields", [(name, each.default_factory) for name, each in dataclass_fields.items()]))
     return [(name, value) for name, value in found if type(value).__name__ not in ("member_descriptor", "_tuplegetter")]
 
 

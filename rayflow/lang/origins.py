@@ -22,6 +22,7 @@ import operator
 import os
 import sys
 import sysconfig
+import types
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
@@ -70,11 +71,9 @@ class Project:
         top = name.partition(".")[0]
         if top == _OWN_PACKAGE:
             return False
-        path = getattr(module, "__file__", None)
-        if path:
+        if path := getattr(module, "__file__", None):
             return self.owns_file(path)
-        folders = list(getattr(module, "__path__", ()))
-        if folders:
+        if folders := list(getattr(module, "__path__", ())):
             return any(self.owns_file(os.path.join(folder, "__init__.py")) for folder in folders)
         return name == "__main__" or (getattr(module, "__spec__", None) is None and top not in sys.stdlib_module_names)
 
@@ -93,7 +92,8 @@ class Project:
         module = sys.modules.get(cls.__module__)
         if module is None:
             return cls.__module__.partition(".")[0] not in sys.stdlib_module_names
-        return self.owns_module(module)
+        # Of a class that make_dataclass has made nobody is told whose it is.
+        return self.owns_module(module) or (module is types and not hasattr(types, cls.__name__))
 
     def place(self, path: str, line: int) -> str:
         """A file and line for people, relative to the project where it is inside."""

@@ -30,8 +30,9 @@ from rayflow.lang.analysis import (
 )
 from rayflow.lang.annotated import classes_annotated
 from rayflow.lang.body_imports import CannotImport, loaded
-from rayflow.lang.constants import SCALARS, has_content, is_known_value, shortened, take_apart
-from rayflow.lang.live import attributes_of_class, attributes_of_function
+from rayflow.lang.code_identity import CodeIdentity, Definition, IsTask
+from rayflow.lang.constants import SCALARS, WRAPPED_FUNCTIONS, has_content, is_known_value, shortened, take_apart
+from rayflow.lang.live import READ_AS_DATA, attributes_of_class, attributes_of_function, read_as_data
 from rayflow.lang.naming import attribute_of, contents_of, default_of, module_name, name_of_callable, outside_name
 from rayflow.lang.origins import Project, constant_line
 from rayflow.lang.scopes import BodyImport, Chain, DynamicLookup
@@ -39,46 +40,8 @@ from rayflow.lang.syntax import constant_bytes
 from rayflow.values.digests import Digest, digest
 from rayflow.values.identity import value_hash
 
-IsTask = Callable[[object], str | None]
-"""From an object to its full name when it is a task, else None."""
-
-
 _PATH_LIMIT = 200
 """Paths into a constant are for telling definitions inside it apart; deeper than this many characters they are cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One thing that a task's code reaches.
-
-    name: full name, module and qualified name; a captured or default value is `function[name]`.
-    kind: 'task', 'function', 'class' or 'constant'.
-    digest: of this definition alone, 20 bytes.
-    reached_from: name of the definition that names it; None for the function itself.
-    place: 'path/to/file.py:12', relative to the project; None when there is no file.
-    source: source text, or the repr of a constant, shortened.
-    """
-
-    name: str
-    kind: str
-    digest: bytes
-    reached_from: str | None
-    place: str | None
-    source: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CodeIdentity:
-    """What a function is, as code.
-
-    digest: over the function itself and everything it reaches.
-    definitions: all that was reached; the first is the function itself.
-    unresolved: look-ups that could not be followed, as text for people.
-    """
-
-    digest: bytes
-    definitions: tuple[Definition, ...]
-    unresolved: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -262,12 +225,17 @@ class Reach:
         if chain[used : used + 1] == ("func",) and self.is_task(base) is not None:  # runs as a part of the body
             base, used = base.func, used + 1
         self._value(node, ".".join(chain[:used]), f"{module_name(holder)}.{chain[used - 1]}", base, holder)
-        read = chain[used : used + 1]
-        if read == ("__doc__",):  # a docstring counts where it is read
-            doc = getattr(base, "__doc__", None)
-            self._value(node, ".".join(chain[: used + 1]), f"{module_name(holder)}.{chain[used - 1]}.__doc__", doc)
-        elif read == ("__subclasses__",) or (read == ("modules",) and base is sys):
-            self._miss(node, f"{'.'.join(chain)} depends on which modules are imported")
+        if used == len(chain):
+            return
+        text = ".".join(chain[: used + 1])
+        replaced = vars(base).get(chain[used]) if isinstance(base, ModuleType) else None
+        if isinstance(replaced, FunctionType) and self._owns_function(replaced):  # in a library's module
+            self._value(node, text, text, replaced)
+        if chain[-1] in READ_AS_DATA:
+            whole = ".".join(chain)
+            self._value(node, whole, f"{module_name(holder)}.{whole}", read_as_data(base, chain[used:]))
+        elif chain[used] == "__subclasses__" or (base is sys and chain[used] == "modules"):
+            self._miss(node, f"{text} depends on which modules are imported")
 
     def _follow_import(self, node: _Node, imported: BodyImport, space: dict[str, Any]) -> None:
         """A name that the body imports: followed inside the project. Of libraries the tree tells the name."""
@@ -385,7 +353,7 @@ class Reach:
             short = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
             if isinstance(short, str) and not hasattr(value, "__func__") and not hasattr(type(value), "__origin__"):
                 module = getattr(value, "__module__", None) or type(value).__module__
-                if not hasattr(value, "__args__") and not hasattr(value, "func") and not hasattr(value, "py_func"):
+                if not hasattr(value, "__args__") and not any(hasattr(value, each) for each in WRAPPED_FUNCTIONS):
                     return outside_name(module, short)
         return None
 

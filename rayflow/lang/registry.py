@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from rayflow.errors import DuplicateTask, NoSuchTask
 from rayflow.lang.expressions import Term
 from rayflow.lang.modules import pick
+from rayflow.values.class_codes import forget_codes
 from rayflow.values.identity import value_hash
 
 Task: TypeAlias = Any
@@ -139,6 +140,14 @@ _providers: list[Callable[[str], Task | None]] = []
 def provide_tasks(provider: Callable[[str], Task | None]) -> None:
     """Ask `provider` for tasks that this process has not defined."""
     _providers.append(provider)
+
+
+def look_again() -> None:
+    """Find out anew what the code of each task is: a definition that it uses may have been made again."""
+    forget_codes()
+    for each in registered().values():
+        for name in ("code", "hash"):
+            each.__dict__.pop(name, None)
 
 
 def forget_tasks(module_names: Iterable[str]) -> None:

@@ -30,6 +30,9 @@ _IGNORED = frozenset(
 )
 """Names that Python itself binds: they tell where code stands, which is no part of what it does."""
 
+_READERS = {"getdoc": "__doc__", "get_type_hints": "__annotations__"}
+"""Functions of the standard library that read what does not count else."""
+
 _TEXT_LIMIT = 100
 
 
@@ -223,6 +226,10 @@ class _Reader:
                     self.lookups.append((scope, chain, _text(node), True))
                     self._push(name, scope, weak)
                 rest = node.args[2:]
+        elif called is not None and called[-1] in _READERS and node.args:
+            chain = chain_of(node.args[0])
+            if chain is not None:
+                self.loads.append((scope, (*chain, _READERS[called[-1]]), weak))
         elif called == ("vars",) and node.args:
             chain = chain_of(node.args[0])
             if chain is not None:

@@ -17,9 +17,10 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+from rayflow.lang.code_identity import CodeIdentity, Definition, IsTask
 from rayflow.lang.modules import is_installed, project_of
 from rayflow.lang.origins import Project
-from rayflow.lang.reach import CodeIdentity, Definition, IsTask, Reach
+from rayflow.lang.reach import Reach
 from rayflow.values.class_codes import set_class_code
 from rayflow.values.digests import Digest, digest
 from rayflow.values.functions import set_function_identity
@@ -78,7 +79,9 @@ def _project(folder: str | None) -> Project:
 def class_code(of: type) -> Digest:
     """The digest of a class's code, and of what it reaches, 20 bytes."""
     file = getattr(sys.modules.get(of.__module__), "__file__", None)
-    folder = project_of(os.path.dirname(os.path.abspath(file))) if file is not None else None
+    folder = None
+    if file is not None and not is_installed(os.path.abspath(file)):
+        folder = project_of(os.path.dirname(os.path.abspath(file)))
     return code_identity(of, project_dir=folder, is_task=_name_of_task).digest
 
 

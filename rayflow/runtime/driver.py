@@ -22,6 +22,7 @@ from rayflow.lang.builtins import TASKS
 from rayflow.lang.codec import dumps
 from rayflow.lang.expressions import Term
 from rayflow.lang.options import merge, merge_context
+from rayflow.lang.registry import look_again
 from rayflow.lang.tasks import task_table
 from rayflow.runtime.again import kept_settings, packed_root, recorded
 from rayflow.runtime.calls import Surroundings
@@ -51,6 +52,7 @@ from rayflow.store.store import open_store
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
+from rayflow.values.main_module import is_interactive
 from rayflow.values.refs import Encoded, ValueRef
 from rayflow.values.states import use_project
 
@@ -173,6 +175,8 @@ class Driver:
 
     def _request(self, expr: Term, wanted: Wanted) -> Request:
         use_project(self.config.project_dir, self.config.files)
+        if is_interactive():
+            look_again()
         symbolic, parts = pack_expression(expr, self._keep)
         root = dumps(symbolic)
         table = task_table(TASKS)

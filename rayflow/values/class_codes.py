@@ -13,6 +13,7 @@ import site
 import sys
 import sysconfig
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from rayflow.values.digests import digest
 
 _code_of: list[Callable[[type], bytes]] = []
 _CODES: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+_TOLD: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 """As long as the class lives: what was told of one whose source is not here cannot be found out again."""
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -34,13 +36,18 @@ def set_class_code(code_of: Callable[[type], bytes]) -> None:
 
 def remember_code(of: type, code: bytes) -> None:
     """Take the code of a class as another process has told it, which has its source."""
-    _CODES[of] = code
+    _TOLD[of] = code
+
+
+def forget_codes() -> None:
+    """Find out anew what the code of each class of this process is: definitions that they use may have changed."""
+    _CODES.clear()
 
 
 def code_of(of: type) -> bytes | None:
     """The code of a class, in bytes; None while nobody says what that is, or while it is being found out: what a class
     reaches may hold instances of it."""
-    known = _CODES.get(of)
+    known = _TOLD.get(of) or _CODES.get(of)
     if known is not None or not _code_of:
         return known
     busy: set[type] = _busy.__dict__.setdefault("classes", set())
@@ -53,12 +60,15 @@ def code_of(of: type) -> bytes | None:
             found = digest("local class", found, *_held(of))
     finally:
         busy.discard(of)
-    remember_code(of, found)
+    _CODES[of] = found
     return found
 
 
 def is_local(of: type) -> bool:
-    """Whether a class is made by a function of the user's: each call of that makes another one of the same name."""
+    """Whether a class is made by a function of the user's: each call of that makes another one of the same name. One
+    of `make_dataclass` may say that it is of the module `types`."""
+    if of.__module__ == "types" and not hasattr(types, of.__name__):
+        return True
     if "<locals>" not in of.__qualname__:
         return False
     file = getattr(sys.modules.get(of.__module__), "__file__", None)

@@ -103,6 +103,11 @@ def module_named(name: str) -> ModuleType | _Standing | None:
     return sys.modules.get(name)
 
 
+def is_interactive() -> bool:
+    """Whether definitions change as it goes, because somebody types them: in a notebook or a shell."""
+    return hasattr(sys, "ps1") or getattr(sys.modules.get(MAIN), "__file__", None) is None
+
+
 def own_classes() -> dict[str, type]:
     """The classes that stand at the top level of this process's `__main__`."""
     space = vars(sys.modules[MAIN]) if MAIN in sys.modules else {}

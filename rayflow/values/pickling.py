@@ -79,8 +79,11 @@ def _pickler() -> tuple[Any, Any]:
             if own is not NotImplemented:
                 return own
             known = super().reducer_override(value)
-            if isinstance(known, tuple) and isinstance(value, type) and value.__qualname__ != value.__name__:
-                code = code_of(value) if is_local(value) else None
+            if not isinstance(known, tuple) or not isinstance(value, type):
+                return known
+            is_made = is_local(value)
+            if is_made or value.__qualname__ != value.__name__:
+                code = code_of(value) if is_made else None
                 return _inner_class, (value.__qualname__, code, *known[:2]), *known[2:]
             return known
 
