@@ -6,7 +6,7 @@ In: plain data. Out: text, or lines of it. Never: asks a store.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -96,6 +96,16 @@ def seconds_between(start: datetime | None, end: datetime | None) -> float | Non
     return None if start is None or end is None else (end - start).total_seconds()
 
 
+def seconds_taken(job: Mapping[str, Any]) -> float | None:
+    """How long a job took, with all below it, from when its body began: before, it waited for its arguments or a place.
+
+    From when it was met, for one whose body did not run.
+    """
+    whole = seconds_between(job["started_at"] or job["queued_at"], job["finished_at"])
+    # The clock of a worker may be ahead of that of the scheduler.
+    return whole if whole is None else max(whole, job["wall_seconds"] or 0.0)
+
+
 def fields(pairs: Iterable[tuple[str, Any]]) -> str:
     """Names and values below each other; those without a value are left out."""
     said = [(name, _one_line(value)) for name, value in pairs if value is not None and value != ""]
@@ -141,7 +151,7 @@ def tree(lines: Iterable[Any], stream: TextIO) -> Iterator[str]:
             text = f"{'':20}{indent}... and {more:,} more {line.task_name}; all {counted(sums)}; {took} in bodies"
         else:
             job = line.job
-            took = duration(seconds_between(job["queued_at"], job["finished_at"]))
+            took = duration(seconds_taken(job))
             ends = f" = {shorten(line.result, 80)}" if line.result is not None else ""
             if job["status"] == "failed" and job["error"]:
                 ends = f" ! {shorten(job['error'], 100)}"

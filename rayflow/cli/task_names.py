@@ -71,7 +71,7 @@ def show_task(history: History, name: str, as_json: bool) -> None:
 
 def job_lines(history: History, jobs: list[Record]) -> list[str]:
     """A line for each of these jobs: how, when, how long, the call, its result or error, its id."""
-    from rayflow.cli.render import call_text, how_text, moment, seconds_between
+    from rayflow.cli.render import call_text, how_text, moment, seconds_taken
     from rayflow.cli.style import duration, short_job
     from rayflow.values.previews import shorten
 
@@ -84,7 +84,7 @@ def job_lines(history: History, jobs: list[Record]) -> list[str]:
         if row["status"] == "failed" and row["error"]:
             end = f" ! {shorten(row['error'], 100)}"
         call = row["call"] or call_text(row["task_name"], arguments.get(row["call_hash"], ()))
-        took = duration(seconds_between(row["queued_at"], row["finished_at"]))
+        took = duration(seconds_taken(row))
         lines.append(
             f"{how_text(row, sys.stdout)} {moment(row['queued_at'])} {took:>10} {call}{end}  {short_job(row['job_id'])}"
         )

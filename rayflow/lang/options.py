@@ -354,7 +354,7 @@ def profile_called(name: str, profiles: Mapping[str, Mapping[str, Any]]) -> Mapp
         near = difflib.get_close_matches(name, profiles, n=1)
         there_are = f" There are: {', '.join(profiles)}." if profiles else ""
         hint = f" Did you mean {near[0]!r}?" if near else there_are
-        raise BadOption(f"There is no profile {name!r}: add [profiles.{name}] to the configuration.{hint}")
+        raise BadOption(f"There is no profile {name!r}: add [profiles.{name}] to the project's rayflow.toml.{hint}")
     return found
 
 

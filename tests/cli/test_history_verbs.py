@@ -36,6 +36,21 @@ def test_log_shows_the_calls_of_an_execution_as_a_tree(rayflow: Any) -> None:
     assert found["jobs"][0]["arguments"][0]["preview"] == "'Hello'"
 
 
+def test_a_job_takes_as_long_as_its_body_and_what_is_below_and_not_what_it_waited_for(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "import time\nfrom rayflow import task\n\n@task\ndef slow(i):\n    time.sleep(0.3)\n    return i\n\n"
+        "@task\ndef total(xs):\n    return sum(xs)\n\n@task\ndef main():\n    return total([slow(1), slow(2)])\n"
+    )
+    rayflow.run("main")
+    took = {line.split("(")[0].split(".")[-1]: line.split()[1:3] for line in rayflow("log", "-").out.splitlines()
+            if line.startswith("computed")}  # fmt: skip
+    assert took["total"][1] == "ms" and took["slow"][0] < "0.6" and took["main"][0] >= "0.6"
+    [job] = rayflow.ids(f"select job_id from jobs where task_name = '{rayflow.namespace}.total'")
+    shown = rayflow("log", job).out
+    assert "\nbegan " in shown and " ms\n" in shown[shown.index("\ntook ") :].split("in its body")[0]
+    assert " ms " in rayflow("log", "total").out
+
+
 def test_arguments_stand_in_the_order_of_the_parameters(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\n\n@task\ndef train(model, rate, *, best=1, after=2):\n    return rate\n\n"

@@ -180,8 +180,17 @@ def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe() -> None:
 def _job(depth: int, name: str, **more: Any) -> JobLine:
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     job = {"job_id": "ab" * 16, "task_name": name, "how": "computed", "status": "done", "error": None,
-           "queued_at": moment, "finished_at": moment}  # fmt: skip
+           "queued_at": moment, "started_at": None, "finished_at": moment, "wall_seconds": None}  # fmt: skip
     return JobLine(depth, {**job, **more}, (Argument("n", "00", "int", "3"),), "4")
+
+
+def test_what_a_worker_with_another_clock_says_is_no_time_below_that_of_its_body() -> None:
+    at = [datetime(2020, 1, 1, second=second, tzinfo=UTC) for second in (1, 4, 9)]
+    job = {"queued_at": at[0], "started_at": at[1], "finished_at": at[2], "wall_seconds": 2.0}
+    assert render.seconds_taken(job) == 5.0
+    assert render.seconds_taken({**job, "started_at": None}) == 8.0
+    assert render.seconds_taken({**job, "started_at": at[2], "finished_at": at[1]}) == 2.0
+    assert render.seconds_taken({**job, "finished_at": None}) is None
 
 
 def test_a_tree_shows_how_each_call_ended() -> None:

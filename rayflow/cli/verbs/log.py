@@ -193,6 +193,10 @@ def _json_line(line: Any) -> dict[str, Any]:
     return {"depth": line.depth, **_job_for_json(line.job), "arguments": line.arguments, "result": line.result}
 
 
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def _execution_head(row: Record, tags: list[Record]) -> str:
     from rayflow.cli.lives import how_to_go_on, is_lost, status_of
     from rayflow.cli.render import fields, moment, seconds_between, tags_text
@@ -204,7 +208,7 @@ def _execution_head(row: Record, tags: list[Record]) -> str:
         versions.append(f"Ray {row['ray_version']}")
     return fields(
         [
-            ("execution", row["execution_id"] + (f" (taken up {row['life']} times)" if row["life"] else "")),
+            ("execution", row["execution_id"] + (f" (taken up {_times(row['life'])})" if row["life"] else "")),
             ("command", _command(row["command"])),
             ("status", status_of(row) + (f" after {took}" if took else "")),
             ("go on with", how_to_go_on(row) if is_lost(row) else None),
@@ -263,7 +267,7 @@ def _job(history: History, job_id: str, as_json: bool) -> None:
 
 
 def _job_head(found: JobDetail) -> str:
-    from rayflow.cli.render import fields, how_text, moment, seconds_between, tags_text
+    from rayflow.cli.render import fields, how_text, moment, seconds_taken, tags_text
     from rayflow.cli.style import duration, short_execution, size
 
     job = found.job
@@ -279,7 +283,8 @@ def _job_head(found: JobDetail) -> str:
             ("execution", short_execution(job["execution_id"])),
             ("called by", parent),
             ("queued", moment(job["queued_at"])),
-            ("took", duration(seconds_between(job["queued_at"], job["finished_at"]))),
+            ("began", moment(job["started_at"])),
+            ("took", duration(seconds_taken(job))),
             ("in its body", duration(job["wall_seconds"])),
             ("processor", duration(job["cpu_seconds"])),
             ("peak memory", size(job["peak_memory_bytes"])),
