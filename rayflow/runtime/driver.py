@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,8 +27,9 @@ from rayflow.lang.tasks import task_table
 from rayflow.runtime.again import kept_settings, packed_root, recorded
 from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.circumstances import opening_row
+from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier, NeedsWorker
-from rayflow.runtime.loop import Loop, collecting_rarely
+from rayflow.runtime.loop import Loop, collecting_rarely, reporting
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES, now
 from rayflow.runtime.reports import Progress, Reporter, Silent, Summary
 from rayflow.runtime.requests import (
@@ -58,9 +59,6 @@ from rayflow.values.states import use_project
 
 if TYPE_CHECKING:
     from rayflow.runtime.dry import DryRun
-
-PROGRESS_SECONDS = 0.2
-"""How often progress is reported, at the most."""
 
 
 def project_start() -> str:
@@ -117,6 +115,7 @@ class Driver:
         self.store: Store = open_store(config.store) if store is None else store
         self._cluster: Any = None
         self._joining = threading.Lock()
+        self.is_recorded = True
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
@@ -304,7 +303,11 @@ class Driver:
             if cluster is not None:
                 cluster.release()
         finally:
-            self.store.close()
+            try:
+                self.store.close()
+            except StoreUnavailable:
+                if self.is_recorded:  # else it was told
+                    raise
 
 
 class Ended:
@@ -358,7 +361,12 @@ class InlineSubmission:
     def _run(self, timeout: float | None) -> commands.Finish:
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            finish = self._loop.run(self.execution_id, _between(self._report, end))
+            finish = self._loop.run(self.execution_id, reporting(self._report, end))
+        except StoreUnavailable:
+            ended = self._loop.finished(self.execution_id)
+            if ended is None:
+                raise
+            finish = ended
         except KeyboardInterrupt:
             self._loop.post(events.Cancelled(now(), self.execution_id))
             finish = self._loop.run(self.execution_id)
@@ -369,9 +377,10 @@ class InlineSubmission:
 
     def _keep(self, finish: commands.Finish) -> None:
         driver = self._driver
-        driver.store.append([self._request.closing_row(finish)])
-        driver.store.commit()
-        driver.store.compact(self.execution_id)
+        warned = driver.reporter.warned
+        driver.is_recorded = commit_last(driver.store, [self._request.closing_row(finish)], warned)
+        if driver.is_recorded:
+            tidy_up(driver.store, self.execution_id, warned)
         seconds = time.monotonic() - self._started
         driver.report_end(self._request, finish, seconds)
 
@@ -381,18 +390,3 @@ class InlineSubmission:
 
     def cancel(self) -> None:
         self._loop.post(events.Cancelled(now(), self.execution_id))
-
-
-def _between(report: Callable[[], None], end: float | None) -> Callable[[], None]:
-    last = 0.0
-
-    def between() -> None:
-        nonlocal last
-        moment = time.monotonic()
-        if end is not None and moment > end:
-            raise TimeoutError("The execution has not ended yet; it goes on with the next result().")
-        if moment - last >= PROGRESS_SECONDS:
-            last = moment
-            report()
-
-    return between

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,6 +23,26 @@ EVENTS_PER_TICK = 2_000
 
 IDLE_SECONDS = 0.2
 """The longest wait for news while rows wait to be committed."""
+
+
+PROGRESS_SECONDS = 0.2
+"""How often progress is told."""
+
+
+def reporting(report: Callable[[], None], end: float | None) -> Callable[[], None]:
+    """What to call between turns: tells how far it is now and then, and raises TimeoutError after this moment."""
+    last = 0.0
+
+    def between() -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if end is not None and moment > end:
+            raise TimeoutError("The execution has not ended yet; it goes on with the next result().")
+        if moment - last >= PROGRESS_SECONDS:
+            last = moment
+            report()
+
+    return between
 
 
 def collect_rarely() -> None:

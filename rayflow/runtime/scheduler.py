@@ -21,11 +21,12 @@ from typing import Any
 
 import ray
 
-from rayflow.errors import Bug, VersionMismatch, WorldError
+from rayflow.errors import Bug, StoreUnavailable, VersionMismatch, WorldError
 from rayflow.evaluator import commands, events
 from rayflow.runtime import remote
 from rayflow.runtime.calls import Surroundings
 from rayflow.runtime.carrier import RayCarrier
+from rayflow.runtime.ending import commit_last
 from rayflow.runtime.finding import HOST
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.outbox import now
@@ -182,11 +183,9 @@ class Scheduler:
         finished = dict(loop.outbox.finished)
         loop.outbox.finished.clear()
         carrier = carrier_of(loop)
-        for execution_id, finish in finished.items():
-            request = self._requests.get(execution_id)
-            if request is not None:
-                loop.store.append([request.closing_row(finish)])
-        loop.store.commit()
+        known = [(self._requests.get(execution_id), finish) for execution_id, finish in finished.items()]
+        rows = [request.closing_row(finish) for request, finish in known if request is not None]
+        commit_last(loop.store, rows, self._warnings.append)
         with self._changed:
             for execution_id, finish in finished.items():
                 self._finished[execution_id] = finish, carrier.lines_of(execution_id)
@@ -195,6 +194,8 @@ class Scheduler:
 
     def _start_anew(self, loop: Loop, error: BaseException) -> None:
         """End all executions with an error that is not theirs, and go on with an empty loop."""
+        if isinstance(error, StoreUnavailable) and loop.outbox.finished:
+            self._finish(loop)  # these have ended all the same
         if not isinstance(error, WorldError):
             error = Bug(f"The scheduler stopped on an error of its own:\n{traceback.format_exc()}")
         with self._changed:

@@ -91,7 +91,7 @@ FLOW = """
 
     @task
     def fill(before, path):
-        return [sum(before), filling(3, path)]
+        return [sum(before), number(filling(3, path))]
 """
 
 
@@ -163,15 +163,54 @@ class TestAStoreOnAFullDisk:
         assert self.summary(flow) == {"numbers": 1, "later": 0, "number": 2}
         self.check(flow, small_disk)
 
-    def test_a_disk_that_fills_while_it_runs_ends_the_run_with_one_error(self, flow: Flow, small_disk: Path) -> None:
+    def test_a_disk_that_fills_while_it_runs_ends_the_run_with_one_error(
+        self, flow: Flow, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from rayflow.store import base
+
         assert self.run(flow, small_disk, "number", 1) == 1
+        monkeypatch.setattr(base, "LOCAL_COMMIT_SECONDS", 0.0)  # each turn commits
         with pytest.raises(StoreUnavailable, match="free some space and run again"):
             self.run(flow, small_disk, "numbers", str(small_disk / "full"))
         (small_disk / "full").unlink()
-        (small_disk / "full").mkdir()  # the task cannot fill it once more
         flow.edit("if path is not None:", "if False:")
         assert self.run(flow, small_disk, "numbers", str(small_disk / "full")) == [3, 3]
         self.check(flow, small_disk)
+
+    def test_a_value_that_is_there_is_given_though_it_cannot_be_recorded(self, flow: Flow, small_disk: Path) -> None:
+        assert self.run(flow, small_disk, "number", 1) == 1
+        full = str(small_disk / "full")
+        assert self.run(flow, small_disk, "filling", 3, full) == 3
+        assert "what it did last is not recorded, and is done again the next time" in flow.watching.warnings[-1]
+        assert flow.watching.summaries[-1].status == "done"
+        Path(full).unlink()
+        assert self.run(flow, small_disk, "filling", 3, full) == 3
+        assert self.summary(flow) == {"filling": 1}
+        Path(full).unlink()
+        self.check(flow, small_disk)
+
+    def test_what_could_not_be_recorded_is_recorded_when_there_is_room_again(
+        self, flow: Flow, small_disk: Path
+    ) -> None:
+        full = small_disk / "full"
+        with Scheduler(store=str(small_disk / "store"), inline=True, reporter=flow.watching) as scheduler:
+            assert scheduler.run(flow.module.filling(3, str(full))) == 3
+            full.unlink()
+            assert scheduler.run(flow.module.number(1)) == 1
+        assert self.run(flow, small_disk, "filling", 3, str(full)) == 3
+        assert self.summary(flow) == {"filling": 0}
+
+    def test_a_store_that_cannot_be_tidied_up_loses_nothing(
+        self, flow: Flow, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from rayflow.store.store import Store
+
+        def compact(self: Store, execution_id: str | None = None) -> None:
+            raise StoreUnavailable("no room to merge")
+
+        monkeypatch.setattr(Store, "compact", compact)
+        assert self.run(flow, small_disk, "number", 1) == 1
+        assert flow.watching.warnings == ["The store could not be tidied up: no room to merge"]
 
     def test_a_value_that_cannot_be_kept_fails_its_call_and_the_others_are_kept(
         self, flow: Flow, small_disk: Path
