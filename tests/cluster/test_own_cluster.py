@@ -150,7 +150,7 @@ def test_ctrl_c_at_a_terminal_keeps_what_is_finished_says_so_and_leaves_nothing_
     assert marked.sql("select count(*) from jobs where status = 'open'") == [(0,)]
     until(lambda: not processes_of(marked), 20, "processes stay behind")
     (folder / "go").touch()
-    done = marked.rayflow("resume", found[1], "--json")
+    done = marked.rayflow("resume", found[1], "--inline", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [1, 1, 2, 3]
     assert marked.sql("select count(*) from executions") == [(1,)]
