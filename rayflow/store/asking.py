@@ -29,6 +29,8 @@ class Asker:
         self._catalog = Catalog(folder)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._shown: Snapshot | None = None
+        self._wants_views = False
+        self._has_views = False
 
     # --- SQL ---------------------------------------------------------------------------------------------------------
 
@@ -38,9 +40,11 @@ class Asker:
         if self._connection is None:
             self._connection = views.connect()
         if snapshot is not self._shown:
-            first = self._shown is None
-            views.fill(self._connection, self._folder, self._catalog, snapshot, is_first=first)
+            views.fill(self._connection, self._folder, self._catalog, snapshot)
             self._shown = self._catalog.snapshot
+        if self._wants_views and not self._has_views:
+            views.show(self._connection)
+            self._has_views = True
         return self._connection
 
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> duckdb.DuckDBPyRelation:
@@ -50,6 +54,7 @@ class Asker:
         A query that finds a damaged file is asked again without it; the file is named in a warning.
         """
         queries.check(query)
+        self._wants_views = True
         return self.answer(query, parameters)
 
     def answer(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> duckdb.DuckDBPyRelation:
@@ -66,7 +71,14 @@ class Asker:
 
     def _ask(self, query: str, parameters: Sequence[Any] | dict[str, Any]) -> duckdb.DuckDBPyRelation:
         connection = self.refresh()
-        relation = connection.sql(query, params=parameters or None)
+        try:
+            relation = connection.sql(query, params=parameters or None)
+        except duckdb.CatalogException:
+            if self._has_views:
+                raise
+            self._wants_views = True  # the first of our own statements that names one of them
+            connection = self.refresh()
+            relation = connection.sql(query, params=parameters or None)
         if relation is None:
             # A statement without rows, such as CREATE.
             relation = connection.sql("SELECT true AS done")
@@ -92,6 +104,7 @@ class Asker:
     def schema(self) -> list[SchemaColumn]:
         """Every table and view that can be asked, with the documentation of its columns."""
         found = []
+        self._wants_views = True
         connection = self.refresh()
         for how in schemas.layouts().values():
             for column in how.columns:
@@ -206,6 +219,7 @@ class Asker:
             self._connection.close()
             self._connection = None
             self._shown = None
+            self._has_views = False
 
 
 def as_plain(name: str, value: Any) -> Any:

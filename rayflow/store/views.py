@@ -51,10 +51,8 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def fill(
-    connection: duckdb.DuckDBPyConnection, folder: Folder, catalog: Catalog, snapshot: Snapshot, *, is_first: bool
-) -> None:
-    """Make the database show this snapshot. is_first: it shows none yet, and has no views."""
+def fill(connection: duckdb.DuckDBPyConnection, folder: Folder, catalog: Catalog, snapshot: Snapshot) -> None:
+    """Make the schema `raw` show this snapshot."""
     gathered = _gather(folder, catalog, snapshot)
     statements = []
     for name, how in schemas.layouts().items():
@@ -65,10 +63,13 @@ def fill(
             connection.execute(f'CREATE OR REPLACE TABLE loaded."{name}" AS FROM incoming')
             connection.unregister("incoming")
         statements.append(_raw_view(how, paths, is_loaded=bool(rows.num_rows or paths)))
-    if is_first:
-        statements.extend(_view(how) for how in schemas.layouts().values())
-        statements.append(text_of("views"))
     connection.execute(";\n".join(statements))
+
+
+def show(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the views in front of a filled schema `raw`. (They take as long as all the rest of a small store, and few of
+    our own questions ask them.)"""
+    connection.execute(";\n".join([*map(_view, schemas.layouts().values()), text_of("views")]))
 
 
 def _gather(folder: Folder, catalog: Catalog, snapshot: Snapshot) -> dict[str, list[Any]]:
