@@ -17,13 +17,21 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-Bound = dict[str, bool | None]
-"""The names that a class body binds: True where the text tells the value, False where it has to be looked at, None for
-functions, classes and imports."""
+Bound = dict[str, str]
+"""The names that a class body binds, each with one of the four words below."""
+
+_WRITTEN = "written"
+"""The text tells the value."""
+_NAMED = "named"
+"""The value depends on what names mean."""
+_CALLED = "called"
+"""The value is what a call or an attribute gives. Tables made so count (they are read from files); single numbers and
+texts do not: they may be a time, a random number or a temporary directory, which differ from process to process."""
+_DEFINED = "defined"
+"""A function, a class, an import."""
 
 _CHANGEABLE = frozenset({list, dict, set, defaultdict, OrderedDict, Counter, deque})
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, tuple, frozenset}) | _CHANGEABLE
-_COMPUTED = (ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.NamedExpr)
 _OF_NAMED_TUPLES = frozenset(("_fields", "_field_defaults", "_make", "_replace", "_asdict"))
 _OF_LIBRARIES = _OF_NAMED_TUPLES | {"_abc_impl", "_is_protocol", "_is_runtime_protocol"}
 
@@ -40,21 +48,29 @@ def bound_in(body: list[ast.stmt]) -> Bound:
     waiting: list[ast.AST] = [*body]
     for node in waiting:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found[node.name] = None
+            found[node.name] = _DEFINED
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found.update((alias.asname or alias.name.partition(".")[0], None) for alias in node.names)
+            found.update((alias.asname or alias.name.partition(".")[0], _DEFINED) for alias in node.names)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            told = node.value is not None and not any(isinstance(part, _COMPUTED) for part in ast.walk(node.value))
+            how = _how(node.value)
             for target in targets:
                 names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
-                found.update((name, told and name not in found and len(names) == 1) for name in names)
+                is_plain = len(names) == 1 and names[0] not in found
+                found.update((name, _NAMED if how == _WRITTEN and not is_plain else how) for name in names)
         elif isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Store):
-                found[node.id] = False
+                found[node.id] = _NAMED
         elif not isinstance(node, ast.Lambda):
             waiting.extend(ast.iter_child_nodes(node))
     return found
+
+
+def _how(value: ast.expr | None) -> str:
+    kinds = {type(part) for part in ast.walk(value)} if value is not None else set()
+    if not kinds.isdisjoint((ast.Call, ast.Attribute)):
+        return _CALLED
+    return _WRITTEN if kinds.isdisjoint((ast.Name, ast.NamedExpr)) else _NAMED
 
 
 def attributes_of_class(
@@ -67,7 +83,9 @@ def attributes_of_class(
     """
     if isinstance(cls, enum.EnumType):
         members: Mapping[str, enum.Enum] = cls.__members__
-        yield from ((name, members[name].value) for name in sorted(members) if bound.get(name) is False)
+        yield from (
+            (name, members[name].value) for name in sorted(members) if _counts(bound.get(name), members[name].value)
+        )
         return
     of = type(cls)
     takes_others = of is type or of is abc.ABCMeta or is_own(of)
@@ -77,11 +95,18 @@ def attributes_of_class(
         if name not in bound:
             if takes_others and type(value).__name__ != "_tuplegetter":
                 yield name, value
-        elif bound[name] is None:
+        elif bound[name] == _DEFINED:
             if isinstance(value, FunctionType) and _is_foreign(value, cls) and owns_function(value):
                 yield name, value
-        elif (type(value) in _CHANGEABLE and value) or (not bound[name] and type(value) in _PLAIN):
+        elif _counts(bound[name], value):
             yield name, value
+
+
+def _counts(how: str | None, value: Any) -> bool:
+    of = type(value)
+    if of in _CHANGEABLE:
+        return bool(value)
+    return of in _PLAIN and (how == _NAMED or (how == _CALLED and of in (tuple, frozenset)))
 
 
 def _is_foreign(function: FunctionType, cls: type) -> bool:

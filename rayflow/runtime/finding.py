@@ -54,10 +54,26 @@ class Finder:
                 raise BadModule(
                     f"The code of {name} on this worker ({found.place} on {HOST}) is not the code that was submitted: "
                     "the file was changed after the run had started, or this machine has another copy of the project, "
-                    "or something that it uses is changed by a module that no task stands in. Run it again."
+                    f"or a value is another one in each process. {self._differences(found)}Run it again."
                 )
             self._verified[name, task_hash] = found
         return found
+
+    def _differences(self, task: tasks.Task[..., Any]) -> str:
+        """What of a task's code is not as it was submitted, as a sentence; empty where that cannot be told."""
+        entry = self.table.get(task.fullname)
+        there = {each.name: each for each in entry.definitions} if entry is not None else {}
+        here = {each.name: each for each in task.code.definitions} if there else {}
+        told = []
+        for name in dict.fromkeys((*there, *here)):
+            one, other = there.get(name), here.get(name)
+            if one is None or other is None:
+                told.append(f"{name} ({'only here' if one is None else 'not here'})")
+            elif one.digest != other.digest and one.kind == "constant":
+                told.append(f"{name} (was {one.source}, here {other.source})")
+            elif one.digest != other.digest:
+                told.append(name)
+        return f"What differs: {', '.join(told[:3])}{', ...' if told[3:] else ''}. " if told else ""
 
     def _among_all(self, task: tasks.Task[..., Any]) -> tasks.Task[..., Any]:
         """The task once all modules with tasks are imported, as they are where the run was started: one may fill a

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from evaluations import Flow
 from projects import Project
 
 from rayflow import Scheduler
+from rayflow.errors import BadModule
 
 TABLE = """
     WAYS = {}
@@ -86,3 +89,31 @@ def test_a_worker_has_what_other_modules_have_registered(flow: Flow, ray_cluster
     store = str(flow.project.path / ".rayflow")
     with Scheduler(store=store, address=ray_cluster, reporter=flow.watching) as scheduler:
         assert scheduler.run(flow.module.work(1)) == 2
+
+
+def test_a_value_that_differs_from_process_to_process_is_named(flow: Flow, ray_cluster: str) -> None:
+    flow.write(
+        """
+        import os
+        from rayflow import task
+
+        PROCESS = os.getpid()
+
+        class Config:
+            process = os.getpid()
+
+        @task
+        def main():
+            return Config.process > 0
+
+        @task
+        def named():
+            return PROCESS
+        """
+    )
+    assert flow.module is not None
+    store = str(flow.project.path / ".rayflow")
+    with Scheduler(store=store, address=ray_cluster, reporter=flow.watching) as scheduler:
+        assert scheduler.run(flow.module.main()) is True
+        with pytest.raises(BadModule, match=rf"What differs: flow.PROCESS \(was {os.getpid()}, here \d+\)"):
+            scheduler.run(flow.module.named())
