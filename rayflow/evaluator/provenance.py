@@ -238,8 +238,9 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
             job.call_hash, job.entry.hash, job.entry.name, job.args_hash, job.eval_hash or b"", job.value_hash, task_set
         )
     )
-    if job.children and job.hands_down.is_recorded:
-        below = sorted(child.call_hash for child in job.children if child.call_hash is not None)
+    if job.children:
+        # Not those below it where it hides them, nor those in the default of another call that does.
+        below = sorted(child.call_hash for child in job.children if child.call_hash is not None and child.is_recorded)
         rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
     return rows
 
