@@ -28,7 +28,7 @@ def load_tasks(history: History, execution_id: str) -> None:
         what = f"{names[0]} cannot be found in {project}" if names else "no task of it was recorded"
         raise NotFound(
             f"Execution {execution_id} cannot be taken up from here: {what}. In the program that started it, call "
-            f"Scheduler().resume({execution_id!r})."
+            f"Scheduler().resume({execution_id!r}), or .rerun."
         )
     for file in files:
         load_file(file)

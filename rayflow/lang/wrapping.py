@@ -59,7 +59,13 @@ def wraps_task(wrapper: Any = None, /, **options: Any) -> Any:
 
     def make(wrap: Callable[[Task[..., Any]], Callable[..., Any]]) -> Callable[[Task[..., Any]], Task[..., Any]]:
         @functools.wraps(wrap)
-        def decorate(inner: Task[..., Any]) -> Task[..., Any]:
+        def decorate(inner: Task[..., Any] | None = None) -> Task[..., Any]:
+            if inner is None:
+                name = wrap.__name__
+                raise TypeError(
+                    f"@{name} is a decorator already: write it without brackets. One that takes arguments is a "
+                    f"function of them that makes {name} and returns it."
+                )
             return _wrapped(wrap, inner, checked)
 
         return decorate

@@ -254,3 +254,16 @@ def test_a_wrapped_task_runs_on_ray(flow: Flow, ray_cluster: str) -> None:
 
     with Scheduler(store=str(flow.project.path / ".rayflow"), address=ray_cluster) as scheduler:
         assert scheduler.run([flow.module.stacked(1), flow.module.main(), flow.module.own(1)]) == [1104, [2, 3], 4]
+
+
+def test_brackets_behind_a_decorator_that_takes_none_are_told() -> None:
+    @wraps_task
+    def doubled(inner):
+        return lambda: 2 * inner.func()
+
+    with pytest.raises(TypeError, match="@doubled is a decorator already: write it without brackets"):
+
+        @doubled()  # type: ignore[call-arg]
+        @task
+        def three() -> int:
+            return 3
