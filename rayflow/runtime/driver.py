@@ -333,6 +333,7 @@ class InlineSubmission:
         self._request = request
         self.execution_id = request.execution_id
         self._finish: commands.Finish | None = None
+        self._broken: BaseException | None = None
         self._lock = threading.Lock()
         self._loop = self._new_loop()
         driver.store.keep(request.opening_rows())
@@ -354,6 +355,8 @@ class InlineSubmission:
 
     def result(self, timeout: float | None = None) -> Any:
         with self._lock:
+            if self._broken is not None:
+                raise self._broken
             if self._finish is None:
                 self._finish = self._run(timeout)
         return self._driver.value_of(self._finish)
@@ -371,6 +374,13 @@ class InlineSubmission:
             self._loop.post(events.Cancelled(now(), self.execution_id))
             finish = self._loop.run(self.execution_id)
             self._keep(finish)
+            raise
+        except TimeoutError:
+            raise  # it goes on with the next result()
+        except BaseException as error:
+            # Half a tick is lost, so it can never end: it says so again to who asks again.
+            self._broken = error
+            self._loop.carrier.forget(self.execution_id)
             raise
         self._keep(finish)
         return finish

@@ -9,7 +9,10 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import Scheduler, subrun
+from rayflow.errors import StoreUnavailable
+from rayflow.records import Row
 from rayflow.runtime import coroutines, suspended
+from rayflow.store.memory import MemoryStore
 from rayflow.testing import Rehearsal
 
 CODE = """
@@ -203,6 +206,26 @@ def test_a_body_that_nobody_wants_any_more_tidies_up(flow: Flow) -> None:
     with pytest.raises(ValueError, match="bad 1"):
         flow.run(flow.module.doomed(), fail_fast=True)
     assert words(flow).count("in") == words(flow).count("out") > 0
+
+
+def test_bodies_of_an_execution_that_breaks_off_tidy_up_at_once(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Scheduler(store=":memory:", inline=True, reporter=flow.watching) as scheduler:
+        submitted = scheduler.submit(flow.module.chain(50))
+        append, said = MemoryStore.append, []
+
+        def full(store: MemoryStore, rows: list[Row]) -> None:
+            said.append(len(rows))
+            if len(said) > 12:
+                raise StoreUnavailable("The disk is full.")
+            append(store, rows)
+
+        monkeypatch.setattr(MemoryStore, "append", full)
+        with pytest.raises(StoreUnavailable):
+            submitted.result()
+        monkeypatch.undo()
+        assert words(flow).count("in") == words(flow).count("out") > 0
+        with pytest.raises(StoreUnavailable):
+            submitted.result(timeout=10)
 
 
 def test_a_body_stays_also_where_an_event_loop_is_running(flow: Flow) -> None:
