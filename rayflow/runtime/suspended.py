@@ -12,6 +12,7 @@ would hold its memory, its locks and its connections there, with nobody to end i
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from rayflow.runtime.coroutines import Entry
 
 MOST_BODIES = 100
-"""So many stay at a time; each has an event loop, with three open files. Others are entered again."""
+"""So many stay at a time. Others are entered again."""
+
+OPEN_FILES = 3
+"""Each that stays has an event loop, and that has so many; together they take at most a third of what a process may
+have open (256 on macOS, where nobody has asked for more)."""
 
 
 @dataclass(slots=True)
@@ -51,11 +56,13 @@ class Bodies:
 
     def __init__(self) -> None:
         self._stayed: dict[bytes, Body] = {}
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = MOST_BODIES if limit < 0 else min(MOST_BODIES, limit // (3 * OPEN_FILES))
 
     @property
     def has_room(self) -> bool:
         """Whether one more may stay."""
-        return len(self._stayed) < MOST_BODIES
+        return len(self._stayed) < self._most
 
     def keep(self, call: Call, body: Body) -> None:
         """The body of this call stays."""

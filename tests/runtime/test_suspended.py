@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 
 import pytest
 from evaluations import Flow
@@ -153,6 +155,16 @@ def test_where_no_more_can_stay_the_others_are_entered_again(flow: Flow, monkeyp
     monkeypatch.setattr(suspended, "MOST_BODIES", 2)
     assert flow.call("several", 4) == [5, 6, 7, 8]
     assert words(flow).count("in") == words(flow).count("out") > 8
+
+
+def test_those_that_stay_leave_files_to_be_opened_by_others(flow: Flow) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = len(os.listdir("/dev/fd")) + 60  # forty bodies would take twice as many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, before[1]))
+    try:
+        assert flow.call("several", 40) == list(range(5, 45))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_several_parts_of_a_body_go_on_at_the_same_time(flow: Flow) -> None:
