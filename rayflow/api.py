@@ -16,6 +16,7 @@ from rayflow.lang.expressions import Term
 from rayflow.lang.options import check_context, check_options, merge, merge_context
 from rayflow.runtime import driver
 from rayflow.runtime.body import is_inside_body
+from rayflow.runtime.circumstances import project_start
 from rayflow.runtime.reports import Printing, Reporter
 from rayflow.runtime.requests import Wanted
 
@@ -63,7 +64,7 @@ class Scheduler:
     ) -> None:
         if config is None:
             config = configuration.load(
-                driver.project_start(), store=store, inline=inline, address=address, limits=limits
+                project_start(), store=store, inline=inline, address=address, limits=limits
             )
         self.config = config
         if debug and not config.inline:
@@ -249,7 +250,7 @@ def history(store: str | os.PathLike[str] | None = None) -> History:
     """The provenance of a store: `history().sql("select ...")`."""
     from rayflow.store.store import open_store
 
-    config = configuration.load(driver.project_start(), store=store)
+    config = configuration.load(project_start(), store=store)
     return open_store(config.store, create=False, read_only=True).history()
 
 

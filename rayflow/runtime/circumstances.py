@@ -1,7 +1,7 @@
-"""Who runs something, and at which state of the project.
+"""Who runs something, where, and at which state of the project.
 
-In: a project's directory. Out: a commit, a user, the row that an execution begins with. Never: fails; what cannot be
-found out is None.
+In: this process, a project's directory. Out: a commit, a user, the row that an execution begins with. Never: fails;
+what cannot be found out is None.
 """
 
 from __future__ import annotations
@@ -19,6 +19,22 @@ from rayflow.lang.expressions import TaskCall, Term, render
 from rayflow.records import ExecutionRow
 from rayflow.runtime.outbox import now
 from rayflow.version import VERSION
+
+
+def project_start() -> str:
+    """Where to look for the project: the directory of the script that runs, else the current one."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if file and os.path.exists(file) and not _is_our_command(file):
+        return str(Path(file).resolve().parent)
+    return os.getcwd()
+
+
+def _is_our_command(file: str) -> bool:
+    path = Path(file)
+    if path.name in ("rayflow", "pytest", "__main__.py"):
+        return True
+    return "site-packages" in path.parts or path.parent.resolve() == Path(sys.prefix, "bin").resolve()
 
 
 def opening_row(execution_id: str, symbolic: Term, project_dir: str) -> ExecutionRow:

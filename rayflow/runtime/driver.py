@@ -61,22 +61,6 @@ if TYPE_CHECKING:
     from rayflow.runtime.dry import DryRun
 
 
-def project_start() -> str:
-    """Where to look for the project: the directory of the script that runs, else the current one."""
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if file and os.path.exists(file) and not _is_our_command(file):
-        return str(Path(file).resolve().parent)
-    return os.getcwd()
-
-
-def _is_our_command(file: str) -> bool:
-    path = Path(file)
-    if path.name in ("rayflow", "pytest", "__main__.py"):
-        return True
-    return "site-packages" in path.parts or path.parent.resolve() == Path(sys.prefix, "bin").resolve()
-
-
 def store_to_read(url: str) -> Store:
     """The store at a URL, to be read; an empty one in memory where there is none."""
     try:

@@ -27,6 +27,7 @@ from rayflow.lang.modules import pick
 from rayflow.lang.options import parse_seconds
 from rayflow.lang.tasks import Task, registered
 from rayflow.runtime import driver
+from rayflow.runtime.circumstances import project_start
 from rayflow.runtime.reports import Reporter, Silent, Summary
 from rayflow.store.answers import Why
 from rayflow.store.filters import Filter
@@ -101,7 +102,7 @@ class Rehearsal(Scheduler):
         self._plan = Plan()
         self._watching = Watching()
         if config is None:
-            config = configuration.load(driver.project_start(), store=store, inline=True, limits=limits)
+            config = configuration.load(project_start(), store=store, inline=True, limits=limits)
         super().__init__(config=config, reporter=self._watching)
 
     def _new_driver(self, reporter: Reporter) -> driver.Driver:

@@ -174,7 +174,7 @@ def test_an_option_that_is_no_plain_data_is_named_and_not_taken_for_its_text():
 def test_a_script_in_a_folder_called_bin_is_still_the_users(tmp_path):
     import sys
 
-    from rayflow.runtime.driver import _is_our_command
+    from rayflow.runtime.circumstances import _is_our_command
 
     assert not _is_our_command(str(tmp_path / "bin" / "flow.py"))
     assert _is_our_command(f"{sys.prefix}/bin/anything")
