@@ -349,11 +349,6 @@ class InlineSubmission:
         end = None if timeout is None else time.monotonic() + timeout
         try:
             finish = self._loop.run(self.execution_id, reporting(self._report, end))
-        except StoreUnavailable:
-            ended = self._loop.finished(self.execution_id)
-            if ended is None:
-                raise
-            finish = ended
         except KeyboardInterrupt:
             self._loop.post(events.Cancelled(now(), self.execution_id))
             finish = self._loop.run(self.execution_id)
@@ -362,10 +357,13 @@ class InlineSubmission:
         except TimeoutError:
             raise  # it goes on with the next result()
         except BaseException as error:
-            # Half a tick is lost, so it can never end: it says so again to who asks again.
-            self._broken = error
             self._loop.carrier.forget(self.execution_id)
-            raise
+            ended = self._loop.finished(self.execution_id)
+            if ended is None or not isinstance(error, StoreUnavailable):
+                # Half a tick is lost, so it can never end: it says so again to who asks again.
+                self._broken = error
+                raise
+            finish = ended
         self._keep(finish)
         return finish
 
