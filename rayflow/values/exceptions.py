@@ -57,9 +57,15 @@ def from_pieces(of: type[BaseException], arguments: tuple[Any, ...], attributes:
 
 
 def reduces_itself(of: type[BaseException]) -> bool:
-    """Whether the author says how instances are pickled: then they are not ours to take apart."""
-    reducers = [getattr(of, name) for name in ("__reduce__", "__reduce_ex__")]
-    return any(isinstance(reducer, types.FunctionType) for reducer in reducers)
+    """Whether the author says how instances are pickled, in Python or in C (pydantic.ValidationError), or makes them in
+    C: then they are not ours to take apart."""
+    for base in of.__mro__:
+        if base.__module__ == "builtins":
+            continue
+        own = vars(base)
+        if "__reduce__" in own or "__reduce_ex__" in own or isinstance(own.get("__new__"), types.BuiltinFunctionType):
+            return True
+    return False
 
 
 def _members(of: type[BaseException]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 import pytest
 
 from rayflow.values.encoding import decode, encode
+from rayflow.values.failures import exception_from_failure, failure_from_exception
 from rayflow.values.identity import value_hash
 
 
@@ -98,3 +100,15 @@ def test_an_attribute_error_does_not_carry_the_object_along() -> None:
     again = decode(encode(error))
     assert again.name == "x" and again.obj is None
     assert value_hash(again) == value_hash(error)
+
+
+class Model(pydantic.BaseModel):
+    size: int
+
+
+def test_an_exception_of_a_class_made_in_c_is_pickled_as_its_author_says() -> None:
+    with pytest.raises(pydantic.ValidationError) as raised:
+        Model(size="large")
+    for again in (decode(encode(raised.value)), exception_from_failure(failure_from_exception(raised.value))):
+        assert type(again) is pydantic.ValidationError
+        assert again.errors() == raised.value.errors()
