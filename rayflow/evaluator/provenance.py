@@ -184,6 +184,9 @@ def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) 
     reduced_itself = RESULT in job.trail
     if job.state is DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
         rows.extend(call_rows(job, execution))
+    elif job.state is FAILED and job.attempt and job.entry.hash and execution.first_use(job.entry.hash):
+        # It leaves no call node; what has failed, and where it is defined, is asked for all the same.
+        rows.extend(task_rows(job.entry, job.queued_at))
     rows.append(job_row(job, finished_at))
     tags = job.options.get("tags")
     if tags:

@@ -36,6 +36,17 @@ def test_log_shows_the_calls_of_an_execution_as_a_tree(rayflow: Any) -> None:
     assert found["jobs"][0]["arguments"][0]["preview"] == "'Hello'"
 
 
+def test_a_task_that_has_only_failed_is_known_by_its_code_and_its_file(rayflow: Any) -> None:
+    """Its name does not lead to the file: it is of a namespace."""
+    code = "from rayflow import task\n\nrayflow_namespace = 'lab'\n\n@task\ndef only_fails(n: int):\n    1 // n\n"
+    rayflow.path.write_text(code)
+    assert rayflow.run("only_fails", "--n", "0").code == 1
+    told = rayflow("log", "lab.only_fails").out
+    assert f"{rayflow.file}:5" in told and "ZeroDivisionError" in told
+    again = rayflow("run", "--inline", "--rerun", "-")
+    assert again.code == 1 and "ZeroDivisionError" in again.err and "cannot be taken up" not in again.err
+
+
 def test_a_job_takes_as_long_as_its_body_and_what_is_below_and_not_what_it_waited_for(rayflow: Any) -> None:
     rayflow.path.write_text(
         "import time\nfrom rayflow import task\n\n@task\ndef slow(i):\n    time.sleep(0.3)\n    return i\n\n"
