@@ -124,10 +124,13 @@ _REFUSALS = frozenset({"builtins.TypeError", "builtins.AttributeError"})
 def hint_of(failure: Failure) -> str | None:
     """What to do about an error by which Python or a library refuses a lazy value, or to change an array that a task
     was given; None for other errors. What they say themselves does not lead to the cause."""
-    if not _REFUSALS.isdisjoint(failure.classes) and _SAYS_LAZY.search(failure.message):
+    found = None if _REFUSALS.isdisjoint(failure.classes) else _SAYS_LAZY.search(failure.message)
+    if found is not None:
+        name = re.sub(".*(TaskCall|Operation|Form).*", r"\1", found[0])
+        # Users have classes of these names, too, and the text does not tell whose it is.
         return (
-            "A call of a task has no value yet where it is made. Pass it to a task, which is given its value; "
-            "apply_func(f, expr) does that for a plain function f."
+            f"If this {name} is lazy: a call of a task has no value yet where it is made. Pass it to a task, which is "
+            "given its value; apply_func(f, expr) does that for a plain function f."
         )
     if "builtins.ValueError" in failure.classes and "read-only" in failure.message:
         return (

@@ -207,6 +207,13 @@ def test_other_errors_are_not_told_to_be_lazy_values():
         assert hint_of(failure_from_exception(error)) is None
 
 
+@pytest.mark.parametrize("name", ["Operation", "Form", "TaskCall"])
+def test_a_class_of_the_users_that_is_called_as_one_of_ours_is_not_said_to_be_lazy(name):
+    hint = hint_of(failure_from_exception(TypeError(f"unsupported operand type(s) for +: 'int' and '{name}'")))
+    assert hint is not None
+    assert hint.startswith(f"If this {name} is lazy: ")
+
+
 def test_an_error_without_a_text_fails_its_task_alone(project):
     project.write(
         "odd.py",
