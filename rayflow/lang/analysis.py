@@ -130,6 +130,11 @@ def analysis_of_class(cls: type) -> Analysis | None:
     return found
 
 
+def look_at_classes_again() -> None:
+    """Whether a class still is what its text says is to be found out anew."""
+    _classes.clear()
+
+
 def _analysed(origin: Origin, around: Surroundings) -> Analysis | None:
     node = origin.node
     known = origin.file.memo.get(node)

@@ -5,11 +5,15 @@ In: nothing. Out: plain frozen data. Never: walks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 IsTask = Callable[[object], str | None]
 """From an object to its full name when it is a task, else None."""
+
+
+Reading: TypeAlias = tuple[Mapping[str, Any], str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,14 @@ class CodeIdentity:
     digest: over the function itself and everything it reaches.
     definitions: all that was reached; the first is the function itself.
     unresolved: look-ups that could not be followed, as text for people.
+    readings: what names were bound to: where each was looked up, the name, the object.
     """
 
     digest: bytes
     definitions: tuple[Definition, ...]
     unresolved: tuple[str, ...]
+    readings: tuple[Reading, ...] = field(default=(), compare=False, repr=False)
+
+    def holds(self) -> bool:
+        """Whether all names mean the objects that they meant. That one of these has changed inside is not seen."""
+        return all(space.get(name) is value for space, name, value in self.readings)

@@ -11,7 +11,9 @@ import sys
 from types import FunctionType, ModuleType
 from typing import Any
 
-from rayflow.lang.analysis import MISSING
+from rayflow.lang.analysis import MISSING, Surroundings, is_builtin
+from rayflow.lang.origins import Project
+from rayflow.lang.scopes import DynamicLookup
 
 _NOT_CONTENT = frozenset(
     f"__{word}__"
@@ -96,3 +98,21 @@ def outside_name(module: Any, qualname: str) -> bytes:
             break
         public.append(part)
     return f"outside {'.'.join(public)}:{qualname}".encode()
+
+
+def is_dynamic(dynamic: DynamicLookup, around: Surroundings, project: Project) -> bool:
+    """Whether a look-up that seems dynamic is one into the project's code."""
+    found = around.get(dynamic.chain[0])
+    if found is MISSING:
+        return is_builtin(dynamic.chain[-1]) or dynamic.chain[-1] == "import_module"
+    for part in dynamic.chain[1:]:
+        if not isinstance(found, ModuleType):
+            return False
+        if found is sys and part == "modules":
+            return True
+        found = attribute_of(found, part)
+    if dynamic.is_getattr:
+        if isinstance(found, ModuleType):
+            return project.owns_module(found)
+        return isinstance(found, type) and project.owns_class(found)
+    return getattr(found, "__module__", None) in ("builtins", "importlib")

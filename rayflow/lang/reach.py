@@ -30,12 +30,20 @@ from rayflow.lang.analysis import (
 )
 from rayflow.lang.annotated import classes_annotated
 from rayflow.lang.body_imports import CannotImport, loaded
-from rayflow.lang.code_identity import CodeIdentity, Definition, IsTask
+from rayflow.lang.code_identity import CodeIdentity, Definition, IsTask, Reading
 from rayflow.lang.constants import SCALARS, WRAPPED_FUNCTIONS, has_content, is_known_value, shortened, take_apart
 from rayflow.lang.live import READ_AS_DATA, attributes_of_class, attributes_of_function, read_as_data
-from rayflow.lang.naming import attribute_of, contents_of, default_of, module_name, name_of_callable, outside_name
+from rayflow.lang.naming import (
+    attribute_of,
+    contents_of,
+    default_of,
+    is_dynamic,
+    module_name,
+    name_of_callable,
+    outside_name,
+)
 from rayflow.lang.origins import Project, constant_line
-from rayflow.lang.scopes import BodyImport, Chain, DynamicLookup
+from rayflow.lang.scopes import BodyImport, Chain
 from rayflow.lang.syntax import constant_bytes
 from rayflow.values.digests import Digest, digest
 from rayflow.values.identity import value_hash
@@ -72,6 +80,7 @@ class Reach:
         self.definitions: list[Definition] = []
         self.constants: dict[str, Digest] = {}
         self.unresolved: dict[str, None] = {}
+        self.readings: list[Reading] = []
 
     def identity(self, function: Callable[..., Any]) -> CodeIdentity:
         """Follow everything, then take the digest over the graph."""
@@ -89,7 +98,8 @@ class Reach:
         for node in self.nodes:
             parts.append(node.digest)
             parts.append(digest("edges", *node.edges))
-        return CodeIdentity(digest("code", *parts), tuple(self.definitions), tuple(self.unresolved))
+        found = tuple(self.definitions), tuple(self.unresolved), tuple(self.readings)
+        return CodeIdentity(digest("code", *parts), *found)
 
     # --- definitions ------------------------------------------------------------------------------------------------
 
@@ -157,6 +167,8 @@ class Reach:
 
     def _follow_class(self, node: _Node, cls: type) -> None:
         analysis = analysis_of_class(cls)
+        space = vars(cls)
+        self.readings.extend((space, name, value) for name, value in space.items() if name[:2] != "__")
         if analysis is None:
             node.digest = digest("class without source", cls.__qualname__.encode())
             self._define(node, None, None)
@@ -198,7 +210,7 @@ class Reach:
         for imported in names.imports:
             self._follow_import(node, imported, around.space)
         for dynamic in names.dynamic:
-            if self._is_dynamic(dynamic, around):
+            if is_dynamic(dynamic, around, self.project):
                 self._miss(node, f"{dynamic.text} is looked up only when it runs")
 
     def _follow_chain(self, node: _Node, chain: Chain, around: Surroundings, *, must_be_there: bool) -> None:
@@ -209,6 +221,8 @@ class Reach:
             return
         if chain[0] in around.captured and node.kind == "function" and not isinstance(base, ModuleType):
             return  # its value is followed as a captured one
+        if chain[0] not in around.captured:
+            self.readings.append((around.space, chain[0], base))
         self._follow_attributes(node, base, chain, str(around.space.get("__name__", "?")), must_be_there)
 
     def _follow_attributes(self, node: _Node, base: Any, chain: Chain, holder: str, must_be_there: bool) -> None:
@@ -221,6 +235,7 @@ class Reach:
                 if must_be_there:
                     self._miss(node, f"{'.'.join(chain)} is not defined")
                 return
+            self.readings.append((vars(base), chain[used], vars(base).get(chain[used])))
             base, used = found, used + 1
         if chain[used : used + 1] == ("func",) and self.is_task(base) is not None:  # runs as a part of the body
             base, used = base.func, used + 1
@@ -277,22 +292,6 @@ class Reach:
         except CannotImport as error:
             self._miss(node, f"{written} is imported in the body from {name}, {error}")
             return None
-
-    def _is_dynamic(self, dynamic: DynamicLookup, around: Surroundings) -> bool:
-        found = around.get(dynamic.chain[0])
-        if found is MISSING:
-            return is_builtin(dynamic.chain[-1]) or dynamic.chain[-1] == "import_module"
-        for part in dynamic.chain[1:]:
-            if not isinstance(found, ModuleType):
-                return False
-            if found is sys and part == "modules":
-                return True
-            found = attribute_of(found, part)
-        if dynamic.is_getattr:
-            if isinstance(found, ModuleType):
-                return self.project.owns_module(found)
-            return isinstance(found, type) and self.project.owns_class(found)
-        return getattr(found, "__module__", None) in ("builtins", "importlib")
 
     def _miss(self, node: _Node, what: str) -> None:
         self.unresolved[f"{node.name}: {what}"] = None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from rayflow.errors import DuplicateTask, NoSuchTask
+from rayflow.lang.analysis import look_at_classes_again
 from rayflow.lang.expressions import Term
 from rayflow.lang.modules import pick
 from rayflow.values.class_codes import forget_codes
@@ -142,12 +143,22 @@ def provide_tasks(provider: Callable[[str], Task | None]) -> None:
     _providers.append(provider)
 
 
-def look_again() -> None:
-    """Find out anew what the code of each task is: a definition that it uses may have been made again."""
-    forget_codes()
+def look_again(*, at_all: bool) -> None:
+    """Find out anew what the code of each task is whose names mean other objects than they did; of all, where
+    definitions change in any way (`at_all`)."""
+    if at_all:
+        _forget()
     for each in registered().values():
-        for name in ("code", "hash"):
-            each.__dict__.pop(name, None)
+        code = each.__dict__.get("code")
+        if code is not None and (at_all or not code.holds()):
+            _forget()
+            for name in ("code", "hash"):
+                each.__dict__.pop(name, None)
+
+
+def _forget() -> None:
+    forget_codes()
+    look_at_classes_again()
 
 
 def forget_tasks(module_names: Iterable[str]) -> None:

@@ -158,8 +158,7 @@ class Driver:
 
     def _request(self, expr: Term, wanted: Wanted) -> Request:
         use_project(self.config.project_dir, self.config.files)
-        if is_interactive():
-            look_again()
+        look_again(at_all=is_interactive())
         symbolic, parts = pack_expression(expr, self._keep)
         root = dumps(symbolic)
         table = task_table(TASKS)

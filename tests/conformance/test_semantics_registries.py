@@ -51,6 +51,13 @@ FLOW = """
     def main():
         return work(1)
 
+    class Other:
+        factor = 100
+
+    @task
+    def other(x):
+        return x + Other.factor
+
     @task
     def scaled(x):
         return scale(x) + Config.factor
@@ -117,3 +124,17 @@ def test_a_value_that_differs_from_process_to_process_is_named(flow: Flow, ray_c
         assert scheduler.run(flow.module.main()) is True
         with pytest.raises(BadModule, match=rf"What differs: flow.PROCESS \(was {os.getpid()}, here \d+\)"):
             scheduler.run(flow.module.named())
+
+
+def test_what_a_program_sets_between_two_runs_counts(flow: Flow) -> None:
+    assert flow.module is not None
+    assert flow.call("scaled", 1) == 13
+    flow.module.Config.factor = 5
+    assert flow.call("scaled", 1) == 15
+    assert flow.call("other", 1) == 101
+    flow.module.Other.factor = 200
+    assert flow.call("other", 1) == 201
+    flow.module.scale = lambda x: 7 * x
+    assert flow.call("scaled", 1) == 12
+    assert flow.call("scaled", 1) == 12
+    assert flow.computed() == {}
