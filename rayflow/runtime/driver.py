@@ -348,10 +348,14 @@ class InlineSubmission:
         end = None if timeout is None else time.monotonic() + timeout
         try:
             finish = self._loop.run(self.execution_id, reporting(self._report, end))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             self._loop.post(events.Cancelled(now(), self.execution_id))
-            finish = self._loop.run(self.execution_id)
-            self._keep(finish)
+            cancelled = self._loop.run_down(self.execution_id)
+            if cancelled is None:
+                self._broken = error
+                self._driver.store.commit()
+            else:
+                self._keep(cancelled)
             raise
         except TimeoutError:
             raise  # it goes on with the next result()

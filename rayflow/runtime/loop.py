@@ -141,3 +141,11 @@ class Loop:
                 between()
         self.carrier.forget(execution_id)
         return finish
+
+    def run_down(self, execution_id: str) -> commands.Finish | None:
+        """Turn until an execution of this process has ended; None where it cannot end any more, since a tick was
+        interrupted: what that would have begun never answers."""
+        while self.finished(execution_id) is None and (self._incoming or self.carrier.busy()):
+            self.turn()
+        self.carrier.forget(execution_id)
+        return self.finished(execution_id)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+from projects import Project
+
+from rayflow import Scheduler
 from rayflow.evaluator.commands import RunTask
 from rayflow.evaluator.events import Cost
 from rayflow.lang.entries import TaskEntry
 from rayflow.lang.signatures import Parameters
 from rayflow.runtime.calls import Reply
 from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.loop import Loop
 
 ENTRY = TaskEntry(name="lab.f", hash=b"f" * 20, parameters=Parameters((), (), frozenset()))
 MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), frozenset()))
@@ -23,3 +28,29 @@ def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     carrier = InlineCarrier(SimpleNamespace(post=posted.append), worker)
     carrier.run([RunTask(1, 1, "e1", b"j", ENTRY, {}, {})])
     assert carrier.work(1.0) and learnt == [MET] and posted[0].entries == (MET,)
+
+
+def test_ctrl_c_in_the_middle_of_a_tick_ends_the_wait(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("flow.py", "from rayflow import task\n\n@task\ndef inc(x):\n    return x + 1\n")
+    flow = project.load("flow")
+    turn, run, turns, runs = Loop.turn, InlineCarrier.run, [], []
+
+    def counted(loop: Loop, longest_seconds: float = 0.0) -> None:
+        turns.append(loop)
+        assert len(turns) < 100, "it waits for what will never answer"
+        turn(loop, 0.0)
+
+    def interrupted(carrier: InlineCarrier, attempts: list[RunTask]) -> None:
+        runs.append(attempts)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        run(carrier, attempts)
+
+    monkeypatch.setattr(Loop, "turn", counted)
+    monkeypatch.setattr(InlineCarrier, "run", interrupted)
+    with Scheduler(store=":memory:", inline=True) as scheduler:
+        submitted = scheduler.submit(flow.inc(flow.inc(flow.inc(1))))
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                submitted.result()
+        assert scheduler.run(flow.inc(flow.inc(flow.inc(1)))) == 4
