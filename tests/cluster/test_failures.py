@@ -324,11 +324,12 @@ def test_a_full_disk_ends_the_run_with_one_clear_error_and_what_waited_is_writte
     flow = project.write(
         "flow.py",
         """
-        import time
+        import os, time
         from rayflow import task
 
         @task
         def number(n):
+            time.sleep(n == 7)  # there are records to be committed meanwhile
             return n
 
         @task
@@ -337,7 +338,6 @@ def test_a_full_disk_ends_the_run_with_one_clear_error_and_what_waited_is_writte
 
         @task
         def wait(path):
-            import os
             while not os.path.exists(path):
                 time.sleep(0.02)
             return number(7)
