@@ -12,6 +12,7 @@ would hold its memory, its locks and its connections there, with nobody to end i
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ MOST_BODIES = 100
 
 OPEN_FILES = 3
 """Each that stays has an event loop, and that has so many; together they take at most a third of what a process may
-have open (256 on macOS, where nobody has asked for more)."""
+still open (of 256 on macOS, where nobody has asked for more)."""
 
 
 @dataclass(slots=True)
@@ -57,7 +58,8 @@ class Bodies:
     def __init__(self) -> None:
         self._stayed: dict[bytes, Body] = {}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = MOST_BODIES if limit < 0 else min(MOST_BODIES, limit // (3 * OPEN_FILES))
+        left = limit - len(os.listdir("/dev/fd"))
+        self._most = MOST_BODIES if limit < 0 else min(MOST_BODIES, max(0, left) // (3 * OPEN_FILES))
 
     @property
     def has_room(self) -> bool:
