@@ -1,11 +1,20 @@
 """rayflow: a Ray-native distributed evaluator for Python workflows.
 
-Write plain functions, mark the pure ones with `@task`, call them, and `run` the lazy expression that a call gives. What
-was computed before, with the same code and the same arguments, is not computed again; what happened is recorded and can
-be asked with SQL.
+Mark a function with `@task`. A call of a task returns a lazy expression, which `run` evaluates:
 
-The names below are the whole public surface. They are loaded when they are first used, so that `import rayflow` is
-quick.
+    from rayflow import run, task
+
+    @task
+    def add(a, b):
+        return a + b
+
+    print(run(add(add(1, 2), 3)))
+
+rayflow does not run a call again whose code and arguments it has seen before: it returns the recorded result. It
+records every call, and you can query the records with SQL.
+
+In: nothing. Out: the names in `__all__`, which are the whole public interface. Never: imports one of them before it is
+used, so that `import rayflow` is quick.
 """
 
 from __future__ import annotations
@@ -14,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayflow.api import Scheduler, history, run
-    from rayflow.lang.awaiting import gather
     from rayflow.lang.builtins import (
         apply_func,
         as_task,
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
         fork_thread,
         identity,
         join_thread,
+        merge_handles,
         no_prov,
         subrun,
         throw,
@@ -49,19 +58,22 @@ if TYPE_CHECKING:
         starmap,
         zip_,
     )
-    from rayflow.lang.job_info import JobInfo
+    from rayflow.lang.gather import gather
+    from rayflow.lang.parameters.job_info import JobInfo
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.scripts import script
     from rayflow.lang.tasks import Task, task
-    from rayflow.lang.wrapping import wraps_task
+    from rayflow.lang.wrappers import wraps_task
     from rayflow.values.custom import Handler, Value, register_handler
-    from rayflow.values.files import ContentFile, Dir, File, FileSet
+    from rayflow.values.files.files import ContentDir, ContentFile, ContentFileSet, Dir, File, FileSet
     from rayflow.values.handles import Handle
     from rayflow.values.secrets import Secret
 
 __all__ = [
     "Become",
+    "ContentDir",
     "ContentFile",
+    "ContentFileSet",
     "Dir",
     "Fail",
     "Failed",
@@ -99,6 +111,7 @@ __all__ = [
     "join_thread",
     "len_",
     "map_",
+    "merge_handles",
     "no_prov",
     "not_",
     "or_",
@@ -119,7 +132,7 @@ _PLACES = {
     "Scheduler": "rayflow.api",
     "history": "rayflow.api",
     "run": "rayflow.api",
-    "gather": "rayflow.lang.awaiting",
+    "gather": "rayflow.lang.gather",
     "apply_func": "rayflow.lang.builtins",
     "as_task": "rayflow.lang.builtins",
     "compose": "rayflow.lang.builtins",
@@ -127,6 +140,7 @@ _PLACES = {
     "fork_thread": "rayflow.lang.builtins",
     "identity": "rayflow.lang.builtins",
     "join_thread": "rayflow.lang.builtins",
+    "merge_handles": "rayflow.lang.builtins",
     "no_prov": "rayflow.lang.builtins",
     "subrun": "rayflow.lang.builtins",
     "throw": "rayflow.lang.builtins",
@@ -155,7 +169,7 @@ _PLACES = {
     "Failed": "rayflow.lang.rules",
     "Need": "rayflow.lang.rules",
     "form": "rayflow.lang.rules",
-    "JobInfo": "rayflow.lang.job_info",
+    "JobInfo": "rayflow.lang.parameters.job_info",
     "script": "rayflow.lang.scripts",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
@@ -164,11 +178,13 @@ _PLACES = {
     "register_handler": "rayflow.values.custom",
     "Handle": "rayflow.values.handles",
     "Secret": "rayflow.values.secrets",
-    "wraps_task": "rayflow.lang.wrapping",
-    "ContentFile": "rayflow.values.files",
-    "Dir": "rayflow.values.files",
-    "File": "rayflow.values.files",
-    "FileSet": "rayflow.values.files",
+    "wraps_task": "rayflow.lang.wrappers",
+    "ContentDir": "rayflow.values.files.files",
+    "ContentFile": "rayflow.values.files.files",
+    "ContentFileSet": "rayflow.values.files.files",
+    "Dir": "rayflow.values.files.files",
+    "File": "rayflow.values.files.files",
+    "FileSet": "rayflow.values.files.files",
 }
 
 

@@ -3,39 +3,86 @@
 In: the command line. Out: an exit code. Never: imports more than the verb needs, shows a user a traceback of ours
 unless the mistake is ours.
 
-Exit codes: 0 done; 1 something of the user's has to change; 2 the world failed; 3 a mistake in rayflow; 130 stopped by
-Ctrl-C.
+Exit codes: 0 done; 1 something of the user's has to change; 2 the world failed; 3 a mistake in rayflow; 128 and the
+number of the signal that has stopped it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code. arguments: without the program's name; the process's own by
     default."""
-    from rayflow.cli.main import command
+    from rayflow.cli.output.output import all_shown
 
+    with all_shown():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    begun = time.monotonic()
+    from rayflow import pasting
+    from rayflow.cli.main import COMPLETE, command
+    from rayflow.cli.output.output import give_up_stdout
+    from rayflow.errors import OutputUnavailable
+    from rayflow.runtime.driver import start_time
+    from rayflow.values.display import python_warnings
+    from rayflow.values.process import waits
+
+    if arguments is None and os.environ.get(COMPLETE):
+        from rayflow.cli.parsing.completion import answer
+
+        return answer(command, os.environ[COMPLETE])
+    waits.listen(_say)
+    start_time.begin(begun)
+    before = pasting.typed_in(_directory())
+    write_as_before = python_warnings.write_warnings(lambda text, file: f"warning: {text}\n")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with command.make_context("rayflow", words) as context:
+        # In colour: click would take out of a text what stdout shows.
+        with command.make_context("rayflow", words, color=True) as context:
             code = command.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has enough of it (`| head`). Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # The reader of our output has enough of it (`| head`).
+        give_up_stdout()
         return 141
     except Exception as error:
-        from rayflow.cli.complaints import complain
+        from rayflow.cli.output.errors import complain
 
+        if isinstance(error, OutputUnavailable):
+            give_up_stdout()
         return complain(error)
+    finally:
+        waits.stop_listening(_say)
+        start_time.begin(None)
+        pasting.typed_in(before)
+        write_as_before()
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":
+    # `python -m` lets everything be imported from the current directory first, a numpy.py of the project, too.
+    from rayflow.installation import FOLDER
+
+    if sys.path and sys.path[0] != FOLDER and sys.path[0] == os.path.abspath("."):
+        del sys.path[0]
     sys.exit(main())

@@ -1,21 +1,25 @@
-"""Configuration: read once at the door, frozen, passed down as small values.
+"""The configuration: the front door reads it once, and passes it on as frozen data.
 
 In: `[tool.rayflow]` of pyproject.toml or rayflow.toml, environment variables `RAYFLOW_*`, flags; a later one wins. Out:
-`Config`. Never: read by a room below runtime.
+`Config`. Never: used by a room below runtime.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rayflow.errors import BadConfig
+from rayflow import pasting
+from rayflow.errors import BadConfig, BadOption
 from rayflow.lang.modules import project_of
-from rayflow.lang.options import check_context, check_options
+from rayflow.lang.options.option_values import check_context, check_environment
+from rayflow.lang.options.options import OPTIONS, check_options, merge_context
+from rayflow.values.filesystems.filesystems import is_url
+from rayflow.values.filesystems.mapping_files import object_in
+from rayflow.values.filesystems.url_checks import check_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +28,22 @@ class Config:
 
     project_dir: the project; relative paths are relative to it.
     store: URL of the store; `.rayflow` in the project by default.
-    address: the Ray cluster to join; None starts a local one (or joins the one of `rayflow up`).
+    address: the Ray cluster to join; None starts a local one (or joins the one that `rayflow up` has
+    started for this project).
     inline: run everything in this process, without Ray.
-    cache: False lowers every call to sharing within one execution.
+    cache: False: results of other executions are not used; equal calls of one execution still share.
     num_cpus: processors of a local Ray; all by default.
     limits: capacities of named limits.
     options: task options for every call.
     profiles: task options by name, for calls with the option profile.
-    context: values that get_context reads.
+    context: values that get_context reads, over those of context_file.
+    context_file: a JSON, TOML or YAML file with values for get_context.
+    setup: `module:function` or `file.py:function`, called once in the driver before its first run. It may prepare this
+        process (logging, credentials, handlers of values), and may return a dict, which is context below all other.
     runtime_env: Ray's runtime environment for all workers.
-    files: how a plain File is known: "stat" (size and modification time, or version) or "content".
-    logs: whether what tasks print is shown while they run; it is recorded in any case.
+    files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
+    logs: whether the prints of tasks are shown while they run; they are recorded in any case.
+    log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
     """
 
     project_dir: str
@@ -47,9 +56,12 @@ class Config:
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
+    context_file: str | None = None
+    setup: str | None = None
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     files: str = "stat"
     logs: bool = True
+    log_level: str = "normal"
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -62,28 +74,49 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "options": (dict,),
     "profiles": (dict,),
     "context": (dict,),
+    "context_file": (str,),
+    "setup": (str,),
     "runtime_env": (dict,),
     "files": (str,),
     "logs": (bool,),
+    "log_level": (str,),
 }
-"""What a file may set, and as what."""
+"""The settings that a file may contain, and their types."""
+
+
+LOG_LEVELS = ("quiet", "normal", "verbose")
+"""How much a run prints, from the least."""
+
+MEANT = {
+    "backend": "store", "database": "store", "db": "store", "db_uri": "store", "cache_dir": "store", "workdir": "store",
+    "work_dir": "store", "result_dir": "store", "storage": "store", "cluster": "address", "ray_address": "address",
+    "head": "address", "cpus": "num_cpus", "cores": "num_cpus", "workers": "num_cpus", "max_workers": "num_cpus",
+    "n_jobs": "num_cpus", "jobs": "num_cpus", "executor": "profiles", "executors": "profiles",
+    "pools": "limits", "env": "runtime_env", "environment": "runtime_env", "local": "inline",
+    "defaults": "options", "task_options": "options", "setup_scheduler": "setup", "verbose": "log_level",
+    "params": "context",
+}  # fmt: skip
+"""The setting that is meant by a name of another tool, or by a guess."""
+
+MOST_PROCESSORS = 10_000
+"""The largest num_cpus: more processors than any machine has."""
 
 
 def load(start: str | os.PathLike[str] | None = None, **flags: Any) -> Config:
     """The configuration of the project that `start` (a directory; the current one by default) belongs to.
 
-    flags: values that were given; None means not given. Raises BadConfig, which names the file or variable, and
-    BadOption for a task option that there is not.
+    flags: settings from the command line or the caller; None is ignored. Raises BadConfig, which names the file or
+    variable, and BadOption for an unknown task option.
     """
     return load_with_sources(start, **flags)[0]
 
 
 def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any) -> tuple[Config, dict[str, str]]:
-    """The configuration, and where each setting that is not the default came from: a file, a variable, a flag."""
+    """The configuration, and for each setting that is not the default its source: a file, a variable, a flag."""
     project_dir = project_of(str(Path(start or os.getcwd()).resolve()))
     levels = [(str(path), _checked(table, str(path))) for path, table in _tables(Path(project_dir))]
     for name, value in _from_environment(os.environ).items():
-        levels.append((f"RAYFLOW_{name.upper()}", {name: value}))
+        levels.append((f"RAYFLOW_{name.upper()}", _checked({name: value}, f"RAYFLOW_{name.upper()}")))
     given = {name: _plain(value) for name, value in flags.items() if value is not None}
     levels.append(("flag", _checked(given, "what was given here")))
     values: dict[str, Any] = {}
@@ -91,13 +124,15 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
     for source, table in levels:
         values.update(table)
         sources.update(dict.fromkeys(table, source))
-    _check_limits(values.get("limits", {}), "limits")
-    if values.get("files", "stat") not in ("stat", "content"):
-        raise BadConfig(f'files has to be "stat" or "content", not {values["files"]!r}.')
     if values.get("address") is None and os.environ.get("RAY_ADDRESS"):
         values["address"] = os.environ["RAY_ADDRESS"]
         sources["address"] = "RAY_ADDRESS"
-    store = values.pop("store", None) or ".rayflow"
+    if "context_file" in values:
+        values["context_file"] = os.path.join(project_dir, os.path.expanduser(values["context_file"]))
+        read = object_in(values["context_file"], f"{sources['context_file']}: context_file", BadConfig)
+        check_context(read, where=values["context_file"])
+        values["context"] = merge_context(read, values.get("context", {}))
+    store = values.pop("store", ".rayflow")
     config = Config(project_dir=project_dir, store=_absolute(store, project_dir))
     known = {item.name for item in fields(Config)}
     unknown = values.keys() - known
@@ -106,8 +141,45 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
     return replace(config, **values), sources
 
 
+def store_by_default(directory: str) -> str | None:
+    """The store that a command uses in this directory if it names none; None if that is not known.
+
+    A long answer asks this for many commands, so the last answer is reused while files and variables stay the same.
+    """
+    try:
+        project = project_of(str(Path(directory).resolve()))
+        now = (project, *map(_stamp, (Path(project, name) for name in _FILES)), *_variables())
+        if directory not in _read or _read[directory][0] != now:
+            if len(_read) > 100:
+                _read.clear()
+            _read[directory] = now, load(directory).store
+    except (BadConfig, BadOption, OSError):
+        return None
+    return _read[directory][1]
+
+
+_read: dict[str, tuple[tuple[Any, ...], str]] = {}
+"""The store of each directory, with the state of the files and variables that were read for it."""
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
+
+
+def _variables() -> list[tuple[str, str]]:
+    """The environment variables that a configuration may depend on."""
+    return sorted(each for each in os.environ.items() if each[0].startswith(("RAYFLOW_", "RAY_")) or each[0] == "HOME")
+
+
+pasting.ask_for_default(store_by_default)
+
+
 def _plain(value: Any) -> Any:
-    """A path as text, any mapping as a dict: as a file would have them."""
+    """A value in the form that a file has: a path becomes text, a mapping becomes a dict."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return dict(value) if isinstance(value, Mapping) else value
@@ -118,21 +190,26 @@ def check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     is_place = bool(host) and port.isdigit() and 0 < int(port) < 65536
     if address not in ("auto", "local") and not is_place:
-        raise BadConfig(f"{address!r} is no address of a Ray cluster: write host:port, such as 10.0.0.5:6379, or auto.")
+        what = f"{address!r} is not the address of a Ray cluster"
+        raise BadConfig(f"{what}: write host:port, such as 10.0.0.5:6379, or auto.")
+
+
+_FILES = ("pyproject.toml", "rayflow.toml")
 
 
 def _tables(project: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     found: list[tuple[Path, Mapping[str, Any]]] = []
-    for name in ("pyproject.toml", "rayflow.toml"):
+    for name in _FILES:
         path = project / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
-        try:
-            parsed = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadConfig(f"{path} is not valid TOML: {error}") from None
-        table = parsed.get("tool", {}).get("rayflow", {}) if name == "pyproject.toml" else parsed
-        found.append((path, table))
+        parsed = object_in(str(path), "", BadConfig)
+        if name == "pyproject.toml":
+            for part in ("tool", "rayflow"):
+                parsed = parsed.get(part, {})
+                if not isinstance(parsed, dict):
+                    raise BadConfig(f"{path}: {part} has to be a table: write [tool.rayflow] above the settings.")
+        found.append((path, parsed))
     return found
 
 
@@ -141,13 +218,26 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name not in _TYPES:
             import difflib
 
-            near = difflib.get_close_matches(name, _TYPES, n=1)
+            near = [MEANT[name.lower()]] if name.lower() in MEANT else difflib.get_close_matches(name, _TYPES, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(_TYPES)}."
+            if name in OPTIONS:
+                hint = f" It is a task option: write it in the table options, as options = {{ {name} = ... }}."
             raise BadConfig(f"{where}: there is no setting {name!r}.{hint}")
         if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
             wanted = " or ".join(kind.__name__ for kind in _TYPES[name])
             raise BadConfig(f"{where}: {name} has to be a {wanted}, not {value!r}.")
+    if not 1 <= table.get("num_cpus", 1) <= MOST_PROCESSORS:
+        raise BadConfig(f"{where}: num_cpus has to be from 1 to {MOST_PROCESSORS:,}, not {table['num_cpus']}.")
+    if table.get("files", "stat") not in ("stat", "content"):
+        raise BadConfig(f'{where}: files has to be "stat" or "content", not {table["files"]!r}.')
+    if table.get("log_level", "normal") not in LOG_LEVELS:
+        raise BadConfig(f"{where}: log_level has to be {' or '.join(LOG_LEVELS)}, not {table['log_level']!r}.")
+    if "store" in table and table["store"] != ":memory:":
+        check_place(table["store"], f"{where}: the store", BadConfig)
+    if "setup" in table and not all(table["setup"].partition(":")[::2]):
+        raise BadConfig(f"{where}: setup is {table['setup']!r}: write module:function or file.py:function.")
     _check_limits(table.get("limits", {}), where)
+    check_environment(table.get("runtime_env", {}), where=f"{where}: runtime_env")
     checked = dict(table)
     if "options" in table:
         checked["options"] = check_options(table["options"], where=f"{where}: options", at_call=True, many=True)
@@ -159,6 +249,8 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _profile(name: str, given: Any, where: str) -> dict[str, Any]:
     place = f"{where}: profiles.{name}"
+    if not name:
+        raise BadConfig(f"{where}: a profile has an empty name.")
     if not isinstance(given, dict):
         raise BadConfig(f"{place} has to be a table of task options, not {given!r}.")
     checked = check_options(given, where=place, at_call=True, many=True)
@@ -169,13 +261,15 @@ def _profile(name: str, given: Any, where: str) -> dict[str, Any]:
 
 def _check_limits(limits: Mapping[str, Any], where: str) -> None:
     for name, capacity in limits.items():
+        if not isinstance(name, str) or not name:
+            raise BadConfig(f"{where}: the name of a limit has to be a text, and not empty, but is {name!r}.")
         if isinstance(capacity, bool) or not isinstance(capacity, int | float) or not capacity > 0:
             raise BadConfig(f"{where}: the limit {name!r} has to be a number above 0, not {capacity!r}.")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in ("store", "address", "inline", "cache", "num_cpus"):
+    for name in ("store", "address", "inline", "cache", "num_cpus", "log_level", "context_file", "setup"):
         text = environment.get(f"RAYFLOW_{name.upper()}")
         if not text:
             continue
@@ -184,9 +278,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
                 raise BadConfig(f"RAYFLOW_{name.upper()}={text}: write 1 or 0.")
             values[name] = text.lower() in ("1", "true", "yes")
         elif int in _TYPES[name]:
-            if not text.isdigit():
-                raise BadConfig(f"RAYFLOW_{name.upper()}={text}: write a whole number.")
-            values[name] = int(text)
+            try:
+                values[name] = int(text)
+            except ValueError:
+                raise BadConfig(f"RAYFLOW_{name.upper()}={text}: write a whole number.") from None
         else:
             values[name] = text
     return values
@@ -194,6 +289,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _absolute(store: str, project_dir: str) -> str:
     """A store given as a relative path is relative to the project."""
-    if "://" in store or store == ":memory:":
+    if store == ":memory:" or is_url(store):
         return store
     return str(Path(project_dir, os.path.expanduser(store)))

@@ -1,114 +1,131 @@
-"""Every error a user can meet, sorted by whose fault it is.
+"""Every error and warning that users can meet, sorted by whose fault it is.
 
 In: nothing. Out: exception classes. Never: logic.
 
-Three roots: `UserError` (yours to fix, exit code 1), `WorldError` (nobody's fault, exit code 2) and `Bug` (ours, exit
-code 3). Inside the evaluator a task's error is a value; only `Bug` is ever raised there.
+There are three base classes: `UserError` (the user has to change something; exit code 1), `WorldError` (the world
+outside failed; exit code 2) and `Bug` (rayflow is wrong; exit code 3). Each docstring says when the error is raised,
+and what to do. Inside the evaluator the error of a task is a value; only `Bug` is raised there.
 """
 
 from __future__ import annotations
 
 
 class RayflowError(Exception):
-    """The root of every error that rayflow raises on purpose."""
+    """Base of every error that rayflow raises on purpose."""
 
     exit_code = 1
 
 
 class UserError(RayflowError):
-    """Something in the user's code, arguments or configuration has to change."""
+    """Something in the user's code, arguments or configuration is wrong: change it and run again."""
 
     exit_code = 1
 
 
 class WorldError(RayflowError):
-    """The world outside failed: a disk, a network, a worker. Trying again may help."""
+    """The world outside failed: a disk, a network, a worker. Running again may help."""
 
     exit_code = 2
 
 
 class Bug(AssertionError):
-    """A mistake in rayflow itself; the message ends with the story of the job it happened to."""
+    """rayflow itself is wrong: please report it, with the message, which ends with the story of the job."""
 
     exit_code = 3
 
 
-# --- yours to fix -----------------------------------------------------------------------------------------------------
+class RayflowWarning(UserWarning):
+    """Base of every warning that rayflow gives: the execution goes on, but differs from what the user may expect."""
+
+
+# --- the user's fault: tasks and calls --------------------------------------------------------------------------------
 
 
 class NoSuchTask(UserError):
-    """A task name that nothing defines; the message offers the nearest names."""
+    """A task name was given that no module defines. The message offers the nearest names."""
 
 
 class DuplicateTask(UserError):
-    """Two different functions under one full name; the message names both places."""
+    """Two functions define tasks of one full name. The message names both places: rename one of them."""
 
 
-class BadArguments(UserError, TypeError):
-    """A call that does not fit the task's signature, or text that does not parse as the parameter's type."""
+class BadTask(UserError, TypeError):
+    """`@task` was used on a function that cannot be a task, or on something else. The message says where and why."""
 
 
 class BadOption(UserError):
-    """An unknown task option (the message offers the nearest name) or a value of the wrong type."""
-
-
-class BadConfig(UserError):
-    """A configuration file, environment variable or flag that does not make sense."""
-
-
-class BadModule(UserError):
-    """A workflow module that cannot be found or does not import."""
-
-
-class NotSerializable(UserError, TypeError):
-    """A value that cannot be kept or sent; the message says which part of it and how to mend it."""
-
-
-class SecretUnavailable(UserError, LookupError):
-    """A secret that cannot be read where it is asked for, or a reference that names none; never holds its text."""
-
-
-class LazyValueUsed(UserError, TypeError):
-    """A lazy expression was used where a value is needed (`if`, `in`, formatting); the message says what to write."""
-
-
-class NestedRun(UserError, RuntimeError):
-    """`run()` was called inside a task's body, where the expression should be returned instead; or a hundred subruns
-    stand in each other."""
-
-
-class CyclicCall(UserError, RecursionError):
-    """A call that needs its own pending result; the message names the cycle."""
-
-
-class UnsteadyBody(UserError):
-    """The body of an async task awaits other expressions each time that it is entered, so that it never ends."""
-
-
-class TaskFailed(UserError):
-    """A task raised an exception that cannot be raised here as itself; type, message and traceback are kept as text."""
-
-
-class Cancelled(UserError):
-    """The execution was cancelled before it ended."""
+    """A task option is unknown, or its value has the wrong type. The message offers the nearest name."""
 
 
 class BadForm(UserError):
-    """The rule of a form that breaks its contract; the message says what a rule has to answer."""
+    """The rule of a form gave an answer that it may not give. The message says which answers are allowed."""
+
+
+class BadArguments(UserError, TypeError):
+    """A call does not fit the signature, or a text on the command line cannot be read as the parameter's type."""
+
+
+class ArgumentChanged(UserError, ValueError):
+    """A large argument was changed after the call and before its evaluation. Pass a copy of it to the call."""
+
+
+class LazyValueUsed(UserError, TypeError):
+    """A lazy expression was used where Python needs its value (`if`, `in`, formatting). The message says what to do."""
+
+
+class CyclicCall(UserError, RecursionError):
+    """A call needs its own result, which is not computed yet. The message names the calls of the cycle."""
+
+
+class TooDeep(UserError, RecursionError):
+    """Calls are nested deeper than allowed, mostly by endless recursion. The message names the calls that repeat."""
+
+
+class NestedRun(UserError, RuntimeError):
+    """`run` was called inside a task's body, or at the top level of a module that workers import; or a hundred subruns
+    are nested in each other. In a body, return the expression, or use `subrun`."""
+
+
+class UnsteadyBody(UserError):
+    """The body of an async task awaits other expressions each time that it starts again, so that it would never end.
+    Its expressions may depend only on its arguments and on earlier results."""
+
+
+# --- the user's fault: what a task does -------------------------------------------------------------------------------
+
+
+class TaskFailed(UserError):
+    """A task raised an exception that cannot be rebuilt in this process. Type, message and traceback are its text."""
+
+
+class Cancelled(UserError):
+    """The execution was cancelled before it ended: run again to go on."""
+
+
+class NotSerializable(UserError, TypeError):
+    """A value cannot be stored or sent to another process. The message names the part, and says what to do."""
+
+
+class SecretUnavailable(UserError, LookupError):
+    """A secret cannot be read in this process, or its reference is wrong. The message never holds the secret's text."""
 
 
 class FileMissing(UserError, FileNotFoundError):
-    """A File that has to be there and is not: a task returned it, or reads it where it cannot be seen."""
+    """A File does not exist that a task returned, or wants to read on this machine."""
+
+
+class DirectoryNotEmpty(UserError, OSError):
+    """`Dir.rmdir` found something in the directory. `Dir.remove` deletes a directory with all that is in it."""
 
 
 class FileConflict(UserError):
-    """Two tasks of one execution wrote one path; the message names both."""
+    """Two tasks of one execution wrote to one path. The message names both: give them different paths."""
 
 
 class ScriptFailed(UserError):
-    """A script ended with an error, or did not write what it promised; the message has the end of what it said.
+    """A script ended with an error, or did not write a promised output. The message has the end of its stderr.
 
-    code: its exit code, negative for a signal; None when that was good. command: the script. stderr: the end of that.
+    code: its exit code, negative for a signal; None when that was good. command: the script. stderr: the end of it.
     """
 
     code: int | None = None
@@ -116,51 +133,70 @@ class ScriptFailed(UserError):
     stderr: str = ""
 
 
+# --- the user's fault: configuration and questions --------------------------------------------------------------------
+
+
+class BadConfig(UserError):
+    """A setting in a configuration file, an environment variable or a flag is wrong. The message names it."""
+
+
+class BadModule(UserError):
+    """A module or class of a workflow cannot be found or imported. The message says why."""
+
+
 class NotFound(UserError, LookupError):
-    """An id, name or record that the store does not hold."""
+    """The store has no record of this id or name."""
 
 
 class BadQuery(UserError):
-    """SQL that DuckDB refuses (the message is DuckDB's own), or that is not one query."""
+    """DuckDB refuses a SQL query (the message is DuckDB's own), or the text is not a single query."""
 
 
 # --- nobody's fault ---------------------------------------------------------------------------------------------------
 
 
 class StoreUnavailable(WorldError, OSError):
-    """The store cannot be read or written: read-only or full disk, denied or unreachable."""
+    """A store or file cannot be read or written: disk full or read-only, access denied, server not reachable."""
+
+
+class OutputUnavailable(WorldError, OSError):
+    """The command line cannot write to its stdout, because a disk is full for example."""
 
 
 class BlobMissing(WorldError, LookupError):
-    """A blob that a record names is not in the store."""
+    """A record names a blob that the store does not hold. `rayflow store check` lists such records."""
 
 
 class BlobDamaged(WorldError):
-    """A stored file whose content does not match its checksum."""
+    """The content of a stored file does not match its checksum. `rayflow store check` finds all damaged files."""
 
 
 class VersionMismatch(WorldError):
-    """The store was written by a newer rayflow, or client and cluster do not fit together."""
+    """A newer rayflow has written the store, or client and cluster have different versions. Use the same version."""
 
 
 class ClusterUnavailable(WorldError, ConnectionError):
-    """No Ray cluster answers at the address given, or one cannot be started here."""
+    """No Ray cluster answers at the given address, or none can be started on this machine."""
+
+
+class ClusterLost(ClusterUnavailable):
+    """The cluster of an execution is gone. The message says how to go on on another one."""
 
 
 class WorkerLost(WorldError):
-    """The worker of a task was lost in every attempt: crashed, killed, out of memory, or its node left."""
+    """The worker of a task was lost in every attempt: it crashed, was killed, ran out of memory, or its node left."""
 
 
 class TaskTimeout(WorldError, TimeoutError):
-    """A task ran longer than its `timeout` allows."""
+    """A task ran longer than its option `timeout` allows."""
 
 
-# --- ours -------------------------------------------------------------------------------------------------------------
+# --- rayflow's fault --------------------------------------------------------------------------------------------------
 
 
 class WrongMove(Bug):
-    """A job was asked to make a move that the table of moves does not hold."""
+    """A job was to change its state in a way that the table of moves does not have."""
 
 
 class Unanswered(Bug):
-    """Work is open but nothing is in flight that could end it."""
+    """Jobs are open, but nothing is in flight that could end them."""

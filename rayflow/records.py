@@ -1,10 +1,10 @@
-"""What is recorded: one frozen class for each provenance table.
+"""The tables of the records: one class for each, whose instances are the rows.
 
-In: nothing. Out: row types and the list of tables. Never: Parquet, SQL, clocks, decisions.
+In: nothing. Out: row classes and the list of tables. Never: Parquet, SQL, clocks, decisions.
 
-Every class below is a table that `rayflow sql` can ask; its fields are the columns, in order, and the text beside each
-field is the column's documentation (`rayflow sql --schema` prints it). Rows only grow: a row is never changed, a later
-row with the same key takes its place in the views (`KEY` names the key, `ORDER` what makes a row "later").
+Each class below is a table that `rayflow sql` can ask. Its fields are the columns, in order; the text beside a field
+documents the column (`rayflow sql --schema` prints it). A row is never changed. A later row with the same key takes its
+place in the views: `Table.key` names the key, and `Table.order` the columns that make a row "later".
 
 Hashes are bytes here and on disk, lower-case hex in every view. Times are microseconds since the Unix epoch in UTC.
 """
@@ -14,10 +14,24 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
-"""A 20-byte BLAKE3 digest (16 bytes for job ids). The mark lets the store show these columns as hex."""
+"""A 20-byte BLAKE3 digest (16 bytes for job ids). The word "hash" lets the store show these columns as hex."""
 
 Time: TypeAlias = Annotated[int, "time"]
-"""Microseconds since 1970-01-01 UTC. The mark lets the store keep these columns as timestamps."""
+"""Microseconds since 1970-01-01 UTC. The word "time" lets the store keep these columns as timestamps."""
+
+TERM_FORMAT = "term"
+"""Format tag of a value that is kept as a packed symbolic term."""
+
+SINGLE = "single"
+"""The reduction of a body: the term that it returned, which may hold further calls."""
+
+SHALLOW_VALUE = "full"
+"""The reduction of a call to its final value, for calls that check nothing below: valid whatever became of the files
+there."""
+
+CHECKED_VALUE = "awaited"
+"""The reduction of a call to its final value, with all that was relied on below it: valid while that is. (It was first
+made for bodies that await, hence the word in the store.)"""
 
 
 class ExecutionRow(NamedTuple):
@@ -34,7 +48,7 @@ class ExecutionRow(NamedTuple):
     task_name: Annotated[str | None, "full name of the root task; null for a bare expression"]
     arguments: Annotated[str | None, "the root's arguments as text, shortened"]
     status: Annotated[str, "running, done, failed or cancelled"]
-    started_at: Annotated[Time, "when the scheduler took it up"]
+    started_at: Annotated[Time, "when the scheduler started it"]
     finished_at: Annotated[Time | None, "when it ended; null while it runs or after a crash"]
     value_hash: Annotated[Hash | None, "hash of the result"]
     error: Annotated[str | None, "type and message of the error that ended it"]
@@ -42,20 +56,25 @@ class ExecutionRow(NamedTuple):
     computed: Annotated[int | None, "how many of them ran"]
     cached: Annotated[int | None, "how many were answered from the cache"]
     shared: Annotated[int | None, "how many followed an equal job of the same execution"]
-    failed: Annotated[int | None, "how many failed"]
+    failed: Annotated[int | None, "how many failed; in old records also those that never ran"]
     command: Annotated[str | None, "the command line of the driver"]
     user: Annotated[str | None, "who ran it"]
     host: Annotated[str | None, "host name of the driver"]
     project: Annotated[str | None, "the project's name"]
-    git_commit: Annotated[str | None, "the project's commit, with + behind it when the tree was dirty"]
+    git_commit: Annotated[str | None, "the project's commit; a + behind it means that the tree had changes"]
     rayflow_version: Annotated[str, "version of rayflow"]
     python_version: Annotated[str, "version of Python on the driver"]
     ray_version: Annotated[str | None, "version of Ray; null when Ray was not needed"]
     cancelled: Annotated[int | None, "how many were cancelled"] = None
     pid: Annotated[int | None, "process id of the driver"] = None
     context: Annotated[str | None, "the run's context as JSON; null when it has none"] = None
-    cache: Annotated[bool | None, "false when it had to compute anew what other executions have computed"] = None
+    cache: Annotated[bool | None, "false when it was not to use what other executions have computed"] = None
     fail_fast: Annotated[bool | None, "whether it was to stop at the first failure that nothing catches"] = None
+    recorded_jobs: Annotated[int | None, "how many rows of jobs it has at least; null while it runs"] = None
+    meaning: Annotated[str | None, "the version of the identity of values; others do not answer for it"] = None
+    not_run: Annotated[int | None, "how many never ran, because an argument of theirs had failed"] = None
+    retries: Annotated[int | None, "how many attempts followed one that failed or lost its worker"] = None
+    startup_seconds: Annotated[float | None, "seconds before started_at: imports, Ray, the scheduler"] = None
 
 
 class JobRow(NamedTuple):
@@ -68,27 +87,30 @@ class JobRow(NamedTuple):
     task_hash: Annotated[Hash | None, "hash of the task's code"]
     eval_hash: Annotated[Hash | None, "hash of task and arguments: the cache key; null when an argument failed"]
     call_hash: Annotated[Hash | None, "the call node it left; null unless done"]
-    how: Annotated[str | None, "computed, cached or shared; null when it never came so far"]
-    status: Annotated[str, "open, done, failed or cancelled"]
-    attempts: Annotated[int, "how often it was sent to a worker"]
-    queued_at: Annotated[Time, "when the call was met"]
+    how: Annotated[str | None, "computed, cached or shared; null when it ended before that"]
+    status: Annotated[str, "open, done, failed, not_run (an argument had failed, so it never ran) or cancelled"]
+    attempts: Annotated[int, "how often it was sent to a worker; the table attempts has those that failed"]
+    queued_at: Annotated[Time, "when the evaluator met the call"]
     started_at: Annotated[Time | None, "when the last attempt started on its worker"]
-    finished_at: Annotated[Time | None, "when the job closed, all its children included"]
+    finished_at: Annotated[Time | None, "when the job and all its children had ended"]
     wall_seconds: Annotated[float | None, "wall time of the task's body in the last attempt"]
-    cpu_seconds: Annotated[float | None, "processor time of the task's body in the last attempt"]
-    peak_memory_bytes: Annotated[int | None, "highest resident memory of the worker, from its start on"]
+    cpu_seconds: Annotated[float | None, "processor time of the last attempt, processes that the body started included"]
+    peak_memory_bytes: Annotated[int | None, "most memory of one process in the last attempt: the worker or its child"]
     node: Annotated[str | None, "host of the worker"]
     pid: Annotated[int | None, "process id of the worker"]
-    error: Annotated[str | None, "type and message of the error, when failed"]
+    error: Annotated[str | None, "type and message of the error, when failed; of the argument's, when not_run"]
     traceback: Annotated[str | None, "the user's frames, when this job's own task raised"]
     story: Annotated[str | None, "the states it went through, when it failed; null otherwise"]
     call: Annotated[str | None, "the call as text, shortened, while it is open or if it failed; null when done"] = None
-    ordinal: Annotated[int | None, "the how-manieth call of its execution it was, from 1, as the calls were met"] = None
-    packed_arguments: Annotated[bytes | None, "arguments of a job that failed, and so left no call, if small"] = None
+    ordinal: Annotated[int | None, "its place among the calls of its execution, from 1, as they were met"] = None
+    packed_arguments: Annotated[bytes | None, "arguments of a job that failed, if small; a done job has a call"] = None
+    args_hash: Annotated[Hash | None, "hash of the arguments of a job that failed; a done job has a call"] = None
+    missed: Annotated[str | None, "why the recorded result that existed did not answer it, as JSON"] = None
+    label: Annotated[str | None, "the name it is shown under, where that is not its task's"] = None
 
 
 class CallRow(NamedTuple):
-    """A call node: what was called with what and gave what, whoever did it whenever. Content-addressed."""
+    """A call node: a task, its arguments and its result, whichever job made the call. Content-addressed."""
 
     call_hash: Annotated[Hash, "Merkle hash over task, arguments, result and child calls"]
     task_hash: Annotated[Hash, "hash of the task's code"]
@@ -100,7 +122,7 @@ class CallRow(NamedTuple):
 
 
 class CallChildRow(NamedTuple):
-    """The calls that a call made, sorted by their hashes (jobs tell in which order they were met)."""
+    """The calls that a call made, sorted by their hashes. (The order in which they were met is in jobs.)"""
 
     call_hash: Annotated[Hash, "the parent call"]
     position: Annotated[int, "from 0"]
@@ -128,20 +150,21 @@ class ReductionRow(NamedTuple):
 
     eval_hash: Annotated[Hash, "hash of task and arguments"]
     task_hash: Annotated[Hash, "hash of the task's code"]
-    kind: Annotated[str, "single: the body's term; full: the final value; awaited: that, while the files below hold"]
+    kind: Annotated[str, "single: the body's term; full: the final value; awaited: that, if the files below are valid"]
     term: Annotated[bytes | None, "the packed term (pack format of rayflow.lang), or null when it is a blob"]
     term_blob: Annotated[Hash | None, "the blob of the packed term when it is over 64 KiB"]
-    task_set: Annotated[bytes | None, "unless single: the task hashes that must all be current, sorted, 20 bytes each"]
+    task_set: Annotated[bytes | None, "unless single: hashes of the tasks that must be unchanged, 20 bytes each"]
     call_hash: Annotated[Hash | None, "unless single: the call node"]
     execution_id: Annotated[str, "the execution that computed it"]
     wall_seconds: Annotated[float | None, "how long the body took"]
     at: Annotated[Time, "when it was computed"]
-    context: Annotated[str | None, "for full: the context paths read below it, and hashes of what was there"] = None
-    since: Annotated[Time | None, "unless single: when the oldest of what it was made from was computed"] = None
+    context: Annotated[str | None, "unless single: the context paths read below it, with hashes of the values"] = None
+    since: Annotated[Time | None, "when the oldest record that it was made from was computed, if earlier"] = None
 
 
 class ForgottenRow(NamedTuple):
-    """Reductions that count no more: those of this key that are not younger than `at`."""
+    """Reductions that are no longer valid: those of this key that are not younger than `at`. One that is computed
+    afterwards is recorded as younger, whatever its clock says."""
 
     key: Annotated[Hash, "an eval_hash or a task_hash"]
     task_name: Annotated[str | None, "a task's full name: all its reductions are forgotten"]
@@ -149,12 +172,12 @@ class ForgottenRow(NamedTuple):
 
 
 class HandleRow(NamedTuple):
-    """A state of a handle, as a call has made it (again). It counts while it is the newest of its parent's."""
+    """A state of a handle that a call has made, perhaps again. It is valid while it is the newest of its parent's."""
 
     handle: Annotated[Hash, "which handle: its class and arguments"]
     state: Annotated[Hash, "the state"]
     parent: Annotated[Hash, "the state, or fork of one, that the call was given"]
-    after: Annotated[Hash | None, "the last state made before it; null when the handle was new"]
+    after: Annotated[Hash | None, "the state that was made last before it; null when the handle was new"]
     preview: Annotated[str, "the handle, shortened"]
     task_name: Annotated[str, "full name of the task that has made it"]
     at: Annotated[Time, "when it was made"]
@@ -168,11 +191,14 @@ class ValueRow(NamedTuple):
     format: Annotated[str, "how its bytes are encoded"]
     size_bytes: Annotated[int, "size of the encoded bytes"]
     inline: Annotated[bytes | None, "the encoded bytes when they are few; null when they are a blob"]
-    preview: Annotated[str, "a shortened repr, made when it was written: nothing is decoded to show it"]
+    preview: Annotated[str, "a shortened repr, made when the value was recorded"]
+    blob: Annotated[Hash | None, "the blob of a large value of the format term; others are kept by value_hash"] = (
+        None
+    )
 
 
 class ValuePartRow(NamedTuple):
-    """Files, handles and large values inside a value (not every element), so that they keep their lineage."""
+    """Files, handles and large values inside a value (not every element); their lineage is asked through these rows."""
 
     value_hash: Annotated[Hash, "the containing value"]
     position: Annotated[int, "from 0"]
@@ -187,6 +213,17 @@ class FileRow(NamedTuple):
     size_bytes: Annotated[int | None, "its size; null when it did not exist, and for directories"]
     modified_at: Annotated[Time | None, "its modification time, where the filesystem has one"]
     version: Annotated[str | None, "etag, generation or content digest, where known"]
+    known_by: Annotated[
+        str | None, "what its state is: stat, content, exists; tree or glob, content tree or glob, tree or glob names"
+    ] = None
+    members: Annotated[int | None, "of a directory or pattern: how many files it had; null for a file"] = None
+
+
+class ListingRow(NamedTuple):
+    """The files in a directory, or those that match a pattern, in one state. Not recorded for very many files."""
+
+    listing: Annotated[Hash, "the version of the directory or pattern in files"]
+    members: Annotated[bytes, "names, sizes and versions, as compressed JSON"]
 
 
 class TaskRow(NamedTuple):
@@ -198,12 +235,12 @@ class TaskRow(NamedTuple):
     place: Annotated[str | None, "file and line"]
     doc: Annotated[str | None, "first line of its docstring"]
     version: Annotated[str | None, "the version given by the user instead of the code"]
-    unresolved: Annotated[str | None, "names that could not be followed, one a line"]
+    unresolved: Annotated[str | None, "what its code uses and rayflow cannot follow, one a line"]
     at: Annotated[Time, "when this version was first met by an execution of this store"]
 
 
 class DefinitionRow(NamedTuple):
-    """The helper functions, classes and constants that a task's code identity reached."""
+    """The helper functions, classes and constants that a task's code uses, and so are part of its hash."""
 
     task_hash: Annotated[Hash, "the task"]
     name: Annotated[str, "full name of the definition"]
@@ -236,7 +273,7 @@ class LogRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """One sending of a job to a worker that did not end well. (The last good one is the job's own row.)"""
+    """An attempt of a job that did not end well. (The one that did is in the job's own row.)"""
 
     job_id: Annotated[Hash, "the job"]
     attempt: Annotated[int, "from 1"]
@@ -260,6 +297,7 @@ Row: TypeAlias = (
     | ValueRow
     | ValuePartRow
     | FileRow
+    | ListingRow
     | TaskRow
     | DefinitionRow
     | TagRow
@@ -269,13 +307,13 @@ Row: TypeAlias = (
 
 
 class Table(NamedTuple):
-    """A table: its name in SQL, its row class, its key, and the columns that say which of two rows counts."""
+    """A table: its name in SQL, its row class, its key, and the columns that say which of two rows is the later one."""
 
     name: str
     row: type
     key: tuple[str, ...]
     order: tuple[str, ...] = ()
-    """Empty for a content-addressed table: rows of one key are all equal, any one counts."""
+    """Empty for a content-addressed table: all rows of one key are equal."""
 
 
 TABLES: tuple[Table, ...] = (
@@ -291,6 +329,7 @@ TABLES: tuple[Table, ...] = (
     Table("values", ValueRow, ("value_hash",)),
     Table("value_parts", ValuePartRow, ("value_hash", "position")),
     Table("files", FileRow, ("value_hash",)),
+    Table("listings", ListingRow, ("listing",)),
     Table("tasks", TaskRow, ("task_hash",)),
     Table("definitions", DefinitionRow, ("task_hash", "name")),
     Table("tags", TagRow, ("entity", "entity_id", "key", "value", "at", "removed")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,9 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
+import tokens
 from hypothesis import settings
 from projects import REPOSITORY, Project
 
@@ -24,7 +27,7 @@ for _name in [name for name in os.environ if name.startswith("RAYFLOW_") or name
 processes.mark()
 # The processes that the tests start import this checkout, also where another rayflow is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+tokens.use_own()
 # Else gcsfs asks of what kind a bucket is by a protocol that the emulator does not speak, and waits for a minute.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
@@ -50,6 +53,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     yield made
     made.forget()
     sys.path[:] = path
+
+
+@pytest.fixture(autouse=True)
+def plain_files() -> None:
+    """A File is identified as it is without a configuration, whatever the project of an earlier test has set."""
+    from rayflow.values.files import file_states
+
+    file_states._usual = "stat"
 
 
 # --- Ray --------------------------------------------------------------------------------------------------------------
@@ -79,8 +90,93 @@ def ray_cluster() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pytest_sessionfinish() -> None:
-    processes.end_all()
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not is_sharing_out(session.config):  # else the workers end theirs, and may still be reporting
+        processes.end_all()
+    tokens.remove()
+
+
+# --- three tiers: quick, full, campaign -------------------------------------------------------------------------------
+
+QUICK_ROOMS = {"contracts", "evaluator", "house", "lang", "simulation", "store", "testing", "values"}
+"""Folders of tests that need no Ray. All of their tests are quick that are not marked otherwise."""
+
+NOT_QUICK = {"ray", "netns", "mounts", "slow", "campaign"}
+
+QUICK_SEEDS = "300"
+"""How many seeds the simulation plays in the quick tier, unless TEST_SEEDS says otherwise."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == "quick":
+        os.environ.setdefault("TEST_SEEDS", QUICK_SEEDS)
+
+
+def is_sharing_out(config: pytest.Config) -> bool:
+    """Whether this process runs no tests itself, but gives them to others (pytest -n)."""
+    return bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is quick. With `-n`, what needs Ray comes first, since the process that runs it takes longest."""
+    for item in items:
+        room = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        names = {marker.name for marker in item.iter_markers()}
+        if room in QUICK_ROOMS and names.isdisjoint(NOT_QUICK):
+            item.add_marker("quick")
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: scope_of(item.nodeid) != RAY)
+
+
+RAY = "ray"
+
+
+@cache
+def _ray_tests(file: str) -> set[str]:
+    """The names of a file's tests that ask for the shared cluster."""
+    return set(re.findall(r"def (test_\w+)\([^)]*\bray_cluster\b", (REPOSITORY / file).read_text()))
+
+
+def scope_of(nodeid: str) -> str:
+    """What one process runs, one after the other (see `pytest -n`): the tests of a file, and all that need Ray."""
+    file, _, name = nodeid.partition("::")
+    function, _, case = name.rpartition("::")[2].partition("[")
+    return RAY if file.startswith("tests/cluster/") or case.startswith("ray") or function in _ray_tests(file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scopes(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    return Scopes(config, log)
+
+
+_LAUNCHES = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"))
+_quick_test: list[str] = []
+"""The quick test that runs now, if one does."""
+
+
+def _refuse_launches(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _LAUNCHES and _quick_test:
+        if arguments and arguments[0] == "git":  # rayflow asks it once for the state of a project
+            return
+        raise AssertionError(f"{_quick_test[0]} starts a process: mark it slow")
+
+
+sys.addaudithook(_refuse_launches)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    if item.get_closest_marker("quick") is not None:
+        _quick_test.append(item.nodeid)
+    try:
+        yield
+    finally:
+        _quick_test.clear()
 
 
 # --- object stores ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the verbs that copy records between stores share: which executions, the progress, the summary.
+"""Helpers of the verbs that copy records between stores: the choice of executions, the progress, the summary.
 
 In: words and stores. Out: text. Never: copies.
 """
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rayflow.cli.output.style import START_OVER, is_terminal, many, size
 from rayflow.cli.stores import existing_or_new, print_json
-from rayflow.cli.style import is_terminal, many, size
 
 if TYPE_CHECKING:
-    from rayflow.store.base import Store
-    from rayflow.store.transfer import Transferred
+    from rayflow.store.exchange.transfer import Transferred
+    from rayflow.store.store import Store
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be copied, and copy nothing.")
 
 _SAID_EVERY_SECONDS = {True: 0.2, False: 10.0}
-"""How often the progress is told: on a terminal, and elsewhere."""
+"""Seconds between two reports of the progress: on a terminal, and elsewhere."""
 
 
 def chosen(source: Store, executions: Sequence[str]) -> list[str] | None:
@@ -42,17 +42,17 @@ def copied(
     source: Store, destination: Store | None, ids: Sequence[str] | None, *, dry_run: bool = False
 ) -> Transferred:
     """Copy these executions, or all, and say on stderr how far it is."""
-    from rayflow.store.transfer import transfer
+    from rayflow.store.exchange.transfer import transfer
 
     progress = _Progress()
     try:
-        return transfer(source, destination, ids, dry_run=dry_run, told=progress)
+        return transfer(source, destination, ids, dry_run=dry_run, report=progress)
     finally:
         progress.end()
 
 
 def copy_between(source: Store, url: str, executions: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
-    """Copy from a store to the one at a URL, which is made when it is not there, and print what was copied."""
+    """Copy from a store to the one at a URL, which is made when there is none, and print what was copied."""
     ids = chosen(source, executions)
     destination = existing_or_new(url, source, dry_run=dry_run)
     done = copied(source, destination, ids, dry_run=dry_run)
@@ -60,7 +60,7 @@ def copy_between(source: Store, url: str, executions: Sequence[str], *, dry_run:
 
 
 class _Progress:
-    """Says how many blobs are copied: one line that is written over on a terminal, a line now and then elsewhere."""
+    """Shows how many blobs are copied: on a terminal in one line that changes, elsewhere in a line now and then."""
 
     def __init__(self) -> None:
         self._stream = sys.stderr
@@ -74,14 +74,14 @@ class _Progress:
             return
         self._next = moment + _SAID_EVERY_SECONDS[self._is_terminal]
         text = f"{done:,} of {total:,} values, {size(done_bytes)}"
-        self._stream.write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+        self._stream.write(f"{START_OVER}{text}" if self._is_terminal else f"{text}\n")
         self._stream.flush()
         self._written = True
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line from the terminal."""
         if self._written and self._is_terminal:
-            self._stream.write("\r\x1b[K")
+            self._stream.write(START_OVER)
             self._stream.flush()
 
 

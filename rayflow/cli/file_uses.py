@@ -1,4 +1,4 @@
-"""What happened to a file: its states, and for each the calls that made it, passed it on and read it.
+"""The history of a file: its states, and for each state the calls that made it, passed it on and read it.
 
 In: the path of a recorded file. Out: lines, or JSON. Never: looks at the file itself.
 """
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rayflow.cli.job_lines import job_lines
 from rayflow.cli.stores import print_json
-from rayflow.cli.task_names import job_lines
+from rayflow.pasting import command
 
 if TYPE_CHECKING:
-    from rayflow.store.answers import Record
-    from rayflow.store.history import History
+    from rayflow.store.history.answer_types import Record
+    from rayflow.store.history.history import History
 
 MOST_CALLS = 20
 """So many calls of each sort are listed."""
@@ -30,39 +31,31 @@ def show_file(history: History, path: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    from rayflow.cli.render import block
+    from rayflow.cli.output.render import block
 
     for number, (_, uses) in enumerate(groupby(rows, key=lambda row: row["value_hash"])):
         listed = list(uses)
         click.echo(("\n" if number else "") + _state_text(path, listed[0]))
         for role, title in _TITLES:
-            lines = _lines(history, [row for row in listed if row["role"] == role])
+            lines = _lines(history, path, [row for row in listed if row["role"] == role])
             if lines:
                 click.echo(block(title, "\n".join(lines), sys.stdout), nl=False)
 
 
 def _state_text(path: str, row: Record) -> str:
-    from rayflow.cli.render import moment
-    from rayflow.cli.style import size
+    from rayflow.cli.output.render import moment
+    from rayflow.cli.output.style import size
 
     modified = f"modified {moment(row['modified_at'])}" if row["modified_at"] is not None else None
-    parts = [path, size(row["size_bytes"]), modified, row["version"], row["value_hash"][:12]]
+    within = f"in {row['within']}" if row["within"] else None
+    parts = [path, within, size(row["size_bytes"]), modified, row["version"], row["value_hash"][:12]]
     return "  ".join(str(part) for part in parts if part)
 
 
-def _lines(history: History, uses: list[Record]) -> list[str]:
+def _lines(history: History, path: str, uses: list[Record]) -> list[str]:
     ids = list(dict.fromkeys(row["job_id"] for row in reversed(uses) if row["job_id"] is not None))
-    jobs = history.records(
-        """SELECT * FROM raw.jobs WHERE job_id IN (SELECT unnest($ids))
-           QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY finished_at DESC NULLS LAST) = 1
-           ORDER BY queued_at DESC""",
-        {"ids": [bytes.fromhex(job) for job in ids[:MOST_CALLS]]},
-    )
-    places = history.records(
-        "SELECT DISTINCT ON (task_hash) task_hash, place FROM raw.tasks WHERE task_hash IN (SELECT unnest($hashes))",
-        {"hashes": [bytes.fromhex(row["task_hash"]) for row in uses]},
-    )
-    place_of = {row["task_hash"]: row["place"] for row in places}
+    jobs = history.job_rows(ids[:MOST_CALLS])
+    place_of = history.task_places([row["task_hash"] for row in uses])
     lines = []
     for row, line in zip(jobs, job_lines(history, jobs), strict=True):
         place = place_of.get(row["task_hash"])
@@ -71,5 +64,7 @@ def _lines(history: History, uses: list[Record]) -> list[str]:
     others = dict.fromkeys(f"{row['task_name']}  call {row['call_hash'][:12]}" for row in uses if row["job_id"] is None)
     lines.extend(others)
     if len(ids) > MOST_CALLS:
-        lines.append(f"... and {len(ids) - MOST_CALLS} more: rayflow sql \"from calls_of_file('PATH')\"")
+        as_text = path.replace("'", "''")
+        query = f"from calls_of_file('{as_text}')"
+        lines.append(f"... and {len(ids) - MOST_CALLS} more: {command('sql', query, store=history.url)}")
     return lines

@@ -1,6 +1,6 @@
 """The verbs of `rayflow`, each loaded when it is named.
 
-In: the first word. Out: the verb's command. Never: imports a verb that is not asked for, but to list them all.
+In: the first word. Out: the verb's command. Never: imports a verb that is not named.
 """
 
 from __future__ import annotations
@@ -9,12 +9,52 @@ import importlib
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-VERBS = (
-    "run", "repl", "log", "why", "viz", "tag", "sql", "resume", "forget", "push", "pull", "export", "import", "fs",
-    "store", "config", "up", "down",
-)  # fmt: skip
-"""Every verb, in the order of `rayflow --help`. Each is `command` of the module `rayflow.cli.verbs.<verb>`."""
+from rayflow.pasting import command as pasted
+
+VERBS = {
+    "init": "Begin a project: a first workflow, settings, .gitignore.",
+    "run": "Run a task; what was computed before is not computed again.",
+    "repl": "Open a Python prompt with rayflow's names and a scheduler.",
+    "log": "Show what happened: executions, their calls, one job.",
+    "why": "Say why a job ran: what differs from the time before.",
+    "viz": "Draw an execution: who called whom, and what it took.",
+    "tag": "List, add, update or remove tags.",
+    "sql": "Answer a SQL query over everything that was recorded.",
+    "resume": "Go on with an execution that was stopped or lost.",
+    "forget": "Have a task, or one call, computed anew by the next run.",
+    "push": "Copy what another store lacks to it.",
+    "pull": "Copy what this store lacks from another one.",
+    "export": "Write the store, or some executions, to one file.",
+    "import": "Copy what this store lacks from an exported file.",
+    "fs": "List and copy files, here and at any URL.",
+    "store": "Look after the store: check, compact, remove garbage.",
+    "config": "Show the settings, and where each was set.",
+    "up": "Start a local Ray that stays up for this project.",
+    "down": "Stop the Ray that `rayflow up` has started.",
+    "completion": "Print the script by which a shell completes words.",
+    "help": "Read the documentation, or the help of a verb.",
+}
+"""Every verb, in the order of `rayflow --help`, and what is said there of it. Each is `command` of the module
+`rayflow.cli.verbs.<verb>`, which loads more than `rayflow --help` and a shell's Tab have time for."""
+
+COMPLETE = "_RAYFLOW_COMPLETE"
+"""The environment variable by which a shell asks what may follow a word."""
+
+MEANT = {
+    "ls": "log", "list": "log", "logs": "log", "history": "log", "show": "log", "status": "log", "ps": "log",
+    "executions": "log", "jobs": "log --jobs", "failed": "log --failed", "explain": "why", "diff": "why",
+    "query": "sql", "select": "sql", "exec": "run", "execute": "run", "launch": "run", "rerun": "run --rerun",
+    "retry": "resume", "continue": "resume", "console": "repl", "shell": "repl", "python": "repl", "ipython": "repl",
+    "graph": "viz", "dag": "viz", "draw": "viz", "plot": "viz", "gc": "store gc", "clean": "store gc",
+    "prune": "store gc", "check": "store check", "fsck": "store check", "compact": "store compact", "db": "store",
+    "rm": "forget", "delete": "forget", "invalidate": "forget", "cp": "fs cp", "copy": "fs cp", "start": "up",
+    "stop": "down", "upload": "push", "download": "pull", "sync": "push", "settings": "config show",
+    "docs": "help", "doc": "help", "man": "help", "manual": "help", "topics": "help",
+    "version": "--version", "new": "init", "create": "init", "tags": "tag list",
+}  # fmt: skip
+"""Other names of verbs: of other tools, or as people guess them. They are offered, not accepted."""
 
 
 class Verbs(click.Group):
@@ -31,6 +71,16 @@ class Verbs(click.Group):
         found: click.Command = importlib.import_module(f"rayflow.cli.verbs.{name}").command
         return found
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs, by the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so, by the table above, and the options of `rayflow` itself."""
+        verbs = [CompletionItem(name, help=text) for name, text in VERBS.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, context, incomplete)]
+
     def resolve_command(self, context: click.Context, words: list[str]) -> Any:
         """As click does, but an unknown verb offers the nearest one."""
         try:
@@ -40,8 +90,9 @@ class Verbs(click.Group):
 
             near = get_close_matches(words[0], VERBS, n=1)
             file = words[0].endswith(".py")
-            offer = near[0] if near else f"run {words[0]}" if file else "--help"
-            raise click.UsageError(f"There is no verb {words[0]!r}. Did you mean `rayflow {offer}`?") from None
+            meant = MEANT.get(words[0]) or (near[0] if near else None)
+            offer = pasted(*(meant.split() if meant else ("run", words[0]) if file else ("--help",)))
+            raise click.UsageError(f"There is no verb {words[0]!r}. Did you mean `{offer}`?") from None
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -63,4 +114,5 @@ def command() -> None:
     rayflow run flow.py main --n 3     run a task; what was computed before is not computed again
     rayflow log -                      what the last run did
     rayflow COMMAND --help             more about a command, with an example
+    rayflow help                       the documentation, without a network
     """

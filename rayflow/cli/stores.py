@@ -6,14 +6,20 @@ In: what `--store` gave. Out: an open store, or its history. Never: makes a stor
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rayflow.cli.output.output import write_json
+from rayflow.errors import BadArguments, BadConfig, NotFound
+from rayflow.values.filesystems.filesystems import is_url, use_base
+from rayflow.values.filesystems.url_checks import check_place
+
 if TYPE_CHECKING:
     from rayflow.config import Config
-    from rayflow.store.base import Store
-    from rayflow.store.history import History
+    from rayflow.store.history.history import History
+    from rayflow.store.store import Store
 
 store_option = click.option("--store", metavar="URL", help="Which store; .rayflow in the project by default.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -21,22 +27,28 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def store_url(given: str | None) -> str | None:
     """A store as it was named on the command line: a relative path is relative to where the user is."""
-    if given is None or "://" in given or given == ":memory:":
+    if given is None or given == ":memory:":
         return given
-    return os.path.abspath(os.path.expanduser(given))
+    check_place(given, "The store", BadConfig)
+    return given if is_url(given) else os.path.abspath(os.path.expanduser(given))
 
 
 def config_of(store: str | None, start: str | None = None, **flags: Any) -> Config:
-    """The configuration of the project that the user is in (or that `start` is in), with what the flags say."""
+    """The configuration of the project around the current directory (or `start`), with the values of the flags."""
     from rayflow.config import load
 
     return load(start, store=store_url(store), **flags)
 
 
+def check_one_place(inline: bool, address: str | None) -> None:
+    """Raise UsageError for a run that is to be in this process and on a cluster."""
+    if inline and address is not None:
+        raise click.UsageError("--inline runs everything in this process, --address on a cluster: leave one out.")
+
+
 def open_for(store: str | None, *, read_only: bool = True) -> Store:
-    """The store, which has to be there. Raises NotFound."""
-    from rayflow.store.store import open_store
-    from rayflow.values.filesystems import use_base
+    """The store. Raises NotFound when there is none."""
+    from rayflow.store.open import open_store
 
     config = config_of(store)
     use_base(config.project_dir)
@@ -44,12 +56,11 @@ def open_for(store: str | None, *, read_only: bool = True) -> Store:
 
 
 def existing_or_new(url: str, other: Store, *, dry_run: bool) -> Store | None:
-    """The store to copy to, made when it is not there; None when it is not there and nothing is to be written.
+    """The store to copy to. When there is none, it is made; for a dry run the answer is None instead.
 
     Raises BadArguments when it is the one to copy from.
     """
-    from rayflow.errors import BadArguments, NotFound
-    from rayflow.store.store import open_store
+    from rayflow.store.open import open_store
 
     try:
         opened = open_store(store_url(url) or url, create=not dry_run, read_only=dry_run)
@@ -61,14 +72,10 @@ def existing_or_new(url: str, other: Store, *, dry_run: bool) -> Store | None:
 
 
 def history_of(store: str | None) -> History:
-    """The history of the store, which has to be there. Raises NotFound."""
+    """The history of the store. Raises NotFound when there is no store."""
     return open_for(store).history()
 
 
 def print_json(value: Any) -> None:
     """A value in its JSON form, on one line of stdout."""
-    from rayflow.cli.json_form import pieces
-
-    for piece in pieces(value):
-        click.echo(piece, nl=False)
-    click.echo()
+    write_json(sys.stdout, value)

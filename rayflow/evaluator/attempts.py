@@ -1,124 +1,179 @@
-"""What happens after an attempt that did not return: again, later, or not at all.
+"""Attempts: a job is sent to a worker, and what follows from how that ends.
 
-In: a job, and how its attempt ended. Out: seconds to wait before the next attempt, or None. Never: sets a timer itself.
+In: jobs that are to run, attempts that ended. Out: `RunTask`, timers, failures of jobs that are not tried again. Never:
+reads what a body returned.
+
+Reads the options of the job. Changes: the job and its state; of the State capacity, retries, numbers and out; of the
+execution the counts.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
-from rayflow.evaluator.jobs import Job
-from rayflow.values.digests import digest
+from rayflow.evaluator import explanations, own_failures, retries
+from rayflow.evaluator.awaiting import MOST_STRAYS
+from rayflow.evaluator.capacity import unknown_text
+from rayflow.evaluator.closing import fail
+from rayflow.evaluator.commands import RunTask, SetTimer, Warn
+from rayflow.evaluator.graph import Cell, Job
+from rayflow.evaluator.job_states import HELD, RUNNING
+from rayflow.evaluator.nested_executions import MOST_DEEP, limits_text, nested_start
+from rayflow.evaluator.state import State, move, next_number, warn
+from rayflow.evaluator.timers import RetryTimer
+from rayflow.lang.parameters.job_info import JobInfo
+from rayflow.lang.terms.codec import CONTAINERS
+from rayflow.lang.terms.expressions import Term
+from rayflow.values.digests import to_hex
+from rayflow.values.encoding.nested import parts_of
 from rayflow.values.failures import Failure
-
-NEVER_AGAIN = frozenset(
-    {
-        "rayflow.errors.BadArguments",
-        "rayflow.errors.NotSerializable",
-        "rayflow.errors.NestedRun",
-        "rayflow.errors.Cancelled",
-    }
-)
-"""Errors that the same code with the same arguments will give again whatever happens."""
-
-FIRST_LOSS_DELAY_SECONDS = 0.5
-"""The wait before a job that lost its worker is sent again; doubled with each further loss."""
-
-LONGEST_LOSS_DELAY_SECONDS = 60.0
-"""The longest such wait: a job that may lose many workers is not to stand still for days."""
+from rayflow.values.native import SCALARS
+from rayflow.values.refs import TaggedTree
 
 
-def retry_delay(job: Job, failure: Failure) -> float | None:
-    """Seconds until a job that raised is tried again; None when it is not."""
-    options = job.options
-    if job.raised > options.get("retries", 0) or NEVER_AGAIN.intersection(failure.classes):
+def start(state: State, job: Job) -> None:
+    """Send an attempt, if the job can take its limits now. Else the job waits for them."""
+    under = nested_start(job, state.capacity.declared) if job.entry.is_nested else None
+    if under is not None and under.depth > MOST_DEEP:
+        fail(state, job, own_failures.nested_too_deep(MOST_DEEP))
+        return
+    if "limits" in job.options and (text := limits_text(job)) is not None:
+        warn(state, job.execution, text)
+    capacity = state.capacity
+    fits = capacity.take(job)
+    if capacity.unknown:
+        warn(state, job.execution, unknown_text(capacity.unknown))
+        capacity.unknown.clear()
+    while capacity.excess:
+        warn(state, job.execution, capacity.excess.pop())
+    if not fits:
+        return
+    job.attempt += 1
+    move(state, job, RUNNING)
+    is_named = job.name is not job.entry.name or job.entry.is_named_after_caller
+    state.out.append(
+        RunTask(
+            job=job.number,
+            attempt=job.attempt,
+            execution_id=job.execution.execution_id,
+            job_id=job.job_id,
+            entry=job.entry,
+            arguments=with_job_info(job) if job.entry.job_info else job.bound,
+            options=job.options,
+            losses=job.losses,
+            known=job.awaits.outcomes if job.awaits is not None else None,
+            under=under,
+            label=explanations.print_label(job) if is_named else "",
+            name=job.name if is_named else "",
+        )
+    )
+
+
+def running(state: State, number: int, attempt: int) -> Job | None:
+    """The job that an answer is for; None for an answer that is late, repeated or unknown."""
+    job = state.jobs.get(number)
+    if job is None or job.state is not RUNNING or job.attempt != attempt:
         return None
-    names = options.get("retry_on") or ("builtins.Exception",)
-    if not any(name in failure.classes for name in names):
-        return None
-    delay: float = options.get("retry_delay", 0.0)
-    return _growing(delay, options.get("retry_backoff", 2.0), job.raised - 1) if delay else 0.0
+    return job
 
 
-def loss_delay(job: Job, fatal: bool) -> float | None:
-    """Seconds until a job whose worker was lost is sent again; None when it has killed enough of them."""
-    if fatal or job.losses > job.options.get("max_worker_losses", 3):
-        return None
-    return min(LONGEST_LOSS_DELAY_SECONDS, _growing(FIRST_LOSS_DELAY_SECONDS, 2.0, job.losses - 1))
+def release(state: State, job: Job) -> None:
+    """An attempt has ended: give back what the job held, and start the jobs that fit now."""
+    for waiting in state.capacity.give_back(job):
+        start(state, waiting)
 
 
-def _growing(first: float, factor: float, times: int) -> float:
-    try:
-        return float(first * factor**times)
-    except OverflowError:  # after a thousand times or so: longer than anybody waits
-        return math.inf
+def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure) -> None:
+    """Try a job again, or end it. delay: seconds until the next attempt; None for no other attempt."""
+    retries.note_cause(job, failure)
+    if delay is None:
+        fail(state, job, retries.with_causes(job, failure))
+        return
+    _report_retry(state, job, failure, delay)
+    move(state, job, HELD)
+    if delay > 0:
+        number = next_number(state)
+        state.retries[number] = job
+        state.out.append(SetTimer(RetryTimer(number), delay))
+    else:
+        start(state, job)
 
 
-def own_failure(type_name: str, bases: tuple[str, ...], message: str, fault: str = "user") -> Failure:
-    """A failure that the evaluator itself finds: bad arguments, a cycle, a lost worker, a cancelled job."""
-    return Failure(
-        type_name=type_name,
-        classes=(type_name, *bases, "builtins.Exception", "builtins.BaseException", "builtins.object"),
-        message=message,
-        digest=digest("failure", type_name.encode(), message.encode()),
-        fault=fault,
+def retry_now(state: State, timer: RetryTimer) -> None:
+    """The wait before an attempt is over."""
+    job = state.retries.pop(timer.number, None)
+    if job is not None and job.state is HELD:
+        start(state, job)
+
+
+def _report_retry(state: State, job: Job, failure: Failure, delay: float) -> None:
+    """Count an attempt that is made again, and warn of it unless there were many warnings for its task."""
+    execution = job.execution
+    execution.tally.totals["retries"] += 1
+    execution.tally.count(job.name, "retries")
+    count = execution.tally.by_task[job.name]["retries"]
+    if count <= retries.RETRIES_SHOWN:
+        text = retries.retry_text(job, explanations.call_text(job), failure, delay)
+        more = "" if count < retries.RETRIES_SHOWN else f" (Further retries of {job.name} are only counted.)"
+        state.out.append(Warn(f"{text}{more}", execution.execution_id))
+
+
+def enter_again(state: State, cell: Cell) -> None:
+    """Send the job of a body again, when all expressions that the body awaits have outcomes."""
+    ((job, _),) = cell.waiters
+    assert isinstance(job, Job)
+    if not job.is_open:
+        return
+    if not job.wanted:
+        fail(state, job, own_failures.cancelled())
+        return
+    assert job.awaits is not None
+    job.awaits.outcomes.update(zip(cell.expression, cell.values, strict=True))
+    if job.awaits.strays > MOST_STRAYS:
+        fail(state, job, own_failures.unsteady(job))
+        return
+    move(state, job, HELD)
+    start(state, job)
+
+
+# --- the arguments that a worker gets ---------------------------------------------------------------------------------
+
+
+def with_job_info(job: Job) -> dict[str, Term]:
+    """The arguments of a job, with its JobInfo for the parameters that take it and were not given one."""
+    assert job.eval_hash is not None
+    info = JobInfo(
+        job.execution.execution_id,
+        to_hex(job.job_id),
+        to_hex(job.eval_hash),
+        job.attempt,
+        job.entry.name,
+        _given_options(job),
     )
+    container = parts_of(info)
+    assert container is not None
+    tree = TaggedTree(container.kind, container.header, tuple(container.parts))
+    return {**job.bound, **{name: tree for name in job.entry.job_info if name not in job.bound}}
 
 
-_USER = ("rayflow.errors.UserError", "rayflow.errors.RayflowError")
-_WORLD = ("rayflow.errors.WorldError", "rayflow.errors.RayflowError")
+def _given_options(job: Job) -> dict[str, Any]:
+    """The options as they were given, those that are plain data. The parameters for a JobInfo are ours among the
+    config_args."""
+    given = {name: value for name, value in job.options.items() if _is_plain(value)}
+    if job.entry.job_info and "config_args" in given:
+        config_args = [name for name in given["config_args"] if name not in job.entry.job_info]
+        given["config_args"] = type(given["config_args"])(config_args)
+        if not config_args:
+            del given["config_args"]
+    return given
 
 
-def no_such_task(message: str) -> Failure:
-    """A call of a task that the table does not have."""
-    return own_failure("rayflow.errors.NoSuchTask", _USER, message)
-
-
-def bad_arguments(message: str) -> Failure:
-    """A call that does not fit its task's signature."""
-    return own_failure("rayflow.errors.BadArguments", (*_USER, "builtins.TypeError"), message)
-
-
-def cyclic(message: str) -> Failure:
-    """A call that waits for its own result."""
-    bases = (*_USER, "builtins.RecursionError", "builtins.RuntimeError")
-    return own_failure("rayflow.errors.CyclicCall", bases, message)
-
-
-def unsteady(job: Job) -> Failure:
-    """A body that awaits other expressions each time that it is entered."""
-    return own_failure(
-        "rayflow.errors.UnsteadyBody",
-        _USER,
-        f"{job.entry.name} awaits other expressions each time that it is entered. A body that awaits is run again from "
-        "its start when what it awaits is there, and has to come to the same calls: leave random numbers, times and "
-        "what is not an argument out of them, or get those from a task of their own.",
-    )
-
-
-def nested_too_deep(depth: int) -> Failure:
-    """A subrun in a subrun in a subrun, and so on."""
-    return own_failure(
-        "rayflow.errors.NestedRun",
-        (*_USER, "builtins.RuntimeError"),
-        f"this subrun stands in {depth} others, one in another, and each of them holds the one worker that all run in. "
-        "What a task in a subrun calls is evaluated there anyhow: return the call itself, f(n - 1) and not "
-        "subrun(f(n - 1)), and put a subrun around the whole.",
-    )
-
-
-def cancelled() -> Failure:
-    """What every job of a cancelled execution ends with."""
-    return own_failure("rayflow.errors.Cancelled", _USER, "the execution was cancelled")
-
-
-def worker_lost(job: Job, reason: str) -> Failure:
-    """A job that has lost more workers than it may. reason: of the last loss."""
-    times = "once" if job.losses == 1 else f"{job.losses} times"
-    return own_failure(
-        "rayflow.errors.WorkerLost",
-        _WORLD,
-        f"the worker of {job.entry.name} was lost {times}, last: {reason}. If the task itself kills its worker "
-        "(memory, a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory.",
-        fault="world",
-    )
+def _is_plain(value: Any) -> bool:
+    """Whether it is a scalar, or built-in containers of scalars."""
+    waiting = [value]
+    for each in waiting:
+        if type(each) in CONTAINERS:
+            waiting.extend((*each.keys(), *each.values()) if type(each) is dict else each)
+        elif type(each) not in SCALARS:
+            return False
+    return True

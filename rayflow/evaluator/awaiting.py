@@ -1,26 +1,26 @@
-"""Bodies that await: what a job has learnt of the expressions that its body waits for.
+"""Bodies that await: the outcomes of the expressions that a job's body has awaited.
 
-In: what a body asked for when it left its worker, and how that turned out. Out: `Awaits`, the log with which the body
-is entered again. Never: enters it.
+In: the expressions that a body awaited when it left its worker, and their outcomes. Out: `Awaits`, the log for the
+next run of the body. Never: runs the body.
 
-A body that awaits holds no worker. It is entered from its start each time, and given the outcomes of all that it has
-awaited so far; so it must come to the same expressions again, in whatever order.
+A body that awaits does not hold a worker. When the outcomes are there, the body runs again from its start, with the
+outcomes of all expressions that it has awaited so far. So it must await the same expressions again, in any order.
 """
 
 from __future__ import annotations
 
-from rayflow.evaluator.events import Cost
+from rayflow.evaluator.messages import Cost
 from rayflow.values.failures import Failure, Outcome
 
 MOST_STRAYS = 20
-"""So often a body may be entered and leave again without having asked for all that it asked for before."""
+"""The most times that a body may await new expressions before it has awaited all the known ones again."""
 
 
 class Awaits:
-    """What a body has awaited so far.
+    """The expressions that a body has awaited so far, and their outcomes.
 
-    outcomes: value or Failure of each expression, by the key that the body's worker gave it. strays: how often the body
-    has left for something new although it had not asked for all that it knows.
+    outcomes: the value or Failure of each expression, by the key from the body's worker. strays: how often the body has
+    awaited new expressions before it awaited all the known ones again.
     """
 
     __slots__ = ("_cost", "outcomes", "strays")
@@ -31,20 +31,20 @@ class Awaits:
         self._cost: Cost | None = None
 
     def add_cost(self, cost: Cost) -> Cost:
-        """What all entries took together, this one included."""
+        """Add the cost of one more run of the body. Gives the cost of all runs together."""
         before = self._cost
         if before is not None:
             cost = Cost(
-                before.started_at,
-                before.wall_seconds + cost.wall_seconds,
-                before.cpu_seconds + cost.cpu_seconds,
-                max(before.peak_memory_bytes or 0, cost.peak_memory_bytes or 0) or None,
-                cost.node,
-                cost.pid,
+                started_at=before.started_at,
+                wall_seconds=before.wall_seconds + cost.wall_seconds,
+                cpu_seconds=before.cpu_seconds + cost.cpu_seconds,
+                peak_memory_bytes=max(before.peak_memory_bytes or 0, cost.peak_memory_bytes or 0) or None,
+                node=cost.node,
+                pid=cost.pid,
             )
         self._cost = cost
         return cost
 
     def passes_on(self, failure: Failure) -> bool:
-        """Whether a body that fails so has only not caught what it awaited."""
+        """Whether this failure of a body comes from an expression that the body awaited."""
         return any(type(known) is Failure and known == failure for known in self.outcomes.values())

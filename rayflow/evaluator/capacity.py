@@ -1,6 +1,7 @@
 """Limits: named quantities that attempts hold while they run.
 
-In: what a job needs. Out: whether it may start, and who may start when something is given back. Never: starts anything.
+In: the needs of a job. Out: whether the job may start, and which jobs may start when a job gives something back. Never:
+starts a job.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
-from rayflow.evaluator.jobs import Job
+from rayflow.evaluator.graph import Job
 
 _Needs: TypeAlias = tuple[tuple[str, float], ...]
-"""Amounts by name, sorted."""
+"""The names and amounts of limits, sorted by name."""
 
 _Waiting: TypeAlias = tuple[float, int, Job]
-"""Less than another when it goes first: by priority, then by age."""
+"""A waiting job in an order by priority, then by age."""
 
 
 def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
@@ -29,38 +30,54 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def unknown_text(names: list[str]) -> str:
-    """What is said of limits that nobody has declared."""
+    """The warning for limits that the configuration does not declare."""
     text = ", ".join(sorted(names))
     each = "They have" if len(names) > 1 else "It has"
     return f"The configuration has no limit {text}. {each} capacity 1: set limits in rayflow.toml for another one."
 
 
-class Capacity:
-    """What is left of each limit, what is held, and who waits.
+def excess_text(task: str, name: str, amount: float, capacity: float) -> str:
+    """The warning for a call that asks for more of a limit than there is."""
+    return (
+        f"{task} asks for {amount:g} of the limit {name}, of which there are {capacity:g}: it takes all, and no other "
+        f"call that needs {name} runs beside it."
+    )
 
-    A limit that nobody declared has capacity 1. A need larger than the whole capacity is cut to it: it then runs alone
-    rather than never. Who waits blocks nobody else: whoever fits goes first, by priority, then by age.
+
+class Capacity:
+    """The amount of each limit that jobs hold, and the jobs that wait for some of it.
+
+    A limit that is not declared has capacity 1. A need that is larger than the whole capacity is reduced to it, so that
+    the job runs alone. A waiting job does not block another one. Of the jobs that fit, the job of the highest priority
+    starts first, and of these the oldest.
+
+    declared: the capacities. unknown: the new names of limits that are not declared. excess: warnings for calls that
+    need more than the capacity. The caller reports the entries of these two lists, and empties the lists.
     """
 
     def __init__(self, limits: Mapping[str, float]) -> None:
         self.declared = dict(limits)
         self._used: dict[str, float] = {}
         self._held: dict[int, _Needs] = {}
-        # Those with equal needs wait in one queue; a queue stands under the name of each limit that it needs.
+        # Jobs with equal needs wait in one queue. The queue is listed under the name of each limit that they need.
         self._queues: dict[str, dict[_Needs, list[_Waiting]]] = {}
         self._waiting: set[int] = set()
         self._undeclared: set[str] = set()
         self.unknown: list[str] = []
-        """Names that were met for the first time and that nobody has declared, for who tells of them."""
+        self.excess: list[str] = []
 
     def take(self, job: Job) -> bool:
-        """Take what the job needs, all or nothing; False puts it among the waiting."""
+        """Take all that the job needs. If that does not fit, take nothing, let the job wait, and give False."""
         wanted = needs_of(job.options)
         if not wanted:
             return True
         for name in wanted.keys() - self.declared.keys() - self._undeclared:
             self._undeclared.add(name)
             self.unknown.append(name)
+        for name, amount in wanted.items():
+            capacity = self.declared.get(name, 1)
+            if amount > capacity:
+                self.excess.append(excess_text(job.name, name, amount, capacity))
         needs = tuple(sorted((name, min(amount, self.declared.get(name, 1))) for name, amount in wanted.items()))
         if not self._fits(needs):
             heappush(self._queue(needs), (-job.options.get("priority", 0), job.number, job))
@@ -71,7 +88,7 @@ class Capacity:
         return True
 
     def give_back(self, job: Job) -> list[Job]:
-        """Return what the job holds, and take out of the queues those who fit now, in order."""
+        """Give back all that the job holds. Removes the jobs that fit now from the queues, and gives them in order."""
         held = self._held.pop(job.number, None)
         if held is None:
             return []
@@ -81,7 +98,7 @@ class Capacity:
             queue = self._queue(needs)
             ready.append((needs, heappop(queue)[2]))
             self._waiting.discard(ready[-1][1].number)
-            # Each takes its part itself when it starts; until then it counts for those behind it.
+            # The job takes its part itself when it starts. Until then the part counts as taken for the jobs behind it.
             self._add(needs)
             if not queue:
                 self._remove(needs)
@@ -95,11 +112,11 @@ class Capacity:
 
     @property
     def held(self) -> dict[str, float]:
-        """What is held now, by name: empty when nothing runs."""
+        """The amount of each limit that jobs hold now, by name. Limits of which no job holds anything are left out."""
         return {name: amount for name, amount in self._used.items() if amount}
 
     def _first_fitting(self, freed: _Needs) -> _Needs | None:
-        """The needs of whoever is the first to fit among those who wait for any of these limits."""
+        """The needs of the first job that fits, among those that wait for any of these limits."""
         first: tuple[float, int] | None = None
         found: _Needs | None = None
         for name, _ in freed:

@@ -1,7 +1,9 @@
-"""Everything that can come out of the evaluator.
+"""Everything that comes out of the evaluator.
 
-Orders, not requests: the shell carries them out and reports with the event named beside each. A command never carries
-a user's object, only symbolic terms. Named tuples, as events are.
+In: nothing. Out: the command classes. Never: logic; never a user's object, only symbolic terms.
+
+A command is an order. The shell carries it out and reports with the message that is named beside each; most need no
+answer. Commands are named tuples, as messages are.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.evaluator.subruns import Below, Under
-from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import Term
+from rayflow.evaluator.messages import NestedEnd, NestedStart
+from rayflow.evaluator.timers import Timer
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.expressions import Term
 from rayflow.records import ReductionRow, Row
 from rayflow.values.failures import Failure, Outcome
 
@@ -20,7 +23,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class LookUp(NamedTuple):
-    """Is there a reduction of this key? Answered by `LookedUp`."""
+    """Is there a recorded reduction for this key? Answered by `LookedUp`."""
 
     asker: int
     eval_hash: bytes
@@ -28,14 +31,16 @@ class LookUp(NamedTuple):
 
 
 class RunTask(NamedTuple):
-    """Send one attempt of a job to a worker. Answered by `Returned`, `Paused`, `Raised` or `WorkerLost` of it.
+    """Send one attempt of a job to a worker. Answered by its `Returned`, `Paused`, `Raised` or `WorkerGone`.
 
     job: the evaluator's number of the job, for the answer. job_id: its id in the records.
     arguments: bound arguments by parameter name, symbolic; all defaults are filled in.
     options: merged task options.
     losses: how many workers this job has lost so far (a job that lost one is sent alone).
-    known: outcomes of what the body has awaited when it was entered before, by key.
-    under: for a call whose body is an evaluation of its own, what that takes over.
+    known: the outcomes of the expressions that earlier runs of the body awaited, by key.
+    under: the settings of a nested execution, if the body is one.
+    label: the text before the printed lines of the job. name: the name under which the job is counted. Both are empty
+    if the job is shown by its task and arguments.
     """
 
     job: int
@@ -47,7 +52,9 @@ class RunTask(NamedTuple):
     options: Mapping[str, Any]
     losses: int = 0
     known: Mapping[bytes, Outcome] | None = None
-    under: Under | None = None
+    under: NestedStart | None = None
+    label: str = ""
+    name: str = ""
 
 
 class RunOperation(NamedTuple):
@@ -60,21 +67,21 @@ class RunOperation(NamedTuple):
 
 
 class SetTimer(NamedTuple):
-    """Wake me. Answered by `TimerFired` with the same name, not before `seconds` have passed."""
+    """Report when `seconds` have passed. Answered by `TimerFired` with the same timer, not earlier."""
 
-    name: tuple[str, int]
+    timer: Timer
     seconds: float
 
 
 class Stop(NamedTuple):
-    """Nobody wants this attempt any more. Its answer may still come, and is then ignored."""
+    """Nothing wants this attempt any more. Its answer may still come, and closes the job."""
 
     job: int
     attempt: int
 
 
 class Remember(NamedTuple):
-    """Keep a reduction. No answer."""
+    """Record a reduction. No answer."""
 
     reduction: ReductionRow
 
@@ -86,19 +93,24 @@ class Record(NamedTuple):
 
 
 class Warn(NamedTuple):
-    """Tell whoever watches. No answer."""
+    """Show a text to the users who watch the execution. No answer."""
 
     text: str
+    execution_id: str
 
 
 class Finish(NamedTuple):
-    """The execution has ended: commit, then tell whoever waits. No answer.
+    """The execution has ended: commit, then inform its waiters. No answer.
 
-    outcome: the root's value (symbolic) or its Failure. failures: jobs that failed by themselves: (job id, task
-    name, Failure without its pickled exception): what it ends with, then in the order in which they failed, a thousand
-    of them. counts: jobs, computed, cached, shared, failed, cancelled. by_task: the same by task name. below: for an
-    evaluation inside a call, what that has to know. is_torn: a scheduler, or a worker with an evaluation inside a call,
-    was lost, so that jobs may be recorded as open of which this one knows nothing: close what is.
+    outcome: the root's value (symbolic) or its Failure.
+    failures: jobs that failed by themselves, as (job id, task name, Failure without its pickled exception): first the
+    one that the execution ends with, then the others in the order in which they failed; a thousand at most.
+    counts: how many jobs there are, how many of them ended as computed, cached, shared, failed, not_run and cancelled,
+    how many attempts were made again (retries), and how many jobs were recorded. by_task: the same by task name.
+    below: for a nested execution, its report to the execution around it.
+    is_torn: whether a scheduler, or a worker with a nested execution, was lost. Then there may be recorded
+    open jobs that this evaluator does not know: close these.
+    at: when the end was recorded; 0 until then.
     """
 
     execution_id: str
@@ -107,8 +119,9 @@ class Finish(NamedTuple):
     counts: Mapping[str, int] = _NOTHING
     by_task: Mapping[str, Mapping[str, int]] = _NOTHING
     value_hash: bytes | None = None
-    below: Below | None = None
+    below: NestedEnd | None = None
     is_torn: bool = False
+    at: int = 0
 
 
 Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish

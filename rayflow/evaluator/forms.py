@@ -1,28 +1,41 @@
-"""Rules of the special forms.
+"""The special forms: the rule of each, and its properties that the rest of the evaluator needs.
 
-A rule is a pure function of a form's unreduced arguments and the outcomes seen so far. It answers what it needs reduced
-next, what the form becomes, or how it fails; it is asked again when what it needed has settled. What touches the job
-that a form stands in is an answer, too. The evaluator itself is never handed out, so a form can be tested as a table.
+In: a form's unreduced arguments, and the outcomes that its rule has asked for so far. Out: the rule's next answer.
+Never: changes anything; a rule is a pure function and sees no job.
+
+A rule answers with the terms that it needs next, with the term that the form becomes, or with a failure. It is asked
+again when the needed terms have outcomes. Other answers concern the job around the form (`ReadContext`, `Begin`,
+`Tag`). A new form is a rule and a line in `FORMS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rayflow.errors import BadArguments, BadForm
-from rayflow.evaluator.cells import expressions_of, is_value
-from rayflow.lang.expressions import Expression, Operation, TaskCall, Term, render
+from rayflow.errors import BadArguments, BadForm, BadOption
+from rayflow.evaluator.call_options import CONTEXT
+from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.lang.operations import operate
+from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
-from rayflow.values.failures import Failure, Outcome, failure_from_exception
-from rayflow.values.nested import map_leaves
+from rayflow.lang.terms.expressions import Expression, Form, Operation, TaskCall, Term, render
+from rayflow.values.encoding.nested import map_leaves
+from rayflow.values.failures import Failure, Outcome, failure_from_exception, raised_while_handling
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContext:
+    """A rule's answer: the form becomes the value at this path of the context, else the default."""
+
+    path: str
+    default: Term
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Make this call although nobody waits for it; the form is `term` at once."""
+    """Make this call although nothing waits for it; the form is `term` at once."""
 
     call: TaskCall
     term: Term
@@ -30,20 +43,20 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """The form is this value; tags are recorded for the value, the job it stands in, and the execution."""
+    """A rule's answer: the value of the form. The tags are recorded for the value, the form's job and the execution."""
 
     value: Term
-    tags: Mapping[str, Any]
-    job_tags: Mapping[str, Any]
-    execution_tags: Mapping[str, Any]
+    tags: Tags
+    job_tags: Tags
+    execution_tags: Tags
 
 
-Step: TypeAlias = Need | Become | Fail | Begin | Tag
+Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag
 Rule: TypeAlias = Callable[[tuple[Term, ...], Sequence[Outcome]], Step]
 
 
 def cond(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """condition, arm, condition, arm, ..., otherwise."""
+    """The rule of `cond`. args: condition, arm, condition, arm, ..., otherwise."""
     if seen:
         last = seen[-1]
         if isinstance(last, Failure):
@@ -55,7 +68,7 @@ def cond(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
 
 
 def catch(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """expression, class names, recover, class names, recover, ..."""
+    """The rule of `catch`. args: expression, class names, recover, class names, recover, ..."""
     if not seen:
         return Need((args[0],))
     outcome = seen[0]
@@ -66,7 +79,7 @@ def catch(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
 
 
 def seq(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """One after the other; an error stops it."""
+    """The rule of `seq`: the terms are evaluated one after the other, until one fails. args: the terms."""
     if seen and isinstance(seen[-1], Failure):
         return Fail(seen[-1])
     if len(seen) < len(args):
@@ -75,7 +88,7 @@ def seq(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
 
 
 def catch_all(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """structure, class names, recover, class names, recover, ..."""
+    """The rule of `catch_all`. args: structure, class names, recover, class names, recover, ..."""
     structure = args[0]
     found, _ = expressions_of(structure)
     if not seen:
@@ -97,18 +110,16 @@ def catch_all(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     return Become(Operation("call", (*recovers[0], (settled,), {})) if recovers else settled)
 
 
-def told_after(form: str, failure: Failure, seen: Sequence[Outcome]) -> Failure:
-    """A failure of what a form became, with the error that this was to recover from, if there was one."""
-    if form not in ("catch", "catch_all"):
-        return failure
+def while_recovering(failure: Failure, seen: Sequence[Outcome]) -> Failure:
+    """The failure of the term that a form became, with the failure that the form was recovering from, if any."""
     caught = next((each for each in seen if isinstance(each, Failure)), None)
-    if caught is None or caught.digest == failure.digest:  # one that was only raised again is told once
+    if caught is None or caught.digest == failure.digest:  # it was only raised again
         return failure
-    return replace(failure, notes=(*failure.notes, f"raised while handling {caught.summary}"))
+    return raised_while_handling(failure, caught)
 
 
 def _recover_of(failure: Failure, args: tuple[Term, ...]) -> tuple[Term] | None:
-    """What recovers from a failure, as the handlers after the first argument say it."""
+    """The recovery function for a failure, from the handlers after the first argument; None if no handler fits."""
     for names, recover in zip(args[1::2], args[2::2], strict=True):
         if any(name in failure.classes for name in names):
             return (recover,)
@@ -120,19 +131,19 @@ def _in_place(outcome: Outcome) -> Term:
 
 
 def map_(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """function, values"""
+    """The rule of `map_`. args: function, values."""
     return _over_items("map_", args, seen)
 
 
 def starmap(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """function, values"""
+    """The rule of `starmap`. args: function, values."""
     return _over_items("starmap", args, seen)
 
 
 def _over_items(name: str, args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     function, values = args
     if not seen:
-        # Of a list that holds expressions each item belongs to its own call, which waits for no other.
+        # Each item of a list that holds expressions belongs to its own call, which waits for no other.
         return Need((function,) if _is_open(name, values) else (function, values))
     for outcome in seen:
         if isinstance(outcome, Failure):
@@ -144,6 +155,11 @@ def _is_open(name: str, values: Term) -> bool:
     if type(values) not in (list, tuple) or is_value(values):
         return False
     return name == "map_" or all(type(value) in (list, tuple, dict) for value in values)
+
+
+def get_context(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `get_context`. args: path, default."""
+    return ReadContext(*args)
 
 
 def fork_thread(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
@@ -161,18 +177,20 @@ def apply_tags(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
             return Fail(outcome)
     tags: list[Any] = list(seen[1:])
     for each in tags:
-        if not isinstance(each, dict) or not all(isinstance(key, str) for key in each):
-            return Fail(failure_from_exception(BadArguments(f"Tags are a dict with names as keys, not {each!r}.")))
+        try:
+            tag_pairs(each, "apply_tags")
+        except BadOption as error:
+            return Fail(failure_from_exception(BadArguments(str(error))))
     return Tag(seen[0], *tags)
 
 
 MOST_STEPS = 1_000
-"""A rule of the user's that is still asking after so many answers is taken for one that never ends. (It is called anew
-with all answers each time, so that what it costs grows with their square.)"""
+"""A user's rule that still asks after this many answers is taken for one that never ends. (Each time it is called with
+all earlier answers, so its cost grows with their square.)"""
 
 
 def own(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
-    """the user's rule, its quoted arguments. Seen are by turns an answer of the rule and outcomes of what it needed."""
+    """the user's rule, its quoted arguments. `seen` holds by turns an answer of the rule and what it then needed."""
     function, arguments = args
     outcomes: list[Outcome] = []
     place = answers = 0
@@ -192,7 +210,7 @@ def own(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
         outcomes.extend(seen[place : place + count])
         place += count
     if answers == MOST_STEPS:
-        message = f"A rule was asked {MOST_STEPS} times and has not come to an end: {render(function)}"
+        message = f"{render(Form('own', args))} does not come to an end: its rule was asked {MOST_STEPS:,} times."
         return Fail(failure_from_exception(BadForm(message)))
     return Need((Operation("step", (function, arguments, [_as_data(outcome) for outcome in outcomes])),))
 
@@ -201,13 +219,34 @@ def _as_data(outcome: Outcome) -> Term:
     return (FAILED, outcome.pickled, outcome.summary) if isinstance(outcome, Failure) else (VALUE, outcome)
 
 
-RULES: Mapping[str, Rule] = {
-    "cond": cond, "catch": catch, "catch_all": catch_all, "seq": seq, "map_": map_, "starmap": starmap,
-    "fork_thread": fork_thread, "apply_tags": apply_tags, "own": own,
-}  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class FormDefinition:
+    """A form.
+
+    passes_on: whether it fails whenever a needed term fails. recovers: whether the term that it becomes may handle a
+    failure that its rule has seen. A failure of that term then names the handled failure.
+    """
+
+    rule: Rule
+    passes_on: bool = False
+    recovers: bool = False
+
+
+FORMS: Mapping[str, FormDefinition] = {
+    "cond": FormDefinition(cond, passes_on=True),
+    "catch": FormDefinition(catch, recovers=True),
+    "catch_all": FormDefinition(catch_all, recovers=True),
+    "seq": FormDefinition(seq, passes_on=True),
+    "map_": FormDefinition(map_, passes_on=True),
+    "starmap": FormDefinition(starmap, passes_on=True),
+    CONTEXT: FormDefinition(get_context, passes_on=True),
+    "fork_thread": FormDefinition(fork_thread),
+    "apply_tags": FormDefinition(apply_tags, passes_on=True),
+    "own": FormDefinition(own),
+}
 """Every form by name."""
 
 
 def error_term(failure: Failure) -> Term:
-    """The term that gives a caught error as an exception object: its class may be the user's, so a worker makes it."""
+    """The term that gives a caught failure as an exception. Its class may be the user's, so a worker makes it."""
     return Operation("restore", (failure.pickled, failure.summary))

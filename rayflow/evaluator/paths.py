@@ -1,30 +1,29 @@
-"""Paths: where a part stands in the whole, from which the ids of jobs are made.
+"""Paths: the places of parts in a whole. The ids of jobs are made from them.
 
-In: the path of the whole, the kind of a step, a position. Out: 16 bytes, the same whenever the execution is taken up
+In: the path of the whole, the name of a step, a position. Out: 16 bytes, the same whenever the execution is taken up
 again. Never: depends on the order of answers.
 """
 
 from __future__ import annotations
 
-from rayflow.evaluator.jobs import Job
-from rayflow.lang.options import scope_of
+from rayflow.evaluator.graph import Job
+from rayflow.lang.options.options import scope_of
 from rayflow.values.digests import short_digest
 
 
-def below(path: bytes, step: str, position: int) -> bytes:
-    """The path of a part: 16 bytes over the path of the whole, the kind of step and the position."""
+def child_path(path: bytes, step: str, position: int) -> bytes:
+    """The path of a part: 16 bytes over the path of the whole, the name of the step and the position."""
     return short_digest(step, path, position.to_bytes(4, "little"))
 
 
 def result_path(job: Job) -> bytes:
-    """Where the term of a job begins, for the ids of the jobs below.
+    """The path of a job's term, from which the ids of the jobs below are made.
 
-    Which of several equal jobs does the work depends on the order of answers, the ids below it must not: a crashed
-    execution that is taken up again has to meet the same jobs. So the path of a term that equal jobs share starts from
-    what they have in common.
+    The order of answers decides which of several equal jobs does the work. But the ids below must not depend on it: a
+    resumed execution has to find the same jobs. So if equal jobs share a term, its path is made from their common data.
     """
     if job.eval_hash is None or scope_of(job.options) == "NONE":
-        return below(job.job_id, "result", 0)
+        return child_path(job.job_id, "result", 0)
     execution = job.execution
     if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
         return short_digest("result", execution.seed, job.eval_hash)

@@ -1,157 +1,153 @@
-"""Who does the work: equal calls of one execution share it, and calls under another context share a part of it.
+"""Equal calls of one execution: one job does the work, and the others share its result.
 
-In: jobs whose arguments are values, contexts that are read, jobs whose value is known. Out: look-ups, attempts, jobs
-that follow others. Never: walks a term.
+In: jobs whose arguments are values, jobs whose body has returned. Out: look-ups, attempts, jobs that follow others.
+Never: walks a term.
 
 Equal calls under one context are one piece of work. Under several contexts the body runs once, and the term that it
-returned is reduced once a context, unless it is known that all that was read of the context is alike.
+returned is reduced once for each context, unless all context values that were read are known to be equal. It is the
+same if the first of equal calls is not recorded: the first recorded one reduces the term again, and records the calls
+below. So the records do not depend on the order of the calls.
+
+Reads the graph. Changes the job, its followers and how it is answered; shared of the execution; out of the State; and
+the demands that reduce a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from rayflow.errors import BadOption
-from rayflow.evaluator import commands, lookups, provenance, witnessing
-from rayflow.evaluator.cells import Cell
-from rayflow.evaluator.executions import IN_FLIGHT
-from rayflow.evaluator.inheritance import ABSENT, left_open
-from rayflow.evaluator.jobs import DONE, HELD, LOOKUP, RESULT, SHARED, Job
-from rayflow.evaluator.paths import below
-from rayflow.evaluator.stepping import BECOME_SLOT, Stepper
-from rayflow.lang.expressions import Term
-from rayflow.lang.operations import SUBRUN
-from rayflow.lang.options import scope_of
+from rayflow.evaluator import commands, lookups, witnessing
+from rayflow.evaluator.attempts import start
+from rayflow.evaluator.closing import fail, follow
+from rayflow.evaluator.file_conflicts import conflict
+from rayflow.evaluator.graph import RESULT_SLOT, Job, UnrecordedReturn
+from rayflow.evaluator.handle_conflicts import rival_text
+from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
+from rayflow.evaluator.job_states import DONE, HELD, IN_FLIGHT, LOOKUP, RESULT, SHARED
+from rayflow.evaluator.paths import result_path
+from rayflow.evaluator.state import State, demand, move, record, warn
+from rayflow.lang.options.options import scope_of
+from rayflow.lang.terms.codec import WITH_WITNESSES, loads
+from rayflow.lang.terms.expressions import Term
 from rayflow.values.digests import digest
-from rayflow.values.failures import Failure, Outcome, failure_from_exception
-
-CONTEXT = "get_context"
-"""The form that reads the context: not a rule of its own, since rules see outcomes and nothing else."""
 
 
-class Sharer(Stepper):
-    """The machine, with what equal calls have in common."""
-
-    def _identify(self, job: Job) -> None:
-        """All arguments are values: form the hashes, share with an equal job, else ask the cache."""
-        execution = job.execution
-        job.args_hash = provenance.args_hash_of(job)
-        eval_hash = job.eval_hash = provenance.eval_hash_of(job)
-        if scope_of(job.options) != "NONE":
-            twin = execution.shared.setdefault(eval_hash, job)
-            if twin is not job:
-                if twin.hands_down is job.hands_down or twin.hands_down.has_context_of(job.hands_down):
-                    self._share(job, twin)
-                else:
-                    self._share_across(job, twin)
-                return
-        key = lookups.key_of(job)
-        if key is None:
-            self._move(job, HELD)
-            self._start(job)
-        else:
-            self._look_up(job, key)
-
-    def _look_up(self, job: Job, key: bytes) -> None:
-        self._move(job, LOOKUP)
-        self._out.append(commands.LookUp(job.number, key, job.entry.hash))
-
-    def _share_across(self, job: Job, first: Job) -> None:
-        """An equal job under another context does the work: its term is shared, and reduced here under this one.
-
-        Nothing is left to do where it is known that what was read of the context is the same here.
-        """
-        if first.state is DONE and first.clean and job.hands_down.agrees(lookups.context_read(first)):
-            self._share(job, first)
-            return
-        assert job.eval_hash is not None
-        key = digest("shared", job.eval_hash, job.hands_down.digest)
-        twin = job.execution.shared.setdefault(key, job)
+def identify(state: State, job: Job) -> None:
+    """All arguments are values: form the hashes, then share with an equal job, ask the cache, or run."""
+    execution = job.execution
+    job.args_hash = args_hash_of(job)
+    eval_hash = job.eval_hash = eval_hash_of(job)
+    if scope_of(job.options) != "NONE":
+        twin = execution.shared.setdefault(eval_hash, job)
         if twin is not job:
-            self._share(job, twin)
-        elif job.entry.name != SUBRUN and (
-            RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None)
-        ):
-            self._share(job, first)  # until its body has returned, or awaits; if that fails, this fails alike
-        else:
-            self._look_up(job, lookups.remember_key(job))
-
-    def _part_contexts(self, job: Job) -> None:
-        """The term of a job is known, and kept: jobs of other contexts that wait for it take it up from there."""
-        followers = job.followers or ()
-        job.followers = [each for each in followers if each.hands_down.has_context_of(job.hands_down)]
-        for each in followers:
-            if each.is_open and not each.hands_down.has_context_of(job.hands_down):
-                self._look_up(each, lookups.remember_key(each))
-
-    def _share(self, job: Job, twin: Job) -> None:
-        job.how = "shared"
-        if twin.is_open:
-            self._move(job, SHARED)
-            if twin.followers is None:
-                twin.followers = []
-            twin.followers.append(job)
-        else:
-            self._follow(job, twin)
-
-    # --- what was read of the context -------------------------------------------------------------------------------
-
-    def _read_context(self, cell: Cell, path: str, default: Term) -> None:
-        """The value behind a path of the context, or the default."""
-        scope = cell.scope
-        scope.note_reads((path,))
-        try:
-            found = scope.hands_down.value_at(path)
-        except BadOption as error:
-            self._settle(cell, self._noted(failure_from_exception(error), scope), ())
+            _divide(state, job, twin)
             return
-        if found is ABSENT:
-            self._demand(default, scope, below(cell.path, "default", 0), cell, BECOME_SLOT)
-        else:
-            self._settle(cell, found, ())
+    key = lookups.key_of(job)
+    if key is None:
+        job.missed = lookups.missed_unasked(job)
+        move(state, job, HELD)
+        start(state, job)
+    else:
+        _look_up(state, job, key)
 
-    def _note_reads(self, job: Job, child: Job) -> None:
-        """Note what was read of the context below a child, but for what is settled on the way to it."""
-        paths: Iterable[str] = child.reads or ()
-        step: Job | None = child
-        while step is not None and step is not job:
-            paths = left_open(paths, step.options)
-            step = step.parent
-        job.note_reads(paths)
 
-    # --- the value ----------------------------------------------------------------------------------------------------
+def _look_up(state: State, job: Job, key: bytes) -> None:
+    move(state, job, LOOKUP)
+    state.out.append(commands.LookUp(job.number, key, job.entry.hash))
 
-    def _result_known(self, job: Job, outcome: Outcome) -> None:
-        if not job.is_open:
+
+def _divide(state: State, job: Job, first: Job) -> None:
+    """Let an earlier equal job do the work for this one, too, or a part of the work."""
+    assert job.eval_hash is not None
+    key, shared, twin = job.eval_hash, job.execution.shared, first
+    if not (first.hands_down is job.hands_down or first.hands_down.has_context_of(job.hands_down)):
+        is_alike = first.state is DONE and first.clean and job.hands_down.agrees(lookups.context_read(first))
+        if not (is_alike and _serves(first, job)):
+            key = digest("shared", job.eval_hash, job.hands_down.digest)
+            twin = shared.setdefault(key, job)
+    if twin is not job and _serves(twin, job):
+        _share(state, job, twin)
+    else:
+        shared[key] = job
+        _share_body(state, job, first if twin is job else twin)
+
+
+def _share_body(state: State, job: Job, first: Job) -> None:
+    """Reduce the term that an equal job's body has returned here, too, as soon as it is there."""
+    if first.unrecorded is not None:
+        _reduce_here(state, job, first, first.unrecorded)
+    elif _is_whole(first) and first.hands_down.has_context_of(job.hands_down):
+        _share(state, job, first)
+    elif not job.entry.is_nested and (
+        RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None)
+    ):
+        _share(state, job, first)  # until its body has returned, or awaits; if that fails, this job fails alike
+    else:
+        _look_up(state, job, lookups.remember_key(job))
+
+
+def part(state: State, job: Job) -> None:
+    """The body of a job has returned, or awaits: the followers that shared only the body go on by themselves."""
+    followers = job.followers or ()
+    job.followers = []
+    for each in followers:
+        has_context = each.hands_down.has_context_of(job.hands_down)
+        if has_context and (_serves(job, each) or _is_whole(job)):
+            job.followers.append(each)
+        elif each.is_open and job.unrecorded is not None:
+            _reduce_here(state, each, job, job.unrecorded)
+        elif each.is_open:
+            _look_up(state, each, lookups.remember_key(each))
+
+
+def _reduce_here(state: State, job: Job, first: Job, unrecorded: UnrecordedReturn) -> None:
+    """Go on with the term that the body of an equal job has returned."""
+    term = unrecorded.reduction.term
+    assert term is not None
+    job.how = "shared"
+    move(state, job, RESULT)
+    if job.is_recorded and not first.is_recorded:
+        state.out.append(commands.Remember(unrecorded.reduction))
+        record(state, job, unrecorded.rows)
+    if not job.hands_down.is_recorded:
+        job.unrecorded = unrecorded
+    if job.followers:
+        part(state, job)
+    reduce_result(state, job, term, loads(term))
+
+
+def reduce_result(state: State, job: Job, packed: bytes, term: Term) -> None:
+    """Reduce the term that a body returned, unless the body has overwritten a file of another job."""
+    if packed[:1] == WITH_WITNESSES:
+        if job.awaits is None and job.below is None and job.task_set is None:  # else it is a value of jobs below
+            rivals = rival_text(job, packed, term)
+            if rivals is not None:
+                warn(state, job.execution, rivals)
+        failure = conflict(job, packed, term)
+        if failure is not None:
+            fail(state, job, failure)
             return
-        if isinstance(outcome, Failure):
-            self._fail(job, outcome, own=False)
-            return
-        job.outcome = outcome
-        job.value_hash = provenance.hash_of(outcome)
-        if job.call_hash is None:
-            job.call_hash = provenance.call_hash_of(job)
-        job.clean = all(child.clean for child in job.children) and (job.below is None or job.below.is_clean)
-        job.fleeting = job.below is not None and job.below.is_fleeting
-        for child in job.children:
-            if not job.fleeting and lookups.is_fleeting(child):
-                job.fleeting = True
-            if child.reads is not None:
-                self._note_reads(job, child)
-            if child.seen is not None:
-                job.seen = witnessing.joined(job.seen, child.seen)
-            if child.oldest is not None and (job.oldest is None or child.oldest < job.oldest):
-                job.oldest = child.oldest
-        taken_whole = job.task_set is not None
-        if not taken_whole:
-            job.task_set = job.execution.task_set_of(job)
-        if job.clean and not taken_whole and job.is_recorded and lookups.is_kept_whole(job):
-            # Before it closes: the root's closing ends the execution, and with it what is committed.
-            key = lookups.remember_key(job)
-            witnesses = witnessing.collected(job.seen, lookups.is_shallow(job))
-            if witnesses is not None:
-                row = provenance.full_reduction_row(job, key, lookups.context_read(job), witnesses, self._now)
-                self._out.append(commands.Remember(row))
-        if job.seen is not None and lookups.is_shallow(job):
-            job.seen = witnessing.hidden(job.seen, outcome)
-        self._close(job, DONE)
+        job.seen = witnessing.in_term(job.seen, packed)
+    demand(state, term, job, result_path(job), job, RESULT_SLOT)
+
+
+def _share(state: State, job: Job, twin: Job) -> None:
+    job.how = "shared"
+    if twin.is_open:
+        move(state, job, SHARED)
+        if twin.followers is None:
+            twin.followers = []
+        twin.followers.append(job)
+    else:
+        follow(state, job, twin)
+
+
+def _serves(twin: Job, job: Job) -> bool:
+    """Whether an equal job makes all records that this job has to make: its own, and those of the calls below."""
+    is_alike = twin.hands_down.is_recorded or not job.hands_down.is_recorded
+    return is_alike and (twin.is_recorded or not job.is_recorded)
+
+
+def _is_whole(job: Job) -> bool:
+    """Whether an equal job can take only the final value of this one, because its term does not contain the calls that
+    the body has awaited, or has evaluated as a nested execution."""
+    has_returned = job.how == "computed" and RESULT in job.trail
+    return job.entry.is_nested or (has_returned and job.unrecorded is None)

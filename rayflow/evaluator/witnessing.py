@@ -1,50 +1,50 @@
-"""What the calls below a job have relied on: the Files, Handles, code and other witnesses in their terms.
+"""The witnesses of a job and of the calls below it: the Files, Handles, code and others in their terms.
 
-In: packed terms, and what the jobs below have seen. Out: all witnesses, each once, where a value is kept that is to
-stand for the whole of it. Never: checks a witness, unpacks one before somebody asks.
+In: packed terms, and the witnesses of the jobs below. Out: all witnesses, each once, to be recorded with a final value.
+Never: checks a witness; unpacks one before it is recorded.
 
-What a job has seen is the front of a packed term as it is, or a pair of such things. So a job pays nothing where there
-are no witnesses, and a pointer where there are; they are gone through only for jobs of which the final value is kept.
+The witnesses of a job are the packed front of a term, or a pair of such things. So a job without witnesses costs
+nothing, and a job with witnesses costs a pointer. They are unpacked only for jobs whose final value is recorded.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from rayflow.lang.codec import WITH_WITNESSES, dumps, front_of, with_conditions, witnesses_of
-from rayflow.lang.expressions import Term
+from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, front_of, with_conditions, witnesses_of
+from rayflow.lang.terms.expressions import Term
 from rayflow.values.witnesses import OF_CODE, Witness
 
 Seen: TypeAlias = "bytes | tuple[Seen, Seen]"
 """Witnesses as they were packed, or two of these."""
 
 MOST_WITNESSES = 10_000
-"""So many witnesses are kept with a final value. Of a job that relies on more, none is kept: what its calls came to is
-looked up call by call, each with its own."""
+"""The most witnesses that are recorded with a final value. For a job that relies on more, no final value is recorded:
+its calls are looked up one by one, each with its own witnesses."""
 
 _UNSENT: Witness = ("too many", ())
-"""Stands for those that an evaluation inside a call has not sent; the code of classes goes along in any case."""
+"""Replaces the witnesses of a nested execution that has too many to send. It always sends the code of classes."""
 
 
 def in_term(seen: Seen | None, packed: bytes) -> Seen | None:
-    """What a job has seen, and the witnesses in this packed term."""
+    """Add the witnesses in this packed term to those of a job."""
     return joined(seen, front_of(packed)) if packed[:1] == WITH_WITNESSES else seen
 
 
 def joined(seen: Seen | None, other: Seen) -> Seen:
-    """What a job has seen, and what another one has."""
+    """Add the witnesses of another job to those of a job."""
     return other if seen is None else (seen, other)
 
 
 def hidden(seen: Seen, value: Term) -> Seen | None:
-    """What is left for those above of a job that does not count what became of the files below: those in its value."""
+    """The witnesses that a job hands up if it does not check the files below: the files in its value, and code."""
     code = collected(seen, only_code=True)
     assert code is not None
     return in_term(None, with_conditions(dumps(value), code))
 
 
 def packed(seen: Seen | None) -> bytes:
-    """All witnesses as they are sent; of too many, the code of classes."""
+    """All witnesses as they are sent; if they are too many, only the code of classes."""
     found = collected(seen)
     if found is None:
         found = (*(collected(seen, only_code=True) or ()), _UNSENT)
@@ -52,9 +52,9 @@ def packed(seen: Seen | None) -> bytes:
 
 
 def collected(seen: Seen | None, only_code: bool = False) -> tuple[Witness, ...] | None:
-    """All witnesses, or only the code of classes: each once, in an order that does not depend on who came first.
+    """All witnesses, or only the code of classes: each once, in an order that does not depend on time.
 
-    None for too many. (Of code there are no more than a project has classes.)
+    None if they are too many. (Code is never too much: a project has only so many classes.)
     """
     found: dict[Witness, None] = {}
     known: set[int] = set()

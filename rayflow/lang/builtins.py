@@ -1,4 +1,4 @@
-"""Tasks that every program has: small functions that plug others together.
+"""Tasks that every program has: small functions that combine tasks, functions and values.
 
 In: values, tasks, plain functions. Out: tasks of the namespace "rayflow", which are in every task table. Never: does
 anything that a user's own task could not do.
@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from rayflow.errors import BadArguments
-from rayflow.lang.combinators import force
-from rayflow.lang.expressions import Expression, Form, Quoted, Term
+from rayflow.lang.combinators import force, quote
 from rayflow.lang.operations import APPLY, SUBRUN, call_of
 from rayflow.lang.scripts import script_of
 from rayflow.lang.tasks import Task, task
+from rayflow.lang.terms.expressions import Expression, Form, Term
+from rayflow.values.display.tracebacks import front_door
+from rayflow.values.encoding.previews import preview
+from rayflow.values.handles import merged
 
 rayflow_namespace = "rayflow"
 
@@ -24,33 +27,39 @@ R = TypeVar("R")
 
 @task(version="1")
 def throw(error: Any) -> Any:
-    """Fail with this error: an exception, or a class of exceptions."""
+    """Raise an error, lazily: `cond(ok, result, throw(ValueError("not ok")))`.
+
+    error: an exception, or a class of exceptions. Raises BadArguments for anything else.
+    """
     if not (isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))):
-        raise BadArguments(f"throw(error) takes an exception or a class of exceptions, not {error!r}.")
+        raise BadArguments(f"throw(error) takes an exception or a class of exceptions, not {preview(error)}.")
     raise error
 
 
 @task(version="1")
 def identity(value: Any) -> Any:
-    """The value itself."""
+    """Return the value. It makes a call, with a job and a record, of a plain value."""
     return value
 
 
 @task(version="1")
 def const(value: Any, /, *ignored: Any, **also_ignored: Any) -> Any:
-    """The first argument, once the others are known too."""
+    """Return the first argument when all the others are computed: `const(result, write_log(), clean_up())`."""
     return value
 
 
 @task(name=APPLY.rpartition(".")[2], version="1")
 def apply_func(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """What a plain function gives for these arguments, as a call of its own: the function's code counts."""
+    """Call a plain function as a task: `apply_func(math.sqrt, f(1))`.
+
+    The result is cached by the function's code and the arguments. A call runs again when the code changes.
+    """
     return func(*args, **kwargs)
 
 
 @task(name="compose", version="1")
 def composed(functions: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """The functions one after the other, the last one first, each on what the one before has given."""
+    """Call the last function with the arguments, and each one before it with the result of the one after it."""
     *outer, innermost = functions
     term = call_of(innermost, args, kwargs)
     for function in reversed(outer):
@@ -59,52 +68,78 @@ def composed(functions: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 @task(version="1")
+def merge_handles(handles: Any) -> Any:
+    """Merge the states of one handle that several calls have returned: the result comes after all of them.
+
+    handles: a list of states of the same handle. Raises BadArguments for others.
+    """
+    return merged(handles)
+
+
+@task(version="1")
 def join_thread(thread: Any) -> Any:
-    """What the expression of a thread comes to: where this execution has forked it, it is waited for; else reduced."""
+    """The value of a thread that `fork_thread` has made. It waits for the thread, or evaluates the expression of one
+    that another execution has forked."""
     return force(thread)
 
 
+@front_door
 def fork_thread(expr: Term) -> Any:
-    """Start reducing an expression now, and go on; gives a thread, a value that `join_thread` takes.
+    """Start to evaluate an expression now, beside everything else; `join_thread(thread)` gives its value.
 
-    An execution ends when its threads have. The failure of one that nobody joins is listed, and fails nothing else.
+    A thread is a value: it can be returned and passed on. An execution ends when all its threads have ended. When a
+    thread fails and no call joins it, the execution lists the failure and does not fail.
     """
-    return Form("fork_thread", (join_thread(Quoted(expr)),))
+    return Form("fork_thread", (join_thread(quote(expr)),))
 
 
 @task(name="no_prov", version="1", prov=False)
 def unrecorded(quoted: Any) -> Any:
-    """What a quoted expression comes to; nothing below this call is recorded."""
+    """The value of a quoted expression. The calls below this one are not recorded."""
     return quoted.eval()
 
 
+@front_door
 def no_prov(expr: Any) -> Any:
     """The value of an expression, or of a container of expressions, without records of the calls in and below it.
 
-    It is for wide graphs of tiny calls. The value itself is cached, as long as no task below has changed; what it took
-    to compute it cannot be asked.
+    Use it for wide graphs of tiny calls. The value itself is cached, and valid until a task below changes. The calls
+    that computed it are not in the log.
     """
-    return unrecorded(Quoted(expr))
+    return unrecorded(quote(expr))
 
 
 @task(name=SUBRUN.rpartition(".")[2], version="1", bundle=False)
 def subrun_of(thunk: Any) -> Any:
-    """An evaluation of its own in one worker; runtime/subruns.py is its body there."""
+    """A nested execution in one worker. Its body there is in rayflow.runtime.subruns."""
     raise AssertionError(f"a plain call evaluates nothing: {thunk!r}")
 
 
-def subrun(expr: Term, /, **options: Any) -> Any:
-    """The value of an expression, evaluated by one worker in one call: for wide graphs of tiny calls.
+@front_door
+def subrun(expr: Term, profile: Term = None, /, **options: Any) -> Any:
+    """The value of an expression that one worker evaluates in one call. Use it for wide graphs of tiny calls.
 
-    options: of that call: `num_cpus`, `memory`, `retries` and so on. The calls below run in its process one after the
-    other, whatever resources they ask for; they are recorded and kept as ever. A limit of theirs is held against what
-    runs outside only where the subrun has it: `subrun(expr, limits=["db"])`.
+    profile: the profile of that call, by its name: `subrun(expr, "large")`.
+    options: options of that call: `num_cpus`, `memory`, `retries` and so on.
+
+    The calls below run one after the other in the worker's process, whatever resources they ask for. They are recorded
+    and cached as always. A limit of theirs also applies outside the subrun only when the subrun has it as an option:
+    `subrun(expr, limits=["db"])`. Raises BadArguments for a profile that is given twice, BadOption for a wrong option.
     """
-    return (subrun_of.options(**options) if options else subrun_of)(Quoted(expr))
+    if profile is not None:
+        if given := options.keys() & {"profile", "executor"}:
+            raise BadArguments(f"subrun(expr, profile): the profile is given twice, also as {given.pop()}=.")
+        options["profile"] = profile
+    return (subrun_of.options(**options) if options else subrun_of)(quote(expr))
 
 
+@front_door
 def compose(*functions: Any) -> Any:
-    """`compose(f, g)(x)` is `f(g(x))`. Tasks stay calls of their own; plain functions become such. Gives a task."""
+    """A task that calls these functions in turn: `compose(f, g)(x)` is `f(g(x))`.
+
+    functions: tasks, or plain functions; each of them is a call of its own. Raises BadArguments for anything else, and
+    for none.
+    """
     if not functions:
         raise BadArguments("compose(f, g, ...) needs at least one task or function.")
     for each in functions:
@@ -112,20 +147,26 @@ def compose(*functions: Any) -> Any:
     return composed.partial(list(functions))
 
 
+@front_door
 def as_task(func: Callable[P, R]) -> Task[P, R]:
-    """A plain function as a task, without a name of its own: each call of it is `apply_func(func, ...)`."""
+    """A task that calls a plain function: `as_task(math.sqrt)(f(1))` is `apply_func(math.sqrt, f(1))`.
+
+    It has no name of its own. Raises BadArguments for an object that cannot be called.
+    """
     _check_callable(func, "as_task(func)")
     made: Any = func if isinstance(func, Task | Expression) else apply_func.partial(func)
-    return made  # type: ignore[no-any-return]  # a partial takes what is left of its task's parameters
+    return made  # type: ignore[no-any-return]  # a partial takes the remaining parameters of its task
 
 
 def _check_callable(function: Any, where: str) -> None:
     if not (callable(function) or isinstance(function, Expression)):
-        raise BadArguments(f"{where}: {function!r} cannot be called.")
+        raise BadArguments(f"{where}: {preview(function)} cannot be called.")
 
 
 TASKS: Mapping[str, Task[..., Any]] = {
     each.fullname: each
-    for each in (throw, identity, const, apply_func, join_thread, subrun_of, composed, unrecorded, script_of)
+    for each in (
+        throw, identity, const, apply_func, merge_handles, join_thread, subrun_of, composed, unrecorded, script_of
+    )
 }
 """They are in the table of every execution, since expressions may name them that were made without them."""

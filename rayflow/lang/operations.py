@@ -1,8 +1,7 @@
-"""What an Operation may do: a table from name to pure function.
+"""The operations that an Operation can name: a table from names to pure functions.
 
 In: an operation's name and the values of its arguments. Out: a term, or the exception that Python raises. Never:
-decides where it runs; `here` only says whether a few symbolic values can be worked on without the bytes of any large
-one.
+decides where it runs; `here` only says whether the operation is cheap and needs no bytes of a large value.
 """
 
 from __future__ import annotations
@@ -11,9 +10,11 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rayflow.lang.expressions import Quoted, TaskCall, TaskRef, Term
 from rayflow.lang.rules import step
+from rayflow.lang.terms.expressions import Quoted, TaskCall, TaskRef, Term
+from rayflow.values.encoding.previews import preview
 from rayflow.values.failures import restore
+from rayflow.values.native import SCALARS
 from rayflow.values.refs import INLINE_BYTES
 
 
@@ -34,12 +35,29 @@ APPLY = "rayflow.apply_func"
 """The task that makes a call of a plain function."""
 
 
+SCRIPT = "rayflow.script"
+"""The task whose calls run a command."""
+
+_SHOWN_OF_SCRIPTS = frozenset({"command", "inputs", "outputs"})
+_LEFT_OUT = ("()", "[]", "File('-')")
+"""Inputs and outputs that are not shown: none at all, and the printed text as the output."""
+
+
+def is_shown(task: str, argument: str, text: str) -> bool:
+    """Whether a call is shown with this argument. A script is shown with its command, inputs and outputs only.
+
+    text: the argument's value, shortened.
+    """
+    return task != SCRIPT or (argument in _SHOWN_OF_SCRIPTS and text not in _LEFT_OUT)
+
+
+
 SUBRUN = "rayflow.subrun"
-"""The task whose body is an evaluation of its own."""
+"""The task whose body is a nested execution."""
 
 
 def call_of(function: Any, args: tuple[Term, ...], kwargs: dict[str, Term]) -> Term:
-    """The call of a task, or of a plain function as a call of its own; of real values and of symbolic ones."""
+    """The call of a task, or of a plain function by `apply_func`. It takes real and symbolic values."""
     if type(function) is TaskRef:
         return call_task(function, args, kwargs)
     if hasattr(type(function), "__rayflow_symbol__"):
@@ -61,13 +79,13 @@ def spread_call(function: Any, arguments: Any) -> Term:
         return call_of(function, (), arguments)
     if isinstance(arguments, list | tuple):
         return call_of(function, tuple(arguments), {})
-    raise TypeError(f"starmap takes the arguments of each call as a dict, tuple or list, not as {arguments!r}")
+    raise TypeError(f"starmap takes the arguments of each call as a dict, tuple or list, not as {preview(arguments)}")
 
 
 def items_of(values: Any) -> Sequence[Any]:
-    """The items of anything that has some, in order; numbers and texts of an array as Python's own.
+    """The items of a container, in order. Numbers and texts of an array become Python's own.
 
-    Raises TypeError for what has none, and for a set, whose order differs between processes.
+    Raises TypeError for a value without items, and for a set, whose order differs between processes.
     """
     if isinstance(values, list | tuple):
         return values
@@ -89,9 +107,11 @@ def _zip(*lists: Any) -> list[tuple[Any, ...]]:
 
 
 def _force(thunk: Any) -> Term:
-    if type(thunk) is not Quoted:
-        raise TypeError(f"force(thunk) takes what delay, quote or fork_thread has made, not {thunk!r}")
-    return thunk._term
+    if type(thunk) is Quoted:
+        return thunk._term
+    if type(thunk) is TaskRef or hasattr(type(thunk), "__rayflow_symbol__"):
+        return call_of(thunk, (), {})
+    raise TypeError(f"force(thunk) takes a task, or what delay, quote or fork_thread has made, not {preview(thunk)}")
 
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -142,14 +162,13 @@ TABLE: dict[str, Callable[..., Any]] = {
 """Every operation by name."""
 
 _NUMBERS = frozenset({int, float, bool, complex})
-_PLAIN = _NUMBERS | {str, bytes, type(None)}
 _TEXTS = frozenset({str, bytes})
 _SEQUENCES = frozenset({list, tuple})
 _CHEAP_ON_NUMBERS = frozenset(
     {"add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "and", "or", "xor", "rshift", "neg", "pos", "invert",
      "abs"}
 )  # fmt: skip
-_CHEAP_ON_PLAIN = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "truth", "not", "identity"})
+_CHEAP_ON_SCALARS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "truth", "not", "identity"})
 _BIG = 1 << 4096
 """Integers past this are worked on by a worker: the scheduler must not be kept busy by one multiplication."""
 _SHORT_TEXT = INLINE_BYTES // 2
@@ -164,20 +183,20 @@ def here(name: str, args: tuple[Any, ...]) -> bool:
     if name in _ON_ITEMS:
         return _is_at_hand(name, args)
     if name == "force" or (name == "method" and args[1] == "eval"):
-        return kind is Quoted
-    if kind in _PLAIN:
-        if all(type(arg) in _PLAIN for arg in args):
+        return kind is Quoted or (kind is TaskRef and name == "force")
+    if kind in SCALARS:
+        if all(type(arg) in SCALARS for arg in args):
             if name in _CHEAP_ON_NUMBERS:
                 if all(type(arg) in _NUMBERS and (type(arg) is not int or -_BIG < arg < _BIG) for arg in args):
                     return True
                 # Text and bytes: joining two short ones is cheap, anything that may multiply them is not.
                 return name == "add" and sum([len(arg) for arg in args if type(arg) in _TEXTS]) <= _SHORT_TEXT
-            return name in _CHEAP_ON_PLAIN or name in ("getitem", "len")
+            return name in _CHEAP_ON_SCALARS or name in ("getitem", "len")
         return False
     if name in ("getitem", "len") and kind in _SEQUENCES:
         return len(args) == 1 or type(args[1]) in (int, bool)
     if name in ("getitem", "len") and kind is dict:
-        return len(args) == 1 or type(args[1]) in _PLAIN
+        return len(args) == 1 or type(args[1]) in SCALARS
     if name == "add" and kind in _SEQUENCES:
         return type(args[1]) is kind and len(args[0]) + len(args[1]) <= _SHORT_SEQUENCE
     if name in ("truth", "not") and kind in (list, tuple, dict, set, frozenset):
@@ -189,7 +208,8 @@ _TAKE_THUNKS = frozenset({"force", "identity", "partial"})
 
 
 def refuse_thunks(name: str, args: tuple[Any, ...]) -> None:
-    """Raise TypeError for an operation on a thunk as if it were its value: it would give itself again, for ever."""
+    """Raise TypeError for an operation on a thunk that is meant for its value. (It would evaluate to itself for ever.)
+    Raise TypeError for an operation on a thunk that is meant for its value. (It would evaluate to itself for ever.)"""
     if Quoted in map(type, args) and name not in _TAKE_THUNKS and not (name == "method" and args[1] == "eval"):
         raise TypeError(f"{name} was given a thunk, an expression as data: force(thunk) gives the value of it")
 
@@ -198,7 +218,7 @@ _ON_ITEMS = frozenset({"map_", "starmap", "flatten", "zip_", "all_", "any_"})
 
 
 def _is_at_hand(name: str, args: tuple[Any, ...]) -> bool:
-    """Whether the items that one of these operations works on are at hand, and what it makes of them stays small."""
+    """Whether one of these operations has its items in memory, and its result stays small."""
     if name == "zip_":
         return all(type(arg) in _SEQUENCES for arg in args) and sum(map(len, args)) <= _SHORT_SEQUENCE
     values = args[-1]
@@ -208,7 +228,7 @@ def _is_at_hand(name: str, args: tuple[Any, ...]) -> bool:
         return all(type(value) in _SEQUENCES or type(value) is dict for value in values)
     if name == "flatten":
         return all(type(value) in _SEQUENCES for value in values) and sum(map(len, values)) <= _SHORT_SEQUENCE
-    return name == "map_" or all(type(value) in _PLAIN for value in values)
+    return name == "map_" or all(type(value) in SCALARS for value in values)
 
 
 def operate(name: str, args: tuple[Any, ...]) -> Term:
@@ -221,10 +241,10 @@ def operate(name: str, args: tuple[Any, ...]) -> Term:
 
 
 def call_task(task: TaskRef, args: tuple[Term, ...] = (), kwargs: dict[str, Term] | None = None) -> TaskCall:
-    """The call of a task that came as a value, with what its partial has bound."""
+    """The call of a task that is a value, with the arguments that its partial has bound."""
     return TaskCall(task.name, (*task.args, *args), {**task.kwargs, **(kwargs or {})} or None, task.options or None)
 
 
 def bind_task(task: TaskRef, args: tuple[Term, ...], kwargs: dict[str, Term], options: dict[str, Term]) -> TaskRef:
-    """A task as a value with more arguments and options, now that these are known."""
+    """A task as a value, with more arguments and options."""
     return TaskRef(task.name, task.hash, (*task.args, *args), {**task.kwargs, **kwargs}, {**task.options, **options})

@@ -1,6 +1,7 @@
 """All tasks of this process by full name.
 
-In: tasks, as they are defined. Out: the task of a name; an error for two functions under one. Never: makes a task.
+In: tasks, as they are defined. Out: the task with a name; an error if two functions have the same name. Never: makes
+a task.
 """
 
 from __future__ import annotations
@@ -10,33 +11,34 @@ import os
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from rayflow.errors import DuplicateTask, NoSuchTask
-from rayflow.lang.analysis import look_at_classes_again
-from rayflow.lang.expressions import Term
+from rayflow.lang.code.constants.constant_leaves import forget_leaves
+from rayflow.lang.code.definition import forget_classes
 from rayflow.lang.modules import pick
-from rayflow.values.class_codes import forget_codes
-from rayflow.values.identity import value_hash
+from rayflow.lang.terms.expressions import Term
+from rayflow.values.encoding.identity import value_hash
+from rayflow.values.process.class_codes import forget_codes
 
 Task: TypeAlias = Any
 """A `rayflow.lang.tasks.Task` (which registers itself here, so it cannot be imported)."""
 
 _registry: dict[str, Task] = {}
 _unregistered: list[Task] = []
-"""Tasks defined since the registry was last asked: a full name may need a closure that is only complete later."""
+"""Tasks defined since the registry was last read. They wait, as a full name may need a closure that is not complete."""
 
 
 def register(task: Task, *, at_once: bool) -> None:
-    """Make a new task known. at_once: its name is complete, so that DuplicateTask can be raised here."""
+    """Add a new task. at_once: whether its name is complete, so that DuplicateTask can be raised here."""
     _unregistered.append(task)
     if at_once:
         registered()
 
 
 def rename(task: Task, suffix: str) -> None:
-    """Give a task that was just defined a longer name, and its old one up. It is then to be registered again."""
+    """Replace the name of a new task by a longer one. The caller registers the task again."""
     if any(each is task for each in _unregistered):
         _unregistered[:] = [each for each in _unregistered if each is not task]
     else:
@@ -59,7 +61,7 @@ def _register(task: Task) -> None:
     known = _registry.get(task.fullname)
     if known is not None and not _replaces(task, known):
         if "<locals>" in task.func.__qualname__:
-            # Both are in use by now: none of them may go on under this name.
+            # Both may be in use already: neither keeps this name.
             del _registry[task.fullname]
         raise DuplicateTask(
             f"Two tasks are called {task.fullname!r}: one at {known.place}, one at {task.place}. Rename one, or give "
@@ -69,13 +71,13 @@ def _register(task: Task) -> None:
 
 
 def _replaces(task: Task, known: Task) -> bool:
-    """Whether a definition is the same one made again: a module loaded again, a notebook cell run again."""
+    """Whether the new task is the known task, defined again, because a module or a notebook cell ran again."""
     new, old = task.origin, known.origin
     if new is old:
-        # Wrapped or not, and by what, makes several tasks of one function.
+        # One function can give several tasks, with different wrappers or with none.
         return task.func is known.func or (task._inner is None and known._inner is None)
     if new.__code__ is old.__code__:
-        # One `def`, carried out again by a loop or a factory: defaults, or wrappers, can make two tasks of it.
+        # A loop or a factory has run one `def` again. Different defaults or wrappers make two tasks of it.
         return task.func.__code__ is known.func.__code__ and _defaults_hash(task) == _defaults_hash(known)
     module = sys.modules.get(old.__module__)
     if module is None or vars(module) is not old.__globals__:
@@ -85,7 +87,7 @@ def _replaces(task: Task, known: Task) -> bool:
         return True  # a notebook cell, or a file that is gone
     if new_file != old_file:
         return False
-    # The file was loaded again, maybe edited, unless both definitions stand in it as it is now.
+    # The file was loaded again, perhaps after an edit, unless the file now contains both definitions.
     starts = _definitions_in(old_file)
     here = (old.__code__.co_name, old.__code__.co_firstlineno), (new.__code__.co_name, new.__code__.co_firstlineno)
     if here[0] == here[1]:
@@ -98,7 +100,7 @@ def _defaults_hash(task: Task) -> bytes | None:
 
 
 def _definitions_in(file: str) -> Counter[tuple[str, int]]:
-    """Name and first line of each function in a file, and how many begin there; empty for what does not parse."""
+    """Counts the functions of a file by name and first line; empty for a file that does not parse."""
     found: Counter[tuple[str, int]] = Counter()
     try:
         with tokenize.open(file) as stream:
@@ -122,10 +124,7 @@ def find_task(
     """The task of this full name in this process. Raises NoSuchTask with the nearest names."""
     known = registered().get(fullname)
     if known is None:
-        for provide in _providers:
-            known = provide(fullname)
-            if known is not None:
-                break
+        known = _source.provide(fullname) if _source is not None else None
     if known is None:
         known = pick(_registry.values(), fullname, where="This process")
         raise NoSuchTask(f"No task has the full name {fullname!r}.")
@@ -134,23 +133,40 @@ def find_task(
     return known
 
 
-_providers: list[Callable[[str], Task | None]] = []
-"""Who can find a task that no module of this process has defined yet (a worker, in its task table)."""
+class TaskSource(Protocol):
+    """Finds tasks that no module of this process has defined yet. A worker finds them in its task table."""
+
+    def provide(self, name: str) -> Task | None:
+        """The task of this full name; None when there is none."""
 
 
-def provide_tasks(provider: Callable[[str], Task | None]) -> None:
-    """Ask `provider` for tasks that this process has not defined."""
-    _providers.append(provider)
+_source: TaskSource | None = None
+"""The task source of the worker that ran last in this process; None if no worker has run."""
 
 
-def look_again(*, at_all: bool) -> None:
-    """Find out anew what the code of each task is whose names mean other objects than they did; of all, where
-    definitions change in any way (`at_all`)."""
+def task_source() -> TaskSource | None:
+    """The source that this process asks for tasks that it has not defined."""
+    return _source
+
+
+def use_task_source(source: TaskSource | None) -> TaskSource | None:
+    """Ask `source` from now on for tasks that this process has not defined. Gives the previous source."""
+    global _source
+    before, _source = _source, source
+    return before
+
+
+def refresh_code(*, at_all: bool) -> None:
+    """Drop the code hash of each task whose global names are bound to other objects now.
+
+    at_all: drop the code hashes of all tasks. A notebook or a shell needs this, because an object may change inside.
+    """
     if at_all:
         _forget()
+        forget_leaves()
     for each in registered().values():
         code = each.__dict__.get("code")
-        if code is not None and (at_all or not code.holds()):
+        if code is not None and (at_all or not code.is_valid()):
             _forget()
             for name in ("code", "hash"):
                 each.__dict__.pop(name, None)
@@ -158,11 +174,11 @@ def look_again(*, at_all: bool) -> None:
 
 def _forget() -> None:
     forget_codes()
-    look_at_classes_again()
+    forget_classes()
 
 
 def forget_tasks(module_names: Iterable[str]) -> None:
-    """Forget the tasks that these modules have defined: they are about to be imported anew."""
+    """Forget the tasks of these modules. The modules will be imported again."""
     names = frozenset(module_names)
     for name in [name for name, known in registered().items() if known.func.__module__ in names]:
         del _registry[name]

@@ -1,11 +1,12 @@
-"""Forms of a user's own: a rule that decides which of its arguments get reduced, and when.
+"""Forms that a user defines. The rule of a form decides which of its arguments are reduced, and when.
 
-In: a rule. Out: what makes such forms; and, where user code lives, the rule's next answer as plain data. Never: reduces
-anything itself.
+In: a rule. Out: a function that makes forms with this rule; on a worker, the rule's next answer as plain data. Never:
+reduces anything.
 
-A rule is a pure function `rule(args, seen)`. `args` are the form's arguments, expressions as they are, unreduced.
-`seen` are the outcomes so far of what the rule has asked for: values, and `Failed` for what went wrong. It answers
-`Need(terms)`, `Become(term)` or `Fail(error)`, and is asked again when what it needed has settled.
+A rule is a pure function `rule(args, seen)`. `args` are the form's arguments; expressions in them are not reduced.
+`seen` are the outcomes so far of the terms that the rule has needed: values, and a `Failed` for each term that failed.
+The rule answers `Need(terms)`, `Become(term)` or `Fail(error)`. After `Need`, it is asked again when these terms have
+their outcomes.
 """
 
 from __future__ import annotations
@@ -16,35 +17,41 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rayflow.errors import BadArguments, BadForm
-from rayflow.lang.expressions import Expression, Form, Quoted, Term
+from rayflow.lang.terms.expressions import Expression, Form, Quoted, Term
+from rayflow.values.display.tracebacks import front_door
+from rayflow.values.encoding.nested import map_leaves
+from rayflow.values.encoding.previews import preview
+from rayflow.values.encoding.snapshots import as_now
 from rayflow.values.failures import restore
-from rayflow.values.nested import copy_containers, map_leaves, parts_of
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Reduce these terms, in any order; their outcomes are appended, in the order of the terms, to what was seen."""
+    """A rule's answer: evaluate these terms, in any order, and ask again.
+
+    Their outcomes are added to the end of `seen`, in the order of the terms.
+    """
 
     terms: Iterable[Term]
 
 
 @dataclass(frozen=True, slots=True)
 class Become:
-    """The form is this term, which is reduced in its place."""
+    """A rule's answer: the value of the form is the value of this term."""
 
     term: Term
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The form fails with this error: an exception, or a `Failed` that the rule has seen."""
+    """A rule's answer: the form fails with this error, an exception or a `Failed` that the rule has seen."""
 
     error: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The outcome of a term that has failed. error: the exception."""
+    """The outcome that a rule sees for a term that has failed. error: the exception."""
 
     error: BaseException
 
@@ -52,13 +59,27 @@ class Failed:
 Rule: TypeAlias = Callable[[tuple[Any, ...], tuple[Any, ...]], Need | Become | Fail]
 
 
+@front_door
 def form(rule: Rule) -> Callable[..., Any]:
-    """Make a form of a rule: calling what `@form` gives is an expression that is reduced as the rule says.
+    """Make a form from a rule. A call of the form is an expression that is evaluated as the rule says.
 
-    The rule runs where tasks run, and what it answers is kept: it has to give the same answer for the same arguments.
+        @form
+        def first_of(args, seen):
+            if seen and not isinstance(seen[-1], Failed):
+                return Become(seen[-1])
+            if len(seen) == len(args):
+                return Fail(seen[-1])
+            return Need([args[len(seen)]])
+
+        value = run(first_of(fetch("here"), fetch("there")))
+
+    rule: a function of `args`, the form's arguments, unevaluated; and `seen`, the outcomes so far of the terms that it
+    needed. It returns `Need`, `Become` or `Fail`. It runs on a worker, and its answers are cached: it has to give the
+    same answer for the same arguments. Raises BadArguments for a rule that cannot be called. A rule that answers
+    anything else fails its form with BadForm.
     """
     if not callable(rule):
-        raise BadArguments(f"@form takes a rule, a function of (args, seen), not {rule!r}.")
+        raise BadArguments(f"@form takes a rule, a function of (args, seen), not {preview(rule)}.")
 
     @functools.wraps(rule)
     def make(*args: Term) -> Any:
@@ -69,10 +90,8 @@ def form(rule: Rule) -> Callable[..., Any]:
 
 
 def _quoted(arg: Term) -> Term:
-    """A container as it is now, with each expression in it as data."""
-    if parts_of(arg) is None:
-        return arg
-    return map_leaves(copy_containers(arg), lambda leaf: Quoted(leaf) if isinstance(leaf, Expression) else leaf)
+    """A copy of an argument as it is now. Each expression in it is quoted, so that it is data."""
+    return map_leaves(as_now(arg), lambda leaf: Quoted(leaf) if isinstance(leaf, Expression) else leaf)
 
 
 def _released(arg: Term) -> Term:
@@ -86,10 +105,10 @@ VALUE, FAILED = "value", "failed"
 
 
 def step(rule: Rule, args: tuple[Any, ...], outcomes: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """A rule's next answer as data, terms quoted.
+    """The next answer of a rule as data. Its terms are quoted.
 
-    outcomes: (VALUE, value) or (FAILED, pickled exception, summary) each. Raises BadForm for a rule that breaks its
-    contract, and the error of a rule that fails with one of its own.
+    outcomes: each is (VALUE, value) or (FAILED, pickled exception, summary). Raises BadForm if the rule breaks its
+    contract. If the rule fails with an error of its own, `step` raises this error.
     """
     seen = tuple([each[1] if each[0] == VALUE else Failed(restore(each[1], each[2])) for each in outcomes])
     name = getattr(rule, "__qualname__", repr(rule))
@@ -101,18 +120,21 @@ def step(rule: Rule, args: tuple[Any, ...], outcomes: Sequence[tuple[Any, ...]])
         return [BECOME, Quoted(answer.term)]
     if isinstance(answer, Need):
         if isinstance(answer.terms, Expression | str) or not isinstance(answer.terms, Iterable):
-            raise BadForm(f"The rule {name} needs {answer.terms!r}: Need takes a tuple or list of terms.")
+            raise BadForm(f"The rule {name} needs {preview(answer.terms)}: Need takes a tuple or list of terms.")
         terms = list(answer.terms)
         if not terms:
             raise BadForm(f"The rule {name} needs nothing, and would be asked the same for ever: Need takes terms.")
         return [NEED, len(terms), Quoted(terms)]
     if isinstance(answer, Fail):
         return [FAIL, _place_of(answer.error, seen, name)]
-    raise BadForm(f"The rule {name} answered {answer!r}: a rule answers Need(terms), Become(term) or Fail(error).")
+    raise BadForm(
+        f"The rule {name} answered {preview(answer)}: a rule answers Need(terms), Become(term) or "
+        "Fail(error)."
+    )
 
 
 def _place_of(error: Any, seen: tuple[Any, ...], name: str) -> int:
-    """Which of the failures that the rule has seen it fails with. An error of its own is raised."""
+    """The position of the seen failure that the rule fails with. If the error is the rule's own, raises it."""
     for place, outcome in enumerate(seen):
         if isinstance(outcome, Failed) and (error is outcome or error is outcome.error):
             return place
@@ -120,4 +142,4 @@ def _place_of(error: Any, seen: tuple[Any, ...], name: str) -> int:
         raise error.error
     if isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException)):
         raise error
-    raise BadForm(f"The rule {name} fails with {error!r}: Fail takes an exception.")
+    raise BadForm(f"The rule {name} fails with {preview(error)}: Fail takes an exception.")

@@ -11,46 +11,50 @@ import inspect
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from rayflow.errors import BadArguments, BadOption
-from rayflow.lang import collecting, sources
-from rayflow.lang.captures import captured_by
-from rayflow.lang.checking import Parameter, check_arguments, checks_of
-from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import Expression, Form, Operation, TaskCall, TaskRef, Term, task_identity
-from rayflow.lang.modules import is_installed, namespace_of, project_of
-from rayflow.lang.options import check_options, merge, merge_context
-from rayflow.lang.packing import notice_task
-from rayflow.lang.registry import find_task, forget_tasks, provide_tasks, register, registered
-from rayflow.lang.signatures import Parameters, length_of, parameters_of
-from rayflow.lang.tabling import entry_of
+from rayflow.errors import BadArguments, BadOption, BadTask
+from rayflow.installation import is_installed
+from rayflow.lang import created_calls
+from rayflow.lang.code.captured_values import captured_by
+from rayflow.lang.code.code_graph import CodeIdentity
+from rayflow.lang.code.identity import code_identity
+from rayflow.lang.modules import namespace_of, project_of
+from rayflow.lang.options.options import check_options, merge, merge_context
+from rayflow.lang.packing.pack import notice_task
+from rayflow.lang.parameters.argument_checks import Parameter, check_arguments, checks_of
+from rayflow.lang.parameters.signatures import Parameters, length_of, parameters_of
+from rayflow.lang.registry import find_task, forget_tasks, register, registered
+from rayflow.lang.task_table import TaskEntry, entry_of
+from rayflow.lang.terms.expressions import FIXED, TaskCall, TaskRef, Term
+from rayflow.lang.terms.task_identity import task_identity
 from rayflow.values.digests import digest, to_hex
-from rayflow.values.identity import value_hash
-from rayflow.values.nested import copy_containers, parts_of
+from rayflow.values.display.tracebacks import front_door, hide_frames
+from rayflow.values.display.user_warnings import warn_user
+from rayflow.values.encoding.identity import value_hash
+from rayflow.values.encoding.previews import preview
+from rayflow.values.encoding.snapshots import as_now, opened
+from rayflow.values.encoding.whole_numbers import text_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 
-_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, TaskCall, Operation, Form})
-"""Types of arguments that nobody can change after the call."""
-
 _OF_ALL_COPIES = (
     "_inner", "_is_static", "_layer", "_outer", "_suffix", "_bare_name", "fullname", "code", "hash", "checks"
 )  # fmt: skip
-"""What a partial of a task, or one with options, has in common with it."""
+"""Attributes that a partial of a task, or a task with other options, shares with it."""
 
-_NAME = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
+_NAME = re.compile(r"[A-Za-z_][\w<>\[\]-]*(\.[\w<>\[\]-]+)*")
+_NAMESPACE = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 class Task(Generic[P, R_co]):
-    """A function that rayflow may run anywhere and whose results it keeps.
+    """A function that rayflow runs on a worker and whose results it caches. `@task` makes one.
 
-    Calling it gives a lazy expression. `func` is the plain function, for tests and for use as a helper.
+    A call returns a lazy expression. `func` is the plain function: for tests, and to call it as a helper.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Task(Generic[P, R_co]):
         unknown = [name for name in config_args if name not in self.parameters.names]
         if unknown:
             raise BadOption(
-                f"@task of {func.__qualname__}: config_args names {unknown[0]!r}, which is no parameter; "
+                f"@task of {described(func)}: config_args names {unknown[0]!r}, which is not a parameter; "
                 f"the parameters are: {', '.join(self.parameters.names)}."
             )
 
@@ -99,7 +103,7 @@ class Task(Generic[P, R_co]):
 
     @functools.cached_property
     def _bare_name(self) -> str:
-        """Namespace and name, without what was captured."""
+        """Namespace and name, without the digest of the captured values."""
         origin = self.origin
         name = self.definition_options.get("name") or self.func.__qualname__
         namespace = self.definition_options.get("namespace")
@@ -111,9 +115,9 @@ class Task(Generic[P, R_co]):
         return f"{namespace}.{name}{self._suffix}" if namespace else f"{name}{self._suffix}"
 
     @functools.cached_property
-    def code(self) -> sources.CodeIdentity:
-        """What the task's hash is made of: its code and all that it reaches in the project."""
-        return sources.code_identity(
+    def code(self) -> CodeIdentity:
+        """The identity of the task's code, and of all code that it uses in the project."""
+        return code_identity(
             self.func,
             project_dir=self.project_dir,
             track_helpers=self.definition_options.get("track_helpers", True),
@@ -127,7 +131,7 @@ class Task(Generic[P, R_co]):
         includes = self.definition_options.get("hash_includes")
         source = self.definition_options.get("source")
         if version is not None:
-            identity = digest("version", str(version).encode())
+            identity = digest("version", text_of(version).encode())
         else:
             identity = digest("source", source.encode()) if source is not None else self.code.digest
         parts = [self.fullname.encode(), identity]
@@ -139,7 +143,7 @@ class Task(Generic[P, R_co]):
 
     @functools.cached_property
     def follows_code(self) -> bool:
-        """Whether the code of the classes that it is given instances of counts: where its helpers do."""
+        """Whether results depend on the code of the classes of its arguments. They do where they depend on helpers."""
         given = self.definition_options
         return given.get("version") is None and given.get("source") is None and given.get("track_helpers", True)
 
@@ -158,7 +162,7 @@ class Task(Generic[P, R_co]):
 
     @functools.cached_property
     def checks(self) -> tuple[Parameter, ...]:
-        """What arguments are checked against: the annotations, compiled."""
+        """The checks of its arguments, compiled from the annotations."""
         if self._inner is not None and "__signature__" not in vars(self.func):
             return self._inner.checks
         return checks_of(self.func) if self.definition_options.get("check_types", True) else ()
@@ -170,7 +174,7 @@ class Task(Generic[P, R_co]):
 
     @property
     def nout(self) -> int | None:
-        """How many items the result has, when that is known."""
+        """How many items the result has; None if that is not known."""
         return self._length
 
     @property
@@ -207,50 +211,66 @@ class Task(Generic[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A lazy call. Its type is the result's, since a lazy value may be used wherever the value may. (Type checkers
-        take `await gather(f(1))` for `await f(1)`: no type says of a value that it can be awaited, too.)
+        """A lazy call. For type checkers it has the type of the result, since a lazy value may stand wherever the value
+        may. (So they accept `await gather(f(1))`, but not `await f(1)`.)
 
-        Raises BadArguments when the arguments do not fit the signature. Containers are copied: changing a list after
-        the call does not change the call.
+        The call has its arguments as they are now. An argument that is changed after the call does not change the call,
+        or raises ArgumentChanged when the call is evaluated. Raises BadArguments when the arguments do not fit the
+        signature or the annotations.
         """
-        terms: tuple[Term, ...] = args
-        named: dict[str, Term] = kwargs
-        if self._args or self._kwargs:
-            terms = (*self._args, *args)
-            named = {**self._kwargs, **kwargs}
-        bound = self.parameters.bind(terms, named, name=self.name)
-        if self.checks:
-            check_arguments(self.checks, bound, self.name)
-        if not _SCALARS.issuperset(map(type, terms)):
-            terms = tuple([_copied(term) for term in terms])
-        if named:
-            named = {key: _copied(term) for key, term in named.items()}
-        call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
-        if collecting.active:
-            collecting.made(call)
-        return call
+        try:
+            terms: tuple[Term, ...] = args
+            named: dict[str, Term] = kwargs
+            if self._args or self._kwargs:
+                terms = (*self._args, *args)
+                named = {**self._kwargs, **kwargs}
+            bound = self.parameters.bind(terms, named, name=self.name)
+            if self.checks:
+                if self._args or self._kwargs:
+                    bound = opened(bound)
+                check_arguments(self.checks, bound, self.name)
+            if not FIXED.issuperset(map(type, terms)):
+                terms = tuple([as_now(term) for term in terms])
+            if named:
+                named = {key: as_now(term) for key, term in named.items()}
+            call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
+            if created_calls.active:
+                created_calls.note_call(call)
+            return call
+        except BaseException as error:  # a front door, without the cost of one more function
+            hide_frames(error)
+            raise
 
+    @front_door
     def options(self, **options: Any) -> Task[P, R_co]:
         """The same task with other options for its calls. Raises BadOption for an unknown name or a wrong type."""
         checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
-        kept = {name: _copied(value) for name, value in checked.items()}
+        kept = {name: as_now(value) for name, value in checked.items()}
         return self._again(call_options=merge(self._call_options, kept))
 
+    @front_door
     def export_options(self, **options: Any) -> Task[P, R_co]:
         """The same task with options for every call that its calls make below them. Raises BadOption as `options`."""
         return self.options(export_options=options)
 
+    @front_door
     def update_context(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Task[P, R_co]:
         """The same task with values that `get_context` reads in its calls and below: `update_context(a=1)`, or
         `update_context({"a": {"b": 1}})` for `get_context("a.b")`. Raises BadOption for a lazy value."""
+        if values is not None and not isinstance(values, Mapping):
+            raise BadOption(
+                f"{self.fullname}.update_context takes names and values, or a dict of them, not {values!r}: write "
+                "update_context(a=1)."
+            )
         return self.options(context=merge_context(values or {}, named))
 
+    @front_door
     def partial(self, *args: Any, **kwargs: Any) -> Task[..., R_co]:
         """The same task with some arguments given. Raises BadArguments when they do not fit the signature."""
-        terms = (*self._args, *map(_copied, args))
-        named = {**self._kwargs, **{name: _copied(term) for name, term in kwargs.items()}}
+        terms = (*self._args, *map(as_now, args))
+        named = {**self._kwargs, **{name: as_now(term) for name, term in kwargs.items()}}
         self.parameters.bind(terms, named, name=self.name, partial=True)
-        return self._again(args=terms, kwargs=named)
+        return self._again(args=terms, kwargs=self.parameters.in_order(named))
 
     def _again(self, **changes: Any) -> Task[P, R_co]:
         kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
@@ -260,6 +280,7 @@ class Task(Generic[P, R_co]):
                 again.__dict__[name] = self.__dict__[name]
         return again
 
+    @front_door
     def __get__(self, instance: object, owner: type | None = None) -> Task[P, R_co]:
         if instance is not None and not self._is_static:
             raise BadArguments(
@@ -269,38 +290,32 @@ class Task(Generic[P, R_co]):
         return self
 
     def __repr__(self) -> str:
-        bound = ", ".join([*map(repr, self._args), *(f"{k}={v!r}" for k, v in self._kwargs.items())])
+        bound = ", ".join([*map(preview, self._args), *(f"{k}={preview(v)}" for k, v in self._kwargs.items())])
         return f"<task {self.fullname}{f' with ({bound})' if bound else ''}>"
 
     # --- a task as a value ------------------------------------------------------------------------------------------
 
     def __rayflow_symbol__(self) -> TaskRef:
-        collecting.meet(self.fullname)
+        created_calls.note_task(self.fullname)
         return TaskRef(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
     def __rayflow_identity__(self) -> bytes:
         return task_identity(self.fullname, self.hash, self._args, self._kwargs, self._call_options)
 
     def bound_identity(self) -> bytes:
-        """The identity of what `partial` and `options` have added; empty when that is nothing."""
-        added = (self._args, self._kwargs, self._call_options)
-        return value_hash(added) if any(added) else b""
+        """The identity of the additions by `partial` and `options`; empty if there are none."""
+        if not (self._args or self._kwargs or self._call_options):
+            return b""
+        return task_identity("", b"", self._args, self._kwargs, self._call_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         notice_task(self.fullname, self.hash)
-        collecting.meet(self.fullname)
+        created_calls.note_task(self.fullname)
         return find_task, (self.fullname, self._args, self._kwargs, self._call_options)
 
     def entry(self) -> TaskEntry:
-        """What the evaluator and the workers have to know of this task."""
+        """This task as data, for the evaluator and the workers."""
         return entry_of(self)
-
-
-def _copied(term: Term) -> Term:
-    """A container with fresh containers all the way down, so that a later change of it is not seen."""
-    if type(term) in _SCALARS or isinstance(term, Expression) or parts_of(term) is None:
-        return term
-    return copy_containers(term)
 
 
 def _name_of_task(value: object) -> str | None:
@@ -317,39 +332,47 @@ def task(func: Callable[P, R], /) -> Task[P, R]: ...
 def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
+@front_door
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a task of a function: `@task` or `@task(retries=2, num_cpus=4)`.
 
-    A call of the task gives a lazy expression; `rayflow.run(expr)` or `rayflow run` gives the value. The function
-    should be pure: what it returns should depend on its arguments and its code alone. The options are listed in
-    `rayflow.lang.options.OPTIONS`.
+        @task(cache_for="1d")
+        def prices(day):
+            return download(day)
 
-    Raises BadOption for an unknown option and TypeError for something that is not a function.
+        run(prices("2026-01-02"))
+
+    A call of the task returns a lazy expression; `rayflow.run(expr)` or `rayflow run` gives the value. The function
+    should be pure: its result should depend only on its arguments and its code. An `async def` function may await
+    expressions. The table `rayflow.lang.options.options.OPTIONS` lists the options.
+
+    Raises BadOption for an unknown option or a wrong value, BadTask for anything but a plain function, DuplicateTask
+    where another task has the name.
     """
 
+    @front_door
     def make(function: Callable[..., Any]) -> Task[..., Any]:
         if isinstance(function, Task):
-            raise TypeError(f"{function.fullname} is a task already: write @task only once.")
+            raise BadTask(f"{described(function.origin)} is a task already. Write @task only once.")
         is_static = isinstance(function, staticmethod)
         if isinstance(function, staticmethod):
             function = function.__func__
         if not inspect.isfunction(function):
-            raise TypeError(f"@task needs a plain function, not {function!r}. Wrap it: def name(...): return ...")
+            raise BadTask(f"@task needs a plain function, not {described(function)}. {_advice(function)}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{function.__qualname__} is a generator function: its result cannot be kept. Return a list instead of "
-                "using yield."
+            raise BadTask(
+                f"{described(function)} is a generator function, and rayflow cannot keep a generator. Return a list "
+                "instead of using yield."
             )
-        checked = check_options(options, where=f"@task of {function.__qualname__}")
-        lazy = [name for name, value in checked.items() if isinstance(value, Expression)]
-        if lazy:
-            raise BadOption(
-                f"@task of {function.__qualname__}: option {lazy[0]!r} is lazy; give it at the call: "
-                f"{function.__name__}.options({lazy[0]}=...)(...)."
-            )
+        where = f"@task of {described(function)}"
+        checked = check_options(options, where=where)
         name = checked.get("name")
         if name is not None and not _NAME.fullmatch(name):
-            raise BadOption(f"@task of {function.__qualname__}: {name!r} is no name; use letters, digits, _ and dots.")
+            raise BadOption(f"{where}: {preview(name)} is not a valid name; use letters, digits, _ and dots.")
+        _check_namespace(checked.get("namespace"), where)
+        if "namespace" not in checked:
+            of_module = inspect.unwrap(function).__globals__.get("rayflow_namespace")
+            _check_namespace(of_module, f"{where}: rayflow_namespace")
         made: Task[..., Any] = Task(function, checked)
         made._is_static = is_static
         register_task(made)
@@ -358,17 +381,60 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return make if func is None else make(func)
 
 
+def described(thing: Any) -> str:
+    """A decorated thing in words for an error, with its file and line where these are known."""
+    if isinstance(thing, Task):
+        return f"the task {described(thing.origin)}"
+    kind = "the class " if isinstance(thing, type) else ""
+    name = getattr(thing, "__qualname__", None)
+    place = _place_of(inspect.unwrap(getattr(thing, "__func__", thing)))
+    return f"{kind}{name if isinstance(name, str) else preview(thing)}{f' ({place})' if place else ''}"
+
+
+def _place_of(thing: Any) -> str:
+    code = getattr(thing, "__code__", None)
+    if code is not None:
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    try:
+        return f"{inspect.getsourcefile(thing)}:{inspect.getsourcelines(thing)[1]}"
+    except (TypeError, OSError):  # built in, an instance, or typed in somewhere
+        return ""
+
+
+def _advice(thing: Any) -> str:
+    if isinstance(thing, type):
+        return "Write a function that makes the object: @task def make(...): return ..."
+    if isinstance(thing, classmethod):
+        return "Make it a @staticmethod, or a function outside the class."
+    if inspect.ismethod(thing):
+        return "Write a function that takes the object as an argument."
+    if not callable(thing):
+        return "Options have names: @task(retries=2)."
+    return "Write a function that calls it: @task def call(...): return ..."
+
+
+def _check_namespace(namespace: Any, where: str) -> None:
+    if namespace is None or namespace == "":
+        return
+    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+        raise BadOption(
+            f"{where}: {preview(namespace)} is not a valid namespace; use letters, digits, _ and -, with one "
+            "dot between parts."
+        )
+
+
 def register_task(made: Task[..., Any]) -> None:
-    """Make a new task known. Raises DuplicateTask where another one has its name."""
+    """Add a new task to the registry. Raises DuplicateTask where another task has its name."""
     # At module level nothing is captured, so the name is known and a second one is found at once, at its place.
     register(made, at_once="<locals>" not in made.func.__qualname__)
 
 
-def tasks_of(module: Any) -> Iterator[Task[..., Any]]:
+def tasks_of(module: Any, *, imported: bool = True) -> Iterator[Task[..., Any]]:
     """The tasks that a module defines, in the order of their definition; those that it imported come after."""
-    own = [value for value in vars(module).values() if isinstance(value, Task)]
-    yield from (each for each in own if each.func.__module__ == module.__name__)
-    yield from (each for each in own if each.func.__module__ != module.__name__)
+    found = [value for value in vars(module).values() if isinstance(value, Task)]
+    yield from (each for each in found if each.func.__module__ == module.__name__)
+    if imported:
+        yield from (each for each in found if each.func.__module__ != module.__name__)
 
 
 def task_table(extra: Mapping[str, Task[..., Any]] | None = None) -> dict[str, TaskEntry]:
@@ -385,12 +451,14 @@ def task_table(extra: Mapping[str, Task[..., Any]] | None = None) -> dict[str, T
             try:
                 table[name] = each.entry()
             except Exception as error:
-                warnings.warn(f"task {name} is left out: {error}", stacklevel=2)
+                code = each.origin.__code__
+                text = f"The task {name} cannot be run, since its code cannot be told: {error}"
+                warn_user(text, place=(code.co_filename, code.co_firstlineno))
         # To hash a body, the modules of the project that it imports have been imported, and their tasks defined.
         waiting = {name: each for name, each in registered().items() if name not in seen}
     return table
 
 
 __all__ = [
-    "Parameters", "Task", "find_task", "forget_tasks", "provide_tasks", "registered", "task", "task_table", "tasks_of"
+    "Parameters", "Task", "find_task", "forget_tasks", "registered", "task", "task_table", "tasks_of"
 ]  # fmt: skip

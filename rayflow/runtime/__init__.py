@@ -1,6 +1,6 @@
-"""What carries the evaluator's commands out: in this process, or on a Ray cluster.
+"""Carries out the evaluator's commands, in this process or on a Ray cluster.
 
-In: commands. Out: events. Never: decides what is computed; that is the evaluator's.
+In: commands. Out: messages. Never: decides what is computed; the evaluator does.
 
-The only room that imports Ray, and only where Ray is needed: `inline`, `loop`, `outbox` and `workers` do without.
+Only this room imports Ray, and in it only `on_ray` does.
 """

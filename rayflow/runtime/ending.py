@@ -1,7 +1,7 @@
-"""An execution has ended: its last records, and a tidy store; neither of them is worth losing its value for.
+"""The end of an execution in the store: its last rows, and the merging of its small files.
 
-In: the store, what is left to record. Out: whether it is recorded; what was not possible, as warnings. Never: raises
-because a store cannot be written.
+In: the store, the last rows. Out: whether they are recorded; problems, as warnings. Never: raises because a store
+cannot be written: the value of the execution is worth more.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from rayflow.errors import StoreUnavailable
 from rayflow.records import Row
-from rayflow.store.base import Store
+from rayflow.store.store import Store
 
 
 def commit_last(store: Store, rows: Sequence[Row], warned: Callable[[str], None]) -> bool:
-    """Record what is left; whether that could be done. If not, the rows wait for a later commit."""
+    """Record the last rows; False when the store cannot be written. The rows then wait for a later commit."""
     store.append(rows)
     try:
         store.commit()

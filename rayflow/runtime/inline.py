@@ -1,6 +1,7 @@
-"""The same commands carried out in this process: for `--inline`, debuggers, tests, and the cached fast path.
+"""Two carriers that work in this process. One runs everything here; the other one runs no code of the user.
 
-In: attempts. Out: their answers. Never: imports Ray.
+In: attempts and operations. Out: the messages that answer them; the second one also lists the work that needs a worker.
+Never: imports Ray.
 """
 
 from __future__ import annotations
@@ -8,64 +9,32 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-from rayflow.evaluator import commands, events
-from rayflow.lang.expressions import Expression, TaskRef, Term
-from rayflow.runtime.calls import Call, Reply, pack_arguments, pack_known
-from rayflow.runtime.outbox import now
-from rayflow.runtime.printing import many_bodies
-from rayflow.runtime.suspended import Bodies
-from rayflow.runtime.workers import Worker
-from rayflow.values.failures import Outcome
-from rayflow.values.nested import iter_leaves
+from rayflow.evaluator import commands, messages
+from rayflow.lang.terms.expressions import Expression, TaskRef, Term
+from rayflow.runtime.carrier import LoopHandle
+from rayflow.runtime.output.printing import many_bodies
+from rayflow.runtime.protocol.attempts import Reply, call_of, message_of, operated
+from rayflow.runtime.worker.nested_runs import working
+from rayflow.runtime.worker.waiting_bodies import WaitingBodies
+from rayflow.runtime.worker.worker import Worker
+from rayflow.values.encoding.nested import iter_leaves
+from rayflow.values.failures import Failure
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_DEFINITION, Witness
 
-if TYPE_CHECKING:
-    from rayflow.runtime.loop import Loop
-
-
-class NeedsWorker(Exception):
-    """The fast path has met a call that is not in the cache."""
-
-
-def call_of(command: commands.RunTask, known: Mapping[bytes, Outcome] | None) -> Call:
-    """A RunTask as it travels to a worker. known: what it is told of what its body has awaited."""
-    return Call(
-        command.job,
-        command.attempt,
-        command.job_id,
-        command.entry.name,
-        command.entry.hash,
-        pack_arguments(command.arguments),
-        command.options.get("timeout"),
-        pack_known(known),
-        command.under,
-    )
-
-
-def event_of(reply: Reply) -> events.Event:
-    """A worker's reply as the event that answers the attempt."""
-    if reply.failure is not None:
-        return events.Raised(
-            now(), reply.job, reply.attempt, reply.failure, reply.cost, reply.rows, reply.below
-        )
-    assert reply.term is not None
-    if reply.is_paused:
-        return events.Paused(now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)
-    return events.Returned(
-        now(), reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows, reply.below
-    )
+Answer: TypeAlias = Reply | messages.Message
+"""The answer to one command: a reply that may still turn into a failure, or a message that is final."""
 
 
 class InlineCarrier:
-    """Runs attempts one after the other, in the thread that turns the loop."""
+    """Runs attempts one after the other, in the thread that turns the loop: for `inline`, debuggers and tests."""
 
-    def __init__(self, loop: Loop, worker: Worker) -> None:
+    def __init__(self, loop: LoopHandle, worker: Worker) -> None:
         self._loop = loop
         self._worker = worker
-        self._bodies = Bodies()
+        self._bodies = WaitingBodies()
         self._waiting: deque[commands.RunTask | commands.RunOperation] = deque()
         self._stopped: set[tuple[int, int]] = set()
 
@@ -81,11 +50,15 @@ class InlineCarrier:
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         self._stopped.update((each.job, each.attempt) for each in attempts)
 
+    def running(self) -> Mapping[str, Mapping[str, int]]:
+        """The next attempt: the question comes between two bodies, when nothing runs."""
+        attempts = [each for each in self._waiting if type(each) is commands.RunTask]
+        return {each.execution_id: {each.name or each.entry.name: 1} for each in attempts[:1]}
+
     def busy(self) -> bool:
         return bool(self._waiting)
 
     def forget(self, execution_id: str) -> None:
-        """An execution has ended: end what is left of it."""
         self._bodies.end()
 
     def work(self, seconds: float) -> bool:
@@ -93,54 +66,74 @@ class InlineCarrier:
         if not self._waiting:
             return False
         end = time.monotonic() + seconds
-        with many_bodies():
-            while self._waiting and time.monotonic() < end:
-                self._loop.post(self._answer(self._waiting.popleft()))
+        answers: list[tuple[Answer, int]] = []
+        try:
+            with many_bodies(), working():
+                while self._waiting and time.monotonic() < end:
+                    answer = self._answer(self._waiting.popleft())
+                    answers.append((answer, self._loop.clock.now()))
+        finally:
+            # The files of these calls have to be on the disk before their results count.
+            unsynced = self._worker.sync()
+            for answer, at in answers:
+                self._loop.post(self._message(answer, at, unsynced))
         self._worker.kept.clear()
         return True
 
-    def _answer(self, command: commands.RunTask | commands.RunOperation) -> events.Event:
-        """Carry out one command: the event that answers it."""
+    def _answer(self, command: commands.RunTask | commands.RunOperation) -> Answer:
+        """Carry out one command."""
         if isinstance(command, commands.RunOperation):
-            return operated(self._worker, command)
+            return _applied(self._loop, self._worker, command)
         if (command.job, command.attempt) in self._stopped:
             self._stopped.discard((command.job, command.attempt))
-            return events.WorkerLost(now(), command.job, command.attempt, "stopped before it started")
+            at = self._loop.clock.now()
+            return messages.WorkerGone(at, command.job, command.attempt, "stopped before it started")
         try:
             known = self._bodies.news(command.job_id, command.attempt, command.known)
             reply = self._worker.run(call_of(command, known), bodies=self._bodies)
         except KeyboardInterrupt:
-            # The attempt still owes an answer: it is given when the evaluator stops it.
+            # The attempt still owes an answer: it gets one when the evaluator stops it.
             self._waiting.appendleft(command)
             raise
-        # Else each further call would send the same tasks once more.
+        # Without this each further call would send the same tasks once more.
         self._worker.learn(reply.entries)
-        return event_of(reply)
+        return reply
+
+    def _message(self, answer: Answer, at: int, unsynced: Mapping[int, Failure]) -> messages.Message:
+        """The message for an answer. at: when its body ended. unsynced: by job, the failures of calls whose files are
+        not on the disk."""
+        if isinstance(answer, Reply):
+            return message_of(answer.failed(unsynced.get(answer.job)), at)
+        return answer
 
 
 class LookingCarrier:
-    """The fast path: nothing of the user's runs here: no task, and no operation but on small values of known classes.
+    """The fast path's carrier: it answers light operations, and puts everything else aside.
 
-    What ran here would run again on a worker as soon as anything else has to; and large values are not read here.
+    It runs no task, no operation that needs the user's code, and no operation that reads a large value: all of these
+    would run again on a worker. attempts, operations: the ones that were put aside, in order.
     """
 
-    def __init__(self, loop: Loop, worker: Worker) -> None:
+    def __init__(self, loop: LoopHandle, worker: Worker) -> None:
         self._loop = loop
         self._worker = worker
+        self.attempts: list[commands.RunTask] = []
+        self.operations: list[commands.RunOperation] = []
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether something was put aside, so that the cache alone cannot answer."""
+        return bool(self.attempts or self.operations)
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
-        raise NeedsWorker
+        self.attempts.extend(attempts)
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for command in operations:
             if is_light(command.args):
-                self._loop.post(operated(self._worker, command))
+                self._loop.post(_applied(self._loop, self._worker, command))
             else:
-                self.leave(command)
-
-    def leave(self, command: commands.RunOperation) -> None:
-        """An operation that is not for this process."""
-        raise NeedsWorker
+                self.operations.append(command)
 
     def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
         then(self._worker.check(witnesses))
@@ -149,7 +142,10 @@ class LookingCarrier:
         """Nothing runs."""
 
     def forget(self, execution_id: str) -> None:
-        """Nothing is left."""
+        """Nothing runs."""
+
+    def running(self) -> Mapping[str, Mapping[str, int]]:
+        return {}
 
     def busy(self) -> bool:
         return False
@@ -159,7 +155,7 @@ class LookingCarrier:
 
 
 def is_light(args: tuple[Term, ...]) -> bool:
-    """Whether an operation on these needs no bytes of a large value and none of the user's code."""
+    """Whether an operation on these arguments needs neither a large value's bytes nor the user's code."""
     for leaf in iter_leaves(args, is_leaf=lambda part: isinstance(part, TaggedTree)):
         if isinstance(leaf, ValueRef):
             if leaf.inline is None or any(kind == OF_DEFINITION for kind, _ in leaf.witnesses):
@@ -169,8 +165,8 @@ def is_light(args: tuple[Term, ...]) -> bool:
     return True
 
 
-def operated(worker: Worker, command: commands.RunOperation) -> events.Operated:
-    """Apply an operation in this process."""
-    term, failure, entries = worker.operate(command.name, command.args)
-    worker.learn(entries)
-    return events.Operated(now(), command.asker, term, failure, entries=entries)
+def _applied(loop: LoopHandle, worker: Worker, command: commands.RunOperation) -> messages.Operated:
+    """Apply an operation in this process: the message that answers it."""
+    reply = worker.operate(command.name, command.args)
+    worker.learn(reply.entries)
+    return operated(command.asker, reply, loop.clock.now())

@@ -1,6 +1,7 @@
-"""The tick: drain what came in, let the evaluator handle it, carry out what it says.
+"""The tick: take in messages, let the evaluator handle them, carry out its commands.
 
-In: events from any thread. Out: finished executions. Never: decides, waits for anything but news.
+In: messages from any thread. Out: finished executions; warnings, ended jobs and counts for the listener. Never:
+decides. Only the thread that calls `turn` touches the evaluator.
 """
 
 from __future__ import annotations
@@ -8,56 +9,40 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
 
-from rayflow.evaluator import commands, events
+from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.runtime.clocks import CLOCK, Clock
-from rayflow.runtime.outbox import Carrier, Outbox, now
-from rayflow.store.base import Store
+from rayflow.runtime.carrier import Carrier, LoopHandle
+from rayflow.runtime.clock import CLOCK, Clock
+from rayflow.runtime.draft import RowSink
+from rayflow.runtime.listener import LoopListener
+from rayflow.runtime.outbox import Outbox
+from rayflow.store.store import Store
 
-EVENTS_PER_TICK = 2_000
-"""A tick takes at most so many events, so that a flood of them leaves room for commits and progress."""
+MESSAGES_PER_TICK = 2_000
+"""A tick takes at most so many messages, so that a flood of them leaves room for commits and progress."""
 
 IDLE_SECONDS = 0.2
 """The longest wait for news while rows wait to be committed."""
 
-
-PROGRESS_SECONDS = 0.2
-"""How often progress is told."""
-
-
-def reporting(report: Callable[[], None], end: float | None) -> Callable[[], None]:
-    """What to call between turns: tells how far it is now and then, and raises TimeoutError after this moment."""
-    last = 0.0
-
-    def between() -> None:
-        nonlocal last
-        moment = time.monotonic()
-        if end is not None and moment > end:
-            raise TimeoutError("The execution has not ended yet; it goes on with the next result().")
-        if moment - last >= PROGRESS_SECONDS:
-            last = moment
-            report()
-
-    return between
+C = TypeVar("C", bound=Carrier)
 
 
 def collect_rarely() -> None:
-    """Have Python's cycle collector look through the many objects of a running evaluator less often.
+    """Have Python's cycle collector look at the many objects of a running evaluator less often.
 
-    Its default looks at every live job again and again, and nearly doubles what a job costs. Nothing is lost: jobs are
-    freed by their reference counts as soon as nobody needs them, and a full collection still comes when an execution
-    has ended.
+    By default it looks at every live job again and again, which nearly doubles the cost of a job. No memory is lost:
+    reference counts free a job when it is not needed any more, and a full collection follows every execution.
     """
     gc.set_threshold(100_000, 50, 1_000)
 
 
 @contextlib.contextmanager
 def collecting_rarely() -> Iterator[None]:
-    """`collect_rarely`, for a while, in a process that is the user's."""
+    """`collect_rarely` for a while, in the user's own process."""
     before = gc.get_threshold()
     collect_rarely()
     try:
@@ -66,43 +51,59 @@ def collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-class Loop:
-    """One evaluator, one store, one carrier; runs in whatever thread calls `turn`.
+class Loop(Generic[C]):
+    """One evaluator, one store, one carrier. It runs in the thread that calls `turn`.
 
-    deferred: nothing is given to the store until `keep` is called.
+    sink: takes the rows; by default the store. listener: hears warnings, ended jobs and counts. clock: stamps every
+    message, and runs the timers.
     """
 
     def __init__(
         self,
         store: Store,
-        carrier_of: Callable[[Loop], Carrier],
+        carrier_of: Callable[[LoopHandle], C],
         *,
         limits: Mapping[str, float] | None = None,
-        deferred: bool = False,
-        warned: Callable[[str], None] | None = None,
+        sink: RowSink | None = None,
+        listener: LoopListener | None = None,
         clock: Clock = CLOCK,
     ) -> None:
         self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
-        self._incoming: deque[events.Event] = deque()
+        self._sink: RowSink = store if sink is None else sink
+        self._listener = LoopListener() if listener is None else listener
+        self._incoming: deque[messages.Message] = deque()
         self._news = threading.Event()
+        self._next_progress = 0.0
         self.carrier = carrier_of(self)
-        self.outbox = Outbox(store, self.carrier, self._incoming.append, deferred=deferred, warned=warned, clock=clock)
-        self._deferred = deferred
+        self.outbox = Outbox(
+            store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock
+        )
 
-    def post(self, event: events.Event) -> None:
-        """Tell the evaluator something, from any thread."""
-        self._incoming.append(event)
+    def post(self, message: messages.Message) -> None:
+        """Hand a message to the evaluator, from any thread."""
+        self._incoming.append(message)
         self._news.set()
 
     def wake(self) -> None:
-        """Have the loop look around even though there is no event."""
+        """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
 
     def finished(self, execution_id: str) -> commands.Finish | None:
-        """How an execution has ended; None while it runs."""
+        """The end of an execution; None while it runs."""
         return self.outbox.finished.get(execution_id)
+
+    def explain(self, execution_id: str) -> dict[str, dict[str, int]]:
+        """The counts of an execution by name of the task. Calls that were sent and do not run yet count as queued."""
+        return with_queued(self.evaluator.explain(execution_id), self.carrier.running().get(execution_id, {}))
+
+    def explain_all(self) -> dict[str, Mapping[str, Mapping[str, int]]]:
+        """`explain` of every open execution; the carrier is asked only once."""
+        running = self.carrier.running()
+        return {
+            name: with_queued(self.evaluator.explain(name), running.get(name, {})) for name in self.evaluator.executions
+        }
 
     def turn(self, longest_seconds: float = IDLE_SECONDS) -> None:
         """One tick; waits for news, at most so long, when there is nothing to do."""
@@ -111,27 +112,41 @@ class Loop:
             self._settle_down()
             self.clock.wait(self._news, longest_seconds, next_timer)
         self._news.clear()
-        batch: list[events.Event] = []
+        batch: list[messages.Message] = []
         incoming = self._incoming
-        while incoming and len(batch) < EVENTS_PER_TICK:
+        while incoming and len(batch) < MESSAGES_PER_TICK:
             batch.append(incoming.popleft())
+        for message in batch:
+            if type(message) is messages.Submitted:
+                self.outbox.begin(message)
         if batch:
             self.outbox.carry_out(self.evaluator.handle(batch))
             if incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)
-        if not self._deferred and self.store.due(now()):
-            self.store.commit()
+        if self._sink.due(self.clock.now()):
+            self._sink.commit()
+        self._report_progress()
+
+    def _report_progress(self) -> None:
+        """Give the counts to the listener, when the time for it has come."""
+        progress = self._listener.progress
+        if progress is None:
+            return
+        moment = self.clock.seconds()
+        if moment >= self._next_progress:
+            self._next_progress = moment + self._listener.progress_seconds
+            progress(self.explain_all())
 
     def settle(self) -> None:
-        """Turn until nothing is left to handle. What runs elsewhere, and timers, are not waited for."""
+        """Turn until no message is left. This does not wait for timers, nor for what runs elsewhere."""
         while self._incoming:
             self.turn()
 
     def _settle_down(self) -> None:
-        """Nothing to do: commit, when nothing runs that could soon add to it."""
-        if not self._deferred and not self.carrier.busy() and self.store.pending():
-            self.store.commit()
+        """Nothing to do: commit, unless something runs that could soon add to it."""
+        if not self.carrier.busy() and self._sink.pending():
+            self._sink.commit()
 
     def run(self, execution_id: str, between: Callable[[], None] | None = None) -> commands.Finish:
         """Turn until an execution has ended; `between` is called after every tick."""
@@ -143,9 +158,21 @@ class Loop:
         return finish
 
     def run_down(self, execution_id: str) -> commands.Finish | None:
-        """Turn until an execution of this process has ended; None where it cannot end any more, since a tick was
-        interrupted: what that would have begun never answers."""
+        """Turn until an execution of this process has ended.
+
+        None when it can never end: a tick was interrupted, and the commands that it left undone are never answered.
+        """
         while self.finished(execution_id) is None and (self._incoming or self.carrier.busy()):
             self.turn()
         self.carrier.forget(execution_id)
         return self.finished(execution_id)
+
+
+def with_queued(by_task: Mapping[str, Mapping[str, int]], running: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Counts by name, in which calls that were sent and do not run count as queued. running: by name."""
+    counts = {}
+    for name, row in by_task.items():
+        sent = row.get("running", 0)
+        runs = min(sent, running.get(name, 0))
+        counts[name] = {**row, "running": runs, "queued": sent - runs}
+    return counts

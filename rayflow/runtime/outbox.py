@@ -1,66 +1,50 @@
-"""Carries out a tick's commands: one method for each kind, batched.
+"""Carries out a tick's commands, all of one type together.
 
-In: commands. Out: events (at once for look-ups, later for everything that runs elsewhere). Never: decides.
+In: commands. Out: messages (at once for look-ups, later for everything that runs elsewhere), rows, timers. Never:
+decides.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import BadQuery
-from rayflow.evaluator import commands, events, provenance
-from rayflow.lang.codec import blobs_of, witnesses_of
-from rayflow.records import JobRow, ReductionRow, Row
-from rayflow.runtime.clocks import CLOCK, Clock
-from rayflow.store.base import Store
+from rayflow.evaluator import commands, messages
+from rayflow.evaluator.rows import INLINE_TERM_BYTES, context_of, left_row
+from rayflow.lang.terms.codec import blobs_of, witnesses_of
+from rayflow.records import JobRow, ReductionRow, Row, ValueRow
+from rayflow.runtime.carrier import Carrier
+from rayflow.runtime.clock import CLOCK, Clock
+from rayflow.runtime.draft import RowSink
+from rayflow.runtime.listener import LoopListener
+from rayflow.runtime.listing_rows import listing_rows_now
+from rayflow.store.store import Store
 from rayflow.values.digests import digest
+from rayflow.values.files.validity import states_now
 from rayflow.values.refs import Encoded
 from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, Witness, check, needs_worker
 
 LARGEST_TERM_BYTES = 65536
-"""A packed term over this size is kept as a blob, not in the reductions table. In bytes."""
+"""A packed term over this size is recorded as a blob, not in the reductions table. In bytes."""
 
 _KINDS_OF_CODE = frozenset({OF_CODE, OF_DEFINITION})
 
+MOST_BROKEN = 100
+"""The most broken witnesses that are reported for one result."""
+
 REFRESH_SECONDS = 10.0
-"""How often, at the most, a running execution looks for what others have committed."""
+"""The least time between two looks of a running execution for the commits of others."""
 
-
-def now() -> int:
-    """Microseconds since the epoch."""
-    return CLOCK.now()
-
-
-class Carrier(Protocol):
-    """Runs attempts and operations somewhere; what becomes of them is posted as events."""
-
-    def run(self, attempts: Sequence[commands.RunTask]) -> None:
-        """Take these attempts; each is answered by Returned, Raised or WorkerLost."""
-
-    def operate(self, operations: Sequence[commands.RunOperation]) -> None:
-        """Take these operations; each is answered by Operated."""
-
-    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
-        """Have these witnesses checked where the user's code is; `then` gets the answers, in the loop's thread, now or
-        later."""
-
-    def stop(self, attempts: Sequence[commands.Stop]) -> None:
-        """Nobody wants these attempts any more."""
-
-    def forget(self, execution_id: str) -> None:
-        """An execution has ended: end what is left of it."""
-
-    def busy(self) -> bool:
-        """Whether anything is running or waiting to run."""
-
-    def work(self, seconds: float) -> bool:
-        """Do what has to be done in the caller's thread, for about so long; whether there was anything."""
+_LOST_BLOB = "lost blob"
+"""The topic of the warning that a cached value's bytes are lost. An execution gets this warning once."""
 
 
 class _Doubtful(NamedTuple):
-    """A look-up whose candidates hold only while their witnesses do. witnesses: those of each row."""
+    """A look-up whose candidates are valid only while their witnesses are. witnesses: of each row."""
 
     asker: int
     rows: Sequence[ReductionRow]
@@ -70,7 +54,19 @@ class _Doubtful(NamedTuple):
         return all(witness in verdicts for witnesses in self.witnesses for witness in witnesses)
 
 
-def _witnesses_of(row: ReductionRow) -> tuple[Witness, ...]:
+Broken: TypeAlias = tuple[tuple[Witness, tuple[Any, ...] | None], ...]
+"""Witnesses that are not valid any more; with each of a file the file's state now, where it can be found out."""
+
+
+def broken_of(sets: Sequence[tuple[Witness, ...]], verdicts: Mapping[Witness, bool]) -> list[Broken]:
+    """The invalid witnesses of each of these sets. Of very many, only the first are given: they are for people."""
+    found = [tuple(islice((each for each in witnesses if not verdicts[each]), MOST_BROKEN)) for witnesses in sets]
+    now = states_now(witness for witnesses in found for witness in witnesses)
+    return [tuple((witness, now.get(witness)) for witness in witnesses) for witnesses in found]
+
+
+def relied_on(row: ReductionRow) -> tuple[Witness, ...]:
+    """The witnesses that a recorded reduction relies on."""
     try:
         return witnesses_of(row.term or b"")
     except ValueError:
@@ -78,117 +74,148 @@ def _witnesses_of(row: ReductionRow) -> tuple[Witness, ...]:
 
 
 class Outbox:
-    """Commands to the store, the carrier and the timers.
+    """Hands commands to the store, the carrier, the timers and the listener.
 
-    deferred: rows are collected in `rows` and not given to the store, so that an attempt can be dropped without a
-    trace.
+    store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages.
     """
 
     def __init__(
         self,
         store: Store,
         carrier: Carrier,
-        post: Callable[[events.Event], None],
+        post: Callable[[messages.Message], None],
         *,
-        deferred: bool = False,
-        warned: Callable[[str], None] | None = None,
+        sink: RowSink | None = None,
+        listener: LoopListener | None = None,
         clock: Clock = CLOCK,
     ) -> None:
         self._clock = clock
         self._store = store
+        self._sink: RowSink = store if sink is None else sink
         self._carrier = carrier
         self._post = post
-        self._deferred = deferred
-        self._warned = warned
-        self._missing_told = False
-        self._gone: set[str] = set()
-        self.rows: list[Row] = []
+        self._listener = LoopListener() if listener is None else listener
         self.finished: dict[str, commands.Finish] = {}
-        self._timers: list[tuple[float, int, tuple[str, int]]] = []
+        self._warned: dict[str, set[str]] = {}
+        """For each open execution, the topics of its warnings that concern all executions."""
+        self._done_before: dict[str, frozenset[bytes]] = {}
+        """For each resumed execution, the jobs that its earlier lives have done."""
+        self._timers: list[tuple[float, int, commands.SetTimer]] = []
         self._timer_count = 0
         self._refreshed = 0.0
         self._of_code: dict[Witness, bool] = {}
-        """Verdicts on the project's classes and functions: an execution keeps the code that it has begun with."""
+        """Verdicts on the project's classes and functions: an execution uses the code that it has begun with."""
+        self._in_order: dict[type, Callable[[list[Any]], None]] = {
+            commands.SetTimer: self._set_timers,
+            commands.Finish: self._finish,
+            commands.LookUp: self._look_up,
+            commands.Stop: lambda stops: carrier.stop(stops),
+            commands.RunOperation: lambda operations: carrier.operate(operations),
+            commands.RunTask: lambda attempts: carrier.run(attempts),
+            commands.Warn: self._warn,
+        }
+        """The function for each type of command, in this order. `Record` and `Remember` come before: see `_record`."""
+
+    # --- a tick -------------------------------------------------------------------------------------------------------
+
+    def begin(self, submitted: messages.Submitted) -> None:
+        """Begin an execution. Its first look-up sees the commits of others, and compares the code again."""
+        self._refreshed = 0.0
+        self._of_code = {}
+        execution_id = submitted.execution_id
+        self._warned.setdefault(execution_id, set())
+        if not submitted.life:
+            return
+        try:
+            self._done_before[execution_id] = self._store.done_jobs(execution_id)
+        except BadQuery as error:  # a damaged store: the execution goes on all the same
+            text = f"What was done of {execution_id} before it was resumed cannot be read: {error}"
+            self._listener.warned(execution_id, text)
 
     def carry_out(self, batch: Sequence[commands.Command]) -> None:
-        """Carry out the commands of one tick, kind by kind."""
-        lookups: list[commands.LookUp] = []
-        attempts: list[commands.RunTask] = []
-        operations: list[commands.RunOperation] = []
-        stops: list[commands.Stop] = []
-        warnings: list[str] = []
-        rows: list[Row] = []
-        torn: list[str] = []
+        """Carry out the commands of one tick, type by type."""
+        by_type: defaultdict[type, list[Any]] = defaultdict(list)
         for command in batch:
-            kind = type(command)
-            if kind is commands.Record:
-                rows.extend(command.rows)  # type: ignore[union-attr]  # `kind is` is quicker, and does not narrow
-            elif kind is commands.LookUp:
-                lookups.append(command)  # type: ignore[arg-type]  # likewise
-            elif kind is commands.RunTask:
-                attempts.append(command)  # type: ignore[arg-type]  # likewise
-            elif kind is commands.Remember:
-                rows.append(command.reduction if self._deferred else self._kept(command.reduction))  # type: ignore[union-attr]  # likewise
-            elif isinstance(command, commands.RunOperation):
-                operations.append(command)
-            elif isinstance(command, commands.SetTimer):
-                self._timer_count += 1
-                heapq.heappush(self._timers, (self._clock.seconds() + command.seconds, self._timer_count, command.name))
-            elif isinstance(command, commands.Stop):
-                stops.append(command)
-            elif isinstance(command, commands.Warn):
-                warnings.append(command.text)
-            elif isinstance(command, commands.Finish):
-                self.finished[command.execution_id] = command
-                if command.is_torn and command.below is None:
-                    torn.append(command.execution_id)
-        if rows:
-            if self._deferred:
-                self.rows.extend(rows)
-            else:
-                self._store.append(rows)
-        for execution_id in torn:
-            self._close_left(execution_id)
-        if lookups:
-            self._look_up(lookups)
-        if stops:
-            self._carrier.stop(stops)
-        if operations:
-            self._carrier.operate(operations)
-        if attempts:
-            self._carrier.run(attempts)
-        # After the attempts: where these cannot be made here, all is told by who makes them.
-        if self._warned is not None:
-            for text in warnings:
-                self._warned(text)
+            by_type[type(command)].append(command)
+        self._record(by_type.pop(commands.Record, ()), by_type.pop(commands.Remember, ()))
+        for of_type, carry_out in self._in_order.items():
+            if of_type in by_type:
+                carry_out(by_type[of_type])
 
-    def _close_left(self, execution_id: str) -> None:
-        """Close the jobs of an execution that has ended which a scheduler or worker that was lost has left open."""
-        try:
-            left = self._store.open_jobs(execution_id)
-        except BadQuery as error:  # a damaged store: the execution has ended all the same
-            if self._warned is not None:
-                self._warned(f"Jobs of {execution_id} that were lost may stay open in the records: {error}")
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _record(self, records: Iterable[commands.Record], remembered: Iterable[commands.Remember]) -> None:
+        """Write the rows and the reductions of a tick: together, so that no commit can come between them."""
+        rows: list[Row] = [row for command in records for row in command.rows]
+        rows.extend([self._with_blob(command.reduction) for command in remembered])
+        if self._done_before:
+            rows = [row for row in rows if not self._is_done_before(row)]
+        if not rows:
             return
-        closed = {row.job_id for row in self.rows if isinstance(row, JobRow) and row.finished_at is not None}
-        at = self._clock.now()
-        rows = [provenance.left_row(row, at) for row in left if row.job_id not in closed]
-        if self._deferred:
-            self.rows.extend(rows)
-        else:
-            self._store.append(rows)
+        self._sink.append(self._with_blobs(rows))
+        job_ended = self._listener.job_ended
+        if job_ended is not None:
+            for row in rows:
+                if type(row) is JobRow and row.finished_at is not None:
+                    job_ended(row._replace(packed_arguments=None, traceback=None, story=None))
 
-    def deferred_rows(self) -> list[Row]:
-        """The rows that were collected, now that they are to be kept."""
-        return [self._kept(row) if isinstance(row, ReductionRow) else row for row in self.rows]
+    def _is_done_before(self, row: Row) -> bool:
+        """Whether a row says only that a job has found its own result, which an earlier life recorded."""
+        if type(row) is not JobRow or row.how != "shared" or row.status != "done":
+            return False
+        return row.job_id in self._done_before.get(row.execution_id, ())
 
-    def _kept(self, reduction: ReductionRow) -> ReductionRow:
-        """The reduction as it is recorded: a large term goes to a blob of its own."""
+    def _with_blob(self, reduction: ReductionRow) -> ReductionRow:
+        """The reduction as it is recorded: a large term becomes a blob."""
         if reduction.term is None or len(reduction.term) <= LARGEST_TERM_BYTES:
             return reduction
-        name = digest("term", reduction.term)
-        self._store.put_blob(name, Encoded("bytes", b"", (reduction.term,)))
-        return reduction._replace(term=None, term_blob=name)
+        return reduction._replace(term=None, term_blob=self._put_term(reduction.term))
+
+    def _with_blobs(self, rows: list[Row]) -> list[Row]:
+        """The rows as they are recorded: a large value that is a packed term becomes a blob."""
+        for place, row in enumerate(rows):
+            if type(row) is ValueRow and row.inline is not None and len(row.inline) > INLINE_TERM_BYTES:
+                rows[place] = row._replace(inline=None, blob=self._put_term(row.inline))
+        return rows
+
+    def _put_term(self, packed: bytes) -> bytes:
+        """Write a packed term as a blob; its name."""
+        name = digest("term", packed)
+        self._sink.put_blob(name, Encoded("bytes", b"", (packed,)))
+        return name
+
+    # --- ends and warnings --------------------------------------------------------------------------------------------
+
+    def _finish(self, finishes: Iterable[commands.Finish]) -> None:
+        for finish in finishes:
+            self.finished[finish.execution_id] = finish
+            self._warned.pop(finish.execution_id, None)
+            if finish.is_torn and finish.below is None:
+                self._close_left(finish.execution_id)
+
+    def _close_left(self, execution_id: str) -> None:
+        """Close the jobs of an ended execution that a lost scheduler or worker has left open."""
+        try:
+            left = self._sink.open_jobs(execution_id)
+        except BadQuery as error:  # a damaged store: the execution has ended all the same
+            text = f"Jobs of {execution_id} that were lost may stay open in the records: {error}"
+            self._listener.warned(execution_id, text)
+            return
+        at = self._clock.now()
+        self._sink.append([left_row(row, at) for row in left])
+
+    def _warn(self, warnings: Iterable[commands.Warn]) -> None:
+        for warning in warnings:
+            self._listener.warned(warning.execution_id, warning.text)
+
+    def _warn_all(self, text: str, topic: str = "") -> None:
+        """Warn every open execution, each once of a topic; by default the text itself is the topic."""
+        for execution_id, topics in self._warned.items():
+            if (topic or text) not in topics:
+                topics.add(topic or text)
+                self._listener.warned(execution_id, text)
+
+    # --- look-ups -----------------------------------------------------------------------------------------------------
 
     def _look_up(self, lookups: Sequence[commands.LookUp]) -> None:
         moment = self._clock.seconds()
@@ -199,7 +226,7 @@ class Outbox:
         at = self._clock.now()
         doubtful: list[_Doubtful] = []
         for question, rows in zip(lookups, found, strict=True):
-            witnesses = [_witnesses_of(row) for row in rows]
+            witnesses = [relied_on(row) for row in rows]
             if any(witnesses):
                 doubtful.append(_Doubtful(question.asker, rows, witnesses))
             else:
@@ -207,35 +234,45 @@ class Outbox:
         if doubtful:
             self._check(doubtful)
 
-    def _answer(self, at: int, asker: int, rows: Sequence[ReductionRow], holding: Sequence[bool] = ()) -> None:
-        candidates = tuple([self._candidate(row) for row in rows]) if rows else ()
-        if not all(holding):
-            candidates = tuple(
-                [each._replace(verdict=each.verdict and holds) for each, holds in zip(candidates, holding, strict=True)]
-            )
-        self._post(events.LookedUp(at, asker, candidates))
+    def _answer(self, at: int, asker: int, rows: Sequence[ReductionRow], broken: Sequence[Broken] = ()) -> None:
+        """Answer a look-up. broken: for each row the witnesses that are not valid."""
+        self._post(messages.LookedUp(at, asker, self.candidates(rows, broken) if rows else ()))
+
+    def candidates(self, rows: Sequence[ReductionRow], broken: Sequence[Broken] = ()) -> tuple[messages.Candidate, ...]:
+        """Recorded reductions as the evaluator sees them. broken: for each row the witnesses that are not valid."""
+        found = tuple([self._candidate(row) for row in rows])
+        if not any(broken):
+            return found
+        pairs = zip(found, broken, strict=True)
+        return tuple([each._replace(verdict=each.verdict and not against, broken=against) for each, against in pairs])
 
     def _check(self, doubtful: Sequence[_Doubtful]) -> None:
-        """Answer look-ups whose candidates have witnesses: all of the tick are checked together, each once."""
+        """Answer look-ups whose candidates have witnesses. All witnesses of a tick are checked together, each once."""
         wanted = {witness: None for each in doubtful for witnesses in each.witnesses for witness in witnesses}
         of_code = self._of_code
         known = {witness: of_code[witness] for witness in wanted if witness in of_code} if of_code else {}
         far = [witness for witness in wanted if witness not in known and needs_worker(witness)]
         near = wanted.keys() - {*far, *known} if far or known else wanted
-        verdicts = {**check(near, self._store, self._warned), **known}
+        verdicts = {**check(near, self._store, self._warn_all), **known}
 
         def answer(answerable: Sequence[_Doubtful]) -> None:
-            self._tell_gone(verdicts)
+            self._warn_of_gone(verdicts)
+            found = broken_of([witnesses for each in answerable for witnesses in each.witnesses], verdicts)
+            listed = listing_rows_now(pair for broken in found for pair in broken)
+            if listed:
+                self._sink.append(listed)
+            start = 0
             for each in answerable:
-                holding = [all(verdicts[witness] for witness in witnesses) for witnesses in each.witnesses]
-                self._answer(self._clock.now(), each.asker, each.rows, holding)
+                end = start + len(each.witnesses)
+                self._answer(self._clock.now(), each.asker, each.rows, found[start:end])
+                start = end
 
         if not far:
             answer(doubtful)
             return
 
         def then(answers: Mapping[Witness, bool]) -> None:
-            of_code.update((witness, holds) for witness, holds in answers.items() if witness[0] in _KINDS_OF_CODE)
+            of_code.update((witness, valid) for witness, valid in answers.items() if witness[0] in _KINDS_OF_CODE)
             verdicts.update((witness, answers.get(witness, False)) for witness in far)
             answer(waiting)
 
@@ -243,42 +280,50 @@ class Outbox:
         answer([each for each in doubtful if each.is_known(verdicts)])
         self._carrier.check(far, then)
 
-    def _tell_gone(self, verdicts: Mapping[Witness, bool]) -> None:
-        gone = [payload[0] for (kind, payload), holds in verdicts.items() if kind == OF_DEFINITION and not holds]
+    def _warn_of_gone(self, verdicts: Mapping[Witness, bool]) -> None:
+        gone = [payload[0] for (kind, payload), valid in verdicts.items() if kind == OF_DEFINITION and not valid]
         for path in gone:
-            if self._warned is not None and path not in self._gone:
-                self._gone.add(path)
-                self._warned(
-                    f"{path.replace(':', '.')} is gone: cached values that name it cannot be read; what made them runs "
-                    "again."
-                )
+            self._warn_all(
+                f"{path.replace(':', '.')} is gone: cached values that name it cannot be read; what made them runs "
+                "again."
+            )
 
-    def refresh(self) -> None:
-        """An execution begins: see what others have committed, at the next look-up, and which code it has."""
-        self._refreshed = 0.0
-        self._of_code = {}
-
-    def _candidate(self, row: ReductionRow) -> events.Candidate:
+    def _candidate(self, row: ReductionRow) -> messages.Candidate:
         term = row.term or b""
         blobs = blobs_of(term)
         verdict = True
         if blobs:
-            verdict = all(self._store.has_blob(name) for name in blobs)
-            if not verdict and self._warned is not None and not self._missing_told:
-                self._missing_told = True
-                self._warned("A cached value's bytes are gone from the store; what made it runs again.")
+            lost = next((name for name in blobs if not self._store.has_blob(name)), None)
+            verdict = lost is None
+            if lost is not None:
+                text = f"A cached value's bytes are gone from the store or damaged: {lost.hex()}."
+                self._warn_all(f"{text} What made it runs again.", _LOST_BLOB)
         members = None
         if row.task_set is not None:
             members = frozenset(row.task_set[start : start + 20] for start in range(0, len(row.task_set), 20))
-        return events.Candidate(
-            row.kind, term, row.execution_id, row.at if row.since is None else row.since, verdict, members,
-            row.call_hash, row.wall_seconds, provenance.context_of(row.context),
+        return messages.Candidate(
+            kind=row.kind,
+            term=term,
+            execution_id=row.execution_id,
+            at=row.at if row.since is None else row.since,
+            verdict=verdict,
+            task_set=members,
+            call_hash=row.call_hash,
+            wall_seconds=row.wall_seconds,
+            context=context_of(row.context),
         )
+
+    # --- timers -------------------------------------------------------------------------------------------------------
+
+    def _set_timers(self, timers: Iterable[commands.SetTimer]) -> None:
+        for timer in timers:
+            self._timer_count += 1
+            heapq.heappush(self._timers, (self._clock.seconds() + timer.seconds, self._timer_count, timer))
 
     def fire_timers(self) -> float | None:
         """Post the timers that have run out; seconds until the next one, or None when there is none."""
         moment = self._clock.seconds()
         while self._timers and self._timers[0][0] <= moment:
-            _, _, name = heapq.heappop(self._timers)
-            self._post(events.TimerFired(self._clock.now(), name))
+            _, _, timer = heapq.heappop(self._timers)
+            self._post(messages.TimerFired(self._clock.now(), timer.timer))
         return self._timers[0][0] - moment if self._timers else None

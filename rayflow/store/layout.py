@@ -28,25 +28,33 @@ BLOBS = "blobs"
 TEMPORARY = "tmp"
 IGNORE = ".gitignore"
 
+DAMAGED = "damaged-"
+"""The beginning of the names of damaged files, which are moved into `tmp/`."""
+
 OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, TEMPORARY, IGNORE})
 
 _ID_LENGTH = 16 + 1 + 10
 
 
 def commit_path(commit_id: str) -> str:
-    """Where a commit is."""
+    """The path of a commit."""
     return f"{COMMITS}/{commit_id}"
 
 
 def segment_path(table: str, segment_id: str) -> str:
-    """Where a segment of a table is."""
+    """The path of a segment of a table."""
     return f"{SEGMENTS}/{table}/{segment_id}.parquet"
 
 
 def blob_path(digest: bytes) -> str:
-    """Where a blob is."""
+    """The path of a blob."""
     name = digest.hex()
     return f"{BLOBS}/{name[:2]}/{name}"
+
+
+def aside_path(path: str) -> str:
+    """The path to which a damaged file is moved."""
+    return f"{TEMPORARY}/{DAMAGED}{path.rpartition('/')[2]}"
 
 
 def is_id(name: str) -> bool:
@@ -55,7 +63,7 @@ def is_id(name: str) -> bool:
 
 
 def id_time(name: str) -> int:
-    """When an id was made, in microseconds since the epoch."""
+    """The time at which an id was made, in microseconds since the epoch."""
     return int(name[:16], 16)
 
 

@@ -1,63 +1,391 @@
-"""Open a store.
+"""The store: blobs, records and reductions of one folder.
 
-In: a path or URL. Out: `Store`. Never: imports DuckDB, or reaches a network, before it has to.
+In: rows and bytes. Out: rows, bytes, answers. Never: evaluates, knows the language, or changes a file that it has
+written.
+
+Theory of operation. `append` collects rows in memory. `commit` makes them one file, written whole: from then on they
+are durable and every reader sees them. Blobs are durable as soon as they are put, so they are there before the record
+that names them. When a commit fails, nothing of it is visible, the rows stay, and the next commit tries again with all
+of them. Content-addressed rows that this process has appended before are left out at once. Rows that two processes
+have written are left out by compactions, and until then by the views.
 """
 
 from __future__ import annotations
 
-import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rayflow.errors import BadConfig, NotFound
+from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
+from rayflow.records import (
+    TABLES,
+    CallChildRow,
+    CallRow,
+    DefinitionRow,
+    ExecutionRow,
+    FileRow,
+    ForgottenRow,
+    HandleRow,
+    JobRow,
+    ListingRow,
+    ReductionRow,
+    Row,
+    TaskRow,
+    TaskSetRow,
+    ValuePartRow,
+    ValueRow,
+)
 from rayflow.store import layout
-from rayflow.store.base import Store
-from rayflow.store.catalog import Problem, Snapshot, StoreWarning
-from rayflow.store.compaction import CompactionResult
-from rayflow.store.folders import Folder, LocalFolder
-from rayflow.store.memory import MemoryStore
+from rayflow.store.blobs import Blobs
+from rayflow.store.cache.handle_states import HandleStates
+from rayflow.store.cache.reductions import LOADED_ROWS, Reductions
+from rayflow.store.folders.layered import LayeredFolder
+from rayflow.store.folders.protocol import Folder
+from rayflow.store.write import schemas
+from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
+from rayflow.store.write.compaction import CompactionResult, Compactor
+from rayflow.store.write.segments import encode_commit
+from rayflow.values.refs import Encoded
 
-__all__ = ["CompactionResult", "Problem", "Snapshot", "Store", "StoreWarning", "open_store"]
+if TYPE_CHECKING:
+    from rayflow.store.history.history import History
+
+LOCAL_COMMIT_SECONDS = 0.2
+"""How long rows wait for a commit, at the most, in a store on this machine."""
+
+REMOTE_COMMIT_SECONDS = 5.0
+"""How long rows wait for a commit, at the most, in a store on a network. There each commit may cost money."""
+
+COMMIT_JOBS = 5_000
+"""The number of waiting job rows at which a commit is made."""
+
+_REMEMBERED_KEYS = 200_000
+"""How many keys of content-addressed rows a table remembers, to leave out rows that it has appended already."""
+
+_TIDY_EVERY = 64
+"""The number of commits after which a writer merges its own small ones."""
+
+_KEY_LENGTHS: dict[type, int] = {
+    CallRow: 1,
+    CallChildRow: 2,
+    TaskSetRow: 2,
+    ValueRow: 1,
+    ValuePartRow: 2,
+    FileRow: 1,
+    ListingRow: 1,
+    TaskRow: 1,
+    DefinitionRow: 2,
+}
+"""Content-addressed tables whose key is the first columns of the row, and how many those are."""
+
+_COME_LATER = frozenset({ReductionRow, HandleRow})
+"""Rows that must be later than all recorded ones: so the recorded ones are read before."""
 
 
-def open_store(url: str | os.PathLike[str], *, create: bool = True, read_only: bool = False) -> Store:
-    """The store at a path or URL; it is made when it is not there.
+class Store:
+    """One store. Any thread may use it; any number of processes may have the same folder open."""
 
-    url: a path, `file://…`, any URL that fsspec knows (`s3://…`, `gs://…`, `memory://…`), or `:memory:` for a store
-    that ends with this object. create: whether to make a store that is not there (never when read_only). Raises
-    NotFound when there is none, BadConfig when the folder is something else, VersionMismatch when it is newer than
-    this rayflow, StoreUnavailable when it cannot be reached.
-    """
-    text = os.fspath(url)
-    if text == ":memory:":
-        return MemoryStore()
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    if "://" in text:
-        from rayflow.store.remote import RemoteFolder
+    def __init__(self, folder: Folder, *, read_only: bool = False, loaded_rows: int = LOADED_ROWS) -> None:
+        self.url = folder.url
+        self.read_only = read_only
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._ids = layout.IdMaker()
+        self._blobs = Blobs(folder, read_only=read_only)
+        self._catalog = Catalog(folder)
+        self._reductions = Reductions(folder, self._catalog, self._fetch_term, loaded_rows)
+        self._handles = HandleStates(folder, self._catalog)
+        self._compactor = Compactor(folder, self._catalog, self._ids)
+        self._buffers: dict[type, list[Any]] = {table.row: [] for table in TABLES}
+        self._seen: dict[type, set[Any]] = {row: set() for row in _KEY_LENGTHS}
+        self._first_append_us: int | None = None
+        self._is_due = False
+        self._commits = 0
+        self._opened = False
 
-        folder: Folder = RemoteFolder(text)
-    else:
-        folder = LocalFolder(os.path.abspath(os.path.expanduser(text)))
-    _prepare(folder, create=create and not read_only)
-    return Store(folder, read_only=read_only)
+    @property
+    def folder(self) -> Folder:
+        """The folder with its files: for code that handles stores as files."""
+        return self._folder
 
+    # --- blobs -----------------------------------------------------------------------------------------------------
 
-def _prepare(folder: Folder, *, create: bool) -> None:
-    """Check that the folder is a store that this version can read; make it one when it is empty."""
-    try:
-        layout.check_format(bytes(folder.read(layout.FORMAT)), folder.url)
-        return
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except IsADirectoryError as error:
-        raise BadConfig(f"{folder.url}/{layout.FORMAT} is a folder: {folder.url} is not a store.") from error
-    strangers = sorted(name for name in folder.names("") if name not in layout.OWN_NAMES)
-    if strangers:
-        raise BadConfig(
-            f"{folder.url} is not a rayflow store, and it is not empty (it holds {strangers[0]}). "
-            "Name a store, or a folder that is empty or does not exist yet."
-        )
-    if not create:
-        raise NotFound(f"There is no store at {folder.url}. A run makes one.")
-    if not folder.remote:
-        folder.write(layout.IGNORE, [b"*\n"])
-    folder.write(layout.FORMAT, [layout.format_text()])
+    def put_blob(self, digest: bytes, encoded: Encoded) -> None:
+        """Write an encoded value under its digest, unless it is there: whole or not at all, durable on return."""
+        self._writable()
+        self._blobs.put(digest, encoded)
+
+    def get_blob(self, digest: bytes) -> Encoded:
+        """The encoded value of this digest, large ones mapped uncopied. Raises BlobMissing or BlobDamaged."""
+        return self._blobs.get(digest)
+
+    def has_blob(self, digest: bytes) -> bool:
+        """Whether there is a blob of this digest; one that is found to be damaged is named in a warning."""
+        try:
+            return self._blobs.has(digest)
+        except BlobDamaged:
+            self._catalog.warn(Problem(layout.blob_path(digest), "damaged", "it does not match its checksum"))
+            return False
+
+    def _fetch_term(self, digest: bytes) -> bytes:
+        encoded = self._blobs.get(digest)
+        return b"".join((encoded.header, *encoded.buffers))
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    def append(self, rows: Iterable[Row], *, at_once: bool = False) -> None:
+        """Collect rows for the next commit. Cheap; nothing is written.
+
+        at_once: these rows must not wait: a commit is due from now on.
+        """
+        now_us = time.time_ns() // 1000
+        with self._lock:
+            buffers = self._buffers
+            for row in rows:
+                row_type = type(row)
+                length = _KEY_LENGTHS.get(row_type)
+                if length is not None:
+                    key = row[0] if length == 1 else row[:length]
+                    seen = self._seen[row_type]
+                    if key in seen:
+                        continue
+                    if len(seen) >= _REMEMBERED_KEYS:
+                        seen.clear()
+                    seen.add(key)
+                elif not self._opened and row_type in _COME_LATER:
+                    self.refresh()
+                if row_type is ReductionRow:
+                    row = self._reductions.add(row, now_us)  # type: ignore[arg-type]  # `is` does not narrow
+                elif row_type is ForgottenRow:
+                    self._reductions.add_forgotten(row)  # type: ignore[arg-type]  # nor here
+                elif row_type is HandleRow:
+                    row = self._handles.made(row, now_us)  # type: ignore[arg-type]  # nor here
+                buffers[row_type].append(row)
+            if at_once:
+                self._is_due = self.pending() > 0
+
+    def pending(self) -> int:
+        """How many rows wait for the next commit."""
+        return sum(map(len, self._buffers.values()))
+
+    def due(self, now_us: int) -> bool:
+        """Whether a commit is due: a row waits that must not, or 5,000 job rows, or any since 200 ms (remote: 5 s).
+
+        now_us: the caller's clock, in microseconds. The first call that finds a row waiting starts the interval.
+        """
+        if self._is_due or len(self._buffers[JobRow]) >= COMMIT_JOBS:
+            return True
+        if not any(self._buffers.values()):
+            return False
+        if self._first_append_us is None:
+            self._first_append_us = now_us
+        seconds = REMOTE_COMMIT_SECONDS if self._folder.remote else LOCAL_COMMIT_SECONDS
+        return now_us - self._first_append_us >= seconds * 1_000_000
+
+    def commit(self) -> None:
+        """Make everything appended durable and visible, at once. Nothing happens when nothing was appended.
+
+        Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit. Raises Bug
+        when rows do not fit their table: those are dropped, so that the next commit can keep all others.
+        """
+        with self._lock:
+            waiting = {row: rows for row, rows in self._buffers.items() if rows}
+            if not waiting:
+                return
+            self._writable()
+            tables = {}
+            for table in TABLES:
+                if table.row in waiting:
+                    layout_of = schemas.layouts()[table.name]
+                    try:
+                        tables[table.name] = schemas.to_arrow(layout_of, waiting[table.row])
+                    except Bug:
+                        fitting = [row for row in waiting[table.row] if schemas.fits(layout_of, row)]
+                        # All of them fit one by one when they are too large for one file together.
+                        waiting[table.row][:] = fitting if len(fitting) < len(waiting[table.row]) else ()
+                        raise
+            commit_id = self._ids.make(after=self._catalog.latest)
+            commit, parts = encode_commit(commit_id, tables, executions=self._executions(waiting))
+            self._folder.write(commit.path, parts)
+            for rows in waiting.values():
+                rows.clear()
+            self._first_append_us = None
+            self._is_due = False
+            self._catalog.add(commit)
+            self._reductions.committed(commit)
+            self._commits += 1
+            if self._commits % _TIDY_EVERY == 0:
+                self._compactor.merge_own(self._ids.writer)
+
+    def keep(self, rows: Sequence[Row]) -> None:
+        """Append rows and commit; when that fails, none of them wait for the next commit. Raises StoreUnavailable."""
+        with self._lock:
+            lengths = {row_type: len(waiting) for row_type, waiting in self._buffers.items()}
+            try:
+                self.append(rows)
+                self.commit()
+            except StoreUnavailable:
+                for row_type, waiting in self._buffers.items():
+                    del waiting[lengths[row_type] :]
+                for seen in self._seen.values():
+                    seen.clear()
+                raise
+
+    @staticmethod
+    def _executions(waiting: dict[type, list[Any]]) -> tuple[str, ...]:
+        """The ids of the executions in these rows."""
+        found = {row.execution_id for row in waiting.get(ExecutionRow, ())}
+        found.update([row.execution_id for row in waiting.get(JobRow, ())])
+        found.update([row.execution_id for row in waiting.get(ReductionRow, ())])
+        return tuple(sorted(found))
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise StoreUnavailable(f"The store {self.url} was opened read-only: nothing can be written to it.")
+
+    # --- the cache -------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take in the new commits of other writers."""
+        with self._lock:
+            self._opened = True
+            self._catalog.refresh()
+            self._reductions.refresh()
+
+    def look_up(self, questions: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
+        """The recorded reductions for each (eval_hash, task_hash), newest first, without the forgotten ones.
+
+        Terms that are blobs are filled in. A reduction whose term is missing or damaged is left out. Rows that were
+        appended to this object count at once; commits of other writers count from the last `refresh` on.
+        """
+        with self._lock:
+            if not self._opened:
+                self.refresh()
+            return self._reductions.look_up(questions)
+
+    def is_current_state(self, state: bytes) -> bool:
+        """Whether a state of a handle is valid, by the records as of the last `refresh`."""
+        with self._lock:
+            if not self._opened:
+                self.refresh()
+            return self._handles.is_valid(state)
+
+    def forget(
+        self, *, at: int, eval_hash: bytes | None = None, task_hash: bytes | None = None, task_name: str | None = None
+    ) -> int:
+        """Let reductions answer no more calls: those of a call, of one version of a task, of all versions of a task,
+        or of the calls with a label, such as a script's name.
+
+        Reductions whose time is in the future, because a clock runs ahead, are forgotten, too. at: now, in
+        microseconds. Returns how many reductions were forgotten.
+        """
+        if sum(given is not None for given in (eval_hash, task_hash, task_name)) != 1:
+            raise ValueError("forget takes one of eval_hash, task_hash and task_name")
+        with self._lock:
+            self._writable()
+            self.commit()
+            self.refresh()
+            calls = [eval_hash] if eval_hash is not None else []
+            tasks = [task_hash] if task_hash is not None else []
+            if task_name is not None:
+                tasks = self.history().task_hashes(task_name)
+                calls = [] if tasks else self.history().calls_labelled(task_name)
+            keys = [*calls, *tasks]
+            times = self._reductions.times_of(eval_hash=None, task_hashes=tasks) if tasks else []
+            for call in calls:
+                times = [*times, *self._reductions.times_of(eval_hash=call, task_hashes=[])]
+            latest = max(at, *times) if times else at
+            named = task_name if tasks else None
+            self.append(ForgottenRow(key, named, latest) for key in keys)
+            self.commit()
+            return len(times)
+
+    # --- housekeeping ----------------------------------------------------------------------------------------------
+
+    def compact(self, execution_id: str | None = None) -> CompactionResult:
+        """Merge small commits into few large ones: the commits of one execution when it ends, or all.
+
+        Replaced files stay for an hour, so that no reader loses a file that it has open.
+        """
+        with self._lock:
+            self._writable()
+            self.commit()
+            self.refresh()
+            result = self._compactor.compact(execution_id)
+            self._reductions.refresh()
+            return result
+
+    def sweep(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Remove files that were replaced, or left half-written, over an hour ago. Returns their sizes in bytes."""
+        with self._lock:
+            self.refresh()
+            paths = self._compactor.sweepable(thorough=True)
+            sizes = {path: self._folder.size(path) or 0 for path in paths}
+            if not dry_run:
+                self._writable()
+                self._compactor.remove(paths)
+            return sizes
+
+    def record_problems(self) -> list[Problem]:
+        """Every file of records that is damaged, missing or left over. Reads all of these files, and no blob."""
+        with self._lock:
+            return self._compactor.problems(self.snapshot())
+
+    def check(self) -> list[Problem]:
+        """Every file that is damaged, missing or not named by anything. Reads the whole store."""
+        with self._lock:
+            snapshot = self.snapshot()
+            self._compactor.drop_copies(snapshot)
+            history = self.history()
+            named = history.named_blobs()
+            history.close()
+            return [*self._compactor.problems(snapshot), *self._blobs.problems(named)]
+
+    def dangling(self) -> list[Problem]:
+        """Things that rows name and that are not recorded. (No record names a commit: a lost one shows here.)"""
+        history = self.history()
+        rows = history.dangling()
+        history.close()
+        return [
+            Problem(layout.COMMITS, "missing", f"{row['what']}: {row['many']:,}, such as {row['one']}") for row in rows
+        ]
+
+    def snapshot(self) -> StoreSnapshot:
+        """The commits that are valid now."""
+        with self._lock:
+            self.refresh()
+            return self._catalog.snapshot
+
+    def done_jobs(self, execution_id: str) -> frozenset[bytes]:
+        """The ids of an execution's jobs that are done: computed or cached, not shared."""
+        history = self.history()
+        try:
+            return history.done_jobs(execution_id)
+        finally:
+            history.close()
+
+    def open_jobs(self, execution_id: str) -> list[JobRow]:
+        """The opening rows of an execution's jobs that have no closing row, those appended here included."""
+        self.commit()
+        history = self.history()
+        try:
+            return history.open_jobs(execution_id)
+        finally:
+            history.close()
+
+    def history(self) -> History:
+        """The history: questions about the committed records."""
+        # DuckDB is imported only for questions. Look-ups do not need it.
+        from rayflow.store.history.history import History
+
+        return History(self._folder)
+
+    def layered(self) -> Store:
+        """A store that shows the commits of this store. It writes only to memory, and does not change this store."""
+        return Store(LayeredFolder(self._folder))
+
+    def close(self) -> None:
+        """Commit the rows that wait. The object must not be used afterwards."""
+        if not self.read_only:
+            self.commit()

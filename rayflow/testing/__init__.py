@@ -1,4 +1,4 @@
-"""What tests rayflow, and what users test their own workflows with.
+"""Tools that test rayflow, and tools for users to test their own workflows.
 
 In: an evaluator, a seed, or a user's workflow. Out: written conversations, simulated clusters, random programs and what
 they mean; for users `Rehearsal` and the pytest fixture `rehearsal` of rayflow.testing.fixtures.

@@ -1,7 +1,7 @@
-"""What every class of values, and every rule of a form, has to keep, as functions that a test calls.
+"""Checks for classes of values and for rules of forms, as functions that a test calls.
 
 In: a function that makes an example value (called several times, so that equal content does not mean the same object).
-Out: AssertionError with what is not kept. Never: looks at how it is kept.
+Out: AssertionError that names the broken rule. Never: looks at how a class or rule is written.
 
     def make():
         return Table("genes", 3)
@@ -22,20 +22,20 @@ from typing import Any
 
 import rayflow.lang.tasks  # noqa: F401  # it knows best what a function is
 from rayflow.errors import BadForm
-from rayflow.lang.codec import dumps
-from rayflow.lang.packing import pack
+from rayflow.lang.packing.pack import pack
 from rayflow.lang.rules import FAILED, NEED, VALUE, step
+from rayflow.lang.terms.codec import dumps
 from rayflow.values.digests import to_hex
-from rayflow.values.encoding import decode, from_bytes, make_ref, to_bytes, verify
+from rayflow.values.encoding.encoding import decode, from_bytes, make_ref, to_bytes, verify
+from rayflow.values.encoding.identity import identity, value_hash
+from rayflow.values.encoding.nested import copy_containers, parts_of
+from rayflow.values.encoding.previews import kind_of, preview
 from rayflow.values.failures import failure_from_exception
-from rayflow.values.identity import identity, value_hash
-from rayflow.values.nested import copy_containers, parts_of
-from rayflow.values.previews import kind_of, preview
 from rayflow.values.refs import TaggedTree
 
 
 def check_handler(make: Callable[[], Any], different: Sequence[Any] = ()) -> None:
-    """Equal content hashes alike, by itself, inside others and after a round trip; what is `different` does not."""
+    """Check that equal content has equal hashes (alone, inside others, after a round trip), and `different` has not."""
     first, second = make(), make()
     digest = value_hash(first)
     assert len(digest) == 20
@@ -52,7 +52,7 @@ def check_handler(make: Callable[[], Any], different: Sequence[Any] = ()) -> Non
 
 
 def check_other_processes(make: Callable[[], Any]) -> None:
-    """Another process gives an equal value the same hash, whatever its PYTHONHASHSEED.
+    """Check that another process gives an equal value the same hash, with any PYTHONHASHSEED.
 
     make: a function at the top level of a module that can be imported. It starts a Python for each of two seeds.
     """
@@ -74,10 +74,10 @@ def check_other_processes(make: Callable[[], Any]) -> None:
 
 
 def check_form(make: Callable[..., Any], args: Sequence[Any], outcomes: Sequence[Any], most_steps: int = 100) -> None:
-    """The rule of a form is pure, and comes to an end whatever comes of what it needs.
+    """Check that the rule of a form is pure, and that it ends with any outcomes of its terms.
 
-    make: what `@form` gave. args: arguments for it. outcomes: what a term may come to, values and exceptions: the rule
-    is led through them in every rotation. Raises BadForm for an answer that is none, as an evaluation would.
+    make: the result of `@form`. args: arguments for it. outcomes: possible outcomes of a term, values and exceptions.
+    The rule gets them in every rotation. Raises BadForm for a wrong answer, as an evaluation does.
     """
     rule, quoted = make(*args)._args
     coded: list[tuple[Any, ...]] = []
@@ -101,7 +101,7 @@ def check_form(make: Callable[..., Any], args: Sequence[Any], outcomes: Sequence
 
 
 def _answer(rule: Any, args: tuple[Any, ...], seen: Sequence[tuple[Any, ...]]) -> tuple[list[Any] | None, bytes]:
-    """A rule's answer, and bytes that are the same for an equal one."""
+    """A rule's answer, and bytes that are equal for equal answers."""
     try:
         answer = step(rule, args, seen)
     except BadForm:

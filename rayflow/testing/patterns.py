@@ -1,4 +1,4 @@
-"""Patterns: what a playbook expects, and how a thing is shown on one line.
+"""Patterns for the commands that a playbook expects; the text of a thing on one line.
 
 In: patterns and things. Out: whether they fit. Never: plays a conversation.
 """
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from rayflow.lang.codec import dumps, loads
-from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import EXPRESSIONS, TaskRef
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.codec import dumps, loads
+from rayflow.lang.terms.expressions import EXPRESSIONS, TaskRef
 from rayflow.values.failures import Failure
 from rayflow.values.refs import TaggedTree, ValueRef
 
 
 class Placeholder:
-    """Something that is learnt on the way: it fits anything the first time, and the same thing from then on.
+    """A value that a conversation learns. It fits anything the first time, and only the same value later.
 
     Reading `.value` before it is learnt raises LookupError.
     """
@@ -31,20 +31,20 @@ class Placeholder:
 
     @property
     def value(self) -> Any:
-        """What was learnt."""
+        """The value that was learnt."""
         if not self._learnt:
             raise LookupError(f"the placeholder {self.name!r} has not been learnt yet: expect a command with it first")
         return self._value
 
     def fits(self, value: Any) -> bool:
-        """Learn the value, or compare it with what was learnt."""
+        """Learn the value, or compare it with the learnt value."""
         if self._learnt:
             return same(self._value, value)
         self._learnt, self._value = True, value
         return True
 
     def forget(self) -> None:
-        """Know nothing again."""
+        """Forget the value that was learnt."""
         self._learnt, self._value = False, None
 
     def __repr__(self) -> str:
@@ -58,16 +58,16 @@ class Like:
     a bool decides by itself. A type fits its instances.
     """
 
-    __slots__ = ("fields", "kind", "title")
+    __slots__ = ("cls", "fields", "title")
 
-    def __init__(self, kind: type, /, title: str = "", **fields: Any) -> None:
-        self.kind = kind
+    def __init__(self, cls: type, /, title: str = "", **fields: Any) -> None:
+        self.cls = cls
         self.fields = fields
         self.title = title
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name.replace('__', '.')}={show(value)}" for name, value in self.fields.items())
-        return f"{self.title or self.kind.__name__}({inside})"
+        return f"{self.title or self.cls.__name__}({inside})"
 
 
 class Exactly:
@@ -95,7 +95,7 @@ class Containing:
 
 
 class Unordered:
-    """A pattern: these commands, in whatever order."""
+    """A pattern: these commands, in any order."""
 
     __slots__ = ("patterns",)
 
@@ -104,30 +104,30 @@ class Unordered:
 
 
 class Together:
-    """These events, told in one tick."""
+    """Several messages, sent in one tick."""
 
-    __slots__ = ("events",)
+    __slots__ = ("messages",)
 
-    def __init__(self, events: tuple[Any, ...]) -> None:
-        self.events = events
+    def __init__(self, messages: tuple[Any, ...]) -> None:
+        self.messages = messages
 
 
 def unordered(*patterns: Any) -> Unordered:
-    """Expect these commands, in whatever order."""
+    """Expect these commands, in any order."""
     return Unordered(patterns)
 
 
-def together(*events: Any) -> Together:
-    """Tell these events in one tick."""
-    return Together(events)
+def together(*messages: Any) -> Together:
+    """Send these messages in one tick."""
+    return Together(messages)
 
 
 def same(one: Any, other: Any) -> bool:
     """Whether two symbolic terms, or two plain objects, are the same. (Expressions compare lazily, 1 == True.)"""
     if one is other:
         return True
-    kinds = (*EXPRESSIONS, TaskRef, TaggedTree, list, tuple, dict, set, frozenset, bool, int, float)
-    if isinstance(one, kinds) and not _is_named(one):
+    classes = (*EXPRESSIONS, TaskRef, TaggedTree, list, tuple, dict, set, frozenset, bool, int, float)
+    if isinstance(one, classes) and not _is_named(one):
         return type(one) is type(other) and dumps(one) == dumps(other)
     return type(one) is type(other) and bool(one == other)
 
@@ -141,7 +141,7 @@ def fits(pattern: Any, value: Any) -> bool:
     if isinstance(pattern, Placeholder):
         return pattern.fits(value)
     if isinstance(pattern, Like):
-        return isinstance(value, pattern.kind) and all(
+        return isinstance(value, pattern.cls) and all(
             fits(wanted, _read(value, name)) for name, wanted in pattern.fields.items()
         )
     if isinstance(pattern, Exactly):
@@ -194,7 +194,7 @@ def _placeholders(pattern: Any) -> list[Placeholder]:
 
 
 def fits_or_forgets(pattern: Any, value: Any) -> bool:
-    """Like `fits`, but placeholders learn nothing from what does not fit."""
+    """The same as `fits`, but placeholders learn nothing from an object that does not fit."""
     unlearnt = [each for each in _placeholders(pattern) if not each._learnt]
     if fits(pattern, value):
         return True
@@ -217,7 +217,7 @@ def each_finds_its_own(patterns: Iterable[Any], items: list[Any]) -> list[int] |
 
 
 def show(thing: Any, limit: int = 300) -> str:
-    """A command, event or pattern on one line: terms unpacked, defaults and times left out."""
+    """A command, message or pattern on one line: terms unpacked, defaults and times left out."""
     named = _names_of(thing)
     if named is None or isinstance(thing, type | ValueRef | TaggedTree | Failure | TaskEntry):
         text = f"Failure({thing.summary})" if isinstance(thing, Failure) else ""

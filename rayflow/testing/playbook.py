@@ -1,6 +1,6 @@
-"""A written conversation with the evaluator: `>>` tells it an event, `<<` expects a command.
+"""A written conversation with the evaluator: `>>` sends it a message, `<<` expects a command.
 
-In: events, and patterns of commands. Out: nothing when the conversation went as written, else an AssertionError that
+In: messages, and patterns of commands. Out: nothing when the conversation went as written, else an AssertionError that
 shows both dialogues. Never: a worker, a store, a clock.
 
     job = Placeholder("job")
@@ -14,10 +14,10 @@ shows both dialogues. Never: a worker, a store, a clock.
         << finishes(8)
     )
 
-A playbook is played when it is asserted. Each event is told by itself (`together` tells several in one tick), and all
-that comes out before the next event has to be named, in order (`unordered` leaves the order open). Commands of the
-`quiet` kinds, records and reductions unless said otherwise, may go unnamed, and so may the timer for opening rows;
-where one is named it has to be there.
+A playbook is played when it is asserted. Each message is sent by itself (`together` sends several in one tick). The
+playbook has to name all commands that come before the next message, in order (`unordered` leaves the order open). It
+may leave out commands of the `quiet` classes (by default records, reductions and warnings), and the timer for opening
+rows. But if it names such a command, the command has to come.
 """
 
 from __future__ import annotations
@@ -37,25 +37,26 @@ from rayflow.evaluator.commands import (
     Stop,
     Warn,
 )
-from rayflow.evaluator.events import (
-    Cancelled,
+from rayflow.evaluator.messages import (
+    CancelRequested,
     Candidate,
     Cost,
-    Event,
     LookedUp,
+    Message,
     Operated,
     Raised,
     Returned,
     Submitted,
     TimerFired,
-    WorkerLost,
+    WorkerGone,
 )
-from rayflow.evaluator.machine import OPENING_TIMER
-from rayflow.lang.codec import dumps
-from rayflow.lang.entries import TaskEntry
-from rayflow.lang.expressions import TaskCall, TaskRef, Term
-from rayflow.lang.signatures import POSITIONAL, Parameters
+from rayflow.evaluator.opening_rows import OPENING_TIMER
+from rayflow.lang.parameters.signatures import POSITIONAL, Parameters
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.expressions import TaskCall, TaskRef, Term
 from rayflow.records import Row
+from rayflow.run_settings import RunSettings
 from rayflow.testing.patterns import (
     Containing,
     Exactly,
@@ -71,20 +72,20 @@ from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
 EXECUTION = "execution"
-"""The execution id of events for which none is given."""
+"""The execution id of messages that give none."""
 
 START = 1_700_000_000_000_000
 """When a playbook's clock starts, in microseconds since the epoch."""
 
 STEP = 1_000
-"""By how much a playbook's clock goes on with each event, in microseconds."""
+"""The time between two messages on a playbook's clock, in microseconds."""
 
 
 class Speaker(Protocol):
-    """Whatever takes events and gives commands."""
+    """Anything that takes messages and gives commands."""
 
-    def handle(self, events: Sequence[Event], /) -> list[Command]:
-        """The commands that follow from these events."""
+    def handle(self, messages: Sequence[Message], /) -> list[Command]:
+        """The commands that follow from these messages."""
         ...
 
 
@@ -94,8 +95,8 @@ class Speaker(Protocol):
 class Playbook:
     """A conversation with an evaluator, played when it is asserted. It may be continued and asserted again.
 
-    evaluator: anything with `handle(events) -> commands`.
-    quiet: kinds of commands that may go unnamed.
+    evaluator: anything with `handle(messages) -> commands`.
+    quiet: classes of commands that the playbook may leave out.
     commands: every command that came so far, in order.
     """
 
@@ -106,12 +107,12 @@ class Playbook:
         self.at = START
         self._steps: list[tuple[str, Any]] = []
         self._pending: list[Command] = []
-        self._told: list[tuple[str, Any]] = []
+        self._said: list[tuple[str, Any]] = []
         self._unplayed = False
 
-    def __rshift__(self, event: Any) -> Playbook:
-        """Tell an event. Times that are 0 become the playbook's own."""
-        self._steps.append((">>", event))
+    def __rshift__(self, message: Any) -> Playbook:
+        """Send a message. A time of 0 becomes the playbook's own."""
+        self._steps.append((">>", message))
         self._unplayed = True
         return self
 
@@ -131,14 +132,14 @@ class Playbook:
             raise AssertionError("this playbook was written and never played: put `assert` before it")
 
     def play(self) -> Playbook:
-        """Play what has not been played. Raises AssertionError with both dialogues when it goes otherwise."""
+        """Play the steps that have not been played. Raises AssertionError with both dialogues if commands differ."""
         __tracebackhide__ = True
         self._unplayed = False
         steps, self._steps = self._steps, []
         for position, (direction, step) in enumerate(steps):
             if direction == ">>":
                 self._expect_no_more(steps[position:])
-                self._tell(step)
+                self._send(step)
             elif isinstance(step, Unordered):
                 found = self._find_all(step.patterns)
                 if found is None:
@@ -154,25 +155,26 @@ class Playbook:
         self._expect_no_more([])
         return self
 
-    def rows(self, kind: type[Any]) -> list[Any]:
+    def rows(self, cls: type[Any]) -> list[Any]:
         """All rows of this class recorded so far."""
         records = [command for command in self.commands if isinstance(command, Record)]
-        return [row for record in records for row in record.rows if isinstance(row, kind)]
+        return [row for record in records for row in record.rows if isinstance(row, cls)]
 
-    def of(self, kind: type[Any]) -> list[Any]:
+    def of(self, cls: type[Any]) -> list[Any]:
         """All commands of this class that came so far."""
-        return [command for command in self.commands if isinstance(command, kind)]
+        return [command for command in self.commands if isinstance(command, cls)]
 
-    def _tell(self, step: Any) -> None:
-        events = [self._timed(resolve(event)) for event in (step.events if isinstance(step, Together) else (step,))]
-        self._told += [(">>", event) for event in events]
-        came = self.evaluator.handle(events)
+    def _send(self, step: Any) -> None:
+        untimed = step.messages if isinstance(step, Together) else (step,)
+        messages = [self._timed(resolve(message)) for message in untimed]
+        self._said += [(">>", message) for message in messages]
+        came = self.evaluator.handle(messages)
         self.commands += came
         self._pending += came
 
-    def _timed(self, event: Any) -> Any:
-        self.at = max(self.at + STEP, event.at)
-        return event if event.at else event._replace(at=self.at)
+    def _timed(self, message: Any) -> Any:
+        self.at = max(self.at + STEP, message.at)
+        return message if message.at else message._replace(at=self.at)
 
     def _find(self, pattern: Any) -> int | None:
         for position, command in enumerate(self._pending):
@@ -186,7 +188,7 @@ class Playbook:
         return each_finds_its_own(patterns, self._pending)
 
     def _take(self, positions: list[int]) -> None:
-        self._told += [("<<", self._pending[position]) for position in positions]
+        self._said += [("<<", self._pending[position]) for position in positions]
         self._pending = [each for place, each in enumerate(self._pending) if place not in positions]
 
     def _expect_no_more(self, steps: list[tuple[str, Any]]) -> None:
@@ -196,12 +198,12 @@ class Playbook:
         self._pending.clear()
 
     def _is_quiet(self, command: Command) -> bool:
-        return isinstance(command, self.quiet) or (isinstance(command, SetTimer) and command.name == OPENING_TIMER)
+        return isinstance(command, self.quiet) or (isinstance(command, SetTimer) and command.timer == OPENING_TIMER)
 
     def _differs(self, steps: list[tuple[str, Any]]) -> None:
-        """Raise with both dialogues: what was agreed on, then what was written (-) and what came (+)."""
+        """Raise an error that shows the equal part, then the written commands (-) and the commands that came (+)."""
         __tracebackhide__ = True
-        lines = [f"  {sign} {show(thing)}" for sign, thing in self._told]
+        lines = [f"  {sign} {show(thing)}" for sign, thing in self._said]
         for direction, step in steps:
             if direction == ">>":
                 break
@@ -214,19 +216,19 @@ class Playbook:
         raise AssertionError("the conversation went otherwise than written (- written, + came):\n" + "\n".join(lines))
 
 
-def _is_of(pattern: Any, kinds: tuple[type, ...]) -> bool:
+def _is_of(pattern: Any, classes: tuple[type, ...]) -> bool:
     if isinstance(pattern, Like):
-        return issubclass(pattern.kind, kinds)
-    return isinstance(pattern, kinds)
+        return issubclass(pattern.cls, classes)
+    return isinstance(pattern, classes)
 
 
-def resolve(event: Any) -> Any:
-    """The event with what its placeholders have learnt."""
-    learnt = {name: value.value for name, value in event._asdict().items() if isinstance(value, Placeholder)}
-    return event._replace(**learnt) if learnt else event
+def resolve(message: Any) -> Any:
+    """The message, with the values that its placeholders have learnt."""
+    learnt = {name: value.value for name, value in message._asdict().items() if isinstance(value, Placeholder)}
+    return message._replace(**learnt) if learnt else message
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------
+# --- what is sent -----------------------------------------------------------------------------------------------------
 
 
 def task(
@@ -265,8 +267,11 @@ def call(name: str, *args: Term, options: dict[str, Any] | None = None, **kwargs
 def submitted(
     root: Term, *entries: TaskEntry, execution_id: str = EXECUTION, at: int = 0, **fields: Any
 ) -> Submitted:
-    """Submitted, with a table of these entries. fields: those of Submitted that have a default."""
-    return Submitted(at, execution_id, dumps(root), {entry.name: entry for entry in entries}, **fields)
+    """A Submitted message with a table of these entries. fields: its fields with a default, and its settings."""
+    names = RunSettings.__dataclass_fields__.keys() & fields.keys()
+    settings = RunSettings(**{name: fields.pop(name) for name in names})
+    table = {entry.name: entry for entry in entries}
+    return Submitted(at, execution_id, dumps(root), table, settings, **fields)
 
 
 def candidate(
@@ -281,18 +286,18 @@ def candidate(
     wall_seconds: float | None = 0.5,
     context: Mapping[str, bytes] | None = None,
 ) -> Candidate:
-    """A reduction in the store: `age_seconds` before the playbook's start."""
+    """A reduction in the store, recorded `age_seconds` before the playbook's start."""
     at, tasks = START - int(age_seconds * 1_000_000), None if task_set is None else frozenset(task_set)
     return Candidate(kind, dumps(term), execution_id, at, verdict, tasks, call_hash, wall_seconds, context)
 
 
 def found(asker: Any, *candidates: Candidate, at: int = 0) -> LookedUp:
-    """LookedUp: these candidates, or none."""
+    """A LookedUp message: the store has these candidates, or none."""
     return LookedUp(at, asker, candidates)
 
 
 def cost(wall_seconds: float = 0.25) -> Cost:
-    """What an attempt took, by default a quarter of a second on node n1."""
+    """The cost of an attempt on node n1, by default a quarter of a second."""
     return Cost(START, wall_seconds, wall_seconds, 1 << 20, "n1", 42)
 
 
@@ -305,42 +310,45 @@ def returned(
     rows: tuple[Row, ...] = (),
     at: int = 0,
 ) -> Returned:
-    """Returned: the body of the job's task gave this term."""
+    """A Returned message: the body of the job's task returned this term."""
     return Returned(at, job, attempt, dumps(term), cost(), entries, rows)
 
 
 def failure(
     type_name: str = "ValueError", message: str = "no", classes: tuple[str, ...] = (), *, fault: str = "user"
 ) -> Failure:
-    """An error as data: a built-in class by its short name, or any by its full one with its classes."""
+    """An error as data. type_name: the short name of a built-in class, or the full name of another class.
+
+    classes: the full names of the class and its bases.
+    """
     full = type_name if "." in type_name else f"builtins.{type_name}"
     bases = classes or tuple(dict.fromkeys((full, "builtins.Exception", "builtins.BaseException")))
     return Failure(full, bases, message, digest("test-error", full.encode(), message.encode()), fault=fault)
 
 
 def raised(job: Any, error: Failure | None = None, attempt: int = 1, *, at: int = 0) -> Raised:
-    """Raised: by default a ValueError."""
+    """A Raised message: the body raised this error, by default a ValueError."""
     return Raised(at, job, attempt, error or failure(), cost())
 
 
-def lost(job: Any, attempt: int = 1, *, reason: str = "it was killed", fatal: bool = False, at: int = 0) -> WorkerLost:
-    """WorkerLost."""
-    return WorkerLost(at, job, attempt, reason, "n1", 42, fatal)
+def lost(job: Any, attempt: int = 1, *, reason: str = "it was killed", fatal: bool = False, at: int = 0) -> WorkerGone:
+    """A WorkerGone message: the worker of this attempt was lost."""
+    return WorkerGone(at, job, attempt, reason, "n1", 42, fatal)
 
 
 def operated(asker: Any, term: Term = None, *, failure: Failure | None = None, at: int = 0) -> Operated:
-    """Operated: this term, or a failure."""
+    """An Operated message: the operation gave this term, or a failure."""
     return Operated(at, asker, None if failure else dumps(term), failure)
 
 
-def fired(name: Any, at: int = 0) -> TimerFired:
-    """TimerFired."""
-    return TimerFired(at, name)
+def fired(timer: Any, at: int = 0) -> TimerFired:
+    """A TimerFired message for this timer."""
+    return TimerFired(at, timer)
 
 
-def cancelled(execution_id: str = EXECUTION, at: int = 0) -> Cancelled:
-    """Cancelled."""
-    return Cancelled(at, execution_id)
+def cancelled(execution_id: str = EXECUTION, at: int = 0) -> CancelRequested:
+    """A CancelRequested message for this execution."""
+    return CancelRequested(at, execution_id)
 
 
 # --- what is expected -------------------------------------------------------------------------------------------------
@@ -353,14 +361,14 @@ def looks_up(name: str | None = None, *, code: int = 1, **fields: Any) -> Like:
 
 
 def runs(name: str, *, arguments: Any = None, **fields: Any) -> Like:
-    """A RunTask of this task, with exactly these arguments where they are given (or with what fits another pattern)."""
+    """A RunTask of this task. arguments: exactly these arguments, or a pattern for them; None fits any."""
     if arguments is not None:
         fields["arguments"] = Exactly(arguments) if isinstance(arguments, Mapping) else arguments
     return Like(RunTask, entry__name=name, **fields)
 
 
 def runs_operation(name: str, *args: Any, **fields: Any) -> Like:
-    """A RunOperation of this operation, on these arguments where they are given."""
+    """A RunOperation of this operation on these arguments; without arguments here, any fit."""
     on: Any = {"args": args} if args else {}
     return Like(RunOperation, name=name, **on, **fields)
 

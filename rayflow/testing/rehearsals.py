@@ -1,7 +1,7 @@
 """Rehearse a workflow: run it in this process, and see what ran, what did not, and why.
 
-In: a user's expressions, and what is to go otherwise than in earnest. Out: values, counts, assertions that say what
-happened instead. Never: Ray, a wait, the project's own store.
+In: a user's expressions, replacements and accidents. Out: values, counts, and assertions whose messages say what
+happened. Never: uses Ray, waits, or touches the project's own store.
 
     def test_only_what_changed_runs(rehearsal):
         assert rehearsal.run(main(3)) == 6
@@ -22,29 +22,32 @@ from typing import Any
 
 from rayflow import config as configuration
 from rayflow.api import Scheduler
-from rayflow.lang.expressions import Term
 from rayflow.lang.modules import pick
-from rayflow.lang.options import parse_seconds
+from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.tasks import Task, registered
-from rayflow.runtime import driver
-from rayflow.runtime.circumstances import project_start
-from rayflow.runtime.reports import Reporter, Silent, Summary
-from rayflow.store.answers import Why
-from rayflow.store.filters import Filter
+from rayflow.lang.terms.expressions import Term
+from rayflow.runtime.driver import driver
+from rayflow.runtime.protocol.execution_row import project_start
+from rayflow.runtime.protocol.reports import Reporter, Silent, Summary
+from rayflow.store.history.answer_types import Record, Why
+from rayflow.store.history.filters import Filter
+from rayflow.store.history.why.reasons import reason_of
+from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, RehearsedDriver, SkippingClock
 from rayflow.testing.storms import ROUGH, play
-from rayflow.testing.weather import Weather
+from rayflow.values.encoding.previews import preview
 
 MOST_TOLD = 20
-"""So many jobs are told of in the message of a failed assertion."""
+"""The message of a failed assertion lists at most so many jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobTold:
     """One job of the last run.
 
-    task: full name. how: computed, cached or shared. status: done or failed. attempts: how often its body was entered,
-    or lost its worker. arguments, result: as text, shortened. error: type and message. why: why it ran, or did not.
+    task: full name. how: computed, cached or shared. status: done, failed or not_run (an argument had failed).
+    attempts: how often its body began, or lost its worker. arguments, result: as text, shortened. error: type and
+    message. why: why it ran, or did not. label: the displayed name, where that is not the task's.
     """
 
     task: str
@@ -55,14 +58,16 @@ class JobTold:
     result: str | None
     error: str | None
     why: str
+    label: str | None = None
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={text}" for name, text in self.arguments.items())
-        return f"{self.how or self.status} {self.task}({arguments}): {self.why}"
+        ended = self.how if self.status == "done" else self.status
+        return f"{ended} {self.label or self.task}({arguments}): {self.why}"
 
 
 class Watching(Silent):
-    """Keeps what is told of the last run."""
+    """A reporter that remembers the last run."""
 
     def __init__(self) -> None:
         self.summary: Summary | None = None
@@ -72,8 +77,8 @@ class Watching(Silent):
     def started(self, execution_id: str, store_url: str, is_new_store: bool) -> None:
         self.summary, self.printed_lines, self.warnings = None, [], []
 
-    def printed(self, task_name: str, stream: str, text: str) -> None:
-        self.printed_lines += [(task_name.rpartition(".")[2], line) for line in text.splitlines()]
+    def printed(self, call: str, stream: str, text: str) -> None:
+        self.printed_lines += [(call.partition("(")[0], line) for line in text.splitlines()]
 
     def warned(self, text: str) -> None:
         self.warnings.append(text)
@@ -83,12 +88,12 @@ class Watching(Silent):
 
 
 class Rehearsal(Scheduler):
-    """A scheduler for tests: in this process, with a store in memory and time that skips every wait.
+    """A scheduler for tests: in this process, with a store in memory and a clock that skips every wait.
 
-    store: a folder to keep the results in, for the next rehearsal. limits, config: as for `Scheduler`; by default the
-    project's own configuration counts.
+    store: a folder for the results, so that the next rehearsal finds them. limits, config: as for `Scheduler`; the
+    project's own configuration is the default.
 
-    Runs share what they computed, as they do in earnest, until `forget_all`.
+    A run uses the results of earlier runs, as real ones do, until `forget_all`.
     """
 
     def __init__(
@@ -108,62 +113,62 @@ class Rehearsal(Scheduler):
     def _new_driver(self, reporter: Reporter) -> driver.Driver:
         return RehearsedDriver(self.config, reporter, self._plan, self.clock)
 
-    # --- what goes otherwise than in earnest --------------------------------------------------------------------------
+    # --- what differs from a real run ---------------------------------------------------------------------------------
 
     def forget_all(self) -> None:
-        """Begin anew with an empty store in memory."""
+        """Begin again with an empty store in memory."""
         self._driver.close()
         self.config = replace(self.config, store=":memory:")
         self._driver = self._new_driver(self._watching)
 
     def replace(self, task: Task[..., Any] | str, function: Callable[..., Any]) -> None:
-        """Have `function` run wherever the task would: a fake for what is slow, far away or dear.
+        """Run `function` wherever the task would run: a fake for a task that is slow, remote or expensive.
 
-        Nothing that the task itself has computed counts for it. task: the task, or its full or short name.
+        It uses no results of the task itself. task: the task, or its full or short name.
         """
         self._plan.replace(_named(task), function)
 
     def fail(self, task: Task[..., Any] | str, error: BaseException, *, attempts: int | Iterable[int] = 1) -> None:
-        """Have each call of the task raise `error` in these attempts (the first is 1) in place of its body."""
+        """Make each call of the task raise `error` in these attempts (the first is 1), in place of its body."""
         if not isinstance(error, BaseException):
-            raise TypeError(f"fail(task, error) takes an exception, not {error!r}")
+            raise TypeError(f"fail(task, error) takes an exception, not {preview(error)}")
         self._plan.accidents.setdefault(_named(task), {}).update(dict.fromkeys(_several(attempts), error))
 
     def lose(self, task: Task[..., Any] | str, *, attempts: int | Iterable[int] = 1) -> None:
-        """Have each call of the task lose its worker in these attempts, as when it is killed for its memory."""
+        """Make each call of the task lose its worker in these attempts, as when it is killed for its memory."""
         self._plan.accidents.setdefault(_named(task), {}).update(dict.fromkeys(_several(attempts), None))
 
     def restore(self) -> None:
-        """Take back every `replace`, `fail` and `lose`."""
+        """Undo every `replace`, `fail` and `lose`."""
         self._plan.understudies.clear()
         self._plan.accidents.clear()
 
     def skip(self, time: float | str) -> None:
-        """Let so much time go by at once: seconds, or text such as "90m" or "2d"."""
+        """Jump ahead in time. time: seconds, or text such as "90m" or "2d"."""
         self.clock.skip(parse_seconds(time, where="skip"))
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
     @property
     def waited_seconds(self) -> float:
-        """How long the last run would have waited, for retries and the like, had its waits not been skipped."""
+        """The seconds of the waits, such as those before retries, that the last run has skipped."""
         return self.clock.skipped_seconds - self.clock.skipped_before
 
     @property
     def printed(self) -> list[tuple[str, str]]:
-        """What the tasks of the last run printed: (short name of the task, line)."""
+        """The printed lines of the last run: (short name of the task, line)."""
         return list(self._watching.printed_lines)
 
     @property
     def warnings(self) -> list[str]:
-        """What the user of the last run would have been warned of."""
+        """The warnings of the last run."""
         return list(self._watching.warnings)
 
     @property
     def computed(self) -> Counter[str]:
         """How many calls of each task were computed in the last run, by the task's short name.
 
-        Two tasks of one short name go by their full names, here and below.
+        Tasks with the same short name are listed by their full names, here and below.
         """
         return self._counts("computed")
 
@@ -174,13 +179,18 @@ class Rehearsal(Scheduler):
 
     @property
     def shared(self) -> Counter[str]:
-        """How many calls of each task had an equal one in the last run that was computed, or cached, for both."""
+        """How many calls of each task took the result of an equal call of the last run."""
         return self._counts("shared")
 
     @property
     def failed(self) -> Counter[str]:
-        """How many calls of each task failed in the last run, by themselves or because of what they needed."""
+        """How many calls of each task failed in the last run, by themselves or because a call that they made failed."""
         return self._counts("failed")
+
+    @property
+    def not_run(self) -> Counter[str]:
+        """How many calls of each task never ran in the last run, because an argument of theirs had failed."""
+        return self._counts("not_run")
 
     def _counts(self, how: str) -> Counter[str]:
         by_task = self._last().by_task
@@ -198,16 +208,16 @@ class Rehearsal(Scheduler):
         return self._watching.summary
 
     def jobs(self, task: Task[..., Any] | str | None = None) -> list[JobTold]:
-        """The jobs of the last run, of one task or of all, in the order in which they were met."""
+        """The jobs of the last run, in the order in which they began: all, or the jobs of one task or one label."""
         name = task.fullname if isinstance(task, Task) else task
         history = self.history()
         rows = history.jobs(Filter(execution_id=self._last().execution_id), limit=None)
         rows = [row for row in rows if row["task_name"] != ROOT]
         if name is not None:
-            rows = [row for row in rows if name in (row["task_name"], row["task_name"].rpartition(".")[2])]
+            rows = [row for row in rows if name in _names(row)]
         rows.sort(key=lambda row: row["ordinal"] or 0)
         calls = [row["call_hash"] for row in rows if row["call_hash"] is not None]
-        arguments, results = history.arguments(calls), history.results(calls)
+        arguments, results = history.arguments_of(calls), history.results(calls)
         return [
             JobTold(
                 task=row["task_name"],
@@ -218,6 +228,7 @@ class Rehearsal(Scheduler):
                 result=(results.get(row["call_hash"]) or {}).get("preview"),
                 error=row["error"],
                 why=_reason(history.why(row["job_id"])),
+                label=row["label"],
             )
             for row in rows
         ]
@@ -225,8 +236,8 @@ class Rehearsal(Scheduler):
     def assert_computed(self, *tasks: Task[..., Any] | str, **times: int) -> None:
         """Fail unless exactly these tasks were computed in the last run: each once, or as often as `times` says.
 
-        `assert_computed("main", "load", train=3)`; without a name: nothing was computed. The message of the failure
-        tells each job that was, and why.
+        `assert_computed("main", "load", train=3)`. Without names: unless nothing was computed. The message of the
+        failure lists the jobs that were, each with the reason.
         """
         __tracebackhide__ = True
         self._assert("computed", tasks, times)
@@ -246,6 +257,11 @@ class Rehearsal(Scheduler):
         __tracebackhide__ = True
         self._assert("failed", tasks, times)
 
+    def assert_not_run(self, *tasks: Task[..., Any] | str, **times: int) -> None:
+        """Fail unless exactly these tasks never ran in the last run, because an argument of theirs had failed."""
+        __tracebackhide__ = True
+        self._assert("not_run", tasks, times)
+
     def _assert(self, how: str, tasks: Iterable[Task[..., Any] | str], times: Mapping[str, int]) -> None:
         __tracebackhide__ = True
         counts = self._counts(how)
@@ -262,19 +278,19 @@ class Rehearsal(Scheduler):
             f"{name} {counts[name]}, expected {expected[name]}" for name in names if counts[name] != expected[name]
         ]
         jobs = self.jobs()
-        told = [f"  {job}" for job in jobs[:MOST_TOLD]]
+        lines = [f"  {job}" for job in jobs[:MOST_TOLD]]
         if len(jobs) > MOST_TOLD:
-            told.append(f"  and {len(jobs) - MOST_TOLD} more")
-        raise AssertionError(f"{how} in the last run: {'; '.join(wrong)}\n" + "\n".join(told))
+            lines.append(f"  and {len(jobs) - MOST_TOLD} more")
+        raise AssertionError(f"{how} in the last run: {'; '.join(wrong)}\n" + "\n".join(lines))
 
     # --- bad weather --------------------------------------------------------------------------------------------------
 
     def storm(self, expr: Term, *, seeds: Iterable[int] = range(10), weather: Weather = ROUGH) -> None:
-        """Fail unless the expression comes to the same in any weather: the order of calls changes with every seed,
-        workers are lost, answers come twice, the scheduler crashes and takes up again what it had begun.
+        """Fail unless the expression gives the same result in any weather: with every seed the order of calls changes,
+        workers are lost, answers come twice, the scheduler crashes and resumes the execution.
 
-        A task that keeps something between its calls, or counts on an order that nothing gives, is found so. Each seed
-        begins with an empty store; the message of the failure names the seed. What fails in calm weather, too, raises
+        This finds tasks that remember something between their calls, or rely on an order of calls. Each seed begins
+        with an empty store; the message of the failure names the seed. An expression that fails in calm weather raises
         its error.
         """
         __tracebackhide__ = True
@@ -284,7 +300,7 @@ class Rehearsal(Scheduler):
 
 
 ROOT = "<expression>"
-"""The name of the job of a root that is no call."""
+"""The task name of a root job that is not a call."""
 
 
 def _named(task: Task[..., Any] | str) -> str:
@@ -304,24 +320,11 @@ def _reason(found: Why) -> str:
         return "an earlier run had its result"
     if found.job["how"] == "shared":
         return "an equal call of this run had its result"
-    earlier = found.earlier
-    if earlier is None:
-        return "no call of this task was computed before"
-    reasons = ["its code has changed"] if found.task_changed else []
-    for change in found.changes:
-        was = "not there" if change.old is None else change.old.preview
-        now = "not there" if change.new is None else change.new.preview
-        reasons.append(f"{change.name} was {was} and is {now}")
-    if found.forgotten_at is not None:
-        reasons.append("the earlier result was forgotten")
-    if not reasons and found.arguments_changed:
-        reasons.append("its arguments differ")
-    if not reasons:
-        if earlier["status"] != "done":
-            reasons.append(f"the same call {earlier['status']} before")
-        else:
-            reasons.append(
-                "the same call was computed before, but its result did not count: no cache was wanted, or it was too "
-                "old, or what it names has changed"
-            )
-    return "; ".join(reasons)
+    if found.job["status"] == "not_run":
+        return "an argument of it had failed"
+    return reason_of(found)
+
+
+def _names(row: Record) -> tuple[str, str, str | None]:
+    """The names by which a job is found: its task's full and short name, and its label."""
+    return row["task_name"], row["task_name"].rpartition(".")[2], row["label"]

@@ -1,6 +1,6 @@
-"""What a rehearsal runs on: this process, with understudies, planned accidents and time that skips waits.
+"""The machinery of a rehearsal: this process, with replaced tasks, planned accidents and a clock that skips waits.
 
-In: commands, and a plan of what is to go otherwise. Out: their answers. Never: decides what runs.
+In: commands, and a plan of replacements and accidents. Out: their answers. Never: decides what runs.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from functools import partial
 from typing import Any
 
 from rayflow.config import Config
-from rayflow.evaluator import commands, events
-from rayflow.evaluator.subruns import Under
+from rayflow.evaluator import commands, messages
+from rayflow.evaluator.messages import NestedStart
 from rayflow.lang.tasks import Task, find_task
-from rayflow.runtime.clocks import Clock
-from rayflow.runtime.driver import Driver, InlineSubmission
+from rayflow.runtime.carrier import LoopHandle
+from rayflow.runtime.clock import Clock
+from rayflow.runtime.driver.driver import Driver, InlineSubmission
 from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.loop import Loop
-from rayflow.runtime.reports import Reporter
-from rayflow.runtime.requests import Request
+from rayflow.runtime.protocol.reports import Reporter
+from rayflow.runtime.protocol.requests import Request
 from rayflow.runtime.subruns import evaluate
-from rayflow.runtime.workers import Worker
+from rayflow.runtime.worker.worker import Worker
 from rayflow.values.digests import digest
 from rayflow.values.failures import failure_from_exception
 
 
 class SkippingClock(Clock):
-    """Goes as the time does, and jumps over every wait.
+    """A clock that jumps over every wait.
 
-    skipped_seconds: by how much it is ahead. skipped_before: by how much it was when the last run began.
+    skipped_seconds: how far it is ahead of the real time. skipped_before: how far it was when the last run began.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class SkippingClock(Clock):
         self.skipped_before = 0.0
 
     def skip(self, seconds: float) -> None:
-        """Go ahead by so many seconds at once."""
+        """Jump ahead by so many seconds."""
         self.skipped_seconds += max(0.0, seconds)
 
     def now(self) -> int:
@@ -50,7 +52,7 @@ class SkippingClock(Clock):
         return super().seconds() + self.skipped_seconds
 
     def wait(self, news: threading.Event, longest_seconds: float, timer_seconds: float | None) -> None:
-        """Skip to the next timer; without one, something outside is waited for, and that takes its time."""
+        """Skip to the next timer. Without a timer something outside is due, and the wait is real."""
         if timer_seconds is None:
             super().wait(news, longest_seconds, timer_seconds)
         elif not news.is_set():
@@ -62,10 +64,10 @@ KILLED = "its worker was killed, as the rehearsal wanted it"
 
 @dataclass
 class Plan:
-    """What is to go otherwise than in earnest, by full name of the task.
+    """The differences from a real run, by full name of the task.
 
-    understudies: the functions that run instead of the tasks' own, and how many there were before them.
-    accidents: attempt -> the error that it raises, or None when it loses its worker.
+    understudies: the functions that replace the tasks' own functions, each with its number. accidents: for each
+    attempt, the error that it raises, or None if it loses its worker. replaced: the number of the last understudy.
     """
 
     understudies: dict[str, tuple[Callable[..., Any], int]] = field(default_factory=dict)
@@ -73,12 +75,12 @@ class Plan:
     replaced: int = 0
 
     def replace(self, name: str, function: Callable[..., Any]) -> None:
-        """Run this function instead of the task's own. What either has computed does not count for the other."""
+        """Run this function in place of the task's own. Neither of them uses results of the other."""
         self.replaced += 1
         self.understudies[name] = (function, self.replaced)
 
     def table(self, request: Request) -> dict[str, Any]:
-        """The request's tasks, the replaced ones with a hash of their own."""
+        """The request's tasks; each replaced one has a hash of its own."""
         table = dict(request.table)
         for name, (_, number) in self.understudies.items():
             if name in table:
@@ -94,7 +96,7 @@ class Ensemble(Worker):
     """Set before the first call."""
 
     def find(self, name: str, task_hash: bytes) -> Task[..., Any]:
-        """The task of this name, with the function that stands in for it."""
+        """The task of this name, with its understudy as its function."""
         understudy = self.plan.understudies.get(name)
         if understudy is None:
             return super().find(name, task_hash)
@@ -109,9 +111,9 @@ class Ensemble(Worker):
 
 
 class Stage(InlineCarrier):
-    """Runs attempts in this process, but for those that have an accident."""
+    """Runs attempts in this process, except those with a planned accident."""
 
-    def __init__(self, loop: Loop, worker: Worker, plan: Plan) -> None:
+    def __init__(self, loop: LoopHandle, worker: Worker, plan: Plan) -> None:
         super().__init__(loop, worker)
         self._plan = plan
         self._project_dir = worker.surroundings.project_dir
@@ -123,31 +125,24 @@ class Stage(InlineCarrier):
                 super().run([command])
                 continue
             error = accidents[command.attempt]
+            at = self._loop.clock.now()
             if error is None:
-                self._loop.post(events.WorkerLost(0, command.job, command.attempt, KILLED))
+                self._loop.post(messages.WorkerGone(at, command.job, command.attempt, KILLED))
             else:
                 failure = failure_from_exception(error, project_dir=self._project_dir)
-                self._loop.post(events.Raised(0, command.job, command.attempt, failure, events.Cost(0, 0.0, 0.0)))
-
-
-class RehearsedLoop(Loop):
-    """Events come at the time of the loop's own clock."""
-
-    def post(self, event: events.Event) -> None:
-        """Tell the evaluator something."""
-        super().post(event._replace(at=self.clock.now()))
+                self._loop.post(messages.Raised(at, command.job, command.attempt, failure, messages.Cost(0, 0.0, 0.0)))
 
 
 class RehearsedDriver(Driver):
     """A driver whose submissions are rehearsed."""
 
     def __init__(self, config: Config, reporter: Reporter, plan: Plan, clock: SkippingClock) -> None:
-        super().__init__(config, reporter)
+        super().__init__(config, reporter, clock=clock)
         self.plan = plan
-        self.clock = clock
+        self.skipping = clock
 
     def _start(self, request: Request) -> InlineSubmission:
-        self.clock.skipped_before = self.clock.skipped_seconds
+        self.skipping.skipped_before = self.skipping.skipped_seconds
         self.reporter.started(request.execution_id, self.config.store, False)
         request.table = self.plan.table(request)
         return self._submission(request)
@@ -161,31 +156,31 @@ class Rehearsed(InlineSubmission):
 
     _driver: RehearsedDriver
 
-    def _new_loop(self) -> Loop:
+    def _new_loop(self) -> Loop[InlineCarrier]:
         driver = self._driver
         worker = Ensemble(
-            driver.surroundings(self._request),
+            driver.worker_context(self._request),
             driver.store,
             printed=driver.reporter.printed,
             evaluate=partial(evaluate, loop_of=self._loop_below),
         )
         worker.plan = driver.plan
-        return self._loop_with(worker, driver.config.limits, driver.reporter.warned)
+        return self._loop_with(worker, driver.config.limits, self._listener())
 
-    def _loop_below(self, worker: Worker, under: Under, warned: Callable[[str], None]) -> Loop:
-        return self._loop_with(worker, under.limits, warned)
+    def _loop_below(self, worker: Worker, under: NestedStart, listener: LoopListener) -> Loop[InlineCarrier]:
+        return self._loop_with(worker, under.limits, listener)
 
     def _loop_with(
-        self, worker: Worker, limits: Mapping[str, float] | None, warned: Callable[[str], None]
-    ) -> Loop:
+        self, worker: Worker, limits: Mapping[str, float] | None, listener: LoopListener
+    ) -> Loop[InlineCarrier]:
         driver = self._driver
-        return RehearsedLoop(
+        return Loop(
             driver.store,
             lambda loop: self._new_carrier(loop, worker),
             limits=limits,
-            warned=warned,
+            listener=listener,
             clock=driver.clock,
         )
 
-    def _new_carrier(self, loop: Loop, worker: Worker) -> InlineCarrier:
+    def _new_carrier(self, loop: LoopHandle, worker: Worker) -> InlineCarrier:
         return Stage(loop, worker, self._driver.plan)

@@ -1,10 +1,10 @@
-"""A user's workflow in bad weather.
+"""Plays a user's workflow in bad weather.
 
-In: an expression, seeds, a `Weather`. Out: what was untrue: where it came to something else than in calm weather.
-Never: Ray, a wait.
+In: an expression, seeds, a `Weather`. Out: the first seed whose result differs from that in calm weather. Never: uses
+Ray, or waits.
 
-Bodies are really run, one at a time, in an order that the seed decides. Their answers come late or twice, or are lost
-with their workers; and the scheduler crashes, forgets what was not committed, and takes up again what it had begun.
+The bodies really run, one at a time, in an order that the seed decides. Their answers come late or twice, or are lost
+with their workers. The scheduler crashes, loses everything uncommitted, and resumes the execution.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Any
 
 from rayflow.api import Scheduler
 from rayflow.config import Config
-from rayflow.evaluator import commands, events
-from rayflow.lang.expressions import Term
+from rayflow.evaluator import commands, messages
+from rayflow.lang.terms.expressions import Term
+from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.inline import InlineCarrier
-from rayflow.runtime.loop import Loop
-from rayflow.runtime.reports import Reporter, Silent
-from rayflow.runtime.requests import Request
-from rayflow.runtime.workers import Worker
-from rayflow.store.memory import MemoryStore
+from rayflow.runtime.protocol.reports import Reporter, Silent
+from rayflow.runtime.protocol.requests import Request
+from rayflow.runtime.worker.worker import Worker
+from rayflow.store.store import Store
+from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, Rehearsed, RehearsedDriver, SkippingClock, Stage
-from rayflow.testing.weather import Weather
+from rayflow.values.encoding.previews import preview
 from rayflow.values.failures import Failure, exception_from_failure
-from rayflow.values.previews import preview
 
 ROUGH = Weather(lost=0.2, repeated=0.2, crashed=0.01)
-"""The weather of a storm if nothing else is asked for."""
+"""The weather of a storm by default."""
 
 
 class RoughStage(Stage):
     """Runs attempts in any order; answers come late or twice, or are lost with their workers."""
 
-    def __init__(self, loop: Loop, worker: Worker, plan: Plan, random: Random, weather: Weather) -> None:
+    def __init__(self, loop: LoopHandle, worker: Worker, plan: Plan, random: Random, weather: Weather) -> None:
         super().__init__(loop, worker, plan)
         self._random = random
         self._weather = weather
-        self._answers: list[events.Event] = []
+        self._answers: list[messages.Message] = []
 
     def busy(self) -> bool:
         return bool(self._answers) or super().busy()
@@ -60,12 +60,15 @@ class RoughStage(Stage):
         command = self._waiting.popleft()
         is_lost = self._may_lose(command) and random.random() < self._weather.lost
         if is_lost and random.random() < 0.5:
-            self._answers.append(_loss(command))
+            self._answers.append(self._loss(command))
         else:
-            # A lost answer's body has run: it may have written a file, and it will run again.
-            answer = self._answer(command)
-            self._answers.append(_loss(command) if is_lost else answer)
+            # The body of a lost answer has run: it may have written a file, and it runs again.
+            answer = self._message(self._answer(command), self._loop.clock.now(), {})
+            self._answers.append(self._loss(command) if is_lost else answer)
         return True
+
+    def _loss(self, command: Any) -> messages.WorkerGone:
+        return messages.WorkerGone(self._loop.clock.now(), command.job, command.attempt, "lost in the storm")
 
     def _may_lose(self, command: commands.RunTask | commands.RunOperation) -> bool:
         if not isinstance(command, commands.RunTask):
@@ -74,12 +77,8 @@ class RoughStage(Stage):
         return command.losses < most
 
 
-def _loss(command: Any) -> events.WorkerLost:
-    return events.WorkerLost(0, command.job, command.attempt, "lost in the storm")
-
-
 class _Crashed(Exception):
-    """The scheduler is gone, and all that it had not committed."""
+    """The scheduler was lost, with all its uncommitted rows."""
 
 
 class Stormy(Rehearsed):
@@ -92,7 +91,7 @@ class Stormy(Rehearsed):
         """How many schedulers it took."""
         return self._request.life + 1
 
-    def _new_carrier(self, loop: Loop, worker: Worker) -> InlineCarrier:
+    def _new_carrier(self, loop: LoopHandle, worker: Worker) -> InlineCarrier:
         return RoughStage(loop, worker, self._driver.plan, self._driver.random, self._driver.weather)
 
     def _run(self, timeout: float | None) -> commands.Finish:
@@ -109,15 +108,14 @@ class Stormy(Rehearsed):
 
     def _take_up_again(self) -> None:
         driver = self._driver
-        assert isinstance(driver.store, MemoryStore)
-        driver.store = driver.store.opened_again()
+        driver.store = Store(driver.store.folder)
         self._request.life += 1
         self._loop.carrier.forget(self.execution_id)
         self._loop = self._new_loop()
-        self._loop.post(self._request.submitted())
+        self._loop.post(self._request.submitted(driver.clock.now()))
 
     def finish(self) -> commands.Finish:
-        """How it ended."""
+        """The end of the execution."""
         finish = self._run(None)
         self._driver.store.commit()
         return finish
@@ -147,9 +145,9 @@ class _Storm(Scheduler):
 
 
 def play(config: Config, plan: Plan, expr: Term, seeds: Iterable[int], weather: Weather) -> str | None:
-    """What was untrue, and for which seed; None when the expression came to the same with all of them.
+    """A text about the first seed whose result differs; None when all seeds give the result of calm weather.
 
-    Raises the error with which it fails in calm weather.
+    Raises the error with which the expression fails in calm weather.
     """
     calm = _finish(config, plan, expr, 0, Weather())
     if isinstance(calm.outcome, Failure):

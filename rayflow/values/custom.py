@@ -1,7 +1,7 @@
-"""Values of the user's own: classes that say themselves how they are treated, and handlers for classes of others.
+"""Custom treatment of values: `Value` for the user's own classes, `Handler` for classes of other libraries.
 
-In: a class with hooks, or a handler for one. Out: their identity, bytes, validity, parts. Never: calls a hook that the
-class did not override.
+In: a class with hooks, or a handler for a class. Out: the identity, bytes, validity and parts of its instances. Never:
+calls a hook that the class or handler does not override.
 """
 
 from __future__ import annotations
@@ -9,121 +9,127 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rayflow.errors import NotSerializable
-from rayflow.values import hooks, opaque, previews, witnesses
-from rayflow.values.encoding import decode, from_bytes
-from rayflow.values.handlers import class_path, handler_for, register
-from rayflow.values.nested import NATIVE
+from rayflow.values import witnesses
+from rayflow.values.display.tracebacks import front_door
+from rayflow.values.display.user_warnings import warn_user
+from rayflow.values.encoding import previews
+from rayflow.values.encoding.encoding import decode, from_bytes
+from rayflow.values.native import NATIVE
+from rayflow.values.objects import hooks, opaque
+from rayflow.values.objects.handlers import class_path, handler_for, register
 
 T = TypeVar("T")
 V = TypeVar("V", bound="Value")
 
 
 class Value:
-    """Base of a value type of your own. Override what differs; a hook that is not overridden costs nothing.
+    """Base of a value class of your own. Override the hooks that you need; the others cost nothing.
 
-    A Value is one value: lazy expressions inside its attributes are not reduced (pass them to the task that makes it).
-    Hooks work wherever the value stands, also inside containers and other objects.
+    A Value is one value: lazy expressions inside its attributes are not evaluated (pass them to the task that makes
+    it). Hooks work wherever the value stands, also inside containers and other objects.
     """
 
     __slots__ = ()
 
     def identity(self) -> Any:
-        """What makes it equal to another of its class: any value that can be hashed. Default: fields, or state."""
+        """Data that equal values have in common: any value that can be hashed. Default: the fields, or the state."""
         return _identity(self)
 
     def encode(self) -> Any:
-        """What is kept of it: any value that can be kept, arrays as they are. Give `decode` with it."""
+        """Data to store for the value: any value that can be stored, arrays among them. Define `decode` with it."""
         return _Reduction.of(self)
 
     @classmethod
     def decode(cls: type[V], data: Any) -> V:
-        """The value again, from what `encode` gave."""
-        made: V = data.made()
+        """The value that `encode` returned this data for."""
+        made: V = data.rebuild()
         return made
 
     def is_valid(self) -> bool:
-        """Whether a recorded value still holds. False: what made it runs again. Called where your code is."""
+        """Whether a recorded value is still valid. False: its task runs again. Called in a process with your code."""
         return True
 
     def prepare(self: V) -> V:
-        """The value as a task's body gets it. Called on the worker, on a copy that is the body's own."""
+        """The value that a task's body gets. Called on the worker, on a copy that only this body has."""
         return self
 
     def finish(self: V) -> V:
-        """The value as it leaves a task, of the same class. Called once for each object, before it is hashed."""
+        """The value that leaves a task, of the same class. Called once for each object, before it is hashed."""
         return self
 
     @classmethod
     def parse(cls: type[V], text: str) -> V:
-        """The value that a text on a command line stands for."""
+        """The value for a text on a command line."""
         raise NotImplementedError
 
     def parts(self) -> Iterable[Any]:
-        """Values inside that should keep their own lineage (files, large tables)."""
+        """Values inside that the records list one by one, with a lineage of their own (files, large tables)."""
         return ()
 
     def preview(self) -> str:
-        """One short line for people; must be quick however large the value is."""
+        """One short line for people. It must be quick, however large the value is."""
         return _preview(self)
 
 
 class Handler(Generic[T]):
-    """How values of a class that you do not own are treated: register one with `register_handler`.
+    """How to treat values of a class that you do not own: register an instance with `register_handler`.
 
-    Override what differs, as in `Value`; here each hook gets the value. The class of a handler has to stand at the top
-    level of a module, and is made without arguments.
+    Override the hooks that you need, as in `Value`; here each hook gets the value. The handler's class has to stand at
+    the top level of a module, and rayflow may make another instance of it, without arguments.
     """
 
     def identity(self, value: T) -> Any:
-        """What makes it equal to another of its class: any value that can be hashed. Default: fields, or state."""
+        """Data that equal values have in common: any value that can be hashed. Default: the fields, or the state."""
         return _identity(value)
 
     def encode(self, value: T) -> Any:
-        """What is kept of it: any value that can be kept, arrays as they are. Give `decode` with it."""
+        """Data to store for the value: any value that can be stored, arrays among them. Define `decode` with it."""
         return _Reduction.of(value)
 
     def decode(self, data: Any, of: type[T]) -> T:
-        """The value again, from what `encode` gave. of: its class."""
-        made: T = data.made()
+        """The value that `encode` returned this data for. of: its class."""
+        made: T = data.rebuild()
         return made
 
     def is_valid(self, value: T) -> bool:
-        """Whether a recorded value still holds. False: what made it runs again. Called where your code is."""
+        """Whether a recorded value is still valid. False: its task runs again. Called in a process with your code."""
         return True
 
     def prepare(self, value: T) -> T:
-        """The value as a task's body gets it. Called on the worker, on a copy that is the body's own."""
+        """The value that a task's body gets. Called on the worker, on a copy that only this body has."""
         return value
 
     def finish(self, value: T) -> T:
-        """The value as it leaves a task, of the same class. Called once for each object, before it is hashed."""
+        """The value that leaves a task, of the same class. Called once for each object, before it is hashed."""
         return value
 
     def parse(self, text: str, of: type[T]) -> T:
-        """The value that a text on a command line stands for. of: the class that is asked for."""
+        """The value for a text on a command line. of: the class of the parameter."""
         raise NotImplementedError
 
     def parts(self, value: T) -> Iterable[Any]:
-        """Values inside that should keep their own lineage (files, large tables)."""
+        """Values inside that the records list one by one, with a lineage of their own (files, large tables)."""
         return ()
 
     def preview(self, value: T) -> str:
-        """One short line for people; must be quick however large the value is."""
+        """One short line for people. It must be quick, however large the value is."""
         return _preview(value)
 
 
+@front_door
 def register_handler(of: type[T], handler: Handler[T]) -> None:
     """Treat values of this class, and of subclasses without a handler of their own, by this handler.
 
     Call it at the top level of a module that your tasks' module imports, so that workers do it too.
     """
     if not isinstance(of, type) or not isinstance(handler, Handler):
-        raise TypeError(f"register_handler takes a class and an instance of a Handler's subclass, not {handler!r}")
+        raise TypeError(
+            f"register_handler takes a class and an instance of a Handler's subclass, not {previews.preview(handler)}"
+        )
     if of in NATIVE or issubclass(of, type):
         raise TypeError(f"{of.__qualname__} is rayflow's own to treat; register a handler for a subclass of it")
     register(of, Custom(handler))
@@ -131,7 +137,7 @@ def register_handler(of: type[T], handler: Handler[T]) -> None:
 
 
 class _OfValue(Handler[Value]):
-    """The handler of Value and its subclasses: asks the value."""
+    """The handler of Value and its subclasses: it calls the value's own methods."""
 
     def identity(self, value: Value) -> Any:
         return value.identity()
@@ -162,7 +168,7 @@ class _OfValue(Handler[Value]):
 
 
 class Custom:
-    """A user's handler as the registry knows it: a leaf with hooks."""
+    """Wraps a user's handler for the registry of handlers: a leaf handler with hooks."""
 
     kind = "custom"
 
@@ -170,27 +176,27 @@ class Custom:
         self.handler = handler
 
     def structure(self, value: Any) -> tuple[Any, ...]:
-        """Class and identity, as it leaves the task if it does."""
+        """Class and identity; while the value leaves a task, of the finished value."""
         return (class_path(type(value)), self.handler.identity(hooks.as_finished(value)))
 
     def preview(self, value: Any) -> str:
-        """The handler's one line."""
+        """The line that the user's handler returns."""
         return self.handler.preview(value)
 
     def overrides(self, of: type, hook: str) -> bool:
-        """Whether a hook does something for this class."""
+        """Whether the class or its handler overrides a hook."""
         if type(self.handler) is _OfValue:
             return inspect.getattr_static(of, hook) is not Value.__dict__[hook]
         return inspect.getattr_static(type(self.handler), hook) is not Handler.__dict__[hook]
 
     def hooks_of(self, of: type) -> hooks.Hooks | None:
-        """The hooks that this class has overridden, or None."""
+        """The overridden hooks of a class; None when it has none."""
         made = _OwnHooks(self, of)
         return made if made.does_anything() else None
 
 
 class _OwnHooks(hooks.Hooks):
-    """What of a class's hooks is overridden. wraps: the object does not go into the pickle as it is."""
+    """The overridden hooks of one class. wraps: a pickle holds what `encode` returned in place of the object."""
 
     __slots__ = ("_finishes", "_handler", "_has_parts", "_has_witness", "wraps")
 
@@ -199,13 +205,13 @@ class _OwnHooks(hooks.Hooks):
         self._has_witness = hasattr(of, "__rayflow_witness__")
         self._has_parts = custom.overrides(of, "parts")
         self._finishes = custom.overrides(of, "finish")
-        # A witness of the class's own says it better, but for a class below that asks for more.
+        # The class's own witness replaces is_valid, except in a subclass that overrides is_valid again.
         checks = custom.overrides(of, "is_valid") and not (self._has_witness and not _adds_check(of))
         super().__init__(is_part=checks or self._has_parts or self._has_witness, checks=checks)
         self.wraps = any(custom.overrides(of, hook) for hook in ("encode", "decode", "prepare"))
 
     def does_anything(self) -> bool:
-        """Whether any hook is overridden that is asked while a value is encoded or decoded."""
+        """Whether a hook is overridden that is called while a value is encoded or decoded."""
         return self.is_part or self.wraps or self._finishes
 
     def witness(self, value: Any) -> witnesses.Witness | None:
@@ -225,18 +231,18 @@ class _OwnHooks(hooks.Hooks):
 
 
 def _adds_check(of: type) -> bool:
-    """Whether is_valid is overridden below the class that has the witness."""
+    """Whether a subclass of the class with the witness overrides is_valid."""
     names = next(vars(each) for each in of.__mro__ if {"is_valid", "__rayflow_witness__"} & vars(each).keys())
     return "__rayflow_witness__" not in names
 
 
 def _restored(of_handler: type[Handler[Any]] | None, of: type, data: Any) -> Any:
-    """An object again, from its class and what its handler has encoded; prepared when it enters a task."""
+    """The object, from its class and the data that its handler encoded; prepared when it enters a task."""
     known = handler_for(of)
     if not isinstance(known, Custom):
         # The module that registers the handler was not imported here.
         if of_handler is None:
-            raise TypeError(f"{of.__module__}.{of.__qualname__} is no Value any more")
+            raise TypeError(f"{of.__module__}.{of.__qualname__} is not a Value any more")
         register_handler(of, of_handler())
         known = handler_for(of)
         assert isinstance(known, Custom)
@@ -245,7 +251,7 @@ def _restored(of_handler: type[Handler[Any]] | None, of: type, data: Any) -> Any
 
 
 class _Reduction:
-    """An object as pickle would make it again, as data: what `encode` gives when only another hook is overridden."""
+    """The reduction by which pickle rebuilds an object, as data: what `encode` returns where it is not overridden."""
 
     __slots__ = ("args", "factory", "items", "pairs", "state")
 
@@ -261,14 +267,14 @@ class _Reduction:
 
     @staticmethod
     def of(value: Any) -> _Reduction:
-        """Raises TypeError for an object that says it cannot be pickled."""
+        """The reduction of an object. Raises TypeError for an object that refuses to be pickled."""
         reduction = value.__reduce_ex__(4)
         if isinstance(reduction, str):
             raise NotSerializable(f"{type(value).__qualname__} is pickled by name: override encode and decode")
-        given: list[Any] = [*reduction, None, None, None]
-        return _Reduction(given[0], given[1], given[2], list(given[3] or ()), list(given[4] or ()))
+        padded: list[Any] = [*reduction, None, None, None]
+        return _Reduction(padded[0], padded[1], padded[2], list(padded[3] or ()), list(padded[4] or ()))
 
-    def made(self) -> Any:
+    def rebuild(self) -> Any:
         """The object."""
         value = self.factory(*self.args)
         if self.state is not None:
@@ -308,7 +314,7 @@ def _preview(value: Any) -> str:
 
 
 def parser_of(of: Any) -> Callable[[str], Any] | None:
-    """What reads a text as a value of this class, or None when the class has no way of its own."""
+    """The function that reads a text as a value of this class; None when the class does not override `parse`."""
     custom = handler_for(of) if isinstance(of, type) else None
     if isinstance(custom, Custom) and custom.overrides(of, "parse"):
         return lambda text: custom.handler.parse(text, of)
@@ -318,8 +324,8 @@ def parser_of(of: Any) -> Callable[[str], Any] | None:
 # --- validity ---------------------------------------------------------------------------------------------------------
 
 
-def _still_valid(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
-    """Ask each value's own `is_valid`."""
+def are_valid(payloads: Sequence[tuple[Any, ...]], store: Any) -> list[bool]:
+    """Whether each value says that it is valid, by its `is_valid`. The validator of OF_VALUE."""
     return [_is_valid(digest, inline, store) for digest, inline in payloads]
 
 
@@ -328,14 +334,12 @@ def _is_valid(digest: bytes, inline: bytes | None, store: Any) -> bool:
         value = decode(from_bytes(inline) if inline is not None else store.get_blob(digest))
         custom = handler_for(type(value))
         return isinstance(custom, Custom) and bool(custom.handler.is_valid(value))
-    except Exception as error:  # the user's code, and whatever decodes the user's classes: not valid, and said so
-        warnings.warn(
-            f"Whether a cached value still holds cannot be told ({type(error).__name__}: {error}); what made it runs "
-            "again.",
-            stacklevel=2,
+    except Exception as error:  # of the user's code, or of decoding it: the value is not valid
+        warn_user(
+            f"rayflow cannot tell whether a cached value is still valid ({type(error).__name__}: {error}), so the task "
+            "that made it runs again."
         )
         return False
 
 
 register(Value, Custom(_OfValue()))
-witnesses.register_validator(witnesses.OF_VALUE, _still_valid, on_worker=True)

@@ -1,13 +1,14 @@
-"""The only hash function in the house.
+"""Digests: the only hash function of the package.
 
-In: a tag and some bytes. Out: BLAKE3 digests, 20 bytes (16 for ids). Never: knows what is being hashed.
+In: a tag and some bytes. Out: BLAKE3 digests of 20 bytes (16 for ids). Never: knows what the bytes mean.
 
-A preimage is the tag and each part, all with their lengths before them, so that no two different lists of parts share
-one.
+The hashed bytes are the tag and each part, each after its length, so that two different lists of parts never give the
+same bytes.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -19,16 +20,16 @@ SHORT_DIGEST_BYTES = 16
 Digest: TypeAlias = bytes
 
 _PARALLEL_FROM = 1 << 20
-"""Buffers from this size on are hashed by several threads. In bytes."""
+"""Buffers of at least this many bytes are hashed by several threads."""
 
 _PREFIXES: dict[str, bytes] = {}
 
 _LENGTHS = tuple(length.to_bytes(8, "little") for length in range(256))
-"""The lengths of short parts, made once: most parts are hashes and short text."""
+"""The encoded lengths of short parts, computed once: most parts are hashes and short texts."""
 
 
 def _prefix(tag: str) -> bytes:
-    """The tag with its length before it; tags are few, so each is made once."""
+    """The tag after its length. There are few tags, so the result is kept."""
     known = _PREFIXES.get(tag)
     if known is None:
         name = tag.encode()
@@ -48,19 +49,19 @@ def _preimage(tag: str, parts: tuple[bytes, ...]) -> bytes:
 
 
 def digest(tag: str, *parts: bytes) -> Digest:
-    """20 bytes that stand for this tag and these parts, in this order."""
+    """The digest of a tag and parts, in this order: 20 bytes."""
     return blake3(_preimage(tag, parts)).digest(DIGEST_BYTES)
 
 
 def short_digest(tag: str, *parts: bytes) -> bytes:
-    """16 bytes that stand for this tag and these parts: for ids that are shown and stored often."""
+    """The same in 16 bytes, for ids that are shown and stored often."""
     return blake3(_preimage(tag, parts)).digest(SHORT_DIGEST_BYTES)
 
 
 def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:
-    """The same 20 bytes as `digest` over the buffers' bytes, without copying; large ones are hashed by several threads.
+    """The same 20 bytes as `digest` of the buffers' bytes, without a copy; several threads hash large buffers.
 
-    Each buffer is anything contiguous with the buffer protocol, also read-only.
+    Each buffer is a contiguous object with the buffer protocol, and may be read-only.
     """
     views = [_flat(buffer) for buffer in buffers]
     hasher = _hasher(views)
@@ -73,11 +74,25 @@ def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:
 
 
 def checksum(buffers: Iterable[Any]) -> Digest:
-    """20 bytes over the plain concatenation of the buffers: for finding damage, not for identity."""
+    """A digest of the concatenated buffers, 20 bytes: to find damage, not to identify values."""
     views = [_flat(buffer) for buffer in buffers]
     hasher = _hasher(views)
     for view in views:
         hasher.update(view)
+    found: bytes = hasher.digest(length=DIGEST_BYTES)
+    return found
+
+
+def checksum_of_file(content: memoryview) -> Digest:
+    """The same 20 bytes for the content of a file, of which a mapped file has only a piece in memory at a time.
+
+    content: read-only. The pages of a mapped file are released after they were read; using them loads them again.
+    """
+    hasher = _hasher([content])
+    for start in range(0, content.nbytes, _MAPPED_PIECE_BYTES):
+        hasher.update(content[start : start + _MAPPED_PIECE_BYTES])
+        if isinstance(content.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            content.obj.madvise(mmap.MADV_DONTNEED)
     found: bytes = hasher.digest(length=DIGEST_BYTES)
     return found
 
@@ -96,7 +111,7 @@ def _hasher(views: list[memoryview]) -> Any:
 
 
 def hash_stream(stream: Any) -> tuple[int, str]:
-    """How many bytes a binary stream gives until its end, and 20 bytes over them, as hex."""
+    """The number of bytes of a binary stream until its end, and their digest as hex."""
     hasher = blake3(max_threads=blake3.AUTO)
     size = 0
     while piece := stream.read(_PIECE_BYTES):
@@ -107,7 +122,9 @@ def hash_stream(stream: Any) -> tuple[int, str]:
 
 _PIECE_BYTES = 1 << 20
 
+_MAPPED_PIECE_BYTES = 32 << 20
+
 
 def to_hex(value: bytes) -> str:
-    """Lower-case hex, as shown to people."""
+    """Lower-case hex, for people."""
     return value.hex()

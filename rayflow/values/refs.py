@@ -1,6 +1,6 @@
-"""References to values: what the scheduler sees instead of the bytes.
+"""References to values, which the scheduler handles in place of the values themselves.
 
-In: a digest and where the bytes are. Out: `ValueRef`, `TaggedTree`. Never: the bytes of anything large.
+In: a digest and the form of the encoded value. Out: `ValueRef`, `Encoded`, `TaggedTree`. Never: reads or writes bytes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 from rayflow.values.witnesses import Witness
 
 INLINE_BYTES = 4096
-"""Encoded values up to this size travel inside their reference; larger ones are blobs. In bytes."""
+"""Encoded values up to this size, in bytes, are inside their reference; larger values are blobs in the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value as bytes: a format tag, a header (pickle stream or schema) and large buffers taken out of it unread.
+    """A value as bytes: a format tag, a header (pickle stream or schema), and large buffers beside the header.
 
-    Keeping the buffers apart lets numpy and Arrow values be written and read without a copy.
+    Because the buffers are separate, numpy and Arrow values are written and read without a copy.
     """
 
     format: str
@@ -33,15 +33,15 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueRef:
-    """A value by its hash. Two references are equal when their hashes are.
+    """A reference to a value, by its hash. Two references are equal when their hashes are.
 
     digest: the value_hash.
-    kind: the value's type for people ("numpy.ndarray").
+    kind: the name of the value's type, for people ("numpy.ndarray").
     size: size of the encoded bytes.
     format: format tag of the encoding.
     inline: the encoded value when it is small (at most INLINE_BYTES and without buffers), else None: a blob holds it.
-    witnesses: what must still be true for the value to be, of all Files, Handles and Tasks inside (see witnesses.py).
-    preview: a shortened repr, made where the value was encoded.
+    witnesses: facts that must be true for the value to be valid, from all Files, Handles and Tasks inside it.
+    preview: a shortened repr, from the process that encoded the value.
     """
 
     digest: bytes
@@ -59,19 +59,19 @@ class ValueRef:
         return hash(self.digest)
 
     def __rayflow_identity__(self) -> bytes:
-        """The identity of the value that it stands for. Scalars with a short canonical form are never references."""
+        """The identity of the value. A reference never stands for a short scalar, whose identity would be another."""
         return b"\xff" + self.digest
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedTree:
-    """A container that only user code can build (a dataclass, a namedtuple, an OrderedDict), kept as plain data.
+    """A container that was taken apart (a dataclass, a namedtuple, an OrderedDict), as plain data.
 
-    kind: which handler takes it apart and builds it again.
-    header: what that handler needs besides the parts (class path, field names), as canonical plain data.
+    kind: the kind of the handler that takes it apart and builds it again.
+    header: canonical plain data that the handler needs besides the parts (class path, field names).
     parts: the terms inside.
 
-    It hashes exactly as the object that it stands for.
+    It has the same hash as the container.
     """
 
     kind: str

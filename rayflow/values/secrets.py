@@ -1,37 +1,50 @@
-"""Secrets: references to texts that must not be kept.
+"""Secrets: references to texts that must not be stored or shown.
 
-In: a reference ("env:NAME", "file:PATH", or that of a registered provider). Out: the text, in the process that asks for
-it. Never: puts the text into a hash, a term, a record or a preview.
+In: a reference ("env:NAME", "file:PATH", or one for a registered provider). Out: the text, in the process that calls
+`get`. Never: puts the text into a hash, a term, a record or a preview.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rayflow.errors import SecretUnavailable
 from rayflow.values.custom import Value
-from rayflow.values.masking import mask
+from rayflow.values.display.masking import known, mask, secrets_in
+from rayflow.values.display.tracebacks import front_door
+from rayflow.values.witnesses import OF_SECRET, Witness
 
 
 class Secret(Value):
-    """A password, a token, a key: by reference. `get()` gives the text, in the body of the task that needs it.
+    """A password, token or key, by reference. In the body of a task, `get()` gives the text.
 
-    `Secret("env:DB_PASSWORD")` is an environment variable of the worker, `Secret("file:/run/secrets/db")` a file there
-    (without the newline at its end); `Secret.register("vault", read)` makes `Secret("vault:PATH")` call `read("PATH")`.
+    `Secret("env:DB_PASSWORD")` reads an environment variable of the worker. `Secret("file:/run/secrets/db")` reads a
+    file there (without the newline at its end). `Secret.register("vault", read)` makes `Secret("vault:PATH")` call
+    `read("PATH")`.
 
-    Arguments, hashes, records, previews, logs and errors hold the reference. Text that was resolved is masked where it
-    turns up in what a task prints, in the message of its error, or in the preview of a value, if it has at least four
-    characters. It is not looked for in results: what a task returns is kept as it is. Another secret under the same
-    reference runs nothing again.
+    Arguments, hashes, records, previews, logs and errors hold only the reference. Once any process of the execution has
+    read the text, rayflow masks it in the output of tasks and their programs, in errors and their attributes, in
+    previews and in tags. It also finds the text in quotes, in a URL, as hex and in Base64, but not in other codings
+    (gzip, UTF-16). A text of less than four characters is not masked.
+
+    The result of a task is stored unchanged, with any secret text in it. The job's log then says so, and a later
+    execution that takes the result from the cache masks the text too, if it can read the secret. With `inline=True`,
+    the terminal output of programs is masked while bodies run.
+
+    `script(env={"TOKEN": secret})` passes the text to a program. When the text behind a reference changes, no task runs
+    again.
     """
 
     __slots__ = ("reference",)
 
     _providers: dict[str, Callable[[str], str]] = {}
 
+    @front_door
     def __init__(self, reference: str) -> None:
         kind, colon, name = reference.partition(":")
         if not (kind and colon and name):
@@ -43,7 +56,7 @@ class Secret(Value):
 
     @classmethod
     def register(cls, kind: str, read: Callable[[str], str]) -> None:
-        """Have secrets of this kind read by `read`, which gets what stands behind the colon.
+        """Read secrets of this kind by `read`, which gets the part of the reference after the colon.
 
         Call it at the top level of a module that your tasks' module imports, so that workers do it too.
         """
@@ -51,8 +64,9 @@ class Secret(Value):
             raise SecretUnavailable(f"Secrets of the kind {kind!r} are rayflow's own.")
         cls._providers[kind] = read
 
+    @front_door
     def get(self) -> str:
-        """The text. Raises SecretUnavailable, which names the reference, where it cannot be read."""
+        """The text. Raises SecretUnavailable, which names the reference, if the text cannot be read."""
         kind, _, name = self.reference.partition(":")
         if kind == "env":
             text = os.environ.get(name)
@@ -83,7 +97,7 @@ class Secret(Value):
         try:
             text = read(name)
         except Exception as error:
-            # What a provider says may hold what it has read: its type has to do.
+            # The provider's message may contain the secret: only its type is shown.
             raise SecretUnavailable(f"{self!r}: its provider raised {type(error).__qualname__}.") from None
         if not isinstance(text, str):
             raise SecretUnavailable(f"{self!r}: its provider gave a {type(text).__qualname__}, not a str.")
@@ -95,7 +109,7 @@ class Secret(Value):
 
     @classmethod
     def parse(cls, text: str) -> Secret:
-        """The secret of a reference."""
+        """The secret that this text refers to."""
         return cls(text)
 
     def preview(self) -> str:
@@ -110,3 +124,18 @@ class Secret(Value):
 
     def __repr__(self) -> str:
         return f"Secret({self.reference!r})"
+
+
+def witnesses_of_secrets(data: bytes) -> list[Witness]:
+    """A witness for each secret whose text is in these bytes, so that a later process can mask it too."""
+    return [(OF_SECRET, (ast.literal_eval(shown[len("<Secret(") : -len(")>")]),)) for shown in secrets_in(data)]
+
+
+def mask_again(payloads: Sequence[tuple[str]], store: object) -> list[bool]:
+    """Read these secrets if possible, so that their texts are masked. The validator of OF_SECRET: all are valid."""
+    masked = {shown for _, shown in known()}  # a provider may be slow: each is read once
+    for secret in {Secret(reference) for (reference,) in payloads}:
+        if f"<{secret!r}>" not in masked:
+            with contextlib.suppress(SecretUnavailable):  # a secret that cannot be read here cannot be masked here
+                secret.get()
+    return [True] * len(payloads)

@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import platform
+import secrets
 import shutil
 import sys
 import tempfile
@@ -29,11 +30,12 @@ from pathlib import Path
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # workers start several times as fast when bytecode is kept
 sys.dont_write_bytecode = False
 # Read by Ray when it is imported.
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, files, histories, keeping, language, starts  # noqa: E402  # the environment comes first
+from tests.benchmarks import arrays, calls, files, histories, keeping, language, starts, verifying  # noqa: E402  # the environment comes first
 from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
 
 
@@ -59,6 +61,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stage-in": Benchmark(files.stage_in),
     "stage-out": Benchmark(files.stage_out),
     "lineage": Benchmark(histories.lineage),
+    "verified": Benchmark(verifying.verified),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "fan-out": Benchmark(calls.fan_out, ray=True),
     "fan-out-single": Benchmark(calls.fan_out_single, ray=True),

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.005

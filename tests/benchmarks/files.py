@@ -20,8 +20,8 @@ from typing import Any
 from unittest import mock
 
 from rayflow import File, Scheduler
-from rayflow.values.states import State, current
-from rayflow.values.validity import still_as_recorded
+from rayflow.values.files.file_states import State, current
+from rayflow.values.files.validity import still_as_recorded
 from tests.benchmarks import workloads
 from tests.benchmarks.measuring import MIB, Plan, Row, Skipped, clock, interleaved
 
@@ -123,7 +123,7 @@ async def _put_all(remote: Any, paths: Sequence[str]) -> None:
 
 def stage_in(plan: Plan) -> Row:
     """Files of a bucket brought to a script's directory, against threads that each copy one with s3fs."""
-    from rayflow.runtime.scratch import stage_inputs
+    from rayflow.runtime.worker.scripts.scratch import stage_inputs
 
     with _bucket() as (url, remote):
         names = [f"{number}.bin" for number in range(plan.size(STAGED_FILES))]
@@ -150,7 +150,7 @@ def stage_in(plan: Plan) -> Row:
 def stage_out(plan: Plan) -> Row:
     """What a script wrote put into a bucket, against threads that each copy one with s3fs."""
     from rayflow.lang.scripts import promised
-    from rayflow.runtime.scratch import collect_outputs
+    from rayflow.runtime.worker.scripts.scratch import collect_outputs
 
     with _bucket() as (url, remote):
         names = [f"{number}.bin" for number in range(plan.size(STAGED_FILES))]

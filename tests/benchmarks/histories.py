@@ -29,9 +29,9 @@ from rayflow.records import (
     ValuePartRow,
     ValueRow,
 )
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 from rayflow.values.digests import digest, short_digest
-from tests.benchmarks.measuring import ROOT, Plan, child_environment, clock, first_line_of, interleaved
+from tests.benchmarks.measuring import Plan, child_environment, clock, first_line_of, interleaved
 from tests.benchmarks.measuring import Row as Measured
 
 JOBS = 1_000_000
@@ -91,7 +91,7 @@ def lineage(plan: Plan) -> Measured:
 def _seconds_of(place: Path, words: tuple[str, ...]) -> float:
     """How long the command takes, its process and all."""
     command = [sys.executable, "-m", "rayflow", *words, "--store", str(place / "store")]
-    _, ended, line = first_line_of(command, ROOT, child_environment())
+    _, ended, line = first_line_of(command, place, child_environment())
     assert line
     return ended
 

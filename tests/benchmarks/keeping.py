@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rayflow import Scheduler
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 from tests.benchmarks import workloads
 from tests.benchmarks.measuring import MIB, Growth, Plan, Row, clock
 

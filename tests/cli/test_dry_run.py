@@ -57,7 +57,7 @@ def test_what_is_cached_does_not(rayflow: Any) -> None:
     rayflow.path.write_text(FLOW)
     rayflow.run()
     assert lines(rayflow) == ["nothing would run: 7 calls are cached"]
-    assert lines(rayflow, "--no-cache")[0].startswith("runs main(n=3) its earlier result does not count")
+    assert lines(rayflow, "--no-cache")[0].startswith("runs main(n=3) the run was told not to use the cache")
 
 
 def test_an_edit_below_is_found_through_all_that_is_cached(rayflow: Any) -> None:
@@ -65,8 +65,8 @@ def test_an_edit_below_is_found_through_all_that_is_cached(rayflow: Any) -> None
     rayflow.run()
     edit(rayflow, "return i\n", "return i + 1\n")
     assert lines(rayflow) == [
-        "waits after(x=wide(3)) its x comes from calls that run",
-        "waits total(xs=[leaf(0), leaf(1), leaf(2)]) its xs comes from calls that run",
+        "waits after(x=wide(3)) its argument x comes from calls that run",
+        "waits total(xs=[leaf(0), leaf(1), leaf(2)]) its argument xs comes from calls that run",
         "runs leaf(i=0) its code has changed (leaf)",
         "runs leaf(i=1) its code has changed (leaf)",
         "runs leaf(i=2) its code has changed (leaf)",
@@ -87,13 +87,13 @@ def test_beyond_the_first_miss_stands_what_was_called_before(rayflow: Any) -> No
     edit(rayflow, "return after(wide(n))", "return [after(wide(n))]")
     assert lines(rayflow) == [
         "runs main(n=3) its code has changed (main)",
-        "perhaps? after(x=3) its x comes from wide, which may differ",
+        "perhaps? after(x=3) its argument x comes from wide, which may differ",
         "cached? wide(n=3, k=1) if it is called like this again",
-        "perhaps? total(xs=[0, 1, 2]) its xs comes from leaf, which may differ",
+        "perhaps? total(xs=[0, 1, 2]) its argument xs comes from leaf, which may differ",
         "runs? leaf(i=0) its code has changed",
         "runs? leaf(i=1) its code has changed",
         "runs? leaf(i=2) its code has changed",
-        "dry run: 1 would run, 0 cached, 6 predicted beyond (?)",
+        "dry run: 1 would run, 0 cached, 6 predicted beyond (?): 3 run, 2 may run, 1 cached",
     ]
 
 
@@ -102,7 +102,7 @@ def test_another_argument_is_carried_on_to_what_took_it(rayflow: Any) -> None:
     rayflow.run()
     found = lines(rayflow, "--n", "4")
     assert found[0] == "runs main(n=4) n was 3 and is 4"
-    assert "perhaps? wide(n=3, k=1) its n was given to the call above, and is another now" in found
+    assert "perhaps? wide(n=3, k=1) its argument n was given to the call above, and is another now" in found
     assert "cached? leaf(i=0) if it is called like this again" in found
 
 

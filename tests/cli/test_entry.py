@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
 
 import click
 import pytest
+from projects import Project
 
 from rayflow.__main__ import main
 from rayflow.cli.main import VERBS, command
@@ -17,8 +19,8 @@ from rayflow.errors import Bug, StoreUnavailable, UserError
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for verb in VERBS:
-        assert f"\n  {verb} " in shown
+    for verb, text in VERBS.items():
+        assert re.search(rf"\n  {verb} +{re.escape(text)}\n", shown), "a verb has a line of its own"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -82,16 +84,27 @@ def test_ctrl_c_before_anything_has_started_ends_quietly(monkeypatch: pytest.Mon
     assert main(["log"]) == 130
 
 
-def test_all_help_texts_load_nothing_heavy() -> None:
+ENGINES = {"rich", "duckdb", "pyarrow", "ray", "numpy", "pandas", "fsspec"}
+
+
+@pytest.mark.parametrize(
+    ("commands", "heavy"),
+    [
+        ([["--help"], ["--version"]], ENGINES | {"rayflow.lang", "rayflow.store"}),
+        ([[v, "--help"] for v in VERBS], ENGINES),
+    ],
+    ids=["the command", "its verbs"],
+)
+def test_a_help_text_loads_nothing_heavy(commands: list[list[str]], heavy: set[str]) -> None:
     code = (
         "import sys\n"
         "from rayflow.__main__ import main\n"
-        "for words in [[], *[[verb, '--help'] for verb in sys.argv[1:]]]:\n"
-        "    main(words or ['--help'])\n"
-        "heavy = {'rich', 'duckdb', 'pyarrow', 'ray', 'numpy', 'pandas', 'fsspec', 'rayflow.lang', 'rayflow.store'}\n"
-        "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)\n"
+        f"for words in {commands}:\n"
+        "    main(words)\n"
+        f"loaded = {heavy} & set(sys.modules)\n"
+        "sys.exit(str(loaded) if loaded else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *VERBS], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
@@ -106,14 +119,34 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
         assert process.wait(60) == 141
 
 
-def test_up_and_down_say_what_they_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from rayflow.runtime import warm
+def test_up_and_down_say_what_they_did_and_for_which_project(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rayflow.runtime.on_ray.connection import local_ray
 
-    asked: list[int | None] = []
-    monkeypatch.setattr(warm, "up", lambda num_cpus: asked.append(num_cpus) or "127.0.0.1:1")
-    monkeypatch.setattr(warm, "down", lambda: False)
-    assert main(["up", "--num-cpus", "2"]) == 0
-    assert asked == [2]
-    assert "Ray is up at 127.0.0.1:1" in capsys.readouterr().out
-    assert main(["down"]) == 0
-    assert capsys.readouterr().out == "No Ray of `rayflow up` is running.\n"
+    here, there = (local_ray.LocalRay(name, f"127.0.0.1:{port}", 1, token) for name, port, token in
+                   ((str(project.path), 1, None), ("/elsewhere", 2, "t")))  # fmt: skip
+    standing = {here.project: here, there.project: there}
+    asked: list[object] = []
+    monkeypatch.setattr(local_ray, "up", lambda *what: asked.append(what) or here)
+    monkeypatch.setattr(local_ray, "down", lambda known: standing.pop(known.project))
+    monkeypatch.setattr(local_ray, "all_running", lambda: list(standing.values()))
+    monkeypatch.setattr(local_ray, "running", standing.get)
+
+    def told(*words: str) -> str:
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        return out + err
+
+    said = told("up", "--num-cpus", "2")
+    assert asked == [(here.project, 2)]
+    assert f"Ray is up at 127.0.0.1:1 for the project {here.project}" in said
+    assert "It asks for no token, because RAY_AUTH_MODE=disabled is set" in said
+    project.write("rayflow.toml", "num_cpus = 3")
+    told("up")
+    assert asked[-1] == (here.project, 3)
+    stays = "The Ray of /elsewhere stays up at 127.0.0.1:2; `rayflow down --all` stops all.\n"
+    assert told("down") == f"The Ray of {here.project} is down.\n{stays}"
+    assert told("down") == f"No Ray of `rayflow up` is running for the project {here.project}.\n{stays}"
+    assert told("down", "--all") == "The Ray of /elsewhere is down.\n"
+    assert told("down", "--all") == "No Ray of `rayflow up` is running.\n"

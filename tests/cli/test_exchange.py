@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from projects import Project
 
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 
 FLOW = """
     import numpy

@@ -95,9 +95,9 @@ def test_a_lost_execution_is_not_a_running_one(told: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--since", "soon"], "'soon' is no time: write how long ago"),
-        (["--arg", "n"], "'n' is no argument: write name=value"),
-        (["--tag", "=3"], "'=3' is no tag"),
+        (["--since", "soon"], "'soon' is not a time: write how long ago"),
+        (["--arg", "n"], "'n' is not an argument: write name=value"),
+        (["--tag", "=3"], "'=3' is not a tag"),
         (["--failed", "--status", "done"], "contradict"),
         (["--status", "cached"], "add --jobs"),
         (["--jobs", "--status", "lost"], "A job has no status 'lost'"),

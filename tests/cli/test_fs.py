@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.values.files import Dir, File
+from rayflow.values.files.files import Dir, File
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_directory_where_the_user_is_is_listed_by_itself(rayflow: Any) -> No
         (["ls", "memory://none/at-all"], 1, "There is nothing at memory://none/at-all."),
         (["cp", "d", "x"], 1, "is a directory: add -r"),
         (["cp", "a", "a"], 1, "are the same file"),
-        (["cp", "a", "d/b", "none"], 1, "none is no directory"),
+        (["cp", "a", "d/b", "none"], 1, "none is not a directory"),
         (["cp", "a", "nosuch://b/c"], 1, "No file system serves 'nosuch://b/c'"),
         (["cp", "a", "a/b"], 2, "Not a directory"),
         (["cp", "a"], 1, "Missing argument"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow.cli.json_form import to_json
+from rayflow.cli.output.json_form import to_json
 
 
 class Colour(enum.Enum):

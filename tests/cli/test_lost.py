@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rayflow.store.store import open_store
-from rayflow.values.besides import is_alive
+from rayflow.store.open import open_store
+from rayflow.values.filesystems.atomic_writes import is_alive
 
 
 def ended_process() -> int:

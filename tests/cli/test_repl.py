@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
-from rayflow.cli.verbs.repl import _show
+
+class Terminal(io.StringIO):
+    """Lines that somebody types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-def told(rayflow: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+def told(rayflow: Any, monkeypatch: pytest.MonkeyPatch, text: str, *, is_typed: bool = False) -> Any:
+    monkeypatch.setattr("sys.stdin", (Terminal if is_typed else io.StringIO)(text))
     return rayflow("repl", rayflow.file, "--inline")
 
 
@@ -26,16 +31,9 @@ def test_rayflows_own_names_are_there(rayflow: Any, monkeypatch: pytest.MonkeyPa
     assert done.out.endswith("[1, 2]\n")
 
 
-def test_a_lazy_value_is_shown_as_lazy_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    import builtins
-
-    from rayflow import throw
-
-    expr = throw(ValueError("x"))
-    before = vars(builtins).pop("_", None)
-    _show(expr)
-    assert vars(builtins).pop("_") is expr and before is None
-    assert capsys.readouterr().out.endswith("run(_) gives its value\n")
+def test_a_lazy_value_is_shown_as_lazy_and_kept(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = told(rayflow, monkeypatch, "leaf(7)\nrun(_) + 1\n", is_typed=True)
+    assert "lazy: leaf(7); run(_) gives its value\n>>> 8\n" in done.out
 
 
 def test_an_error_in_the_lines_is_the_users_own(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +44,7 @@ def test_an_error_in_the_lines_is_the_users_own(rayflow: Any, monkeypatch: pytes
 
 
 def test_an_error_at_the_prompt_is_shown_without_our_frames(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr("sys.stdin", Terminal("run(fail(1))\nleaf()\n40 + 2\n"))
-    done = rayflow("repl", rayflow.file, "--inline")
+    done = told(rayflow, monkeypatch, "run(fail(1))\nleaf()\n40 + 2\n", is_typed=True)
     assert done.code == 0 and "42" in done.out
     assert "ValueError: no 1" in done.err and "missing 1 required argument: 'i'" in done.err
     assert 'File "<console>", line 1' in done.err and "rayflow/" not in done.err and "code.py" not in done.err

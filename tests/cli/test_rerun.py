@@ -103,9 +103,10 @@ def test_it_takes_the_code_from_where_it_was(rayflow: Any) -> None:
     ("words", "message"),
     [
         (["--rerun", "zz"], "Nothing in the store is called 'zz'"),
-        (["--rerun", "-", "FILE", "main"], "--rerun takes no task and no arguments"),
-        (["FILE", "--rerun", "-", "--greet", "Hi"], "--rerun takes no task and no arguments"),
-        (["--rerun", "-", "--dry-run"], "--rerun goes with neither --dry-run nor --input"),
+        (["--rerun", "-", "FILE", "main"], "--rerun takes no task: that of the record is meant"),
+        (["FILE", "--rerun", "-", "--gret", "Hi"], "has no argument --gret. Did you mean --greet?"),
+        (["--rerun", "-", "--inlin"], "has no argument --inlin. Did you mean --inline?"),
+        (["--rerun", "-", "--dry-run"], "--rerun has nothing to do: leave one out"),
     ],
 )
 def test_wrong_words_are_one_error(rayflow: Any, words: list[str], message: str) -> None:
@@ -124,3 +125,28 @@ def test_a_task_or_a_parameter_that_is_gone_is_named(rayflow: Any) -> None:
     edit(rayflow, "@task\ndef leaf(k: int)", "def leaf(k: int)")
     done = rayflow("run", "--inline", "--rerun", found)
     assert done.code == 1 and "there is no such task now" in done.err
+
+
+def test_arguments_that_are_given_replace_those_recorded(rayflow: Any) -> None:
+    rayflow.run("greeter", "--greet", "Hello", "--thing", "Mars")
+    greeted = job(rayflow, "greeter")
+    assert rayflow("run", "--inline", "--rerun", "-", "--thing", "Venus").out == "'Hello, Venus!'\n"
+    assert rayflow("run", "--inline", rayflow.file, "--rerun", greeted, "--greet=Bye").out == "'Bye, Mars!'\n"
+    rayflow.project.write("args.json", '{"thing": "Pluto"}')
+    assert rayflow("run", "--inline", "--rerun", greeted, "--input", "args.json").out == "'Hello, Pluto!'\n"
+    rayflow.run("add", "--n", "1", "--xs", "1", "2", "--a", "3")
+    found = rayflow("run", "--inline", "--rerun", "-", "--n", "5", "--a", "4", "--json")
+    assert json.loads(found.out) == {"n": 5, "xs": [1.0, 2.0], "verbose": False, "a": 4}
+    found = rayflow("run", "--inline", "--rerun", "-", "--n", "five")
+    assert (found.code, "--n: 'five' is not an int" in found.err) == (1, True), found.err
+
+
+def test_python_replaces_arguments_too(rayflow: Any) -> None:
+    from rayflow.api import Scheduler
+    from rayflow.errors import BadArguments
+
+    rayflow.run("greeter", "--greet", "Hello", "--thing", "Mars")
+    with Scheduler(inline=True) as scheduler:
+        assert scheduler.rerun("-", arguments={"thing": "Venus"}) == "Hello, Venus!"
+        with pytest.raises(BadArguments, match="has no parameter 'what'"):
+            scheduler.rerun("-", arguments={"what": 1})

@@ -126,7 +126,8 @@ def test_a_failure_shows_the_users_traceback_and_the_others_in_short(rayflow: An
     assert '    raise ValueError(f"no {i}")' in lines
     assert "rayflow/cli" not in done.err
     assert sum(line.startswith("also failed: ") for line in lines) == 19
-    assert "... and 10 more; `rayflow log -` sums them up" in lines
+    [rest] = [line for line in lines if line.startswith("... and 10 more; `rayflow log ")]
+    assert rest.endswith(" --failed` lists them")
     [hint] = [line.split()[-1] for line in lines if line.startswith("  rayflow log ")]
     assert "no 0" in rayflow("log", hint).out
 
@@ -213,9 +214,23 @@ def _start(project: Project) -> subprocess.Popen[str]:
         text=True,
     )
     assert process.stderr is not None
-    while "[slow] waiting" not in process.stderr.readline():
+    while "[slow(" not in process.stderr.readline():
         assert process.poll() is None
     return process
+
+
+def test_sigterm_and_sighup_end_a_run_as_ctrl_c_does(project: Project) -> None:
+    processes = {number: _start(project) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, process in processes.items():
+        process.send_signal(number)
+    for number, process in processes.items():
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (128 + number, "")
+        assert f"{number.name}: stopping" in err
+        assert "stopped; what was finished is kept. Go on with: rayflow resume" in err
+    recorded = project.sql("select status, error from executions order by error")
+    error = "rayflow.errors.Cancelled: the execution was cancelled by"
+    assert recorded == [("cancelled", f"{error} SIGHUP"), ("cancelled", f"{error} SIGTERM")]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(project: Project) -> None:
@@ -226,7 +241,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(project: Project) -
     assert "Ctrl-C again stops at once" in err
     [hint] = [line for line in err.splitlines() if "rayflow resume" in line]
     resumed = subprocess.run(
-        [sys.executable, "-m", "rayflow", "resume", hint.split()[-1], "--inline", "--json"],
+        [sys.executable, "-m", "rayflow", *hint.partition("rayflow ")[2].split(), "--json"],
         cwd=project.path,
         capture_output=True,
         text=True,
@@ -243,7 +258,7 @@ def test_ctrl_c_while_ray_starts_names_no_execution_of_which_there_is_no_record(
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rayflow.runtime.cluster.cluster_for", interrupted)
+    monkeypatch.setattr("rayflow.runtime.on_ray.cluster.cluster_for", interrupted)
     project.write("flow.py", """
         from rayflow import task
 
@@ -268,7 +283,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(project: Project) -> None:
         text=True,
     )
     assert process.stderr is not None
-    while "[slow] waiting" not in process.stderr.readline():
+    while "[slow(" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     while "Ctrl-C again" not in process.stderr.readline():
@@ -279,6 +294,31 @@ def test_a_second_ctrl_c_ends_the_process_at_once(project: Project) -> None:
     assert process.returncode == 130
     assert "stopped at once" in err and "rayflow resume" in err
     assert time.monotonic() - asked < 10
+
+
+def test_a_signal_ends_a_script_that_runs_rayflow_and_its_programs_with_the_signals_exit_code(project: Project) -> None:
+    """No dump of a stack, and what the script has to tidy up is done; in the order in which it was written."""
+    project.write("own.py", """
+        import signal
+        from rayflow import run, script
+
+        try:
+            run(script("echo $$ > pid.new; mv pid.new pid; sleep 600", tempdir=False), inline=True)
+        finally:
+            print("tidied up", signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "own.py"], cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (project.path / "pid").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "tidied up True\n")
+    [line] = err.splitlines()
+    assert line.startswith("rayflow: stopped by SIGTERM; what was finished is kept. Go on with: rayflow resume ")
+    assert not Path(f"/proc/{(project.path / 'pid').read_text().strip()}").exists()
 
 
 _HOLD = """

@@ -27,7 +27,7 @@ def where(host=get_context("db.host", "nowhere"), port=get_context("db.port", 1)
 def test_tags_of_a_run_are_its_executions(rayflow: Any) -> None:
     assert rayflow.run("main", "--tag", "owner=ada", "--tag", "n=3", "--tag", "draft").code == 0
     rows = json.loads(rayflow("tag", "list", "-", "--json").out)
-    told = {row["key"]: json.loads(row["value"]) for row in rows}
+    told = {row["key"]: json.loads(row["value_json"]) for row in rows}
     assert (told["owner"], told["n"], told["draft"]) == ("ada", 3, True)
     assert "main()" in rayflow("log", "--tag", "owner=ada").out
 
@@ -61,6 +61,57 @@ def test_arguments_are_read_from_a_file_and_words_count_more(rayflow: Any, monke
     assert json.loads(rayflow.run("add", "--input", "-", "--json").out)["n"] == 3
 
 
+ALONE = (
+    ("run --pdb --address a:1 FILE", "--pdb runs everything in this process"),
+    ("run FILE main --pdb --address a:1", "--pdb runs everything in this process"),
+    ("run --inline --address a:1 FILE", "--inline runs everything in this process"),
+    ("run --inline --address a:1 --rerun -", "--inline runs everything in this process"),
+    ("resume - --inline --address a:1", "--inline runs everything in this process"),
+    ("repl --inline --address a:1", "--inline runs everything in this process"),
+    ("run --dry-run --pdb FILE", "--pdb has nothing to do"),
+    ("run --dry-run --rerun -", "--rerun has nothing to do"),
+    ("run --dry-run --execution-id 0197a3c2-51f0-7000-8000-000000000000 FILE", "--execution-id has nothing to do"),
+    ("sql --schema SELECT", "a query has no use"),
+    ("sql --schema --allow-files", "--allow-files has no use"),
+    ("sql --csv --json SELECT", "Choose one of"),
+    ("viz - --json --format dot", "leave out --format"),
+    ("viz - --json --out x.html", "leave out --out"),
+    ("why --code FILE main --store x", "leave out --store"),
+    ("log main --task leaf", "are two tasks"),
+    ("log - --limit 3", "--limit is for lists"),
+    ("log --failed --status done", "contradict each other"),
+    ("tag list --history", "Name what the history is wanted of"),
+)
+
+
+@pytest.mark.parametrize(("words", "message"), ALONE)
+def test_an_option_that_would_do_nothing_beside_another_is_an_error(rayflow: Any, words: str, message: str) -> None:
+    rayflow.run("main")
+    rayflow.run("leaf", "--i", "1")
+    found = rayflow(*({"FILE": rayflow.file, "SELECT": "select 1"}.get(word, word) for word in words.split()))
+    assert (found.code, message in found.err) == (1, True), found.err
+    assert found.out == ""
+
+
+def test_a_dry_run_takes_a_command_line_as_it_is(rayflow: Any) -> None:
+    words = ("--tag", "a=1", "--fail-fast", "--no-logs", "--context", "x=1", "--option", "retries=1", "--json")
+    found = rayflow("run", "--dry-run", *words, rayflow.file, "main")
+    assert found.code == 0 and json.loads(found.out)
+    found = rayflow("run", "--dry-run", "--tag", "=1", rayflow.file, "main")
+    assert "'=1' is not a tag" in found.err
+
+
+def test_a_cluster_that_is_named_counts_more_than_inline_in_a_file(rayflow: Any) -> None:
+    rayflow.project.write("rayflow.toml", "inline = true\n")
+    found = rayflow("run", "--no-cache", "--address", "127.0.0.1:9", rayflow.file, "leaf", "--i", "1")
+    assert found.code == 2 and "127.0.0.1:9" in found.err
+
+
+def test_the_number_of_calls_of_a_task_can_be_limited(rayflow: Any) -> None:
+    rayflow.run("wide", "--n", "5")
+    assert len(rayflow("log", "leaf", "--limit", "2").out.splitlines()) == 2
+
+
 def test_an_execution_gets_the_id_that_it_is_given_once(rayflow: Any) -> None:
     given = str(uuid.uuid4())
     assert rayflow.run("main", "--execution-id", given).code == 0
@@ -79,18 +130,17 @@ def test_fail_fast_starts_nothing_after_the_first_failure(rayflow: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["main", "--tag", "=1"], "'=1' is no tag"),
-        (["main", "--tag", "a=1", "--tag", "a=2"], "The tag a was given twice"),
+        (["main", "--tag", "=1"], "'=1' is not a tag"),
         (["main", "--context", "a"], "--context a: write name=value"),
-        (["main", "--context", "{a}"], "this is no JSON object"),
+        (["main", "--context", "{a}"], "this is not a JSON object"),
         (["main", "--context", "@none.json"], "The file none.json cannot be read: No such file"),
         (["main", "--context", "a..b=1"], "write name=value"),
         (["main", "--input", "none.json"], "The file none.json cannot be read"),
-        (["main", "--input", "bad.json"], "The file bad.json is no JSON"),
+        (["main", "--input", "bad.json"], "The file bad.json is not valid JSON"),
         (["main", "--input", "list.json"], "holds no JSON object"),
         (["main", "--input", "n.json"], "main has no argument --n"),
         (["fail", "--input", "text.json"], "--i: 'x' is not an int"),
-        (["main", "--execution-id", "one"], "'one' is no execution id: give a UUID"),
+        (["main", "--execution-id", "one"], "'one' is not an execution id: give a UUID"),
     ],
 )
 def test_wrong_words_are_one_error(rayflow: Any, words: list[str], message: str) -> None:
@@ -117,13 +167,13 @@ def test_what_tasks_print_is_shown_unless_somebody_says_no_and_recorded_in_any_c
     project: Project, rayflow: Any
 ) -> None:
     project.write("loud.py", LOUD)
-    assert "[main] n is 1\n" in rayflow("run", "--inline", "loud.py", "main").err
+    assert "[main(n=1)] n is 1\n" in rayflow("run", "--inline", "loud.py", "main").err
     quiet = rayflow("run", "--inline", "loud.py", "--no-logs", "main", "--n", "2")
     assert quiet.code == 0 and "n is 2" not in quiet.err
     assert "n is 2" in rayflow("log", rayflow.ids("SELECT job_id FROM jobs ORDER BY queued_at DESC")[0]).out
     project.write("rayflow.toml", "logs = false\n")
     assert "n is 3" not in rayflow("run", "--inline", "loud.py", "--n", "3").err
-    assert "[main] n is 4\n" in rayflow("run", "--inline", "loud.py", "--n", "4", "--logs").err
+    assert "[main(n=4)] n is 4\n" in rayflow("run", "--inline", "loud.py", "--n", "4", "--logs").err
 
 
 # --- the debugger -----------------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from rayflow.cli import output, render, style
-from rayflow.cli.complaints import show_failures
-from rayflow.cli.progress import LIVE_AFTER_SECONDS, LiveReporter, PlainReporter, busiest, reporter_for
-from rayflow.runtime.reports import Progress, Summary
-from rayflow.store.answers import Argument, GroupLine, JobLine
+from rayflow.cli.output import output, render, style
+from rayflow.cli.output.errors import show_failures
+from rayflow.cli.output.progress import LIVE_AFTER_SECONDS, LiveReporter, PlainReporter, busiest, reporter_for
+from rayflow.runtime.protocol.reports import Progress, Summary
+from rayflow.store.history.answer_types import GroupLine, JobLine, RecordedArgument
 from rayflow.values.failures import Failure
 
 
@@ -59,6 +59,12 @@ def test_plain_progress_is_told_seldom_and_only_when_something_has_changed() -> 
     assert stream.getvalue().splitlines() == told
 
 
+def test_that_all_has_ended_is_no_progress() -> None:
+    stream = io.StringIO()
+    PlainReporter(stream).progress(Progress("id", 60.0, {}))
+    assert stream.getvalue() == ""
+
+
 def test_the_summary_says_what_ran_what_was_cached_and_how_long_it_took() -> None:
     stream = io.StringIO()
     reporter = PlainReporter(stream)
@@ -90,14 +96,14 @@ def test_cancelled_calls_are_counted_apart_from_failed_ones() -> None:
 def test_prints_warnings_and_waiting_calls_are_told_with_their_names() -> None:
     stream = io.StringIO()
     reporter = PlainReporter(stream)
-    reporter.printed("flow.step", "stdout", "one\ntwo\n")
+    reporter.printed("step(n=3)", "stdout", "one\ntwo\n")
     reporter.warned("careful")
     reporter.warned("careful")
     reporter.progress(Progress("0193", 0.1, {}, ("flow.step needs a GPU that no node has",)))
     reporter.progress(Progress("0193", 0.2, {}, ("flow.step needs a GPU that no node has",)))
     assert stream.getvalue().splitlines() == [
-        "[step] one",
-        "[step] two",
+        "[step(n=3)] one",
+        "[step(n=3)] two",
         "warning: careful",
         "waiting: flow.step needs a GPU that no node has",
     ]
@@ -136,7 +142,7 @@ def test_of_many_tasks_the_busy_ones_are_shown_and_the_rest_summed_up() -> None:
 
 
 def test_colours_are_for_terminals_whose_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert style.styled("x", "red", Terminal()) == "\x1b[31mx\x1b[0m"
+    assert style.on_terminal(style.styled("x", "red", Terminal())) == "\x1b[31mx\x1b[0m"
     assert style.styled("x", "red", io.StringIO()) == "x"
     monkeypatch.setenv("NO_COLOR", "1")
     assert style.styled("x", "red", Terminal()) == "x"
@@ -173,15 +179,15 @@ def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe() -> None:
     whole = render.table(("status", "text", "n"), rows, io.StringIO(), right=("n",))
     assert "x" * 300 in whole and "line break" in whole and "\x1b" not in whole
     cut = render.table(("status", "text", "n"), rows, Terminal(), right=("n",), flexible=("text",))
-    assert "\x1b[31mfailed" in cut and "done    x" in cut
-    assert max(len(render._without_colours(line)) for line in cut.splitlines()) <= 100
+    assert "\x1b[31mfailed" in style.on_terminal(cut) and "done    x" in cut
+    assert max(len(style.without_styles(line)) for line in cut.splitlines()) <= 100
 
 
 def _job(depth: int, name: str, **more: Any) -> JobLine:
     moment = datetime(2020, 1, 1, tzinfo=UTC)
-    job = {"job_id": "ab" * 16, "task_name": name, "how": "computed", "status": "done", "error": None,
+    job = {"job_id": "ab" * 16, "task_name": name, "label": None, "how": "computed", "status": "done", "error": None,
            "queued_at": moment, "started_at": None, "finished_at": moment, "wall_seconds": None}  # fmt: skip
-    return JobLine(depth, {**job, **more}, (Argument("n", "00", "int", "3"),), "4")
+    return JobLine(depth, {**job, **more}, (RecordedArgument("n", "00", "int", "3"),), "4")
 
 
 def test_what_a_worker_with_another_clock_says_is_no_time_below_that_of_its_body() -> None:

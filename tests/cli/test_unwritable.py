@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.store import folders
+from rayflow.store.folders import local
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def unwritable(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     rayflow.run("main")
 
     def refuse(self: Any, path: str, parts: Any) -> None:
-        raise folders.unavailable(path, OSError(30, "Read-only file system"))
+        raise local.unavailable(path, OSError(30, "Read-only file system"))
 
-    monkeypatch.setattr(folders.LocalFolder, "write", refuse)
+    monkeypatch.setattr(local.LocalFolder, "write", refuse)
     return rayflow
 
 
@@ -38,7 +38,7 @@ def test_what_has_to_run_fails_with_the_stores_error(unwritable: Any) -> None:
 def test_rows_of_others_stay_where_a_commit_fails(unwritable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from rayflow.errors import StoreUnavailable
     from rayflow.records import TagRow
-    from rayflow.store.store import open_store
+    from rayflow.store.open import open_store
 
     store = open_store(unwritable.project.path / ".rayflow")
     mine, theirs = (TagRow("task", name, "k", "1", 1, False) for name in ("mine", "theirs"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.dom.minidom
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 
 import pytest
 
-MORE = '''
+from rayflow.cli.output import drawing
+from rayflow.cli.verbs.viz import FORMATS
+from rayflow.store.history.answer_types import Box, CallGraph
+
+MORE = """
 from rayflow import catch, task
 
 
@@ -42,7 +47,7 @@ def kind(error):
 @task
 def main(n: int):
     return [total([leaf(i) for i in range(n)]), down(30), catch(hurt('<b> "x" #1;'), ValueError, kind)]
-'''
+"""
 
 
 @pytest.fixture
@@ -114,10 +119,91 @@ def test_a_page_is_complete_in_itself(drawn: Any) -> None:
     assert len(places) == 6, "no box lies over another"
 
 
-def test_the_name_of_the_file_says_the_format(drawn: Any) -> None:
-    drawn("viz", "-", "--out", "run.dot")
-    drawn("viz", "-", "--out", "run.txt")
-    assert Path("run.dot").read_text().startswith("digraph") and Path("run.txt").read_text().startswith("flowchart")
+BEGINNINGS = {
+    "x": "flowchart TD\n", "x.mmd": "flowchart TD\n", "x.mermaid": "flowchart TD\n", "x.txt": "flowchart TD\n",
+    "x.md": "```mermaid\nflowchart TD\n", "x.dot": "digraph", "x.gv": "digraph", "x.svg": "<svg ",
+    "x.html": "<!doctype html>", "x.HTM": "<!doctype html>", "x.png": "drawn as -Tpng", "x.pdf": "drawn as -Tpdf",
+}  # fmt: skip
+
+
+@pytest.fixture
+def graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that stands for Graphviz'."""
+    program = tmp_path / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho drawn as $1\ncat\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return program
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_the_name_of_the_file_says_the_format(drawn: Any, graphviz: Path, name: str) -> None:
+    done = drawn("viz", "-", "--out", name)
+    assert (done.code, done.err) == (0, f"drawn to {name}\n")
+    assert Path(name).read_text().startswith(BEGINNINGS[name])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_format_goes_to_a_pipe(drawn: Any, graphviz: Path, form: str) -> None:
+    done = drawn("viz", "-", "--format", form)
+    assert done.code == 0 and any(done.out.startswith(text) for text in BEGINNINGS.values())
+
+
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_an_image_without_graphviz_says_what_to_do(drawn: Any, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = drawn("viz", "-", "--out", f"run.{form}")
+    assert done.code == 1 and "install Graphviz, or draw one of mermaid, markdown, dot, svg, html" in done.err
+    assert not Path(f"run.{form}").exists()
+
+
+def test_what_graphviz_says_of_a_failure_is_told(drawn: Any, graphviz: Path) -> None:
+    graphviz.write_text("#!/bin/sh\necho no memory >&2\nexit 3\n")
+    done = drawn("viz", "-", "--out", "run.png")
+    assert done.code == 1 and "no memory" in done.err and not Path("run.png").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--out", "x.jpeg"],
+        ["--out", "x.tar.gz"],
+        ["--format", "dot", "--out", "x.png"],
+        ["--format", "png", "--out", "x.html"],
+        ["--format", "png", "--out", "x.dot"],
+    ],
+)
+def test_a_name_that_no_format_has_is_an_error_that_names_them(drawn: Any, words: list[str]) -> None:
+    done = drawn("viz", "-", *words)
+    assert done.code == 1 and "png" in done.err and not Path(words[-1]).exists()
+
+
+HARD = [
+    '"', "'", "<b>", "&amp;", "#1;", "`x`", "a\nb", "a\tb", "a\\nb", "]]", "})", "end", "graph TD", "%%{init}%%", "-->",
+    "$$x$$", "click a", "\x1b[31m", "é漢😀", "\u202e", "\r\n", ";", "|", "subgraph", "::: x", "x" * 500,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HARD)
+def test_any_text_stands_in_a_box_in_every_format(text: str) -> None:
+    counts = {"jobs": 1, "computed": 1}
+    boxes = (Box(0, None, "flow.main", f"main({text})", counts, 1.0, 1.0), Box(1, 0, text, None, counts, 1.0, 1.0))
+    graph = CallGraph({"arguments": text, "execution_id": "e", "status": "done"}, boxes, ())
+    lines = drawing.mermaid(graph).splitlines()
+    assert len(lines) == 5 and lines[3] == "    b0 -.-> b1"
+    for line in lines[1:3]:
+        inside = re.fullmatch(r'    b\d\["(.*)"\]:::computed', line)
+        assert inside is not None and re.fullmatch(r"[^\"`\\$%<>&\x00-\x1f\u202e]*", inside[1].replace("<br/>", ""))
+    assert drawing.markdown(graph).count("`") == 6
+    lines = drawing.dot(graph).splitlines()
+    assert len(lines) == 7
+    assert all(re.fullmatch(r'    b\d \[label="((?:[^"\\]|\\.)*)", fillcolor="#\w+"\];', line) for line in lines[3:5])
+    for shown in (drawing.svg(graph), drawing.html(graph)):
+        made = xml.dom.minidom.parseString(shown[shown.index("<svg") : shown.index("</svg>") + 6])
+        assert [len(made.getElementsByTagName(name)) for name in ("rect", "text")] == [2, 4]
+        if text.isprintable() and len(text) < 30:
+            assert text in made.getElementsByTagName("text")[0].firstChild.data
 
 
 def test_what_is_no_execution_is_an_error_of_the_users(drawn: Any) -> None:

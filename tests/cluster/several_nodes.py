@@ -6,7 +6,6 @@ Prints one line of JSON for each scene: its name, and what was seen.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -70,6 +69,7 @@ def main(folder: Path) -> None:
         there = scheduler.run(flow.node.options(label_selector={"zone": "b"})(1))
         here = scheduler.run(flow.node.options(label_selector={"zone": "!b"})(2))
         tell("labels", there=there == other.node_id, here=here == cluster.head_node.node_id)
+        tell("scheduler", own=_own_node(), nodes=[_node_of_a_scheduler(cluster.address, folder) for _ in range(4)])
 
         submission = scheduler.submit([flow.node.options(resources={"moon": 1})(3), flow.add(1, 2)])
         zone = scheduler.submit(flow.node.options(label_selector={"zone": "c"})(4))
@@ -116,6 +116,16 @@ def main(folder: Path) -> None:
     cluster.shutdown()
 
 
+def _own_node(*_: Any) -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _node_of_a_scheduler(address: str, folder: Path) -> Any:
+    with Scheduler(store=str(folder / "store"), address=address) as made:
+        made.run(flow.add(0, 0), cache=False)
+        return ray.get(made._driver._cluster.actor().__ray_call__.remote(_own_node))
+
+
 def _wait(submission: Any) -> None:
     try:
         submission.result()
@@ -124,5 +134,4 @@ def _wait(submission: Any) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     main(Path(sys.argv[1]))

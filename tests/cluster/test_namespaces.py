@@ -1,11 +1,18 @@
-"""Two machines: a head and a worker that share no disk, no memory and no name; runs from both, and files on S3."""
+"""Two machines: a head and a worker that share no disk, no memory and no name; runs from both, and files on S3.
+
+The last two tests cut the cable between them, and kill the head's control service.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,3 +258,90 @@ def test_files_on_s3_serve_both_machines_and_what_one_has_computed_the_other_has
     for machine in (cluster.head, cluster.worker):
         kept = list(machine.seen(machine.disk).glob("cache/mirrors/*/*/**/*"))
         assert kept, f"{machine.name} keeps no copy of the records"
+
+
+# --- a cluster that is lost, in part and as a whole -------------------------------------------------------------------
+
+STUCK = """
+    import socket
+    import time
+    from pathlib import Path
+    from rayflow import task
+
+    @task(bundle=False)
+    def host(n, marks):
+        where = socket.gethostname()
+        Path(marks, where).touch()
+        time.sleep(3 if where == "machine-one" else 600)
+        return where
+
+    @task
+    def stuck(marks):
+        Path(marks, "stuck").touch()
+        time.sleep(600)
+
+    @task
+    def main(marks: str):
+        return [host(1, marks), host(2, marks)]
+"""
+
+
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project on a disk that both machines share; its store lies there, too."""
+    folder = tmp_path_factory.mktemp("stuck")
+    (folder / "flow.py").write_text(textwrap.dedent(STUCK).lstrip("\n"))
+    (folder / "rayflow.toml").touch()
+    return folder
+
+
+def begun(cluster: Cluster, project: Path, task: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """A run on the head, and the file that it writes to."""
+    told = project / f"{task}.told"
+    words = ["-m", "rayflow", "run", str(project / "flow.py"), task, "--marks", str(project)]
+    return cluster.head.start(sys.executable, *words, "--address", cluster.address, log=told, **cluster.s3), told
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_calls_on_a_machine_that_falls_silent_run_elsewhere_and_that_is_told_before(
+    cluster: Cluster, stuck: Path
+) -> None:
+    """Ray's own settings are left as they are: it would notice after seven minutes."""
+    run, told = begun(cluster, stuck, "main")
+    until((stuck / "machine-two").exists)
+    time.sleep(4)  # until its process has noted where it runs: nobody else could see that
+    cluster.head.unplug()
+    cut = time.monotonic()
+    until(lambda: b"does not answer" in told.read_bytes(), 30)
+    heard = time.monotonic() - cut
+    code = run.wait(90)
+    took, text = time.monotonic() - cut, told.read_text()
+    assert code == 0, text
+    assert f"The node {WORKER} (machine-two) does not answer: 1 call waits for it (flow.host)." in text
+    assert "['machine-one', 'machine-one']" in text
+    assert 8 < heard < 30 and took < 60, (heard, took)
+
+
+def test_a_cluster_whose_control_service_is_killed_is_lost_within_seconds_with_one_clear_error(
+    cluster: Cluster, stuck: Path
+) -> None:
+    run, told = begun(cluster, stuck, "stuck")
+    until((stuck / "stuck").exists)
+    for process in cluster.head.processes(b"gcs_server"):
+        os.kill(process, signal.SIGKILL)
+    killed = time.monotonic()
+    code = run.wait(60)
+    took = time.monotonic() - killed
+    *before, last = told.read_text().splitlines()
+    assert (code, took < 40) == (2, True), (took, before, last)
+    assert last.startswith(f"error: The Ray cluster at {cluster.address} is lost: its control service (GCS) has not")
+    assert "What was finished is kept." in last and "go on with: rayflow resume " in last
+    of_start = "results are kept in", "joining the Ray cluster", "starting the scheduler"
+    ours = (*of_start, "warning: The node", "waiting: The node")
+    assert all(line.startswith(ours) or " running" in line or " queued" in line for line in before), before

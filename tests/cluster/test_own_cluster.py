@@ -44,7 +44,7 @@ FLOW = """
         return n
 
     @task
-    def wait(folder, n):
+    def wait(folder, n, after):
         open(f"{folder}/{n}", "w").close()
         while not os.path.exists(f"{folder}/go"):
             time.sleep(0.05)
@@ -52,7 +52,8 @@ FLOW = """
 
     @task
     def main(folder: str):
-        return [quick(1), wait(folder, 1), wait(folder, 2), wait(folder, 3)]
+        first = quick(1)
+        return [first, *(wait(folder, n, first) for n in (1, 2, 3))]
 """
 
 
@@ -110,7 +111,7 @@ def _at_a_terminal(project: Project, *words: str) -> tuple[int, int]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(project.path)
-        environment = project._environment({"TERM": "dumb"})
+        environment = project.full_environment({"TERM": "dumb"})
         os.execve(sys.executable, [sys.executable, "-m", "rayflow", *words], environment)
     return pid, terminal
 
@@ -161,7 +162,7 @@ def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_execution_can_
     folder.mkdir()
     driver = subprocess.Popen(
         [sys.executable, "-m", "rayflow", "run", "flow.py", "main", "--folder", str(folder)],
-        cwd=marked.path, env=marked._environment({}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=marked.path, env=marked.full_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until(lambda: len(list(folder.iterdir())) >= 2, 60, "the tasks do not begin")
     counted = "select count(*) from jobs where task_name = 'flow.quick' and status = 'done'"
@@ -273,7 +274,7 @@ def test_tasks_of_a_script_and_of_notebook_cells_travel_by_value(marked):
     assert told["loop"] == [202, 8]
 
 
-def test_a_ray_that_is_kept_warm_is_joined_without_being_named_and_stops_when_told(marked, tmp_path):
+def test_a_ray_that_is_kept_warm_is_joined_by_its_project_and_by_who_names_it_and_stops_when_told(marked, tmp_path):
     marked.environment["XDG_RUNTIME_DIR"] = str(Path(marked.environment["RAY_TMPDIR"]))
     up = marked.rayflow("up")
     assert up.returncode == 0, up.stderr
@@ -287,6 +288,16 @@ def test_a_ray_that_is_kept_warm_is_joined_without_being_named_and_stops_when_to
         (marked.path / "note.txt").write_text("here")
         done = marked.rayflow("run", "flow.py", "read", "--path", "note.txt", "--json")
         assert json.loads(done.stdout) == "here", done.stderr
+        # Another project's run joins it by its address alone, whatever its user has set for clusters of others.
+        other = Project(tmp_path / "other", {**marked.environment, "RAY_AUTH_MODE": "disabled"})
+        other.write("rayflow.toml", "")
+        other.write("flow.py", FLOW)
+        address = up.stdout.partition("Ray is up at ")[2].partition(" ")[0]
+        named = other.rayflow("run", "flow.py", "quick", "--n", "1", "--json", "--address", address)
+        assert named.stdout == "1\n" and f"joining the Ray of `rayflow up` at {address}" in named.stderr
+        alone = other.rayflow("run", "flow.py", "quick", "--n", "2", "--json")
+        assert alone.stdout == "2\n" and "starting Ray on this machine" in alone.stderr
+        assert f"stays up at {address}" in other.rayflow("down").stdout
     finally:
         down = marked.rayflow("down")
     assert down.returncode == 0, down.stderr

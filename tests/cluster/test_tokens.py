@@ -60,6 +60,7 @@ def test_a_token_opens_the_cluster_and_the_lack_of_one_is_told_in_one_line(guard
     home = project.path / "home"
     home.mkdir()
     monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     monkeypatch.setenv("HOME", str(home))
 
     def run(n: int, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -99,7 +99,7 @@ class TestTwoThatWriteOnePath:
 
     @pytest.mark.parametrize("task", ["mixed", "scripts", "folders"])
     def test_are_both_named_where_they_are_scripts(self, flow: Flow, task: str) -> None:
-        with pytest.raises(FileConflict, match=r"rayflow\.script\(command='.*both wrote out: each would undo"):
+        with pytest.raises(FileConflict, match=rf"flow\.{task}:script\(command='.*both wrote out: each would undo"):
             flow.call(task, "out")
 
     def test_may_add_to_one_directory_when_one_gets_it_from_the_other(self, flow: Flow) -> None:
@@ -128,7 +128,7 @@ def test_a_name_with_spaces_quotes_and_newlines_is_a_name_like_others(
         assert [(each.path, each.read()) for each in tree] == [(f"{folder}dir {name}/in 'it", "text\n")]
         assert flow.computed() == computed
     told = flow.project.rayflow("log", file.path)
-    assert told.returncode == 0 and "rayflow.script(" in told.stdout.partition("made by")[2]
+    assert told.returncode == 0 and ":script(" in told.stdout.partition("made by")[2]
     file.remove()
     flow.call("strange", folder, name)
     assert flow.computed() == {"script": 1}

@@ -43,13 +43,15 @@ def test_an_error_of_recover_is_raised_with_the_one_that_it_was_to_recover_from(
     for name in ("main", "of_several"):
         with pytest.raises(KeyError, match="broken") as raised:
             flow.call(name)
-        assert raised.value.__notes__[0] == "raised while handling ValueError: bad 1"
+        handled = raised.value.__context__
+        assert type(handled) is ValueError and handled.args == ("bad 1",)
+        assert "flow.bad(x=1)" in handled.__notes__[0]
         (_, first, failure), *others = flow.watching.summaries[-1].failures
-        assert (first, failure.notes) == ("flow.recover", ("raised while handling ValueError: bad 1",))
+        assert (first, [each.summary for each in failure.related]) == ("flow.recover", ["ValueError: bad 1"])
         assert {name for _, name, _ in others} == {"flow.bad"}
     with pytest.raises(ValueError, match="bad 1") as raised:
         flow.call("raised_again")
-    assert not [note for note in raised.value.__notes__ if "while handling" in note]
+    assert raised.value.__context__ is None
 
 
 def test_an_error_of_a_lazy_operator_tells_where_the_task_is_that_made_it(flow: Flow) -> None:

@@ -360,7 +360,14 @@ def test_a_hundred_thousand_chained_operators_are_reduced(flow: Flow) -> None:
     assert flow.run(term) == 100_001
 
 
-@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        5_000,
+        pytest.param(100_000, marks=pytest.mark.campaign),
+        pytest.param(1_000_000, marks=[pytest.mark.campaign, pytest.mark.timeout(7200)]),
+    ],
+)
 def test_many_thousand_chained_calls_are_reduced(flow: Flow, count: int) -> None:
     term: Any = 0
     for _ in range(count):

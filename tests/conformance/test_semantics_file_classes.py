@@ -10,7 +10,7 @@ from projects import Project
 
 from rayflow import script
 from rayflow.errors import BadArguments
-from rayflow.values.identity import value_hash
+from rayflow.values.encoding.identity import value_hash
 
 READS = """
     from rayflow import Dir, File, script, task
@@ -110,7 +110,7 @@ def test_it_is_staged_and_comes_out_of_a_script_as_what_it_is(flow: Flow) -> Non
     flow.call("sample", 3)
     out, runs = flow.call("staged")
     assert (type(out).__name__, out.count(), type(runs).__name__) == ("Fastq", 3, "Runs")
-    assert "rayflow.script" in flow.project.rayflow("log", "b.fq").stdout
+    assert "flow.staged:script" in flow.project.rayflow("log", "b.fq").stdout
     with pytest.raises(BadArguments, match="from its path alone, without its index"):
         script("true", outputs=flow.module.Bam("b.bam", index=1).stage("x"))
 

@@ -10,7 +10,8 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import File, FileSet
-from rayflow.errors import BadConfig, FileConflict, FileMissing
+from rayflow.api import history
+from rayflow.errors import BadConfig, FileConflict, FileMissing, NotFound
 
 COPYING = """
     import dataclasses
@@ -368,7 +369,50 @@ def test_a_file_in_a_directory_or_set_is_told_of_by_what_holds_it(flow: Flow) ->
     flow.call("of_folder")
     flow.call("total", FileSet("data/*.txt"))
     told = flow.project.rayflow("log", "data/deep/two.txt").stdout
-    assert told.startswith("data  ") and "read by" in told and "flow.total(folder=Dir('data'))" in told
+    assert told.startswith("data/deep/two.txt  in data  ") and "read by" in told
+    assert "flow.total(folder=Dir('data'))" in told
     told = flow.project.rayflow("log", "data/one.txt").stdout
-    assert told.startswith("data/*.txt  ") and "flow.total(folder=FileSet('data/*.txt'))" in told
+    assert "data/one.txt  in data/*.txt  " in told and "flow.total(folder=FileSet('data/*.txt'))" in told
     assert "is called 'elsewhere/x'" in flow.project.rayflow("log", "elsewhere/x").stderr
+
+
+def test_the_calls_of_a_file_are_told_by_sql_also_where_it_is_in_a_directory_or_set(flow: Flow) -> None:
+    for name in ("data/one.txt", "data/deep/two.txt", "database.txt"):
+        File(str(flow.project.path / name)).write(name)
+    flow.call("of_folder")
+    flow.call("total", FileSet("data/*.txt"))
+    flow.call("length", File("data/one.txt"))
+
+    def readers(path: str) -> list[tuple[str, str]]:
+        query = f"select task_name, argument from calls_of_file('{path}') where role = 'read' order by all"
+        return flow.project.sql(query)
+
+    assert readers("data/one.txt") == [("flow.length", "file"), ("flow.total", "folder"), ("flow.total", "folder")]
+    assert readers("data/deep/two.txt") == [("flow.total", "folder")]
+    assert readers("database.txt") == readers("elsewhere/one.txt") == []
+
+
+def test_a_call_is_not_said_to_have_read_a_file_that_was_not_there(flow: Flow) -> None:
+    module = flow.write("""
+        from rayflow import Dir, FileSet, task
+
+        @task
+        def total(files):
+            return sum(int(file.read()) for file in files.files())
+
+        @task
+        def main():
+            return [total(FileSet("data/*.txt")), total(Dir("data"))]
+    """)
+    for name in ("a", "b"):
+        flow.project.write(f"data/{name}.txt", "1")
+    assert flow.run(module.main()) == [2, 2]
+    (flow.project.path / "data/b.txt").unlink()
+    assert flow.run(module.main()) == [1, 1]
+    asked = history(store=str(flow.project.path / ".rayflow"))
+    found = {name: [row["within"] for row in asked.calls_of_file(f"data/{name}.txt")] for name in ("a", "b")}
+    assert sorted(found["a"]) == ["data", "data", "data/*.txt", "data/*.txt"]
+    assert sorted(found["b"]) == ["data", "data/*.txt"]
+    assert asked.resolve("data/b.txt").kind == "file"
+    with pytest.raises(NotFound, match=r"data/never\.txt"):
+        asked.resolve("data/never.txt")

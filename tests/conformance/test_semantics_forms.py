@@ -269,6 +269,16 @@ def test_a_delayed_expression_is_reduced_when_it_is_forced(flow: Flow) -> None:
     assert flow.run(m.thunk(8).eval()) == 16
 
 
+def test_a_task_that_needs_no_more_arguments_is_a_thunk(flow: Flow) -> None:
+    m = flow.module
+    bound = m.double.partial(4)
+    assert flow.run([force(bound), force(identity(bound)), force(cond(True, bound, None))]) == [8, 8, 8]
+    assert flow.run(force(identity(m.double.partial(m.double(1))))) == 4
+    for lacking in (lambda: force(m.double), lambda: flow.run(force(identity(m.double)))):
+        with pytest.raises(BadArguments, match="double"):
+            lacking()
+
+
 def test_force_refuses_what_is_no_thunk(flow: Flow) -> None:
     with pytest.raises(BadArguments, match="delay"):
         force(3)

@@ -166,10 +166,10 @@ class TestAStoreOnAFullDisk:
     def test_a_disk_that_fills_while_it_runs_ends_the_run_with_one_error(
         self, flow: Flow, small_disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from rayflow.store import base
+        from rayflow.store import store
 
         assert self.run(flow, small_disk, "number", 1) == 1
-        monkeypatch.setattr(base, "LOCAL_COMMIT_SECONDS", 0.0)  # each turn commits
+        monkeypatch.setattr(store, "LOCAL_COMMIT_SECONDS", 0.0)  # each turn commits
         with pytest.raises(StoreUnavailable, match="free some space and run again"):
             self.run(flow, small_disk, "numbers", str(small_disk / "full"))
         (small_disk / "full").unlink()
@@ -203,7 +203,7 @@ class TestAStoreOnAFullDisk:
     def test_a_store_that_cannot_be_tidied_up_loses_nothing(
         self, flow: Flow, small_disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from rayflow.store.store import Store
+        from rayflow.store.open import Store
 
         def compact(self: Store, execution_id: str | None = None) -> None:
             raise StoreUnavailable("no room to merge")

@@ -225,12 +225,12 @@ def test_an_option_may_be_lazy_and_does_not_count_for_the_cache(flow: Flow) -> N
     assert flow.call("main", 1) == 1
     assert flow.call("main", 2) == 1
     assert flow.counts("cached") == {"work": 1}
-    with pytest.raises(Exception, match="'many' is no size"):
+    with pytest.raises(Exception, match="'many' is not a size"):
         flow.call("main", 1, key="wrong")
 
 
 def test_a_task_that_nobody_defines_is_named_with_the_nearest(flow: Flow) -> None:
-    from rayflow.lang.expressions import TaskCall
+    from rayflow.lang.terms.expressions import TaskCall
 
     flow.write(CALLS)
     with pytest.raises(NoSuchTask, match=r"flow\.child"):

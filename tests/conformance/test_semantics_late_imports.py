@@ -56,9 +56,10 @@ def test_a_call_of_a_task_whose_module_the_body_imports_is_cached(flow: Flow, na
 @pytest.mark.parametrize("name", ["dynamic", "dynamic_shallow"])
 def test_a_call_of_a_task_that_nothing_names_before_is_told_that_it_runs_in_every_run(flow: Flow, name: str) -> None:
     assert flow.call(name) == 2
-    assert not flow.watching.warnings
+    (unseen,) = flow.watching.warnings
+    assert 'importlib.import_module("hidden")' in unseen.replace("'", '"')
     flow.write(BODIES)
     assert flow.call(name) == 2
     assert flow.computed() == {name: 1}
-    (told,) = flow.watching.warnings
+    (told,) = [text for text in flow.watching.warnings if text != unseen]
     assert told.startswith(f"flow.{name} runs in every run: it calls hidden.third, and no module imports hidden ")

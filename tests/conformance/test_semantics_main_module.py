@@ -80,7 +80,7 @@ ANSWER = "['MARS', ['VENUS', True, True]] __main__\npluto\n"
 
 
 def ran(project: Project, **environment: str) -> str:
-    ended = project.python("flow.py", **environment)
+    ended = project.python("flow.py", is_warm=False, **environment)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -128,7 +128,7 @@ def test_a_script_may_have_any_name_and_stand_in_a_package(project: Project, nam
         project.write("pkg/__init__.py", "")
     project.write(name, SCRIPT)
     for _ in range(2):
-        ended = project.python(name, RAYFLOW_INLINE="1")
+        ended = project.python(name, is_warm=False, RAYFLOW_INLINE="1")
         assert ended.stdout == ANSWER, ended.stderr
     assert computed(project) == {}
     told = project.rayflow("run", name, RAYFLOW_INLINE="1")
@@ -141,7 +141,7 @@ def test_a_program_without_a_file_gets_instances_of_its_own_classes(project: Pro
 
     text = textwrap.dedent(SCRIPT)
     for _ in range(2):
-        ended = project.python("-c", text, RAYFLOW_INLINE="1")
+        ended = project.python("-c", text, is_warm=False, RAYFLOW_INLINE="1")
         assert ended.stdout == ANSWER, ended.stderr
     assert computed(project) == {}
 
@@ -179,7 +179,7 @@ def test_a_script_s_class_that_cannot_travel_is_one_clear_error(project: Project
             rayflow.run(given(Locked()))
         """,
     )
-    ended = project.python("flow.py", RAYFLOW_ADDRESS=ray_cluster)
+    ended = project.python("flow.py", is_warm=False, RAYFLOW_ADDRESS=ray_cluster)
     assert "Locked of the script flow is not known to workers" in ended.stderr
     assert "Put it into a module of its own" in ended.stderr
 

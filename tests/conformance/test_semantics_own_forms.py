@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from evaluations import Flow
+from evaluations import Flow, shown
 from projects import Project
 
 from rayflow import apply_tags, catch, const, fork_thread, identity, join_thread, seq
@@ -131,7 +131,7 @@ def test_apply_tags_tags_the_value_its_job_and_the_execution(flow: Flow, project
     m = flow.module
     expr = apply_tags(m.double(4), {"size": m.double(1)}, job_tags=[("who", "me")], execution_tags={"nightly": True})
     assert flow.run(expr) == 8
-    rows = project.sql("select entity, key, value from tags where key in ('size', 'who', 'nightly') order by all")
+    rows = project.sql("select entity, key, value_json from tags where key in ('size', 'who', 'nightly') order by all")
     assert [(entity, key, json.loads(value)) for entity, key, value in rows] == [
         ("execution", "nightly", True), ("job", "who", "me"), ("value", "size", 2),
     ]  # fmt: skip
@@ -210,3 +210,118 @@ def test_a_form_inside_a_form_and_one_that_becomes_another(flow: Flow) -> None:
     m = flow.module
     inner = m.first_good(m.fail(3), m.double(3))
     assert flow.run(m.first_good(m.first_good(m.fail(1), m.fail(2)), inner)) == 6
+
+
+# --- how they are shown -----------------------------------------------------------------------------------------------
+
+SHOWN = """
+    from rayflow import Become, Need, form, task
+
+    @task
+    def one():
+        return 1
+
+    @task
+    def take(x):
+        return x
+
+    @form
+    def first_good(args, seen):
+        return Become(args[0])
+
+    @form
+    def breaks(args, seen):
+        raise KeyError("in the rule")
+
+    @form
+    def answers_badly(args, seen):
+        return 3
+
+    @form
+    def never_ends(args, seen):
+        return Need([1])
+
+    @task
+    def main():
+        return first_good(one(), {"key": [one(), (2,)]}, "text")
+
+    @task
+    def argument():
+        return take(first_good(one(), 2))
+"""
+
+
+def test_a_form_of_ones_own_is_shown_by_its_name_with_its_arguments(flow: Flow) -> None:
+    module = flow.write(SHOWN)
+    text = "first_good(one(), {'key': [one(), (2,)]}, 'text')"
+    assert repr(module.first_good(module.one(), {"key": [module.one(), (2,)]}, "text")) == text
+    assert repr(module.take(module.first_good(module.one(), [module.one()]))) == "take(first_good(one(), [one()]))"
+    assert repr(module.first_good(module.first_good(module.one()) + 1)) == "first_good((first_good(one()) + 1))"
+    flow.call("main")
+    flow.call("argument")
+    flow.run(module.first_good(module.one(), {"key": [module.one(), (2,)]}, "text"))
+    assert (text,) in flow.project.sql("select arguments from executions")
+    for words in (["log", "-"], ["viz", "-"], ["why", "main"], ["run", "--inline", "--dry-run", "flow.py", "main"]):
+        done = flow.project.rayflow(*words)
+        assert done.returncode == 0, done.stderr
+        assert "own(" not in done.stdout and "at 0x" not in done.stdout and "step(" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["breaks", "answers_badly", "never_ends"])
+def test_an_error_of_a_rule_shows_the_form_by_its_name(flow: Flow, name: str) -> None:
+    module = flow.write(SHOWN)
+    with pytest.raises(BadForm) as raised:
+        flow.run(getattr(module, name)(module.one(), [module.one()]))
+    told = shown(raised.value)
+    assert f"{name}(one(), [one()])" in told
+    assert not any(word in told for word in ("own(", "step(", "quote(", " at 0x"))
+    assert name != "breaks" or 'raise KeyError("in the rule")' in told
+
+
+def test_what_a_form_calls_is_shown_by_its_name(flow: Flow) -> None:
+    module = flow.write("""
+        from rayflow import catch, map_, task
+
+        def plain(x):
+            return 1 // 0
+
+        @task
+        def bad(x):
+            raise ValueError(f"bad {x}")
+
+        @task
+        def main():
+            return catch(bad(1), ValueError, plain)
+
+        @task
+        def mapped():
+            return map_(plain, [0])
+    """)
+    with pytest.raises(ZeroDivisionError) as raised:
+        flow.call("main")
+    assert "\n  plain(ValueError: bad 1)  made by the task at" in shown(raised.value)
+    with pytest.raises(ZeroDivisionError) as raised:
+        flow.call("mapped")
+    assert "apply_func(func=<function plain>, args=(0,))" in shown(raised.value)
+    assert module is not None
+
+
+@pytest.mark.parametrize("around", ["no_prov", "subrun", "as_it_is"])
+def test_an_operation_that_fails_below_a_task_of_ours_names_the_users_task(flow: Flow, around: str) -> None:
+    flow.write(f"""
+        from rayflow import no_prov, subrun, task
+
+        def as_it_is(x):
+            return x
+
+        @task
+        def one():
+            return 1
+
+        @task
+        def main():
+            return {around}(one() + "a")
+    """)
+    with pytest.raises(TypeError, match="unsupported operand") as raised:
+        flow.call("main")
+    assert f"(one() + 'a')  made by the task at {flow.project.path / 'flow.py'}:10" in shown(raised.value)

@@ -17,7 +17,8 @@ from projects import Project
 
 from rayflow import Dir, File, FileSet
 from rayflow.errors import FileMissing, StoreUnavailable
-from rayflow.values.filesystems import located
+from rayflow.values.filesystems.filesystems import located
+from rayflow.values.process import waits
 from rayflow.values.witnesses import OF_FILE, check
 
 FLOW = """
@@ -144,6 +145,7 @@ def refuse(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
                 patch.setenv("HOME", "/nonexistent")
             elif way == "unreachable":
                 patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+                patch.setenv("AWS_MAX_ATTEMPTS", "1")  # else botocore asks it five times, and waits in between
             else:
                 check_from("inf")
                 patch.undo()
@@ -181,7 +183,7 @@ def test_what_cannot_be_asked_does_not_count_and_what_was_kept_counts_again_late
     refuse(way)
     with pytest.raises(StoreUnavailable, match=f"Cannot write {filled}/made"):
         flow.call("made", filled)
-    assert any(f"Whether {filled}/made is as it was cannot be told" in text for text in flow.watching.warnings)
+    assert any(f"rayflow cannot tell whether {filled}/made has changed" in text for text in flow.watching.warnings)
     assert flow.call("other") == "fine"  # a run that needs no bucket is not disturbed
     refuse("")
     flow.call("made", filled)
@@ -352,14 +354,12 @@ def test_a_web_server_that_refuses_is_not_one_that_has_no_such_file(
             ask()
     told: list[str] = []
     assert check([(OF_FILE, ("stat", url, 3, None))], None, told.append) == {(OF_FILE, ("stat", url, 3, None)): False}
-    assert f"Whether {url} is as it was cannot be told" in told[0]
+    assert f"rayflow cannot tell whether {url} has changed" in told[0]
 
 
 def test_what_is_waited_for_is_told(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
-    from rayflow.values import remote_files
-
-    monkeypatch.setattr(remote_files, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(waits, "SLOW_SECONDS", 0.01)
     told: list[str] = []
 
     def tell(text: str) -> None:
@@ -368,8 +368,11 @@ def test_what_is_waited_for_is_told(site: str, monkeypatch: pytest.MonkeyPatch) 
 
     ANSWER.clear()
     states = [(OF_FILE, ("stat", f"{site}/{name}", 4, None)) for name in "ab"]
-    assert list(check(states, None, tell).values()) == [True, True]
-    assert told == [f"There is no answer since 0.01 s about {site}/a and 1 more; still waiting for it."]
+    waits.listen(tell)
+    assert list(check(states, None).values()) == [True, True]
+    waits.stop_listening(tell)
+    (sentence,) = told
+    assert sentence.endswith(f" s for an answer to: look at 2 files, such as {site}/a.")
 
 
 ANSWER = threading.Event()

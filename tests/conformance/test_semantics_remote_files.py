@@ -74,16 +74,16 @@ def test_many_files_in_a_bucket_are_asked_together(flow: Flow, bucket: str, monk
     made = flow.call("made", bucket, 30)
     assert len(made) == 30
     assert flow.call("count", made) == sum(len(file.path) for file in made)
-    from rayflow.values import remote_files
+    from rayflow.values.filesystems import remote
 
     asked: list[int] = []
     single: list[str] = []
-    several = remote_files.RemoteFileSystem.stat_many
+    several = remote.RemoteFileSystem.stat_many
     monkeypatch.setattr(
-        remote_files.RemoteFileSystem, "stat_many",
+        remote.RemoteFileSystem, "stat_many",
         lambda self, paths: (asked.append(len(paths)), several(self, paths))[1],
     )  # fmt: skip
-    monkeypatch.setattr(remote_files.RemoteFileSystem, "stat", lambda self, path: single.append(path))
+    monkeypatch.setattr(remote.RemoteFileSystem, "stat", lambda self, path: single.append(path))
     flow.call("made", bucket, 30)
     assert flow.computed() == {}
     assert asked == [30]
@@ -138,7 +138,7 @@ def test_a_directory_in_a_bucket_has_nothing_of_what_an_earlier_script_wrote(flo
 
 
 def test_the_files_of_a_directory_are_staged_at_the_same_time(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rayflow.values.remote_files import RemoteFileSystem
+    from rayflow.values.filesystems.remote import RemoteFileSystem
 
     for name in ("get_file", "put_file"):
         together, copy = threading.Barrier(4), getattr(RemoteFileSystem, name)

@@ -9,11 +9,11 @@ from evaluations import Flow
 from projects import Project
 
 from rayflow import catch, const, fork_thread, join_thread, seq, subrun
-from rayflow.errors import BadOption, NestedRun, TaskTimeout
-from rayflow.evaluator import machine
-from rayflow.evaluator.nesting import MOST_DEEP
-from rayflow.runtime import driver
-from rayflow.runtime.workers import Worker
+from rayflow.errors import BadArguments, BadOption, NestedRun, TaskTimeout
+from rayflow.evaluator import opening_rows
+from rayflow.evaluator.nested_executions import MOST_DEEP
+from rayflow.runtime.driver import driver
+from rayflow.runtime.worker.worker import Worker
 
 TASKS = """
     import pathlib
@@ -99,6 +99,19 @@ def test_a_subrun_gives_the_value_of_its_expression(flow: Flow) -> None:
         [2, {"a": 3}], 7, 4,
     ]  # fmt: skip
     assert flow.run(subrun(m.deep(2_000))) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "options"), [(("large",), {}), ((), {"executor": "large"}), ((), {"profile": "large"})]
+)
+def test_a_subrun_takes_a_profile_by_its_name(flow: Flow, project: Project, args, options) -> None:
+    toml = "[profiles.large]\ntags = {size = 'large'}\n"
+    assert flow.configured(toml, subrun(flow.module.tiny(1), *args, **options)) == 2
+    assert project.sql("select count(*) from current_tags where key = 'size'") == [(1,)]
+    with pytest.raises(BadOption, match="There is no profile 'lagre'"):
+        flow.configured(toml, subrun(flow.module.tiny(1), "lagre"))
+    with pytest.raises(BadArguments, match="the profile is given twice, also as executor="):
+        subrun(flow.module.tiny(1), "large", executor="large")
 
 
 def test_its_jobs_are_recorded_in_the_same_execution_below_it(flow: Flow, project: Project) -> None:
@@ -220,7 +233,7 @@ def test_its_timeout_ends_all_of_it_and_what_was_done_is_kept(flow: Flow, projec
 def test_what_it_leaves_open_when_it_is_ended_is_closed(
     flow: Flow, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "OPENING_SECONDS", 0.01)
+    monkeypatch.setattr(opening_rows, "OPENING_SECONDS", 0.01)
     m = flow.module
     ended = subrun([m.tiny(1), *map(m.sleeps, range(20))], timeout=0.5)
     assert flow.run(catch(ended, TaskTimeout, const.partial("ended"))) == "ended"
@@ -278,7 +291,7 @@ def test_calls_with_a_timeout_below_are_not_noted_as_ones_that_began(
     flow: Flow, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[str] = []
-    monkeypatch.setattr(driver, "Worker", partial(Worker, timed=lambda call: noted.append(call.task)))
+    monkeypatch.setattr(driver, "Worker", partial(Worker, began=lambda call: noted.append(call.task)))
     m = flow.module
     timed = m.tiny.options(timeout=60)
     assert flow.run([subrun([timed(1), timed(2)], timeout=60), timed(3)]) == [[2, 3], 4]

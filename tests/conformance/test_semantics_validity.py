@@ -11,7 +11,7 @@ from rayflow import Scheduler
 PAGES = """
     import pathlib
     from rayflow import task
-    from rayflow.values.witnesses import register_validator
+    from rayflow.values.witnesses import VALIDATORS, ValidatorAt
 
     BOOK = pathlib.Path(__file__).parent / "book"
 
@@ -26,7 +26,7 @@ PAGES = """
         (BOOK / "asked").write_text(str(len(payloads)))
         return [(BOOK / name).read_text() == text for name, text in payloads]
 
-    register_validator("page", validate)
+    VALIDATORS["page"] = ValidatorAt(__name__, "validate")
 
     @task
     def write(name):

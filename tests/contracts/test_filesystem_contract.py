@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayflow.errors import StoreUnavailable
-from rayflow.values.filesystems import Entry, FileSystem, located
+from rayflow.values.filesystems.filesystems import DirectoryEntry, FileSystem, located
 
 
 @pytest.fixture(params=["local", "memory", "s3", "gcs"])
@@ -33,7 +33,7 @@ def filled(place: tuple[FileSystem, str]) -> tuple[FileSystem, str]:
     return place
 
 
-def names(fs: FileSystem, folder: str, entries: list[Entry]) -> list[str]:
+def names(fs: FileSystem, folder: str, entries: list[DirectoryEntry]) -> list[str]:
     return [entry.path[len(folder) + 1 :] for entry in entries]
 
 
@@ -96,6 +96,28 @@ def test_a_folder_is_found_with_all_that_is_in_it(filled: tuple[FileSystem, str]
     assert not fs.exists(fs.join(folder, "deep/e.bin"))
 
 
+@pytest.mark.parametrize(("odd", "like"), [("br[1]ack", "br1ack"), ("st*r", "star"), ("[!x] {a,b}", "y {a,b}")])
+def test_a_folder_whose_name_looks_like_a_pattern_is_that_folder_alone(
+    place: tuple[FileSystem, str], tmp_path: Path, odd: str, like: str
+) -> None:
+    fs, above = place
+    folder, other = fs.join(above, odd), fs.join(above, like)
+    for each in (folder, other):
+        fs.write_bytes(fs.join(each, "x", "a.txt"), b"a")
+    found = fs.find(folder)
+    assert found is not None and names(fs, folder, found) == ["x/a.txt"]
+    assert [entry.path for entry in fs.ls(folder)] == [fs.join(folder, "x")]
+    path = fs.join(folder, "x", "a.txt")
+    assert fs.exists(path) and fs.stat(path).size == 1 and fs.read_bytes(path) == b"a"
+    fs.get_file(path, str(tmp_path / "here"))
+    fs.put_file(str(tmp_path / "here"), fs.join(folder, "b.txt"))
+    fs.delete(path)
+    assert not fs.exists(path)
+    fs.delete_tree(folder)
+    assert fs.find(folder) is None
+    assert fs.exists(fs.join(other, "x", "a.txt"))
+
+
 def test_a_file_is_copied_from_and_to_this_machine(filled: tuple[FileSystem, str], tmp_path: Path) -> None:
     fs, folder = filled
     fs.get_file(fs.join(folder, "b c.txt"), str(tmp_path / "here"))
@@ -104,6 +126,7 @@ def test_a_file_is_copied_from_and_to_this_machine(filled: tuple[FileSystem, str
     assert fs.read_bytes(fs.join(folder, "more/back")) == b"b c.txt"
 
 
+@pytest.mark.slow
 def test_many_are_asked_together_as_they_would_be_one_by_one(filled: tuple[FileSystem, str]) -> None:
     fs, folder = filled
     if fs.is_local:

@@ -10,7 +10,7 @@ import pytest
 
 from rayflow import Become, Fail, Failed, Need, form
 from rayflow.errors import BadForm
-from rayflow.lang.expressions import TaskCall
+from rayflow.lang.terms.expressions import TaskCall
 from rayflow.testing.contracts import check_form
 
 ARGS = (TaskCall("lab.f", (1,)), [TaskCall("lab.f", (2,)), 3], 7)

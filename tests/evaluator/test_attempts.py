@@ -79,7 +79,7 @@ def test_the_delay_grows_from_retry_to_retry(backoff, delays) -> None:
     book, job = started(retries=3, retry_delay=10.0, **options)
     for attempt, delay in enumerate(delays, start=1):
         timer = Placeholder("timer")
-        book = book >> raised(job, attempt=attempt) << sets_timer(seconds=delay, name=timer) >> fired(timer)
+        book = book >> raised(job, attempt=attempt) << sets_timer(seconds=delay, timer=timer) >> fired(timer)
         book = book << runs("lab.f", attempt=attempt + 1)
     assert book
 
@@ -90,12 +90,12 @@ def test_a_timer_that_fires_twice_starts_one_attempt() -> None:
     assert (
         book
         >> raised(job, attempt=1)
-        << sets_timer(name=timer)
+        << sets_timer(timer=timer)
         >> fired(timer)
         << runs("lab.f", attempt=2)
         >> fired(timer)
         >> raised(job, attempt=2)
-        << sets_timer(name=second)
+        << sets_timer(timer=second)
         >> fired(timer)
         >> fired(second)
         << runs("lab.f", attempt=3)
@@ -112,7 +112,7 @@ def test_a_timer_that_fires_twice_starts_one_attempt_of_a_job_that_waits_for_a_l
         << runs("lab.f", job=first)
         >> raised(first)
         << runs("lab.f", job=second)
-        << sets_timer(name=timer)
+        << sets_timer(timer=timer)
         >> fired(timer)
         >> fired(timer)
         >> returned(second, 2)
@@ -157,7 +157,7 @@ def test_a_lost_worker_is_made_up_for_without_counting_as_a_retry() -> None:
         book
         >> lost(job, reason="killed")
         << records(Like(AttemptRow, ended="lost", error="killed", node="n1", pid=42))
-        << sets_timer(seconds=0.5, name=timer)
+        << sets_timer(seconds=0.5, timer=timer)
         >> fired(timer)
         << runs("lab.f", attempt=2, losses=1)
         >> returned(job, 5, attempt=2)
@@ -170,7 +170,7 @@ def test_a_task_that_kills_its_workers_is_named(most) -> None:
     book, job = started(max_worker_losses=most)
     for attempt in range(1, most + 1):
         timer = Placeholder("timer")
-        book = book >> lost(job, attempt) << sets_timer(seconds=0.5 * 2 ** (attempt - 1), name=timer) >> fired(timer)
+        book = book >> lost(job, attempt) << sets_timer(seconds=0.5 * 2 ** (attempt - 1), timer=timer) >> fired(timer)
         book = book << runs("lab.f", attempt=attempt + 1, losses=attempt)
     book = book >> lost(job, most + 1, reason="out of memory")
     assert book << finishes(fails("WorkerLost", lambda text: "lab.f" in text and "out of memory" in text))
@@ -180,7 +180,7 @@ def test_the_wait_after_a_loss_never_grows_to_days() -> None:
     book, job = started(max_worker_losses=2000)
     for attempt in range(1, 1100):
         timer, most = Placeholder("timer"), min(60.0, 0.5 * 2 ** min(attempt - 1, 10))
-        book = book >> lost(job, attempt) << sets_timer(seconds=most, name=timer) >> fired(timer)
+        book = book >> lost(job, attempt) << sets_timer(seconds=most, timer=timer) >> fired(timer)
         book = book << runs("lab.f", attempt=attempt + 1)
     assert book
 
@@ -198,7 +198,7 @@ def test_losses_and_errors_are_counted_apart() -> None:
     assert (
         book
         >> lost(job, 1)
-        << sets_timer(name=timer)
+        << sets_timer(timer=timer)
         >> fired(timer)
         << runs("lab.f", attempt=2)
         >> raised(job, attempt=2)
@@ -211,7 +211,7 @@ def test_losses_and_errors_are_counted_apart() -> None:
 def test_a_fatal_loss_is_not_tried_again() -> None:
     book, job = started(max_worker_losses=3)
     book = book >> lost(job, reason="no such environment", fatal=True)
-    assert book << finishes(fails("WorkerLost", "no such environment"))
+    assert book << finishes(fails("WorkerLost", "no worker can run lab.f: no such environment."))
 
 
 def test_late_repeated_and_unknown_answers_are_dropped() -> None:
@@ -225,7 +225,7 @@ def test_late_repeated_and_unknown_answers_are_dropped() -> None:
         >> lost(12345)
         >> fired(("retry", 12345))
         >> lost(job, 1)
-        << sets_timer(name=timer)
+        << sets_timer(timer=timer)
         >> returned(job, 1, attempt=1)
         >> lost(job, 1)
         >> fired(timer)

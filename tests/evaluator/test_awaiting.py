@@ -8,9 +8,9 @@ from rayflow.errors import Bug
 from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.commands import Remember, RunTask
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.evaluator.events import Paused
-from rayflow.lang.codec import content_digest, dumps
-from rayflow.lang.expressions import Form, Operation, Quoted
+from rayflow.evaluator.messages import Paused
+from rayflow.lang.terms.codec import content_digest, dumps
+from rayflow.lang.terms.expressions import Form, Operation, Quoted
 from rayflow.records import CallChildRow, JobRow
 from rayflow.testing.patterns import Exactly, Placeholder, unordered
 from rayflow.testing.playbook import (
@@ -113,7 +113,7 @@ def test_a_lost_worker_loses_nothing_of_what_was_awaited() -> None:
     book, job = begun()
     timer = Placeholder("timer")
     assert book >> paused(job, a=1) << runs("lab.body", attempt=2)
-    assert book >> lost(job, 2) << sets_timer(name=timer)
+    assert book >> lost(job, 2) << sets_timer(timer=timer)
     assert book >> fired(timer) << runs("lab.body", attempt=3, known=Exactly({b"a": 1}), losses=1)
     assert book >> returned(job, 2, attempt=3) << finishes(2)
 

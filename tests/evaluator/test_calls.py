@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.codec import dumps
-from rayflow.lang.expressions import Form, Operation, Quoted
+from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.expressions import Form, Operation, Quoted
 from rayflow.records import JobRow
 from rayflow.testing.patterns import Placeholder, together, unordered
 from rayflow.testing.playbook import (
@@ -121,7 +121,7 @@ def test_what_recover_is_given_is_always_symbolic() -> None:
     assert book >> operated(worker, "error") << runs("lab.f", arguments=lambda given: bool(dumps(dict(given))))
 
 
-def test_events_of_one_tick_are_handled_in_order() -> None:
+def test_messages_of_one_tick_are_handled_in_order() -> None:
     first, second = Placeholder("first"), Placeholder("second")
     f = task("lab.f", "x")
     book = begun([call("lab.f", 1), call("lab.f", 2)], f)

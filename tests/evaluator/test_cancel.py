@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import Form, Operation
+from rayflow.lang.terms.expressions import Form, Operation
 from rayflow.records import AttemptRow, JobRow
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
@@ -55,9 +55,9 @@ def assert_all_closed(book: Playbook) -> None:
 @pytest.mark.parametrize("answer", [returned, raised, lost], ids=["returned", "raised", "lost"])
 def test_a_running_attempt_is_stopped_and_its_answer_whatever_it_is_ends_the_execution(answer) -> None:
     job = Placeholder("job")
-    event = answer(job, 5) if answer is returned else answer(job)
+    message = answer(job, 5) if answer is returned else answer(job)
     book = begun(call("lab.f", 1), F) << runs("lab.f", job=job) >> cancelled() << stops(job)
-    assert book >> event << finishes(fails("Cancelled"))
+    assert book >> message << finishes(fails("Cancelled"))
     assert_all_closed(book)
 
 
@@ -92,7 +92,7 @@ def test_a_job_that_waits_for_a_limit_ends_at_once() -> None:
 
 def test_a_job_that_waits_for_its_next_attempt_ends_at_once_and_its_timer_wakes_nobody() -> None:
     job, timer = Placeholder("job"), Placeholder("timer")
-    book = begun(call("lab.f", 1), F) << runs("lab.f", job=job) >> lost(job) << sets_timer(name=timer)
+    book = begun(call("lab.f", 1), F) << runs("lab.f", job=job) >> lost(job) << sets_timer(timer=timer)
     assert book >> cancelled() << finishes(fails("Cancelled")) >> fired(timer)
     assert_all_closed(book)
 

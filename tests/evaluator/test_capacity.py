@@ -145,7 +145,7 @@ class TestGivenBack:
     def test_when_its_worker_was_lost(self) -> None:
         book, first, evaluator = self.started()
         second, timer = job_named(1), Placeholder("timer")
-        book = book >> lost(first) << runs("lab.f", job=second, arguments={"x": 1}) << sets_timer(name=timer)
+        book = book >> lost(first) << runs("lab.f", job=second, arguments={"x": 1}) << sets_timer(timer=timer)
         book = book >> returned(second, 1) >> fired(timer) << runs("lab.f", job=first, attempt=2)
         assert book >> returned(first, 0, attempt=2) << finishes([0, 1])
         assert evaluator.capacity.held == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import Form
+from rayflow.lang.terms.expressions import Form
 from rayflow.records import JobRow
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (

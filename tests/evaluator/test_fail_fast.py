@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import Form, Operation
+from rayflow.lang.terms.expressions import Form, Operation
 from rayflow.records import JobRow
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (

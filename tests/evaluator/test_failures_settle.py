@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import Operation
+from rayflow.lang.terms.expressions import Operation
 from rayflow.records import CallRow, JobRow, TagRow
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
@@ -69,7 +69,7 @@ def test_a_call_whose_argument_failed_fails_with_it_and_has_no_identity() -> Non
     book = Playbook(Evaluator()) >> submitted([call("lab.pair", call("lab.f", 1), 2)], F, PAIR)
     assert book << runs("lab.f", job=job) >> raised(job) << finishes(fails("ValueError"))
     (row,) = [row for row in book.rows(JobRow) if row.task_name == "lab.pair"]
-    assert (row.status, row.eval_hash, row.how, row.attempts) == ("failed", None, None, 0)
+    assert (row.status, row.eval_hash, row.how, row.attempts) == ("not_run", None, None, 0)
 
 
 def test_only_jobs_that_failed_by_themselves_are_listed_the_one_that_the_execution_ends_with_first() -> None:
@@ -133,4 +133,5 @@ def test_counts_tell_how_each_job_ended() -> None:
     book = Playbook(Evaluator()) >> submitted(root, F) << runs("lab.f", job=jobs[0]) << runs("lab.f", job=jobs[1])
     counts = Placeholder("counts")
     assert book >> returned(jobs[0], 1) >> raised(jobs[1]) << finishes(fails(), counts=counts)
-    assert counts.value == {"jobs": 4, "computed": 1, "cached": 0, "shared": 1, "failed": 2, "cancelled": 0}
+    ended = {"computed": 1, "cached": 0, "shared": 1, "failed": 2, "not_run": 0, "cancelled": 0, "retries": 0}
+    assert counts.value == {"jobs": 4, "recorded": 4, **ended}

@@ -16,7 +16,7 @@ from rayflow.evaluator.forms import map_ as map_rule
 from rayflow.evaluator.forms import seq as seq_rule
 from rayflow.evaluator.forms import starmap as starmap_rule
 from rayflow.lang.combinators import cond as lazy_cond
-from rayflow.lang.expressions import Form, Operation
+from rayflow.lang.terms.expressions import Form, Operation
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
     Playbook,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from rayflow.evaluator import reduction
+from rayflow.evaluator import lookups, reduction
 from rayflow.evaluator.commands import Record, Remember
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import Form, TaskCall
+from rayflow.lang.terms.expressions import Form, TaskCall
 from rayflow.records import JobRow
 from rayflow.testing.patterns import Like, Placeholder
 from rayflow.testing.playbook import (
+    EXECUTION,
+    START,
     Playbook,
     call,
     candidate,
@@ -36,7 +38,7 @@ G = task("lab.g", "x")
 
 
 def asked(*entries, root=None, **fields):
-    """A book in which `lab.f(1)` has been submitted and asked for, and the placeholder of who asks."""
+    """A book in which `lab.f(1)` has been submitted and asked for, and the placeholder of the asker."""
     asker = Placeholder("asker")
     book = Playbook(Evaluator()) >> submitted(root or call("lab.f", 1), *(entries or (F,)), **fields)
     return book << looks_up("lab.f", asker=asker), asker
@@ -299,3 +301,12 @@ def test_an_execution_with_many_open_look_ups_makes_no_other_wait(monkeypatch: p
         >> found(third, candidate(30))
         << finishes([10, 20, 30], execution_id="many")
     )
+
+
+def test_choosing_among_candidates_changes_nothing() -> None:
+    book, _ = asked()
+    execution = book.play().evaluator.executions[EXECUTION]
+    job = execution.root
+    choice = lookups.choose(job, (candidate(call("lab.gone")), candidate(5)), START)
+    assert (choice.term, choice.unknown) == (5, ["lab.gone"])
+    assert execution.tasks.unknown == {} and job.how is None and job.state.name == "LOOKUP"

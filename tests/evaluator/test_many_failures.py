@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rayflow.evaluator import machine
+from rayflow.evaluator import closing
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.records import JobRow
 from rayflow.testing.patterns import Placeholder, unordered
@@ -17,7 +17,7 @@ F = task("lab.f", "x", cache=False)
 def test_the_first_failures_are_listed_and_the_one_that_the_execution_ends_with(
     most: int, listed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "MOST_FAILURES", most)
+    monkeypatch.setattr(closing, "MOST_FAILURES", most)
     jobs = [Placeholder(str(n)) for n in range(3)]
     book = Playbook(Evaluator()) >> submitted([call("lab.f", n) for n in range(3)], F)
     assert book << unordered(*[runs("lab.f", arguments={"x": n}, job=job) for n, job in enumerate(jobs)])

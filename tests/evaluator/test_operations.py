@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rayflow.evaluator.commands import Remember
-from rayflow.evaluator.evaluator import OPERATIONS, Evaluator
-from rayflow.lang.expressions import Form, Operation, TaskRef
+from rayflow.evaluator.evaluator import Evaluator
+from rayflow.evaluator.operations import OPERATIONS
+from rayflow.lang.terms.expressions import Form, Operation, TaskRef
 from rayflow.testing.patterns import Placeholder, unordered
 from rayflow.testing.playbook import (
     Playbook,

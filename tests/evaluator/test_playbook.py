@@ -9,7 +9,8 @@ import pytest
 
 from rayflow.evaluator.commands import Finish, Record, Remember, SetTimer
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.expressions import TaskCall
+from rayflow.evaluator.timers import RetryTimer
+from rayflow.lang.terms.expressions import TaskCall
 from rayflow.testing.patterns import Containing, Exactly, Like, Placeholder, fits, same, unordered
 from rayflow.testing.playbook import Playbook, call, fails, failure, finishes, returned, runs, submitted, task
 
@@ -80,6 +81,7 @@ def test_what_does_not_fit_teaches_nothing() -> None:
     assert job.value == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_playbook_that_is_never_played_complains(capsys: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
@@ -112,9 +114,9 @@ def test_terms_are_compared_as_terms() -> None:
 
 
 def test_patterns_inside_patterns() -> None:
-    timer = SetTimer(("retry", 7), 1.5)
+    timer = SetTimer(RetryTimer(7), 1.5)
     number = Placeholder("number")
-    assert fits(Like(SetTimer, name=("retry", number), seconds=lambda value: value > 1), timer)
+    assert fits(Like(SetTimer, timer__number=number, seconds=lambda value: value > 1), timer)
     assert number.value == 7
     assert not fits(Like(SetTimer, seconds=2.0), timer)
     assert fits({"a": 1}, {"a": 1, "b": 2})

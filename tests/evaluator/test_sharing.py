@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.lang.codec import dumps, loads
-from rayflow.lang.expressions import Operation
+from rayflow.lang.terms.codec import dumps, loads
+from rayflow.lang.terms.expressions import Operation
 from rayflow.records import CallRow, JobRow
 from rayflow.testing.patterns import Placeholder, unordered
 from rayflow.testing.playbook import (

@@ -9,11 +9,11 @@ import pytest
 
 from rayflow.evaluator.commands import Finish, RunTask, Warn
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.evaluator.nesting import MOST_DEEP
-from rayflow.evaluator.subruns import Below, Under
-from rayflow.lang.codec import content_digest
-from rayflow.lang.expressions import Quoted
+from rayflow.evaluator.messages import NestedEnd, NestedStart
+from rayflow.evaluator.nested_executions import MOST_DEEP
 from rayflow.lang.operations import SUBRUN
+from rayflow.lang.terms.codec import content_digest
+from rayflow.lang.terms.expressions import Quoted
 from rayflow.testing.patterns import Placeholder
 from rayflow.testing.playbook import (
     EXECUTION,
@@ -63,9 +63,9 @@ def test_ids_below_do_not_depend_on_which_of_two_equal_ones_does_the_work() -> N
 @pytest.mark.parametrize(
     ("ends", "is_torn"),
     [
-        (lambda job: returned(job, 7)._replace(below=Below()), False),
-        (lambda job: returned(job, 7)._replace(below=Below(is_torn=True)), True),
-        (lambda job: raised(job, failure())._replace(below=Below(is_clean=False)), False),
+        (lambda job: returned(job, 7)._replace(below=NestedEnd()), False),
+        (lambda job: returned(job, 7)._replace(below=NestedEnd(is_torn=True)), True),
+        (lambda job: raised(job, failure())._replace(below=NestedEnd(is_clean=False)), False),
         (lambda job: raised(job, failure()), True),
         (lambda job: lost(job, fatal=True), True),
     ],
@@ -85,9 +85,22 @@ def test_an_execution_that_is_taken_up_again_may_have_left_jobs_open() -> None:
         assert [each.is_torn for each in book.of(Finish)] == [life > 0]
 
 
-def under(**changes: Any) -> Under:
+def under(**changes: Any) -> NestedStart:
     """What an evaluation inside a call is given."""
-    plain = Under(EXECUTION, b"j" * 16, b"p" * 16, (), {}, True, 0, {}, None, True, {}, {"db": 2.0})
+    plain = NestedStart(
+        execution_id=EXECUTION,
+        job_id=b"j" * 16,
+        path=b"p" * 16,
+        trail=(),
+        options={},
+        cache=True,
+        life=0,
+        context={},
+        exports=None,
+        is_recorded=True,
+        profiles={},
+        limits={"db": 2.0},
+    )
     return replace(plain, **changes)
 
 
@@ -137,7 +150,8 @@ def test_what_is_warned_of_in_subruns_is_told_once() -> None:
     jobs = [Placeholder("one"), Placeholder("two")]
     root = [call(SUBRUN, quoted(1)), call(SUBRUN, quoted(2))]
     book = Playbook(Evaluator()) >> submitted(root, MANY) << runs(SUBRUN, job=jobs[0]) << runs(SUBRUN, job=jobs[1])
-    book = book >> returned(jobs[0], 7)._replace(below=Below(warnings=("mind the gap", "look up")))
-    book = book >> raised(jobs[1], failure())._replace(below=Below(is_clean=False, warnings=("mind the gap", "duck")))
+    book = book >> returned(jobs[0], 7)._replace(below=NestedEnd(warnings=("mind the gap", "look up")))
+    end = NestedEnd(is_clean=False, warnings=("mind the gap", "duck"))
+    book = book >> raised(jobs[1], failure())._replace(below=end)
     assert book << finishes()
     assert [each.text for each in book.of(Warn)] == ["mind the gap", "look up", "duck"]

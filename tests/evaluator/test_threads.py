@@ -6,9 +6,10 @@ import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.forms import MOST_STEPS, Begin, Tag, apply_tags, fork_thread, own
-from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall
-from rayflow.lang.packing import pack
+from rayflow.lang.options.tags import tag_pairs
+from rayflow.lang.packing.pack import pack
 from rayflow.lang.rules import Become, Fail, Need
+from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall
 from rayflow.records import TagRow
 from rayflow.testing.patterns import Like, Placeholder, unordered
 from rayflow.testing.playbook import (
@@ -88,10 +89,15 @@ class TestTags:
         assert apply_tags(args, (7, {"a": 1}, {}, {"b": 2})) == Tag(7, {"a": 1}, {}, {"b": 2})
         assert apply_tags(args, (NO, {}, {}, {})) == Fail(NO)
 
-    @pytest.mark.parametrize("tags", [5, {1: 2}, [("a", 1)]])
+    @pytest.mark.parametrize("tags", [5, "a=1", {1: 2}, {"": 1}, [("a", 1, 2)], [5], [(1, 2)], ["=1"]])
     def test_what_are_no_tags_fails(self, tags) -> None:
         step = apply_tags((1, tags, {}, {}), (1, tags, {}, {}))
-        assert type(step) is Fail and "Tags are a dict" in step.error.message
+        assert type(step) is Fail and " tag" in step.error.message
+
+    @pytest.mark.parametrize("tags", [{"a": 1}, [("a", 1)], [["a", 1]], ["a=1"], (("a", 1), ("a", 1))])
+    def test_tags_are_a_dict_or_pairs_or_texts(self, tags) -> None:
+        assert apply_tags((1, tags, {}, {}), (1, tags, {}, {})) == Tag(1, tags, {}, {})
+        assert tag_pairs(tags) == (("a", 1),)
 
     def test_they_are_recorded_with_the_value_the_job_and_the_execution(self) -> None:
         job = Placeholder("job")
@@ -123,4 +129,4 @@ class TestARuleOfTheUsers:
 
     def test_one_that_never_ends_is_stopped(self) -> None:
         step = own(self.ARGS, (["need", 1, Quoted(["a"])], 5) * MOST_STEPS)
-        assert type(step) is Fail and "has not come to an end" in step.error.message
+        assert type(step) is Fail and "does not come to an end: its rule was asked 1,000 times" in step.error.message

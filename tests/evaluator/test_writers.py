@@ -59,7 +59,7 @@ def test_a_path_is_the_same_however_it_is_written(path: str) -> None:
 
 
 def test_a_directory_in_another_state_is_a_conflict_too() -> None:
-    assert both(file("out", 1, "dir"), file("out", 2, "dir")) << finishes(fails("FileConflict", "out"))
+    assert both(file("out", 1, "tree"), file("out", 2, "tree")) << finishes(fails("FileConflict", "out"))
 
 
 @pytest.mark.parametrize(

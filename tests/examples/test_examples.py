@@ -267,8 +267,10 @@ def test_the_porting_script_renames_what_it_should_and_names_what_needs_a_look(t
     )
     assert ended.stdout.splitlines() == [
         "flow.py: ported",
-        "other.py:2: scheduler_task: write a rule with @form instead: see examples/11_own_form",
+        "other.py:2: scheduler_task: write a rule with @form instead: see examples/11_own_form (nothing here uses it)",
+        "    from redun.scheduler import scheduler_task, subrun",
         "other.py:7: nothing: rayflow has no such name",
+        '    return "redun ä", redun.nothing',
     ]
 
 

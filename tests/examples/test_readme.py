@@ -1,4 +1,4 @@
-"""What README.md says, in the order in which it says it: each claim is tried with the command line, inline."""
+"""What README.md and the pages of the documentation say: each claim is tried with the command line, inline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from subprocess import CompletedProcess
 import pytest
 from projects import REPOSITORY, Project
 
-README = (REPOSITORY / "README.md").read_text()
+DOCS = REPOSITORY / "rayflow" / "docs"
+
+
+def page(name: str) -> str:
+    """The text of a page of the documentation."""
+    return (DOCS / f"{name}.md").read_text()
+
 
 TRAINING = """
     from helpers import scale
@@ -90,9 +96,9 @@ def test_the_result_goes_to_stdout_and_everything_else_to_stderr(hello: Project)
     assert "--greet" in rayflow(hello, "run", "flow.py", "main", "--help").stdout
 
 
-def test_the_views_that_the_readme_names_are_there(hello: Project) -> None:
+def test_the_views_that_the_page_of_provenance_names_are_there(hello: Project) -> None:
     rayflow(hello, "run", "--inline", "flow.py")
-    named = re.search(r"Some views are made.*?: (.*?)\. The records", README, re.DOTALL)
+    named = re.search(r"Some views answer.*?: (.*?)\. The functions", page("provenance-and-sql"), re.DOTALL)
     assert named
     schema = rayflow(hello, "sql", "--schema").stdout
     for view in re.findall(r"`(\w+)`", named[1]):
@@ -100,7 +106,7 @@ def test_the_views_that_the_readme_names_are_there(hello: Project) -> None:
         assert view in schema
 
 
-def test_values_have_the_json_form_that_the_readme_names(project: Project) -> None:
+def test_values_have_the_json_form_that_the_page_of_running_names(project: Project) -> None:
     project.write(
         "flow.py",
         """
@@ -161,23 +167,25 @@ def test_a_comment_a_docstring_an_annotation_or_what_no_task_uses_runs_nothing(
     assert ran(training) == NOTHING
 
 
-def test_dicts_in_another_order_are_equal(project: Project) -> None:
+def test_dicts_in_another_order_are_other_values_and_why_says_so(project: Project) -> None:
     project.write(
         "flow.py",
         """
         from rayflow import task
 
         @task
-        def keys(of: dict[str, int]) -> list[str]:
-            return sorted(of)
+        def keys(of: dict[str, list[dict[str, int]]]) -> str:
+            return ",".join(of["all"][0])
 
         @task
-        def main(turned: bool = False) -> list[str]:
-            return keys({"b": 2, "a": 1} if turned else {"a": 1, "b": 2})
+        def main(turned: bool = False) -> str:
+            return keys({"all": [{"b": 2, "a": 1} if turned else {"a": 1, "b": 2}]})
         """,
     )
     assert ran(project, "main") == Counter(keys=1, main=1)
-    assert ran(project, "main", "--turned") == Counter(main=1)
+    assert ran(project, "main", "--turned") == Counter(keys=1, main=1)
+    told = project.rayflow("why", "keys").stdout
+    assert "{'all': [{'b': 2, 'a': 1}]}: the order of the keys differs" in told, told
 
 
 def test_an_edited_class_of_an_annotation_and_a_module_imported_inside_a_body_run_the_task(project: Project) -> None:
@@ -301,9 +309,11 @@ def test_the_store_can_be_checked_and_compacted(training: Project) -> None:
 # --- configuration and errors -----------------------------------------------------------------------------------------
 
 
-def test_the_configuration_that_the_readme_shows_is_accepted(training: Project) -> None:
-    shown = README.split("```toml\n")[1].split("```")[0]
+def test_the_configuration_that_its_page_shows_is_accepted(training: Project) -> None:
+    shown = page("configuration").split("```toml\n")[1].split("```")[0]
     shown = shown.replace("s3://bucket/results", "elsewhere").replace("inline = false", "inline = true")
+    training.write("context.json", "{}")
+    training.write("settings.py", "def prepare(): pass\n")
     training.write("rayflow.toml", shown)
     rayflow(training, "run", "flow.py")
     assert (training.path / "elsewhere").is_dir()
@@ -329,7 +339,7 @@ def test_an_option_can_be_given_for_a_run(training: Project) -> None:
 # --- testing ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_test_that_the_readme_shows_passes(project: Project) -> None:
+def test_the_test_that_the_page_of_testing_shows_passes(project: Project) -> None:
     project.write("conftest.py", 'pytest_plugins = ["rayflow.testing.fixtures"]')
     project.write(
         "flow.py",
@@ -349,7 +359,7 @@ def test_the_test_that_the_readme_shows_passes(project: Project) -> None:
             return parse(download("https://example.org"))
         """,
     )
-    shown = README.split("```python\ndef test_only_what_changed_runs")[1].split("```")[0]
+    shown = page("testing").split("```python fragment\ndef test_only_what_changed_runs")[1].split("```")[0]
     (project.path / "test_flow.py").write_text(
         f"from flow import download, main, parse\n\ndef test_only_what_changed_runs{shown}"
     )

@@ -1,4 +1,4 @@
-"""Type checkers find nothing to say about the examples and about what README.md shows of Python."""
+"""Type checkers find nothing to say about the examples and about what README.md and the pages show of Python."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from mypy import api
 from projects import REPOSITORY
 
 EXAMPLES = sorted(path for path in (REPOSITORY / "examples").iterdir() if path.is_dir())
-SHOWN = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "rayflow" / "docs").glob("*.md"))]
+SHOWN = [
+    block for path in DOCUMENTS for block in re.findall(r"```python( fragment)?\n(.*?)```", path.read_text(), re.DOTALL)
+]
+"""Each block of Python that the documents show; whether it is a part of a program, and its text."""
 
 AROUND = """
+import json
+import os
+from urllib.request import urlopen
+
 import rayflow
-from rayflow import ContentFile, Dir, File, Task, gather, run, script, task
+from rayflow import ContentFile, Dir, File, Task, gather, run, script, subrun, task
 from rayflow.testing import Rehearsal
 
 reads: File
 reference: list[File]
 download: Task[[str], str]
 parse: Task[[str], int]
+tiny: Task[[int], int]
 
 def current_version(name: str) -> int:
     return 1
 """
-"""What the parts that README.md shows leave out."""
+"""What the parts of programs leave out."""
 
 
 def errors_in(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -49,9 +58,10 @@ def test_mypy_takes_an_example(example: Path, cache: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_mypy_takes_what_the_readme_shows(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mypy_takes_what_the_documents_show(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(SHOWN) >= 5
-    for number, text in enumerate(SHOWN):
+    for number, (is_fragment, text) in enumerate(SHOWN):
         main = "" if "def main(" in text else "\n@task\ndef main() -> int:\n    return 1\n"
-        (tmp_path / f"shown_{number}.py").write_text(f"{AROUND}{main}\n{text}")
+        around = f"{AROUND}{main}\n" if is_fragment else ""
+        (tmp_path / f"shown_{number}.py").write_text(f"{around}{text}")
     assert errors_in(tmp_path, cache, monkeypatch) == []

@@ -13,6 +13,7 @@ import pytest
 from machines import two_machines
 
 
+@pytest.mark.slow
 def test_a_process_is_found_also_when_its_parent_has_ended() -> None:
     start = "from subprocess import *; print(Popen(['sleep', '60'], stdout=DEVNULL, stderr=DEVNULL).pid)"
     ended = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
@@ -26,8 +27,11 @@ def test_settings_of_the_machine_do_not_reach_the_tests() -> None:
     assert "RAY_ADDRESS" not in os.environ
     mine = {processes.MARKER}
     assert not [name for name in os.environ if name.startswith("RAYFLOW_") and name not in mine]
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    assert token.stat().st_mode & 0o777 == 0o600 and token != Path.home() / ".ray" / "auth_token"
 
 
+@pytest.mark.slow
 @pytest.mark.netns
 def test_two_machines_have_each_a_network_a_disk_and_a_name_and_leave_nothing() -> None:
     with two_machines("10.77.32.1", "10.77.32.2") as (one, two):

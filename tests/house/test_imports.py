@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import grimp
 import pytest
 from importlinter import cli as import_linter
 from projects import REPOSITORY
@@ -17,7 +17,7 @@ from projects import REPOSITORY
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 CONTRACTS: list[dict[str, Any]] = PYPROJECT["tool"]["importlinter"]["contracts"]
 LAYERS = next(contract for contract in CONTRACTS if contract["type"] == "layers")
-FILES_THAT_ARE_ROOMS = {"api", "config", "errors", "records", "version", "__main__"}
+FILES_THAT_ARE_ROOMS = {"api", "config", "errors", "records", "run_settings", "version", "__main__"}
 
 HEAVY = {"ray", "pyarrow", "duckdb", "numpy", "pandas", "fsspec", "s3fs", "gcsfs", "click", "rich", "asyncio"}
 
@@ -49,12 +49,9 @@ def test_every_outside_library_has_an_outlet() -> None:
     assert {"grpc" if name == "grpcio" else name for name in needed} <= forbidden
 
 
-def test_what_the_contract_against_cycles_ignores_is_for_annotations_only() -> None:
-    graph = grimp.build_graph("rayflow", exclude_type_checking_imports=True, cache_dir=None)
+def test_no_file_imports_one_that_imports_it_not_even_for_annotations() -> None:
     [acyclic] = [contract for contract in CONTRACTS if contract["type"] == "acyclic_siblings"]
-    for line in acyclic["ignore_imports"]:
-        importer, imported = line.split(" -> ")
-        assert not graph.direct_import_exists(importer=importer, imported=imported), line
+    assert "ignore_imports" not in acyclic
 
 
 def test_every_room_has_a_folder_of_tests() -> None:
@@ -70,25 +67,41 @@ def loaded_by(code: str) -> set[str]:
     return set(ended.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 def test_importing_rayflow_loads_nothing_heavy() -> None:
     assert loaded_by("import rayflow").isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_defining_and_calling_a_task_loads_nothing_heavy() -> None:
     code = "from rayflow import cond, task\n@task\ndef f(x): return x\nprint(cond(f(1) > 0, f(2), f(3)))"
     assert loaded_by(code).isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_importing_the_command_loads_no_engine() -> None:
     assert loaded_by("import rayflow.__main__").isdisjoint(HEAVY)
     assert loaded_by("import rayflow.cli.main").isdisjoint(HEAVY - {"click"})
 
 
+UNSAID = {
+    "rayflow/__init__.py",  # says to a user how to begin
+}
+"""Files whose docstring does not say all of it. One may be taken out, none added."""
+
+
 def test_every_file_of_the_package_begins_with_what_it_is_for() -> None:
     """A docstring that says what comes in, what goes out and what the file never does."""
+    lacking = []
     for path in sorted((REPOSITORY / "rayflow").rglob("*.py")):
-        first = path.read_text().lstrip()
-        assert first.startswith('"""'), f"{path} has no docstring"
+        text = path.read_text()
+        said = ast.get_docstring(ast.parse(text)) or ""
+        assert said, f"{path} has no docstring"
+        is_tiny = path.name == "__init__.py" and len(text.splitlines()) < 10
+        missing = [word for word in ("In:", "Out:", "Never:") if not is_tiny and word not in said.split()]
+        if missing and (name := str(path.relative_to(REPOSITORY))) not in UNSAID:
+            lacking.append(f"{name}: {' '.join(missing)}")
+    assert not lacking, "\n".join(lacking)
 
 
 def test_the_packaged_files_are_those_of_the_package() -> None:

@@ -37,6 +37,7 @@ def test_the_installed_metadata_has_the_version_of_the_code() -> None:
     assert installed.version == VERSION
 
 
+@pytest.mark.slow
 def test_the_command_and_the_records_say_the_version(project: Project) -> None:
     shown = subprocess.run([sys.executable, "-m", "rayflow", "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout == f"rayflow {VERSION}\n"

@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from projects import REPOSITORY
 
 FORBIDDEN = {
@@ -32,6 +33,7 @@ def tracked() -> list[Path]:
     return [path for path in REPOSITORY.rglob("*") if path.is_file() and made.isdisjoint(path.parts)]
 
 
+@pytest.mark.slow
 def test_no_tracked_file_holds_a_forbidden_word() -> None:
     found = []
     for path in tracked():
@@ -45,11 +47,13 @@ def test_no_tracked_file_holds_a_forbidden_word() -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_made_is_tracked() -> None:
     made = re.compile(r"(^|/)(__pycache__|\.venv|\.rayflow|\.hypothesis|dist|build)/|^examples/[^/]+/data/")
     assert not [str(path) for path in tracked() if made.search(str(path.relative_to(REPOSITORY)))]
 
 
+@pytest.mark.slow
 def test_no_tracked_file_is_large() -> None:
     """In bytes. Data for examples and tests is generated where it is needed."""
     assert not {str(path): path.stat().st_size for path in tracked() if path.stat().st_size > 200_000}

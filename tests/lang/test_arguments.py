@@ -19,8 +19,8 @@ import pytest
 
 from rayflow import Value
 from rayflow.errors import BadArguments
-from rayflow.lang.arguments import convert, parse, parse_many
-from rayflow.lang.hints import describe, hint_of, is_flag, takes_many
+from rayflow.lang.arguments.from_text import convert, parse, parse_many
+from rayflow.lang.parameters.hints import describe, hint_of, is_flag, takes_many
 
 
 class Colour(enum.Enum):
@@ -171,7 +171,7 @@ def test_text_is_read_as_its_hint_says(text: str, hint: Any, value: Any) -> None
         ("x", int | float, "'x' is not int or float"),
         ("blu", Colour, "did you mean BLUE?"),
         ("c", Literal["a", "b"], "not one of: a, b"),
-        ("soon", datetime.timedelta, "no duration"),
+        ("soon", datetime.timedelta, "not a duration"),
         ("yesterday", datetime.date, "is not a date"),
         ("[1, 2, 3]", tuple[int, str], "2 items are expected, not 3"),
         ('["x"]', list[int], "[0]: 'x' is not an int"),

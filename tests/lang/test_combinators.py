@@ -8,7 +8,7 @@ import pytest
 
 from rayflow.errors import BadArguments
 from rayflow.lang.combinators import catch, cond, len_, not_, quote, seq
-from rayflow.lang.expressions import Form, Operation, Quoted, TaskCall
+from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall
 
 X: Any = TaskCall("lab.f")
 

@@ -13,7 +13,7 @@ import numpy
 import pytest
 
 from rayflow.errors import LazyValueUsed
-from rayflow.lang.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, render
+from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, TaskRef, render
 
 X: Any = TaskCall("lab.f", (1,), {"y": "a"})
 Y: Any = TaskCall("lab.g")

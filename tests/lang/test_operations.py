@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rayflow.lang.expressions import TaskCall, TaskRef
 from rayflow.lang.operations import TABLE, here, operate
+from rayflow.lang.terms.expressions import TaskCall, TaskRef
 from rayflow.values.refs import ValueRef
 
 REF = ValueRef(b"d" * 20, "numpy.ndarray", 10_000, "numpy")

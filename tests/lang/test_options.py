@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 
 from rayflow.errors import BadOption
-from rayflow.lang.expressions import TaskCall
-from rayflow.lang.options import (
+from rayflow.lang.options.option_values import ENVIRONMENT_KEYS, check_context, parse_bytes, parse_seconds
+from rayflow.lang.options.options import (
     OPTIONS,
-    check_context,
+    Option,
     check_options,
     class_names,
     merge,
     merge_context,
-    parse_bytes,
     parse_option,
-    parse_seconds,
     scope_of,
 )
+from rayflow.lang.terms.expressions import TaskCall
 
 
 def test_an_unknown_option_names_the_nearest_known_one() -> None:
@@ -33,9 +32,12 @@ def test_an_unknown_option_names_the_nearest_known_one() -> None:
     ("name", "value", "says"),
     [
         ("retries", "2", "takes int"), ("retries", True, "takes int"), ("retries", -1, "negative"),
-        ("cache_scope", "NO", "one of 'NONE'"), ("check_valid", "deep", "one of"), ("memory", "4 parsecs", "no size"),
-        ("cache_for", "soon", "no duration"), ("tags", ["a"], "takes dict"), ("retry_on", [3], "no exception class"),
-        ("timeout", -1, "negative"), ("nout", -1, "negative"), ("version", 1.5, "takes str or int"),
+        ("cache_scope", "NO", "one of 'none', 'execution', 'store', not 'NO'"),
+        ("cache_scope", 3, "takes str"), ("check_valid", "deep", "one of"),
+        ("memory", "4 parsecs", "not a size"),
+        ("cache_for", "soon", "not a duration"), ("tags", 5, "takes dict or list"),
+        ("retry_on", [3], "not an exception class"),
+        ("timeout", -1, "0.001 or more"), ("nout", -1, "negative"), ("version", 1.5, "takes str or int"),
         ("limits", {"db": "two"}, "takes a number"), ("limits", {"db": -1}, "0 or more"),
         ("limits", [["db"]], "by a text"),
     ],
@@ -55,9 +57,47 @@ def test_what_belongs_to_the_definition_is_refused_at_the_call() -> None:
         check_options({"version": 2}, where="f.options", at_call=True)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        ("NONE", ("none", "NONE", "None")),
+        ("CSE", ("execution", "EXECUTION", "CSE", "cse")),
+        ("BACKEND", ("store", "Store", "BACKEND", "backend")),
+    ],
+)
+def test_a_cache_scope_is_recorded_as_it_always_was(recorded: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        for levels in ({}, {"at_call": True}, {"at_call": True, "many": True}):
+            assert check_options({"cache_scope": word}, where="f", **levels) == {"cache_scope": recorded}
+        assert check_options({"export_options": {"cache_scope": word}}, where="f", at_call=True) == {
+            "export_options": {"cache_scope": recorded}
+        }
+        assert parse_option(f"cache_scope={word}") == ("cache_scope", recorded)
+
+
 def test_an_expression_is_accepted_before_its_value_is_known() -> None:
     lazy = TaskCall("lab.f")
-    assert check_options({"memory": lazy}, where="f")["memory"] is lazy
+    assert check_options({"memory": lazy}, where="f", at_call=True)["memory"] is lazy
+
+
+@pytest.mark.parametrize("value", [TaskCall("lab.f"), {"a": TaskCall("lab.f")}, [TaskCall("lab.f")]])
+def test_a_task_and_a_call_have_lazy_options_and_a_run_has_none(value: Any) -> None:
+    name = {dict: "resources", list: "limits"}.get(type(value), "memory")
+    assert check_options({name: value}, where="f") == {name: value}
+    assert check_options({name: value}, where="f", at_call=True) == {name: value}
+    assert check_options({"export_options": {name: value}}, where="f") == {"export_options": {name: value}}
+    with pytest.raises(BadOption, match=rf"run: option '{name}' is lazy. Only a task or a call of it can"):
+        check_options({name: value}, where="run", at_call=True, many=True, lazy=False)
+
+
+@pytest.mark.parametrize("option", [each for each in OPTIONS.values() if each.many], ids=lambda o: o.name)
+def test_an_option_that_says_what_a_task_is_cannot_be_lazy(option: Option) -> None:
+    lazy = {option.name: TaskCall("lab.f")}
+    if option.call and option.name != "tags":
+        assert check_options(lazy, where="f") == lazy
+    else:
+        with pytest.raises(BadOption, match=f"f: option '{option.name}' is lazy. "):
+            check_options(lazy, where="f")
 
 
 def test_exception_classes_travel_by_name() -> None:
@@ -102,9 +142,103 @@ def test_sizes_are_read_as_bytes(text: Any, size: int) -> None:
     assert parse_bytes(text) == size
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("memory", ["900TiB", "1PB", 1e30, 10**15, "9" * 400 + "GiB"], "more than any machine has|finite"),
+        ("num_cpus", [1e6, 10**30], "100,000 or less"), ("num_gpus", [1e6, 1e300], "100,000 or less"),
+        ("num_cpus", [1e-9, 0.00001], "smallest part"), ("num_gpus", [1e-5], "smallest part"),
+        ("num_gpus", [1.5, 2.25], "whole number"),
+        ("resources", [{"a": -1}, {"a": "x"}, {"a": True}, {"a": NAN}], "0 or more"),
+        ("resources", [{"a": INF}], "finite"), ("resources", [{"a": 1e18}], "any node"),
+        ("resources", [{"a": 1e-6}], "smallest part"), ("resources", [{"": 1}, {1: 1}, {" ": 1}], "not empty"),
+        ("resources", [{"CPU": 1}, {"GPU": 1}, {"memory": 1}], "its own option is"),
+        ("label_selector", [{"": "a"}, {1: "a"}], "not empty"),
+        ("label_selector", [{"a": 1}, {"a": ""}, {"a": "in("}, {"a": "in()"}, {"a": "!!b"}], "!value"),
+        ("runtime_env", [{"pipp": []}], "Did you mean 'pip'"), ("runtime_env", [{"zzz": 1}, {1: 2}], "There are: "),
+        ("runtime_env", [{"env_vars": {"A": 1}}, {"env_vars": ["A"]}], "texts"),
+        ("scheduling_strategy", ["NOPE", 3, object()], "DEFAULT, SPREAD or"),
+        ("timeout", [0, -1, 1e-9], "0.001 or more"), ("timeout", [1e12], "or less"),
+        ("retry_delay", [-0.1], "negative"), ("retry_delay", [1e12], "or less"),
+        ("retry_backoff", [0, -1], "0.01 or more"), ("retries", [-1], "negative"),
+        ("retry_on", [[], ()], "no exception"),
+        ("max_worker_losses", [-1], "negative"), ("bundle", [0, -1], "at least one call"),
+        ("cache_for", [-1, -0.5], "negative"), ("cache_for", ["9" * 400 + "d"], "finite"),
+        ("limits", [{"": 1}, [""], [" "]], "not empty"), ("limits", [["a", "a"]], "twice"),
+        ("limits", [{"a": INF}], "finite"), ("limits", [{"a": NAN}, {"a": True}], "0 or more"),
+        ("tags", [{"": 1}, {1: 1}], "not empty"),
+        *[(name, [NAN, INF, -INF], "finite") for name in (
+            "memory", "num_cpus", "num_gpus", "timeout", "retry_delay", "retry_backoff", "priority", "cache_for",
+        )],
+        *[(name, [""], "empty text") for name in ("profile", "name", "load_module", "accelerator_type", "executor")],
+    ],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused_wherever_it_is_said(name: str, values: list[Any], says: str) -> None:
+    is_definitions = not OPTIONS[{"executor": "profile"}.get(name, name)].call
+    for value in values:
+        for levels in ({}, {"at_call": True}, {"at_call": True, "many": True}):
+            if not (levels and is_definitions):
+                with pytest.raises(BadOption, match=says):
+                    check_options({name: value}, where="f", **levels)
+        if not is_definitions:
+            with pytest.raises(BadOption, match=says):
+                check_options({"export_options": {name: value}}, where="f")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory", "256TiB"), ("memory", "0.001PiB"), ("num_cpus", 0), ("num_cpus", 0.0001), ("num_gpus", 0.5),
+        ("num_gpus", 8.0), ("resources", {"a": 0.5, "b": 0}), ("timeout", 0.001), ("retry_backoff", 1),
+        ("priority", -3), ("bundle", False), ("bundle", 1), ("retries", 10**30), ("cache_for", "99999d"),
+        ("label_selector", {"a": "!in(b, c)", "d": "e", "f": "!g"}), ("runtime_env", {"env_vars": {"A": ""}}),
+        ("limits", {"a": 0}), ("scheduling_strategy", "SPREAD"), ("namespace", ""), ("version", ""),
+    ],
+)  # fmt: skip
+def test_a_value_at_the_edge_is_accepted(name: str, value: Any) -> None:
+    assert check_options({name: value}, where="f") == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"cache": False, "cache_scope": "BACKEND"}, "contradict"),
+        ({"cache": True, "cache_scope": "NONE"}, "contradict"),
+        ({"cache": True, "cache_scope": "CSE"}, "contradict"),
+        ({"cache": False, "cache_for": "1d"}, "has no effect"),
+        ({"cache_scope": "NONE", "cache_for": 5}, "has no effect"),
+        ({"cache_scope": "CSE", "cache_for": 5}, "has no effect"),
+        ({"cache_scope": "execution", "cache_for": 5}, "no effect beside cache_scope='execution'"),
+        ({"cache": True, "cache_scope": "execution"}, "cache_scope='execution' contradict"),
+    ],
+)  # fmt: skip
+def test_options_of_one_level_that_contradict_each_other_are_refused(given: dict[str, Any], says: str) -> None:
+    for levels in ({}, {"at_call": True}, {"at_call": True, "many": True}):
+        with pytest.raises(BadOption, match=says):
+            check_options(given, where="f", **levels)
+    for name in given:
+        check_options({name: given[name]}, where="f")
+
+
+def test_a_scope_that_is_said_later_wins_over_a_cache_that_was_said_before() -> None:
+    assert scope_of(merge({"cache": False}, {"cache_scope": "BACKEND"})) == "BACKEND"
+    assert scope_of(merge({"cache_scope": "BACKEND"}, {"cache": False})) == "CSE"
+    assert scope_of(merge({"cache_scope": "NONE"}, {"cache": False})) == "NONE"
+
+
+def test_the_keys_of_a_runtime_environment_are_rays() -> None:
+    from ray.runtime_env import RuntimeEnv
+
+    known = {key.removeprefix("_") for key in RuntimeEnv.known_fields if not key.startswith(("_ray", "_inject"))}
+    assert known == ENVIRONMENT_KEYS
+
+
 @pytest.mark.parametrize("memory", [4, 0.5, "8", -1, "-2"])
 def test_gigabytes_without_a_unit_are_not_taken_for_bytes(memory: Any) -> None:
-    with pytest.raises(BadOption, match=r"Give the unit: memory=\"4GiB\"|is no size"):
+    with pytest.raises(BadOption, match=r"Give the unit: memory=\"4GiB\"|is not a size"):
         check_options({"memory": memory}, where="f")
     assert check_options({"memory": 0}, where="f") == {"memory": 0}
 

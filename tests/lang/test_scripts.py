@@ -8,10 +8,10 @@ import pytest
 
 from rayflow import Dir, File, FileSet, script, task
 from rayflow.errors import BadArguments, BadOption
-from rayflow.lang.codec import dumps
-from rayflow.lang.expressions import TaskCall
-from rayflow.lang.packing import pack
+from rayflow.lang.packing.pack import pack
 from rayflow.lang.scripts import Promise, Script, promised, script_of
+from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.expressions import TaskCall
 
 
 @task(namespace="scripted")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayflow.errors import BadArguments
-from rayflow.lang.expressions import TaskCall
-from rayflow.lang.signatures import Parameters, parameters_of, without_lazy_defaults
+from rayflow.lang.parameters.signatures import Parameters, parameters_of, without_lazy_defaults
+from rayflow.lang.terms.expressions import TaskCall
 
 KINDS = st.sampled_from(
     [inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY]

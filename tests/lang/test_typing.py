@@ -21,6 +21,7 @@ PLACES = [Path(folder, name) for name in ("basedpyright", "pyright") for folder 
 PYRIGHT = next((place for place in PLACES if place.exists()), None)
 
 
+@pytest.mark.slow
 def test_mypy_sees_calls_and_their_results() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "mypy", str(SAMPLE)], cwd=REPOSITORY, capture_output=True, text=True, timeout=200

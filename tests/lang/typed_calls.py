@@ -98,6 +98,11 @@ def text(x: int) -> int:
     return x + 1
 
 
+@listed
+def bare(x: int) -> str:
+    return str(x)
+
+
 class Tools:
     @staticmethod
     @task
@@ -121,6 +126,7 @@ reveal_type(Tools.doubled(Tools.doubled(1)))  # is: int
 reveal_type(first_of([1]))  # is: int
 reveal_type(last_of(["a"]))  # is: str
 reveal_type(named(1))  # is: list[str]
+reveal_type(bare(1))  # is: list[str]
 reveal_type(text(1))  # is: str
 reveal_type(Tools.doubled(1))  # is: int
 reveal_type(as_task(plain)(1))  # is: str

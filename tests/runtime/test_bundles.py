@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.commands import RunTask
-from rayflow.lang.entries import TaskEntry
-from rayflow.lang.signatures import Parameters
-from rayflow.runtime.bundles import (
+from rayflow.lang.parameters.signatures import Parameters
+from rayflow.lang.task_table import TaskEntry
+from rayflow.runtime.on_ray.actor.bundles import (
     FIRST_TRIES_PER_CPU,
     LONG_SECONDS,
     MOST_CALLS,
@@ -52,7 +52,7 @@ def clock() -> Clock:
 def filled(clock: Clock, count: int, cpus: float = 2, seconds: float | None = None, **options: object) -> Bundler:
     bundler = Bundler(cpus, clock)
     if seconds is not None:
-        bundler.measured("f", seconds)
+        bundler.note_seconds("f", seconds)
     for job in range(count):
         bundler.add(attempt(job, **options))
     return bundler
@@ -98,7 +98,7 @@ def test_the_last_calls_are_cut_so_that_every_processor_gets_some(clock):
 def test_a_faster_measurement_counts_for_more_than_a_slower_one(clock):
     bundler = filled(clock, 0, seconds=3.0)
     for _ in range(5):
-        bundler.measured("f", 0.001)
+        bundler.note_seconds("f", 0.001)
     for job in range(10_000):
         bundler.add(attempt(job))
     assert max(sizes(all_of(bundler))) > 3
@@ -127,7 +127,7 @@ def test_a_shape_that_no_node_has_does_not_take_the_window_of_the_others(clock):
 )
 def test_a_call_with_a_timeout_or_a_lost_worker_or_by_wish_goes_alone(clock, options, losses):
     bundler = Bundler(2, clock)
-    bundler.measured("f", 0.0001)
+    bundler.note_seconds("f", 0.0001)
     for job in range(200):
         bundler.add(attempt(job, losses=losses, **options))
     assert set(sizes(all_of(bundler))) == {1}
@@ -139,9 +139,9 @@ def test_the_largest_bundle_can_be_asked_for(clock):
 
 def test_a_task_that_makes_large_values_goes_alone_also_behind_another(clock):
     bundler = Bundler(1, clock)
-    bundler.measured("f", 0.0001)
-    bundler.measured("g", 0.0001)
-    bundler.made("g", large=True)
+    bundler.note_seconds("f", 0.0001)
+    bundler.note_seconds("g", 0.0001)
+    bundler.note_size("g", large=True)
     for job in range(100):
         bundler.add(attempt(job, "g" if job == 5 else "f"))
     for bundle in all_of(bundler):
@@ -153,7 +153,7 @@ def test_a_task_that_makes_large_values_goes_alone_also_behind_another(clock):
 def test_calls_of_higher_priority_and_calls_that_go_again_alone_come_first(clock):
     bundler = Bundler(1, clock)
     for name in ("f", "g", "h"):
-        bundler.measured(name, 5.0)
+        bundler.note_seconds(name, 5.0)
     bundler.add(attempt(1, "f"))
     bundler.add(attempt(2, "g", priority=3))
     bundler.add(attempt(3, "h"), alone=True)

@@ -46,6 +46,30 @@ def test_a_limit_given_in_code_is_checked_too(tmp_path) -> None:
         load(tmp_path, limits={"db": 0})
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("num_cpus = 0", "num_cpus has to be from 1 to"), ("num_cpus = -1", "from 1 to"),
+        ("num_cpus = 1000000", "from 1 to"), ('limits = {"" = 1}', "name of a limit"),
+        ('profiles = {"" = {retries = 1}}', "empty name"), ("profiles = {a = {bundle = -1}}", "profiles.a: option 'b"),
+        ('options = {memory = "900TiB"}', "options: memory='900TiB' is more"), ("options = {timeout = nan}", "finite"),
+        ('options = {cache = false, cache_scope = "BACKEND"}', "contradict"),
+        ('runtime_env = {pipp = ["lxml"]}', "Did you mean 'pip'"), ("runtime_env = {env_vars = {A = 1}}", "texts"),
+        ('files = "sometimes"', 'has to be "stat" or "content"'),
+    ],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused_with_the_file_that_says_it(tmp_path, text, says) -> None:
+    with pytest.raises((BadConfig, BadOption), match=rf"rayflow\.toml: .*{says}"):
+        configured(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1e3", "99999999", "2.5", "\u0662\u00b2"])
+def test_a_variable_that_makes_no_sense_is_refused_by_its_name(tmp_path, monkeypatch, text) -> None:
+    monkeypatch.setenv("RAYFLOW_NUM_CPUS", text)
+    with pytest.raises(BadConfig, match="RAYFLOW_NUM_CPUS"):
+        load(tmp_path)
+
+
 def test_a_file_is_read_as_utf_8_wherever_it_is(tmp_path) -> None:
     assert configured(tmp_path, 'store = "/höhle"').store == "/höhle"
 
@@ -67,3 +91,18 @@ def test_a_scheduler_takes_a_path_and_its_log_is_for_people(tmp_path, monkeypatc
     assert (tmp_path / "kept").is_dir()
     assert row["task_name"] == "rayflow.identity" and row["arguments"] == "identity(3)"
     assert not any(isinstance(cell, bytes) for cell in row.values())
+
+
+@pytest.mark.parametrize("given", [None, "kept", "/{folder}/kept"])
+def test_a_store_in_the_copy_of_a_project_that_ray_throws_away_with_a_job_is_refused(tmp_path, monkeypatch, given):
+    """The tasks of a job run there, and its driver, too."""
+    project = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    project.mkdir(parents=True)
+    (project / "rayflow.toml").touch()
+    monkeypatch.chdir(project)
+    store = given and given.replace("/{folder}", str(project))
+    with pytest.raises(BadConfig, match=r"throws away when that ends.*RAYFLOW_STORE=s3://bucket/results"):
+        Scheduler(config=load(project, store=store, inline=True))
+    assert not list(project.glob("**/.rayflow")) and not list(project.glob("**/kept"))
+    with Scheduler(config=load(project, store=str(tmp_path / "kept"), inline=True)) as scheduler:
+        assert scheduler.run(identity(3)) == 3

@@ -10,7 +10,7 @@ from projects import Project
 
 from rayflow import Scheduler, gather
 from rayflow.errors import LazyValueUsed, UnsteadyBody
-from rayflow.runtime import coroutines
+from rayflow.runtime.worker import coroutines
 
 CODE = """
     import asyncio

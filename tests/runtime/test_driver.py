@@ -10,10 +10,10 @@ import threading
 import pytest
 
 from rayflow.api import Scheduler, run
-from rayflow.lang.expressions import TaskRef
+from rayflow.lang.terms.expressions import TaskRef
 from rayflow.records import JobRow
 from rayflow.runtime.inline import is_light
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_DEFINITION
 
@@ -94,8 +94,8 @@ def test_a_run_that_is_answered_by_the_cache_alone_imports_neither_ray_nor_duckd
             print(run(one(), inline=len(sys.argv) > 1), {"ray", "duckdb"} & set(sys.modules))
         """,
     )
-    assert project.python("script.py", "inline").stdout == "1 set()\n"
-    assert project.python("script.py").stdout == "1 set()\n"
+    assert project.python("script.py", "inline", is_warm=False).stdout == "1 set()\n"
+    assert project.python("script.py", is_warm=False).stdout == "1 set()\n"
 
 
 def test_an_async_task_runs_inline_also_under_a_running_event_loop(project):
@@ -165,7 +165,7 @@ def test_the_opening_row_says_what_was_asked_for(project):
 
 
 def test_an_option_that_is_no_plain_data_is_named_and_not_taken_for_its_text():
-    from rayflow.runtime.requests import options_again, written
+    from rayflow.runtime.protocol.requests import options_again, written
 
     kept = written({"max_retries": 2, "scheduling_strategy": object(), "runtime_env": {"deep": [{1, 2}]}})
     assert options_again(kept) == ({"max_retries": 2}, ["scheduling_strategy", "runtime_env"])
@@ -174,7 +174,7 @@ def test_an_option_that_is_no_plain_data_is_named_and_not_taken_for_its_text():
 def test_a_script_in_a_folder_called_bin_is_still_the_users(tmp_path):
     import sys
 
-    from rayflow.runtime.circumstances import _is_our_command
+    from rayflow.runtime.protocol.execution_row import _is_our_command
 
     assert not _is_our_command(str(tmp_path / "bin" / "flow.py"))
     assert _is_our_command(f"{sys.prefix}/bin/anything")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rayflow.errors import BadOption
-from rayflow.runtime.lowering import FREE_CPUS, missing_from, shape_of
-from rayflow.values.encoding import make_ref
+from rayflow.runtime.on_ray.lowering import FREE_CPUS, missing_from, shape_of
+from rayflow.values.encoding.encoding import make_ref
 
 NODES = [
     {"Alive": True, "Resources": {"CPU": 4.0, "memory": 1e9}, "Labels": {"zone": "a"}},

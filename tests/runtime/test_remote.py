@@ -9,21 +9,21 @@ from pathlib import Path
 
 CODE = """
 import os, pickle, sys
-from rayflow.runtime import remote
-from rayflow.runtime.calls import Surroundings
+from rayflow.runtime.on_ray import remote
+from rayflow.runtime.protocol.attempts import WorkerContext
 
-remote._got = lambda ref: ref  # in place of Ray's object store
+remote._get_object = lambda ref: ref  # in place of Ray's object store
 store, *projects = sys.argv[1:]
-around = [pickle.dumps(Surroundings(project, (), store)) for project in projects]
+around = [pickle.dumps(WorkerContext(project, (), store)) for project in projects]
 for turn in map(int, sys.stdin.read().split()):
-    remote.run_bundle(pickle.dumps(((projects[turn], ()), [])), [around[turn]])
+    remote.run_bundle(pickle.dumps(((projects[turn], ()), (), ("", []))), [around[turn]])
     print(os.getcwd())
     os.chdir("/")  # as a body may
 """
 
 
 def _stood_in(tmp_path: Path, *projects: Path, turns: str) -> list[str]:
-    from rayflow.store.store import open_store
+    from rayflow.store.open import open_store
 
     store = tmp_path / "store"
     open_store(str(store)).close()
@@ -47,3 +47,48 @@ def test_where_a_project_is_not_on_this_machine_its_bodies_do_not_stand_in_anoth
     one.mkdir()
     stood = _stood_in(tmp_path, one, tmp_path / "absent", turns="0 1")
     assert stood == [str(one), os.path.realpath(tmp_path)]
+
+
+LONG = """
+import pickle, sys, threading
+from rayflow.runtime.on_ray import remote
+from rayflow.runtime.protocol.attempts import WorkerContext
+from rayflow.values.process import waits
+
+waits.SLOW_SECONDS = 0.02
+remote._get_object = lambda ref: ref
+told = threading.Event()
+write = sys.__stdout__.write
+
+class Out:
+    def write(self, text):
+        write(text)
+        told.set()
+    def flush(self):
+        sys.stdout.flush()
+
+sys.__stdout__ = Out()
+store = sys.argv[1]
+around = [pickle.dumps(WorkerContext(name, (), store, channel=channel)) for name, channel in (("/a", "1"), ("/b", "2"))]
+for turn in (0, 1, 0):
+    remote.run_bundle(pickle.dumps(((str(turn), ()), (), ("", []))), [around[turn]])
+    told.clear()
+    with waits.waiting(f"a bucket in turn {turn}", whom=str(told)):
+        waits._reported_at.clear()
+        assert told.wait(20)
+"""
+
+
+def test_what_a_worker_waits_for_is_told_in_the_channel_of_the_run_that_it_works_for(tmp_path):
+    from rayflow.runtime.on_ray.remote import MARK, SEPARATOR
+    from rayflow.store.open import open_store
+
+    store = tmp_path / "store"
+    open_store(str(store)).close()
+    done = subprocess.run([sys.executable, "-c", LONG, str(store)], text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix(MARK).split(SEPARATOR) for line in done.stdout.split("\n") if line]
+    assert [(channel, task, stream) for channel, task, stream, _ in lines] == [
+        (channel, "rayflow", "stderr") for channel in "121"
+    ]
+    assert all(" s for a bucket in turn" in text and "a worker on" in text for *_, text in lines)

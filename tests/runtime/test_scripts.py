@@ -17,7 +17,7 @@ from projects import Project
 from rayflow import Dir, File, script
 from rayflow.api import Scheduler
 from rayflow.errors import BadArguments, FileMissing, ScriptFailed, StoreUnavailable, TaskTimeout
-from rayflow.values.previews import preview
+from rayflow.values.encoding.previews import preview
 
 GREP = """
     from rayflow import File, task
@@ -81,7 +81,7 @@ def test_a_script_task_gives_what_its_command_prints(flow: Flow) -> None:
 
 def test_a_script_task_can_give_bytes_and_text_has_to_be_text(flow: Flow) -> None:
     assert flow.call("raw") == b"\xff"
-    with pytest.raises(ScriptFailed, match="no text in UTF-8"):
+    with pytest.raises(ScriptFailed, match="not text in UTF-8"):
         flow.run(script("printf '\\377'"))
 
 
@@ -184,9 +184,9 @@ class TestFailures:
 
     @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "", ".", "a\0b"])
     def test_a_name_outside_of_the_directory_is_refused(self, flow: Flow, name: str) -> None:
-        with pytest.raises(BadArguments, match="is no name inside of"):
+        with pytest.raises(BadArguments, match="is not a name inside"):
             flow.run(script("true", outputs=File("x.txt").stage(name)))
-        with pytest.raises(BadArguments, match="is no name inside of"):
+        with pytest.raises(BadArguments, match="is not a name inside"):
             flow.run(script("true", inputs=File("one.txt").stage(name)))
 
     def test_an_output_that_is_a_link_to_elsewhere_is_refused(self, flow: Flow) -> None:
@@ -289,7 +289,7 @@ def test_a_worker_killed_while_it_moves_outputs_leaves_none_half_written(
         import os, signal, shutil, sys, tempfile
         tempfile.tempdir = {str(tmp_path / "scratch")!r}
         from rayflow import File, run, script
-        from rayflow.runtime import scratch
+        from rayflow.runtime.worker.scripts import scratch
 
         def die(*_):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -341,3 +341,48 @@ def test_what_a_script_prints_may_be_no_text_when_it_is_not_the_result(project):
     ) and project.load("flow")
     with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:
         assert scheduler.run(flow.main()).read() == "hi\n"
+
+
+def test_a_directory_comes_in_and_goes_out_with_its_links_and_its_empty_folders(flow: Flow) -> None:
+    project = flow.project.path
+    for folder in ("in/empty", "far/deep"):
+        (project / folder).mkdir(parents=True)
+    (project / "far" / "deep" / "x").write_text("1\n")
+    (project / "in" / "linked").symlink_to("../far")
+    command = "cat in/linked/deep/x; mkdir -p out/none; test -d in/empty; ln -s . out/round; touch out/a; ln -s a out/b"
+    expr = script(command, inputs=Dir("in").stage("in"), outputs=[File("-"), Dir("out").stage("out")])
+    printed, _ = flow.run(expr)
+    assert printed == "1\n" and (project / "out" / "none").is_dir() and (project / "out" / "b").is_symlink()
+    flow.run(expr)
+    assert flow.computed() == {}
+    (project / "out" / "none").rmdir()
+    flow.run(expr)
+    assert flow.computed() == {"script": 1} and (project / "out" / "none").is_dir()
+    (project / "far" / "deep" / "x").write_text("22\n")
+    assert flow.run(expr)[0] == "22\n"
+
+
+@pytest.mark.parametrize("how", ["ignored", "ignored meanwhile", "waited for by others"])
+def test_where_nobody_can_know_how_a_script_ended_it_fails_and_says_so(
+    flow: Flow, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.wait4
+
+    def waited(pid: int, options: int) -> object:
+        if how == "ignored meanwhile":
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        else:
+            os.waitpid(pid, 0)
+        return real(pid, options)
+
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        if how == "ignored":
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        else:
+            monkeypatch.setattr("rayflow.runtime.worker.scripts.run_script.os.wait4", waited)
+        with pytest.raises(ScriptFailed, match="SIGCHLD"):
+            flow.run(script("touch ran; exit 1", outputs="x", tempdir=False))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (flow.project.path / "ran").exists() == (how != "ignored"), "what cannot be told is not begun"

@@ -53,7 +53,7 @@ def test_it_is_told_too_where_the_script_did_not_mind(flow: Flow) -> None:
     flow.run(script("cat reads.fq || true", inputs=["reads.fq", File("folder/x")]))
     (told,) = [line for line in flow.watching.lines if line.startswith("rayflow: ")]
     assert "where 'reads.fq', File('folder/x') are not: write inputs=File('reads.fq').stage()." in told
-    assert "Of a path that is no File, a change of the file would not be seen either." in told
+    assert "If a path is not a File, rayflow does not see that the file has changed, either." in told
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,19 @@ import pytest
 
 from rayflow.errors import BadModule, NoSuchTask
 from rayflow.lang import tasks
-from rayflow.lang.codec import loads
-from rayflow.runtime import workers
-from rayflow.runtime.calls import Call, Surroundings, pack_arguments
-from rayflow.runtime.workers import Worker
-from rayflow.store.store import open_store
+from rayflow.lang.registry import use_task_source
+from rayflow.lang.terms.codec import loads
+from rayflow.runtime.protocol.attempts import Call, WorkerContext, pack_arguments
+from rayflow.runtime.worker.process_policy import RAY_WORKER, USERS_PROCESS
+from rayflow.runtime.worker.worker import Worker
+from rayflow.store.open import open_store
 
 
 @pytest.fixture(autouse=True)
-def _own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(workers, "_current", None)
-    return
+def _no_worker_before() -> Iterator[None]:
+    before = use_task_source(None)
+    yield
+    use_task_source(before)
 
 
 def table_of(module) -> dict:
@@ -29,7 +31,7 @@ def table_of(module) -> dict:
 
 def by_value(entry):
     """The entry as it is for a task of a script."""
-    from rayflow.values.encoding import encode, to_bytes
+    from rayflow.values.encoding.encoding import encode, to_bytes
 
     function = tasks.find_task(entry.name).func
     import cloudpickle
@@ -43,7 +45,7 @@ def by_value(entry):
 
 
 def worker_with(table, **options) -> Worker:
-    return Worker(Surroundings(None, (), ":memory:", table), open_store(":memory:"), **options)
+    return Worker(WorkerContext(None, (), ":memory:", table), open_store(":memory:"), **options)
 
 
 def call(worker: Worker, name: str, **arguments):
@@ -118,6 +120,33 @@ def test_a_module_that_has_other_code_here_is_refused_by_name_and_place(project)
     assert "flow.py:" in reply.failure.message
 
 
+@pytest.mark.parametrize("policy", [USERS_PROCESS, RAY_WORKER], ids=["the user's process", "a Ray worker"])
+def test_a_loaded_module_of_an_older_version_is_imported_again_only_where_it_is_not_trusted(
+    project, monkeypatch, policy
+):
+    monkeypatch.setattr(sys, "path", [str(project.path), *sys.path])
+    new, old = CODE, CODE.replace("True if", "1 if")
+    project.write("flow.py", new)
+    table = table_of(project.load("flow"))
+    project.write("flow.py", old)
+    loaded = project.load("flow")
+    project.write("flow.py", new)
+    context = WorkerContext(str(project.path), (str(project.path),), ":memory:", table)
+    reply = call(Worker(context, open_store(":memory:"), policy=policy), "flow.even", n=0)
+    if policy.trusts_modules:
+        assert reply.failure.type_name.endswith("BadModule") and sys.modules["flow"] is loaded
+    else:
+        assert loads(reply.term) is True and sys.modules["flow"] is not loaded
+
+
+@pytest.mark.parametrize("policy", [USERS_PROCESS, RAY_WORKER], ids=["the user's process", "a Ray worker"])
+def test_the_project_s_directories_come_first_on_the_path_only_in_a_process_of_its_own(monkeypatch, policy):
+    monkeypatch.setattr(sys, "path", ["/elsewhere", "/project/lib"])
+    Worker(WorkerContext(None, ("/project/src", "/project/lib"), ":memory:", {}), open_store(":memory:"), policy=policy)
+    first = ["/project/src", "/project/lib", "/elsewhere"]
+    assert sys.path == (first if policy.puts_paths_first else ["/elsewhere", "/project/lib", "/project/src"])
+
+
 def test_a_call_that_was_made_and_not_returned_is_told(project):
     project.write(
         "flow.py",
@@ -139,5 +168,5 @@ def test_a_call_that_was_made_and_not_returned_is_told(project):
     reply = call(worker, "flow.main")
     assert reply.term is not None
     ((task, stream, text),) = printed
-    assert (task, stream) == ("flow.main", "stderr")
+    assert (task, stream) == ("main", "stderr")
     assert "created and not returned: f(1)" in text.replace("flow.f", "f")

@@ -1,6 +1,6 @@
 """Thousands of random programs on simulated clusters: what comes of them is what they mean.
 
-RAYFLOW_SEEDS sets how many seeds are played (from RAYFLOW_FIRST_SEED on). A seed that went wrong once stays here, as a
+TEST_SEEDS sets how many seeds are played (from TEST_FIRST_SEED on). A seed that went wrong once stays here, as a
 file in `seeds/` whose name is the number, with what else `play` was told, and whose text says what it found.
 """
 
@@ -13,25 +13,29 @@ from random import Random
 
 import pytest
 
-from rayflow.evaluator.jobs import MOVES, Job, State
-from rayflow.testing.cluster import Cluster
-from rayflow.testing.meaning import meaning_of
-from rayflow.testing.programs import random_program
-from rayflow.testing.world import CALM, WEATHERS, explain, play
+from rayflow.evaluator.graph import Job
+from rayflow.evaluator.job_states import MOVES, JobState
+from rayflow.testing.simulation.cluster import SimulatedCluster
+from rayflow.testing.simulation.meaning import meaning_of
+from rayflow.testing.simulation.programs import random_program
+from rayflow.testing.simulation.world import CALM, WEATHERS, explain, play
 
-SEEDS = int(os.environ.get("RAYFLOW_SEEDS", "2000"))
-FIRST = int(os.environ.get("RAYFLOW_FIRST_SEED", "0"))
+SEEDS = int(os.environ.get("TEST_SEEDS", "1000"))
+FIRST = int(os.environ.get("TEST_FIRST_SEED", "0"))
 PARTS = 8
+CAMPAIGN_SEEDS = int(os.environ.get("TEST_SEEDS", "20000"))
+WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns")
+"""What `play` is told besides the seed."""
 KEPT = sorted(path.stem for path in (Path(__file__).parent / "seeds").glob("*.txt"))
 
 
 @pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[State, State]]:
+def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[JobState, JobState]]:
     """Counts the moves of all jobs, by what stood at the door of each."""
-    counted: Counter[tuple[State, State]] = Counter()
+    counted: Counter[tuple[JobState, JobState]] = Counter()
     move = Job.move
 
-    def counting(job: Job, to: State) -> None:
+    def counting(job: Job, to: JobState) -> None:
         counted[job.state, to] += 1
         move(job, to)
 
@@ -74,6 +78,16 @@ def test_every_execution_of_bodies_that_await_comes_to_what_its_program_means(mo
         assert not untruths, explain(seed, untruths, with_awaits=True, **more)
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("more", [{}, *({each: True} for each in WITH)], ids="".join)
+def test_every_execution_of_a_campaign_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
+    first = Random().randrange(1_000_000, 100_000_000)
+    for seed in range(first, first + CAMPAIGN_SEEDS):
+        untruths = play(seed, **more)
+        assert not untruths, explain(seed, untruths, **more)
+
+
 @pytest.mark.parametrize("kept", KEPT)
 def test_a_seed_that_went_wrong_once_goes_well(kept: str) -> None:
     number, *words = kept.split()
@@ -91,10 +105,10 @@ def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
         assert first == second
 
 
-def test_jobs_walk_every_allowed_move(walked: Counter[tuple[State, State]]) -> None:
+def test_jobs_walk_every_allowed_move(walked: Counter[tuple[JobState, JobState]]) -> None:
     allowed = {(start, end) for start, ends in MOVES.items() for end in ends}
     for seed in range(10_000, 10_600):
-        play(seed, with_contexts=seed % 2 == 0, with_awaits=seed % 3 == 0)
+        play(seed, with_contexts=seed % 2 == 0, with_awaits=seed % 3 == 0, with_gaps=seed % 5 == 0)
         if walked.keys() >= allowed:
             break
     missing = [f"{start.name} -> {end.name}" for start, end in allowed - walked.keys()]
@@ -108,7 +122,7 @@ def test_the_weather_does_not_change_what_a_call_leaves_behind() -> None:
         for weather in WEATHERS:
             if weather.cancelled or weather.crashed:
                 continue
-            report = Cluster(Random(seed + 1)).run(program, weather)
+            report = SimulatedCluster(Random(seed + 1)).run(program, weather)
             (root,) = [row for row in report.rows.values() if row.parent_job_id is None]
             nodes.add(root.call_hash)
         assert len(nodes) == 1, f"program {seed} left different call nodes in different weather"
@@ -118,7 +132,7 @@ def test_a_warm_run_runs_nothing_but_what_must_not_be_cached() -> None:
     nothing_ran = 0
     for seed in range(200):
         program = random_program(Random(seed))
-        cluster = Cluster(Random(seed + 1))
+        cluster = SimulatedCluster(Random(seed + 1))
         cold = cluster.run(program, CALM)
         warm = cluster.run(program, CALM)
         assert warm.outcome == cold.outcome

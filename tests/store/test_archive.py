@@ -11,9 +11,9 @@ import pytest
 from rayflow.errors import BadArguments, BlobDamaged, NotFound, RayflowError, VersionMismatch
 from rayflow.records import ValueRow
 from rayflow.store import layout
-from rayflow.store.archive import reading, writing
-from rayflow.store.store import Store, open_store
-from rayflow.store.transfer import transfer
+from rayflow.store.exchange.archive import reading, writing
+from rayflow.store.exchange.transfer import transfer
+from rayflow.store.open import Store, open_store
 from rayflow.values.refs import Encoded
 
 
@@ -80,7 +80,7 @@ def named(part: str, other: str) -> Callable[[str, bytes], list[tuple[str, bytes
     return lambda name, content: [(other if name.startswith(part) else name, content)]
 
 
-@pytest.mark.filterwarnings("ignore::rayflow.store.catalog.StoreWarning")
+@pytest.mark.filterwarnings("ignore::rayflow.store.write.catalog.StoreWarning")
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -11,14 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faulty_disk import FaultyDisk, Killed
+from faulty_disk import FaultyDisk, Killed, use_disk
 
 from rayflow.errors import BadConfig, BlobDamaged, NotFound, StoreUnavailable, VersionMismatch
 from rayflow.records import JobRow, ReductionRow, ValueRow
-from rayflow.store import folders, layout
-from rayflow.store.catalog import StoreWarning
-from rayflow.store.compaction import GRACE_SECONDS
-from rayflow.store.store import Store, open_store
+from rayflow.store import layout
+from rayflow.store.folders import local
+from rayflow.store.folders.local import LocalFolder
+from rayflow.store.open import Store, open_store
+from rayflow.store.write.catalog import StoreWarning
+from rayflow.store.write.compaction import GRACE_SECONDS
+from rayflow.values.filesystems import atomic_writes, fsync
 from rayflow.values.refs import Encoded
 
 TASK = b"t" * 20
@@ -31,12 +34,19 @@ def key(number: int) -> bytes:
 
 def rows(number: int) -> list[Any]:
     return [
-        ValueRow(key(number), "int", "pickle5", 3, None, str(number)),
-        JobRow(
-            number.to_bytes(16, "big"), "e1", None, "flow.f", TASK, key(number), key(number), "computed", "done", 1,
-            5, 6, 7, 0.25, 0.125, 1000, "host", 7, None, None, None,
+        ValueRow(
+            value_hash=key(number), type="int", format="pickle5", size_bytes=3, inline=None, preview=str(number),
         ),
-        ReductionRow(key(number), TASK, "single", None, key(number), None, None, "e1", 0.5, number),
+        JobRow(
+            job_id=number.to_bytes(16, "big"), execution_id="e1", parent_job_id=None, task_name="flow.f",
+            task_hash=TASK, eval_hash=key(number), call_hash=key(number), how="computed", status="done", attempts=1,
+            queued_at=5, started_at=6, finished_at=7, wall_seconds=0.25, cpu_seconds=0.125, peak_memory_bytes=1000,
+            node="host", pid=7, error=None, traceback=None, story=None,
+        ),
+        ReductionRow(
+            eval_hash=key(number), task_hash=TASK, kind="single", term=None, term_blob=key(number), task_set=None,
+            call_hash=None, execution_id="e1", wall_seconds=0.5, at=number,
+        ),
     ]  # fmt: skip
 
 
@@ -78,34 +88,36 @@ def assert_whole(path: Path, committed: list[int]) -> None:
 
 def total_steps(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     disk = FaultyDisk(-1, None)
-    monkeypatch.setattr(folders, "os", disk)
+    use_disk(monkeypatch, disk)
     write_all(open_store(path), [])
     return disk.count
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_loses_nothing_that_was_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = total_steps(tmp_path / "whole", monkeypatch)
     assert steps > 60
     for step in range(1, steps + 1):
         path = tmp_path / str(step)
         committed: list[int] = []
-        monkeypatch.setattr(folders, "os", FaultyDisk(step, None))
+        use_disk(monkeypatch, FaultyDisk(step, None))
         with pytest.raises(Killed):
             write_all(open_store(path), committed)
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         assert_whole(path, committed)
         shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_point_is_told_and_the_rows_are_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = total_steps(tmp_path / "whole", monkeypatch)
     for step in range(1, steps + 1, 3):
         path = tmp_path / str(step)
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         store = open_store(path)
-        monkeypatch.setattr(folders, "os", FaultyDisk(step, errno.ENOSPC))
+        use_disk(monkeypatch, FaultyDisk(step, errno.ENOSPC))
         told = 0
         messages: list[str] = []
         waiting: list[int] = []
@@ -128,7 +140,7 @@ def test_a_full_disk_at_any_point_is_told_and_the_rows_are_written_later(
         assert told <= 1
         assert all(str(path) in message and "full" in message for message in messages)
         assert all(waiting)
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         assert_whole(path, list(range(4)))
         shutil.rmtree(path)
 
@@ -181,14 +193,19 @@ def test_a_changed_byte_in_a_commit_is_found(tmp_path: Path) -> None:
         assert previews(tmp_path / "s") == 2
 
 
-def test_a_damaged_segment_is_named_and_the_rest_stays_readable(tmp_path: Path) -> None:
-    big(tmp_path / "s")
+@pytest.mark.parametrize("is_swept", [False, True])
+def test_a_damaged_segment_is_named_and_the_rest_stays_readable(tmp_path: Path, is_swept: bool) -> None:
+    store = big(tmp_path / "s")
+    if is_swept:
+        store._compactor.sweep(2**60)
     (segment,) = (tmp_path / "s" / "segments" / "values").iterdir()
     content = segment.read_bytes()
     segment.write_bytes(content[:50] + bytes(len(content) - 100) + content[-50:])
     history = open_store(tmp_path / "s").history()
     with pytest.warns(StoreWarning, match="values"):
-        assert history.sql("SELECT count(DISTINCT preview) FROM values").fetchall() == [(0,)]
+        # What the compaction replaced is shown in its place, for as long as it is there.
+        found = history.sql("SELECT count(DISTINCT preview) FROM values").fetchall()
+    assert found == [(0 if is_swept else 2_500,)]
     assert history.sql("SELECT count(*) FROM jobs").fetchall() == [(2_500,)]
     with pytest.warns(StoreWarning, match="values"):
         assert [problem.kind for problem in open_store(tmp_path / "s").check()] == ["damaged"]
@@ -236,7 +253,9 @@ def test_a_blob_that_a_record_names_and_that_is_not_there_is_found(tmp_path: Pat
 
 def test_a_container_kept_by_its_reduction_alone_is_not_missing(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
-    store.append([ValueRow(key(1), "list", "term", 100_000, None, "[...]")])
+    store.append([ValueRow(
+        value_hash=key(1), type="list", format="term", size_bytes=100_000, inline=None, preview="[...]",
+    )])
     store.commit()
     assert store.check() == []
 
@@ -350,7 +369,7 @@ def test_a_store_that_is_not_there_is_made_only_when_asked(tmp_path: Path) -> No
 
 def test_a_place_that_cannot_be_written_is_told_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreUnavailable, match="file/s"):
+    with pytest.raises(BadConfig, match="/file is a file: a store is a folder"):
         open_store(tmp_path / "file" / "s")
 
 
@@ -360,3 +379,32 @@ def test_ids_of_one_writer_grow_even_when_the_clock_goes_back(monkeypatch: pytes
     made = [ids.make(), ids.make(), ids.make(), ids.make(after=f"{50:016x}-{'f' * 10}")]
     assert made == sorted(made)
     assert layout.id_time(made[-1]) == 51
+
+
+def test_the_name_of_every_directory_is_synced_before_a_file_in_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those above the store too, where they are made for it; by the next process once more, in case."""
+    synced: list[str] = []
+    for module in (local, atomic_writes):
+        monkeypatch.setattr(module, "sync", lambda path: (synced.append(path), fsync.sync(path)))
+    root = tmp_path / "far" / "new" / "store"
+    folder = LocalFolder(str(root))
+    folder.write("segments/jobs/one", [b"x"])
+    above = {str(tmp_path / name) for name in ("far/new", "far", ".")}
+    inside = {str(root / name) for name in (".", "segments", "segments/jobs")}
+    assert set(synced) == {str(Path(path)) for path in above | inside}
+    synced.clear()
+    folder.write("segments/jobs/two", [b"x"])
+    assert synced == [str(root / "segments" / "jobs")]
+    synced.clear()
+    LocalFolder(str(root)).write("segments/jobs/three", [b"x"])
+    assert set(synced) == {str(Path(path)) for path in inside}
+
+
+def test_a_folder_may_be_named_relative_to_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = LocalFolder("far/store")
+    folder.write("segments/one", [b"x"])
+    monkeypatch.chdir("/")
+    assert bytes(folder.read("segments/one")) == b"x" and (tmp_path / "far" / "store" / "segments" / "one").exists()

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_disk import FaultyDisk, Killed
+from faulty_disk import FaultyDisk, Killed, use_disk
 from small_stores import TASK, contents, execution, filled, is_whole, job, key, put, rows
 
 from rayflow.errors import BlobDamaged
-from rayflow.records import ExecutionRow, JobRow
-from rayflow.store import folders, garbage, layout
-from rayflow.store.garbage import Collected, collect
-from rayflow.store.store import Store, open_store
+from rayflow.records import ExecutionRow, JobRow, ReductionRow
+from rayflow.store import layout
+from rayflow.store.exchange import garbage
+from rayflow.store.exchange.garbage import Collected, collect
+from rayflow.store.open import Store, open_store
 
 _NUMBERS = itertools.count()
 
@@ -51,6 +52,7 @@ def grown_old(store: Store) -> None:
     store._compactor.sweep(2**60)
 
 
+@pytest.mark.slow
 def test_blobs_that_no_row_names_are_removed_and_all_others_stay(url: str) -> None:
     store = filled(url)
     for number in (51, 52):
@@ -105,6 +107,7 @@ def test_a_blob_that_rows_come_to_name_meanwhile_stays(tmp_path: Path, monkeypat
     assert is_whole(open_store(tmp_path / "s"))
 
 
+@pytest.mark.slow
 def test_old_executions_are_forgotten_and_what_only_they_needed_goes_when_readers_are_done(url: str) -> None:
     store = filled(url)
     recent(store, "new", 9)
@@ -139,6 +142,19 @@ def test_what_a_younger_execution_has_used_is_not_forgotten(tmp_path: Path) -> N
     assert is_whole(open_store(tmp_path / "s"))
 
 
+def test_executions_whose_results_came_after_those_of_a_clock_that_was_ahead_are_forgotten(tmp_path: Path) -> None:
+    """Such results count as of the future, and say beside that when they were computed."""
+    store = filled(tmp_path / "s")
+    ahead = now() + 400 * 86_400_000_000
+    last = ReductionRow(
+        eval_hash=key(1), task_hash=TASK, kind="single", term=b"term", term_blob=None, task_set=None, call_hash=None,
+        execution_id="old", wall_seconds=0.5, at=ahead, since=7,
+    )
+    store.append([execution("old", 7), last])
+    store.commit()
+    assert collect(store, older_than=datetime.now(UTC) - timedelta(days=30), dry_run=True).forgotten == 4
+
+
 def test_an_execution_that_runs_is_not_forgotten(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
     recent(store, "e1", 1, "running")
@@ -159,22 +175,23 @@ def test_a_damaged_store_keeps_its_blobs_and_its_executions(tmp_path: Path) -> N
         collect(open_store(tmp_path / "s"), older_than=datetime.now(UTC))
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_leaves_a_whole_store_and_the_next_one_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scene(step: int) -> tuple[FaultyDisk, Path]:
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         path = tmp_path / str(step)
         store = filled(path, 2)
         recent(store, "new", 9)
         put(store, 51)
         disk = FaultyDisk(step, None)
-        monkeypatch.setattr(folders, "os", disk)
+        use_disk(monkeypatch, disk)
         try:
             collect(store, older_than=datetime.now(UTC) - timedelta(days=1), grace_seconds=-1)
         except Killed:
             pass
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         return disk, path
 
     steps = scene(0)[0].count

@@ -24,10 +24,10 @@ from rayflow.records import (
     ValuePartRow,
     ValueRow,
 )
-from rayflow.store.answers import GroupLine, JobLine
-from rayflow.store.filters import Filter, Taken
-from rayflow.store.history import History
-from rayflow.store.store import Store, open_store
+from rayflow.store.history.answer_types import GroupLine, JobLine
+from rayflow.store.history.filters import Filter, Taken
+from rayflow.store.history.history import History
+from rayflow.store.open import Store, open_store
 from rayflow.values.digests import digest, short_digest
 from rayflow.values.refs import Encoded
 
@@ -43,7 +43,10 @@ def job_id(execution: str, name: str) -> bytes:
 
 
 def value(content: object, kind: str = "int") -> ValueRow:
-    return ValueRow(h("value", content), kind, "pickle5", 3, b"abc", repr(content))
+    return ValueRow(
+        value_hash=h("value", content), type=kind, format="pickle5", size_bytes=3, inline=b"abc",
+        preview=repr(content),
+    )
 
 
 class Writer:
@@ -54,9 +57,11 @@ class Writer:
         self.execution, self.clock, self.how = execution, start, how
         self.rows.append(
             ExecutionRow(
-                execution, 0, b"root", None, "{}", None, None, "flow.main", f"n={n}", "running", start,
-                None, None, None, None, None, None, None, None,
-                "rayflow run", "me", "host", "p", None, "0.1", "3.11", None,
+                execution_id=execution, life=0, root=b"root", root_blob=None, options="{}", task_table=None,
+                project_dir=None, task_name="flow.main", arguments=f"n={n}", status="running", started_at=start,
+                finished_at=None, value_hash=None, error=None, jobs=None, computed=None, cached=None, shared=None,
+                failed=None, command="rayflow run", user="me", host="host", project="p", git_commit=None,
+                rayflow_version="0.1", python_version="3.11", ray_version=None,
             )
         )  # fmt: skip
         self.rows.append(self.rows[0]._replace(status="done", finished_at=start + 10_000, jobs=33))  # type: ignore[union-attr, call-arg]
@@ -73,16 +78,15 @@ class Writer:
         for version in {code}:
             source = f"def score(): {version}"
             task = h("task", "score", version)
-            self.rows.append(TaskRow(task, "flow.score", source, "flow.py:3", None, None, None, start))
+            self.rows.append(TaskRow(
+                task_hash=task, task_name="flow.score", source=source, place="flow.py:3", doc=None, version=None,
+                unresolved=None, at=start,
+            ))
             self.rows.append(
                 DefinitionRow(
-                    h("task", "score", version),
-                    "flow.helper",
-                    "function",
-                    h(version),
-                    "flow.score",
-                    "flow.py:1",
-                    f"return {version}",
+                    task_hash=h("task", "score", version), name="flow.helper", kind="function",
+                    definition_hash=h(version), reached_from="flow.score", place="flow.py:1",
+                    source=f"return {version}",
                 )
             )
         store.append(self.rows)
@@ -105,15 +109,20 @@ class Writer:
         parent = None if root else job_id(self.execution, "main")
         self.rows.append(
             JobRow(
-                job_id(self.execution, name), self.execution, parent, f"flow.{base}", task, h("eval", task, args),
-                None if failed else call, self.how, "failed" if failed else "done", 1, self.clock if not root else 0,
-                self.clock + 1, self.clock + 2, 0.5, 0.25, 1000, "host", 7,
-                "ValueError: no" if failed else None, None, None, ordinal=len(self.rows),
+                job_id=job_id(self.execution, name), execution_id=self.execution, parent_job_id=parent,
+                task_name=f"flow.{base}", task_hash=task, eval_hash=h("eval", task, args),
+                call_hash=None if failed else call, how=self.how, status="failed" if failed else "done", attempts=1,
+                queued_at=self.clock if not root else 0, started_at=self.clock + 1, finished_at=self.clock + 2,
+                wall_seconds=0.5, cpu_seconds=0.25, peak_memory_bytes=1000, node="host", pid=7,
+                error="ValueError: no" if failed else None, traceback=None, story=None, ordinal=len(self.rows),
             )
         )  # fmt: skip
         if failed:
             return call
-        self.rows.append(CallRow(call, task, f"flow.{base}", args, h("eval", task, args), h("value", result), task))
+        self.rows.append(CallRow(
+            call_hash=call, task_hash=task, task_name=f"flow.{base}", args_hash=args,
+            eval_hash=h("eval", task, args), value_hash=h("value", result), task_set=task,
+        ))
         self.rows.append(value(result, "list" if isinstance(result, list) else "int"))
         for argument, (content, source) in arguments.items():
             self.rows += [ArgumentRow(call, argument, h("value", content), source), value(content)]
@@ -214,10 +223,10 @@ def test_a_job_is_shown_whole(store: Store, history: History) -> None:
             LogRow(job, 1, "stdout", "hello", None),
             LogRow(job, 1, "stderr", None, long),
             LogRow(job, 2, "stderr", None, h("gone")),
-            AttemptRow(job, 1, "lost", "WorkerLost", "host", 1, 5),
-            TagRow("job", job.hex(), "good", "true", 1, False),
-            TagRow("job", job.hex(), "bad", "true", 1, False),
-            TagRow("job", job.hex(), "bad", "true", 2, True),
+            AttemptRow(job_id=job, attempt=1, ended="lost", error="WorkerLost", node="host", pid=1, at=5),
+            TagRow(entity="job", entity_id=job.hex(), key="good", value="true", at=1, removed=False),
+            TagRow(entity="job", entity_id=job.hex(), key="bad", value="true", at=1, removed=False),
+            TagRow(entity="job", entity_id=job.hex(), key="bad", value="true", at=2, removed=True),
         ]
     )
     store.commit()
@@ -276,14 +285,14 @@ def test_a_call_shows_its_arguments_result_and_jobs(history: History) -> None:
 
 
 def test_a_file_inside_a_value_knows_who_made_it_and_who_took_it(history: History) -> None:
-    shown = history.value(h("value", "table2").hex())
+    shown = history.value_detail(h("value", "table2").hex())
     assert shown.file is not None and shown.file["path"] == "/data/table2.csv"
     assert [row["task_name"] for row in shown.made_by] == ["flow.load"]
     assert {row["task_name"] for row in shown.taken_by} == {"flow.score", "flow.report"}
     (whole,) = shown.wholes
-    assert [part["path"] for part in history.value(whole["value_hash"]).parts] == ["/data/table2.csv"]
+    assert [part["path"] for part in history.value_detail(whole["value_hash"]).parts] == ["/data/table2.csv"]
     with pytest.raises(NotFound):
-        history.value("ab" * 20)
+        history.value_detail("ab" * 20)
 
 
 def test_lineage_goes_back_from_a_file_to_the_files_it_came_from(history: History) -> None:
@@ -309,7 +318,10 @@ def test_lineage_of_a_long_chain_is_complete(tmp_path: Path) -> None:
     for n in range(60):
         store.append(
             [
-                CallRow(h(n), h("t"), "f", h(n), h(n), h("v", n), h("t")),
+                CallRow(
+                    call_hash=h(n), task_hash=h("t"), task_name="f", args_hash=h(n), eval_hash=h(n),
+                    value_hash=h("v", n), task_set=h("t"),
+                ),
                 ArgumentRow(h(n), "x", h("v", n - 1), h(n - 1) if n else None),
             ]
         )
@@ -365,7 +377,8 @@ def test_every_column_is_documented_and_every_view_can_be_asked(history: History
     assert {"jobs", "values", "lineage", "upstream", "downstream", "slowest", "failures", "current_tags"} <= tables
     for table in tables:
         names = ", ".join(column.column for column in columns if column.table == table)
-        history.sql(f"SELECT {names} FROM {table}").fetchall()
+        asked = table.replace("()", "('')")
+        history.sql(f"SELECT {names} FROM {asked}").fetchall()
 
 
 def test_sql_that_is_wrong_raises_with_duckdbs_own_words(history: History) -> None:

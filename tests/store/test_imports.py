@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_look_up_and_a_commit_import_neither_duckdb_nor_pandas(tmp_path: Path) -> None:
     program = f"""
 import sys
-from rayflow.store.store import open_store
+from rayflow.store.open import open_store
 from rayflow.records import ForgottenRow
 store = open_store({str(tmp_path / "s")!r})
 store.append([ForgottenRow(b"k", None, 1)])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import small_stores
 
 from rayflow.errors import BadQuery
-from rayflow.store.history import History
-from rayflow.store.store import open_store
+from rayflow.store.history.history import History
+from rayflow.store.open import open_store
 
 
 @pytest.fixture
@@ -79,3 +80,77 @@ def test_several_statements_and_none_are_refused(history: History) -> None:
     for empty in ("", "  ", "-- nothing"):
         with pytest.raises(BadQuery, match="empty"):
             history.sql(empty)
+
+
+OUTSIDE = [
+    "select * from read_text('{}')",
+    "select * from read_blob('{}')",
+    "select * from read_csv('{}')",
+    "select * from '{}'",
+    "select * from read_json('{}')",
+    "select * from sniff_csv('{}')",
+    "select * from glob('{}*')",
+    "select * from read_text('{store}/../secret.csv')",
+    "select * from query('select * from read_text(''{}'')')",
+    "summarize '{}'",
+    "describe table '{}'",
+    "with a as (from read_text('{}')) from a",
+    "explain analyze select * from read_text('{}')",
+    "select (select content from read_text('{}')) from jobs union all select '1'",
+    "select * from parquet_metadata('{}')",
+    "select * from read_csv('http://127.0.0.1:9/x.csv')",
+    "select * from read_parquet('s3://bucket/x.parquet')",
+    "select getenv('HOME')",
+    "pragma disable_external_access",
+    "pragma enable_profiling='json'",
+    "pragma profiling_output='{}'",
+]
+"""Queries that reach for something besides the store."""
+
+
+@pytest.mark.parametrize("query", OUTSIDE)
+def test_a_query_sees_the_store_and_nothing_else(history: History, tmp_path: Path, query: str) -> None:
+    outside = tmp_path / "secret.csv"
+    outside.write_text("a,b\n1,2\n")
+    with pytest.raises(BadQuery) as caught:
+        history.sql(query.format(outside, store=tmp_path / "store"))
+    if "pragma" not in query and "getenv" not in query:
+        assert "--allow-files" in str(caught.value)
+    assert "a,b" not in str(caught.value) and outside.read_text() == "a,b\n1,2\n"
+    # What was refused has left nothing that the next one could use.
+    assert history.sql("select 1").fetchall() == [(1,)]
+
+
+def test_files_are_read_where_that_is_allowed_and_only_there(history: History, tmp_path: Path) -> None:
+    outside = tmp_path / "secret.csv"
+    outside.write_text("a,b\n1,2\n")
+    query = f"select b, (select count(*) from jobs) from read_csv('{outside}')"
+    answer = history.sql(query, allow_files=True)
+    assert answer.fetchall() == [(2, 0)]
+    with pytest.raises(BadQuery, match="--allow-files"):
+        history.sql(query)
+    assert history.sql("select count(*) from jobs").fetchall() == [(0,)]
+
+
+def test_variables_of_the_program_are_no_tables(history: History) -> None:
+    import pyarrow as pa
+
+    query = pa.table({"a": [1]})
+    with pytest.raises(BadQuery, match="query does not exist"):
+        history.sql("select * from query")
+    assert query.num_rows == 1
+
+
+
+
+@pytest.mark.parametrize("name", ["it's a store", "a,b [1]", "ü/../store", "link"])
+def test_a_store_whose_path_is_odd_is_read_all_the_same(tmp_path: Path, name: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "ü").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    store = open_store(tmp_path / name)
+    for number in range(3):
+        store.append([small_stores.execution(f"e{number}", number), small_stores.job(f"e{number}", number)])
+        store.commit()
+    store.compact("e1")
+    assert open_store(tmp_path / name, read_only=True).history().sql("select count(*) from jobs").fetchall() == [(3,)]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from projects import Project
 
+pytestmark = pytest.mark.slow
+
 FLOW = """
     import numpy
     from rayflow import task

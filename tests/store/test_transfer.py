@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from faulty_disk import FaultyDisk, Killed
+from faulty_disk import FaultyDisk, Killed, use_disk
 from small_stores import SET, TASK, contents, execution, filled, is_whole, job, key, put
 
 from rayflow.errors import StoreUnavailable
-from rayflow.lang.codec import dumps
+from rayflow.lang.terms.codec import dumps
 from rayflow.records import (
     TABLES,
     ArgumentRow,
@@ -21,10 +21,10 @@ from rayflow.records import (
     CallRow,
     ValueRow,
 )
-from rayflow.store import folders, layout
-from rayflow.store.catalog import StoreWarning
-from rayflow.store.store import Store, open_store
-from rayflow.store.transfer import transfer
+from rayflow.store import layout
+from rayflow.store.exchange.transfer import transfer
+from rayflow.store.open import Store, open_store
+from rayflow.store.write.catalog import StoreWarning
 
 _NUMBERS = itertools.count()
 
@@ -40,6 +40,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     return f"{request.getfixturevalue('bucket')}/store"
 
 
+@pytest.mark.slow
 def test_a_whole_store_is_copied_there_and_back(url: str, tmp_path: Path) -> None:
     source = filled(tmp_path / "s")
     done = transfer(source, open_store(url))
@@ -65,6 +66,7 @@ def test_copying_again_copies_only_what_is_new(url: str, tmp_path: Path) -> None
     assert contents(open_store(url)) == contents(source)
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_how_either_side_has_merged_its_files(url: str, tmp_path: Path) -> None:
     source, other = filled(tmp_path / "s", 12), open_store(url)
     transfer(source, other)
@@ -97,13 +99,21 @@ def test_one_execution_comes_with_all_that_it_refers_to_and_nothing_else(url: st
 def test_calls_come_along_that_a_cached_call_made_in_another_execution(tmp_path: Path) -> None:
     source = open_store(tmp_path / "s")
     depth = 10_000
-    source.append(CallRow(key(n), TASK, "flow.f", key(n), key(n), key(n), SET) for n in range(depth))
+    source.append(CallRow(
+        call_hash=key(n), task_hash=TASK, task_name="flow.f", args_hash=key(n), eval_hash=key(n), value_hash=key(n),
+        task_set=SET,
+    ) for n in range(depth))
     source.append(CallChildRow(key(n), 0, key(n + 1)) for n in range(depth - 1))
-    source.append(ValueRow(key(n), "int", "term", 3, dumps(n), str(n)) for n in range(depth))
+    source.append(ValueRow(
+        value_hash=key(n), type="int", format="term", size_bytes=3, inline=dumps(n), preview=str(n),
+    ) for n in range(depth))
     source.append([execution("old", 1), job("old", 5)._replace(job_id=b"o" * 16), execution("new", 2), job("new", 0)])
     # What a call below came from was made by yet another call.
     source.append([ArgumentRow(key(depth - 1), "x", key(1), key(depth + 1))])
-    source.append([CallRow(key(depth + 1), TASK, "flow.g", key(1), key(1), key(depth + 1), SET)])
+    source.append([CallRow(
+        call_hash=key(depth + 1), task_hash=TASK, task_name="flow.g", args_hash=key(1), eval_hash=key(1),
+        value_hash=key(depth + 1), task_set=SET,
+    )])
     source.commit()
     other = open_store(tmp_path / "other")
     done = transfer(source, other, ["new"])
@@ -145,6 +155,7 @@ def test_a_dry_run_counts_and_writes_nothing(url: str, tmp_path: Path) -> None:
     assert transfer(source, other) == counted
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_of_a_copy_leaves_whole_rows_and_the_next_copy_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,13 +165,13 @@ def test_a_kill_at_any_point_of_a_copy_leaves_whole_rows_and_the_next_copy_goes_
     def copy(step: int) -> FaultyDisk:
         disk = FaultyDisk(step, None)
         path = tmp_path / str(step)
-        monkeypatch.setattr(folders, "os", os)
+        use_disk(monkeypatch, os)
         other = open_store(path)
-        monkeypatch.setattr(folders, "os", disk)
+        use_disk(monkeypatch, disk)
         try:
             transfer(source, other)
         finally:
-            monkeypatch.setattr(folders, "os", os)
+            use_disk(monkeypatch, os)
         return disk
 
     steps = copy(-1).count
@@ -189,10 +200,10 @@ def test_two_copies_at_a_time_and_writers_on_both_sides_lose_nothing_and_show_no
     source, other = filled(tmp_path / "s", 4), filled(tmp_path / "other", 1, start=9)
     late = iter([lambda: transfer(source, open_store(tmp_path / "other")), lambda: filled(tmp_path / "s", 1, start=6)])
 
-    def told(done: int, total: int, size: int) -> None:
+    def report(done: int, total: int, size: int) -> None:
         next(late, lambda: filled(tmp_path / "other", 1, start=20 + next(_NUMBERS)))()
 
-    transfer(source, other, told=told)
+    transfer(source, other, report=report)
     transfer(source, other)
     found = contents(open_store(tmp_path / "other"))
     names = [row[0] for row in found["executions"]]
@@ -209,7 +220,9 @@ def test_a_damaged_blob_is_not_handed_on_and_a_damaged_segment_stops_the_copy(tm
     assert (done.missing, done.blobs) == (2, 13)
     assert not other.has_blob(key(1)) and not other.has_blob(key(2))
 
-    source.append(ValueRow(key(n), "int", "term", 3, b"v", str(n)) for n in range(10_000, 13_000))
+    source.append(ValueRow(
+        value_hash=key(n), type="int", format="term", size_bytes=3, inline=b"v", preview=str(n),
+    ) for n in range(10_000, 13_000))
     source.compact()
     (segment,) = (tmp_path / "s" / "segments" / "values").iterdir()
     content = segment.read_bytes()

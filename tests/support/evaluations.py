@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from types import ModuleType
 from typing import Any
 
 from projects import Project
 
 from rayflow import Scheduler, config
-from rayflow.runtime.reports import Silent, Summary
+from rayflow.runtime.protocol.reports import Silent, Summary
 
 
 class Watching(Silent):
@@ -19,7 +20,7 @@ class Watching(Silent):
         self.warnings: list[str] = []
         self.summaries: list[Summary] = []
 
-    def printed(self, task_name: str, stream: str, text: str) -> None:
+    def printed(self, call: str, stream: str, text: str) -> None:
         self.lines.append(text)
 
     def warned(self, text: str) -> None:
@@ -73,4 +74,14 @@ class Flow:
     def counts(self, how: str, *, ago: int = 0) -> dict[str, int]:
         """How many jobs of each task were computed, cached or shared in the latest execution."""
         found = self.project.counts(how, ago=ago)
-        return {name.rpartition(".")[2]: count for name, count in found.items() if name != "<expression>"}
+        sums: dict[str, int] = {}
+        for name, count in found.items():
+            short = name.rpartition(".")[2]
+            if name != "<expression>":
+                sums[short] = sums.get(short, 0) + count
+        return sums
+
+
+def shown(error: BaseException) -> str:
+    """What Python prints of an exception."""
+    return "".join(traceback.format_exception(error))

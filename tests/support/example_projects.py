@@ -72,4 +72,7 @@ def told_by_command(project: Project, *words: str) -> Told:
 
 def computed(project: Project) -> Counter[str]:
     """How many jobs of each task the latest run computed, by the tasks' short names."""
-    return Counter({name.rpartition(".")[2]: count for name, count in project.counts("computed").items()})
+    sums: Counter[str] = Counter()
+    for name, count in project.counts("computed").items():
+        sums[name.rpartition(".")[2].rpartition(":")[2]] += count  # scripts are named after their callers
+    return sums

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
+
+from rayflow.store.folders import local
+from rayflow.values.filesystems import atomic_writes, fsync
+
 
 class Killed(BaseException):
     """The process is gone: nothing after this point happens, not even clean-up."""
 
 
 class FaultyDisk:
-    """Stands in for `os` in the store's folder: counts what changes the disk, and at one count kills or fails."""
+    """Stands in for `os` where a store is written: counts what changes the disk, and at one count kills or fails."""
 
     COUNTED = ("open", "write", "fsync", "rename", "unlink", "makedirs")
 
@@ -40,3 +45,9 @@ class FaultyDisk:
             return real(*args, **options)
 
         return counted
+
+
+def use_disk(monkeypatch: pytest.MonkeyPatch, disk: Any) -> None:
+    """Let all that writes a store's folder go through this disk: a FaultyDisk, or `os` again."""
+    for module in (local, atomic_writes, fsync):
+        monkeypatch.setattr(module, "os", disk)

@@ -66,17 +66,22 @@ class Machine:
         """A path on its disk, as this process reaches it."""
         return Path(f"/proc/{self.init.pid}/root{path}")
 
+    def unplug(self) -> None:
+        """Take the cable out: what is sent to it from now on gets no answer."""
+        told = self.run("ip", "-brief", "link", "show", "type", "veth").stdout
+        self.run("ip", "link", "set", told.partition("@")[0], "down")
+
     @cached_property
     def network(self) -> str:
         """What tells its processes from others."""
         return os.readlink(f"/proc/{self.init.pid}/ns/net")
 
-    def processes(self) -> list[int]:
-        """All processes that run there."""
+    def processes(self, named: bytes = b"") -> list[int]:
+        """The processes that run there, all or those whose command line holds this."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended
-                if os.readlink(entry / "ns" / "net") == self.network:
+                if os.readlink(entry / "ns" / "net") == self.network and named in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
         return found
 

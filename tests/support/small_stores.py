@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayflow.lang.codec import dumps
+from rayflow.lang.terms.codec import dumps
 from rayflow.records import (
     TABLES,
     ArgumentRow,
@@ -19,9 +19,9 @@ from rayflow.records import (
     TaskSetRow,
     ValueRow,
 )
-from rayflow.store.references import named_in
-from rayflow.store.store import Store, open_store
-from rayflow.store.transfer import rows_in, term_reader
+from rayflow.store.exchange.references import named_in
+from rayflow.store.exchange.transfer import rows_in, term_reader
+from rayflow.store.open import Store, open_store
 from rayflow.values.refs import Encoded, ValueRef
 
 TASK = b"t" * 20
@@ -34,15 +34,20 @@ def key(number: int) -> bytes:
 
 def execution(name: str, number: int, status: str = "done") -> ExecutionRow:
     return ExecutionRow(
-        name, 0, b"root", None, "{}", None, None, "flow.f", None, status, number, number + 9, key(number), None, 1, 1,
-        0, 0, 0, None, None, None, None, None, "1", "3", None,
+        execution_id=name, life=0, root=b"root", root_blob=None, options="{}", task_table=None, project_dir=None,
+        task_name="flow.f", arguments=None, status=status, started_at=number, finished_at=number + 9,
+        value_hash=key(number), error=None, jobs=1, computed=1, cached=0, shared=0, failed=0, command=None,
+        user=None, host=None, project=None, git_commit=None, rayflow_version="1", python_version="3",
+        ray_version=None,
     )  # fmt: skip
 
 
 def job(name: str, number: int, *, status: str = "done", finished_at: int | None = 9) -> JobRow:
     return JobRow(
-        number.to_bytes(16, "big"), name, None, "flow.f", TASK, key(number), key(number), "computed", status, 1,
-        5, 6, finished_at, 0.25, 0.125, 1000, "host", 7, None, None, None,
+        job_id=number.to_bytes(16, "big"), execution_id=name, parent_job_id=None, task_name="flow.f", task_hash=TASK,
+        eval_hash=key(number), call_hash=key(number), how="computed", status=status, attempts=1, queued_at=5,
+        started_at=6, finished_at=finished_at, wall_seconds=0.25, cpu_seconds=0.125, peak_memory_bytes=1000,
+        node="host", pid=7, error=None, traceback=None, story=None,
     )  # fmt: skip
 
 
@@ -60,14 +65,29 @@ def rows(store: Store, name: str, number: int) -> list[Row]:
     return [
         execution(name, number),
         job(name, number),
-        CallRow(key(number), TASK, "flow.f", key(number), key(number), value, SET),
+        CallRow(
+            call_hash=key(number), task_hash=TASK, task_name="flow.f", args_hash=key(number), eval_hash=key(number),
+            value_hash=value, task_set=SET,
+        ),
         TaskSetRow(SET, TASK),
         ArgumentRow(key(number), "x", value, None),
-        ReductionRow(key(number), TASK, "single", term, None, None, None, name, 0.5, number),
-        ReductionRow(key(number), TASK, "full", None, key(number + 4000), TASK, key(number), name, 0.5, number),
-        ValueRow(value, "bytes", "bytes", number, None, f"value {number}"),
-        TaskRow(TASK, "flow.f", "def f(): ...", None, None, None, None, 1),
-        TagRow("execution", name, "who", '"me"', number, False),
+        ReductionRow(
+            eval_hash=key(number), task_hash=TASK, kind="single", term=term, term_blob=None, task_set=None,
+            call_hash=None, execution_id=name, wall_seconds=0.5, at=number,
+        ),
+        ReductionRow(
+            eval_hash=key(number), task_hash=TASK, kind="full", term=None, term_blob=key(number + 4000),
+            task_set=TASK, call_hash=key(number), execution_id=name, wall_seconds=0.5, at=number,
+        ),
+        ValueRow(
+            value_hash=value, type="bytes", format="bytes", size_bytes=number, inline=None,
+            preview=f"value {number}",
+        ),
+        TaskRow(
+            task_hash=TASK, task_name="flow.f", source="def f(): ...", place=None, doc=None, version=None,
+            unresolved=None, at=1,
+        ),
+        TagRow(entity="execution", entity_id=name, key="who", value='"me"', at=number, removed=False),
         LogRow(number.to_bytes(16, "big"), 1, "stdout", None, printed),
     ]
 

@@ -9,7 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rayflow.lang.sources import CodeIdentity, code_identity
+from rayflow.lang.code.code_graph import CodeIdentity
+from rayflow.lang.code.identity import code_identity
 
 
 def is_task(value: object) -> str | None:

@@ -13,9 +13,9 @@ from rayflow import catch, gather, subrun, task
 from rayflow.errors import TaskTimeout, WorkerLost
 from rayflow.testing import Rehearsal
 from rayflow.testing.fixtures import rehearsal
+from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan
 from rayflow.testing.storms import Stormy, _Storm
-from rayflow.testing.weather import Weather
 
 __all__ = ["rehearsal"]
 
@@ -35,6 +35,7 @@ def main(n: int = 3) -> int:
     return train(load(n)) + train(load(n)) + train(load(n), 2)
 
 
+@pytest.mark.slow
 def test_it_tells_what_was_computed_cached_and_shared(rehearsal: Rehearsal) -> None:
     assert rehearsal.run(main()) == 12
     rehearsal.assert_computed("main", load, train=2)
@@ -74,7 +75,7 @@ def test_jobs_tell_arguments_results_and_reasons(rehearsal: Rehearsal) -> None:
     told = rehearsal.jobs("train")
     computed = [(job.arguments["factor"], job.result, job.attempts) for job in told if job.how == "computed"]
     assert sorted(computed) == [("1", "3", 1), ("2", "6", 1)]
-    assert rehearsal.jobs(main)[0].why == "no call of this task was computed before"
+    assert rehearsal.jobs(main)[0].why == "it was never evaluated here"
     rehearsal.run(main())
     assert rehearsal.jobs(main)[0].why == "an earlier run had its result"
 
@@ -113,7 +114,8 @@ def test_a_failure_comes_out_as_in_earnest(rehearsal: Rehearsal) -> None:
     rehearsal.fail(fetched, TaskTimeout("too slow"), attempts=range(1, 5))
     with pytest.raises(TaskTimeout, match="too slow"):
         rehearsal.run(train([1], fetched("a")))
-    rehearsal.assert_failed("fetched", "train")
+    rehearsal.assert_failed("fetched")
+    rehearsal.assert_not_run("train")
     rehearsal.restore()
     rehearsal.fail("fetched", ValueError("never"), attempts=range(1, 5))
     assert rehearsal.run(catch(fetched("a"), ValueError, str)) == "never"
@@ -141,6 +143,17 @@ def test_ages_pass_without_waiting(rehearsal: Rehearsal) -> None:
     rehearsal.skip("2h")
     rehearsal.run(weather())
     rehearsal.assert_computed("weather")
+
+
+def test_skipped_time_shows_in_the_records_of_executions_and_jobs_alike(rehearsal: Rehearsal) -> None:
+    rehearsal.skip("2d")
+    rehearsal.run(main())
+    (times,) = rehearsal.sql(
+        """select e.started_at > now() + interval 1 day, e.started_at <= min(j.queued_at),
+                  max(j.finished_at) <= e.finished_at
+           from executions e join jobs j using (execution_id) group by e.started_at, e.finished_at"""
+    ).fetchall()
+    assert times == (True, True, True)
 
 
 def test_prints_and_warnings_are_kept(rehearsal: Rehearsal) -> None:
@@ -171,10 +184,12 @@ def test_the_projects_own_store_is_left_alone(project: Project) -> None:
 # --- storms -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pure_workflow_comes_to_the_same_in_any_storm(rehearsal: Rehearsal) -> None:
     rehearsal.storm(main(4), seeds=range(20))
 
 
+@pytest.mark.slow
 def test_a_storm_loses_workers_repeats_answers_and_crashes() -> None:
     lost, lives = 0, []
     for seed in range(10):
@@ -243,6 +258,7 @@ def test_async_tasks_and_subruns_are_rehearsed_too(rehearsal: Rehearsal) -> None
 # --- pytest -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_fixture_is_had_by_one_line_of_a_conftest(project: Project) -> None:
     project.write("conftest.py", 'pytest_plugins = ["rayflow.testing.fixtures"]')
     project.write(
@@ -280,4 +296,4 @@ def test_the_fixture_is_had_by_one_line_of_a_conftest(project: Project) -> None:
     )
     assert "1 failed, 2 passed" in ended.stdout, ended.stdout + ended.stderr
     assert "computed in the last run: double 1, expected 0" in ended.stdout
-    assert "computed flow.double(x=1): no call of this task was computed before" in ended.stdout
+    assert "computed flow.double(x=1): it was never evaluated here" in ended.stdout

@@ -28,7 +28,7 @@ class Plain:
 class Opaque:
     def __init__(self) -> None:
         self.names = {"a", "b", "c", "d", "e"}
-        self.by_name = {name: name * 2 for name in self.names}
+        self.by_name = {name: name * 2 for name in sorted(self.names)}
         self.shared = [self.by_name]
 
 
@@ -41,13 +41,13 @@ NAMES = [f"name {number}" for number in range(50)]
 VALUES: dict[str, Any] = {
     "set": set(NAMES),
     "mixed set": {1, "a", None, (1, "b"), frozenset({"x", "y", "z"})},
-    "dict of set order": dict.fromkeys(set(NAMES), 1),
+    "dict": dict.fromkeys(NAMES, 1),
     "dataclass": Plain(set(NAMES)),
     "opaque": Opaque(),
     "function": helper,
     "lambda": lambda x: x in {"u", "v", "w"},
     "enum": Colour.RED,
-    "counter": collections.Counter(set(NAMES)),
+    "counter": collections.Counter(NAMES),
     "default": collections.defaultdict(set, {"k": set(NAMES)}),
     "times": [datetime.datetime(2024, 1, 1), datetime.date(2024, 1, 1), datetime.timedelta(1)],
     "numbers": [decimal.Decimal("1.5"), uuid.UUID(int=1), 1.5, 2**80, float("nan")],

@@ -13,16 +13,16 @@ import pytest
 
 from rayflow import Handler, Value, register_handler
 from rayflow.errors import BadArguments
-from rayflow.lang.arguments import parse
-from rayflow.lang.codec import dumps, witnesses_of
-from rayflow.lang.packing import pack
+from rayflow.lang.arguments.from_text import parse
+from rayflow.lang.packing.pack import pack
+from rayflow.lang.terms.codec import dumps, witnesses_of
 from rayflow.testing.contracts import check_handler, check_other_processes
-from rayflow.values import handlers, hooks
-from rayflow.values.encoding import decode, decode_inline, from_bytes, make_ref, to_bytes
-from rayflow.values.hooks import entering, leaving
-from rayflow.values.identity import value_hash
-from rayflow.values.previews import preview
-from rayflow.values.witnesses import OF_VALUE, Noticed, check
+from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, make_ref, to_bytes
+from rayflow.values.encoding.identity import value_hash
+from rayflow.values.encoding.previews import preview
+from rayflow.values.objects import handlers, hooks
+from rayflow.values.objects.hooks import entering, leaving
+from rayflow.values.witnesses import OF_VALUE, WitnessCollector, check
 
 calls: list[str] = []
 
@@ -187,6 +187,7 @@ def test_every_value_type_keeps_the_contract(name: str) -> None:
     check_handler(make, different)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [plain])
 def test_another_process_gives_an_equal_value_the_same_hash(make: Any) -> None:
     check_other_processes(make)
@@ -270,7 +271,7 @@ def test_a_large_value_is_checked_from_its_blob() -> None:
             return blobs[digest]
 
     for value in (Checked(2, "x" * 10_000), Checked(3, "x" * 10_000)):
-        with Noticed() as noticed:
+        with WitnessCollector() as noticed:
             packed = dumps(pack([Opaque(value)], lambda ref, encoded, value: blobs.update({ref.digest: encoded})))
         for _, parts in noticed.wholes:
             blobs.update((ref.digest, encoded) for ref, encoded, _ in parts)
@@ -345,7 +346,7 @@ def test_what_a_hook_raises_is_told_as_it_is() -> None:
 
 
 def test_parts_are_references_of_their_own() -> None:
-    with Noticed() as noticed:
+    with WitnessCollector() as noticed:
         ref, _ = make_ref(Album([Checked(2), "a text"]))
     ((whole, parts),) = noticed.wholes
     assert whole == ref.digest
@@ -356,7 +357,7 @@ def test_values_inside_each_other_are_encoded_once_each() -> None:
     value: Any = Checked(2)
     for _ in range(40):
         value = Album([value])
-    with Noticed() as noticed:
+    with WitnessCollector() as noticed:
         make_ref(value)
     assert len(noticed.wholes) == 40
 
@@ -391,7 +392,7 @@ def test_a_blob_of_a_value_type_that_is_gone_is_a_clear_error() -> None:
 
     try:
         module.Folded = Gone  # type: ignore[misc, attr-defined]
-        with pytest.raises(TypeError, match="Gone is no Value any more"):
+        with pytest.raises(TypeError, match="Gone is not a Value any more"):
             decode(from_bytes(to_bytes(encoded)))
     finally:
         module.Folded = before  # type: ignore[misc, attr-defined]

@@ -7,9 +7,9 @@ from typing import Any
 import pydantic
 import pytest
 
-from rayflow.values.encoding import decode, encode
+from rayflow.values.encoding.encoding import decode, encode
+from rayflow.values.encoding.identity import value_hash
 from rayflow.values.failures import exception_from_failure, failure_from_exception
-from rayflow.values.identity import value_hash
 
 
 class Diverged(Exception):

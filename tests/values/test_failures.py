@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from rayflow.errors import Bug, NotSerializable, TaskFailed, WorkerLost
 from rayflow.values.failures import (
-    MOST_FRAMES,
+    LONGEST_MESSAGE,
     MOST_PICKLED_BYTES,
     Failure,
+    Related,
     exception_from_failure,
     failure_from_exception,
+    raised_while_handling,
     render,
 )
 
@@ -142,7 +145,7 @@ def test_frames_are_the_users_own_with_place_and_text() -> None:
 
 
 def test_our_own_frames_are_left_out() -> None:
-    from rayflow.values.encoding import encode
+    from rayflow.values.encoding.encoding import encode
 
     with pytest.raises(NotSerializable) as caught_error:
         encode(number for number in [1])
@@ -152,37 +155,84 @@ def test_our_own_frames_are_left_out() -> None:
     assert len(everything.frames) > 1
 
 
-def test_of_an_endless_recursion_both_ends_are_kept() -> None:
-    def forever(n: int) -> int:
-        return forever(n + 1)
-
-    try:
-        forever(0)
-    except RecursionError as error:
-        failure = failure_from_exception(error)
-    assert len(failure.frames) == MOST_FRAMES
-    assert "test_of_an_endless" in failure.frames[0].function
-
-
-def test_causes_and_notes_are_kept_as_text() -> None:
+def test_causes_and_notes_are_kept() -> None:
     try:
         try:
             raise KeyError("k")
         except KeyError as cause:
+            cause.add_note("and here")
             error = ValueError("v")
             error.add_note("look here")
             raise error from cause
     except ValueError as raised:
         failure = failure_from_exception(raised)
-    assert failure.notes == ("look here", "caused by KeyError: 'k'")
-    notes = exception_from_failure(failure).__notes__
-    assert notes[:2] == ["look here", "caused by KeyError: 'k'"] and len(notes) == 3
+    assert failure.notes == ("look here",)
+    again = exception_from_failure(failure)
+    assert again.__notes__ == ["look here"]
+    cause = again.__cause__
+    assert type(cause) is KeyError and cause.args == ("k",) and cause.__notes__ == ["and here"]
+    lines = render(failure).splitlines()
+    assert lines.index("KeyError: 'k'") < lines.index(
+        "The above exception was the direct cause of the following exception:"
+    )
+    assert lines[-2:] == ["ValueError: v", "look here"]
+
+
+def test_an_error_that_another_one_was_handled_by_is_its_context_unless_it_says_from_none() -> None:
+    def failed(handle: Any) -> Failure:
+        try:
+            try:
+                raise KeyError("k")
+            except KeyError:
+                handle()
+        except ValueError as raised:
+            return failure_from_exception(raised)
+        raise AssertionError
+
+    def bare() -> None:
+        raise ValueError("v")
+
+    def from_none() -> None:
+        raise ValueError("v") from None
+
+    told, hidden = failed(bare), failed(from_none)
+    assert type(exception_from_failure(told).__context__) is KeyError
+    assert "During handling of the above exception, another exception occurred:" in render(told)
+    assert hidden.related == () and exception_from_failure(hidden).__context__ is None
+    assert "KeyError" not in render(hidden)
 
 
 def test_causes_in_a_ring_come_to_an_end() -> None:
     one, two = ValueError("1"), ValueError("2")
     one.__cause__, two.__cause__ = two, one
-    assert failure_from_exception(one).notes == ("caused by ValueError: 2",)
+    (other,) = failure_from_exception(one).related
+    assert (other.relation, other.summary, other.related) == ("cause", "ValueError: 2", ())
+
+
+def test_of_a_long_chain_of_causes_a_part_is_kept() -> None:
+    error = ValueError("0")
+    for number in range(1, 1000):
+        later = ValueError(str(number))
+        later.__cause__ = error
+        error = later
+    failure = failure_from_exception(error)
+    assert 20 < render(failure).count("The above exception was the direct cause") < 100
+    assert len(pickle.dumps(failure)) < 100_000
+
+
+def test_a_failure_of_what_recovers_begins_where_its_own_chain_of_causes_does() -> None:
+    first, last = caught(ValueError("first")), caught(KeyError("last"))
+    whole = raised_while_handling(last, first)
+    assert [each.summary for each in whole.related] == ["ValueError: first"]
+    error = KeyError("last")
+    error.__cause__ = OSError("between")
+    whole = raised_while_handling(caught(error), first)
+    assert [(each.summary, [inner.summary for inner in each.related]) for each in whole.related] == [
+        ("OSError: between", ["ValueError: first"])
+    ]
+    error.__cause__ = ValueError("first")  # raise ... from error
+    whole = raised_while_handling(caught(error), first)
+    assert [(each.summary, each.related) for each in whole.related] == [("ValueError: first", ())]
 
 
 def test_fault_follows_the_class() -> None:
@@ -206,6 +256,7 @@ def test_the_text_for_the_user_reads_like_a_python_traceback_over_tasks() -> Non
     assert lines[-1] == "ValueError: a"
 
 
+@pytest.mark.slow
 def test_a_failure_travels_to_a_process_that_lacks_the_class() -> None:
     failure = failure_from_exception(Picky(7, "bad"))
     code = (
@@ -228,20 +279,69 @@ def test_a_failure_travels_to_a_process_that_lacks_the_class() -> None:
 def test_the_errors_of_a_group_are_kept_and_shown_with_their_depth() -> None:
     inner = ExceptionGroup("inner", [KeyError("k"), OSError("disk")])
     failure = failure_from_exception(ExceptionGroup("several", [ValueError("one"), inner]))
-    assert failure.notes == (
-        "  with ValueError: one",
-        "  with ExceptionGroup: inner (2 sub-exceptions)",
-        "    with KeyError: 'k'",
-        "    with OSError: disk",
-    )
-    assert render(failure).endswith("\n".join([failure.summary, *failure.notes]))
+    assert render(failure).splitlines() == [
+        failure.summary,
+        "  +---------------- 1 ----------------",
+        "  | ValueError: one",
+        "  +---------------- 2 ----------------",
+        "  | ExceptionGroup: inner (2 sub-exceptions)",
+        "  |   +---------------- 1 ----------------",
+        "  |   | KeyError: 'k'",
+        "  |   +---------------- 2 ----------------",
+        "  |   | OSError: disk",
+        "  |   +-----------------------------------",
+        "  +-----------------------------------",
+    ]
     raised = exception_from_failure(failure)
-    assert isinstance(raised, ExceptionGroup) and not any("with" in note for note in getattr(raised, "__notes__", ()))
+    assert isinstance(raised, ExceptionGroup) and not hasattr(raised, "__notes__")
+
+
+def test_the_errors_of_a_group_come_back_with_their_own_frames_notes_and_causes() -> None:
+    def member() -> Exception:
+        try:
+            try:
+                raise KeyError("cause")
+            except KeyError as cause:
+                raise OSError("member") from cause
+        except OSError as error:
+            error.add_note("a note")
+            return error
+
+    failure = failure_from_exception(ExceptionGroup("outer", [ExceptionGroup("inner", [member()]), ValueError("v")]))
+    raised = exception_from_failure(failure)
+    assert isinstance(raised, ExceptionGroup)
+    again = raised.exceptions[0].exceptions[0]
+    assert type(again) is OSError and again.__notes__ == ["a note"] and type(again.__cause__) is KeyError
+    told = "".join(traceback.format_exception(raised))
+    assert 'raise OSError("member") from cause' in told and 'raise KeyError("cause")' in told
+    assert 'raise OSError("member") from cause' in render(failure) and 'raise KeyError("cause")' in render(failure)
+
+
+def test_one_error_twice_in_a_group_is_told_once() -> None:
+    error = ValueError("twice")
+    failure = failure_from_exception(ExceptionGroup("group", [error, error, KeyError("k")]))
+    told = [each.summary for each in failure.related]
+    assert told == ["ValueError: twice", "ValueError: shown above", "KeyError: 'k'"]
+
+
+def test_the_errors_of_a_group_that_cannot_be_pickled_are_told_as_a_note() -> None:
+    raised = exception_from_failure(caught(ExceptionGroup("group", [Unpicklable("a"), KeyError("k")])))
+    assert type(raised) is TaskFailed and "KeyError: 'k'" in raised.__notes__[0]
 
 
 def test_a_large_group_of_errors_is_shown_in_part() -> None:
     failure = failure_from_exception(ExceptionGroup("many", [ValueError(str(number)) for number in range(1000)]))
-    assert len(failure.notes) == 21 and failure.notes[-1] == "  with more errors than are shown here"
+    assert [each.summary for each in failure.related[-2:]] == ["ValueError: 14", "and 985 more"]
+    assert isinstance(failure.related[0], Related) and "and 985 more" in render(failure)
+
+
+@pytest.mark.parametrize("message", ["x" * 100_000, "\n".join(map(str, range(10_000))), ("y" * 1000 + "\n") * 1000])
+def test_a_huge_message_is_whole_in_the_record_and_shortened_where_something_shows_all_of_it(message: str) -> None:
+    failure = caught(ValueError(message))
+    assert message in render(failure)
+    short = render(failure, whole="look there")
+    assert "more characters" in short and ": look there]" in short and len(short) < 2 * LONGEST_MESSAGE
+    assert str(exception_from_failure(failure)) == (message if failure.pickled else f"ValueError: {message}")
 
 
 class Answered(OSError):

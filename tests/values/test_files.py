@@ -11,12 +11,13 @@ import pytest
 
 from rayflow import ContentFile, Dir, File, FileSet
 from rayflow.errors import BadArguments, FileMissing
-from rayflow.lang.arguments import parse
-from rayflow.values import contents, filesystems, states
-from rayflow.values.encoding import decode, make_ref
-from rayflow.values.filesystems import Entry, local_path, use_base
-from rayflow.values.identity import value_hash
-from rayflow.values.validity import still_as_recorded
+from rayflow.lang.arguments.from_text import parse
+from rayflow.values.encoding.encoding import decode, make_ref
+from rayflow.values.encoding.identity import value_hash
+from rayflow.values.files import content_cache, file_states
+from rayflow.values.files.validity import still_as_recorded
+from rayflow.values.filesystems import filesystems
+from rayflow.values.filesystems.filesystems import DirectoryEntry, local_path, use_base
 from rayflow.values.witnesses import OF_FILE, check
 
 
@@ -189,12 +190,12 @@ class TestContents:
     def test_an_unchanged_file_is_read_once(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "big").write_text("content")
         reads = []
-        hash_stream = contents.hash_stream
-        monkeypatch.setattr(contents, "hash_stream", lambda stream: (reads.append(1), hash_stream(stream))[1])
-        monkeypatch.setattr(contents, "_SETTLED_NS", -1_000_000_000)
+        hash_stream = content_cache.hash_stream
+        monkeypatch.setattr(content_cache, "hash_stream", lambda stream: (reads.append(1), hash_stream(stream))[1])
+        monkeypatch.setattr(content_cache, "_SETTLED_NS", -1_000_000_000)
         first = value_hash(ContentFile("big"))
         assert value_hash(ContentFile("big")) == first and len(reads) == 1
-        contents._opened.clear()  # as another process would
+        content_cache._opened.clear()  # as another process would
         assert value_hash(ContentFile("big")) == first and len(reads) == 1
         os.utime(folder / "big", (1, 1))
         assert value_hash(ContentFile("big")) == first and len(reads) == 2
@@ -211,12 +212,12 @@ class TestContents:
         assert value_hash(ContentFile("new")) != first
 
     def test_the_oldest_are_forgotten(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(contents, "MOST_REMEMBERED", 500)
+        monkeypatch.setattr(content_cache, "MOST_REMEMBERED", 500)
         for number in range(1000):
-            contents._remember(f"/{number}", "mark", "digest")
+            content_cache._remember(f"/{number}", "mark", "digest")
         with sqlite3.connect(folder / "cache" / "contents.sqlite") as memory:
             assert memory.execute("select count(*) from contents").fetchone() == (500,)
-        assert contents._recall("/1", "mark") is None and contents._recall("/999", "mark") == "digest"
+        assert content_cache._recall("/1", "mark") is None and content_cache._recall("/999", "mark") == "digest"
 
     def test_a_memory_that_cannot_be_used_costs_only_time(self, folder: Path) -> None:
         (folder / "cache").write_text("in the way")
@@ -225,19 +226,19 @@ class TestContents:
 
 
 def test_a_place_that_tells_no_versions_is_warned_of_once(folder: Path) -> None:
-    states._warn_of_sizes.cache_clear()
+    file_states._warn_of_sizes.cache_clear()
     with pytest.warns(UserWarning, match="odd:// tells neither versions nor modification times") as told:
-        found = [states._of_remote(f"odd://{size}", Entry("x", size, 0)) for size in (3, 4)]
+        found = [file_states._of_remote(f"odd://{size}", DirectoryEntry("x", size, 0)) for size in (3, 4)]
     assert found == [(3, None), (4, None)] and len(told) == 1
-    assert states._of_remote("other://z", Entry("z", 4, 0, version="v")) == (4, "v")
+    assert file_states._of_remote("other://z", DirectoryEntry("z", 4, 0, version="v")) == (4, "v")
 
 
 def test_what_cannot_be_looked_at_does_not_hold_and_the_others_do(folder: Path) -> None:
     (folder / "good").write_text("x")
     good = make_ref(File("good"))[0].witnesses[0][1]
     bad = ("stat", "nosuchscheme://x", 1, "v"), ("by the moon", "x", 1, 2), ("stat", "x" * 300, 1, 2)
-    with pytest.warns(UserWarning, match="cannot be told"):
+    with pytest.warns(UserWarning, match="cannot tell whether"):
         assert still_as_recorded([good, *bad]) == [True, False, False, False]
     told: list[str] = []
     check([(OF_FILE, good), (OF_FILE, bad[0])], None, told.append)
-    assert "Whether nosuchscheme://x is as it was cannot be told" in told[0] and len(told) == 1
+    assert "rayflow cannot tell whether nosuchscheme://x has changed" in told[0] and len(told) == 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rayflow.values.encoding import decode, encode
-from rayflow.values.identity import value_hash
+from rayflow.values.encoding.encoding import decode, encode
+from rayflow.values.encoding.identity import value_hash
 
 pandas = pytest.importorskip("pandas")
 

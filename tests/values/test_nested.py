@@ -6,12 +6,10 @@ import collections
 import dataclasses
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow.errors import NotSerializable
-from rayflow.values.nested import build, copy_containers, iter_leaves, map_leaves, parts_of
+from rayflow.values.encoding.nested import build, copy_containers, iter_leaves, loops_in, map_leaves, parts_of
 from rayflow.values.refs import TaggedTree, ValueRef
 
 
@@ -172,12 +170,17 @@ def test_wide_containers_take_time_linear_in_their_size() -> None:
     assert map_leaves(wide, lambda leaf: 1) == [[1]] * 50_000
 
 
-def test_a_container_that_contains_itself_is_an_error_that_names_the_cycle() -> None:
+def test_a_container_that_contains_itself_is_a_leaf_and_those_around_it_are_not() -> None:
     ring: list[Any] = [1]
     ring.append({"k": ring})
-    with pytest.raises(NotSerializable, match=r'value\[1\]\["k"\] is the list'):
-        map_leaves(ring, lambda leaf: leaf)
+    assert map_leaves(ring, lambda leaf: leaf) is ring
     assert list(iter_leaves(ring)) == []
+    around = [ring, {"in": (ring[1], [2])}]
+    met: list[Any] = []
+    changed = map_leaves(around, lambda leaf: met.append(leaf) or "leaf", scalars=True)
+    assert changed == ["leaf", {"leaf": ("leaf", ["leaf"])}]
+    assert [each for each in met if not isinstance(each, str | int)] == [ring, ring[1]]
+    assert loops_in(around).keys() == {id(ring), id(ring[1])} and loops_in([[1], [1]]) == {}
 
 
 def test_steps_are_written_as_python_would() -> None:

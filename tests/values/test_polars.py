@@ -14,9 +14,9 @@ pl = pytest.importorskip("polars")
 
 from rayflow.errors import NotSerializable  # noqa: E402  # polars may not be there
 from rayflow.testing.contracts import check_handler, check_other_processes  # noqa: E402
-from rayflow.values.encoding import make_ref, to_bytes  # noqa: E402
-from rayflow.values.identity import value_hash  # noqa: E402
-from rayflow.values.previews import preview  # noqa: E402
+from rayflow.values.encoding.encoding import make_ref, to_bytes  # noqa: E402
+from rayflow.values.encoding.identity import value_hash  # noqa: E402
+from rayflow.values.encoding.previews import preview  # noqa: E402
 
 
 def frame(first: Any = 1) -> Any:
@@ -43,6 +43,7 @@ def series() -> Any:
     return pl.Series("s", [1.5, None])
 
 
+@pytest.mark.slow
 def test_a_frame_keeps_the_contract() -> None:
     others = [
         frame(7), frame().rename({"text": "t"}), frame().head(2),
@@ -94,12 +95,18 @@ def test_the_preview_of_a_large_frame_is_short() -> None:
     assert preview(pl.DataFrame({"x": range(100_000)})) == "DataFrame 100000 x 1 (x: Int64)"
 
 
+@pytest.mark.slow
 def test_a_frame_is_read_in_a_process_that_has_not_met_polars(tmp_path) -> None:
     for value, text in ((frame(), "DataFrame (3, 13)"), (series(), "Series (2,)")):
         (tmp_path / "blob").write_bytes(to_bytes(make_ref(value)[1]))
         program = (
-            "import sys; from rayflow.values.encoding import decode, from_bytes; "
+            "import sys; from rayflow.values.encoding.encoding import decode, from_bytes; "
             "value = decode(from_bytes(open(sys.argv[1], 'rb').read())); print(type(value).__name__, value.shape)"
         )
         ran = subprocess.run([sys.executable, "-c", program, str(tmp_path / "blob")], capture_output=True, text=True)
         assert ran.stdout.strip() == text, ran.stderr
+
+
+def test_a_series_without_a_name_keeps_the_contract() -> None:
+    check_handler(lambda: pl.Series([1, 2]), [pl.Series("column_0", [1, 2])])
+    check_handler(lambda: pl.Series(range(3000)), [pl.Series("column_0", range(3000))])

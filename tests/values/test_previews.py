@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow.values.encoding import make_ref
-from rayflow.values.previews import kind_of, preview, shorten
+from rayflow.values.encoding.encoding import make_ref
+from rayflow.values.encoding.previews import kind_of, preview, shorten
 from rayflow.values.refs import TaggedTree
 
 

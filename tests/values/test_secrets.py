@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
+import threading
 from typing import Any
 
 import pytest
 
 from rayflow import Secret
 from rayflow.errors import SecretUnavailable
-from rayflow.lang.arguments import parse
+from rayflow.lang.arguments.from_text import parse
 from rayflow.testing.contracts import check_handler
-from rayflow.values import masking
-from rayflow.values.encoding import make_ref, to_bytes
+from rayflow.values.display import masking
+from rayflow.values.display.masking import masked
+from rayflow.values.encoding.encoding import make_ref, to_bytes
+from rayflow.values.encoding.previews import preview
 from rayflow.values.failures import exception_from_failure, failure_from_exception
-from rayflow.values.masking import masked
-from rayflow.values.previews import preview
+from rayflow.values.secrets import mask_again
 
 TEXT = "hunter2 'and' more"
 
@@ -88,6 +91,22 @@ def test_text_that_was_read_is_masked_wherever_it_would_be_shown() -> None:
         assert "hunter2" not in preview(value)
 
 
+def test_a_secret_is_read_once_to_mask_it_however_many_results_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(name: str) -> str:
+        asked.append(name)
+        if name == "later" and asked.count(name) == 1:
+            raise OSError
+        return f"text-of-{name}"
+
+    monkeypatch.setattr(Secret, "_providers", {"counted": read})
+    for _ in range(3):
+        assert mask_again([("counted:a",), ("counted:a",), ("counted:later",)], None) == [True] * 3
+    assert sorted(asked) == ["a", "later", "later"]
+    assert "text-of" not in masked("text-of-a text-of-later")
+
+
 def test_each_line_of_a_long_secret_is_masked_and_a_very_short_one_is_not(monkeypatch) -> None:
     monkeypatch.setenv("KEY", "-----BEGIN-----\nabcdefghijkl\nx\n-----END-----")
     monkeypatch.setenv("PIN", "123")
@@ -95,6 +114,77 @@ def test_each_line_of_a_long_secret_is_masked_and_a_very_short_one_is_not(monkey
     Secret("env:PIN").get()
     assert "abcdefghijkl" not in masked("first abcdefghijkl last")
     assert masked("x 123") == "x 123"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["before hunter2 after", "hunter2hunter2", "hunter2000 hunter", "hun hunterhunter2", "abab2 ababab", "", "h"],
+)
+def test_a_text_that_comes_in_pieces_is_masked_as_the_whole_of_it(text: str) -> None:
+    for number, secret in enumerate(("hunter2", "hunter2000", "abab")):
+        masking.mask(secret, f"Secret('env:{number}')")
+    whole = masking.MaskingStream()
+    expected = whole.feed(text) + whole.finish()
+    assert expected == masked(text)
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            stream = masking.MaskingStream()
+            pieces = [stream.feed(piece) for piece in (text[:first], text[first:second], text[second:])]
+            assert "".join(pieces) + stream.finish() == expected
+
+
+def test_nothing_but_the_beginning_of_a_secret_is_held_back() -> None:
+    masking.mask("hunter2", "Secret('env:KEY')")
+    stream = masking.MaskingStream()
+    assert stream.feed("user: me, password: hun") == "user: me, password: "
+    assert stream.feed("gry? ") == "hungry? "
+
+
+class Text(str):
+    """Another thread learns more secrets whenever somebody looks into this text."""
+
+    learnt = 0
+
+    def __contains__(self, part: object) -> bool:
+        Text.learnt += 1
+        more = [(f"another secret {Text.learnt}", "<another>")]
+        other = threading.Thread(target=masking.learn, args=(more,))
+        other.start()
+        other.join()
+        return super().__contains__(part)  # type: ignore[operator]
+
+
+def test_secrets_that_other_threads_learn_meanwhile_disturb_nobody() -> None:
+    masking.mask("hunter2hunter2", "Secret('env:KEY')")
+    stream, text = masking.MaskingStream(), Text("x hunter2hunter2 y")
+    assert masked(text) == "x <Secret('env:KEY')> y"
+    assert stream.feed("another secret 1 ano") == "<another> ", "a stream knows what was learnt after it was made"
+
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def learn() -> None:
+        for number in range(1000):
+            masking.learn([(f"more of them {number}", "<more>")])
+        ended.set()
+
+    learning = threading.Thread(target=learn)
+    learning.start()
+    plain, data = str(text), text.encode()
+    while not ended.is_set():
+        whole = masking.MaskingStream()
+        seen += [masked(plain), masking.masked_bytes(data).decode(), whole.feed(plain) + whole.finish()]
+        assert masking.secrets_in(data) == ["<Secret('env:KEY')>"] and len(masking.known()) > 1
+    learning.join()
+    assert set(seen) <= {"x <Secret('env:KEY')> y"}
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "user:x"])
+def test_a_secret_in_base64_is_masked_whatever_stands_around_it(before: str) -> None:
+    masking.mask("correct-horse", "Secret('env:KEY')")
+    for after in ("", "!", "!!", ":rest"):
+        coded = base64.b64encode(f"{before}correct-horse{after}".encode()).decode()
+        assert "<Secret('env:KEY')>" in masked(coded)
 
 
 class Refused(Exception):

@@ -7,17 +7,19 @@ import dataclasses
 import fractions
 import pathlib
 import sys
+import types
 from collections.abc import Sequence
 from typing import Any
 
 import numpy
 import pytest
 
-from rayflow.lang.codec import blobs_of, dumps, loads, read, witnesses_of
-from rayflow.lang.packing import pack
-from rayflow.values import hooks, witnesses
-from rayflow.values.encoding import make_ref
-from rayflow.values.witnesses import OF_DEFINITION, OF_TASK, check, needs_worker, notice, register_validator
+from rayflow.lang.packing.pack import pack
+from rayflow.lang.terms.codec import blobs_of, dumps, loads, read, witnesses_of
+from rayflow.values import witnesses
+from rayflow.values.encoding.encoding import make_ref
+from rayflow.values.objects import hooks
+from rayflow.values.witnesses import OF_DEFINITION, OF_TASK, VALIDATORS, ValidatorAt, check, needs_worker, notice
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +56,16 @@ SECOND = ("page", (2,))
 
 
 @pytest.fixture
-def kinds():
-    before = dict(witnesses._KINDS)
-    yield register_validator
-    witnesses._KINDS.clear()
-    witnesses._KINDS.update(before)
+def kinds(monkeypatch):
+    """Adds validators of other forms of witnesses: functions of a module that is made for the test."""
+    module = types.ModuleType("validators_of_a_test")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def add(form: str, validate: witnesses.Validator, *, on_worker: bool = False) -> None:
+        setattr(module, form, validate)
+        monkeypatch.setitem(VALIDATORS, form, ValidatorAt(module.__name__, form, on_worker))
+
+    return add
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_a_damaged_front_is_an_error_and_not_a_crash() -> None:
 
 
 def test_what_one_object_notices_inside_another_counts_for_both() -> None:
-    with witnesses.Noticed() as outer:
+    with witnesses.WitnessCollector() as outer:
         make_ref(Page(2))
         notice((OF_TASK, ("lab.f", b"h")))
     assert list(outer.found) == [SECOND, (OF_TASK, ("lab.f", b"h"))]
@@ -170,6 +177,7 @@ def test_a_value_of_a_class_of_the_project_holds_while_the_class_is_there(monkey
     assert "antigravity" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_class_that_travels_with_its_values_is_no_witness(monkeypatch) -> None:
     monkeypatch.undo()
     hooks.forget()

@@ -1,4 +1,7 @@
-"""`rayflow config`: the settings that count here."""
+"""`rayflow config`: show the settings that apply here, and where each was set.
+
+In: nothing but the directory and the environment. Out: a table or JSON. Never: changes a setting, shows a secret.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from dataclasses import fields
 
 import click
 
+from rayflow.cli.output.render import table
 from rayflow.cli.stores import json_option, print_json, store_option, store_url
+from rayflow.config import load_with_sources
 
 
 @click.group("config")
@@ -30,17 +35,13 @@ def show(store: str | None, address: str | None, as_json: bool) -> None:
     \b
     rayflow config show --json
     """
-    from rayflow.config import load_with_sources
-
     config, sources = load_with_sources(store=store_url(store), address=address)
     rows = [(item.name, getattr(config, item.name), sources.get(item.name, "default")) for item in fields(config)]
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return
-    from rayflow.cli.render import table
-
-    told = [(name, "" if value in (None, {}) else _text(value), source) for name, value, source in rows]
-    click.echo(table(("setting", "value", "set by"), told, sys.stdout, flexible=("value",)), nl=False)
+    shown = [(name, "" if value in (None, {}) else _text(value), source) for name, value, source in rows]
+    click.echo(table(("setting", "value", "set by"), shown, sys.stdout, flexible=("value",)), nl=False)
 
 
 def _text(value: object) -> str:

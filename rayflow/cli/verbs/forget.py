@@ -1,4 +1,7 @@
-"""`rayflow forget`: let recorded results count no more."""
+"""`rayflow forget`: make recorded results invalid, so that the next run computes them anew.
+
+In: the name of a task, or the id of a job. Out: how many results are invalid now. Never: deletes records or files.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
-from rayflow.cli.task_names import task_named
+from rayflow.errors import NotFound
+from rayflow.pasting import command as pasted
+from rayflow.store.history.answer_types import shown_name
 
 if TYPE_CHECKING:
-    from rayflow.store.history import History
+    from rayflow.store.history.history import History
 
 
 @click.command("forget")
@@ -30,7 +35,7 @@ def command(what: str, store: str | None, as_json: bool) -> None:
     """
     opened = open_for(store, read_only=False)
     history = opened.history()
-    name = task_named(history, what)
+    name = history.task_named(what)
     now = time.time_ns() // 1000
     if name is not None:
         meant, count = f"task {name}", opened.forget(at=now, task_name=name)
@@ -44,13 +49,12 @@ def command(what: str, store: str | None, as_json: bool) -> None:
 
 
 def _forget_call(history: History, what: str, forget: Callable[[bytes], int]) -> tuple[str, int]:
-    from rayflow.errors import NotFound
-
     try:
         found = history.resolve(what, kinds=("job",))
     except NotFound:
-        raise NotFound(f"The store knows no task and no job {what!r}; `rayflow log` lists what it knows.") from None
+        listing = pasted("log", "--jobs", store=history.url)
+        raise NotFound(f"The store knows no task and no job {what!r}; `{listing}` lists what it knows.") from None
     job = history.find_job(found.id)
     if job is None or job["eval_hash"] is None:
-        raise NotFound(f"Job {found.id} never got so far as to have a result.")
-    return f"the call of job {found.id[:12]} ({job['task_name']})", forget(bytes.fromhex(job["eval_hash"]))
+        raise NotFound(f"Job {found.id} has no result that could be forgotten.")
+    return f"the call of job {found.id[:12]} ({shown_name(job)})", forget(bytes.fromhex(job["eval_hash"]))

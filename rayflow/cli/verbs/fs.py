@@ -1,16 +1,25 @@
-"""`rayflow fs`: files at any URL that a workflow can name."""
+"""`rayflow fs`: list and copy files at any URL that a workflow can name.
+
+In: paths and URLs. Out: a listing, or copies. Never: leaves half a copy, deletes a file.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from functools import partial
 
 import click
 
+from rayflow.cli.output.render import table
+from rayflow.cli.output.style import size
 from rayflow.cli.stores import json_option, print_json
-
-if TYPE_CHECKING:
-    from rayflow.values.local_files import Entry
+from rayflow.errors import FileConflict, FileMissing
+from rayflow.values.files.copying import copy_file, copy_tree
+from rayflow.values.filesystems.directory_entry import DirectoryEntry
+from rayflow.values.filesystems.filesystems import is_url, located
+from rayflow.values.process.parallel import at_once
 
 
 @click.group("fs")
@@ -39,16 +48,11 @@ def ls(url: str, recursive: bool, as_json: bool) -> None:
             [{"path": name, "size": e.size, "modified_ns": e.modified_ns, "is_dir": e.is_dir} for name, e in entries]
         )
         return
-    from datetime import UTC, datetime
-
-    from rayflow.cli.render import table
-    from rayflow.cli.style import size
-
     rows = [
         (
             "" if entry.is_dir else size(entry.size),
             datetime.fromtimestamp(entry.modified_ns / 1e9, UTC) if entry.modified_ns else None,
-            f"{name}/" if entry.is_dir else name,
+            f"{name}/" if entry.is_dir else f"{name} -> {entry.version}" if entry.leads_nowhere else name,
         )
         for name, entry in entries
     ]
@@ -69,14 +73,10 @@ def cp(context: click.Context, sources: tuple[str, ...], target: str, recursive:
 
     As with cp, into DST when it is a directory, or ends with a slash. It has to be one for several SRC.
     """
-    from functools import partial
-
-    from rayflow.values.staging import at_once, copy_tree
-
     to = _given(target)
     into = target.endswith("/") or _is_dir(to)
     if len(sources) > 1 and not into:
-        raise click.UsageError(f"{target} is no directory: end it with a slash to have it made.", context)
+        raise click.UsageError(f"{target} is not a directory: end it with a slash to have it made.", context)
     files, trees = [], []
     for source in map(_given, sources):
         end = f"{to.rstrip('/')}/{source.rstrip('/').rpartition('/')[2]}" if into else to
@@ -93,17 +93,10 @@ def cp(context: click.Context, sources: tuple[str, ...], target: str, recursive:
 
 def _given(text: str) -> str:
     """A path or URL as it was written: a relative path is relative to where the user is."""
-    import os
-
-    from rayflow.values.filesystems import is_url
-
     return text if is_url(text) else os.path.abspath(os.path.expanduser(text))
 
 
-def _stat(url: str) -> Entry:
-    from rayflow.errors import FileMissing
-    from rayflow.values.filesystems import located
-
+def _stat(url: str) -> DirectoryEntry:
     fs, path = located(url)
     try:
         return fs.stat(path)
@@ -112,8 +105,6 @@ def _stat(url: str) -> Entry:
 
 
 def _is_dir(url: str) -> bool:
-    from rayflow.errors import FileMissing
-
     try:
         return _stat(url).is_dir
     except FileMissing:
@@ -121,19 +112,13 @@ def _is_dir(url: str) -> bool:
 
 
 def _copy_file(source: str, target: str) -> None:
-    from rayflow.errors import FileConflict
-    from rayflow.values.filesystems import located
-    from rayflow.values.staging import copy_file
-
     if located(source) == located(target):
         raise FileConflict(f"{source} and {target} are the same file.")
     copy_file(source, target)
 
 
-def _entries(url: str, recursive: bool) -> list[tuple[str, Entry]]:
-    """The names and entries of a directory, or those of one file."""
-    from rayflow.values.filesystems import located
-
+def _entries(url: str, recursive: bool) -> list[tuple[str, DirectoryEntry]]:
+    """The names and entries of a directory, or the name and entry of one file."""
     found = _stat(url)
     if not found.is_dir:
         return [(url.rpartition("/")[2], found)]

@@ -1,4 +1,7 @@
-"""`rayflow import`: take in what somebody has exported."""
+"""`rayflow import`: copy what this store lacks from a file that `rayflow export` wrote.
+
+In: a file's name, executions. Out: new records in the store, their numbers on stdout. Never: changes records.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def command(file: str, dry_run: bool, store: str | None, as_json: bool) -> None:
     The file is checked whole before anything is taken from it. Like any store it may hold pickles, which run what their
     writer put there when they are read: import from those whose code you would run.
     """
-    from rayflow.store.archive import reading
+    from rayflow.store.exchange.archive import reading
 
     with reading(file) as source:
         copy_between(source, config_of(store).store, (), dry_run=dry_run, as_json=as_json)

@@ -1,39 +1,60 @@
-"""`rayflow log`: what happened."""
+"""`rayflow log`: show what happened: executions, their jobs, one job, files, tasks.
+
+In: an id, a name or filters. Out: tables, trees and fields, or JSON. Never: writes to the store, evaluates.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rayflow.cli.file_uses import show_file
+from rayflow.cli.job_lines import job_lines, show_task
+from rayflow.cli.output.render import (
+    block,
+    fields,
+    how_text,
+    moment,
+    seconds_between,
+    seconds_taken,
+    sources_text,
+    table,
+    tags_text,
+    tree,
+)
+from rayflow.cli.output.style import counted, duration, in_words, short_execution, size
+from rayflow.cli.parsing import given_options
+from rayflow.cli.parsing.completion import executions
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
-from rayflow.cli.task_names import job_lines, show_task, task_named
+from rayflow.pasting import command as pasted
+from rayflow.store.history.answer_types import JobDetail, JobTree, Record, shown_name
+from rayflow.store.history.execution_status import is_lost, status_of
 
 if TYPE_CHECKING:
-    from rayflow.store.answers import JobDetail, JobTree, Record
-    from rayflow.store.filters import Filter
-    from rayflow.store.history import History
+    from rayflow.store.history.filters import Filter
+    from rayflow.store.history.history import History
 
 MOST_LINES = 400
-"""Of a larger tree the rest is counted."""
+"""The most lines of a tree. Further lines are only counted."""
 
 SIBLINGS = 12
-"""Of more calls of one task by one job the rest is summed up; those that failed come first."""
+"""The most calls of one task by one job in a tree. The others are summed up. Failed calls come first."""
 
 
 EXECUTIONS = ("running", "lost", "done", "failed", "cancelled")
-JOBS = ("running", "done", "failed", "cancelled", "computed", "cached", "shared")
+JOBS = ("running", "done", "failed", "not_run", "cancelled", "computed", "cached", "shared")
 STATUSES = tuple(dict.fromkeys((*EXECUTIONS, *JOBS)))
 
 
 @click.command("log")
-@click.argument("what", required=False, metavar="[ID|TASK]")
+@click.argument("what", required=False, metavar="[ID|TASK]", shell_complete=executions)
 @click.option("--jobs", "of_jobs", is_flag=True, help="List jobs: of all executions, or of the one that is named.")
-@click.option("--task", metavar="NAME", help="Only calls of this task; of executions, their root's.")
+@click.option("--task", metavar="NAME", help="Only calls of this task, or so labelled; of executions, their root's.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only what is so; jobs also by how they were answered.")
 @click.option("--failed", is_flag=True, help="The same as --status failed.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Only what has this tag.")
@@ -44,7 +65,17 @@ STATUSES = tuple(dict.fromkeys((*EXECUTIONS, *JOBS)))
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many to list.")
 @json_option
 @store_option
-def command(what: str | None, of_jobs: bool, as_json: bool, store: str | None, limit: int, **given: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    what: str | None,
+    of_jobs: bool,
+    as_json: bool,
+    store: str | None,
+    limit: int,
+    **given: Any,
+) -> None:
     """Show what happened: the latest executions, one execution's tree of calls, or one job whole with what it printed.
 
     \b
@@ -66,15 +97,22 @@ def command(what: str | None, of_jobs: bool, as_json: bool, store: str | None, l
     if what is None:
         (_jobs if of_jobs else _executions)(history, wanted, limit, as_json)
         return
+    has_limit = context.get_parameter_source("limit") is click.core.ParameterSource.COMMANDLINE
     is_list = of_jobs or wanted != filter_of()
-    name = task_named(history, what)
+    name = history.task_named(what)
     if name is not None:
+        if wanted.task is not None and history.task_named(wanted.task) != name:
+            raise click.UsageError(f"{what} and --task {wanted.task} are two tasks: leave one out.")
+        is_list = is_list or has_limit
         if is_list:
             _jobs(history, replace(wanted, task=name), limit, as_json)
         else:
             show_task(history, name, as_json)
         return
     found = history.resolve(what)
+    if has_limit and not is_list:
+        whole = pasted("log", what, "--jobs", store=store)
+        raise click.UsageError(f"{what} is shown whole: --limit is for lists, such as `{whole}`.")
     if not is_list:
         _SHOW[found.kind](history, found.id, as_json)
     elif found.kind == "execution":
@@ -93,20 +131,19 @@ def filter_of(
     arguments: tuple[str, ...] = (),
     result: str | None = None,
 ) -> Filter:
-    """What the options ask for. Raises UsageError for what does not read."""
-    from rayflow.cli import asked
-    from rayflow.store.filters import Filter
+    """The filter for these options. Raises UsageError for a text that cannot be read."""
+    from rayflow.store.history.filters import Filter
 
     if failed and status not in (None, "failed"):
         raise click.UsageError(f"--failed and --status {status} contradict each other.")
     return Filter(
         task=task,
         status="failed" if failed else status,
-        tags=tuple(map(asked.tagged, tags)),
-        since=asked.moment_of(since) if since is not None else None,
-        until=asked.moment_of(until) if until is not None else None,
-        arguments=tuple(map(asked.argument_of, arguments)),
-        result=asked.value_of("result", result) if result is not None else None,
+        tags=tuple(map(given_options.tagged, tags)),
+        since=given_options.moment_of(since) if since is not None else None,
+        until=given_options.moment_of(until) if until is not None else None,
+        arguments=tuple(map(given_options.argument_of, arguments)),
+        result=given_options.value_of("result", result) if result is not None else None,
     )
 
 
@@ -122,25 +159,15 @@ def _jobs(history: History, wanted: Filter, limit: int, as_json: bool) -> None:
 
 
 def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> None:
-    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
-
-    if wanted.status in ("computed", "cached", "shared"):
+    if wanted.status is not None and wanted.status not in EXECUTIONS:
         raise click.UsageError(f"An execution has no status {wanted.status!r}: its jobs have; add --jobs.")
-    if wanted.status in ("running", "lost"):
-        # Only this machine can tell which of them are lost.
-        running = history.executions(replace(wanted, status="running"), limit=None)
-        rows = [row for row in running if status_of(row) == wanted.status][:limit]
-    else:
-        rows = history.executions(wanted, limit=limit)
+    rows = history.executions_now(wanted, limit=limit)
     if as_json:
         print_json([_for_json(row) for row in rows])
         return
     if not rows:
         click.echo("No execution was recorded yet." if wanted == filter_of() else "No execution fits.")
         return
-    from rayflow.cli.render import moment, seconds_between, table
-    from rayflow.cli.style import counted, duration, short_execution
-
     heads = ("execution", "started", "status", "took", "what", "jobs")
     cells = [
         (
@@ -156,14 +183,18 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
     click.echo(table(heads, cells, sys.stdout, right=("took",), flexible=("what", "jobs")), nl=False)
     for row in filter(is_lost, rows):
         click.echo(
-            f"{short_execution(row['execution_id'])} is lost: its process is gone. Go on with: {how_to_go_on(row)}"
+            f"{short_execution(row['execution_id'])} is lost: its process is gone. Go on with: "
+            f"{how_to_go_on(row, history.url)}"
         )
+
+
+def how_to_go_on(row: Record, store: str) -> str:
+    """The command that takes up a lost execution of a store."""
+    return pasted("resume", short_execution(row["execution_id"]), store=store)
 
 
 def _for_json(row: Record) -> Record:
     """An execution for JSON: without the packed term, which only rayflow can read, and with whether it is lost."""
-    from rayflow.cli.lives import is_lost
-
     return {**{name: value for name, value in row.items() if name != "root"}, "lost": is_lost(row)}
 
 
@@ -176,20 +207,22 @@ def _job_for_json(row: Record) -> Record:
 
 
 def _execution(history: History, execution_id: str, as_json: bool) -> None:
-    found = history.job_tree(execution_id, siblings=SIBLINGS)
     if as_json:
+        found = history.job_tree(execution_id, siblings=SIBLINGS)
         tags = history.tags("execution", execution_id)
         lines = [_json_line(line) for line in found.lines]
         print_json({"execution": _for_json(found.execution), "tags": tags, "jobs": lines})
         return
+    found = history.job_tree(execution_id, siblings=SIBLINGS, most=MOST_LINES, with_sources=False)
     tags = history.tags("execution", execution_id)
-    click.echo(_execution_head(found.execution, tags), nl=False)
-    _tree(found)
+    click.echo(_execution_head(found.execution, tags, history.url), nl=False)
+    _tree(found, history.url)
 
 
 def _json_line(line: Any) -> dict[str, Any]:
     if hasattr(line, "sums"):
-        return {"depth": line.depth, "task_name": line.task_name, "shown": line.shown, "all": line.sums}
+        names = {"task_name": line.task_name, "label": line.label}
+        return {"depth": line.depth, **names, "shown": line.shown, "all": line.sums}
     return {"depth": line.depth, **_job_for_json(line.job), "arguments": line.arguments, "result": line.result}
 
 
@@ -197,11 +230,7 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _execution_head(row: Record, tags: list[Record]) -> str:
-    from rayflow.cli.lives import how_to_go_on, is_lost, status_of
-    from rayflow.cli.render import fields, moment, seconds_between, tags_text
-    from rayflow.cli.style import counted, duration
-
+def _execution_head(row: Record, tags: list[Record], store: str) -> str:
     took = duration(seconds_between(row["started_at"], row["finished_at"]))
     versions = [f"rayflow {row['rayflow_version']}", f"Python {row['python_version']}"]
     if row["ray_version"]:
@@ -211,7 +240,8 @@ def _execution_head(row: Record, tags: list[Record]) -> str:
             ("execution", row["execution_id"] + (f" (taken up {_times(row['life'])})" if row["life"] else "")),
             ("command", _command(row["command"])),
             ("status", status_of(row) + (f" after {took}" if took else "")),
-            ("go on with", how_to_go_on(row) if is_lost(row) else None),
+            ("go on with", how_to_go_on(row, store) if is_lost(row) else None),
+            ("start-up", f"{duration(startup)} before that" if (startup := row["startup_seconds"]) else None),
             ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
             ("jobs", counted(row) if row["jobs"] is not None else None),
             ("project", row["project_dir"]),
@@ -232,20 +262,17 @@ def _command(command: str | None) -> str | None:
     return f"{'rayflow' if name == '__main__.py' else name} {rest}".rstrip()
 
 
-def _tree(found: JobTree) -> None:
-    from itertools import islice
-
-    from rayflow.cli.render import tree
-
+def _tree(found: JobTree, store: str) -> None:
     if not found.lines:
         click.echo("\nno job was recorded yet")
         return
     click.echo()
-    for text in tree(islice(found.lines, MOST_LINES), sys.stdout):
+    for text in tree(found.lines, sys.stdout):
         click.echo(text)
-    left = len(found.lines) - MOST_LINES
-    if left > 0:
-        click.echo(f"... and {left:,} more lines; rayflow log JOB shows one job, --json and rayflow sql all")
+    if found.left:
+        one = pasted("log", "JOB", store=store)
+        whole = pasted("log", found.execution["execution_id"], "--json", store=store)
+        click.echo(f"... and {found.left:,} more lines; `{one}` shows one job, `{whole}` all")
 
 
 # --- a job ------------------------------------------------------------------------------------------------------------
@@ -256,28 +283,28 @@ def _job(history: History, job_id: str, as_json: bool) -> None:
     if as_json:
         execution = _for_json(found.execution) if found.execution else None
         names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
-        told = {name: getattr(found, name) for name in names}
-        print_json({"execution": execution, "job": _job_for_json(found.job), **told})
+        parts = {name: getattr(found, name) for name in names}
+        print_json({"execution": execution, "job": _job_for_json(found.job), **parts})
         return
     click.echo(_job_head(found), nl=False)
     for title, text in _job_blocks(found):
-        from rayflow.cli.render import block
-
         click.echo("\n" + block(title, text, sys.stdout), nl=False)
 
 
 def _job_head(found: JobDetail) -> str:
-    from rayflow.cli.render import fields, how_text, moment, seconds_taken, tags_text
-    from rayflow.cli.style import duration, short_execution, size
+    from rayflow.store.history.database import tries_of
 
     job = found.job
     place = found.task["place"] if found.task else None
-    parent = f"{found.parent['task_name']}  {found.parent['job_id'][:12]}" if found.parent else None
+    parent = f"{shown_name(found.parent)}  {found.parent['job_id'][:12]}" if found.parent else None
+    failed = {each["attempt"] for each in found.attempts}
+    tries = tries_of(job["attempts"] or 0, failed)
     where = job["node"] and f"{job['node']}, process {job['pid']}"
     return fields(
         [
             ("job", job["job_id"]),
             ("task", f"{job['task_name']}  {place or ''}".rstrip()),
+            ("label", job["label"]),
             ("call", job["call"]),
             ("status", how_text(job, sys.stdout)),
             ("execution", short_execution(job["execution_id"])),
@@ -288,7 +315,7 @@ def _job_head(found: JobDetail) -> str:
             ("in its body", duration(job["wall_seconds"])),
             ("processor", duration(job["cpu_seconds"])),
             ("peak memory", size(job["peak_memory_bytes"])),
-            ("attempts", job["attempts"] if job["attempts"] and job["attempts"] > 1 else None),
+            ("attempts", f"{tries}, of which {len(failed)} failed" if tries > 1 else None),
             ("ran on", where),
             ("tags", tags_text(found.tags)),
             ("error", job["error"]),
@@ -297,9 +324,6 @@ def _job_head(found: JobDetail) -> str:
 
 
 def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
-    from rayflow.cli.render import moment
-    from rayflow.cli.style import duration, size
-
     job = found.job
     blocks = []
     if found.arguments:
@@ -310,7 +334,7 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
         blocks.append(("result", f"{result['preview']}\n({about})"))
     if found.children:
         calls = [
-            f"{child['jobs']:,} x {child['task_name']}  {child['how'] or child['status']}  "
+            f"{child['jobs']:,} x {shown_name(child)}  {child['how'] or in_words(child['status'])}  "
             f"{duration(child['wall_seconds'])}".rstrip()
             for child in found.children
         ]
@@ -320,7 +344,7 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
             f"{each['attempt']}: {each['ended']} at {moment(each['recorded_at'])}: {each['error']}"
             for each in found.attempts
         ]
-        blocks.append(("attempts that did not end well", "\n".join(ends)))
+        blocks.append(("attempts that failed", "\n".join(ends)))
     many = len({log["attempt"] for log in found.logs}) > 1
     for log in found.logs:
         which = f" of attempt {log['attempt']}" if many else ""
@@ -330,7 +354,7 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
 
 
 def _argument(argument: Any) -> str:
-    sources = ", ".join(f"{name or '?'} {call[:12]}" for call, name in argument.sources[:4])
+    sources = sources_text(argument.sources, with_ids=4)
     return f"{argument.name} = {argument.preview}{f'  from {sources}' if sources else ''}"
 
 
@@ -342,7 +366,7 @@ def _call(history: History, call_hash: str, as_json: bool) -> None:
 
 
 def _value(history: History, value_hash: str, as_json: bool) -> None:
-    found = history.value(value_hash)
+    found = history.value_detail(value_hash)
     _detail(found, "value" if found.value else "file", as_json, history.tags("value", value_hash))
 
 
@@ -353,8 +377,6 @@ def _task(history: History, task_hash: str, as_json: bool) -> None:
     if as_json:
         print_json({"task": row, "tags": tags, "definitions": definitions})
         return
-    from rayflow.cli.render import block, fields, tags_text
-
     known = row or {}
     columns = [(name, value) for name, value in known.items() if name != "source"]
     click.echo(fields([*columns, ("tags", tags_text(tags))]), nl=False)
@@ -367,13 +389,9 @@ def _task(history: History, task_hash: str, as_json: bool) -> None:
 
 def _detail(found: Any, main: str, as_json: bool, tags: list[Record]) -> None:
     """A record with lists of records beside it: its columns, then one block for each list."""
-    from dataclasses import fields as fields_of
-
     if as_json:
         print_json({**{field.name: getattr(found, field.name) for field in fields_of(found)}, "tags": tags})
         return
-    from rayflow.cli.render import block, fields, tags_text
-
     click.echo(fields([*(getattr(found, main) or {}).items(), ("tags", tags_text(tags))]), nl=False)
     for field in fields_of(found):
         rows = getattr(found, field.name)
@@ -390,4 +408,4 @@ def _record(row: Record) -> str:
 
 
 _SHOW = {"execution": _execution, "job": _job, "call": _call, "value": _value, "task": _task, "file": show_file}
-"""Kind of an id -> how it is shown."""
+"""The function that shows a thing, by the kind of the thing."""

@@ -1,16 +1,20 @@
-"""`rayflow pull`: copy what is recorded in another store to this one."""
+"""`rayflow pull`: copy the records that this store lacks from another one.
+
+In: the place of a store, executions. Out: new records in this store. Never: changes the other store.
+"""
 
 from __future__ import annotations
 
 import click
 
 from rayflow.cli.copying import copy_between, dry_run_option
+from rayflow.cli.parsing import completion
 from rayflow.cli.stores import config_of, json_option, open_for, store_option
 
 
 @click.command("pull")
 @click.argument("url", metavar="URL")
-@click.argument("executions", metavar="[EXECUTION]...", nargs=-1)
+@click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=completion.executions)
 @dry_run_option
 @store_option
 @json_option

@@ -1,16 +1,20 @@
-"""`rayflow push`: copy what is recorded here to another store."""
+"""`rayflow push`: copy the records that another store lacks to it.
+
+In: the place of a store, executions. Out: new records in that store. Never: changes this store.
+"""
 
 from __future__ import annotations
 
 import click
 
 from rayflow.cli.copying import copy_between, dry_run_option
+from rayflow.cli.parsing import completion
 from rayflow.cli.stores import json_option, open_for, store_option
 
 
 @click.command("push")
 @click.argument("url", metavar="URL")
-@click.argument("executions", metavar="[EXECUTION]...", nargs=-1)
+@click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=completion.executions)
 @dry_run_option
 @store_option
 @json_option

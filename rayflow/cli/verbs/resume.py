@@ -1,24 +1,30 @@
-"""`rayflow resume`: go on with an execution that was stopped."""
+"""`rayflow resume`: go on with an execution that was stopped.
+
+In: the id of an execution. Out: its answer. Never: takes up an execution whose process still lives.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from rayflow.cli.stores import config_of, store_option
-
-if TYPE_CHECKING:
-    pass
+from rayflow.cli.evaluation import evaluate
+from rayflow.cli.output.output import answer_alone
+from rayflow.cli.parsing.completion import executions
+from rayflow.cli.recorded_tasks import load_tasks
+from rayflow.cli.stores import check_one_place, config_of, store_option
 
 
 @click.command("resume")
-@click.argument("execution", metavar="EXECUTION")
+@click.argument("execution", metavar="EXECUTION", shell_complete=executions)
 @click.option("--inline", is_flag=True, help="Run everything in this process, without Ray.")
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster to join.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", "log_level", flag_value="quiet", help="Only the result and errors.")
+@click.option("--verbose", "log_level", flag_value="verbose", help="Each job that ends, too.")
 @store_option
-def command(execution: str, inline: bool, address: str | None, as_json: bool, store: str | None) -> int:
+def command(
+    execution: str, inline: bool, address: str | None, as_json: bool, log_level: str | None, store: str | None
+) -> int:
     """Go on with an execution that was stopped or lost; what it had finished is not computed again.
 
     \b
@@ -26,12 +32,11 @@ def command(execution: str, inline: bool, address: str | None, as_json: bool, st
 
     The current code of the project is used.
     """
-    from rayflow.cli.evaluation import evaluate
-    from rayflow.cli.output import answer_alone
-    from rayflow.cli.recorded import load_tasks
-    from rayflow.store.store import open_store
+    from rayflow.store.open import open_store
 
-    config = config_of(store, inline=inline or None, address=address)
+    check_one_place(inline, address)
+    here = True if inline else False if address else None
+    config = config_of(store, inline=here, address=address, log_level=log_level)
     history = open_store(config.store, create=False, read_only=True).history()
     found = history.resolve(execution, kinds=("execution",))
     with answer_alone() as stdout:

@@ -1,4 +1,8 @@
-"""`rayflow tag`: what people say about executions, jobs, calls, values and tasks."""
+"""`rayflow tag`: list and write the tags of executions, jobs, calls, values, files and tasks.
+
+In: what is tagged, keys and values. Out: new tag records, or a list of tags. Never: deletes a record; an earlier value
+stays in the history.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rayflow.cli.asked import tag_of, tag_text, tagged, tags_of, written
-from rayflow.cli.stores import history_of, json_option, open_for, print_json, store_option
-from rayflow.cli.task_names import task_named
+from rayflow.cli.output.render import table, tags_text
+from rayflow.cli.parsing.given_options import tag_of, tagged, tags_of, written
+from rayflow.cli.stores import history_of, json_option, open_for, print_json, store_option, store_url
+from rayflow.errors import NotFound
+from rayflow.lang.options.tags import tag_text
+from rayflow.pasting import command as pasted
+from rayflow.records import TagRow
+from rayflow.store.history.answer_types import Entity, Record
 
 if TYPE_CHECKING:
-    from rayflow.records import TagRow
-    from rayflow.store.answers import Entity, Record
-    from rayflow.store.history import History
-
-
+    from rayflow.store.history.history import History
 
 
 @click.group("tag")
@@ -48,7 +53,8 @@ def list_(what: str | None, key: str | None, with_history: bool, store: str | No
     """
     history = history_of(store)
     if what is None and with_history:
-        raise click.UsageError("Name what the history is wanted of: rayflow tag list ID --history")
+        offer = pasted("tag", "list", "ID", "--history", store=store_url(store))
+        raise click.UsageError(f"Name what the history is wanted of: {offer}")
     meant = meant_by(history, what) if what is not None else None
     asked = tagged(key) if key is not None else None
     name = asked.key if asked else None
@@ -59,7 +65,7 @@ def list_(what: str | None, key: str | None, with_history: bool, store: str | No
     else:
         rows = history.tags(key=name)
     if asked is not None and asked.values:
-        rows = [row for row in rows if row["value"] in asked.values]
+        rows = [row for row in rows if row["value_json"] in asked.values]
     if as_json:
         print_json(rows)
     else:
@@ -76,7 +82,7 @@ def add(what: str, tags: tuple[str, ...], store: str | None) -> None:
     \b
     rayflow tag add - reviewed=yes reviewer=ada
     """
-    _change(store, what, [(*tag_of(text), False) for text in tags])
+    _change(store, what, tags_of(tags), alone=False)
 
 
 @command.command("update")
@@ -89,7 +95,7 @@ def update(what: str, tags: tuple[str, ...], store: str | None) -> None:
     \b
     rayflow tag update 3f2a9c reviewed=no
     """
-    _change(store, what, [(key, value, True) for key, value in tags_of(tags).items()])
+    _change(store, what, tags_of(tags), alone=True)
 
 
 @command.command("rm")
@@ -102,9 +108,6 @@ def remove(what: str, tags: tuple[str, ...], store: str | None) -> None:
     \b
     rayflow tag rm - reviewed
     """
-    from rayflow.errors import NotFound
-    from rayflow.records import TagRow
-
     opened = open_for(store, read_only=False)
     history = opened.history()
     meant = meant_by(history, what)
@@ -113,64 +116,68 @@ def remove(what: str, tags: tuple[str, ...], store: str | None) -> None:
     for text in tags:
         asked = tagged(text)
         known = history.tags(meant.kind, meant.id, asked.key)
-        fitting = [row["value"] for row in known if not asked.values or row["value"] in asked.values]
+        there = [row["value_json"] for row in known]
+        exact = written(tag_of(text)[1])  # 1 is the number where both are set, the text 1 where only that is
+        fitting = [exact] if asked.values and exact in there else there
+        fitting = [value for value in fitting if not asked.values or value in asked.values]
         if not fitting:
             raise NotFound(f"{meant.kind} {meant.id} has no tag {text}.")
-        rows.extend(TagRow(meant.kind, meant.id, asked.key, value, now, True) for value in fitting)
+        rows.extend(
+            TagRow(entity=meant.kind, entity_id=meant.id, key=asked.key, value=value, at=now, removed=True)
+            for value in fitting
+        )
     opened.append(rows)
     opened.close()
     _say(history, meant)
 
 
 def meant_by(history: History, text: str) -> Entity:
-    """What tags are wanted of: an id or the beginning of one, a task's name, a file's path. Raises NotFound."""
-    from rayflow.errors import NotFound
-    from rayflow.store.answers import Entity
-
-    name = task_named(history, text)
+    """Find what is tagged by an id, the beginning of one, a task's name, or a file's path. Raises NotFound."""
+    name = history.task_named(text)
     if name is not None:
-        row = history.one(
-            'SELECT task_hash FROM raw.tasks WHERE task_name = $name ORDER BY tasks."at" DESC LIMIT 1', {"name": name}
-        )
-        if row is None:
+        task_hash = history.latest_task_hash(name)
+        if task_hash is None:
             raise NotFound(f"The store knows calls of {name}, but not the task itself: give the id of a job.")
-        return Entity("task", row["task_hash"])
+        return Entity("task", task_hash)
     found = history.resolve(text)
     return Entity("value", history.files(found.id)[0]["value_hash"]) if found.kind == "file" else found
 
 
-def _change(store: str | None, what: str, tags: Iterable[tuple[str, object, bool]]) -> None:
-    """Set tags. The third of each says whether other values of its key are removed."""
-    from rayflow.records import TagRow
-
+def _change(store: str | None, what: str, tags: Iterable[tuple[str, object]], *, alone: bool) -> None:
+    """Record tags. alone: other values of their keys are removed."""
     opened = open_for(store, read_only=False)
     history = opened.history()
     meant = meant_by(history, what)
     now = time.time_ns() // 1000
     rows: list[TagRow] = []
-    for key, value, alone in tags:
-        text = written(value)
-        known = [row["value"] for row in history.tags(meant.kind, meant.id, key)]
+    wanted: dict[str, dict[str, None]] = {}
+    for key, value in tags:
+        wanted.setdefault(key, {})[written(value)] = None
+    for key, texts in wanted.items():
+        known = [row["value_json"] for row in history.tags(meant.kind, meant.id, key)]
         if alone:
-            rows.extend(TagRow(meant.kind, meant.id, key, each, now, True) for each in known if each != text)
-        if text not in known:
-            rows.append(TagRow(meant.kind, meant.id, key, text, now, False))
+            rows.extend(
+                TagRow(entity=meant.kind, entity_id=meant.id, key=key, value=each, at=now, removed=True)
+                for each in known
+                if each not in texts
+            )
+        rows.extend(
+            TagRow(entity=meant.kind, entity_id=meant.id, key=key, value=text, at=now, removed=False)
+            for text in texts
+            if text not in known
+        )
     opened.append(rows)
     opened.close()
     _say(history, meant)
 
 
 def _say(history: History, meant: Entity) -> None:
-    """The tags that are set now."""
-    from rayflow.cli.render import tags_text
-
+    """Print the tags that are set now."""
     tags = history.tags(meant.kind, meant.id)
     click.echo(f"{meant.kind} {meant.id[:18]}: {tags_text(tags) or 'no tags'}")
 
 
 def _show(rows: list[Record], *, with_entity: bool, with_history: bool) -> None:
-    from rayflow.cli.render import table
-
     if not rows:
         click.echo("There are no such tags." if with_entity else "It has no such tags.")
         return
@@ -180,7 +187,7 @@ def _show(rows: list[Record], *, with_entity: bool, with_history: bool) -> None:
         [
             *((row["entity"], row["entity_id"][:18]) if with_entity else ()),
             row["key"],
-            tag_text(row["value"]),
+            tag_text(row["value_json"]),
             row["recorded_at"],
             *(("removed" if row["removed"] else "set",) if with_history else ()),
         ]

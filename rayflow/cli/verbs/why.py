@@ -1,4 +1,7 @@
-"""`rayflow why`: why a job ran, and what a task's code reaches."""
+"""`rayflow why`: say why a job ran, and what a task's code consists of.
+
+In: a job, a task or a file. Out: the reasons as text or JSON. Never: evaluates; --code imports the user's file.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rayflow.cli.stores import history_of, json_option, print_json, store_option
-from rayflow.cli.task_names import latest_jobs, task_named
+from rayflow.cli.job_lines import latest_jobs
+from rayflow.cli.output.output import answer_alone, write_json
+from rayflow.cli.output.render import diff_text, moment, sources_text
+from rayflow.cli.output.style import short_execution, short_job
+from rayflow.cli.parsing.completion import executions
+from rayflow.cli.stores import history_of, json_option, print_json, store_option, store_url
+from rayflow.errors import NotFound
+from rayflow.lang.code.diff import Change, describe, diff
+from rayflow.lang.modules import load, pick
+from rayflow.lang.tasks import Task, tasks_of
+from rayflow.pasting import command as pasted
+from rayflow.store.history.answer_types import Record, Why, shown_name
+from rayflow.store.history.why import reasons
+from rayflow.store.history.why.reasons import phrases, since
+from rayflow.values.encoding.previews import few
+from rayflow.values.encoding.whole_numbers import number_of
 
 if TYPE_CHECKING:
-    from rayflow.lang.code_changes import Change
-    from rayflow.store.answers import Record, Why
-    from rayflow.store.history import History
+    from rayflow.store.history.history import History
 
 
 @click.command("why")
-@click.argument("what", nargs=-1, metavar="JOB|TASK")
+@click.argument("what", nargs=-1, metavar="JOB|TASK", shell_complete=executions)
 @click.option("--code", is_flag=True, help="FILE TASK: what the task's code identity is made of.")
 @json_option
 @store_option
@@ -32,12 +47,16 @@ def command(context: click.Context, what: tuple[str, ...], code: bool, as_json: 
     rayflow why --code flow.py main      what a task's code reaches: a change of any of it runs the task again
     """
     if code:
+        if store is not None:
+            raise click.UsageError("--code looks at a file, and at no store: leave out --store.", context)
         if len(what) not in (1, 2):
-            raise click.UsageError("Name the file and the task: rayflow why --code flow.py main", context)
+            offer = pasted("why", "--code", "flow.py", "main")
+            raise click.UsageError(f"Name the file and the task: {offer}", context)
         _code(what[0], what[1] if len(what) == 2 else None, as_json)
         return
     if len(what) != 1:
-        raise click.UsageError("Name one job; `rayflow log -` lists the last execution's.", context)
+        listing = pasted("log", "-", store=store_url(store))
+        raise click.UsageError(f"Name one job; `{listing}` lists the last execution's.", context)
     history = history_of(store)
     found = history.why(_job_of(history, what[0]))
     changes = _changes(found)
@@ -50,18 +69,12 @@ def command(context: click.Context, what: tuple[str, ...], code: bool, as_json: 
 
 
 def _code(target: str, name: str | None, as_json: bool) -> None:
-    from rayflow.cli.output import answer_alone
-    from rayflow.lang.code_changes import describe
-    from rayflow.lang.modules import load, pick
-    from rayflow.lang.tasks import Task, tasks_of
-
     with answer_alone() as stdout:
-        task: Task[..., Any] = pick(tasks_of(load(target)), name, where=target)
+        module = load(target)
+        task: Task[..., Any] = pick(tasks_of(module), name, where=target, own=tasks_of(module, imported=False))
         identity = task.code
         version = task.definition_options.get("version")
         if as_json:
-            from rayflow.cli.json_form import to_json
-
             made_of = [
                 {
                     "name": each.name,
@@ -74,39 +87,38 @@ def _code(target: str, name: str | None, as_json: bool) -> None:
                 for each in identity.definitions
             ]
             answer: dict[str, Any] = {"task_name": task.fullname, "task_hash": task.hash.hex(), "version": version}
-            answer |= {"definitions": made_of, "unresolved": identity.unresolved}
-            stdout.write(to_json(answer) + "\n")
+            answer |= {"definitions": made_of, "unresolved": identity.unresolved, "missing": identity.missing}
+            write_json(stdout, answer)
             return
         stdout.write(f"{task.fullname}  task hash {task.hash.hex()}\n")
         if version is not None:
             stdout.write(f"version={version!r} counts instead of the code below: set another one when it changes\n")
+        elif not task.definition_options.get("track_helpers", True):
+            stdout.write("track_helpers=False: only what stands below counts, and not what that calls\n")
         stdout.write(describe(identity) + "\n")
 
 
 def _job_of(history: History, text: str) -> str:
-    """The id of the job that is meant; for a task its latest, for an execution its root's."""
-    from rayflow.errors import NotFound
+    """The id of the job that is meant: of an execution its root; of a task the latest job of its latest execution, and
+rather one that ran than one that the cache answered."""
+    from rayflow.store.history.filters import Filter
 
-    name = task_named(history, text)
+    name = history.task_named(text)
     jobs = latest_jobs(history, name, 1) if name is not None else []
+    if jobs and jobs[0]["how"] in ("cached", "shared"):
+        ran = Filter(task=name, status="computed", execution_id=jobs[0]["execution_id"])
+        jobs = history.jobs(ran, limit=1) or jobs
     if jobs:
         return str(jobs[0]["job_id"])
     found = history.resolve(text, kinds=("job", "execution"))
     if found.kind == "job":
         return found.id
-    row = history.one(
-        "SELECT job_id FROM raw.jobs WHERE execution_id = $id AND parent_job_id IS NULL LIMIT 1", {"id": found.id}
-    )
-    if row is None:
-        raise NotFound(f"Execution {found.id} has no job in the records yet.")
-    return str(row["job_id"])
+    return str(history.root_job(found.id)["job_id"])
 
 
 def _changes(found: Why) -> list[Change]:
     if not found.task_changed:
         return []
-    from rayflow.lang.code_changes import diff
-
     return diff(map(_definition, found.earlier_definitions), map(_definition, found.definitions))
 
 
@@ -125,10 +137,9 @@ def _options(history: History, found: Why) -> dict[str, tuple[Any, Any]]:
 
 
 def _run_options(history: History, execution_id: str) -> dict[str, Any]:
-    from rayflow.errors import NotFound
-
     try:
-        options: dict[str, Any] = json.loads(history.execution(execution_id)["options"] or "{}")
+        kept = history.execution(execution_id)["options"] or "{}"
+        options: dict[str, Any] = json.loads(kept, parse_int=number_of)
     except NotFound:  # its rows came without it from another store
         return {}
     return options
@@ -145,6 +156,8 @@ def _as_json(found: Why, changes: list[Change], options: dict[str, tuple[Any, An
         "option_changes": {name: {"before": was, "now": now} for name, (was, now) in options.items()},
         "forgotten_at": found.forgotten_at,
         "context_changes": found.context_changes,
+        "missed": found.missed,
+        "reasons": () if _told_instead(found) is not None else phrases(found),
         "reduction": found.reduction,
     }
 
@@ -153,12 +166,36 @@ def _as_json(found: Why, changes: list[Change], options: dict[str, tuple[Any, An
 
 
 def _told(found: Why, changes: list[Change], options: dict[str, tuple[Any, Any]]) -> list[str]:
-    from rayflow.cli.render import moment
-    from rayflow.cli.style import short_execution, short_job
-
     job = found.job
-    name = job["task_name"]
-    lines = [f"{name}  job {short_job(job['job_id'])} of execution {short_execution(job['execution_id'])}"]
+    lines = [f"{shown_name(job)}  job {short_job(job['job_id'])} of execution {short_execution(job['execution_id'])}"]
+    instead = _told_instead(found)
+    if instead is not None:
+        return [*lines, instead]
+    earlier = found.earlier
+    if earlier is not None:
+        ended = "" if earlier["status"] == "done" else f", {_ENDED.get(earlier['status'], earlier['status'])}"
+        lines.append(
+            f"Compared with job {short_job(earlier['job_id'])} of {moment(earlier['queued_at'])} "
+            f"(execution {short_execution(earlier['execution_id'])}{ended}):"
+        )
+    lines.extend(_told_reasons(found, changes))
+    if job["status"] == "cancelled":
+        lines.append("It was sent to a worker, and was stopped with its execution before it ended.")
+    for option, (was, now) in options.items():
+        lines.append(f"The run's option {option} was {was!r} and is {now!r}. Options alone run nothing again.")
+    return lines
+
+
+_ENDED = {
+    "failed": "which failed", "not_run": "which never ran", "cancelled": "which was stopped",
+    "open": "which did not end",
+}  # fmt: skip
+
+
+def _told_instead(found: Why) -> str | None:
+    """The sentence about a job whose body did not run; None for a job whose body ran."""
+    job = found.job
+    failed = f" What it returned has failed since: {job['error']}" if job["status"] == "failed" else ""
     if job["how"] == "cached":
         recorded = found.reduction
         where = (
@@ -167,70 +204,64 @@ def _told(found: Why, changes: list[Change], options: dict[str, tuple[Any, Any]]
             if recorded
             else ""
         )
-        return [*lines, f"It did not run. The cache had its result{where}."]
+        ran = f" Among the calls that it made, {few(found.ran_below)} ran anew." if found.ran_below else ""
+        return f"It did not run. The cache had its result{where}.{ran}{failed}"
+    if job["how"] == "shared" and found.twin is not None and found.twin["job_id"] == job["job_id"]:
+        began = moment(found.twin["started_at"] or found.twin["queued_at"])
+        ran = f"It ran before this execution was resumed, at {began}"
+        return f"{ran}, and did not run again: its result was kept.{failed}"
     if job["how"] == "shared":
-        return [*lines, "It did not run. An equal call of the same execution had the result."]
-    if job["status"] == "failed" and not job["attempts"]:
-        return [*lines, f"It did not run, because what it needs has failed: {job['error']}"]
+        which = f": job {short_job(found.twin['job_id'])}" if found.twin is not None else ""
+        what = f"the work, and failed: {job['error']}" if failed else f"had the result{which}."
+        return f"It did not run. An equal call of the same execution {'did ' if failed else ''}{what}"
+    if job["status"] == "not_run" or (job["status"] == "failed" and not job["attempts"]):
+        return f"It did not run, because what it needs has failed: {job['error']}"
+    if job["status"] == "cancelled" and not job["attempts"]:
+        return "It did not run: the execution was stopped before its turn came."
+    return None
+
+
+def _told_reasons(found: Why, changes: list[Change]) -> list[str]:
     earlier = found.earlier
+    lines = [f"It ran because {miss.phrase()}." for miss in found.missed]
     if earlier is None:
-        return [*lines, "It ran because this store has no earlier evaluation of this task."]
-    lines.append(
-        f"Compared with job {short_job(earlier['job_id'])} of {moment(earlier['queued_at'])} "
-        f"(execution {short_execution(earlier['execution_id'])}):"
-    )
-    if found.task_changed:
+        return lines or ["It ran because this store has no earlier evaluation of this task."]
+    code = reasons.code_phrase(found) if found.task_changed else None
+    if found.is_outdated:
+        lines.append(f"It ran because {reasons.outdated_phrase(found)}.")
+    if code is not None and reasons.has_changed_text(found):
         lines.extend(_told_code(found, changes))
+    elif code is not None:
+        lines.append(f"It ran because {code}.")
     if found.arguments_changed:
-        lines.extend(_told_arguments(found))
-    if found.forgotten_at is not None:
-        lines.append(f"It ran because the earlier result was forgotten at {moment(found.forgotten_at)}.")
-    elif not found.task_changed and not found.arguments_changed:
-        lines.append(_told_otherwise(earlier, found.context_changes))
-    for option, (was, now) in options.items():
-        lines.append(f"The run's option {option} was {was!r} and is {now!r}.")
+        lines.extend(_told_arguments(found, is_first=not lines))
+    if not lines:
+        lines.append(_sentence(found, reasons.phrases(found)[0]))
     return lines
 
 
-def _told_otherwise(earlier: Record, context_changes: tuple[str, ...]) -> str:
-    if context_changes:
-        return f"It ran because the context differs that it reads: {', '.join(context_changes)}."
-    if earlier["status"] == "failed":
-        return "Code and arguments are the same, but the earlier call failed, and failures are not kept."
-    if earlier["status"] != "done":
-        return f"Code and arguments are the same, but the earlier call did not end: it is {earlier['status']}."
-    return (
-        "Code and arguments are the same. Its earlier result did not count: the run, the task, or a call that its body "
-        "awaits, asked not to use the cache, the result was too old (cache_for), or something in it is no longer as it "
-        "was: a file, a task that it calls, or the code of a class whose instances it was given."
-    )
+def _sentence(found: Why, phrase: str) -> str:
+    if found.forgotten_at is not None:
+        return f"It ran because the earlier result was forgotten at {moment(found.forgotten_at)}."
+    return f"It ran because {phrase}."
 
 
 def _told_code(found: Why, changes: list[Change]) -> list[str]:
-    from rayflow.cli.render import diff_text
-
-    lines = ["It ran because its code has changed."]
+    lines = [f"It ran because its code has changed{since(found.earlier)}."]
     for change in changes:
         way = f", reached by {' -> '.join(change.path)}" if len(change.path) > 1 else ""
         lines.append(f"\n{change.kind} {change.name} was {change.what}{way}  {change.place or ''}".rstrip())
         if change.text:
             lines.append(diff_text(change.text, sys.stdout))
-    if not changes:
-        versions = [(task or {}).get("version") for task in (found.earlier_task, found.task)]
-        if versions[0] != versions[1]:
-            lines.append(f"Its version was {versions[0]!r} and is {versions[1]!r}.")
-        else:
-            lines.append("No definition differs: the task's hash_includes do, or the way by which it reaches one.")
     return lines
 
 
-def _told_arguments(found: Why) -> list[str]:
+def _told_arguments(found: Why, *, is_first: bool) -> list[str]:
+    after = since(found.earlier)
+    lines = [f"It ran because its arguments differ{after}." if is_first else f"\nIts arguments differ{after}, too."]
     if not found.arguments_known:
-        return ["Its arguments differ; which, is not known of a call that has not ended well."]
-    lines = ["It ran because its arguments differ." if not found.task_changed else "\nIts arguments differ, too."]
+        return [*lines, "Which of them is not known: those of one of the two calls were not kept."]
     for change in found.changes:
-        was = "was not there" if change.old is None else f"was {change.old.preview}"
-        now = "is not there now" if change.new is None else f"is {change.new.preview}"
-        sources = ", ".join(name or "?" for _, name in change.new.sources) if change.new else ""
-        lines.append(f"  {change.name} {was} and {now}{f'  (from {sources})' if sources else ''}")
+        sources = sources_text(change.new.sources) if change.new else ""
+        lines.append(f"  {change.text()}{f'  (from {sources})' if sources else ''}")
     return lines

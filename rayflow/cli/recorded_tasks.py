@@ -1,0 +1,66 @@
+"""The user's modules with the tasks of a recorded execution.
+
+In: a history and the id of an execution. Out: its tasks' modules, loaded. Never: evaluates.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayflow.errors import NotFound
+
+if TYPE_CHECKING:
+    from rayflow.store.history.answer_types import Entity
+    from rayflow.store.history.history import History
+
+
+def load_tasks(history: History, execution_id: str) -> None:
+    """Load the user's modules that the execution's tasks are defined in: none for tasks that every program has.
+
+    Raises NotFound when it has others, and none can be found."""
+    from rayflow.lang.modules import load_file
+
+    row = history.execution(execution_id)
+    names = [row["task_name"]] if row["task_name"] else []
+    names.extend(name for name in history.task_names_in(execution_id) if name not in names)
+    project = row["project_dir"] or os.getcwd()
+    own = [name for name in names if not name.startswith(("<", "rayflow."))]
+    if names and not own:
+        return
+    files = dict.fromkeys(file for name in own if (file := _file_of(history, name, project)) is not None)
+    if not files:
+        what = f"{own[0]} cannot be found in {project}" if names else "no task of it was recorded"
+        raise NotFound(
+            f"Execution {execution_id} cannot be taken up from here: {what}. In the program that started it, call "
+            f"Scheduler().resume({execution_id!r}), or .rerun."
+        )
+    for file in files:
+        load_file(file)
+
+
+def task_of(history: History, found: Entity) -> Any:
+    """The task that an execution's root, or a job, was a call of, as it is now; None when there is none of its name."""
+    from rayflow.lang.registry import registered
+
+    row = history.execution(found.id) if found.kind == "execution" else history.job_row(found.id)
+    return registered().get(row["task_name"])
+
+
+def _file_of(history: History, task_name: str, project: str) -> str | None:
+    """The file that defines a task: where it was when it was recorded, else where its full name points to."""
+    place = history.latest_task_place(task_name)
+    if place is not None:
+        file = Path(project, place.rpartition(":")[0])
+        if file.is_file():
+            return str(file)
+    parts = task_name.split(".")[:-1]
+    while parts:
+        for start in ("", "src"):
+            module = Path(project, start, *parts)
+            for candidate in (module.with_suffix(".py"), module / "__init__.py"):
+                if candidate.is_file():
+                    return str(candidate)
+        parts.pop()
+    return None

@@ -1,0 +1,202 @@
+"""Calls that are met in terms: each becomes a job, whose arguments are reduced first.
+
+In: a task call, then the outcomes of its arguments and options. Out: a job that is identified, or has failed. Never:
+sends an attempt.
+
+Reads the tasks and options of the execution. Changes: the new job; of the execution open, tally, root and the children
+of the job around; of the State numbers and the demands for arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from rayflow.errors import BadArguments, BadOption
+from rayflow.evaluator import explanations, own_failures, witnessing
+from rayflow.evaluator.call_options import without_lazy_exports
+from rayflow.evaluator.closing import fail
+from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.job_states import ARGUMENTS
+from rayflow.evaluator.open_terms import is_value
+from rayflow.evaluator.opening_rows import note_young
+from rayflow.evaluator.paths import child_path
+from rayflow.evaluator.sharing import identify
+from rayflow.evaluator.state import State, demand, next_number, warn
+from rayflow.lang.options.options import MOST_DEPTH, check_options, merge, scope_of
+from rayflow.lang.parameters.signatures import Parameters
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.expressions import Expression, TaskCall
+from rayflow.values.failures import Failure, failure_from_exception
+from rayflow.values.native import SCALARS
+
+DEEP = 20_000
+"""A warning comes, once, for a recursion this deep: few recursions that come so far have an end."""
+
+
+def new_job(
+    state: State,
+    execution: Execution,
+    parent: Job | None,
+    call: TaskCall | None,
+    entry: TaskEntry,
+    job_id: bytes,
+    *,
+    is_begun: bool = False,
+) -> Job:
+    """Make a job, and add it to the state.
+
+    is_begun: the call runs for its own sake. It may end before its parent or after it, so it does not count as a child
+    of the parent.
+    """
+    execution.tally.totals["jobs"] += 1
+    job = Job(next_number(state), job_id, execution, parent, call, entry, state.now)
+    if entry.is_named_after_caller or (call is not None and call._options and "label" in call._options):
+        job.name = explanations.name_of(job)
+    execution.open[job.number] = job
+    if len(execution.open) >= execution.crowded_at:
+        execution.crowded_at *= 2
+        warn(state, execution, explanations.wide_text(execution))
+    execution.tally.count(job.name, "open")
+    if parent is None:
+        execution.root = job
+    elif not is_begun:
+        siblings = _siblings(parent)
+        if siblings is not None:
+            siblings.append(job)
+    if entry.unresolved and execution.cache and scope_of(entry.options) == "BACKEND" and entry.doubt is not None:
+        warn(state, execution, entry.doubt)
+    note_young(state, job)
+    return job
+
+
+def _siblings(parent: Job) -> list[Job] | None:
+    """The list of children to which a call in this job's term is added; None if no list needs it.
+
+    A call in the arguments of another call is a child of the job that made both, not of the other call. (The calls in
+    the root's own arguments are shown below the root, because there is no other place.)
+    """
+    owner: Job | None = parent
+    while owner is not None and owner.state is ARGUMENTS:
+        owner = owner.parent
+    return owner.children if owner is not None else parent.execution.beside_root
+
+
+def meet(
+    state: State, call: TaskCall, execution: Execution, parent: Job | None, job_id: bytes, *, is_begun: bool = False
+) -> Job:
+    """Make a task call a job, and have its arguments reduced. is_begun: as for `new_job`."""
+    entry = execution.tasks.table.get(call._task)
+    if entry is None:
+        unknown = TaskEntry(name=call._task, hash=b"", parameters=Parameters((), (), frozenset()))
+        job = new_job(state, execution, parent, call, unknown, job_id, is_begun=is_begun)
+        fail(state, job, own_failures.no_such_task(_no_such_task(call._task, execution)))
+        return job
+    job = new_job(state, execution, parent, call, entry, job_id, is_begun=is_begun)
+    if not execution.wanted:
+        fail(state, job, own_failures.cancelled())
+        return job
+    try:
+        bound = entry.parameters.bind(call._args, call._kwargs, name=entry.name)
+    except BadArguments as error:
+        fail(state, job, own_failures.bad_arguments(str(error)))
+        return job
+    given = bound
+    if entry.defaults is not None:
+        defaults = execution.tasks.defaults_of(entry)
+        if len(given) < len(entry.parameters.names):
+            job.seen = witnessing.in_term(job.seen, entry.defaults)
+        bound = {
+            name: bound[name] if name in bound else defaults[name]
+            for name in entry.parameters.names
+            if name in bound or name in defaults
+        }
+    job.bound = bound
+    try:
+        job.options, job.hands_down = execution.call_options.of_call(entry, call._options, job.received)
+    except BadOption as error:
+        fail(state, job, failure_from_exception(error))
+        return job
+    job.call = None  # from here on its arguments are enough; with many calls, each object costs memory
+    if (job.depth >= DEEP or "max_depth" in job.options) and _refuse_too_deep(state, job):
+        return job
+    lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
+    may_be_lazy = call._options or entry.lazy_options or job.received.exports
+    lazy_options = [name for name, value in job.options.items() if not is_value(value)] if may_be_lazy else []
+    if not (lazy or lazy_options):
+        identify(state, job)
+        return job
+    if "export_options" in lazy_options:
+        # The calls that reduce these options cannot have them themselves.
+        job.hands_down = job.received.handed_down(without_lazy_exports(job.options))
+    terms = [*(bound[name] for name in lazy), *(job.options[name] for name in lazy_options)]
+    cell = Cell(CellRole.ARGUMENTS, (lazy, lazy_options), parent or job, job_id, len(terms))
+    cell.waiters.append((job, ARGUMENTS_SLOT))
+    scope = parent or job
+    # Defaults and options of the definition belong to the call, and are reduced in its own context. Arguments are
+    # reduced in the context of the job that gave them.
+    own_scope = scope if job.hands_down.context is scope.hands_down.context else job
+    for position, term in enumerate(terms):
+        name = (*lazy, *lazy_options)[position]
+        is_given = name in (given if position < len(lazy) else call._options or ())
+        place = child_path(job_id, "argument", position)
+        demand(state, term, scope if is_given else own_scope, place, cell, position)
+    return job
+
+
+def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
+    """The lazy arguments and options of a job have settled: go on with it, or fail as the first of them did."""
+    ((job, _),) = cell.waiters
+    assert isinstance(job, Job)
+    if not job.is_open:
+        return
+    names, option_names = cell.expression
+    if failure is not None:
+        job.never_ran = True
+        position = next(place for place, value in enumerate(cell.values) if value is failure)
+        if position >= len(names):
+            note = f"this is the option {option_names[position - len(names)]!r} of {job.entry.name}"
+            failure = replace(failure, notes=(*failure.notes, note))
+        fail(state, job, failure, own=False)
+        return
+    job.bound = {**job.bound, **dict(zip(names, cell.values, strict=False))}
+    job.sources = {name: sources for name, sources in zip(names, cell.sources, strict=False) if sources}
+    if option_names:
+        given = dict(zip(option_names, cell.values[len(names) :], strict=True))
+        try:
+            checked = check_options(given, where=job.entry.name, at_call=True)
+            options = merge(job.options, checked)
+            job.options, job.hands_down = job.execution.call_options.completed(options, job.received)
+        except BadOption as error:
+            fail(state, job, failure_from_exception(error))
+            return
+        if _refuse_too_deep(state, job):
+            return
+    if job.wanted:
+        identify(state, job)
+    else:
+        fail(state, job, own_failures.cancelled())
+
+
+def _refuse_too_deep(state: State, job: Job) -> bool:
+    """Check how many calls are around a job. Too many fail it; before that comes a warning. Gives whether it failed.
+
+    While the option max_depth is lazy, the limit without it counts. The check is made again once the option is reduced.
+    """
+    given = job.options.get("max_depth", MOST_DEPTH)
+    most = MOST_DEPTH if isinstance(given, Expression) else given
+    if job.depth > most:
+        fail(state, job, own_failures.too_deep(explanations.deep_text(job, most)))
+        return True
+    if job.depth == DEEP and not job.execution.is_deep:
+        job.execution.is_deep = True
+        warn(state, job.execution, explanations.deep_text(job, most))
+    return False
+
+
+def _no_such_task(name: str, execution: Execution) -> str:
+    table = execution.tasks.table
+    short = name.rpartition(".")[2]
+    near = difflib.get_close_matches(name, table, n=3) or [full for full in table if full.rpartition(".")[2] == short]
+    hint = f" Did you mean {' or '.join(near[:3])}?" if near else ""
+    return f"There is no task {name!r}: it was renamed or removed, or the module that defines it is not imported.{hint}"

@@ -1,0 +1,181 @@
+"""The end of jobs and of executions.
+
+In: a job that has an outcome, or that nothing wants any more. Out: rows of what happened, outcomes for all that wait,
+`Stop` and `Finish`. Never: starts a job.
+
+Reads the graph. Changes: the job that ends and those that follow it; of the execution the open jobs, counts, failures
+and whether it is wanted; of the State jobs, fills, executions, out, and the waiting jobs of capacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rayflow.evaluator import commands, explanations, lookups, witnessing
+from rayflow.evaluator.graph import Execution, Job
+from rayflow.evaluator.hashes import call_hash_of
+from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
+from rayflow.evaluator.nested_executions import nested_end
+from rayflow.evaluator.own_failures import cancelled
+from rayflow.evaluator.rows import closing_rows, full_reduction_row, status_of
+from rayflow.evaluator.state import State, move
+from rayflow.lang.terms.expressions import Expression
+from rayflow.values.failures import Failure
+
+MOST_FAILURES = 1_000
+"""This many failures of an execution are listed when it ends; the records have all of them."""
+
+
+def fail(state: State, job: Job, failure: Failure, own: bool = True) -> None:
+    """End a job with a failure. own: it happened in this job; otherwise the job only passes it on."""
+    execution = job.execution
+    if own:
+        failure = located(failure, job)
+    if execution.fatal is not None and job is execution.root:
+        failure = execution.fatal  # a job that was cancelled because of it may come first by position
+    job.outcome = failure
+    job.clean = False
+    is_fatal = execution.fail_fast and execution.wanted and explanations.dooms(job)
+    close(state, job, FAILED)
+    if is_fatal and execution.wanted:  # an equal job may have stopped it by now
+        execution.fatal = failure
+        stop(state, execution)
+
+
+def located(failure: Failure, job: Job, expression: Expression | None = None) -> Failure:
+    """A failure in this job, with the calls that led to it. Adds it to the failures of the execution.
+
+    expression: the operation or form in the job's term that failed; None if the task itself failed.
+    """
+    if not failure.trail:
+        trail = explanations.trail_of(job)
+        if expression is not None:
+            trail = (*trail, explanations.made_text(expression, job))
+        failure = replace(failure, trail=trail)
+    if not failure.is_cancelled and len(job.execution.failures) < MOST_FAILURES:
+        # Without the exception itself: nothing raises the failures that were caught.
+        listed = failure if failure.pickled is None else replace(failure, pickled=None)
+        job.execution.failures.append((job, listed))
+    return failure
+
+
+def stop(state: State, execution: Execution) -> None:
+    """Stop an execution that nothing needs any more: start nothing, and end its running calls."""
+    execution.wanted = False
+    for job in list(execution.open.values()):
+        job.wanted = False
+        if job.state is RUNNING:
+            # The job closes when any answer to it comes.
+            state.out.append(commands.Stop(job.number, job.attempt))
+        elif job.state is HELD:
+            state.capacity.drop(job)
+            fail(state, job, cancelled())
+
+
+def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = False) -> None:
+    """End a job: record it, pass its outcome on, and forget the data that only an open job needs.
+
+    is_left_to_follower: the job followed a job that recorded no call node. So it records one itself.
+    """
+    execution = job.execution
+    move(state, job, to)
+    execution.open.pop(job.number, None)
+    state.jobs.pop(job.number, None)
+    tally = execution.tally
+    if job.is_recorded:
+        rows = closing_rows(job, state.now, is_left_to_follower)
+        state.out.append(commands.Record(tuple(rows)))
+        tally.totals["recorded"] += 1
+    how = status_of(job) if to is FAILED else job.how or "computed"
+    tally.totals[how] += 1
+    tally.count(job.name, "open", -1)
+    tally.count(job.name, how)
+    for target, slot in job.waiters:
+        state.fills.append((target, slot, job.outcome, (job,)))
+    for follower in job.followers or ():
+        if follower.is_open:
+            follow(state, follower, job)
+    job.let_go()
+    if job is execution.root and not execution.threads:
+        finish(state, execution, job)
+
+
+def follow(state: State, job: Job, twin: Job) -> None:
+    """End a job as its twin has ended."""
+    if isinstance(twin.outcome, Failure):
+        fail(state, job, twin.outcome, own=False)
+        return
+    job.value_hash = twin.value_hash
+    job.task_set = twin.task_set
+    # A job that was given other files than its twin, of equal content, is a call of its own in the records.
+    job.call_hash = call_hash_of(job) if job.entry.sees_staged_alone else twin.call_hash
+    # The reads and calls of its own arguments belong to itself.
+    job.clean = twin.clean and (job.below is None or job.below.is_clean)
+    job.fleeting = twin.fleeting
+    if twin.reads is not None:
+        job.note_reads(twin.reads)
+    if twin.seen is not None:
+        job.seen = witnessing.joined(job.seen, twin.seen)
+    job.oldest = twin.queued_at if twin.oldest is None else twin.oldest
+    job.outcome = twin.outcome
+    if job.is_recorded and not twin.is_recorded and job.clean and not job.fleeting:
+        remember_whole(state, job)
+    close(state, job, DONE, is_left_to_follower=not twin.is_recorded or job.call_hash != twin.call_hash)
+
+
+def remember_whole(state: State, job: Job) -> None:
+    """Record the final value of a job, unless it relies on more than can be listed."""
+    witnesses = witnessing.collected(job.seen, lookups.is_shallow(job))
+    if witnesses is not None:
+        key, read = lookups.remember_key(job), lookups.context_read(job)
+        state.out.append(commands.Remember(full_reduction_row(job, key, read, witnesses, state.now)))
+
+
+# --- the end of an execution ------------------------------------------------------------------------------------------
+
+
+def end_thread(state: State, execution: Execution) -> None:
+    """A call that was begun for its own sake has ended; the execution may have waited for it alone."""
+    execution.threads -= 1
+    root = execution.root
+    if not execution.threads and root is not None and not root.is_open:
+        finish(state, execution, root)
+
+
+def finish(state: State, execution: Execution, root: Job) -> None:
+    """End an execution whose root and threads have ended."""
+    del state.executions[execution.execution_id]
+    execution.demands.clear()
+    outcome = root.outcome
+    if isinstance(outcome, Failure):
+        _list_first(execution, root, outcome)
+        if outcome.is_cancelled and execution.cancelled_by:
+            outcome = cancelled(execution.cancelled_by)
+    for job in execution.open.values():
+        state.jobs.pop(job.number, None)
+    failures = [
+        (explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures
+    ]
+    state.out.append(
+        commands.Finish(
+            execution_id=execution.execution_id,
+            outcome=outcome,
+            failures=tuple(failures),
+            counts=execution.tally.totals,
+            by_task=execution.tally.by_task,
+            value_hash=root.value_hash,
+            below=nested_end(execution, root) if execution.under is not None else None,
+            is_torn=execution.is_torn,
+        )
+    )
+
+
+def _list_first(execution: Execution, root: Job, last: Failure) -> None:
+    """List the failure that an execution ends with before those that were caught."""
+    failures = execution.failures
+    own = ((last.digest, last.trail) == (failure.digest, failure.trail) for _, failure in failures)
+    place = next((place for place, is_own in enumerate(own) if is_own), None)
+    if place is not None:
+        failures.insert(0, (failures.pop(place)[0], replace(last, pickled=None)))
+    elif len(failures) == MOST_FAILURES:  # it was left out
+        failures.insert(0, (root, replace(last, pickled=None)))

@@ -1,0 +1,62 @@
+"""Hashes of jobs: of their arguments, of the question that the cache is asked, and of the call.
+
+In: a job whose arguments, or whose value and children, are there. Out: digests. Never: changes a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rayflow.evaluator.graph import Job
+from rayflow.lang.packing.staged_arguments import as_staged
+from rayflow.lang.terms.expressions import Term
+from rayflow.values.digests import digest
+from rayflow.values.encoding.identity import identity, value_hash
+
+MEANING = b"3"
+"""Part of every cache key. Raise it whenever the identity or the encoding of values changes. Older records name values
+by hashes, and hold bytes, that mean something else from then on, so they must not answer any more."""
+
+
+def hash_of(term: Term) -> bytes:
+    """The value_hash of a symbolic value."""
+    return value_hash(term)
+
+
+def args_hash_of(job: Job) -> bytes:
+    """The hash of the bound arguments: names and identities, in the order of the signature."""
+    return _hash_of_arguments(job, job.bound)
+
+
+def _hash_of_arguments(job: Job, bound: Mapping[str, Term]) -> bytes:
+    parts: list[bytes] = []
+    ignored = job.entry.ignored_arguments
+    for name, value in bound.items():
+        if name in ignored:
+            continue
+        parts.append(name.encode())
+        parts.append(identity(value))
+    return digest("args", *parts)
+
+
+def eval_hash_of(job: Job) -> bytes:
+    """The cache key, made from the task, the arguments and MEANING.
+
+    If a task sees only staged files, under other names, the key contains the contents of these files.
+    The records name the files themselves.
+    """
+    assert job.args_hash is not None
+    args_hash = job.args_hash
+    if job.entry.sees_staged_alone:
+        args_hash = _hash_of_arguments(job, {name: as_staged(value) for name, value in job.bound.items()})
+    return digest("eval", MEANING, job.entry.hash, args_hash)
+
+
+def call_hash_of(job: Job) -> bytes:
+    """The Merkle hash of a call that is done: task, arguments, result, and the calls below it."""
+    assert job.args_hash is not None
+    assert job.value_hash is not None
+    if not job.children:
+        return digest("call", job.entry.hash, job.args_hash, job.value_hash)
+    children = sorted([child.call_hash for child in job.children if child.call_hash is not None])
+    return digest("call", job.entry.hash, job.args_hash, job.value_hash, *children)

@@ -1,0 +1,430 @@
+"""Runs attempts as Ray tasks, for the scheduler actor.
+
+In: attempts and operations. Out: messages that answer them. Never: decides whether something is tried again. There are
+two exceptions: the calls of a bundle that died are sent again one by one, so that only the culprit counts an attempt;
+and a call whose input was lost is sent again, and reads it from the store.
+
+Completions come through callbacks on the small outcome slot of each Ray task. The second slot, with large values, is
+never touched here: its bytes stay on the node where the task ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import exceptions
+
+from rayflow.errors import BadOption, RayflowError, TaskFailed, WorkerLost
+from rayflow.evaluator import commands, messages
+from rayflow.lang.terms.codec import blobs_of, dumps
+from rayflow.runtime.carrier import LoopHandle
+from rayflow.runtime.on_ray import remote, whereabouts
+from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
+from rayflow.runtime.on_ray.actor.environments import Environments
+from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
+from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
+from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
+from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
+from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, reason_of, timed_out
+from rayflow.runtime.on_ray.shipped_context import ShippedContext
+from rayflow.runtime.protocol.attempts import OperationReply, WorkerContext, call_of, message_of, operated
+from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
+from rayflow.values.failures import Failure, failure_from_exception, own_failure
+from rayflow.values.witnesses import Witness
+
+GRACE_SECONDS = 3.0
+"""How long a cancelled task may take to end by itself before its worker is killed."""
+
+CHECK_SECONDS = 0.5
+"""How often tasks in flight are looked at."""
+
+NOTES_SECONDS = 0.5
+"""The shortest time between two looks at the calls that workers have noted as running."""
+
+OPERATION_TRIES = 4
+"""How often an operation is sent. When all its workers are lost, it fails."""
+
+
+@dataclass(slots=True)
+class _SentTask:
+    """A Ray task. refs: its outcome, and its large values if there may be some. inputs: objects that it reads. at: when
+    it was sent, in monotonic seconds."""
+
+    refs: tuple[Any, Any]
+    inputs: list[Any]
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class _SentOperation:
+    operation: commands.RunOperation
+    sent: _SentTask
+    tries: int
+
+
+class RayCarrier:
+    """Runs the bundles of calls on a Ray cluster.
+
+    waiting: sentences for people about calls that cannot start. lines: how many lines calls have printed, by channel.
+    """
+
+    def __init__(self, loop: LoopHandle) -> None:
+        self._loop = loop
+        self.waiting: tuple[str, ...] = ()
+        self.lines: dict[str, int] = {}
+        resources = ray.cluster_resources()
+        self._bundler = Bundler(resources.get("CPU", 1.0))
+        self._objects = ObjectRefs(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
+        self._contexts: dict[str, ShippedContext] = {}
+        self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
+        self._remotes: dict[str, Any] = {
+            "bundle": ray.remote(num_returns=2)(remote.run_bundle),
+            "small bundle": ray.remote(num_returns=1)(remote.run_small_bundle),
+            "operation": ray.remote(num_returns=2)(remote.run_operation),
+        }
+        self._completed: deque[tuple[int, Any]] = deque()
+        self._sent: dict[int, _SentTask] = {}
+        self._operations: dict[int, _SentOperation] = {}
+        self._checks = WitnessChecks(loop.wake)
+        self._environments = Environments(whereabouts.node_of)
+        self._operation_number = 0
+        self._checked = 0.0
+        self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
+        self._running = RunningCounts(time.monotonic)
+        self._noted: frozenset[str] = frozenset()
+        self._looking_for_notes: threading.Thread | None = None
+        self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
+
+    # --- executions ---------------------------------------------------------------------------------------------------
+
+    def take_up(self, execution_id: str, context: WorkerContext) -> None:
+        """Begin an execution, with this context for its calls."""
+        self._contexts[execution_id] = ShippedContext(context, ray.put)
+
+    def forget(self, execution_id: str) -> None:
+        """End the work that is left of an execution that has ended."""
+        self._bundler.forget(execution_id)
+        for bundle in self._bundler.in_flight.values():
+            if bundle.execution_id == execution_id and bundle.stopping_since is None:
+                self._cancel(bundle)
+        for number, operating in list(self._operations.items()):
+            if operating.operation.execution_id == execution_id:
+                del self._operations[number]
+                ray.cancel(operating.sent.refs[0], force=False)
+        self._shapes_after_loss = {job: one for job, one in self._shapes_after_loss.items() if one[0] != execution_id}
+        self._contexts.pop(execution_id, None)
+        if not self._contexts:
+            self._environments.abandon()
+
+    def running(self) -> Mapping[str, Mapping[str, int]]:
+        """How many calls are running on a worker, not only sent, by execution and name."""
+        bundles = self._bundler.in_flight.values()
+        if bundles and (self._looking_for_notes is None or not self._looking_for_notes.is_alive()):
+            self._looking_for_notes = threading.Thread(target=self._look_for_notes, name="rayflow-notes", daemon=True)
+            self._looking_for_notes.start()
+        found: dict[str, dict[str, int]] = {}
+        for (execution, name), count in self._running.look(bundles, self._noted, self._bundler.cpus).items():
+            found.setdefault(execution, {})[name] = count
+        return found
+
+    def _look_for_notes(self) -> None:
+        with contextlib.suppress(Exception):  # the cluster is lost: the driver notices that
+            self._noted = whereabouts.noted_of(self._bundler.name)
+        time.sleep(NOTES_SECONDS)
+
+    def lines_of(self, execution_id: str) -> int:
+        """How many lines were printed so far in an execution's channel."""
+        context = self._contexts.get(execution_id)
+        return self.lines.get(context.channel, 0) if context else 0
+
+    def abandon(self) -> None:
+        """End everything that runs, at once: no answer is wanted any more."""
+        for sent in (*self._sent.values(), *(each.sent for each in self._operations.values())):
+            ray.cancel(sent.refs[0], force=True)
+        self._sent.clear()
+        self._operations.clear()
+        self._checks.abandon()
+        self._nodes.stop()
+        self._environments.abandon()
+
+    # --- what the outbox asks -----------------------------------------------------------------------------------------
+
+    def run(self, attempts: Sequence[commands.RunTask]) -> None:
+        add = self._bundler.add
+        for attempt in attempts:
+            try:
+                if attempt.losses:
+                    _, shape = self._shapes_after_loss.pop(attempt.job, (None, None))
+                    add(attempt, alone=True, shape=shape)
+                else:
+                    add(attempt)
+            except RayflowError as error:
+                self._failed(attempt, failure_from_exception(error))
+        self._send()
+
+    def operate(self, operations: Sequence[commands.RunOperation]) -> None:
+        for operation in operations:
+            self._send_operation(operation, 1)
+
+    def check(self, witnesses: Sequence[Witness], then: Callable[[Mapping[Witness, bool]], None]) -> None:
+        self._checks.send(self._contexts, witnesses, then)
+
+    def stop(self, attempts: Sequence[commands.Stop]) -> None:
+        stopped = {(each.job, each.attempt) for each in attempts}
+        for attempt in self._bundler.drop(stopped):
+            self._lost(attempt, "stopped before it started")
+        for bundle in self._bundler.in_flight.values():
+            if bundle.stopping_since is None and all((each.job, each.attempt) in stopped for each in bundle.attempts):
+                self._cancel(bundle)
+
+    def _cancel(self, bundle: Bundle) -> None:
+        bundle.stopping_since = time.monotonic()
+        ray.cancel(self._sent[bundle.number].refs[0], force=False)
+
+    def busy(self) -> bool:
+        return bool(self._bundler.in_flight or self._operations or len(self._bundler) or len(self._checks))
+
+    def work(self, seconds: float) -> bool:
+        """Take in the answers that have come, and send the bundles that are ready."""
+        any_news = self._checks.work() or bool(self._completed)
+        while self._completed:
+            number, answer = self._completed.popleft()
+            if number < 0:
+                self._operation_ended(-number, answer)
+            else:
+                self._bundle_ended(number, answer)
+        self._send()
+        moment = time.monotonic()
+        if moment - self._checked > CHECK_SECONDS:
+            self._checked = moment
+            self._check(moment)
+        return any_news
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        while (bundle := self._bundler.next()) is not None:
+            self._send_bundle(bundle)
+
+    def _send_bundle(self, bundle: Bundle, with_context: bool = False) -> None:
+        """Send a bundle. with_context: with the references of its context, so that any worker can run it."""
+        try:
+            self._sent[bundle.number] = sent = self._sent_bundle(bundle, with_context)
+        except Exception as error:
+            self._bundler.ended(bundle.number)
+            self._sent.pop(bundle.number, None)
+            for attempt in bundle.attempts:
+                # Ray checks options only now: resources that are not numbers, an environment without meaning.
+                if isinstance(error, (ValueError, TypeError, BadOption)):
+                    message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
+                    self._failed(attempt, failure_from_exception(BadOption(message)))
+                else:
+                    self._lost(attempt, f"it could not be sent: {type(error).__name__}: {error}")
+            return
+        watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
+
+    def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:
+        whole = [call_of(attempt, attempt.known) for attempt in bundle.attempts]
+        calls = [tuple(call) for call in whole]  # of many calls, plain tuples are pickled faster
+        blobs = [blob for call in whole for blob in call.blobs()]
+        inputs = self._objects.refs_for(blobs) if blobs else []
+        context = self._contexts[bundle.execution_id]
+        small = self._bundler.is_small(bundle)
+        kind = "small bundle" if small else "bundle"
+        function = self._function(kind, bundle.shape, bundle.attempts[0].entry.name)
+        travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
+        made = function.remote(*remote.arguments_of(travelling, (bundle.name, calls), inputs))
+        return _SentTask((made, None) if small else made, inputs)
+
+    def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
+        self._operation_number += 1
+        # Packed, not pickled: among them may be expressions as data.
+        packed = dumps(operation.args)
+        inputs = self._objects.refs_for(blobs_of(packed))
+        function = self._function("operation", shape_of({}), operation.name)
+        travelling = self._contexts[operation.execution_id].travelling()
+        refs = function.remote(*remote.arguments_of(travelling, (operation.name, packed), inputs))
+        self._operations[self._operation_number] = _SentOperation(operation, _SentTask(refs, inputs), tries)
+        watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
+
+    def _function(self, kind: str, shape: Shape, task: str) -> Any:
+        """Ray's remote function for a shape; cached, since its options would double the cost of a call."""
+        avoided = self._nodes.avoided()
+        known = self._functions.get((kind, task, shape, avoided))
+        if known is None:
+            if len(self._functions) > 5_000:
+                self._functions.clear()
+            # The name stands beside what the task's own child processes print.
+            options = away_from(shape.ray_options(), avoided)
+            known = self._remotes[kind].options(name=f"{remote.NAME}{task}", **options)
+            self._functions[kind, task, shape, avoided] = known
+        return known
+
+    # --- what came back -----------------------------------------------------------------------------------------------
+
+    def _bundle_ended(self, number: int, answer: Any) -> None:
+        if isinstance(answer, bytes) and answer == remote.LACKS_CONTEXT and number in self._bundler.in_flight:
+            self._send_with_context(self._bundler.in_flight[number])
+            return
+        bundle = self._bundler.ended(number)
+        sent = self._sent.pop(number, None)
+        if bundle is None or sent is None:
+            return
+        if isinstance(answer, BaseException):
+            self._bundle_died(bundle, answer, sent)
+            return
+        self._environments.note_answer(bundle.shape)
+        bundle_reply = remote.bundle_reply_in(answer)
+        context = self._contexts.get(bundle.execution_id)
+        if context is not None and bundle_reply.lines:
+            self.lines[context.channel] = self.lines.get(context.channel, 0) + bundle_reply.lines
+        if bundle_reply.kept and sent.refs[1] is not None:
+            self._objects.keep(bundle_reply.kept, sent.refs[1])
+        for name in {attempt.entry.name for attempt in bundle.attempts}:
+            self._bundler.note_size(name, large=bool(bundle_reply.kept))
+        by_job = {attempt.job: attempt for attempt in bundle.attempts}
+        for reply in bundle_reply.each():
+            self._bundler.note_seconds(by_job[reply.job].entry.name, reply.cost.wall_seconds)
+            if reply.entries and context is not None:
+                context.learn(reply.entries)
+            self._loop.post(message_of(reply, self._loop.clock.now()))
+        for job in bundle_reply.not_started:
+            self._again(bundle, by_job[job])
+
+    def _send_with_context(self, bundle: Bundle) -> None:
+        """Send a bundle again, with references to its whole context, because a worker lacks the context."""
+        if bundle.execution_id in self._contexts and bundle.stopping_since is None:
+            self._send_bundle(bundle, with_context=True)
+        else:
+            self._bundler.ended(bundle.number)
+            self._sent.pop(bundle.number, None)
+            for attempt in bundle.attempts:
+                self._lost(attempt, "stopped before it started")
+
+    def _again(self, bundle: Bundle, attempt: commands.RunTask, alone: bool = False) -> None:
+        """Put an attempt that has not begun, as far as is known, back among the ready ones."""
+        if bundle.stopping_since is not None or bundle.execution_id not in self._contexts:
+            self._lost(attempt, "stopped before it started")
+        else:
+            self._bundler.add(attempt, alone=alone, shape=bundle.shape)
+
+    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _SentTask) -> None:
+        whereabouts.forget(bundle.name)
+        if isinstance(error, exceptions.NodeDiedError):
+            self._nodes.note_loss(lost_node(error), len(bundle.attempts))
+        first = bundle.attempts[0]
+        # A call with a timeout is alone in its bundle. Its note is removed after any end of the bundle.
+        timed = first.options.get("timeout") is not None
+        began = remote.began_at(first.job_id, first.attempt) if timed else None
+        if bundle.stopping_since is not None:
+            for attempt in bundle.attempts:
+                self._lost(attempt, "stopped")
+        elif is_lost_input(error):
+            # Not the call's fault. Its next attempt reads these inputs from the store.
+            for ref in sent.inputs:
+                self._objects.forget(ref)
+            for attempt in bundle.attempts:
+                self._again(bundle, attempt)
+        elif len(bundle.attempts) > 1:
+            for attempt in bundle.attempts:
+                self._again(bundle, attempt, alone=True)
+        else:
+            self._call_died(bundle, error, began)
+
+    def _call_died(self, bundle: Bundle, error: BaseException, began: float | None) -> None:
+        (attempt,) = bundle.attempts
+        timeout: float = attempt.options.get("timeout") or 0.0
+        crashed = isinstance(error, exceptions.WorkerCrashedError)
+        if crashed and began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
+            self._failed(attempt, timed_out(attempt.entry.name, timeout))
+            return
+        if is_cancelled(error):
+            # Not by us. Ray reports a KeyboardInterrupt that the body raises as a cancellation.
+            message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
+            self._failed(attempt, failure_from_exception(TaskFailed(message)))
+            return
+        if isinstance(error, exceptions.OutOfMemoryError):
+            self._shapes_after_loss[attempt.job] = attempt.execution_id, whole_node(bundle.shape, ray.nodes())
+        self._lost(attempt, *reason_of(error))
+
+    def _lost(self, attempt: commands.RunTask, reason: str, fatal: bool = False) -> None:
+        self._loop.post(messages.WorkerGone(self._loop.clock.now(), attempt.job, attempt.attempt, reason, fatal=fatal))
+
+    def _failed(self, attempt: commands.RunTask, failure: Failure) -> None:
+        self._loop.post(messages.Raised(self._loop.clock.now(), attempt.job, attempt.attempt, failure))
+
+    def _operation_ended(self, number: int, answer: Any) -> None:
+        operating = self._operations.pop(number, None)
+        if operating is None:
+            return
+        operation = operating.operation
+        if not isinstance(answer, BaseException):
+            reply, kept = remote.operated_in(answer)
+            if kept:
+                self._objects.keep(kept, operating.sent.refs[1])
+            context = self._contexts.get(operation.execution_id)
+            if reply.entries and context is not None:
+                context.learn(reply.entries)
+            self._loop.post(operated(operation.asker, reply, self._loop.clock.now()))
+            return
+        if is_lost_input(answer):
+            for ref in operating.sent.inputs:
+                self._objects.forget(ref)
+        reason, fatal = reason_of(answer)
+        if fatal or operating.tries >= OPERATION_TRIES or operation.execution_id not in self._contexts:
+            message = f"the worker of the operation {operation.name!r} was lost {operating.tries} times, last: {reason}"
+            failure = own_failure(WorkerLost, message)
+            self._loop.post(operated(operation.asker, OperationReply(None, failure), self._loop.clock.now()))
+        else:
+            self._send_operation(operation, operating.tries + 1)
+
+    # --- looking after what is in flight ------------------------------------------------------------------------------
+
+    def _check(self, moment: float) -> None:
+        bundles = list(self._bundler.in_flight.values())
+        for bundle in bundles:
+            if not bundle.forced and moment - (bundle.stopping_since or moment) > GRACE_SECONDS:
+                bundle.forced = True
+                ray.cancel(self._sent[bundle.number].refs[0], force=True)
+        self._nodes.look_after(bundles, at_all=bool(self.waiting or len(self._bundler)), moment=moment)
+        self._bundler.cpus = max(1.0, self._nodes.cpus() or self._bundler.cpus)
+        self._look_at_waiting(bundles, moment)
+        late = self._nodes.given_up_before(moment)
+        for given_up in self._nodes.given_up(bundles, moment):
+            self._give_up(*given_up)
+        for number, operating in list(self._operations.items()):
+            if operating.sent.at < late:
+                ray.cancel(operating.sent.refs[0], force=True)
+                self._operation_ended(number, exceptions.NodeDiedError("a node does not answer"))
+        self._checks.send_again(late)
+
+    def _look_at_waiting(self, bundles: Sequence[Bundle], moment: float) -> None:
+        """Note which calls wait and for what; end those that wait in vain."""
+        sentences, in_vain = self._environments.look_at(self._nodes.startable(bundles, moment), moment)
+        self.waiting = (*self._nodes.sentences(bundles, moment), *sentences)
+        for bundle, reason in in_vain:
+            for attempt in bundle.attempts:
+                self._lost(attempt, reason, fatal=True)
+            self._cancel(bundle)
+
+    def _give_up(self, bundle: Bundle, reason: str | None) -> None:
+        """The bundle's node does not answer: run its calls elsewhere, and ignore a later answer."""
+        self._bundler.ended(bundle.number)
+        sent = self._sent.pop(bundle.number)
+        whereabouts.forget(bundle.name)
+        ray.cancel(sent.refs[0], force=True)
+        for ref in sent.inputs:
+            self._objects.forget(ref)  # they may lie on that node; the store has them, too
+        if reason is not None and len(bundle.attempts) == 1:
+            self._lost(bundle.attempts[0], reason)
+            return
+        for attempt in bundle.attempts:
+            self._again(bundle, attempt, alone=reason is not None)

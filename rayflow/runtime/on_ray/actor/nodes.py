@@ -1,0 +1,223 @@
+"""Watches the cluster's nodes for the scheduler: which of them do not answer, and which calls no node can run.
+
+In: the bundles in flight. Out: sentences for people, and the bundles that are given up with their node. Never: sends
+or ends anything.
+
+Ray reports a silent node after a minute, and the loss of its running tasks after seven, unless the whole cluster was
+started with other settings. So the scheduler tries the nodes itself: the raylet of a node that can run its calls has to
+accept a connection from here. Both listing and trying the nodes may take long, so a thread does it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rayflow.runtime.on_ray.actor.bundles import Bundle, calls_text
+from rayflow.runtime.on_ray.connection.cluster_watch import Silence
+from rayflow.runtime.on_ray.lowering import Shape, missing_from
+
+WAITING_SECONDS = 10.0
+"""A Ray task in flight for so long is checked: is there a node that could ever run it?"""
+
+LOOKED_AFTER_SECONDS = 3.0
+"""While a Ray task has been in flight for so long, the nodes are tried."""
+
+NODES_SECONDS = 2.0
+"""How often, at the most, the cluster is asked for its nodes."""
+
+TOLD_SECONDS = 10.0
+"""A node that has been silent for so long is reported, and gets no more calls."""
+
+GONE_SECONDS = 20.0
+"""The calls on a node that has been silent for so long are given up, and run elsewhere."""
+
+LEFT_SECONDS = 10.0
+"""How long it is reported that a node has left."""
+
+
+class Nodes:
+    """The knowledge of the scheduler about the nodes.
+
+    own: the id of the scheduler's node. asked: gives the nodes, as ray.nodes() does. node_of: the node that runs the
+    bundle of a name, or None. news: called from a thread when there is something new.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        asked: Callable[[], list[Mapping[str, Any]]],
+        node_of: Callable[[str], str | None],
+        news: Callable[[], None],
+        silence: Silence | None = None,
+    ) -> None:
+        self._own = own
+        self._asked = asked
+        self._node_of = node_of
+        self._news = news
+        self._silence = silence or Silence()
+        self._bundle_names: list[str] = []
+        self._where: dict[str, str | None] = {}
+        self._known: list[Mapping[str, Any]] = []
+        self._left: dict[str, tuple[int, float]] = {}
+        self._looked = 0.0
+        self._wanted = threading.Event()
+        self._is_over = False
+        self._thread: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._is_over = True
+        self._wanted.set()
+
+    # --- in the loop's thread -----------------------------------------------------------------------------------------
+
+    def look_after(self, bundles: Iterable[Bundle], *, at_all: bool, moment: float) -> None:
+        """Have the nodes tried, when that is due. at_all: also when no bundle has been in flight for long."""
+        if moment - self._looked < NODES_SECONDS:
+            return
+        names = [each.name for each in bundles if moment - each.sent_at > LOOKED_AFTER_SECONDS]
+        if not names and not at_all:
+            return
+        self._looked = moment
+        self._bundle_names = names
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look_for_ever, name="rayflow-nodes", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def cpus(self) -> float | None:
+        """The processors of the nodes that are alive; None before the first look."""
+        if not self._known:
+            return None
+        return float(sum(node["Resources"].get("CPU", 0.0) for node in self._known if node["Alive"]))
+
+    def avoided(self) -> tuple[str, ...]:
+        """The ids of the nodes that get no calls."""
+        return tuple(sorted(self._silence.of_at_least(TOLD_SECONDS)))
+
+    def sentences(self, bundles: Iterable[Bundle], moment: float) -> tuple[str, ...]:
+        """Sentences about nodes that do not answer, and about calls that no node can run."""
+        silent = self._silence.of_at_least(TOLD_SECONDS)
+        there: dict[str, list[str]] = {node: [] for node in silent}
+        for bundle in bundles:
+            node = self._where.get(bundle.name)
+            if node in there:
+                there[node].extend(_names(bundle))
+        found = [
+            f"The {node} has left the cluster; what ran there runs again: {_calls(count)}."
+            for node, (count, at) in self._left.items()
+            if time.monotonic() - at < LEFT_SECONDS
+        ]
+        found += [f"The {self.name_of(node)} does not answer: {_waiting(names)}" for node, names in there.items()]
+        for shape, waiting in self._in_flight_for_long(bundles, moment).items():
+            why = self._missing_from(shape)
+            if why is not None:
+                found.append(f"{calls_text(waiting)} cannot start: it {why}.")
+        return tuple(found)
+
+    def startable(self, bundles: Iterable[Bundle], moment: float) -> dict[Shape, list[Bundle]]:
+        """The bundles that have been in flight for long, and that a node could run, by their shapes."""
+        old = self._in_flight_for_long(bundles, moment)
+        return {shape: waiting for shape, waiting in old.items() if self._missing_from(shape) is None}
+
+    def _in_flight_for_long(self, bundles: Iterable[Bundle], moment: float) -> dict[Shape, list[Bundle]]:
+        """The bundles by their shapes, without those that are being stopped, or are on a node that does not answer."""
+        silent = self._silence.of_at_least(TOLD_SECONDS)
+        found: dict[Shape, list[Bundle]] = {}
+        for bundle in bundles:
+            is_old = moment - bundle.sent_at > WAITING_SECONDS and bundle.stopping_since is None
+            if is_old and self._where.get(bundle.name) not in silent:
+                found.setdefault(bundle.shape, []).append(bundle)
+        return found
+
+    def _missing_from(self, shape: Shape) -> str | None:
+        """Why no node that answers can run a shape; None where one can, or where none is known."""
+        silent = self._silence.of_at_least(TOLD_SECONDS)
+        answering = [node for node in self._known if node["NodeID"] not in silent]
+        return missing_from(shape, answering) if answering else None
+
+    def given_up(self, bundles: Iterable[Bundle], moment: float) -> list[tuple[Bundle, str | None]]:
+        """The bundles whose node has been silent for too long, each with the reason for people.
+
+        The reason is None for a bundle that was sent before a node fell silent, and that no answering node is known to
+        run: it runs on the silent node, or still waits for a worker.
+        """
+        gone, late = self._silence.of_at_least(GONE_SECONDS), self.given_up_before(moment)
+        found: list[tuple[Bundle, str | None]] = []
+        for bundle in bundles if gone else ():
+            node = self._where.get(bundle.name)
+            if node in gone:
+                found.append((bundle, f"its {self.name_of(node)} does not answer any more"))
+            elif node is None and bundle.name in self._where and bundle.sent_at < late:
+                found.append((bundle, None))
+        return found
+
+    def given_up_before(self, moment: float) -> float:
+        """The moment from which on a node that is given up got no calls; 0 when there is none. Bundles that were sent
+        earlier, and have not come back, may be there."""
+        gone = self._silence.of_at_least(GONE_SECONDS)
+        longest = max((seconds for seconds, _ in gone.values()), default=None)
+        return 0.0 if longest is None else moment - longest + TOLD_SECONDS
+
+    def note_loss(self, node: str, calls: int) -> None:
+        """A node has left the cluster, with so many calls."""
+        before, _ = self._left.get(node, (0, 0.0))
+        self._left[node] = before + calls, time.monotonic()
+
+    def name_of(self, node_id: str) -> str:
+        """A node for people."""
+        for node in self._known:
+            if node["NodeID"] == node_id:
+                host = node.get("NodeManagerHostname")
+                return f"node {node['NodeManagerAddress']}" + (f" ({host})" if host else "")
+        return f"node {node_id[:12]}"
+
+    # --- in a thread --------------------------------------------------------------------------------------------------
+
+    def _look_for_ever(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._is_over:
+                return
+            try:
+                self.look()
+            except Exception:  # the control service does not answer: the driver notices and reports that
+                time.sleep(NODES_SECONDS)
+            self._news()
+
+    def look(self) -> None:
+        """Ask for the nodes and try them; when one is silent, ask where each bundle runs."""
+        nodes = self._asked()
+        self._silence.look(
+            {
+                node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
+                for node in nodes
+                if node["Alive"] and node["NodeID"] != self._own
+            }
+        )
+        self._known = nodes
+        names = self._bundle_names
+        is_one_silent = self._silence.of_at_least(TOLD_SECONDS - 2 * NODES_SECONDS)
+        self._where = {name: self._node_of(name) for name in names} if is_one_silent else {}
+
+
+def _names(bundle: Bundle) -> list[str]:
+    return [attempt.entry.name for attempt in bundle.attempts]
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+def _waiting(names: list[str]) -> str:
+    if not names:
+        return "no more calls are sent there."
+    calls = ", ".join(f"{count} of {name}" if count > 1 else name for name, count in Counter(names).most_common(3))
+    more = " and others" if len(set(names)) > 3 else ""
+    number = "1 call waits" if len(names) == 1 else f"{len(names):,} calls wait"
+    return f"{number} for it ({calls}{more}). After {GONE_SECONDS:g} s of silence its calls run elsewhere."

@@ -1,0 +1,408 @@
+"""The functions that Ray runs on a worker.
+
+In: a packed bundle of calls, or an operation, and the large values that they need. Out: replies, and the large values
+that the calls have made. Never: calls the scheduler, fetches an object of Ray's while a body runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import pickle
+import sys
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import ray
+
+from rayflow.errors import NotFound, StoreUnavailable
+from rayflow.evaluator.messages import Cost, NestedEnd
+from rayflow.lang.modules import MARKS
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.codec import loads
+from rayflow.records import Row
+from rayflow.runtime.on_ray import cluster_notes
+from rayflow.runtime.on_ray.shipped_context import ContextKey, TravellingContext
+from rayflow.runtime.on_ray.whereabouts import running
+from rayflow.runtime.output.printing import many_bodies
+from rayflow.runtime.output.sieve import SIEVE
+from rayflow.runtime.protocol.attempts import Call, OperationReply, Reply, WorkerContext
+from rayflow.runtime.protocol.execution_row import is_in_job_copy
+from rayflow.runtime.protocol.reports import WARNING
+from rayflow.runtime.subruns import evaluate
+from rayflow.runtime.worker.nested_runs import serving
+from rayflow.runtime.worker.process_policy import RAY_WORKER
+from rayflow.runtime.worker.task_lookup import HOST
+from rayflow.runtime.worker.worker import Worker
+from rayflow.store.open import open_store
+from rayflow.store.store import Store
+from rayflow.values.display import masking
+from rayflow.values.display.python_warnings import write_warnings
+from rayflow.values.failures import Failure, failure_from_exception
+from rayflow.values.process import waits
+from rayflow.values.refs import Encoded
+
+MARK = "\x1erayflow\x1f"
+"""Stands before a line that a task has printed. After it come channel, task, stream and text, with SEPARATOR between
+them, so that the driver can show the line with its task."""
+
+SEPARATOR = "\x1f"
+
+NAME = "rayflow:"
+"""Stands before the task's name in the name of a Ray task."""
+
+LONGEST_BUNDLE_SECONDS = 1.0
+"""After so long a bundle returns the calls that it has not started."""
+
+WORKERS_KEPT = 4
+"""The number of contexts for which a worker process keeps a worker."""
+
+LARGEST_SHARE = 0.5
+"""Values that together take more than this share of a node's object store stay in rayflow's store alone: to make room
+for them, Ray would write them to disk once more."""
+
+_Fields: TypeAlias = tuple[
+    int,
+    int,
+    bytes | None,
+    Failure | None,
+    tuple[int, float, float, int | None],
+    tuple[TaskEntry, ...],
+    tuple[Row, ...],
+    bool,
+    NestedEnd | None,
+]
+
+
+class BundleReply(NamedTuple):
+    """The answer of a bundle. A named tuple, since a dataclass with slots takes ten times as long to pickle.
+
+    replies: the fields of a Reply for each call that was run, its cost without node and pid; tuples, since a bundle has
+    many of them to pickle. not_started: the numbers of the jobs whose turn did not come. kept: digest and size of the
+    large values in the second slot. lines: how many lines the calls have printed. masks: the secrets that became known
+    here.
+    """
+
+    replies: list[_Fields]
+    not_started: list[int]
+    kept: list[tuple[bytes, int]]
+    node: str
+    pid: int
+    lines: int = 0
+    masks: tuple[masking.Mask, ...] = ()
+
+    def each(self) -> list[Reply]:
+        """The replies, whole."""
+        node, pid = self.node, self.pid
+        return [
+            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused, below)
+            for job, attempt, term, failure, cost, entries, rows, is_paused, below in self.replies
+        ]
+
+
+def _fields(reply: Reply) -> _Fields:
+    job, attempt, term, failure, cost, entries, rows, is_paused, below = reply
+    return job, attempt, term, failure, cost[:4], entries, rows, is_paused, below
+
+
+Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]
+"""Large values as the object store holds them: digest, format, header, and buffers that are read in place."""
+
+
+# --- the workers of this process --------------------------------------------------------------------------------------
+
+
+class _LinePrinter:
+    """Prints the lines of bodies, marked, to this process's stdout, which Ray carries to the driver.
+
+    count: how many lines it has printed.
+    """
+
+    def __init__(self, context: WorkerContext) -> None:
+        self.count = 0
+        self._channel = context.channel
+        self._shows_prints = context.shows_prints
+
+    def print(self, task: str, stream: str, text: str) -> None:
+        """Print a text of a task. Without a channel no driver shows it: it is in the records alone."""
+        beneath = sys.__stdout__
+        if not self._channel or beneath is None or (stream != WARNING and not self._shows_prints):
+            return
+        lines = text.splitlines()
+        self.count += len(lines)
+        before = f"{MARK}{self._channel}{SEPARATOR}{task}{SEPARATOR}{stream}{SEPARATOR}"
+        beneath.write("".join([f"{before}{line}\n" for line in lines]))
+        beneath.flush()
+
+    def report_wait(self, text: str) -> None:
+        """Print that this process waits long for something."""
+        self.print("rayflow", "stderr", f"{text} (a worker on {HOST})")
+
+    def write_warning(self, text: str, file: str) -> str:
+        """Print a warning of Python's from outside of a body: from a check of recorded values, say."""
+        self.print("rayflow", WARNING, f"{text}\n")
+        return ""
+
+
+@dataclass(slots=True)
+class _ProjectWorker:
+    """The worker for one context, and its state in this process.
+
+    directory: where its bodies run. chapters: the keys of the chapters of the context that it has fetched.
+    """
+
+    worker: Worker
+    directory: str
+    printer: _LinePrinter
+    chapters: set[str] = field(default_factory=set)
+
+
+_workers: OrderedDict[str, _ProjectWorker] = OrderedDict()
+
+LACKS_CONTEXT = b""
+"""The answer to a bundle that came without references, from a process that lacks a part of its context."""
+
+
+def _project_worker(known: ContextKey, refs: list[Any] | None) -> _ProjectWorker | None:
+    """This process's worker for a context. Fetches the parts that it lacks; None when no references came for that."""
+    key, chapters = known
+    found = _workers.get(key)
+    if not refs and (found is None or not found.chapters.issuperset(chapters)):
+        return None
+    if found is None:
+        assert refs
+        found = _workers[key] = _new_worker(pickle.loads(_get_object(refs[0])))
+        while len(_workers) > WORKERS_KEPT:
+            _workers.popitem(last=False)
+    else:
+        _workers.move_to_end(key)
+        waits.listen_alone(found.printer.report_wait)
+    for chapter, ref in zip(chapters, refs[1:] if refs else (), strict=False):
+        if chapter not in found.chapters:
+            found.worker.learn(pickle.loads(_get_object(ref)))
+            found.chapters.add(chapter)
+    with contextlib.suppress(OSError):  # it was removed: the user's code gets the error when it opens a file there
+        os.chdir(found.directory)  # each time: this process may have run another project's bodies since
+    return found
+
+
+def _get_object(ref: Any) -> bytes:
+    packed: bytes = ray.get(ref)
+    return packed
+
+
+def _new_worker(context: WorkerContext) -> _ProjectWorker:
+    directory = _directory_of(context)
+    printer = _LinePrinter(context)
+    SIEVE.stays = True
+    waits.listen_alone(printer.report_wait)
+    write_warnings(printer.write_warning)
+    worker = Worker(
+        context,
+        open_here(context.store_url),
+        policy=RAY_WORKER,
+        printed=printer.print if context.channel else None,
+        began=_begins,
+        evaluate=evaluate,
+    )
+    gc.freeze()
+    return _ProjectWorker(worker, directory, printer)
+
+
+def open_here(url: str) -> Store:
+    """The store that the driver has opened. Raises StoreUnavailable where this machine does not have that store."""
+    try:
+        return open_store(url, create=False)
+    except NotFound:
+        raise StoreUnavailable(
+            f"The store {url} is not on {HOST}, a machine of the cluster. A cluster of several machines needs a store "
+            "that all of them reach: a shared folder, or a URL such as s3://bucket/folder."
+        ) from None
+
+
+@functools.cache
+def _first_directory() -> str:
+    """The directory of this process before it ran anything."""
+    return os.getcwd()
+
+
+def _directory_of(context: WorkerContext) -> str:
+    """The directory in which bodies run: the project's directory, which is the base of the paths of Files.
+
+    If Ray has copied the project, or if this machine has no project, it is the first directory of the process."""
+    first = _first_directory()
+    if is_in_job_copy(first):
+        _mark_project(first)
+    elif context.project_dir and os.path.isdir(context.project_dir) and os.access(context.project_dir, os.X_OK):
+        return context.project_dir
+    return first
+
+
+def _mark_project(copy: str) -> None:
+    """Mark Ray's copy of a project as a project directory, since the names of tasks depend on that."""
+    if not any(os.path.exists(os.path.join(copy, mark)) for mark in MARKS):
+        with open(os.path.join(copy, "rayflow.toml"), "a"):
+            pass
+
+
+# --- calls that have a timeout ----------------------------------------------------------------------------------------
+
+
+def _begins(call: Call) -> None:
+    """Note when a call with a timeout began: its process may have to end, and then cannot report why."""
+    cluster_notes.write(_began_key(call.job_id, call.attempt), str(time.time()))
+
+
+def _ended(call: Call) -> None:
+    cluster_notes.remove(_began_key(call.job_id, call.attempt))
+
+
+def began_at(job_id: bytes, attempt: int) -> float | None:
+    """The moment at which a call with a timeout began that has not returned, in seconds since the epoch; None if it has
+    not begun. Removes the note."""
+    key = _began_key(job_id, attempt)
+    noted = cluster_notes.read(key)
+    if noted is None:
+        return None
+    cluster_notes.remove(key)
+    return float(noted)
+
+
+def _began_key(job_id: bytes, attempt: int) -> str:
+    return f"began:{job_id.hex()}:{attempt}"
+
+
+# --- what Ray runs ----------------------------------------------------------------------------------------------------
+
+
+def arguments_of(travelling: TravellingContext, what: Any, inputs: list[Any]) -> tuple[Any, ...]:
+    """The arguments for one of the functions below: mostly a single bytes object, which Ray neither pickles nor
+    unpickles. That saves a third of the cost of a call."""
+    known, refs = travelling
+    packed = pickle.dumps((known, masking.known(), what), protocol=5)
+    return (packed, refs, *inputs) if refs or inputs else (packed,)
+
+
+def bundle_reply_in(answer: bytes) -> BundleReply:
+    """The answer of a bundle, in the scheduler, which from now on masks the secrets that the worker masks."""
+    reply: BundleReply = pickle.loads(answer)
+    masking.learn(reply.masks)
+    return reply
+
+
+def operated_in(answer: bytes) -> tuple[OperationReply, list[tuple[bytes, int]]]:
+    """The answer of an operation, in the scheduler: its outcome; digest and size of its large values in the second
+    slot."""
+    outcome, kept, masks = pickle.loads(answer)
+    masking.learn(masks)
+    return outcome, kept
+
+
+def run_small_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> bytes:
+    """Run the calls of a bundle that probably makes no large values. If a call makes one, it goes to the store."""
+    return run_bundle(packed, refs, *slots)[0]
+
+
+@serving()
+def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
+    """Run the calls of a bundle one after the other."""
+    known, masks, (name, fields) = pickle.loads(packed)
+    masking.learn(masks)
+    calls = [Call(*each) for each in fields]
+    try:
+        project_worker = _project_worker(known, refs)
+    except (StoreUnavailable, ImportError) as error:
+        failure = failure_from_exception(error)
+        cost = (time.time_ns() // 1000, 0.0, 0.0, None)
+        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), (), False, None) for call in calls]
+        return pickle.dumps(BundleReply(failed, [], [], HOST, os.getpid()), protocol=5), []
+    if project_worker is None:
+        return LACKS_CONTEXT, []
+    worker = project_worker.worker
+    fetched = _fetched(slots)
+    worker.kept.clear()
+    lines_before = project_worker.printer.count
+    replies: list[Reply] = []
+    started = time.monotonic()
+    with many_bodies(), running(name):
+        for position, call in enumerate(calls):
+            if position and time.monotonic() - started > LONGEST_BUNDLE_SECONDS:
+                break
+            replies.append(worker.run(call, fetched))
+            if call.timeout is not None:
+                _ended(call)
+    not_started = [call.job for call in calls[len(replies) :]]
+    unsynced = worker.sync()
+    done = [_fields(reply.failed(unsynced.get(reply.job))) for reply in replies]
+    slot, kept = _slot(worker)
+    lines = project_worker.printer.count - lines_before
+    answer = BundleReply(done, not_started, kept, HOST, os.getpid(), lines, masking.known(masks))
+    return pickle.dumps(answer, protocol=5), slot
+
+
+@serving()
+def run_operation(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
+    """Apply an operation, on the node that has its values."""
+    known, masks, (name, args) = pickle.loads(packed)
+    masking.learn(masks)
+    try:
+        project_worker = _project_worker(known, refs)
+    except (StoreUnavailable, ImportError) as error:
+        outcome = OperationReply(None, failure_from_exception(error))
+        return pickle.dumps((outcome, [], ()), protocol=5), []
+    assert project_worker is not None, "an operation comes with references"
+    worker = project_worker.worker
+    worker.kept.clear()
+    outcome = worker.operate(name, loads(args), _fetched(slots))
+    slot, kept = _slot(worker)
+    return pickle.dumps((outcome, kept, masking.known(masks)), protocol=5), slot
+
+
+@serving()
+def run_check(packed: bytes, refs: list[Any] | None = None) -> bytes:
+    """Check witnesses with the user's code: whether each is valid, in order. None is where they cannot be checked."""
+    known, masks, witnesses = pickle.loads(packed)
+    masking.learn(masks)
+    try:
+        project_worker = _project_worker(known, refs)
+        assert project_worker is not None, "a check comes with references"
+        verdicts = project_worker.worker.check(witnesses)
+    except (StoreUnavailable, ImportError):
+        verdicts = {}
+    return pickle.dumps([verdicts.get(witness, False) for witness in witnesses], protocol=5)
+
+
+def _fetched(slots: tuple[Slot, ...]) -> dict[bytes, Encoded]:
+    return {
+        digest: Encoded(format, header, tuple(buffers)) for slot in slots for digest, format, header, buffers in slot
+    }
+
+
+def _slot(worker: Worker) -> tuple[Slot, list[tuple[bytes, int]]]:
+    """The large values that the calls have made, for the object store; none when they would take too much of it."""
+    kept = [(digest, encoded.size) for digest, encoded in worker.kept.items()]
+    if kept and sum(size for _, size in kept) > LARGEST_SHARE * _object_store_bytes():
+        worker.kept.clear()
+        return [], []
+    slot = [
+        (digest, encoded.format, encoded.header, [pickle.PickleBuffer(buffer) for buffer in encoded.buffers])
+        for digest, encoded in worker.kept.items()
+    ]
+    worker.kept.clear()
+    return slot, kept
+
+
+_store_bytes: list[float] = []
+
+
+def _object_store_bytes() -> float:
+    """The size of this node's object store in bytes."""
+    if not _store_bytes:
+        own = ray.get_runtime_context().get_node_id()
+        sizes = [node["Resources"].get("object_store_memory", 0.0) for node in ray.nodes() if node["NodeID"] == own]
+        _store_bytes.append(sizes[0] if sizes else 0.0)
+    return _store_bytes[0]

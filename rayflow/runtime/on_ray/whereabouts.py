@@ -1,0 +1,91 @@
+"""Notes which node runs a bundle, for the scheduler, which needs it when a node does not answer.
+
+In: the name of a bundle, while it runs. Out: the node that runs it. Never: costs a short bundle anything.
+
+Ray tells the owner of a task that the task is lost, but not where it runs. So a thread of each worker process notes the
+bundle that its process has been running for some seconds, in the cluster's key-value store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+
+from rayflow.runtime.on_ray import cluster_notes
+
+NOTED_SECONDS = 2.0
+"""A bundle that has run for so long is noted."""
+
+TURN_SECONDS = 1.0
+"""How often a worker's thread looks at the bundle of its process."""
+
+_PREFIX = "runs:"
+"""Stands before a bundle's name in the key of its note."""
+
+
+@dataclass(slots=True)
+class _RunningBundle:
+    name: str
+    begun: float
+    is_noted: bool = False
+
+
+_current: _RunningBundle | None = None
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[None]:
+    """While this lasts, this process runs the bundle of this name. One without a name is not noted."""
+    global _current
+    if not name:
+        yield
+        return
+    _begin_noting()
+    _current = bundle = _RunningBundle(name, time.monotonic())
+    try:
+        yield
+    finally:
+        _current = None
+        if bundle.is_noted:
+            forget(name)
+
+
+@functools.cache
+def _begin_noting() -> None:
+    threading.Thread(target=_note_for_ever, name="rayflow-whereabouts", daemon=True).start()
+
+
+def _note_for_ever() -> None:
+    own = ray.get_runtime_context().get_node_id()
+    while True:
+        time.sleep(TURN_SECONDS)
+        bundle = _current
+        if bundle is None or bundle.is_noted or time.monotonic() - bundle.begun < NOTED_SECONDS:
+            continue
+        bundle.is_noted = True
+        with contextlib.suppress(Exception):  # the cluster is lost, and with it this process
+            cluster_notes.write(f"{_PREFIX}{bundle.name}", own)
+        if _current is not bundle:
+            forget(bundle.name)
+
+
+def node_of(name: str) -> str | None:
+    """The id of the node that has been running a bundle for some seconds; None when that is not known."""
+    return cluster_notes.read(f"{_PREFIX}{name}")
+
+
+def noted_of(owner: str) -> frozenset[str]:
+    """The names of the noted bundles that begin with the name of their owner."""
+    return frozenset(key.removeprefix(_PREFIX) for key in cluster_notes.keys(f"{_PREFIX}{owner}"))
+
+
+def forget(name: str) -> None:
+    """The bundle has ended: remove its note."""
+    with contextlib.suppress(Exception):  # the cluster is lost: the note with it
+        cluster_notes.remove(f"{_PREFIX}{name}")

@@ -1,0 +1,62 @@
+-- All rows of the chosen executions and calls, and what those name: one table for each.
+CREATE OR REPLACE TEMP TABLE chosen_executions AS
+SELECT * FROM raw.executions WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_jobs AS
+SELECT * FROM raw.jobs WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_calls AS
+SELECT * FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_call_children AS
+SELECT * FROM raw.call_children WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_arguments AS
+SELECT * FROM raw.arguments WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_reductions AS SELECT * FROM temp.answering_reductions;
+CREATE OR REPLACE TEMP TABLE chosen_forgotten AS SELECT * FROM raw.forgotten WHERE false;
+CREATE OR REPLACE TEMP TABLE chosen_task_sets AS
+SELECT * FROM raw.task_sets WHERE task_set IN (SELECT task_set FROM temp.chosen_calls);
+CREATE OR REPLACE TEMP TABLE chosen_value_hashes AS
+WITH direct AS (
+    SELECT value_hash FROM temp.chosen_calls
+    UNION SELECT value_hash FROM temp.chosen_arguments
+    UNION SELECT value_hash FROM temp.chosen_executions WHERE value_hash IS NOT NULL)
+SELECT value_hash FROM direct
+UNION
+SELECT part_hash FROM raw.value_parts WHERE value_hash IN (SELECT value_hash FROM direct);
+CREATE OR REPLACE TEMP TABLE chosen_values AS
+SELECT * FROM raw.values WHERE value_hash IN (SELECT value_hash FROM temp.chosen_value_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_value_parts AS
+SELECT * FROM raw.value_parts WHERE value_hash IN (SELECT value_hash FROM temp.chosen_value_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_files AS
+SELECT * FROM raw.files WHERE value_hash IN (SELECT value_hash FROM temp.chosen_value_hashes);
+-- A listing is named by a state: a recorded one, one that a result was refused for, an argument of a failed job.
+CREATE OR REPLACE TEMP TABLE chosen_listings AS
+WITH named AS (
+    SELECT version AS listing FROM temp.chosen_files
+    UNION SELECT unnest(regexp_extract_all(missed, '"([0-9a-f]{40})"', 1)) FROM temp.chosen_jobs
+    UNION SELECT lower(decode(unhex(unnest(regexp_extract_all(hex(packed_arguments), '(3[0-9]|6[1-6]){40}')))))
+    FROM temp.chosen_jobs)
+SELECT * FROM raw.listings WHERE lower(hex(listing)) IN (SELECT listing FROM named WHERE listing IS NOT NULL);
+CREATE OR REPLACE TEMP TABLE chosen_task_hashes AS
+SELECT task_hash FROM temp.chosen_jobs WHERE task_hash IS NOT NULL
+UNION SELECT task_hash FROM temp.chosen_calls
+UNION SELECT task_hash FROM temp.chosen_task_sets
+UNION SELECT task_hash FROM temp.chosen_reductions;
+CREATE OR REPLACE TEMP TABLE chosen_tasks AS
+SELECT * FROM raw.tasks WHERE task_hash IN (SELECT task_hash FROM temp.chosen_task_hashes);
+CREATE OR REPLACE TEMP TABLE chosen_definitions AS
+SELECT * FROM raw.definitions WHERE task_hash IN (SELECT task_hash FROM temp.chosen_task_hashes);
+-- Whether a state of a handle is valid depends on its other states: all of a handle's states, or none.
+CREATE OR REPLACE TEMP TABLE chosen_handles AS
+SELECT * FROM raw.handles WHERE handle IN (
+    SELECT handle FROM raw.handles WHERE task_name IN (
+        SELECT task_name FROM temp.chosen_jobs UNION SELECT task_name FROM temp.chosen_calls));
+CREATE OR REPLACE TEMP TABLE chosen_logs AS
+SELECT * FROM raw.logs WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
+CREATE OR REPLACE TEMP TABLE chosen_attempts AS
+SELECT * FROM raw.attempts WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
+CREATE OR REPLACE TEMP TABLE chosen_tags AS
+SELECT * FROM raw.tags WHERE (entity, entity_id) IN (
+    SELECT 'execution', execution_id FROM temp.chosen
+    UNION ALL SELECT 'job', lower(hex(job_id)) FROM temp.chosen_jobs
+    UNION ALL SELECT 'call', lower(hex(call_hash)) FROM temp.chosen_hashes
+    UNION ALL SELECT 'value', lower(hex(value_hash)) FROM temp.chosen_value_hashes
+    UNION ALL SELECT 'task', lower(hex(task_hash)) FROM temp.chosen_task_hashes);

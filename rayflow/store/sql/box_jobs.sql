@@ -1,6 +1,0 @@
--- The jobs of an execution, as much of each as a drawing needs.
-SELECT job_id, parent_job_id, task_name, call_hash, status, how, wall_seconds::DOUBLE AS wall_seconds,
-       epoch(queued_at) AS queued, epoch(finished_at) AS finished, call
-FROM raw.jobs WHERE execution_id = $execution
-QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY finished_at DESC NULLS LAST) = 1
-ORDER BY queued_at, ordinal, job_id

@@ -1,8 +1,0 @@
--- Every execution that a row speaks of, with the last moment that one of its rows tells of.
-SELECT execution_id, max(moment) AS last_sign FROM (
-    SELECT execution_id, greatest(started_at, coalesce(finished_at, started_at)) AS moment FROM raw.executions
-    UNION ALL
-    SELECT execution_id, greatest(queued_at, coalesce(finished_at, queued_at)) FROM raw.jobs
-    UNION ALL
-    SELECT execution_id, "at" FROM raw.reductions)
-GROUP BY execution_id

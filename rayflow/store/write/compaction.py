@@ -1,0 +1,345 @@
+"""Merges small commits into large ones, and sweeps away the files that were replaced.
+
+In: the valid commits. Out: one commit in place of many, its rows in key order, one row a key. Never: drops a row that a
+view would show.
+
+A compaction first writes its segments, then its commit, which names the commits that it replaces. It also names those
+that these have replaced, while they are still listed: so a file that is swept away never makes an older commit visible
+again. The name of a segment is the id of its commit: a segment whose commit is not listed belongs to none. Replaced
+files stay for `GRACE_SECONDS`, so that readers finish with the files that they have listed. `catalog` has the rules
+for readers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from rayflow.errors import BlobDamaged, StoreUnavailable
+from rayflow.store import layout
+from rayflow.store.folders.protocol import Folder
+from rayflow.store.folders.verified_reads import read_intact
+from rayflow.store.write import schemas
+from rayflow.store.write.arrow_columns import to_array
+from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
+from rayflow.store.write.segments import Commit, embedded_tables, encode_commit, read_segment, write_segment
+
+GRACE_SECONDS = 3600
+"""How long replaced files stay."""
+
+_SEGMENT_ROWS = 2_000
+_SEGMENT_BYTES = 256 * 1024
+"""Tables with fewer rows and bytes than this stay inside the commit file: one file costs less than seventeen."""
+
+_FEW_COMMITS = 8
+_TIER_LENGTH = 16
+_TIER_BASE_BYTES = 16 * 1024
+_GROUP_BYTES = 128 * 1024 * 1024
+"""How much one merge takes in at most."""
+
+_OWN_SMALL_BYTES = 1024 * 1024
+_OWN_TOTAL_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionResult:
+    """merged: the number of commits that were merged; written: of those in their place; swept: of removed old files."""
+
+    merged: int
+    written: int
+    swept: int
+    bytes_before: int
+    bytes_after: int
+
+
+class Compactor:
+    """Merges and sweeps for one store."""
+
+    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._ids = ids
+
+    # --- what to merge ---------------------------------------------------------------------------------------------
+
+    def compact(self, execution_id: str | None = None) -> CompactionResult:
+        """Merge the commits of one execution, or all; then any size of which there are many; then sweep."""
+        merged = written = before = after = 0
+        for group in itertools.chain(self._chosen(execution_id), self._crowded()):
+            commit = self._merge(group)
+            if commit is not None:
+                merged += len(group)
+                written += 1
+                before += sum(taken.total_size for taken in group)
+                after += commit.total_size
+        return CompactionResult(merged, written, self.sweep(), before, after)
+
+    def merge_own(self, writer: str) -> None:
+        """Merge the small commits of a writer that goes on writing; short enough to do between two commits."""
+        own = [
+            commit
+            for commit in self._catalog.snapshot.commits
+            if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
+        ]
+        if len(own) > _FEW_COMMITS and sum(commit.total_size for commit in own) < _OWN_TOTAL_BYTES:
+            try:
+                self._merge(own)
+            except StoreUnavailable:
+                # The commit itself is done. The next one will report the fault of the disk.
+                return
+
+    def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
+        commits = self._catalog.snapshot.commits
+        if execution_id is None:
+            return [group for group in _groups(commits) if len(group) > 1 or _has_large_tables(group)]
+        own = [commit for commit in commits if execution_id in commit.executions]
+        own = [commit for commit in own if not commit.segments or commit.total_size < _OWN_TOTAL_BYTES]
+        return [group for group in _groups(own) if len(group) > _FEW_COMMITS or _has_large_tables(group)]
+
+    def _crowded(self) -> Iterable[list[Commit]]:
+        """Groups of many commits of about one size.
+
+        A merge makes a commit of the next size, so a row is rewritten only a few times.
+        """
+        while True:
+            tiers: dict[int, list[Commit]] = {}
+            for commit in self._catalog.snapshot.commits:
+                tier = 0
+                while commit.total_size > _TIER_BASE_BYTES << (4 * tier):
+                    tier += 1
+                tiers.setdefault(tier, []).append(commit)
+            full = [tier for tier, commits in tiers.items() if len(commits) >= _TIER_LENGTH]
+            if not full:
+                return
+            seen = self._catalog.snapshot
+            yield next(iter(_groups(tiers[min(full)])))
+            if self._catalog.snapshot is seen:
+                return
+
+    # --- merging ---------------------------------------------------------------------------------------------------
+
+    def _merge(self, commits: Sequence[Commit]) -> Commit | None:
+        """One commit in place of these. Those with a part that cannot be read are left as they are."""
+        gathered: dict[str, list[Any]] = {}
+        taken = []
+        for commit in commits:
+            tables = self._tables(commit)
+            if tables is not None:
+                taken.append(commit)
+                for name, table in tables:
+                    gathered.setdefault(name, []).append(table)
+        if not taken:
+            return None
+        merged_id = self._ids.make(after=taken[-1].id)
+        listed = self._catalog.names
+        replaces = {commit.id for commit in taken}
+        for commit in taken:
+            replaces.update(older for older in commit.replaces if older in listed)
+        joined = {name: pa.concat_tables(gathered[name]) for name in schemas.layouts() if name in gathered}
+        merged = write_commit(
+            self._folder,
+            merged_id,
+            joined,
+            replaces=replaces,
+            executions={execution for commit in taken for execution in commit.executions},
+        )
+        self._catalog.add(merged)
+        return merged
+
+    def _tables(self, commit: Commit) -> list[tuple[str, Any]] | None:
+        """All rows of a commit, or None when a part cannot be read (which is reported) or is of a newer rayflow."""
+        if not schemas.layouts().keys() >= {*commit.tables, *(segment.table for segment in commit.segments)}:
+            return None
+        found: list[tuple[str, Any]] = []
+        try:
+            with self._catalog.reading(commit, commit.path):
+                found.extend(embedded_tables(self._folder, commit))
+            for segment in commit.segments:
+                with self._catalog.reading(commit, segment.path):
+                    found.append((segment.table, read_segment(self._folder, segment)))
+        except Replaced:
+            return None
+        return None if any(self._catalog.is_broken(each.path) for each in commit.files()) else found
+
+    # --- sweeping --------------------------------------------------------------------------------------------------
+
+    def sweep(self, now_us: int | None = None) -> int:
+        """Remove files that were replaced, or left by a crash, before the grace period. Returns how many files."""
+        paths = self.sweepable(now_us)
+        self.remove(paths)
+        return len(paths)
+
+    def sweepable(self, now_us: int | None = None, *, thorough: bool = False) -> list[str]:
+        """The files to sweep, in this order. thorough: also look for leftovers of crashes, even if that is slow."""
+        before = (time.time_ns() // 1000 if now_us is None else now_us) - GRACE_SECONDS * 1_000_000
+        listed = self._catalog.names
+        gone: set[str] = set()
+        for commit in self._catalog.snapshot.commits:
+            replaced = [older for older in commit.replaces if older in listed]
+            if replaced and self._is_old(commit.path, commit.id, before) and not self._damage(commit):
+                gone.update(replaced)
+        found = []
+        is_listed = gone or thorough or self._may_have_orphans(before)
+        for path in self._folder.sizes(layout.SEGMENTS) if is_listed else ():
+            owner = _owner(path)
+            is_orphan = owner not in listed and layout.is_id(owner)
+            if owner in gone or (is_orphan and self._is_old(path, owner, before)):
+                found.append(path)
+        # Oldest first: what a commit replaced is gone before the commit that hides it.
+        found.extend(layout.commit_path(commit_id) for commit_id in sorted(gone))
+        for name in self._folder.names(layout.TEMPORARY):
+            path = f"{layout.TEMPORARY}/{name}"
+            age = self._folder.age_seconds(path)
+            if age is not None and age > GRACE_SECONDS:
+                found.append(path)
+        return found
+
+    def _is_old(self, path: str, commit_id: str, before: int) -> bool:
+        """Whether a file was written before this moment, by its id, and by its age if that is known. The clock that
+        made the id may have been wrong: behind, or ahead if the id is in the future."""
+        now = time.time_ns() // 1000
+        made = layout.id_time(commit_id)
+        if made >= before and made <= now:
+            return False
+        age = self._folder.age_seconds(path)
+        return made < before if age is None else now - age * 1_000_000 < before
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files that a sweep may remove."""
+        for path in paths:
+            self._folder.remove(path)
+        self._catalog.forget({path.rpartition("/")[2] for path in paths if path.startswith(f"{layout.COMMITS}/")})
+
+    def _may_have_orphans(self, before: int) -> bool:
+        """Whether it is worth listing all segments (which is slow far away) when nothing was replaced."""
+        return not self._folder.remote and any(
+            layout.id_time(commit.id) < before for commit in self._catalog.snapshot.commits
+        )
+
+    # --- checking --------------------------------------------------------------------------------------------------
+
+    def problems(self, snapshot: StoreSnapshot) -> list[Problem]:
+        """Commits, segments and temporary files that are damaged, missing or not named by anything. Reads them all."""
+        self._folder.verified.clear()
+        found = {problem.path: problem for problem in snapshot.problems}
+        for commit in snapshot.commits:
+            found.update({problem.path: problem for problem in self._damage(commit)})
+        listed = self._catalog.names
+        for path, size in self._folder.sizes(layout.SEGMENTS).items():
+            if _owner(path) not in listed and path not in found:
+                text = "no commit names it: a compaction was interrupted, or is going on; swept an hour later"
+                found[path] = Problem(path, "orphaned", text, size)
+        for directory in (layout.COMMITS, layout.TEMPORARY):
+            for name in self._folder.names(directory):
+                path = f"{directory}/{name}"
+                if directory == layout.TEMPORARY or not layout.is_id(name):
+                    text = "a file that was being written when its process ended, or is being written now"
+                    if name.startswith(layout.DAMAGED):
+                        text = "it was found damaged and moved aside: it may be removed, and is swept an hour later"
+                    found[path] = Problem(path, "orphaned", text, self._folder.size(path))
+        return [found[path] for path in sorted(found)]
+
+    def drop_copies(self, snapshot: StoreSnapshot) -> None:
+        """Drop the local copies of all files of records, so that the files themselves are read next."""
+        for commit in snapshot.commits:
+            for each in commit.files():
+                self._folder.discard_copy(each.path)
+
+    def _damage(self, commit: Commit) -> list[Problem]:
+        found = []
+        for each in commit.files():
+            try:
+                read_intact(self._folder, each.path, each.matches)
+            except BlobDamaged:
+                found.append(Problem(each.path, "damaged", "it does not match its checksum", each.size))
+            except FileNotFoundError:
+                if self._catalog.was_replaced(commit):
+                    return []
+                found.append(Problem(each.path, "missing", f"commit {commit.id} names it"))
+        return found
+
+
+def _owner(path: str) -> str:
+    """The commit that a segment belongs to."""
+    return path.rsplit("/", 1)[-1].removesuffix(".parquet")
+
+
+def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
+    """The commits in groups that are merged together, each as large as a merge may be."""
+    groups: list[list[Commit]] = []
+    size = 0
+    for commit in commits:
+        if not groups or size + commit.total_size > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(commit)
+        size += commit.total_size
+    return groups
+
+
+def _has_large_tables(commits: Sequence[Commit]) -> bool:
+    """Whether a commit file still contains tables that are large enough for a segment."""
+    return any(
+        place.rows >= _SEGMENT_ROWS or place.length >= _SEGMENT_BYTES
+        for commit in commits
+        for place in commit.tables.values()
+    )
+
+
+def write_commit(
+    folder: Folder,
+    commit_id: str,
+    tables: Mapping[str, Any],
+    *,
+    replaces: Iterable[str] = (),
+    executions: Iterable[str] = (),
+) -> Commit:
+    """Write one commit of many rows, large tables as segments, the commit itself last.
+
+    tables: rows by table; of several with one key, the last one is written.
+    """
+    embedded = {}
+    segments = []
+    for name, given in tables.items():
+        rows = one_row_a_key(schemas.layouts()[name], given)
+        if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
+            embedded[name] = rows.combine_chunks()
+        else:
+            segments.append(write_segment(folder, commit_id, name, rows))
+    commit, parts = encode_commit(
+        commit_id,
+        embedded,
+        segments=tuple(segments),
+        replaces=tuple(sorted(replaces)),
+        executions=tuple(sorted(executions)),
+    )
+    folder.write(commit.path, parts)
+    return commit
+
+
+def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:
+    """The rows without those that have the key of a later or an equal row."""
+    if rows.num_rows < 2:
+        return rows
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    sort_keys = [(column, "ascending", "at_start") for column in (*how.table.key, *how.table.order)]
+    rows = rows.take(pc.sort_indices(rows, sort_keys=sort_keys))
+    same: Any = None
+    for name in how.table.key:
+        column = rows.column(name)
+        here, following = column.slice(0, rows.num_rows - 1), column.slice(1)
+        equal = pc.equal(here, following)
+        if column.null_count:
+            equal = pc.coalesce(equal, pc.and_(pc.is_null(here), pc.is_null(following)))
+        same = equal if same is None else pc.and_(same, equal)
+    if not pc.any(same).as_py():
+        return rows
+    last = pa.chunked_array([*pc.invert(same).chunks, to_array([True], pa.bool_())])
+    return rows.filter(last)

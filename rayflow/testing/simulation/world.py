@@ -1,0 +1,220 @@
+"""A world from a seed: a random program, a cluster that runs it, and a comparison with the meaning of the program.
+
+In: one number. Out: untruths: the places where an execution differs from the meaning of its program. Never: a second
+random generator; the same number gives the same conversation, word for word.
+
+A trial evaluates a program, mostly in bad weather, and then perhaps once more: unchanged, with edited tasks, with
+altered files, or without the cache. `python -m rayflow.testing.simulation.world SEED` plays one and prints the
+conversation; `with_contexts`, `with_gaps`, `with_awaits` and `with_subruns` beside the number do what they do for
+`play`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Set
+from random import Random
+from typing import Any
+
+from rayflow.evaluator.evaluator import Evaluator
+from rayflow.testing.simulation.cluster import SimulatedCluster
+from rayflow.testing.simulation.contexts import in_contexts, in_gaps
+from rayflow.testing.simulation.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
+from rayflow.testing.simulation.program_awaits import in_awaits
+from rayflow.testing.simulation.program_subruns import in_subruns
+from rayflow.testing.simulation.programs import Program, random_program
+from rayflow.testing.simulation.shells import Maker
+from rayflow.testing.simulation.weather import Report, Weather
+
+MOST_CALLS = 80
+"""The most calls of a trial's program, so that thousands of trials take seconds."""
+
+UNKNOWN: Key = ("a call that was never run",)
+"""The name for an eval_hash that no attempt has had."""
+
+CALM = Weather()
+WEATHERS = (
+    CALM,
+    Weather(repeated=0.3, noise=0.2),
+    Weather(lost=0.3, late=0.5, repeated=0.1),
+    Weather(crashed=0.08, committed=0.3),
+    Weather(crashed=0.08, lost=0.1, late=0.5, repeated=0.1, noise=0.05, spread_seconds=0.1),
+    Weather(cancelled=0.1, lost=0.1, repeated=0.1),
+    Weather(cancelled=0.1),
+    Weather(lost=0.1, late=0.5, repeated=0.1, noise=0.1, spread_seconds=5.0),
+)
+
+
+def play(
+    seed: int,
+    make: Maker = Evaluator,
+    talk: list[str] | None = None,
+    *,
+    with_contexts: bool = False,
+    with_gaps: bool = False,
+    with_awaits: bool = False,
+    with_subruns: bool = False,
+) -> list[str]:
+    """Play the trial of this seed. Gives the untruths: none, if all is well.
+
+    make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
+    with_gaps: below some of its calls nothing is recorded. with_awaits: the bodies of some of its tasks await.
+    with_subruns: some of its terms are evaluated inside calls.
+    """
+    random = Random(seed)
+    program = _small_program(random, [in_awaits] * with_awaits + [in_subruns] * with_subruns)
+    if with_contexts:
+        program = in_contexts(program, random)
+    if with_gaps:
+        program = in_gaps(program, random)
+    cluster = SimulatedCluster(random, make)
+    cluster.talk = talk
+    untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
+    if untruths or random.random() < 0.4:
+        return untruths
+    then = random.choice(("again", "again", "edited", "edited", "altered", "uncached"))
+    if then == "edited":
+        program = program.changed(random)
+    if then == "altered":
+        cluster.spoil(0.3)
+    return _run(cluster, program, random.choice(WEATHERS), then, cache=then != "uncached")
+
+
+def explain(seed: int, untruths: Iterable[str], **more: bool) -> str:
+    """The text for an assertion: the untruths, and how to play the seed again. more: the other arguments of `play`."""
+    lines = "\n  ".join(untruths)
+    words = " ".join([str(seed), *more])
+    return f"seed {words} went wrong:\n  {lines}\nplay it again: python -m rayflow.testing.simulation.world {words}"
+
+
+def _small_program(random: Random, changes: Iterable[Callable[[Program, Random], Program]]) -> Program:
+    while True:
+        program = random_program(random)
+        for change in changes:
+            program = change(program, random)
+        try:
+            meaning_of(program, most_calls=MOST_CALLS)
+        except TooLarge:
+            continue
+        return program
+
+
+def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: str, cache: bool = True) -> list[str]:
+    """Run the program once, and compare the result with its meaning."""
+    remembered, has_kept = cluster.remembered(), bool(cluster.committed.reductions)
+    try:
+        meaning = meaning_of(program, remembered, cache=cache, most_calls=4 * MOST_CALLS)
+    except TooLarge:
+        return []
+    if cluster.talk is not None:
+        cluster.talk.append(f"-- {title}: {weather}")
+    try:
+        report = cluster.run(program, weather, cache=cache)
+    except Exception as error:  # an error inside the evaluator is what a trial looks for
+        return [f"{title}: {type(error).__name__}: {error}"]
+    options = [each.options for each in program.definitions.values()]
+    shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
+    exact = not (shallow and has_kept and cache)
+    counted = program.context is None and not program.has_gaps and not meaning.is_spread
+    untruths = report.untruths + list(_differences(cluster, program, report, meaning, exact, counted))
+    if not report.was_cancelled:
+        if program.has_gaps:
+            untruths += _forgotten(cluster, program, _recorded(cluster, report))
+        elif exact:
+            untruths += _forgotten(cluster, program, meaning.returned)
+    return [f"{title}: {untruth}" for untruth in untruths]
+
+
+def _differences(
+    cluster: SimulatedCluster, program: Program, report: Report, meaning: Meaning, exact: bool, counted: bool
+) -> Iterable[str]:
+    """Where a run differs from the meaning.
+
+    exact: no final value from the store may have hidden calls. counted: the jobs can be compared one by one. They
+    cannot where the program has gaps, contexts, or equal calls in several evaluations: then the order of answers
+    decides which equal call is reduced where.
+    """
+    if report.was_cancelled:
+        return
+    if report.outcome != meaning.outcome:
+        yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
+    ran = report.runs()
+    # Which of equal calls does the work in an evaluation that is made again is chance; and the term of a call that is
+    # not recorded cannot be taken up under another context.
+    if ran - meaning.runs and not report.is_unsure and not (program.context is not None and program.has_gaps):
+        yield f"ran too often: {dict(ran - meaning.runs)}"
+    everywhere = {report.keys[job_id] for life in report.ran for job_id in life}
+    raised = set(meaning.runs) - meaning.returned
+    if not raised <= everywhere:
+        yield f"failed calls were not tried again: {raised - everywhere}"
+    if not exact:
+        return
+    if everywhere != set(meaning.runs):
+        yield f"ran: {everywhere - set(meaning.runs)}; should have run: {set(meaning.runs) - everywhere}"
+    if not counted:
+        return
+    jobs = _jobs_of(cluster, report)
+    if jobs != meaning.jobs:
+        yield f"jobs too many: {dict(jobs - meaning.jobs)}; missing: {dict(meaning.jobs - jobs)}"
+    if report.lives == 1 and not report.is_unsure:
+        yield from _differences_of_one_life(cluster, report, meaning, ran)
+
+
+def _differences_of_one_life(
+    cluster: SimulatedCluster, report: Report, meaning: Meaning, ran: Counter[Key]
+) -> Iterable[str]:
+    if ran != meaning.runs:
+        yield f"ran too seldom: {dict(meaning.runs - ran)}"
+    cached_rows = [row for row in report.rows.values() if row.how == "cached"]
+    cached = Counter(cluster.known.get(row.eval_hash or b"", UNKNOWN) for row in cached_rows)
+    if cached != meaning.cached:
+        yield f"cached: {dict(cached)}, should be {dict(meaning.cached)}"
+
+
+def _recorded(cluster: SimulatedCluster, report: Report) -> set[Key]:
+    """The calls that some job has recorded as done."""
+    done = [row.eval_hash for row in report.rows.values() if row.status == "done" and row.how in ("computed", "shared")]
+    return {cluster.known[eval_hash] for eval_hash in done if eval_hash is not None and eval_hash in cluster.known}
+
+
+def _forgotten(cluster: SimulatedCluster, program: Program, returned: Set[Key]) -> Iterable[str]:
+    """The calls whose body returned a term that is not in the store. (Bodies that await, or that are nested executions,
+    are left out: their value is recorded only under conditions.)"""
+    for key in returned - cluster.remembered().keys():
+        definition = program.definitions[key[0]]
+        if definition.options.get("cache_scope") != "NONE" and not is_made_whole(definition):
+            yield f"the store lacks what {key} returned"
+
+
+def _jobs_of(cluster: SimulatedCluster, report: Report) -> Counter[tuple[Key | None, Key, bool]]:
+    """The jobs' rows in the words of the oracle."""
+    keys: dict[bytes, Key] = {}
+    for row in report.rows.values():
+        if row.task_name == "<expression>":
+            keys[row.job_id] = ROOT
+        elif row.eval_hash is None:
+            keys[row.job_id] = (row.task_name,)
+        else:
+            keys[row.job_id] = cluster.known.get(row.eval_hash, UNKNOWN)
+    return Counter(
+        (keys.get(row.parent_job_id, UNKNOWN) if row.parent_job_id else None, keys[row.job_id], row.status == "done")
+        for row in report.rows.values()
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Play these seeds and print their conversations. Gives 1 when there were untruths."""
+    more: dict[str, Any] = {each: True for each in arguments if each.startswith("with_")}
+    wrong = 0
+    for seed in [int(each) for each in arguments if each not in more]:
+        talk: list[str] = []
+        untruths = play(seed, talk=talk, **more)
+        print("\n".join(talk))
+        print(explain(seed, untruths, **more) if untruths else f"seed {seed} went well")
+        wrong += bool(untruths)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

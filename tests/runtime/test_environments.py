@@ -1,0 +1,198 @@
+"""A runtime environment that does not come is told, and in the end is an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rayflow.runtime.clock import CLOCK
+from rayflow.runtime.on_ray.actor import carrier, environments
+from rayflow.runtime.on_ray.actor.bundles import Bundle
+from rayflow.runtime.on_ray.actor.environments import Environments, most_seconds
+from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.lowering import Shape, shape_of
+
+
+class FakeRay:
+    """Takes what is sent into environments; answers nothing until told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.answered: set[int] = set()
+        self.cancelled: list[int] = []
+
+    def options(self, **options: Any) -> FakeRay:
+        self.sent.append(options)
+        return self
+
+    def remote(self) -> int:
+        return len(self.sent)
+
+    def wait(self, refs: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        return [ref for ref in refs if ref in self.answered], []
+
+    def cancel(self, ref: int, force: bool) -> None:
+        self.cancelled.append(ref)
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    fake = FakeRay()
+    monkeypatch.setattr(environments, "ray", fake)
+    monkeypatch.setattr(environments, "_nothing", fake)
+    return fake
+
+
+def nowhere(run: str) -> None:
+    """No run is known to run."""
+
+
+class Entry:
+    name = "flow.f"
+
+
+class Attempt:
+    entry = Entry
+    job, attempt = 1, 1
+
+
+def bundles_in(runtime_env: dict[str, Any] | None, calls: int = 1) -> dict[Shape, list[Bundle]]:
+    shape = shape_of({"runtime_env": runtime_env, "num_cpus": 3, "memory": "1GiB"})
+    return {shape: [Bundle(1, "e", shape, [Attempt] * calls)]}  # type: ignore[list-item]
+
+
+ENVIRONMENTS = [{"pip": ["lxml"]}, {"py_executable": "/no/python"}, {"env_vars": {"A": "1"}, "working_dir": "s3://b/x.zip"}]
+
+
+@pytest.mark.parametrize("runtime_env", ENVIRONMENTS, ids=str)
+@pytest.mark.parametrize("calls", [1, 3])
+def test_an_environment_that_does_not_come_is_told_and_ends_its_calls_at_last(
+    ray: FakeRay, runtime_env: dict[str, Any], calls: int
+) -> None:
+    known, old = Environments(nowhere), bundles_in(runtime_env, calls)
+    assert known.look_at(old, 10.0) == ([], [])
+    assert known.look_at(old, 11.0) == ([], [])
+    (sentence,), in_vain = known.look_at(old, 16.0)
+    assert sentence.startswith("flow.f and 2 more calls cannot" if calls == 3 else "flow.f cannot")
+    assert str(runtime_env) in sentence and in_vain == []
+    (sent,) = ray.sent
+    assert sent["runtime_env"] == runtime_env and sent["num_cpus"] == 0 and not sent["memory"]
+    sentences, ((bundle, reason),) = known.look_at(old, 11.0 + most_seconds(runtime_env))
+    assert sentences == [] and [bundle] == next(iter(old.values()))
+    assert str(runtime_env) in reason and "cannot be made" in reason
+    known.abandon()
+    assert ray.cancelled == [1]
+
+
+def test_the_calls_of_an_environment_that_does_not_come_end_together_whatever_else_they_ask_for(ray: FakeRay) -> None:
+    known, old = Environments(nowhere), bundles_in({"pip": ["lxml"]})
+    ((shape, (first,)),) = old.items()
+    other = replace(shape, num_cpus=1.0)
+    both = {**old, other: [replace(first, number=2, shape=other)]}
+    known.look_at(old, 10.0)
+    (sentence,), _ = known.look_at(both, 16.0)
+    assert sentence.startswith("flow.f and 1 more call")
+    _, in_vain = known.look_at(both, 731.0)
+    assert [bundle.number for bundle, _ in in_vain] == [1, 2]
+    _, in_vain = known.look_at(both, 732.0)
+    assert len(in_vain) == 2 and len(ray.sent) == 1, "a later call gets the same verdict"
+    ray.answered.add(1)
+    assert known.look_at(both, 733.0) == ([], []), "until the environment comes after all"
+
+
+@pytest.mark.parametrize("runtime_env", ENVIRONMENTS, ids=str)
+@pytest.mark.parametrize("moment", [16.0, 100_000.0])
+def test_no_call_is_told_or_ended_of_an_environment_in_which_one_is_known_to_run(
+    ray: FakeRay, runtime_env: dict[str, Any], moment: float
+) -> None:
+    known, old = Environments({"long": "a node"}.get), bundles_in(runtime_env)
+    ((shape, (waits,)),) = old.items()
+    other = replace(shape, num_cpus=1.0)
+    old[other] = [replace(waits, number=2, shape=other, name="long")]
+    for at in (10.0, moment, moment + 1000.0):
+        assert known.look_at(old, at) == ([], [])
+    del old[other]
+    assert known.look_at(old, moment + 2000.0) == ([], []), "also when the one that ran has ended"
+
+
+@pytest.mark.parametrize("how", ["the question is answered", "a call has answered", "nothing is asked for"])
+def test_an_environment_that_is_there_is_not_told(ray: FakeRay, how: str) -> None:
+    known, old = Environments(nowhere), bundles_in(None if how == "nothing is asked for" else {"pip": ["lxml"]})
+    known.look_at(old, 10.0)
+    if how == "the question is answered":
+        ray.answered.add(1)
+    elif how == "a call has answered":
+        known.note_answer(next(iter(old)))
+    for moment in (20.0, 2000.0):
+        assert known.look_at(old, moment) == ([], [])
+    assert len(ray.sent) == (how != "nothing is asked for")
+
+
+def test_what_is_still_asked_is_ended_when_nobody_waits(ray: FakeRay) -> None:
+    known = Environments(nowhere)
+    known.look_at(bundles_in({"pip": ["lxml"]}), 10.0)
+    known.abandon()
+    known.abandon()
+    assert ray.cancelled == [1]
+
+
+@pytest.mark.parametrize(
+    ("runtime_env", "seconds"),
+    [({"pip": []}, 720), ({"env_vars": {}}, 120), ({"pip": [], "config": {"setup_timeout_seconds": 30}}, 150),
+     ({"pip": [], "config": {"setup_timeout_seconds": -1}}, float("inf"))],
+)  # fmt: skip
+def test_an_environment_has_the_time_that_ray_gives_it(runtime_env: dict[str, Any], seconds: float) -> None:
+    assert most_seconds(runtime_env) == seconds
+
+
+def test_a_call_that_waits_in_vain_ends_and_one_that_no_node_can_hold_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    posted: list[Any] = []
+    cancelled: list[Any] = []
+    asked: list[Any] = []
+
+    def look_at(old: Any, moment: float) -> Any:
+        asked.extend(old)
+        return ["it waits."], [(bundle, "it waits in vain") for bundles in old.values() for bundle in bundles]
+
+    node = {
+        "NodeID": "a", "Alive": True, "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": 1,
+        "Resources": {"CPU": 4.0, "memory": 1e12}, "Labels": {},
+    }  # fmt: skip
+    nodes = Nodes("a", lambda: [node], lambda run: None, lambda: None)
+    nodes.look()
+    monkeypatch.setattr(carrier, "ray", SimpleNamespace(cancel=lambda ref, force: cancelled.append(ref)))
+    mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
+    mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)  # type: ignore[assignment]
+    mine._nodes = nodes
+    mine._environments = SimpleNamespace(look_at=look_at)  # type: ignore[assignment]
+    mine._sent = {1: SimpleNamespace(refs=("the call", None))}  # type: ignore[dict-item]
+    fits = bundles_in({"pip": ["lxml"]}, 2)
+    (shape,) = fits
+    large = replace(shape, num_gpus=1.0)
+    flying = [*fits[shape], Bundle(2, "e", large, [Attempt], sent_at=0.0)]  # type: ignore[list-item]
+    mine._look_at_waiting(flying, 50.0)
+    assert asked == [shape]
+    told, waits = mine.waiting
+    assert told.startswith("flow.f cannot start: it asks for CPU=3, GPU=1") and waits == "it waits."
+    assert [(type(event).__name__, event.reason, event.fatal) for event in posted] == [
+        ("WorkerGone", "it waits in vain", True)
+    ] * 2
+    assert cancelled == ["the call"]
+
+
+def test_the_note_of_a_run_is_taken_away_when_its_node_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[str] = []
+    monkeypatch.setattr(carrier.whereabouts, "forget", forgotten.append)
+    monkeypatch.setattr(carrier, "ray", SimpleNamespace(cancel=lambda ref, force: None))
+    mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
+    mine._bundler = SimpleNamespace(ended=lambda number: None)  # type: ignore[assignment]
+    mine._loop = SimpleNamespace(post=lambda event: None, clock=CLOCK)  # type: ignore[assignment]
+    mine._sent = {1: SimpleNamespace(refs=("the call", None), inputs=[])}  # type: ignore[dict-item]
+    ((bundle,),) = bundles_in(None).values()
+    mine._give_up(replace(bundle, name="a bundle"), "its node does not answer any more")
+    assert forgotten == ["a bundle"]

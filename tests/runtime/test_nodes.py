@@ -1,0 +1,137 @@
+"""What the scheduler does about nodes that do not answer, and what it says of calls that wait for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rayflow.runtime.on_ray.actor import nodes as subject
+from rayflow.runtime.on_ray.actor.bundles import Bundle
+from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.connection.cluster_watch import Silence
+from rayflow.runtime.on_ray.lowering import away_from, shape_of
+from rayflow.runtime.on_ray.ray_errors import lost_node, reason_of
+
+
+@dataclass
+class World:
+    """Nodes a (the scheduler's), b and c; which are silent; which run is noted where; and a clock."""
+
+    silent: set[str] = field(default_factory=set)
+    noted: dict[str, str] = field(default_factory=dict)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        silence = Silence(lambda address: "no answer" if address[0] in self.silent else None, lambda: self.now)
+        self.nodes = Nodes("a", self.asked, self.noted.get, lambda: None, silence)
+
+    def asked(self) -> list[Any]:
+        return [
+            {"NodeID": name, "Alive": True, "NodeManagerAddress": name, "NodeManagerPort": 1,
+             "NodeManagerHostname": f"host-{name}", "Resources": {"CPU": 4.0 if name == "b" else 2.0}, "Labels": {}}
+            for name in "abc"
+        ]  # fmt: skip
+
+    def after(self, seconds: float, bundles: list[Bundle]) -> Nodes:
+        """Time passes; the nodes are looked at every two seconds meanwhile."""
+        self.nodes._bundle_names = [bundle.name for bundle in bundles]
+        for _ in range(int(seconds / 2)):
+            self.nodes.look()
+            self.now += 2
+        self.nodes.look()
+        return self.nodes
+
+
+def bundle(name: str, *names: str, sent_at: float = 0.0, **options: Any) -> Bundle:
+    attempts: list[Any] = [SimpleNamespace(entry=SimpleNamespace(name=name)) for name in names or ("flow.step",)]
+    return Bundle(1, "execution", shape_of(options), attempts, sent_at, name=name)
+
+
+def test_a_node_that_is_silent_is_told_with_the_calls_that_wait_for_it_and_given_up_later() -> None:
+    world = World(noted={"1": "b", "2": "c", "3": "b"})
+    flying = [bundle("1"), bundle("2"), bundle("3", "flow.a", "flow.a", "flow.b")]
+    nodes = world.after(4, flying)
+    world.silent = {"b"}
+    assert world.after(8, flying).sentences(flying, world.now) == ()
+    assert nodes.avoided() == ()
+    [told] = world.after(4, flying).sentences(flying, world.now)
+    assert told.startswith("The node b (host-b) does not answer: 4 calls wait for it (2 of flow.a, flow.step, flow.b).")
+    assert nodes.avoided() == ("b",) and nodes.given_up(flying, world.now) == []
+    given_up = world.after(8, flying).given_up(flying, world.now)
+    assert [(each.name, reason) for each, reason in given_up] == [
+        ("1", "its node b (host-b) does not answer any more"), ("3", "its node b (host-b) does not answer any more"),
+    ]  # fmt: skip
+    world.silent = set()
+    assert world.after(2, flying).avoided() == () and nodes.sentences(flying, world.now) == ()
+
+
+def test_a_call_that_no_node_that_answers_runs_is_made_again_without_a_word_unless_it_was_sent_later() -> None:
+    world = World(silent={"b"}, noted={"noted": "c"})
+    flying = [bundle("lost"), bundle("noted"), bundle("later", sent_at=15.0)]
+    nodes = world.after(22, flying)
+    assert [(each.name, reason) for each, reason in nodes.given_up(flying, world.now)] == [("lost", None)]
+
+
+def test_nothing_is_given_up_where_all_nodes_answer_or_one_has_been_silent_for_a_short_time_only() -> None:
+    world = World()
+    assert world.after(22, []).given_up_before(world.now) == 0.0
+    world.silent = {"b"}
+    assert world.after(12, []).given_up_before(world.now) == 0.0
+    assert world.after(10, []).given_up_before(world.now) == 22 + subject.TOLD_SECONDS
+
+
+def test_a_silent_node_is_none_that_could_run_a_call() -> None:
+    world = World(silent={"b", "c"})
+    flying = [bundle("1", resources={"CPU": 1})]
+    waiting = [bundle("1", "flow.wide", num_cpus=3)]
+    [*_, told] = world.after(12, waiting).sentences(waiting, world.now)
+    assert told == "flow.wide cannot start: it asks for CPU=3; the most that a node has is CPU=2."
+    assert len(world.after(12, flying).sentences(flying, world.now)) == 2, "the silent ones"
+
+
+def test_nothing_is_asked_while_no_call_takes_long() -> None:
+    world = World()
+    looks: list[int] = []
+    world.nodes._look_for_ever = lambda: looks.append(1)  # type: ignore[method-assign]
+    world.nodes.look_after([bundle("1", sent_at=99.0)], at_all=False, moment=100.0)
+    assert world.nodes._thread is None
+    world.nodes.look_after([bundle("1", sent_at=90.0)], at_all=False, moment=100.0)
+    assert world.nodes._thread is not None
+    world.nodes.stop()
+
+
+def test_that_a_node_has_left_with_its_calls_is_told_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    nodes = world.after(2, [])
+    nodes.note_loss("node 10.0.0.7", 1)
+    nodes.note_loss("node 10.0.0.7", 3)
+    assert nodes.sentences([], 0) == ("The node 10.0.0.7 has left the cluster; what ran there runs again: 4 calls.",)
+    monkeypatch.setattr(subject, "LEFT_SECONDS", 0.0)
+    assert nodes.sentences([], 0) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "selector"),
+    [
+        ({}, {"ray.io/node-id": "!in(b,c)"}),
+        ({"scheduling_strategy": "SPREAD"}, {"ray.io/node-id": "!in(b,c)"}),
+        ({"label_selector": {"zone": "x"}}, {"zone": "x", "ray.io/node-id": "!in(b,c)"}),
+        ({"label_selector": {"ray.io/node-id": "b"}}, {"ray.io/node-id": "b"}),
+        ({"scheduling_strategy": object()}, None),
+    ],
+)
+def test_a_task_is_kept_away_from_silent_nodes_unless_its_node_was_chosen(options: Any, selector: Any) -> None:
+    assert away_from(options, ("b", "c")).get("label_selector") == selector
+    assert away_from(options, ()) is options
+
+
+def test_the_node_that_left_is_named_as_ray_names_it() -> None:
+    from ray.exceptions import NodeDiedError
+
+    told = "Task failed because the node it was running on is dead or unavailable. Node IP: 10.0.0.7, node ID: ab12."
+    assert lost_node(NodeDiedError(told)) == "node 10.0.0.7"
+    assert reason_of(NodeDiedError(told)) == ("its node 10.0.0.7 left the cluster", False)
+    assert reason_of(NodeDiedError("gone")) == ("its node left the cluster", False)
