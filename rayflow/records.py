@@ -11,7 +11,8 @@ Hashes are bytes here and on disk, lower-case hex in every view. Times are micro
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
 """A 20-byte BLAKE3 digest (16 bytes for job ids). The word "hash" lets the store show these columns as hex."""
@@ -304,6 +305,46 @@ Row: TypeAlias = (
     | LogRow
     | AttemptRow
 )
+
+
+class Same(NamedTuple):
+    """A column that has this value in each row."""
+
+    value: Any
+
+
+class Columns(NamedTuple):
+    """Rows of one table, as columns.
+
+    row: their class. length: how many rows. columns: for each field of the class, in order, a sequence with a value for
+    each row, or `Same`.
+    """
+
+    row: type
+    length: int
+    columns: tuple[Sequence[Any] | Same, ...]
+
+    @classmethod
+    def of(cls, row: Any, length: int, **columns: Sequence[Any] | Same) -> Columns:
+        """Columns by name. A field with a default may be left out."""
+        defaults = row._field_defaults
+        whole = [columns.pop(name) if name in columns else Same(defaults[name]) for name in row._fields]
+        if columns:
+            raise TypeError(f"{row.__name__} has no field {', '.join(columns)}")
+        return cls(row, length, tuple(whole))
+
+    def column(self, name: str) -> Sequence[Any]:
+        """The values of one field, one for each row."""
+        fields: tuple[str, ...] = self.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
+        return self._spread(self.columns[fields.index(name)])
+
+    def rows(self) -> list[Row]:
+        """The rows, one by one."""
+        make: Any = self.row
+        return list(map(make, *map(self._spread, self.columns)))
+
+    def _spread(self, column: Sequence[Any] | Same) -> Sequence[Any]:
+        return [column.value] * self.length if type(column) is Same else column
 
 
 class Table(NamedTuple):

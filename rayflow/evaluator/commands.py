@@ -8,7 +8,7 @@ answer. Commands are named tuples, as messages are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +16,7 @@ from rayflow.evaluator.messages import NestedEnd, NestedStart
 from rayflow.evaluator.timers import Timer
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.expressions import Term
-from rayflow.records import ReductionRow, Row
+from rayflow.records import Columns, ReductionRow, Row
 from rayflow.values.failures import Failure, Outcome
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -57,6 +57,42 @@ class RunTask(NamedTuple):
     name: str = ""
 
 
+class LookUpVector(NamedTuple):
+    """Are there recorded reductions for these keys of one task? Answered by `LookedUpVector`.
+
+    first: the number of the first job; the job of the key at a position has the number `first + position`.
+    """
+
+    first: int
+    eval_hashes: Sequence[bytes]
+    task_hash: bytes
+
+
+class RunVector(NamedTuple):
+    """Send the first attempt of each of these jobs to a worker.
+
+    The jobs are calls of one task with plain arguments. `ReturnedVector` answers those that returned a scalar and
+    nothing else. Each other job is answered alone, as if its attempt had been a `RunTask`.
+
+    jobs: the numbers of the jobs. job_ids: their ids in the records. names: the parameters. arguments: for each job, a
+    scalar for each of these parameters. options: of all of them.
+    """
+
+    execution_id: str
+    entry: TaskEntry
+    options: Mapping[str, Any]
+    jobs: Sequence[int]
+    job_ids: Sequence[bytes]
+    names: tuple[str, ...]
+    arguments: Sequence[tuple[Any, ...]]
+
+    def attempts(self) -> Iterator[RunTask]:
+        """The same attempts, one by one."""
+        for job, job_id, arguments in zip(self.jobs, self.job_ids, self.arguments, strict=True):
+            bound = dict(zip(self.names, arguments, strict=True))
+            yield RunTask(job, 1, self.execution_id, job_id, self.entry, bound, self.options)
+
+
 class RunOperation(NamedTuple):
     """Apply an operation where the data is. Answered by `Operated`."""
 
@@ -87,9 +123,10 @@ class Remember(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Append these rows to the provenance. No answer."""
+    """Append these rows to the provenance, and the rows of these columns. No answer."""
 
     rows: tuple[Row, ...]
+    columns: tuple[Columns, ...] = ()
 
 
 class Warn(NamedTuple):
@@ -124,4 +161,6 @@ class Finish(NamedTuple):
     at: int = 0
 
 
-Command: TypeAlias = LookUp | RunTask | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish
+Command: TypeAlias = (
+    LookUp | LookUpVector | RunTask | RunVector | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish
+)

@@ -11,7 +11,7 @@ Messages are named tuples because there are several for each job: making a froze
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -130,6 +130,19 @@ class LookedUp(NamedTuple):
     candidates: tuple[Candidate, ...]
 
 
+class LookedUpVector(NamedTuple):
+    """The reductions that the store has for the keys of a `LookUpVector`.
+
+    first: as in the command. found: by position, the candidates of each key that has some, newest first. later: the
+    positions whose answers need longer; a `LookedUp` with the job's number brings each of them.
+    """
+
+    at: int
+    first: int
+    found: Mapping[int, tuple[Candidate, ...]]
+    later: Collection[int] = ()
+
+
 class Cost(NamedTuple):
     """The cost of an attempt, measured on its worker.
 
@@ -159,6 +172,24 @@ class Returned(NamedTuple):
     entries: tuple[TaskEntry, ...] = ()
     rows: tuple[Row, ...] = ()
     below: NestedEnd | None = None
+
+
+class ReturnedVector(NamedTuple):
+    """The bodies of these jobs each returned a scalar, and left nothing else to record. Answers a `RunVector` in part.
+
+    jobs: their numbers, all of one RunVector, in its order. terms: the packed scalars. started_at, wall_seconds,
+    cpu_seconds, peaks: for each job, as in `Cost`. node, pid: of the worker.
+    """
+
+    at: int
+    jobs: Sequence[int]
+    terms: Sequence[bytes]
+    started_at: Sequence[int]
+    wall_seconds: Sequence[float]
+    cpu_seconds: Sequence[float]
+    peaks: Sequence[int | None]
+    node: str | None = None
+    pid: int | None = None
 
 
 class Paused(NamedTuple):
@@ -239,5 +270,15 @@ class CancelRequested(NamedTuple):
 
 
 Message: TypeAlias = (
-    Submitted | LookedUp | Returned | Paused | Raised | WorkerGone | Operated | TimerFired | CancelRequested
+    Submitted
+    | LookedUp
+    | LookedUpVector
+    | Returned
+    | ReturnedVector
+    | Paused
+    | Raised
+    | WorkerGone
+    | Operated
+    | TimerFired
+    | CancelRequested
 )

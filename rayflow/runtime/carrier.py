@@ -34,6 +34,9 @@ class Carrier(Protocol):
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         """Run these attempts. Each one is answered by one of the messages that RunTask names."""
 
+    def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
+        """Run the attempts of these vectors."""
+
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         """Run these operations. Each one is answered by Operated."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from rayflow.records import JobRow, Row
+from rayflow.records import Columns, JobRow, Row
 from rayflow.store.store import Store
 from rayflow.values.refs import Encoded
 
@@ -19,8 +19,8 @@ from rayflow.values.refs import Encoded
 class RowSink(Protocol):
     """Where a loop writes: a Store, or a Draft."""
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Collect rows for the next commit."""
+    def append(self, rows: Iterable[Row], columns: Iterable[Columns] = ()) -> None:
+        """Collect rows, and rows as columns, for the next commit."""
 
     def put_blob(self, digest: bytes, encoded: Encoded) -> None:
         """Write an encoded value under its digest."""
@@ -46,9 +46,11 @@ class Draft:
         self._rows: list[Row] = []
         self._blobs: dict[bytes, Encoded] = {}
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[Row], columns: Iterable[Columns] = ()) -> None:
         """Collect rows."""
         self._rows.extend(rows)
+        for each in columns:
+            self._rows.extend(each.rows())
 
     def put_blob(self, digest: bytes, encoded: Encoded) -> None:
         """Collect an encoded value."""

@@ -41,6 +41,10 @@ class InlineCarrier:
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)
 
+    def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
+        for vector in vectors:
+            self._waiting.extend(vector.attempts())
+
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         self._waiting.extend(operations)
 
@@ -127,6 +131,10 @@ class LookingCarrier:
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self.attempts.extend(attempts)
+
+    def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
+        for vector in vectors:
+            self.attempts.extend(vector.attempts())
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for command in operations:

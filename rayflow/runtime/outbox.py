@@ -109,9 +109,11 @@ class Outbox:
             commands.SetTimer: self._set_timers,
             commands.Finish: self._finish,
             commands.LookUp: self._look_up,
+            commands.LookUpVector: self._look_up_vectors,
             commands.Stop: lambda stops: carrier.stop(stops),
             commands.RunOperation: lambda operations: carrier.operate(operations),
             commands.RunTask: lambda attempts: carrier.run(attempts),
+            commands.RunVector: lambda vectors: carrier.run_vectors(vectors),
             commands.Warn: self._warn,
         }
         """The function for each type of command, in this order. `Record` and `Remember` come before: see `_record`."""
@@ -147,6 +149,7 @@ class Outbox:
     def _record(self, records: Iterable[commands.Record], remembered: Iterable[commands.Remember]) -> None:
         """Write the rows and the reductions of a tick: together, so that no commit can come between them."""
         rows: list[Row] = [row for command in records for row in command.rows]
+        rows.extend(row for command in records for columns in command.columns for row in columns.rows())
         rows.extend([self._with_blob(command.reduction) for command in remembered])
         if self._done_before:
             rows = [row for row in rows if not self._is_done_before(row)]
@@ -233,6 +236,12 @@ class Outbox:
                 self._answer(at, question.asker, rows)
         if doubtful:
             self._check(doubtful)
+
+    def _look_up_vectors(self, lookups: Sequence[commands.LookUpVector]) -> None:
+        for each in lookups:
+            everything = range(len(each.eval_hashes))
+            self._post(messages.LookedUpVector(self._clock.now(), each.first, {}, everything))
+            self._look_up([commands.LookUp(each.first + i, each.eval_hashes[i], each.task_hash) for i in everything])
 
     def _answer(self, at: int, asker: int, rows: Sequence[ReductionRow], broken: Sequence[Broken] = ()) -> None:
         """Answer a look-up. broken: for each row the witnesses that are not valid."""

@@ -22,6 +22,7 @@ from rayflow.records import (
     TABLES,
     CallChildRow,
     CallRow,
+    Columns,
     DefinitionRow,
     ExecutionRow,
     FileRow,
@@ -134,10 +135,10 @@ class Store:
 
     # --- records ---------------------------------------------------------------------------------------------------
 
-    def append(self, rows: Iterable[Row], *, at_once: bool = False) -> None:
+    def append(self, rows: Iterable[Row], columns: Iterable[Columns] = (), *, at_once: bool = False) -> None:
         """Collect rows for the next commit. Cheap; nothing is written.
 
-        at_once: these rows must not wait: a commit is due from now on.
+        columns: further rows, as columns. at_once: these rows must not wait: a commit is due from now on.
         """
         now_us = time.time_ns() // 1000
         with self._lock:
@@ -162,6 +163,8 @@ class Store:
                 elif row_type is HandleRow:
                     row = self._handles.made(row, now_us)  # type: ignore[arg-type]  # nor here
                 buffers[row_type].append(row)
+            for each in columns:
+                self.append(each.rows())
             if at_once:
                 self._is_due = self.pending() > 0
 

@@ -170,6 +170,9 @@ class RayCarrier:
                 self._failed(attempt, failure_from_exception(error))
         self._send()
 
+    def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
+        self.run([attempt for vector in vectors for attempt in vector.attempts()])
+
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for operation in operations:
             self._send_operation(operation, 1)
