@@ -18,6 +18,7 @@ from rayflow.evaluator.closing import fail
 from rayflow.evaluator.commands import RunTask, SetTimer, Warn
 from rayflow.evaluator.graph import Cell, Job
 from rayflow.evaluator.job_states import HELD, RUNNING
+from rayflow.evaluator.members import job_in
 from rayflow.evaluator.nested_executions import MOST_DEEP, limits_text, nested_start
 from rayflow.evaluator.state import State, move, next_number, warn
 from rayflow.evaluator.timers import RetryTimer
@@ -71,10 +72,10 @@ def start(state: State, job: Job) -> None:
 
 def running(state: State, number: int, attempt: int) -> Job | None:
     """The job that an answer is for; None for an answer that is late, repeated or unknown."""
-    job = state.jobs.get(number)
-    if job is None or job.state is not RUNNING or job.attempt != attempt:
-        return None
-    return job
+    if attempt != 1 and number not in state.jobs:
+        return None  # the members of a vector are in their first attempt
+    job = job_in(state, number, RUNNING)
+    return job if job is not None and job.attempt == attempt else None
 
 
 def release(state: State, job: Job) -> None:

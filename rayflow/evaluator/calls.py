@@ -16,8 +16,7 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
-from rayflow.evaluator.job_states import ARGUMENTS
+from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job, siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
@@ -61,25 +60,13 @@ def new_job(
     if parent is None:
         execution.root = job
     elif not is_begun:
-        siblings = _siblings(parent)
+        siblings = siblings_in(parent)
         if siblings is not None:
             siblings.append(job)
     if entry.unresolved and execution.cache and scope_of(entry.options) == "BACKEND" and entry.doubt is not None:
         warn(state, execution, entry.doubt)
     note_young(state, job)
     return job
-
-
-def _siblings(parent: Job) -> list[Job] | None:
-    """The list of children to which a call in this job's term is added; None if no list needs it.
-
-    A call in the arguments of another call is a child of the job that made both, not of the other call. (The calls in
-    the root's own arguments are shown below the root, because there is no other place.)
-    """
-    owner: Job | None = parent
-    while owner is not None and owner.state is ARGUMENTS:
-        owner = owner.parent
-    return owner.children if owner is not None else parent.execution.beside_root
 
 
 def meet(

@@ -15,6 +15,7 @@ from rayflow.evaluator import commands, explanations, lookups, witnessing
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import call_hash_of
 from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
+from rayflow.evaluator.members import forget, leave_all
 from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.rows import closing_rows, full_reduction_row, status_of
@@ -62,6 +63,7 @@ def located(failure: Failure, job: Job, expression: Expression | None = None) ->
 def stop(state: State, execution: Execution) -> None:
     """Stop an execution that nothing needs any more: start nothing, and end its running calls."""
     execution.wanted = False
+    leave_all(state, execution)
     for job in list(execution.open.values()):
         job.wanted = False
         if job.state is RUNNING:
@@ -153,6 +155,8 @@ def finish(state: State, execution: Execution, root: Job) -> None:
             outcome = cancelled(execution.cancelled_by)
     for job in execution.open.values():
         state.jobs.pop(job.number, None)
+    for vector in list(execution.vectors.values()):
+        forget(state, vector)
     failures = [
         (explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures
     ]

@@ -30,6 +30,7 @@ from rayflow.evaluator import (
     own_failures,
     retries,
     rows,
+    vectors,
     witnessing,
 )  # fmt: skip
 from rayflow.evaluator.attempts import release, retry_now, retry_or_fail, running, start
@@ -39,12 +40,14 @@ from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.closing import fail, stop
 from rayflow.evaluator.graph import AWAITED_SLOT, RESULT_SLOT, Cell, CellRole, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
+from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs
 from rayflow.evaluator.paths import awaited_path, child_path
 from rayflow.evaluator.reduction import drain
 from rayflow.evaluator.sharing import part, reduce_result
 from rayflow.evaluator.state import State, demand, move, record, warn
 from rayflow.evaluator.timers import RetryTimer
+from rayflow.evaluator.vectors import FEWEST
 from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
@@ -59,11 +62,11 @@ ROOT = TaskEntry(name="<expression>", hash=digest("root"), parameters=Parameters
 class Evaluator:
     """All executions of one scheduler.
 
-    limits: capacities by name; a limit that is not named has capacity 1.
+    limits: capacities by name; a limit that is not named has capacity 1. fewest: the fewest calls that make a vector.
     """
 
-    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
-        self._state = State(Capacity(limits or {}))
+    def __init__(self, limits: Mapping[str, float] | None = None, *, fewest: int = FEWEST) -> None:
+        self._state = State(Capacity(limits or {}), fewest)
 
     @property
     def executions(self) -> Mapping[str, Execution]:
@@ -88,6 +91,12 @@ class Evaluator:
                 _break_cycle(state, execution)
                 drain(state)
         return state.out
+
+    def open_jobs(self, execution_id: str) -> list[Job]:
+        """The jobs of an execution that are neither done nor failed. Members of vectors become jobs for that."""
+        execution = self._state.executions[execution_id]
+        leave_all(self._state, execution)
+        return list(execution.open.values())
 
     def explain(self, execution_id: str) -> dict[str, dict[str, int]]:
         """Counts by task name: how many jobs are open and running, and how the others ended."""
@@ -122,8 +131,8 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
     if cell is not None:
         operations.looked_up(state, cell, message)
         return
-    job = state.jobs.get(message.asker)
-    if job is None or job.state is not LOOKUP:
+    job = job_in(state, message.asker, LOOKUP)
+    if job is None:
         return
     if not job.wanted:
         fail(state, job, own_failures.cancelled())
@@ -178,6 +187,14 @@ def _returned(state: State, message: messages.Returned) -> None:
     if job.followers:
         part(state, job)
     reduce_result(state, job, message.term, term)
+
+
+def _looked_up_vector(state: State, message: messages.LookedUpVector) -> None:
+    vectors.looked_up(state, message, _looked_up)
+
+
+def _returned_vector(state: State, message: messages.ReturnedVector) -> None:
+    vectors.returned(state, message, _returned)
 
 
 def _paused(state: State, message: messages.Paused) -> None:
@@ -290,7 +307,9 @@ def _cancel_requested(state: State, message: messages.CancelRequested) -> None:
 _HANDLERS: Mapping[type, Callable[[State, Any], None]] = {
     messages.Submitted: _submitted,
     messages.LookedUp: _looked_up,
+    messages.LookedUpVector: _looked_up_vector,
     messages.Returned: _returned,
+    messages.ReturnedVector: _returned_vector,
     messages.Paused: _paused,
     messages.Raised: _raised,
     messages.WorkerGone: _worker_gone,

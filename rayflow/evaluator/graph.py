@@ -1,9 +1,9 @@
 """The graph that an evaluation builds: executions, their jobs, and the cells in which terms are reduced.
 
-In: submissions, calls and terms. Out: `Execution`, `Job`, `Cell`: the data that changes. Never: decides which term is
-reduced, or when a job moves; a job only refuses a move that the table does not allow.
+In: submissions, calls and terms. Out: `Execution`, `Job`, `Vector`, `Cell`: the data that changes. Never: decides which
+term is reduced, or when a job moves; a job only refuses a move that the table does not allow.
 
-The three classes are in one file because they refer to each other: a job belongs to an execution, and a cell to a job.
+The four classes are in one file because they refer to each other: a job belongs to an execution, and a cell to a job.
 Each cell and each job keeps its waiters as data, as pairs of a cell or job and a slot. So one can always see what waits
 for what. Nothing here recurses: the worklist moves from cell to cell.
 """
@@ -11,7 +11,7 @@ for what. Nothing here recurses: the worklist moves from cell to cell.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from rayflow.errors import WrongMove
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
 from rayflow.evaluator.inheritance import Inherited
-from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
+from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, MOVES, RUNNING, JobState
 from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
@@ -67,7 +67,8 @@ class Cell:
     ARGUMENTS it holds the names of the arguments and of the options; for AWAITED it holds the keys of the expressions.
     scope: the job whose term contains the cell. path: its place in that job; the ids of jobs below are made from it.
     values: the outcomes so far. missing: the number of outcomes that are still to come. sources: for each value, the
-    jobs that it came from. places: for a container, the position of each expression's value, by the expression's id.
+    jobs and vectors that it came from. places: for a container, the position of each expression's value, by the
+    expression's id.
     waiters: the cells and jobs that wait for the outcome, each with the slot that the outcome fills.
     settled: whether the cell has given its outcome. number, key: set while a look-up or an operation is in flight.
     """
@@ -83,7 +84,7 @@ class Cell:
         self.scope = scope
         self.path = path
         self.values: list[Outcome] = [None] * size
-        self.sources: list[tuple[Job, ...]] = [()] * size
+        self.sources: list[tuple[Job | Vector, ...]] = [()] * size
         self.missing = size
         self.places: dict[int, int] | None = None
         self.waiters: list[tuple[Cell | Job, int]] = []
@@ -99,8 +100,8 @@ class Cell:
                 return value
         return None
 
-    def all_sources(self) -> tuple[Job, ...]:
-        """The jobs that the values came from, in order. Each job is there once."""
+    def all_sources(self) -> tuple[Job | Vector, ...]:
+        """The jobs and vectors that the values came from, in order. Each one is there once."""
         filled = [each for each in self.sources if each]
         if len(filled) == 1:
             return filled[0]
@@ -151,7 +152,8 @@ class Job:
     came from.
     outcome: value or Failure, once it is DONE or FAILED.
     waiters: the cells that wait for the outcome, each with its slot. followers: jobs that share the outcome.
-    children: the jobs of the calls in its term. memo: for each shared expression of its term, its cell or job.
+    children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
+    job.
     how: computed, cached or shared. missed: the recorded reason why no recorded result answered it (see
     `rayflow.misses`).
     never_ran: whether it failed because an argument or an option of it failed, so that its task was not even called.
@@ -207,7 +209,7 @@ class Job:
         self.seen: Seen | None = None
         self.oldest: int | None = None
         self.bound: dict[str, Term] = {}
-        self.sources: dict[str, tuple[Job, ...]] | None = None
+        self.sources: dict[str, tuple[Job | Vector, ...]] | None = None
         self.args_hash: bytes | None = None
         self.eval_hash: bytes | None = None
         self.call_hash: bytes | None = None
@@ -224,7 +226,7 @@ class Job:
         self.how: str | None = None
         self.cost: Cost | None = None
         self.outcome: Outcome = None
-        self.children: list[Job] = []
+        self.children: list[Job | Vector] = []
         self.waiters: list[tuple[Cell | Job, int]] = []
         self.followers: list[Job] | None = None
         self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
@@ -260,6 +262,11 @@ class Job:
         self.below = None
 
     @property
+    def call_hashes(self) -> tuple[bytes, ...]:
+        """Its call hash, if it has one."""
+        return () if self.call_hash is None else (self.call_hash,)
+
+    @property
     def received(self) -> Inherited:
         """The context and options that the call above hands down."""
         return self.parent.hands_down if self.parent is not None else self.execution.inherited
@@ -278,6 +285,187 @@ class Job:
         """Which job this is, and the states that it has been in."""
         states = " > ".join(JobState(step).name for step in self.trail)
         return f"Job {self.job_id.hex()} ({self.name}), attempt {self.attempt}: {states}"
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+LEFT = 255
+"""The state of a member of a vector that goes on as a job of its own."""
+
+BLOCK_BITS = 12
+
+MOST_MEMBERS = 1 << BLOCK_BITS
+"""The most members of a vector. The number of the first one is a multiple of this, so a number names its vector."""
+
+_NO_ITEMS: Any = ()
+"""Replaces, in a closed vector, the columns that only open members need."""
+
+
+class Vector:
+    """Many calls of one task with plain arguments, from one container, as columns: one value for each member.
+
+    All members have the same task, options, context and job around. A member is LOOKUP, RUNNING or DONE, or it has LEFT
+    the vector. Each is the first attempt of its call, and none has failed. See `rayflow.evaluator.vectors`.
+
+    first: the number of the first member; the others follow. cell: the container that waits for the values. path: the
+    path of the container. positions: the place of each member in the container. ordinals: as in `Job`.
+    names: the parameters. arguments: for each member, the values of these. states: a byte for each member.
+    open: how many members are LOOKUP or RUNNING. is_asking: whether the store's answer is to come. listed: how many
+    members, from the first on, were looked at for opening rows.
+    job_ids, args_hashes, eval_hashes, value_hashes, call_hash_of, hows, outcomes: as in `Job`. ages: as `oldest` in
+    `Job`; None if no member was answered from a record.
+    missed, entry, execution, parent, options, hands_down, queued_at: as in `Job`, the same for all members.
+    """
+
+    __slots__ = (
+        "_places", "ages", "args_hashes", "arguments", "call_hash_of", "cell", "entry", "eval_hashes", "execution",
+        "first", "hands_down", "hows", "is_asking", "job_ids", "listed", "missed", "names", "open", "options",
+        "ordinals", "outcomes", "parent", "path", "positions", "queued_at", "states", "task_set", "value_hashes",
+    )  # fmt: skip
+
+    clean = True
+    fleeting = False
+    reads: set[str] | None = None
+    seen: Seen | None = None
+    """Jobs have these attributes, too. A member with another value for one of them leaves the vector."""
+
+    def __init__(
+        self,
+        parent: Job,
+        entry: TaskEntry,
+        options: Mapping[str, Any],
+        hands_down: Inherited,
+        cell: Cell,
+        path: bytes,
+        at: int,
+    ) -> None:
+        self.execution = parent.execution
+        self.parent = parent
+        self.entry = entry
+        self.options = options
+        self.hands_down = hands_down
+        self.cell = cell
+        self.path = path
+        self.queued_at = at
+        self.first = 0
+        self.names: tuple[str, ...] = ()
+        self.missed: str | None = None
+        self.positions: Sequence[int] = []
+        self.ordinals: Sequence[int] = []
+        self.arguments: list[tuple[Any, ...]] = []
+        self.job_ids: list[bytes] = []
+        self.args_hashes: list[bytes] = []
+        self.eval_hashes: list[bytes] = []
+        self.value_hashes: list[bytes | None] = []
+        self.call_hash_of: list[bytes | None] = []
+        self.outcomes: list[Outcome] = []
+        self.hows: list[str | None] = []
+        self.ages: list[int | None] | None = None
+        self.states = bytearray()
+        self.open = 0
+        self.is_asking = False
+        self.listed = 0
+        self.task_set = self.execution.task_set_of_task(entry.hash)
+        self._places: dict[bytes, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that people see: its task's."""
+        return self.entry.name
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its members leave records."""
+        return self.parent.hands_down.is_recorded
+
+    @property
+    def call_hashes(self) -> list[bytes]:
+        """The call hashes of the members that are done. (Those that have left are children of their own.)"""
+        return [each for each in self.call_hash_of if each is not None]
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest record behind one of its values was computed."""
+        return min((age for age in self.ages if age is not None), default=None) if self.ages else None
+
+    def append(
+        self,
+        position: int,
+        ordinal: int,
+        arguments: tuple[Any, ...],
+        job_id: bytes,
+        args_hash: bytes,
+        eval_hash: bytes,
+        state: JobState,
+    ) -> None:
+        """Add a member."""
+        self._places = None
+        assert isinstance(self.positions, list)
+        assert isinstance(self.ordinals, list)
+        self.positions.append(position)
+        self.ordinals.append(ordinal)
+        self.arguments.append(arguments)
+        self.job_ids.append(job_id)
+        self.args_hashes.append(args_hash)
+        self.eval_hashes.append(eval_hash)
+        for column in (self.value_hashes, self.call_hash_of, self.hows, self.outcomes):
+            column.append(None)
+        self.states.append(state)
+        self.open += 1
+
+    def place_of(self, eval_hash: bytes) -> int:
+        """The member with this key."""
+        if self._places is None:
+            self._places = {each: place for place, each in enumerate(self.eval_hashes)}
+        return self._places[eval_hash]
+
+    def in_state(self, state: int) -> list[int]:
+        """The members in a state."""
+        states = self.states
+        if states.count(state) == len(states):
+            return list(range(len(states)))
+        return [place for place, each in enumerate(states) if each == state]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the store is asked for its members."""
+        return self.missed is None or bool(self.execution.life)
+
+    def let_go(self) -> None:
+        """Forget the data that only open members need."""
+        self.arguments = self.job_ids = self.args_hashes = _NO_ITEMS
+
+
+def as_job(vector: Vector, place: int) -> Job:
+    """An open member as a job that nothing knows yet."""
+    execution = vector.execution
+    job = Job(
+        vector.first + place, vector.job_ids[place], execution, vector.parent, None, vector.entry, vector.queued_at
+    )
+    job.ordinal = vector.ordinals[place]
+    job.options, job.hands_down = vector.options, vector.hands_down
+    job.bound = dict(zip(vector.names, vector.arguments[place], strict=True))
+    job.args_hash, job.eval_hash = vector.args_hashes[place], vector.eval_hashes[place]
+    steps: list[JobState] = [LOOKUP] if vector.is_asked else []
+    if vector.states[place] == RUNNING:
+        job.attempt = 1
+        job.missed = vector.missed
+        steps += HELD, RUNNING
+    for step in steps:
+        job.move(step)
+    return job
+
+
+def siblings_in(parent: Job) -> list[Job | Vector] | None:
+    """The list of children to which a call in this job's term is added; None if no list needs it.
+
+    A call in the arguments of another call is a child of the job that made both, not of the other call. (The calls in
+    the root's own arguments are shown below the root, because there is no other place.)
+    """
+    owner: Job | None = parent
+    while owner is not None and owner.state is ARGUMENTS:
+        owner = owner.parent
+    return owner.children if owner is not None else parent.execution.beside_root
 
 
 # --- executions -------------------------------------------------------------------------------------------------------
@@ -312,16 +500,18 @@ class Execution:
     it knows. call_options: merges the options of calls. inherited: the context and options that the root receives.
     seed: the bytes from which the ids of its jobs are made.
 
-    Its jobs: root. open: the jobs that are neither done nor failed, by number. shared: by eval_hash, the job that does
-    the work for all equal jobs; for each further context of such a call, the job that reduces its term there.
+    Its jobs: root. open: the jobs that are neither done nor failed, by number. vectors: those with open members, by the
+    number of the first one. shared: by eval_hash, the job that does the work for all equal jobs, or its vector; for
+    each further context of such a call, the job that reduces its term there.
     beside_root: for a nested execution, the calls in the root's own arguments. They are not part of the root's value,
     but the value depends on them. threads: how many open calls run for their own sake; the execution ends after them.
     tally: counts of jobs. failures: jobs that failed by themselves, a thousand at most.
 
     Its work: demands: the terms to reduce, each with its job, its place in the job, and the target and slot for the
     outcome. operations: by key, the cells that wait for an operation that has begun; the first cell asks for all.
-    looking: how many look-ups are in flight. in_flight: how many look-ups, attempts, operations and timers may still
-    bring news. If there are none and the root is open, jobs wait for each other.
+    looking: how many look-ups of jobs are in flight. running: how many attempts are. in_flight: how many look-ups,
+    attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
+    other.
 
     Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
     that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have
@@ -349,8 +539,9 @@ class Execution:
 
         self.root: Job | None = None
         self.open: dict[int, Job] = {}
-        self.shared: dict[bytes, Job] = {}
-        self.beside_root: list[Job] | None = None if under is None else []
+        self.vectors: dict[int, Vector] = {}
+        self.shared: dict[bytes, Job | Vector] = {}
+        self.beside_root: list[Job | Vector] | None = None if under is None else []
         self.threads = 0
         self.tally = Tally()
         self.failures: list[tuple[Job, Failure]] = []
@@ -358,6 +549,7 @@ class Execution:
         self.demands: deque[tuple[Term, Job, bytes, Cell | Job, int]] = deque()
         self.operations: dict[bytes, list[Cell]] = {}
         self.looking = 0
+        self.running = 0
         self.in_flight = 0
 
         self.wanted = True
@@ -377,13 +569,17 @@ class Execution:
         """The hashes of the tasks of a job and of the jobs below it. Equal sets are one object."""
         task_hash = job.entry.hash
         if not job.children and job.below is None:
-            alone = self._task_sets.get(task_hash)
-            if alone is None:
-                members = frozenset((task_hash,))
-                alone = self._task_sets[task_hash] = self._task_sets.setdefault(members, members)
-            return alone
+            return self.task_set_of_task(task_hash)
         below = {id(child.task_set): child.task_set for child in job.children if child.task_set}
         if job.below is not None:
             below[id(job.below)] = job.below.task_set
         members = frozenset((task_hash,)).union(*below.values())
         return self._task_sets.setdefault(members, members)
+
+    def task_set_of_task(self, task_hash: bytes) -> frozenset[bytes]:
+        """The set of a task alone. Equal sets are one object."""
+        alone = self._task_sets.get(task_hash)
+        if alone is None:
+            members = frozenset((task_hash,))
+            alone = self._task_sets[task_hash] = self._task_sets.setdefault(members, members)
+        return alone

@@ -58,5 +58,5 @@ def call_hash_of(job: Job) -> bytes:
     assert job.value_hash is not None
     if not job.children:
         return digest("call", job.entry.hash, job.args_hash, job.value_hash)
-    children = sorted([child.call_hash for child in job.children if child.call_hash is not None])
+    children = sorted([each for child in job.children for each in child.call_hashes])
     return digest("call", job.entry.hash, job.args_hash, job.value_hash, *children)

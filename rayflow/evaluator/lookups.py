@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from rayflow import misses
-from rayflow.evaluator.graph import Execution, Job
+from rayflow.evaluator.graph import Execution, Job, Vector
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.messages import Candidate
 from rayflow.lang.options.option_values import parse_seconds
@@ -73,7 +73,7 @@ def context_read(job: Job) -> dict[str, bytes]:
     return {path: job.hands_down.hash_at(path) for path in sorted(job.reads or ())}
 
 
-def is_shallow(job: Job) -> bool:
+def is_shallow(job: Job | Vector) -> bool:
     """Whether the job's final value is valid even if the files below have changed."""
     return job.options.get("check_valid") == "shallow"
 
@@ -93,7 +93,7 @@ def is_kept_whole(job: Job) -> bool:
     return has_own or (job.options.get("prov") is False and scope_of(job.options) != "NONE")
 
 
-def is_fleeting(job: Job) -> bool:
+def is_fleeting(job: Job | Vector) -> bool:
     """Whether later executions have to make this call, or one below it, although nothing has changed.
 
     It is true for a call whose options forbid an answer from the cache, or allow it only for some time. It is also true
@@ -105,7 +105,7 @@ def is_fleeting(job: Job) -> bool:
     return job.fleeting and not is_shallow(job)
 
 
-def missed_unasked(job: Job) -> str:
+def missed_unasked(job: Job | Vector) -> str:
     """The recorded reason why the store is not asked for this job."""
     return misses.RUN_MISS if scope_of(job.options) == "BACKEND" else scope_reason(job.options)
 

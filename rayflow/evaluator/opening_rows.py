@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from rayflow.evaluator.commands import Record, SetTimer
 from rayflow.evaluator.explanations import nearest_recorded
-from rayflow.evaluator.graph import Job
+from rayflow.evaluator.graph import Job, Vector, as_job
+from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.rows import job_row
 from rayflow.evaluator.state import State
 from rayflow.evaluator.timers import OpeningTimer
@@ -24,8 +25,8 @@ OPENING_ROWS = 1_000
 OPENING_TIMER = OpeningTimer()
 
 
-def note_young(state: State, job: Job) -> None:
-    """Remember a new job, to look later whether it is still open."""
+def note_young(state: State, job: Job | Vector) -> None:
+    """Remember a new job or vector, to look later whether it is still open."""
     state.young.append((state.now, job))
     if not state.opening_set:
         state.opening_set = True
@@ -39,13 +40,37 @@ def record_open_jobs(state: State, at: int) -> None:
     rows: list[JobRow] = []
     young = state.young
     while young and young[0][0] <= oldest and len(rows) < OPENING_ROWS:
-        job: Job | None = nearest_recorded(young.popleft()[1])
-        while job is not None and job.is_open and not job.listed and job.is_recorded:
-            job.listed = True
-            rows.append(job_row(job, None))
-            job = job.parent
+        each = young[0][1]
+        if isinstance(each, Vector):
+            if not _record_members(rows, each):
+                young.popleft()
+        else:
+            young.popleft()
+            _record_open(rows, nearest_recorded(each))
     if rows:
         state.out.append(Record(tuple(rows)))
     if young:
         state.opening_set = True
         state.out.append(SetTimer(OPENING_TIMER, OPENING_SECONDS))
+
+
+def _record_open(rows: list[JobRow], job: Job | None) -> None:
+    """Add the opening rows of a job, and of the jobs above it."""
+    while job is not None and job.is_open and not job.listed and job.is_recorded:
+        job.listed = True
+        rows.append(job_row(job, None))
+        job = job.parent
+
+
+def _record_members(rows: list[JobRow], vector: Vector) -> bool:
+    """Add opening rows of the members of a vector that are open; give whether there are more than may be added."""
+    _record_open(rows, nearest_recorded(vector.parent))
+    if not vector.is_recorded:
+        return False
+    while vector.open and vector.listed < len(vector.states):
+        if len(rows) >= OPENING_ROWS:
+            return True
+        if vector.states[vector.listed] in (LOOKUP, RUNNING):
+            rows.append(job_row(as_job(vector, vector.listed), None))
+        vector.listed += 1
+    return False

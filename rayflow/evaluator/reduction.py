@@ -17,16 +17,20 @@ from rayflow.evaluator.calls import meet, take_arguments
 from rayflow.evaluator.closing import end_thread, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
-from rayflow.evaluator.graph import BECOME_SLOT, RESULT_SLOT, Cell, CellRole, Job
+from rayflow.evaluator.graph import BECOME_SLOT, MOST_MEMBERS, RESULT_SLOT, Cell, CellRole, Execution, Job, Vector
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.results import take_result
 from rayflow.evaluator.state import State, demand, settle
+from rayflow.evaluator.vectors import Together, reduce_together
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
 
 MOST_LOOKUPS = 5_000
 """The most jobs that ask the store at a time: of a million calls in one list, most wait as expressions."""
+
+MOST_RUNNING = 20_000
+"""The most attempts that are sent at a time, for the same reason: not every call asks the store."""
 
 
 def drain(state: State) -> None:
@@ -36,15 +40,19 @@ def drain(state: State) -> None:
         while fills:
             _fill(state, *fills.popleft())
         # Each execution has its own bound, so that none waits for another's answers.
-        ready = [each for each in state.executions.values() if each.demands and each.looking < MOST_LOOKUPS]
+        ready = [each for each in state.executions.values() if each.demands and _has_room(each)]
         if not ready:
             return
         for execution in ready:
             demands = execution.demands
-            while demands and execution.looking < MOST_LOOKUPS:
+            while demands and _has_room(execution):
                 _reduce(state, *demands.popleft())
                 while fills:
                     _fill(state, *fills.popleft())
+
+
+def _has_room(execution: Execution) -> bool:
+    return execution.looking < MOST_LOOKUPS and execution.running < MOST_RUNNING
 
 
 # --- from a term to cells and jobs ------------------------------------------------------------------------------------
@@ -52,6 +60,10 @@ def drain(state: State) -> None:
 
 def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
     cls = type(term)
+    if cls is Together:
+        assert isinstance(target, Cell)
+        reduce_together(state, term, scope, path, target, _reduce)
+        return
     if cls is TaskCall or cls is Operation or cls is Form:
         memo = scope.memo.get(id(term)) if scope.memo is not None and term._shared else None
         if memo is not None:
@@ -81,8 +93,12 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
         cell.expression = type(term)()
     cell.waiters.append((target, slot))
     demands = scope.execution.demands
-    for position, expression in enumerate(found):
-        demands.append((expression, scope, child_path(path, "part", position), cell, position))
+    if len(found) < state.fewest:
+        for position, expression in enumerate(found):
+            demands.append((expression, scope, child_path(path, "part", position), cell, position))
+        return
+    for first in range(0, len(found), MOST_MEMBERS):
+        demands.append((Together(found[first : first + MOST_MEMBERS], first), scope, path, cell, first))
 
 
 def _open_expression(state: State, term: Expression, scope: Job, path: bytes) -> Cell | Job:
@@ -104,7 +120,7 @@ def _open_expression(state: State, term: Expression, scope: Job, path: bytes) ->
 # --- from outcomes to values ------------------------------------------------------------------------------------------
 
 
-def _fill(state: State, target: Cell | Job, slot: int, outcome: Outcome, sources: tuple[Job, ...]) -> None:
+def _fill(state: State, target: Cell | Job, slot: int, outcome: Outcome, sources: tuple[Job | Vector, ...]) -> None:
     if isinstance(target, Job):
         if slot == RESULT_SLOT:
             take_result(state, target, outcome)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from rayflow.evaluator import lookups, witnessing
 from rayflow.evaluator.closing import close, fail, remember_whole
-from rayflow.evaluator.graph import Job
+from rayflow.evaluator.graph import Job, Vector
 from rayflow.evaluator.hashes import call_hash_of, hash_of
 from rayflow.evaluator.inheritance import left_open
 from rayflow.evaluator.job_states import DONE
@@ -58,10 +58,10 @@ def _sum_up_children(job: Job) -> None:
             job.oldest = child.oldest
 
 
-def _note_reads(job: Job, child: Job) -> None:
+def _note_reads(job: Job, child: Job | Vector) -> None:
     """Note the context paths that were read below a child, except the paths that a call on the way to it sets."""
     paths: Iterable[str] = child.reads or ()
-    step: Job | None = child
+    step: Job | Vector | None = child
     while step is not None and step is not job:
         paths = left_open(paths, step.options)
         step = step.parent

@@ -201,7 +201,7 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
             rows.extend(value_rows(value, value_hash, execution))
         sources = job.sources.get(name) if job.sources else None
         recorded = [source for source in sources if source.is_recorded] if sources else ()
-        origins = sorted({source.call_hash for source in recorded if source.call_hash})
+        origins = sorted({each for source in recorded for each in source.call_hashes})
         if origins:
             rows.extend(ArgumentRow(job.call_hash, name, value_hash, origin) for origin in origins)
         else:
@@ -219,7 +219,7 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
     )
     if job.children:
         # Without the unrecorded ones: those below a job that hides them, or in the default of such a call.
-        below = sorted(child.call_hash for child in job.children if child.call_hash is not None and child.is_recorded)
+        below = sorted(each for child in job.children if child.is_recorded for each in child.call_hashes)
         rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
     return rows
 
@@ -281,7 +281,7 @@ def value_row(term: Term, value_hash: bytes) -> ValueRow:
             preview=term.preview,
         )
     packed = dumps(term)
-    type_name, preview = _shown_as(term)
+    type_name, preview = shown_as(term)
     return ValueRow(
         value_hash=value_hash,
         type=type_name,
@@ -292,7 +292,7 @@ def value_row(term: Term, value_hash: bytes) -> ValueRow:
     )
 
 
-def _shown_as(term: Term) -> tuple[str, str]:
+def shown_as(term: Term) -> tuple[str, str]:
     """The type and the preview of a value that is kept as a term."""
     if type(term) in SCALARS:
         if type(term) in (str, bytes):

@@ -14,14 +14,17 @@ the demands that reduce a result.
 
 from __future__ import annotations
 
+from typing import cast
+
 from rayflow.evaluator import commands, lookups, witnessing
 from rayflow.evaluator.attempts import start
 from rayflow.evaluator.closing import fail, follow
 from rayflow.evaluator.file_conflicts import conflict
-from rayflow.evaluator.graph import RESULT_SLOT, Job, UnrecordedReturn
+from rayflow.evaluator.graph import RESULT_SLOT, Job, UnrecordedReturn, Vector
 from rayflow.evaluator.handle_conflicts import rival_text
 from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
 from rayflow.evaluator.job_states import DONE, HELD, IN_FLIGHT, LOOKUP, RESULT, SHARED
+from rayflow.evaluator.members import twin_in
 from rayflow.evaluator.paths import result_path
 from rayflow.evaluator.state import State, demand, move, record, warn
 from rayflow.lang.options.options import scope_of
@@ -38,7 +41,7 @@ def identify(state: State, job: Job) -> None:
     if scope_of(job.options) != "NONE":
         twin = execution.shared.setdefault(eval_hash, job)
         if twin is not job:
-            _divide(state, job, twin)
+            _divide(state, job, twin_in(state, twin, eval_hash) if isinstance(twin, Vector) else twin)
             return
     key = lookups.key_of(job)
     if key is None:
@@ -62,7 +65,8 @@ def _divide(state: State, job: Job, first: Job) -> None:
         is_alike = first.state is DONE and first.clean and job.hands_down.agrees(lookups.context_read(first))
         if not (is_alike and _serves(first, job)):
             key = digest("shared", job.eval_hash, job.hands_down.digest)
-            twin = shared.setdefault(key, job)
+            # Only calls of one context are together in a vector, so under this key there is none.
+            twin = cast(Job, shared.setdefault(key, job))
     if twin is not job and _serves(twin, job):
         _share(state, job, twin)
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.commands import Command, Record, Warn
-from rayflow.evaluator.graph import Cell, Execution, Job
+from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import IN_FLIGHT, LOOKUP, RUNNING, JobState
 from rayflow.lang.terms.expressions import Term
 from rayflow.records import HandleRow, Row
@@ -26,24 +26,28 @@ class State:
 
     capacity: the limits, the amounts that jobs hold, and the jobs that wait for some.
     executions: the executions that have not ended, by id.
-    jobs: the jobs in flight, by number. cells: the cells that wait for a look-up or an operation, by number.
+    fewest: the fewest calls that make a vector.
+    jobs: the jobs in flight, by number. vectors: those with open members, by the number of the first one, divided by
+    `MOST_MEMBERS`. cells: the cells that wait for a look-up or an operation, by number.
     retries: jobs that wait for their next attempt, by the number of the timer.
     numbers: the last number given to a job, cell or timer. now: the time of the newest message, in microseconds.
     out: the commands of this turn. fills: outcomes on their way to a slot, each with the jobs that it came from.
-    young: open jobs that are not yet recorded as open, oldest first, each with the time when it was created.
+    young: open jobs and vectors that are not yet recorded as open, oldest first, each with the time of its creation.
     opening_set: whether an `OpeningTimer` is running.
     """
 
     capacity: Capacity
+    fewest: int
     executions: dict[str, Execution] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
+    vectors: dict[int, Vector] = field(default_factory=dict)
     cells: dict[int, Cell] = field(default_factory=dict)
     retries: dict[int, Job] = field(default_factory=dict)
     numbers: int = 0
     now: int = 0
     out: list[Command] = field(default_factory=list)
-    fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job, ...]]] = field(default_factory=deque)
-    young: deque[tuple[int, Job]] = field(default_factory=deque)
+    fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job | Vector, ...]]] = field(default_factory=deque)
+    young: deque[tuple[int, Job | Vector]] = field(default_factory=deque)
     opening_set: bool = False
 
 
@@ -74,10 +78,12 @@ def move(state: State, job: Job, to: JobState) -> None:
     job.move(to)
     if before is RUNNING:
         execution.tally.count(job.name, "running", -1)
+        execution.running -= 1
     elif before is LOOKUP:
         execution.looking -= 1
     if to is RUNNING:
         execution.tally.count(job.name, "running")
+        execution.running += 1
     elif to is LOOKUP:
         execution.looking += 1
     was_in_flight = before in IN_FLIGHT
@@ -101,7 +107,7 @@ def demand(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job
         scope.execution.demands.append((term, scope, path, target, slot))
 
 
-def settle(state: State, cell: Cell, outcome: Outcome, sources: tuple[Job, ...]) -> None:
+def settle(state: State, cell: Cell, outcome: Outcome, sources: tuple[Job | Vector, ...]) -> None:
     """Give a cell its outcome, and pass the outcome on to its waiters. sources: the jobs that the outcome came from."""
     if len(sources) > 1:
         sources = tuple(dict.fromkeys(sources))

@@ -9,7 +9,7 @@ same bytes.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from blake3 import blake3
@@ -56,6 +56,31 @@ def digest(tag: str, *parts: bytes) -> Digest:
 def short_digest(tag: str, *parts: bytes) -> bytes:
     """The same in 16 bytes, for ids that are shown and stored often."""
     return blake3(_preimage(tag, parts)).digest(SHORT_DIGEST_BYTES)
+
+
+def digests(tag: str, *parts: bytes | Sequence[bytes], size: int = DIGEST_BYTES) -> list[Digest]:
+    """The digests of many lists of parts. A part that is given as bytes is the same in each list.
+
+    At least one part differs: it is given as a sequence, with the bytes for each list. size: of a digest, in bytes.
+    """
+    head, before = _PREFIXES.get(tag) or _prefix(tag), b""
+    columns: list[list[bytes]] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            before += len(part).to_bytes(8, "little") + part
+            continue
+        if not columns:
+            before = head + before
+        lengths = _LENGTHS
+        columns.append([before + (lengths[len(each)] if len(each) < 256 else _long(each)) + each for each in part])
+        before = b""
+    if len(columns) == 1:
+        return [blake3(each + before).digest(size) for each in columns[0]]
+    return [blake3(b"".join(each) + before).digest(size) for each in zip(*columns, strict=True)]
+
+
+def _long(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "little")
 
 
 def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:

@@ -122,7 +122,7 @@ def dry_run(store: Store, request: Request, context: WorkerContext, clock: Clock
             failures = (finish.outcome.summary,)
         return DryRun((), counts, None, failures)
     execution = loop.evaluator.executions[request.execution_id]
-    jobs = [job for job in execution.open.values() if job.entry is not ROOT]
+    jobs = [job for job in loop.evaluator.open_jobs(request.execution_id) if job.entry is not ROOT]
     for job in jobs:
         counts[job.name][_verdict_of(job)] += 1
     failures = tuple(f"{job.name}: {failure.summary}" for job, failure in execution.failures)

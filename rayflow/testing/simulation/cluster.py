@@ -95,6 +95,7 @@ class _Top(Shell):
         answered = [key for key in self.attempts if ("run", *key) not in self.open]
         job, attempt = self.random.choice(answered) if answered else (1, 99)
         nobody = 1_000_000
+        first = job if attempt == 1 else nobody
         cost = messages.Cost(self.ground.now, 0.1, 0.1)
         return self.random.choice(
             (
@@ -105,6 +106,8 @@ class _Top(Shell):
                 messages.Returned(0, nobody, 1, dumps("noise"), cost),
                 messages.TimerFired(0, RetryTimer(nobody)),
                 messages.LookedUp(0, nobody, ()),
+                messages.LookedUpVector(0, nobody, {}),
+                messages.ReturnedVector(0, [first], [dumps("noise")], [0], [0.1], [0.1], [None]),
                 messages.Operated(0, nobody, dumps("noise")),
                 messages.CancelRequested(0, "another execution"),
                 submitted._replace(root=dumps("noise"), life=self.life),

@@ -24,7 +24,7 @@ from rayflow.evaluator.capacity import needs_of
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.rows import context_of
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import JobRow, ReductionRow, Row
+from rayflow.records import Columns, JobRow, ReductionRow, Row
 from rayflow.run_settings import RunSettings
 from rayflow.testing.patterns import show
 from rayflow.testing.simulation.bodies import SimulatedBodies
@@ -32,7 +32,15 @@ from rayflow.testing.simulation.meaning import Key
 from rayflow.testing.simulation.normal_forms import normal
 from rayflow.testing.simulation.operating import operated
 from rayflow.testing.simulation.programs import Program
-from rayflow.testing.simulation.weather import Report, SimulatedStore, Weather, answered_by, asked_by, hashes_in
+from rayflow.testing.simulation.weather import (
+    Report,
+    SimulatedStore,
+    Weather,
+    answered_by,
+    asked_by,
+    hashes_in,
+    one_by_one,
+)
 from rayflow.values.failures import Failure, failure_from_exception
 
 CAPACITIES = {"db": 2.0, "gpu": 1.0}
@@ -45,6 +53,11 @@ Maker = Callable[[Mapping[str, float]], Any]
 """Makes an evaluator from capacities."""
 
 
+def with_small_vectors(limits: Mapping[str, float]) -> Evaluator:
+    """An evaluator in which two calls make a vector: the programs of a world are small."""
+    return Evaluator(limits, fewest=2)
+
+
 class Ground:
     """The part of a world that outlives an execution.
 
@@ -52,7 +65,7 @@ class Ground:
     spoilt: by eval_hash, the time until which recorded values are not valid any more (a file was altered).
     """
 
-    def __init__(self, random: Random, make: Maker = Evaluator) -> None:
+    def __init__(self, random: Random, make: Maker = with_small_vectors) -> None:
         self.random = random
         self.make = make
         self.now = START
@@ -130,7 +143,7 @@ class Shell:
     def hand_over(self, batch: list[Any]) -> None:
         """Hand messages to the evaluator, and carry out its commands."""
         batch = [message._replace(at=self.ground.now) for message in batch]
-        accepted = [message for message in batch if self.settle(message)]
+        accepted = [each for message in batch for each in one_by_one(message) if self.settle(each)]
         self.say(">>", batch)
         came = self.evaluator.handle(batch)
         self.match_reductions([message for message in accepted if isinstance(message, messages.Returned)], came)
@@ -171,8 +184,12 @@ class Shell:
             case commands.LookUp():
                 self.asked[command.asker] = command.eval_hash
                 self.answer(partial(Shell.look_up, ask=command))
+            case commands.LookUpVector():
+                self.look_up_all(command)
             case commands.RunTask():
                 self.run_task(command)
+            case commands.RunVector():
+                self.run_all(command)
             case commands.RunOperation():
                 self.answer(self.operated(command))
             case commands.SetTimer():
@@ -182,10 +199,63 @@ class Shell:
             case commands.Record():
                 self.fresh.extend((row, None) for row in command.rows)
                 self.note(command.rows)
+                self.take_columns(command.columns)
             case commands.Stop():
                 self.stop(command)
             case commands.Finish():
                 self.finish(command)
+
+    def take_columns(self, columns: Sequence[Columns]) -> None:
+        """Take the rows of a vector. Its reductions and its jobs have one order."""
+        by_class: dict[type, list[Any]] = {each.row: each.rows() for each in columns}
+        jobs = by_class.get(JobRow, [])
+        self.note(tuple(jobs))
+        for of, rows in by_class.items():
+            ids = [job.job_id for job in jobs] if of is ReductionRow else [None] * len(rows)
+            self.fresh.extend(zip(rows, ids, strict=True))
+
+    def look_up_all(self, command: commands.LookUpVector) -> None:
+        """Answer a part of the look-ups together, and each other one by itself, perhaps before."""
+        asks = [commands.LookUp(command.first + i, key, command.task_hash) for i, key in enumerate(command.eval_hashes)]
+        later = frozenset(place for place in range(len(asks)) if self.random.random() < 0.2)
+        for place, ask in enumerate(asks):
+            self.open["look up", ask.asker] = ask
+            self.asked[ask.asker] = ask.eval_hash
+            if place in later:
+                self.answer(partial(Shell.look_up, ask=ask))
+        self.answer(partial(Shell.look_up_together, asks=asks, later=later))
+
+    def look_up_together(self, asks: Sequence[commands.LookUp], later: frozenset[int]) -> messages.LookedUpVector:
+        found = {}
+        for place, ask in enumerate(asks):
+            if place not in later:
+                found[place] = self.look_up(ask).candidates
+                self.open.pop(("look up", ask.asker), None)
+        return messages.LookedUpVector(0, asks[0].asker, {i: each for i, each in found.items() if each}, later)
+
+    def run_all(self, command: commands.RunVector) -> None:
+        """Let workers take the attempts of a vector. Some that return are answered together."""
+        together: list[messages.Returned] = []
+        for attempt in command.attempts():
+            self.open["run", attempt.job, attempt.attempt] = attempt
+            self.run_task(attempt, together)
+        while together:
+            size = self.random.randint(1, len(together))
+            part, together = together[:size], together[size:]
+            costs = [each.cost for each in part]
+            self.answer(
+                messages.ReturnedVector(
+                    0,
+                    [each.job for each in part],
+                    [each.term for each in part],
+                    [cost.started_at for cost in costs],
+                    [cost.wall_seconds for cost in costs],
+                    [cost.cpu_seconds for cost in costs],
+                    [cost.peak_memory_bytes for cost in costs],
+                    costs[0].node,
+                    costs[0].pid,
+                )
+            )
 
     def finish(self, command: commands.Finish) -> None:
         """Note that the evaluation has ended."""
@@ -241,8 +311,11 @@ class Shell:
         ]
         return messages.LookedUp(0, ask.asker, tuple(found))
 
-    def run_task(self, command: commands.RunTask) -> None:
-        """Let a worker take an attempt. The worker returns, raises, or is lost. A lost worker may still answer."""
+    def run_task(self, command: commands.RunTask, together: list[messages.Returned] | None = None) -> None:
+        """Let a worker take an attempt. The worker returns, raises, or is lost. A lost worker may still answer.
+
+        together: takes an answer that may come together with others.
+        """
         job, attempt = command.job, command.attempt
         report = self.course.report
         if (job, attempt) in self.attempts:
@@ -276,7 +349,9 @@ class Shell:
             if good is not None and self.random.random() < self.weather.late:
                 self.post(good, at_least=self.weather.spread_seconds)
             return
-        if good is not None:
+        if together is not None and _is_plain(good) and self.random.random() < 0.8:
+            together.append(good)  # type: ignore[arg-type]  # a plain answer is a Returned
+        elif good is not None:
             self.answer(good)
 
     def hold(self, command: commands.RunTask) -> None:
@@ -384,6 +459,11 @@ class NestedShell(Shell):
             good = messages.Returned(0, self.job, self.attempt, dumps(command.outcome), cost, (), (), command.below)
         self.end()
         self.above.answer(good)
+
+
+def _is_plain(answer: Any) -> bool:
+    """Whether an answer may come together with others: a body returned, and left nothing else."""
+    return isinstance(answer, messages.Returned) and not (answer.entries or answer.rows or answer.below)
 
 
 _SYMBOLIC = frozenset({"builtins", "rayflow.values.refs", "rayflow.lang.terms.expressions"})

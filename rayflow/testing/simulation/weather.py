@@ -78,6 +78,20 @@ def hashes_in(task_set: bytes | None) -> frozenset[bytes] | None:
     return frozenset(task_set[start : start + DIGEST_BYTES] for start in range(0, len(task_set), DIGEST_BYTES))
 
 
+def one_by_one(message: Any) -> list[Any]:
+    """The messages that say the same, each about one job."""
+    match message:
+        case messages.LookedUpVector(at, first, found, later):
+            return [messages.LookedUp(at, first + place, each) for place, each in found.items() if place not in later]
+        case messages.ReturnedVector():
+            costs = zip(message.started_at, message.wall_seconds, message.cpu_seconds, message.peaks, strict=True)
+            return [
+                messages.Returned(message.at, job, 1, term, messages.Cost(*cost, message.node, message.pid))
+                for job, term, cost in zip(message.jobs, message.terms, costs, strict=True)
+            ]
+    return [message]
+
+
 def asked_by(command: Any) -> tuple[Any, ...] | None:
     """The question of a command, as a key that its answer has, too; None if nothing answers the command."""
     match command:

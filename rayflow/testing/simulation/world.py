@@ -5,8 +5,8 @@ random generator; the same number gives the same conversation, word for word.
 
 A trial evaluates a program, mostly in bad weather, and then perhaps once more: unchanged, with edited tasks, with
 altered files, or without the cache. `python -m rayflow.testing.simulation.world SEED` plays one and prints the
-conversation; `with_contexts`, `with_gaps`, `with_awaits` and `with_subruns` beside the number do what they do for
-`play`.
+conversation; `with_contexts`, `with_gaps`, `with_awaits`, `with_subruns` and `with_vectors` beside the number do what
+they do for `play`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Set
 from random import Random
 from typing import Any
 
-from rayflow.evaluator.evaluator import Evaluator
 from rayflow.testing.simulation.cluster import SimulatedCluster
 from rayflow.testing.simulation.contexts import in_contexts, in_gaps
 from rayflow.testing.simulation.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
 from rayflow.testing.simulation.program_awaits import in_awaits
 from rayflow.testing.simulation.program_subruns import in_subruns
+from rayflow.testing.simulation.program_vectors import in_vectors
 from rayflow.testing.simulation.programs import Program, random_program
-from rayflow.testing.simulation.shells import Maker
+from rayflow.testing.simulation.shells import Maker, with_small_vectors
 from rayflow.testing.simulation.weather import Report, Weather
 
 MOST_CALLS = 80
@@ -48,22 +48,24 @@ WEATHERS = (
 
 def play(
     seed: int,
-    make: Maker = Evaluator,
+    make: Maker = with_small_vectors,
     talk: list[str] | None = None,
     *,
     with_contexts: bool = False,
     with_gaps: bool = False,
     with_awaits: bool = False,
     with_subruns: bool = False,
+    with_vectors: bool = False,
 ) -> list[str]:
     """Play the trial of this seed. Gives the untruths: none, if all is well.
 
     make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
     with_gaps: below some of its calls nothing is recorded. with_awaits: the bodies of some of its tasks await.
-    with_subruns: some of its terms are evaluated inside calls.
+    with_subruns: some of its terms are evaluated inside calls. with_vectors: many calls of one task stand together.
     """
     random = Random(seed)
-    program = _small_program(random, [in_awaits] * with_awaits + [in_subruns] * with_subruns)
+    changes = [in_vectors] * with_vectors + [in_awaits] * with_awaits + [in_subruns] * with_subruns
+    program = _small_program(random, changes)
     if with_contexts:
         program = in_contexts(program, random)
     if with_gaps:

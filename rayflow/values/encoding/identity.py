@@ -18,7 +18,7 @@ from math import isnan
 from typing import Any
 
 from rayflow.errors import NotSerializable
-from rayflow.values.digests import digest, digest_buffers
+from rayflow.values.digests import digest, digest_buffers, digests
 from rayflow.values.encoding.cycles import Member, cycles_in, identities_in
 from rayflow.values.encoding.nested import Container, parts_of
 from rayflow.values.encoding.unserializable import explain
@@ -105,6 +105,13 @@ def identity(value: Any) -> bytes:
         written = write(value)
         return written if len(written) <= SHORT_BYTES else _HASHED + digest("scalar", written)
     return _identity_of_object(value)
+
+
+def scalar_columns(values: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
+    """The identities and the hashes of native scalars, in order."""
+    written = [_CANONICAL[type(value)](value) for value in values]
+    identities = [each if len(each) <= SHORT_BYTES else _HASHED + digest("scalar", each) for each in written]
+    return identities, digests("scalar", written)
 
 
 def value_hash(value: Any, *, name: str = "value") -> bytes:

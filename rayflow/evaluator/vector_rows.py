@@ -1,0 +1,244 @@
+"""The rows that members of a vector leave in the records when they are done, as columns.
+
+In: a vector, the members that are done, and their values. Out: the same rows as `rows.closing_rows` and
+`rows.reduction_row` give for jobs; the hashes of the members. Never: decides who is done.
+
+Takes note in the execution of what is recorded, as `rows` does. Changes the vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rayflow.evaluator.graph import Vector
+from rayflow.evaluator.job_states import DONE
+from rayflow.evaluator.rows import shown_as, task_rows
+from rayflow.lang.options.options import scope_of
+from rayflow.lang.terms.codec import dumps
+from rayflow.records import (
+    SINGLE,
+    TERM_FORMAT,
+    ArgumentRow,
+    CallRow,
+    Columns,
+    JobRow,
+    ReductionRow,
+    Row,
+    Same,
+    TaskSetRow,
+    ValueRow,
+)
+from rayflow.values.digests import digests
+from rayflow.values.encoding.identity import scalar_columns
+
+
+class Costs(NamedTuple):
+    """The costs of attempts, as in `messages.ReturnedVector`."""
+
+    started_at: Sequence[int]
+    wall_seconds: Sequence[float]
+    cpu_seconds: Sequence[float]
+    peaks: Sequence[int | None]
+    node: str | None
+    pid: int | None
+
+    def of(self, chosen: Sequence[int]) -> Costs:
+        """The costs of some of the attempts."""
+
+        def part(column: Sequence[Any]) -> list[Any]:
+            return [column[place] for place in chosen]
+
+        started_at, peaks = part(self.started_at), part(self.peaks)
+        return Costs(started_at, part(self.wall_seconds), part(self.cpu_seconds), peaks, self.node, self.pid)
+
+
+class Ended(NamedTuple):
+    """Members of a vector that are done: places, values, and the values as packed terms.
+
+    how: as in `JobRow`. costs: of the members that were computed.
+    """
+
+    how: str
+    places: list[int]
+    values: list[Any]
+    terms: list[bytes]
+    costs: Costs | None = None
+
+    def add(self, place: int, value: Any, term: bytes) -> None:
+        """Add a member."""
+        self.places.append(place)
+        self.values.append(value)
+        self.terms.append(term)
+
+
+def record_ended(vector: Vector, ended: Ended, at: int) -> tuple[tuple[Row, ...], tuple[Columns, ...]]:
+    """Set what is known of members that are done; the rows and columns that record them."""
+    entry, execution = vector.entry, vector.execution
+    places, count = ended.places, len(ended.places)
+    is_all = count == len(vector.states) and places == list(range(count))
+    args_hashes = vector.args_hashes if is_all else [vector.args_hashes[place] for place in places]
+    value_hashes = scalar_columns(ended.values)[1]
+    call_hashes = digests("call", entry.hash, args_hashes, value_hashes)
+    if is_all:
+        vector.states = bytearray([DONE]) * count
+        vector.value_hashes[:], vector.call_hash_of[:] = value_hashes, call_hashes
+        vector.outcomes[:], vector.hows[:] = ended.values, [ended.how] * count
+    else:
+        for index, place in enumerate(places):
+            vector.states[place] = DONE
+            vector.value_hashes[place], vector.call_hash_of[place] = value_hashes[index], call_hashes[index]
+            vector.outcomes[place], vector.hows[place] = ended.values[index], ended.how
+    if not vector.is_recorded:
+        return (), ()
+    rows: list[Row] = []
+    task_set, is_new = execution.first_times.of_task_set(vector.task_set)
+    if is_new:
+        rows.extend(TaskSetRow(task_set, member) for member in sorted(vector.task_set))
+    if execution.first_times.of_task(entry.hash):
+        rows.extend(task_rows(entry, vector.queued_at))
+    eval_hashes = vector.eval_hashes if is_all else [vector.eval_hashes[place] for place in places]
+    arguments = vector.arguments if is_all else [vector.arguments[place] for place in places]
+    new: dict[bytes, tuple[Any, bytes | None]] = {}
+    _add_new(new, vector, value_hashes, ended.values, ended.terms)
+    columns: list[Columns] = []
+    names = len(vector.names)
+    if names:
+        given = list(zip(*arguments, strict=True))
+        hashes = [scalar_columns(values)[1] for values in given]
+        for values, own_hashes in zip(given, hashes, strict=True):
+            _add_new(new, vector, own_hashes, values, None)
+        columns.append(
+            Columns(
+                ArgumentRow,
+                count * names,
+                (
+                    call_hashes if names == 1 else [each for each in call_hashes for _ in range(names)],
+                    Same(vector.names[0]) if names == 1 else vector.names * count,
+                    hashes[0] if names == 1 else [each for row in zip(*hashes, strict=True) for each in row],
+                    Same(None),
+                ),
+            )
+        )
+    columns += _call_columns(vector, args_hashes, eval_hashes, value_hashes, call_hashes, task_set)
+    columns.append(_job_columns(vector, ended, is_all, eval_hashes, call_hashes, at))
+    if ended.costs is not None:
+        columns.append(_reduction_columns(vector, ended, eval_hashes, at))
+    if new:
+        columns.append(_value_columns(new))
+    return tuple(rows), tuple(columns)
+
+
+def _add_new(
+    new: dict[bytes, tuple[Any, bytes | None]],
+    vector: Vector,
+    hashes: Sequence[bytes],
+    values: Sequence[Any],
+    terms: Sequence[bytes] | None,
+) -> None:
+    """Note the values that are not recorded yet, by hash, each with its packed term where that is known."""
+    is_first = vector.execution.first_times.of_value
+    for index, value_hash in enumerate(hashes):
+        if is_first(value_hash):
+            new[value_hash] = values[index], terms[index] if terms is not None else None
+
+
+def _value_columns(new: dict[bytes, tuple[Any, bytes | None]]) -> Columns:
+    packed = [dumps(value) if term is None else term for value, term in new.values()]
+    shown = [shown_as(value) for value, _ in new.values()]
+    return Columns.of(
+        ValueRow,
+        len(new),
+        value_hash=list(new),
+        type=[type_name for type_name, _ in shown],
+        format=Same(TERM_FORMAT),
+        size_bytes=[len(each) for each in packed],
+        inline=packed,
+        preview=[preview for _, preview in shown],
+    )
+
+
+def _call_columns(
+    vector: Vector,
+    args_hashes: Sequence[bytes],
+    eval_hashes: Sequence[bytes],
+    value_hashes: Sequence[bytes],
+    call_hashes: Sequence[bytes],
+    task_set: bytes,
+) -> list[Columns]:
+    entry = vector.entry
+    return [
+        Columns.of(
+            CallRow,
+            len(call_hashes),
+            call_hash=call_hashes,
+            task_hash=Same(entry.hash),
+            task_name=Same(entry.name),
+            args_hash=args_hashes,
+            eval_hash=eval_hashes,
+            value_hash=value_hashes,
+            task_set=Same(task_set),
+        )
+    ]
+
+
+def _job_columns(
+    vector: Vector, ended: Ended, is_all: bool, eval_hashes: Sequence[bytes], call_hashes: Sequence[bytes], at: int
+) -> Columns:
+    places, costs = ended.places, ended.costs
+    of_costs: dict[str, Any] = {}
+    if costs is not None:
+        of_costs = {
+            "started_at": costs.started_at,
+            "wall_seconds": costs.wall_seconds,
+            "cpu_seconds": costs.cpu_seconds,
+            "peak_memory_bytes": costs.peaks,
+        }
+    return Columns.of(
+        JobRow,
+        len(places),
+        job_id=vector.job_ids if is_all else [vector.job_ids[place] for place in places],
+        execution_id=Same(vector.execution.execution_id),
+        parent_job_id=Same(vector.parent.job_id),
+        task_name=Same(vector.entry.name),
+        task_hash=Same(vector.entry.hash),
+        eval_hash=eval_hashes,
+        call_hash=call_hashes,
+        how=Same(ended.how),
+        status=Same("done"),
+        attempts=Same(1 if costs is not None else 0),
+        queued_at=Same(vector.queued_at),
+        finished_at=Same(at),
+        node=Same(costs.node if costs is not None else None),
+        pid=Same(costs.pid if costs is not None else None),
+        error=Same(None),
+        traceback=Same(None),
+        story=Same(None),
+        ordinal=vector.ordinals if is_all else [vector.ordinals[place] for place in places],
+        missed=Same(vector.missed if costs is not None else None),
+        **{name: of_costs.get(name, Same(None)) for name in _OF_COSTS},
+    )
+
+
+_OF_COSTS = ("started_at", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
+
+
+def _reduction_columns(vector: Vector, ended: Ended, eval_hashes: Sequence[bytes], at: int) -> Columns:
+    assert ended.costs is not None
+    keys = eval_hashes
+    if scope_of(vector.options) == "NONE":
+        keys = digests("uncached", eval_hashes, [vector.job_ids[place] for place in ended.places])
+    return Columns.of(
+        ReductionRow,
+        len(ended.places),
+        eval_hash=keys,
+        task_hash=Same(vector.entry.hash),
+        kind=Same(SINGLE),
+        term=ended.terms,
+        term_blob=Same(None),
+        task_set=Same(None),
+        call_hash=Same(None),
+        execution_id=Same(vector.execution.execution_id),
+        wall_seconds=ended.costs.wall_seconds,
+        at=Same(at),
+    )
