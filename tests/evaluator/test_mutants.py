@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ SOURCE = Path(rayflow.evaluator.__path__[0])
 KEPT = ("commands", "messages", "timers")
 """Modules that mutants share with the world outside them."""
 
-WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns")
+WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns", "with_vectors")
 """What `play` is told besides the seed."""
 
 MOST_SEEDS = 1_500
@@ -46,10 +47,11 @@ class Mutant:
     with_gaps: bool = False
     with_awaits: bool = False
     with_subruns: bool = False
+    with_vectors: bool = False
 
 
 MUTANTS = [
-    Mutant("a repeated answer is taken twice", "attempts", "or job.attempt != attempt:", "or False:", hint=21),
+    Mutant("a repeated answer is taken twice", "attempts", "job is not None and job.attempt == attempt", "job is not None", hint=21),
     Mutant("limits are not given back", "attempts", "for waiting in state.capacity.give_back(job):", "for waiting in []:", hint=2),
     Mutant("limits may be overdrawn", "capacity", "<= self.declared.get(name, 1) + 1e-9", "<= self.declared.get(name, 1) + 1", hint=1),
     Mutant("one retry too few", "retries", 'job.raised > options.get("retries", 0)', 'job.raised >= options.get("retries", 0)', hint=4),
@@ -91,8 +93,8 @@ MUTANTS = [
     Mutant("an argument is reduced under the call's own context", "calls", "scope if is_given else own_scope", "own_scope", with_contexts=True),
     Mutant("ids below do not depend on the context", "paths", "if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):", "if True:", with_contexts=True),
     Mutant("who follows an unrecorded call leaves no call", "rows", "(reduced_itself or is_left_to_follower)", "reduced_itself", with_gaps=True, with_awaits=True),
-    Mutant("call nodes that nobody has recorded are named", "rows", "is not None and child.is_recorded)\n        rows", "is not None)\n        rows", with_gaps=True),
-    Mutant("call nodes below the default of an unrecorded call are named", "rows", "is not None and child.is_recorded)\n        rows", "is not None and job.hands_down.is_recorded)\n        rows", with_gaps=True, with_contexts=True, hint=50239),
+    Mutant("call nodes that nobody has recorded are named", "rows", "in job.children if child.is_recorded for", "in job.children for", with_gaps=True),
+    Mutant("call nodes below the default of an unrecorded call are named", "rows", "in job.children if child.is_recorded for", "in job.children if job.hands_down.is_recorded for", with_gaps=True, with_contexts=True, hint=50239),
     Mutant("who is recorded shares a call that is not", "sharing", "return is_alike and (twin.is_recorded or not job.is_recorded)", "return True", with_gaps=True),
     Mutant("what an unrecorded body has returned is not kept for who is recorded", "sharing", "        state.out.append(commands.Remember(unrecorded.reduction))\n", "        pass\n", with_gaps=True),
     Mutant("a context hides all of the one above", "inheritance", "merge_context(self.context, context) if context else self.context", "(context or self.context)", with_contexts=True),
@@ -133,6 +135,18 @@ MUTANTS = [
     Mutant("a subrun of which nothing is recorded leaves open jobs", "opening_rows", "not job.listed and job.is_recorded:", "not job.listed:", with_subruns=True, with_gaps=True),
     Mutant("what a scheduler that was lost has left open stays open", "graph", "self.is_torn = submitted.life > 0", "self.is_torn = False", with_contexts=True, hint=504),
     Mutant("what a lost subrun has left open stays open", "evaluator", "    if job.entry.is_nested:\n        job.execution.is_torn", "    if False:\n        job.execution.is_torn", with_subruns=True, hint=36),
+    Mutant("a member that has left is still its vector's", "members", "if execution.shared.get(job.eval_hash) is vector:", "if False:", with_vectors=True, hint=4),
+    Mutant("a job that has left is answered before its turn", "vectors", "        if place not in later:\n            alone", "        if True:\n            alone", with_vectors=True, hint=12),
+    Mutant("a member is answered before its turn", "vectors", "waiting = [place for place in waiting if place not in later]", "waiting = list(waiting)", with_vectors=True, hint=5),
+    Mutant("members that are answered run all the same", "vectors", "missing = [place for place in waiting if place not in found]", "missing = waiting", with_vectors=True, hint=2),
+    Mutant("a container does not wait for its last member", "vectors", "cell.missing -= count - 1", "cell.missing -= count", with_vectors=True, hint=1),
+    Mutant("a record that is not valid any more answers a member", "vectors", "if candidate.kind != SINGLE or not candidate.verdict or is_foreign:", "if candidate.kind != SINGLE or is_foreign:", with_vectors=True, hint=236),
+    Mutant("equal calls that stand together both run", "vectors", "            if key in execution.shared:\n                return False\n", "", with_vectors=True),
+    Mutant("equal calls are not seen when all calls are plain", "vectors", "if len(set(keys)) < count or not shared.keys().isdisjoint(keys):", "if False:", with_vectors=True, hint=4),
+    Mutant("members do not hear of the end", "closing", "    leave_all(state, execution)\n", "", with_vectors=True, hint=56),
+    Mutant("a call that may not be cached is not found after a crash", "vector_rows", 'if scope_of(vector.options) == "NONE":', "if False:", with_vectors=True, hint=172),
+    Mutant("tasks with limits are plain", "vectors", "if not PLAIN_OPTIONS.issuperset(options) or hands_down is not received:", "if hands_down is not received:", with_vectors=True, hint=11),
+    Mutant("an expression in two places is two calls", "vectors", "or call._options or call._shared:", "or call._options:", with_vectors=True),
 ]  # fmt: skip
 
 
@@ -165,7 +179,7 @@ def made(mutant: Mutant | None, workshop: Path):
     for name, module in zip(KEPT, (commands, messages, timers), strict=True):
         sys.modules[f"mutant.{name}"] = module
         setattr(sys.modules["mutant"], name, module)
-    return importlib.import_module("mutant.evaluator").Evaluator
+    return partial(importlib.import_module("mutant.evaluator").Evaluator, fewest=2)
 
 
 def killer(mutant: Mutant, make) -> int | None:

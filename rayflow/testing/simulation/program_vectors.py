@@ -55,6 +55,10 @@ def _with_many(template: Template, maker: Maker, known: Mapping[str, SimulatedTa
         callable_ones = leaves
     tasks = random.sample(callable_ones, k=min(len(callable_ones), random.choice((1, 1, 2))))
     calls = [_call(random.choice(tasks), maker) for _ in range(random.randint(3, 10))]
+    if random.random() < 0.2:
+        maker.numbers += 1
+        shared: Template = ("shared", maker.numbers, calls[0])
+        calls[0] = calls[-1] = shared
     many: Template = (random.choice(("list", "list", "tuple")), tuple(calls))
     if random.random() < 0.2:
         many = ("dict", tuple((f"k{number}", each) for number, each in enumerate(calls)))
@@ -91,5 +95,5 @@ def _call(definition: SimulatedTask, maker: Maker) -> Template:
             named.append((parameter, value))
         else:
             positional.append(value)
-    options = {"priority": 3} if random.random() < 0.08 else None
+    options = random.choice(({"priority": 3}, {"tags": {"k": "v"}})) if random.random() < 0.1 else None
     return ("call", definition.name, tuple(positional), tuple(named), options)
