@@ -344,7 +344,7 @@ class Columns(NamedTuple):
         if len(parts) == 1:
             return parts[0]
         length = sum(part.length for part in parts)
-        whole = []
+        whole: list[Sequence[Any] | Same] = []
         for place, first in enumerate(parts[0].columns):
             columns = [part.columns[place] for part in parts]
             if type(first) is Same and columns.count(first) == len(parts):

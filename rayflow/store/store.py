@@ -32,6 +32,7 @@ from rayflow.records import (
     ListingRow,
     ReductionRow,
     Row,
+    Same,
     TaskRow,
     TaskSetRow,
     ValuePartRow,
@@ -443,6 +444,6 @@ def _executions(waiting: dict[type, Columns]) -> tuple[str, ...]:
     found: set[str] = set()
     for row_type in (ExecutionRow, JobRow, ReductionRow):
         if row_type in waiting:
-            ids = waiting[row_type].given("execution_id")
-            found.update(ids)
+            given = waiting[row_type].given("execution_id")
+            found.update((given.value,) if type(given) is Same else given)
     return tuple(sorted(found))

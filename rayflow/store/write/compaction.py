@@ -285,7 +285,7 @@ def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
 def _has_large_tables(commits: Sequence[Commit]) -> bool:
     """Whether a commit file still contains tables that are large enough for a segment."""
     return any(
-        place.rows >= _SEGMENT_ROWS or place.length >= _SEGMENT_BYTES
+        place.rows >= _SEGMENT_ROWS or place.size >= _SEGMENT_BYTES
         for commit in commits
         for place in commit.tables.values()
     )
@@ -306,9 +306,9 @@ def write_commit(
     embedded = {}
     segments = []
     for name, given in tables.items():
-        rows = one_row_a_key(schemas.layouts()[name], given)
+        rows = one_row_a_key(schemas.layouts()[name], given).combine_chunks()
         if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
-            embedded[name] = rows.combine_chunks()
+            embedded[name] = rows
         else:
             segments.append(write_segment(folder, commit_id, name, rows))
     commit, parts = encode_commit(

@@ -5,10 +5,16 @@ returns a row of a file that does not match its checksum.
 
 A commit is one file, so that a small commit costs one write and one sync:
 
-    magic (8)  header length (4, little-endian)  header (JSON)  tables (Arrow IPC streams)  checksum of all before (20)
+    magic (8)  header length (4, little-endian)  header (JSON)  body (one zstd frame)  checksum of all before (20)
 
-The header says where each table's rows lie (offset from the end of the header, length, number of rows), which segments
-belong to the commit, which commits it replaces, and which executions its rows speak of.
+The body holds the rows of all tables as Arrow IPC streams. Most of their bytes are hashes, and a call's hashes stand in
+several tables; in one frame, a column that another table repeats costs nothing. zstd looks back a limited way. So the
+rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on.
+
+The header says how long the body is and where each table's parts lie in it, which segments belong to the commit, which
+commits it replaces, and which executions its rows speak of.
+
+Commits of the first layout have another magic. Their tables are one stream each, compressed by itself, or not at all.
 """
 
 from __future__ import annotations
@@ -27,12 +33,16 @@ from rayflow.store.folders.verified_reads import intact_path, read_intact
 from rayflow.store.write import schemas
 from rayflow.values.digests import DIGEST_BYTES, checksum, checksum_of_file
 
-_MAGIC = b"RFCOMMT1"
+_MAGIC = b"RFCOMMT2"
+_FIRST_MAGIC = b"RFCOMMT1"
 _PREFIX = len(_MAGIC) + 4
+
+_FRAME = pa.Codec("zstd", compression_level=3)
+_SLICE_BYTES = 1024 * 1024
+"""A frame of this level finds what was repeated within 2 MiB."""
 
 _ROWS_PER_GROUP = 50_000
 _COMPRESSION_LEVEL = 6
-_COMPRESSED_FROM_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +67,29 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The place of a table's rows inside a commit file. offset counts from the end of the header."""
+    """The rows of a table inside a commit file. size: in bytes, as Arrow arrays or as a stream of the first layout.
 
-    offset: int
-    length: int
+    parts: offset and length of each stream, in the body, or in the file from the end of the header (first layout).
+    """
+
     rows: int
+    size: int
+    parts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The header of a commit. size: of the commit file in bytes; checksum: the one at its end."""
+    """The header of a commit.
+
+    size: of the commit file in bytes; checksum: the one at its end. body: where the body begins; body_size: how long
+    its content is, or None when that is not a frame (first layout).
+    """
 
     id: str
     size: int
     checksum: bytes
     body: int
+    body_size: int | None
     tables: dict[str, Embedded]
     segments: tuple[Segment, ...] = ()
     replaces: tuple[str, ...] = ()
@@ -112,32 +130,28 @@ def encode_commit(
     executions: tuple[str, ...] = (),
 ) -> tuple[Commit, list[Any]]:
     """The commit and the buffers that its file is made of."""
-    parts: list[Any] = []
-    places: dict[str, Embedded] = {}
-    offset = 0
-    for name, table in tables.items():
-        if table.num_rows:
-            encoded = _to_ipc(table)
-            places[name] = Embedded(offset, len(encoded), table.num_rows)
-            parts.append(encoded)
-            offset += len(encoded)
+    places, body = _body(tables)
     header = json.dumps(
         {
-            "tables": {name: [place.offset, place.length, place.rows] for name, place in places.items()},
+            "body": body.size,
+            "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
             "segments": [[s.table, s.id, s.rows, s.size, s.checksum] for s in segments],
             "replaces": replaces,
             "executions": executions,
         },
         separators=(",", ":"),
     ).encode()
-    buffers: list[Any] = [_MAGIC + len(header).to_bytes(4, "little") + header, *parts]
+    buffers: list[Any] = [_MAGIC + len(header).to_bytes(4, "little") + header]
+    if places:
+        buffers.append(memoryview(_FRAME.compress(body)))
+    size = sum(map(len, buffers)) + DIGEST_BYTES
     buffers.append(checksum(buffers))
-    size = len(buffers[0]) + offset + DIGEST_BYTES
     commit = Commit(
         id=commit_id,
         size=size,
         checksum=buffers[-1],
         body=len(buffers[0]),
+        body_size=body.size,
         tables=places,
         segments=segments,
         replaces=replaces,
@@ -147,9 +161,27 @@ def encode_commit(
     return commit, buffers
 
 
+def _body(tables: dict[str, Any]) -> tuple[dict[str, Embedded], Any]:
+    """The places of these tables in the body of a commit, and the body, as a buffer."""
+    given = {name: table for name, table in tables.items() if table.num_rows}
+    slices = -(-sum(table.nbytes for table in given.values()) // _SLICE_BYTES)
+    parts: dict[str, list[tuple[int, int]]] = {name: [] for name in given}
+    sink = pa.BufferOutputStream()
+    for number in range(slices):
+        for name, table in given.items():
+            first, end = (table.num_rows * each // slices for each in (number, number + 1))
+            if first < end:
+                begin = sink.tell()
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table.slice(first, end - first))
+                parts[name].append((begin, sink.tell() - begin))
+    places = {name: Embedded(table.num_rows, table.nbytes, tuple(parts[name])) for name, table in given.items()}
+    return places, sink.getvalue()
+
+
 def _is_commit(content: memoryview) -> bool:
     """Whether these bytes are a commit file that matches its own checksum."""
-    if content.nbytes < _PREFIX + DIGEST_BYTES or bytes(content[: len(_MAGIC)]) != _MAGIC:
+    if content.nbytes < _PREFIX + DIGEST_BYTES or bytes(content[: len(_MAGIC)]) not in (_MAGIC, _FIRST_MAGIC):
         return False
     return checksum_of_file(content[:-DIGEST_BYTES]) == bytes(content[-DIGEST_BYTES:])
 
@@ -161,12 +193,20 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
     length = int.from_bytes(content[len(_MAGIC) : _PREFIX], "little")
     header = json.loads(bytes(content[_PREFIX : _PREFIX + length]))
     segments = tuple(Segment(*stated) for stated in header["segments"])
+    if bytes(content[: len(_MAGIC)]) == _FIRST_MAGIC:
+        tables = {name: Embedded(rows, size, ((at, size),)) for name, (at, size, rows) in header["tables"].items()}
+    else:
+        tables = {
+            name: Embedded(rows, nbytes, tuple((at, length) for at, length in parts))
+            for name, (rows, nbytes, parts) in header["tables"].items()
+        }
     return Commit(
         id=commit_id,
         size=size,
         checksum=bytes(content[-DIGEST_BYTES:]),
         body=_PREFIX + length,
-        tables={name: Embedded(*place) for name, place in header["tables"].items()},
+        body_size=header.get("body"),
+        tables=tables,
         segments=segments,
         replaces=tuple(header["replaces"]),
         executions=tuple(header["executions"]),
@@ -182,21 +222,12 @@ def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tup
     wanted = [name for name in names or schemas.layouts() if name in commit.tables]
     if not wanted:
         return
-    content = read_intact(folder, commit.path, commit.matches)
+    content = pa.py_buffer(read_intact(folder, commit.path, commit.matches)[commit.body : -DIGEST_BYTES])
+    body = content if commit.body_size is None else _FRAME.decompress(content, commit.body_size)
     for name in wanted:
-        place = commit.tables[name]
-        start = commit.body + place.offset
-        with pa.ipc.open_stream(pa.py_buffer(content[start : start + place.length])) as reader:
-            found = reader.read_all()
+        streams = [pa.ipc.open_stream(body.slice(at, length)) for at, length in commit.tables[name].parts]
+        found = pa.concat_tables([stream.read_all() for stream in streams])
         yield name, schemas.fit(schemas.layouts()[name], found)
-
-
-def _to_ipc(table: Any) -> Any:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd" if table.nbytes > _COMPRESSED_FROM_BYTES else None)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    return memoryview(sink.getvalue())
 
 
 def write_segment(folder: Folder, segment_id: str, table: str, rows: Any) -> Segment:
