@@ -62,7 +62,6 @@ _FEW_VALUES: frozenset[str] = frozenset(
         "name",
         "type",
         "format",
-        "preview",
         "entity",
         "key",
         "stream",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import intact_path, read_intact
 from rayflow.store.write import schemas
+from rayflow.store.write.folding import FOLDS, unfold
 from rayflow.values.digests import DIGEST_BYTES, checksum, checksum_of_file
 
 _MAGIC = b"RFCOMMT2"
@@ -47,13 +48,26 @@ _COMPRESSION_LEVEL = 6
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One Parquet file of a commit. size in bytes; checksum over the whole file, as hex."""
+    """One Parquet file of a commit. size in bytes; checksum over the whole file, as hex.
+
+    folded: the tables of which it has rows beside its own, each with the number of these rows.
+    """
 
     table: str
     id: str
     rows: int
     size: int
     checksum: str
+    folded: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables of which it has rows."""
+        return (self.table, *(name for name, _ in self.folded))
+
+    def rows_of(self, table: str) -> int:
+        """How many rows of a table it has."""
+        return self.rows if table == self.table else dict(self.folded).get(table, 0)
 
     @property
     def path(self) -> str:
@@ -118,7 +132,7 @@ class Commit:
         """How many rows of a table it holds."""
         embedded = self.tables.get(table)
         inside = embedded.rows if embedded else 0
-        return inside + sum(segment.rows for segment in self.segments if segment.table == table)
+        return inside + sum(segment.rows_of(table) for segment in self.segments)
 
 
 def encode_commit(
@@ -135,7 +149,7 @@ def encode_commit(
         {
             "body": body.size,
             "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
-            "segments": [[s.table, s.id, s.rows, s.size, s.checksum] for s in segments],
+            "segments": [[s.table, s.id, s.rows, s.size, s.checksum, s.folded] for s in segments],
             "replaces": replaces,
             "executions": executions,
         },
@@ -192,7 +206,7 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
     size = content.nbytes
     length = int.from_bytes(content[len(_MAGIC) : _PREFIX], "little")
     header = json.loads(bytes(content[_PREFIX : _PREFIX + length]))
-    segments = tuple(Segment(*stated) for stated in header["segments"])
+    segments = tuple(_segment(*stated) for stated in header["segments"])
     if bytes(content[: len(_MAGIC)]) == _FIRST_MAGIC:
         tables = {name: Embedded(rows, size, ((at, size),)) for name, (at, size, rows) in header["tables"].items()}
     else:
@@ -214,6 +228,11 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
     )
 
 
+def _segment(table: str, id: str, rows: int, size: int, checksum: str, folded: Sequence[Sequence[Any]] = ()) -> Segment:
+    """A segment as a header states it. (That of the first layout has nothing folded.)"""
+    return Segment(table, id, rows, size, checksum, tuple((name, count) for name, count in folded))
+
+
 def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tuple[str, Any]]:
     """The rows inside a commit file, as Arrow tables by name: those of the named tables, or of all known ones.
 
@@ -230,27 +249,37 @@ def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tup
         yield name, schemas.fit(schemas.layouts()[name], found)
 
 
-def write_segment(folder: Folder, segment_id: str, table: str, rows: Any) -> Segment:
-    """Write rows as a Parquet file, ordered and encoded as the table's layout says."""
+def write_segment(
+    folder: Folder, segment_id: str, table: str, rows: Any, folded: tuple[tuple[str, int], ...] = ()
+) -> Segment:
+    """Write rows as a Parquet file, ordered and encoded as the table's layout says.
+
+    folded: the tables of which it has rows beside its own, each with the number of these rows.
+    """
     # Reading Parquet takes longer to import than reading commits; a cached run may never need it.
     import pyarrow.parquet as pq
 
     how = schemas.layouts()[table]
+    dictionary_columns, encodings = list(how.dictionary_columns), dict(how.encodings)
+    for name, _ in folded:
+        fold, other = FOLDS[name], schemas.layouts()[name]
+        dictionary_columns += [fold.folded(column) for column in other.dictionary_columns]
+        encodings |= {fold.folded(column): text for column, text in other.encodings.items() if column != fold.key}
     sink = io.BytesIO()
     write_table: Any = pq.write_table
     write_table(
         rows.sort_by([(column, "ascending") for column in how.sorted_by]),
         sink,
         row_group_size=_ROWS_PER_GROUP,
-        use_dictionary=list(how.dictionary_columns),
-        column_encoding=how.encodings or None,
+        use_dictionary=dictionary_columns,
+        column_encoding=encodings or None,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
         store_schema=False,
         write_page_index=False,
     )
     content = sink.getbuffer()
-    written = Segment(table, segment_id, rows.num_rows, content.nbytes, checksum([content]).hex())
+    written = Segment(table, segment_id, rows.num_rows, content.nbytes, checksum([content]).hex(), folded)
     folder.write(written.path, [content])
     return written
 
@@ -272,6 +301,13 @@ def open_segment(folder: Folder, segment: Segment) -> Any:
 
 
 def read_segment(folder: Folder, segment: Segment, columns: list[str] | None = None) -> Any:
-    """A segment's rows (or some of its columns) as an Arrow table. Raises as `open_segment`."""
+    """A segment's own rows (or some of their columns) as an Arrow table. Raises as `open_segment`."""
     found = open_segment(folder, segment).read(columns=columns)
     return found if columns else schemas.fit(schemas.layouts()[segment.table], found)
+
+
+def segment_tables(folder: Folder, segment: Segment) -> list[tuple[str, Any]]:
+    """All rows of a segment, folded ones too, as Arrow tables by name. Raises as `open_segment`."""
+    found = open_segment(folder, segment).read()
+    own = (segment.table, schemas.fit(schemas.layouts()[segment.table], found))
+    return [own, *((name, unfold(FOLDS[name], found)) for name, _ in segment.folded)]
