@@ -316,8 +316,8 @@ class Same(NamedTuple):
 class Columns(NamedTuple):
     """Rows of one table, as columns.
 
-    row: their class. length: how many rows. columns: for each field of the class, in order, a sequence with a value for
-    each row, or `Same`.
+    row: their class. length: how many rows. columns: for each field of the class, in order, a sequence (list, tuple or
+    range) with a value for each row, or `Same`. Nobody changes a sequence afterwards.
     """
 
     row: type
@@ -333,15 +333,47 @@ class Columns(NamedTuple):
             raise TypeError(f"{row.__name__} has no field {', '.join(columns)}")
         return cls(row, length, tuple(whole))
 
+    @classmethod
+    def of_rows(cls, rows: Sequence[Row]) -> Columns:
+        """Rows of one table, of which there is at least one."""
+        return cls(type(rows[0]), len(rows), tuple(zip(*rows, strict=True)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """The rows of these parts of one table, of which there is at least one, in this order."""
+        if len(parts) == 1:
+            return parts[0]
+        length = sum(part.length for part in parts)
+        whole: list[Sequence[Any] | Same] = []
+        for place, first in enumerate(parts[0].columns):
+            columns = [part.columns[place] for part in parts]
+            if type(first) is Same and columns.count(first) == len(parts):
+                whole.append(first)
+            else:
+                values: list[Any] = []
+                for part, column in zip(parts, columns, strict=True):
+                    values.extend(part._spread(column))
+                whole.append(values)
+        return cls(parts[0].row, length, tuple(whole))
+
     def column(self, name: str) -> Sequence[Any]:
         """The values of one field, one for each row."""
+        return self._spread(self.given(name))
+
+    def given(self, name: str) -> Sequence[Any] | Same:
+        """One field as it was given: its values, or the one that all rows have."""
         fields: tuple[str, ...] = self.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
-        return self._spread(self.columns[fields.index(name)])
+        return self.columns[fields.index(name)]
 
     def rows(self) -> list[Row]:
         """The rows, one by one."""
         make: Any = self.row
         return list(map(make, *map(self._spread, self.columns)))
+
+    def chosen(self, places: Sequence[int]) -> Columns:
+        """The rows at these places."""
+        chosen = (column if type(column) is Same else [column[place] for place in places] for column in self.columns)
+        return Columns(self.row, len(places), tuple(chosen))
 
     def _spread(self, column: Sequence[Any] | Same) -> Sequence[Any]:
         return [column.value] * self.length if type(column) is Same else column

@@ -44,13 +44,13 @@ class Draft:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: list[Row] = []
+        self._columns: list[Columns] = []
         self._blobs: dict[bytes, Encoded] = {}
 
     def append(self, rows: Iterable[Row], columns: Iterable[Columns] = ()) -> None:
-        """Collect rows."""
+        """Collect rows, and rows as columns."""
         self._rows.extend(rows)
-        for each in columns:
-            self._rows.extend(each.rows())
+        self._columns.extend(columns)
 
     def put_blob(self, digest: bytes, encoded: Encoded) -> None:
         """Collect an encoded value."""
@@ -69,7 +69,8 @@ class Draft:
 
     def open_jobs(self, execution_id: str) -> list[JobRow]:
         """The opening rows of an execution's jobs that have a closing row neither in the store nor here."""
-        closed = {row.job_id for row in self._rows if isinstance(row, JobRow) and row.finished_at is not None}
+        rows = [*self._rows, *(row for each in self._columns if each.row is JobRow for row in each.rows())]
+        closed = {row.job_id for row in rows if isinstance(row, JobRow) and row.finished_at is not None}
         return [row for row in self._store.open_jobs(execution_id) if row.job_id not in closed]
 
     def keep(self, more: Sequence[Row] = ()) -> None:
@@ -79,4 +80,4 @@ class Draft:
         """
         for digest, encoded in self._blobs.items():
             self._store.put_blob(digest, encoded)
-        self._store.keep([*self._rows, *more])
+        self._store.keep([*self._rows, *more], self._columns)

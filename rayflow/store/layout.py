@@ -19,7 +19,8 @@ import time
 
 from rayflow.errors import VersionMismatch
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+"""1: the tables in a commit are compressed one by one. 2: all of them in one frame (see write/segments)."""
 
 FORMAT = "format"
 COMMITS = "commits"
@@ -72,8 +73,8 @@ def format_text() -> bytes:
     return json.dumps({"format": "rayflow store", "version": LAYOUT_VERSION}).encode() + b"\n"
 
 
-def check_format(content: bytes, url: str) -> None:
-    """Raise VersionMismatch unless this version of rayflow can read the store."""
+def check_format(content: bytes, url: str) -> int:
+    """The version of a store's layout. Raises VersionMismatch unless this version of rayflow can read the store."""
     try:
         stated = json.loads(content)
         version = int(stated["version"])
@@ -88,6 +89,7 @@ def check_format(content: bytes, url: str) -> None:
             f"The store {url} has layout version {version}; this rayflow reads up to {LAYOUT_VERSION}. "
             "Upgrade rayflow, or use another store."
         )
+    return version
 
 
 class IdMaker:

@@ -47,7 +47,7 @@ def open_store(url: str | os.PathLike[str], *, create: bool = True, read_only: b
         place = os.path.abspath(os.path.expanduser(text))
         _check_local(place)
         folder = LocalFolder(place)
-    _prepare(folder, create=create and not read_only)
+    _prepare(folder, create=create and not read_only, read_only=read_only)
     return Store(folder, read_only=read_only)
 
 
@@ -75,10 +75,16 @@ def _check_local(place: str) -> None:
         raise BadConfig(f"{place} is a file: a store is a folder. Name another place, or move the file away.")
 
 
-def _prepare(folder: Folder, *, create: bool) -> None:
-    """Check that the folder is a store that this version can read; make it one when it is empty."""
+def _prepare(folder: Folder, *, create: bool, read_only: bool) -> None:
+    """Check that the folder is a store that this version can read; make it one when it is empty.
+
+    A store of an older layout that is opened to be written gets this version's number: from then on, older versions of
+    rayflow say that they cannot read it.
+    """
     try:
-        layout.check_format(bytes(folder.read(layout.FORMAT)), folder.url)
+        version = layout.check_format(bytes(folder.read(layout.FORMAT)), folder.url)
+        if version < layout.LAYOUT_VERSION and not read_only:
+            folder.write(layout.FORMAT, [layout.format_text()])
         return
     except (FileNotFoundError, NotADirectoryError):
         pass

@@ -32,6 +32,7 @@ from rayflow.records import (
     ListingRow,
     ReductionRow,
     Row,
+    Same,
     TaskRow,
     TaskSetRow,
     ValuePartRow,
@@ -99,6 +100,7 @@ class Store:
         self._handles = HandleStates(folder, self._catalog)
         self._compactor = Compactor(folder, self._catalog, self._ids)
         self._buffers: dict[type, list[Any]] = {table.row: [] for table in TABLES}
+        self._columns: dict[type, list[Columns]] = {table.row: [] for table in TABLES}
         self._seen: dict[type, set[Any]] = {row: set() for row in _KEY_LENGTHS}
         self._first_append_us: int | None = None
         self._is_due = False
@@ -164,22 +166,57 @@ class Store:
                     row = self._handles.made(row, now_us)  # type: ignore[arg-type]  # nor here
                 buffers[row_type].append(row)
             for each in columns:
-                self.append(each.rows())
+                self._append_columns(each, now_us)
             if at_once:
                 self._is_due = self.pending() > 0
 
+    def _append_columns(self, columns: Columns, now_us: int) -> None:
+        row_type = columns.row
+        if row_type is ReductionRow and columns.length:
+            if not self._opened:
+                self.refresh()
+            columns = self._reductions.add_columns(columns, now_us)
+        elif row_type in _KEY_LENGTHS:
+            columns = self._unseen(columns)
+        elif row_type is HandleRow or row_type is ForgottenRow:
+            self.append(columns.rows())
+            return
+        if columns.length:
+            self._columns[row_type].append(columns)
+
+    def _unseen(self, columns: Columns) -> Columns:
+        """The rows of a content-addressed table, each of them once, that were not appended before."""
+        length = _KEY_LENGTHS[columns.row]
+        fields: tuple[str, ...] = columns.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
+        parts = [columns.column(name) for name in fields[:length]]
+        keys = parts[0] if length == 1 else list(zip(*parts, strict=True))
+        fresh = set(keys)
+        seen = self._seen[columns.row]
+        if len(fresh) < columns.length or not fresh.isdisjoint(seen):
+            fresh -= seen
+            place_of = {key: place for place, key in enumerate(keys) if key in fresh}
+            columns = columns.chosen(list(place_of.values()))
+        if len(seen) + len(fresh) > _REMEMBERED_KEYS:
+            seen.clear()
+        if len(fresh) <= _REMEMBERED_KEYS:
+            seen |= fresh
+        return columns
+
     def pending(self) -> int:
         """How many rows wait for the next commit."""
-        return sum(map(len, self._buffers.values()))
+        return sum(map(self._waiting, self._buffers))
+
+    def _waiting(self, row_type: type) -> int:
+        return len(self._buffers[row_type]) + sum([each.length for each in self._columns[row_type]])
 
     def due(self, now_us: int) -> bool:
         """Whether a commit is due: a row waits that must not, or 5,000 job rows, or any since 200 ms (remote: 5 s).
 
         now_us: the caller's clock, in microseconds. The first call that finds a row waiting starts the interval.
         """
-        if self._is_due or len(self._buffers[JobRow]) >= COMMIT_JOBS:
+        if self._is_due or self._waiting(JobRow) >= COMMIT_JOBS:
             return True
-        if not any(self._buffers.values()):
+        if not any(self._buffers.values()) and not any(self._columns.values()):
             return False
         if self._first_append_us is None:
             self._first_append_us = now_us
@@ -193,7 +230,11 @@ class Store:
         when rows do not fit their table: those are dropped, so that the next commit can keep all others.
         """
         with self._lock:
-            waiting = {row: rows for row, rows in self._buffers.items() if rows}
+            waiting: dict[type, Columns] = {}
+            for row_type, rows in self._buffers.items():
+                parts = [*([Columns.of_rows(rows)] if rows else ()), *self._columns[row_type]]
+                if parts:
+                    waiting[row_type] = Columns.joined(parts)
             if not waiting:
                 return
             self._writable()
@@ -204,15 +245,14 @@ class Store:
                     try:
                         tables[table.name] = schemas.to_arrow(layout_of, waiting[table.row])
                     except Bug:
-                        fitting = [row for row in waiting[table.row] if schemas.fits(layout_of, row)]
-                        # All of them fit one by one when they are too large for one file together.
-                        waiting[table.row][:] = fitting if len(fitting) < len(waiting[table.row]) else ()
+                        self._drop_misfits(layout_of)
                         raise
             commit_id = self._ids.make(after=self._catalog.latest)
-            commit, parts = encode_commit(commit_id, tables, executions=self._executions(waiting))
-            self._folder.write(commit.path, parts)
-            for rows in waiting.values():
-                rows.clear()
+            commit, encoded = encode_commit(commit_id, tables, executions=_executions(waiting))
+            self._folder.write(commit.path, encoded)
+            for row_type in waiting:
+                self._buffers[row_type].clear()
+                self._columns[row_type].clear()
             self._first_append_us = None
             self._is_due = False
             self._catalog.add(commit)
@@ -221,27 +261,32 @@ class Store:
             if self._commits % _TIDY_EVERY == 0:
                 self._compactor.merge_own(self._ids.writer)
 
-    def keep(self, rows: Sequence[Row]) -> None:
-        """Append rows and commit; when that fails, none of them wait for the next commit. Raises StoreUnavailable."""
+    def _drop_misfits(self, layout_of: schemas.TableLayout) -> None:
+        """Drop the waiting rows of a table that do not fit it; all of them, when each fits but not all together."""
+        row_type = layout_of.table.row
+        columns = self._columns[row_type]
+        rows = [*self._buffers[row_type], *(row for each in columns for row in each.rows())]
+        fitting = [row for row in rows if schemas.fits(layout_of, row)]
+        self._buffers[row_type][:] = fitting if len(fitting) < len(rows) else ()
+        columns.clear()
+
+    def keep(self, rows: Sequence[Row], columns: Sequence[Columns] = ()) -> None:
+        """Append rows and commit; when that fails, none of them wait for the next commit. Raises StoreUnavailable.
+
+        columns: further rows, as columns.
+        """
         with self._lock:
-            lengths = {row_type: len(waiting) for row_type, waiting in self._buffers.items()}
+            buffers = [*self._buffers.values(), *self._columns.values()]
+            lengths = list(map(len, buffers))
             try:
-                self.append(rows)
+                self.append(rows, columns)
                 self.commit()
             except StoreUnavailable:
-                for row_type, waiting in self._buffers.items():
-                    del waiting[lengths[row_type] :]
+                for waiting, length in zip(buffers, lengths, strict=True):
+                    del waiting[length:]
                 for seen in self._seen.values():
                     seen.clear()
                 raise
-
-    @staticmethod
-    def _executions(waiting: dict[type, list[Any]]) -> tuple[str, ...]:
-        """The ids of the executions in these rows."""
-        found = {row.execution_id for row in waiting.get(ExecutionRow, ())}
-        found.update([row.execution_id for row in waiting.get(JobRow, ())])
-        found.update([row.execution_id for row in waiting.get(ReductionRow, ())])
-        return tuple(sorted(found))
 
     def _writable(self) -> None:
         if self.read_only:
@@ -392,3 +437,13 @@ class Store:
         """Commit the rows that wait. The object must not be used afterwards."""
         if not self.read_only:
             self.commit()
+
+
+def _executions(waiting: dict[type, Columns]) -> tuple[str, ...]:
+    """The ids of the executions in these rows."""
+    found: set[str] = set()
+    for row_type in (ExecutionRow, JobRow, ReductionRow):
+        if row_type in waiting:
+            given = waiting[row_type].given("execution_id")
+            found.update((given.value,) if type(given) is Same else given)
+    return tuple(sorted(found))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from projects import Project
 
 import rayflow
 from rayflow.api import history
+from rayflow.records import TagRow
+from rayflow.store import layout
+from rayflow.store.open import Store, open_store
+from rayflow.store.write import schemas
 from rayflow.values.process.recorded_names import name_today, recorded_name
 
 VERSIONS = Path(__file__).parent / "versions"
@@ -81,6 +86,37 @@ def test_the_values_in_a_store_of_an_earlier_version_are_read(old: Project, monk
     for (job,) in recorded.sql(computed).fetchall():
         recorded.value(job)
         recorded.arguments(job)
+
+
+def rows_of(store: Store) -> dict[str, list[str]]:
+    """All rows that the views show."""
+    history = store.history()
+    return {name: sorted(map(str, history.sql(f"FROM {name}").fetchall())) for name in schemas.layouts()}
+
+
+@pytest.mark.parametrize("version", STORES)
+def test_a_store_of_the_first_layout_is_read_and_becomes_one_of_this_layout_when_it_is_written(
+    tmp_path: Path, version: str
+) -> None:
+    with zipfile.ZipFile(VERSIONS / f"{version}.zip") as archive:
+        archive.extractall(tmp_path)
+    as_it_was = (tmp_path / layout.FORMAT).read_bytes()
+    assert layout.check_format(as_it_was, "") == 1
+    assert all(path.read_bytes().startswith(b"RFCOMMT1") for path in (tmp_path / layout.COMMITS).iterdir())
+    reader = open_store(tmp_path, read_only=True)
+    shown = rows_of(reader)
+    assert len(shown["jobs"]) > 50 and not reader.check()
+    assert (tmp_path / layout.FORMAT).read_bytes() == as_it_was
+    writer = open_store(tmp_path)
+    assert layout.check_format((tmp_path / layout.FORMAT).read_bytes(), "") == 2
+    [first] = writer.snapshot().commits
+    writer.append([TagRow("job", "x", "k", "1", 1, False)])
+    writer.commit()
+    writer.compact()
+    assert first.id in writer.snapshot().commits[-1].replaces
+    shown_now = rows_of(writer)
+    assert len(shown_now.pop("tags")) == len(shown.pop("tags")) + 1
+    assert shown_now == shown
 
 
 def test_a_public_name_is_recorded_as_it_always_was() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, ReductionRow, TagRow, ValueRow
+from rayflow.records import TABLES, Columns, ReductionRow, TagRow, ValueRow
 from rayflow.store.cache.reductions import to_rows
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.folders.remote import RemoteFolder
@@ -168,7 +168,7 @@ def test_merging_keeps_one_row_a_key_and_the_later_one(given_rows: list[tuple[in
     ]
     if not rows:
         return
-    kept = one_row_a_key(how, schemas.to_arrow(how, rows)).to_pylist()
+    kept = one_row_a_key(how, schemas.to_arrow(how, Columns.of_rows(rows))).to_pylist()
     expected: dict[str, tuple[int, int]] = {}
     for row in rows:
         order = (row.life, -1 if row.finished_at is None else row.finished_at)
@@ -186,7 +186,7 @@ def test_reductions_come_back_from_arrow_as_they_were() -> None:
         reduction(1, at=1_700_000_000_000_001),
         reduction(2)._replace(term=None, term_blob=key(3), wall_seconds=None),
     ]
-    assert to_rows(schemas.to_arrow(schemas.layouts()["reductions"], rows)) == rows
+    assert to_rows(schemas.to_arrow(schemas.layouts()["reductions"], Columns.of_rows(rows))) == rows
 
 
 def test_a_store_far_away_is_mirrored_file_by_file_and_survives_without_its_mirror(tmp_path: Path) -> None:
@@ -229,5 +229,5 @@ def test_a_mirror_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 
 def test_a_reduction_of_an_older_store_has_read_no_context() -> None:
     layout = schemas.layouts()["reductions"]
-    older = schemas.to_arrow(layout, [reduction(1)]).drop_columns(["context"])
+    older = schemas.to_arrow(layout, Columns.of_rows([reduction(1)])).drop_columns(["context"])
     assert [row.context for row in to_rows(schemas.fit(layout, older))] == [None]

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import ForgottenRow, ReductionRow
+from rayflow.records import Columns, ForgottenRow, ReductionRow
 from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.write.arrow_columns import to_array
@@ -79,6 +79,10 @@ class Reductions:
         else:
             self._recent.setdefault(row.task_hash, []).append(row)
         return row
+
+    def add_columns(self, columns: Columns, now_us: int) -> Columns:
+        """Take in reductions as columns, as `add` does; returns those to record."""
+        return Columns.of_rows([self.add(row, now_us) for row in columns.rows()])  # type: ignore[arg-type]
 
     def _latest_known(self, row: ReductionRow, now_us: int) -> int:
         """The latest time of the rows that this row must be later than, if that is in the future; else -1."""

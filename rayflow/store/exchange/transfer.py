@@ -32,7 +32,7 @@ from rayflow.store.store import Store
 from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.compaction import one_row_a_key, write_commit
-from rayflow.store.write.segments import embedded_tables, read_segment
+from rayflow.store.write.segments import embedded_tables, segment_tables
 from rayflow.values.encoding.encoding import verify
 
 _BATCH_BYTES = 64 * 1024 * 1024
@@ -148,7 +148,7 @@ def rows_in(folder: Folder, commit: Any) -> Iterator[tuple[str, Any]]:
         yield from embedded_tables(folder, commit)
         for segment in commit.segments:
             if segment.table in known:
-                yield segment.table, read_segment(folder, segment)
+                yield from segment_tables(folder, segment)
     except (FileNotFoundError, BlobDamaged, pa.ArrowException) as error:
         raise StoreUnavailable(
             f"{error}\nA part of the store {folder.url} is missing or damaged "

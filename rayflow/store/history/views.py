@@ -22,7 +22,8 @@ import pyarrow as pa
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, StoreSnapshot
-from rayflow.store.write.segments import embedded_tables, read_segment
+from rayflow.store.write.folding import FOLDS, HOST_KEY
+from rayflow.store.write.segments import embedded_tables, segment_tables
 
 TYPES: dict[Any, str] = {
     pa.string(): "VARCHAR",
@@ -136,11 +137,11 @@ def fill(connection: duckdb.DuckDBPyConnection, folder: Folder, catalog: Catalog
         for name, how in schemas.layouts().items():
             rows = pa.concat_tables(gathered[name]) if name in gathered else how.schema.empty_table()
             paths = paths_of[name]
-            if rows.num_rows or paths:
+            if rows.num_rows or any(paths):
                 connection.register("incoming", pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches()))
                 connection.execute(f'CREATE OR REPLACE TABLE loaded."{name}" AS FROM incoming')
                 connection.unregister("incoming")
-            statements.append(_raw_view(how, paths, is_loaded=bool(rows.num_rows or paths)))
+            statements.append(_raw_view(how, paths, is_loaded=bool(rows.num_rows or any(paths))))
         connection.execute(";\n".join(statements))
         connection.execute("COMMIT")
     except BaseException:
@@ -167,34 +168,47 @@ def _gather(folder: Folder, catalog: Catalog, snapshot: StoreSnapshot) -> dict[s
                 continue
             with catalog.reading(commit, segment.path):
                 if folder.local_path(segment.path) is None:
-                    rows = read_segment(folder, segment)
-                    gathered.setdefault(segment.table, []).append(rows)
+                    for name, rows in segment_tables(folder, segment):
+                        gathered.setdefault(name, []).append(rows)
     return gathered
 
 
-def _paths(folder: Folder, catalog: Catalog, snapshot: StoreSnapshot, table: str) -> list[str]:
-    """The Parquet files of a table that DuckDB can read by itself."""
-    found = []
+def _paths(folder: Folder, catalog: Catalog, snapshot: StoreSnapshot, table: str) -> tuple[list[str], list[str]]:
+    """The Parquet files that DuckDB can read by itself: those of a table, and others that have rows of it folded in."""
+    own: list[str] = []
+    folded: list[str] = []
     for segment in snapshot.segments():
-        if segment.table == table and not catalog.is_broken(segment.path):
+        if table in segment.tables and not catalog.is_broken(segment.path):
             where = folder.local_path(segment.path)
             if where is not None:
-                found.append(where)
-    return found
+                (own if segment.table == table else folded).append(where)
+    return own, folded
 
 
-def _raw_view(how: schemas.TableLayout, paths: list[str], *, is_loaded: bool) -> str:
+def _raw_view(how: schemas.TableLayout, paths: tuple[list[str], list[str]], *, is_loaded: bool) -> str:
     columns = ", ".join(f'"{column.name}"' for column in how.columns)
     if not is_loaded:
         nothing = ", ".join(f'NULL::{TYPES[column.type]} AS "{column.name}"' for column in how.columns)
         return f'CREATE OR REPLACE VIEW raw."{how.name}" AS SELECT {nothing} WHERE false'
     source = f'SELECT {columns} FROM loaded."{how.name}"'
-    if paths:
-        # DuckDB takes paths for patterns, and the names of folders such as `run=5` for columns.
-        texts = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
-        files = f"read_parquet([{texts}], union_by_name = true, hive_partitioning = false)"
-        source = f"SELECT {columns} FROM ({source} UNION ALL BY NAME SELECT * FROM {files})"
+    own, folded = paths
+    sources = [source]
+    if own:
+        sources.append(f"SELECT * FROM {_files(own)}")
+    if folded:
+        fold = FOLDS[how.name]
+        unfolded = [(HOST_KEY if each.name == fold.key else fold.folded(each.name), each.name) for each in how.columns]
+        shown = ", ".join(f'"{column}" AS "{name}"' for column, name in unfolded)
+        sources.append(f'SELECT {shown} FROM {_files(folded)} WHERE "{fold.folded(fold.present)}" IS NOT NULL')
+    if own or folded:
+        source = f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(sources)})"
     return f'CREATE OR REPLACE VIEW raw."{how.name}" AS {source}'
+
+
+def _files(paths: Sequence[str]) -> str:
+    # DuckDB takes paths for patterns, and the names of folders such as `run=5` for columns.
+    texts = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{texts}], union_by_name = true, hive_partitioning = false)"
 
 
 def _view(how: schemas.TableLayout) -> str:

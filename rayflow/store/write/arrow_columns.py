@@ -32,23 +32,53 @@ def to_array(values: Sequence[Any], arrow_type: Any) -> Any:
     return pa.Array.from_buffers(arrow_type, len(values), [validity, *buffers], null_count=missing)
 
 
+def repeated(value: Any, length: int, arrow_type: Any) -> Any:
+    """An Arrow array that has this value so many times, made without a look at each. Raises as `to_array`."""
+    if value is None:
+        return pa.nulls(length, arrow_type)
+    *offsets, data = _MAKERS[arrow_type]((value,), False)
+    width = data.size
+    if width * length > _MOST_BYTES:
+        raise OverflowError(f"{width * length} bytes in one column of one commit")
+    if arrow_type == pa.bool_():
+        buffers = [_buffer(numpy.full(-(-length // 8), 255 if value else 0, numpy.uint8))]
+    elif offsets:
+        buffers = [_buffer(_even_offsets(length, width)), pa.py_buffer(data.to_pybytes() * length)]
+    else:
+        buffers = [pa.py_buffer(data.to_pybytes() * length)]
+    return pa.Array.from_buffers(arrow_type, length, [None, *buffers], null_count=0)
+
+
 def _buffer(array: Any) -> Any:
     return pa.py_buffer(array)
 
 
 def _strings(values: Sequence[Any], with_nulls: bool) -> list[Any]:
-    if with_nulls:
-        return _bytes([None if value is None else value.encode("utf-8", "replace") for value in values], True)
-    return _bytes([value.encode("utf-8", "replace") for value in values], False)
+    whole = [value or "" for value in values] if with_nulls else values
+    text = "".join(whole)
+    if text.isascii():  # as many bytes as characters
+        return _with_offsets(whole, text.encode())
+    return _bytes([value.encode("utf-8", "replace") for value in whole], False)
 
 
 def _bytes(values: Sequence[Any], with_nulls: bool) -> list[Any]:
     whole = [value or b"" for value in values] if with_nulls else values
-    data = b"".join(whole)
+    return _with_offsets(whole, b"".join(whole))
+
+
+def _with_offsets(values: Sequence[Any], data: bytes) -> list[Any]:
+    """The buffers of these values, whose bytes are `data`."""
     if len(data) > _MOST_BYTES:
         raise OverflowError(f"{len(data)} bytes in one column of one commit")
-    offsets = numpy.fromiter(accumulate(map(len, whole), initial=0), numpy.int32, len(whole) + 1)
+    lengths = set(map(len, values))
+    if len(lengths) == 1:  # hashes
+        return [_buffer(_even_offsets(len(values), lengths.pop())), pa.py_buffer(data)]
+    offsets = numpy.fromiter(accumulate(map(len, values), initial=0), numpy.int32, len(values) + 1)
     return [_buffer(offsets), pa.py_buffer(data)]
+
+
+def _even_offsets(length: int, width: int) -> Any:
+    return numpy.arange(length + 1, dtype=numpy.int32) * numpy.int32(width)
 
 
 def _numbers(arrow_type: Any) -> Callable[[Sequence[Any], bool], list[Any]]:

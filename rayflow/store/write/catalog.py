@@ -175,9 +175,10 @@ class Catalog:
         Damaged segments are named and left out; the commits that theirs have replaced are shown in their place.
         """
         while True:
-            wanted = [(commit, each) for commit in self.snapshot.commits for each in commit.segments]
+            found = [(commit, each) for commit in self.snapshot.commits for each in commit.segments]
+            wanted = [(commit, each) for commit, each in found if any(name in tables for name in each.tables)]
             try:
-                if all(self._is_intact(commit, each) for commit, each in wanted if each.table in tables):
+                if all(self._is_intact(commit, each) for commit, each in wanted):
                     return self.snapshot
             except Replaced:
                 continue

@@ -27,7 +27,8 @@ from rayflow.store.folders.verified_reads import read_intact
 from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
-from rayflow.store.write.segments import Commit, embedded_tables, encode_commit, read_segment, write_segment
+from rayflow.store.write.folding import FOLDS, HOST, fold
+from rayflow.store.write.segments import Commit, embedded_tables, encode_commit, segment_tables, write_segment
 
 GRACE_SECONDS = 3600
 """How long replaced files stay."""
@@ -153,7 +154,8 @@ class Compactor:
 
     def _tables(self, commit: Commit) -> list[tuple[str, Any]] | None:
         """All rows of a commit, or None when a part cannot be read (which is reported) or is of a newer rayflow."""
-        if not schemas.layouts().keys() >= {*commit.tables, *(segment.table for segment in commit.segments)}:
+        names = {*commit.tables, *(name for each in commit.segments for name in each.tables)}
+        if not schemas.layouts().keys() >= names:
             return None
         found: list[tuple[str, Any]] = []
         try:
@@ -161,7 +163,7 @@ class Compactor:
                 found.extend(embedded_tables(self._folder, commit))
             for segment in commit.segments:
                 with self._catalog.reading(commit, segment.path):
-                    found.append((segment.table, read_segment(self._folder, segment)))
+                    found.extend(segment_tables(self._folder, segment))
         except Replaced:
             return None
         return None if any(self._catalog.is_broken(each.path) for each in commit.files()) else found
@@ -285,7 +287,7 @@ def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
 def _has_large_tables(commits: Sequence[Commit]) -> bool:
     """Whether a commit file still contains tables that are large enough for a segment."""
     return any(
-        place.rows >= _SEGMENT_ROWS or place.length >= _SEGMENT_BYTES
+        place.rows >= _SEGMENT_ROWS or place.size >= _SEGMENT_BYTES
         for commit in commits
         for place in commit.tables.values()
     )
@@ -303,14 +305,19 @@ def write_commit(
 
     tables: rows by table; of several with one key, the last one is written.
     """
-    embedded = {}
-    segments = []
-    for name, given in tables.items():
-        rows = one_row_a_key(schemas.layouts()[name], given)
-        if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
-            embedded[name] = rows.combine_chunks()
-        else:
-            segments.append(write_segment(folder, commit_id, name, rows))
+    distinct = {name: one_row_a_key(schemas.layouts()[name], rows).combine_chunks() for name, rows in tables.items()}
+    large = {name for name, rows in distinct.items() if _is_large(rows)}
+    folded = []
+    if HOST in large:
+        for name in [name for name in FOLDS if name in large]:
+            distinct[HOST], distinct[name], count = fold(FOLDS[name], distinct[HOST], distinct[name])
+            folded.append((name, count))
+    embedded = {name: rows for name, rows in distinct.items() if name not in large or not _is_large(rows)}
+    segments = [
+        write_segment(folder, commit_id, name, rows, tuple(folded) if name == HOST else ())
+        for name, rows in distinct.items()
+        if name not in embedded
+    ]
     commit, parts = encode_commit(
         commit_id,
         embedded,
@@ -320,6 +327,11 @@ def write_commit(
     )
     folder.write(commit.path, parts)
     return commit
+
+
+def _is_large(rows: Any) -> bool:
+    """Whether these rows of one table get a segment."""
+    return bool(rows.num_rows >= _SEGMENT_ROWS or rows.nbytes >= _SEGMENT_BYTES)
 
 
 def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, Table
-from rayflow.store.write.arrow_columns import to_array
+from rayflow.records import TABLES, Columns, Same, Table
+from rayflow.store.write.arrow_columns import repeated, to_array
 
 _PLAIN_TYPES: dict[type, Any] = {
     str: pa.string(),
@@ -62,7 +62,6 @@ _FEW_VALUES: frozenset[str] = frozenset(
         "name",
         "type",
         "format",
-        "preview",
         "entity",
         "key",
         "stream",
@@ -152,12 +151,17 @@ def layouts() -> dict[str, TableLayout]:
     return found
 
 
-def to_arrow(layout: TableLayout, rows: list[Any]) -> Any:
+def to_arrow(layout: TableLayout, rows: Columns) -> Any:
     """The rows as an Arrow table. Raises Bug when a row does not fit the schema."""
     arrays = []
-    for column, values in zip(layout.columns, zip(*rows, strict=True), strict=True):
+    for column, values in zip(layout.columns, rows.columns, strict=True):
         try:
-            arrays.append(to_array(values, column.type))
+            if type(values) is Same:
+                arrays.append(repeated(values.value, rows.length, column.type))
+            elif len(values) == rows.length:
+                arrays.append(to_array(values, column.type))
+            else:
+                raise ValueError(f"{len(values)} values for {rows.length} rows")
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise Bug(f"A row does not fit its table: column {layout.name}.{column.name}: {error}") from error
     return pa.Table.from_arrays(arrays, schema=layout.schema)
@@ -166,7 +170,7 @@ def to_arrow(layout: TableLayout, rows: list[Any]) -> Any:
 def fits(layout: TableLayout, row: Any) -> bool:
     """Whether a row can be written to its table."""
     try:
-        to_arrow(layout, [row])
+        to_arrow(layout, Columns.of_rows([row]))
     except Bug:
         return False
     return True

@@ -5,17 +5,23 @@ returns a row of a file that does not match its checksum.
 
 A commit is one file, so that a small commit costs one write and one sync:
 
-    magic (8)  header length (4, little-endian)  header (JSON)  tables (Arrow IPC streams)  checksum of all before (20)
+    magic (8)  header length (4, little-endian)  header (JSON)  body (one zstd frame)  checksum of all before (20)
 
-The header says where each table's rows lie (offset from the end of the header, length, number of rows), which segments
-belong to the commit, which commits it replaces, and which executions its rows speak of.
+The body holds the rows of all tables as Arrow IPC streams. Most of their bytes are hashes, and a call's hashes stand in
+several tables; in one frame, a column that another table repeats costs nothing. zstd looks back a limited way. So the
+rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on.
+
+The header says how long the body is and where each table's parts lie in it, which segments belong to the commit, which
+commits it replaces, and which executions its rows speak of.
+
+Commits of the first layout have another magic. Their tables are one stream each, compressed by itself, or not at all.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,25 +31,43 @@ from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import intact_path, read_intact
 from rayflow.store.write import schemas
+from rayflow.store.write.folding import FOLDS, unfold
 from rayflow.values.digests import DIGEST_BYTES, checksum, checksum_of_file
 
-_MAGIC = b"RFCOMMT1"
+_MAGIC = b"RFCOMMT2"
+_FIRST_MAGIC = b"RFCOMMT1"
 _PREFIX = len(_MAGIC) + 4
+
+_FRAME = pa.Codec("zstd", compression_level=3)
+_SLICE_BYTES = 1024 * 1024
+"""A frame of this level finds what was repeated within 2 MiB."""
 
 _ROWS_PER_GROUP = 50_000
 _COMPRESSION_LEVEL = 6
-_COMPRESSED_FROM_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One Parquet file of a commit. size in bytes; checksum over the whole file, as hex."""
+    """One Parquet file of a commit. size in bytes; checksum over the whole file, as hex.
+
+    folded: the tables of which it has rows beside its own, each with the number of these rows.
+    """
 
     table: str
     id: str
     rows: int
     size: int
     checksum: str
+    folded: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables of which it has rows."""
+        return (self.table, *(name for name, _ in self.folded))
+
+    def rows_of(self, table: str) -> int:
+        """How many rows of a table it has."""
+        return self.rows if table == self.table else dict(self.folded).get(table, 0)
 
     @property
     def path(self) -> str:
@@ -57,21 +81,29 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The place of a table's rows inside a commit file. offset counts from the end of the header."""
+    """The rows of a table inside a commit file. size: in bytes, as Arrow arrays or as a stream of the first layout.
 
-    offset: int
-    length: int
+    parts: offset and length of each stream, in the body, or in the file from the end of the header (first layout).
+    """
+
     rows: int
+    size: int
+    parts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The header of a commit. size: of the commit file in bytes; checksum: the one at its end."""
+    """The header of a commit.
+
+    size: of the commit file in bytes; checksum: the one at its end. body: where the body begins; body_size: how long
+    its content is, or None when that is not a frame (first layout).
+    """
 
     id: str
     size: int
     checksum: bytes
     body: int
+    body_size: int | None
     tables: dict[str, Embedded]
     segments: tuple[Segment, ...] = ()
     replaces: tuple[str, ...] = ()
@@ -100,7 +132,7 @@ class Commit:
         """How many rows of a table it holds."""
         embedded = self.tables.get(table)
         inside = embedded.rows if embedded else 0
-        return inside + sum(segment.rows for segment in self.segments if segment.table == table)
+        return inside + sum(segment.rows_of(table) for segment in self.segments)
 
 
 def encode_commit(
@@ -112,32 +144,28 @@ def encode_commit(
     executions: tuple[str, ...] = (),
 ) -> tuple[Commit, list[Any]]:
     """The commit and the buffers that its file is made of."""
-    parts: list[Any] = []
-    places: dict[str, Embedded] = {}
-    offset = 0
-    for name, table in tables.items():
-        if table.num_rows:
-            encoded = _to_ipc(table)
-            places[name] = Embedded(offset, len(encoded), table.num_rows)
-            parts.append(encoded)
-            offset += len(encoded)
+    places, body = _body(tables)
     header = json.dumps(
         {
-            "tables": {name: [place.offset, place.length, place.rows] for name, place in places.items()},
-            "segments": [[s.table, s.id, s.rows, s.size, s.checksum] for s in segments],
+            "body": body.size,
+            "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
+            "segments": [[s.table, s.id, s.rows, s.size, s.checksum, s.folded] for s in segments],
             "replaces": replaces,
             "executions": executions,
         },
         separators=(",", ":"),
     ).encode()
-    buffers: list[Any] = [_MAGIC + len(header).to_bytes(4, "little") + header, *parts]
+    buffers: list[Any] = [_MAGIC + len(header).to_bytes(4, "little") + header]
+    if places:
+        buffers.append(memoryview(_FRAME.compress(body)))
+    size = sum(map(len, buffers)) + DIGEST_BYTES
     buffers.append(checksum(buffers))
-    size = len(buffers[0]) + offset + DIGEST_BYTES
     commit = Commit(
         id=commit_id,
         size=size,
         checksum=buffers[-1],
         body=len(buffers[0]),
+        body_size=body.size,
         tables=places,
         segments=segments,
         replaces=replaces,
@@ -147,9 +175,27 @@ def encode_commit(
     return commit, buffers
 
 
+def _body(tables: dict[str, Any]) -> tuple[dict[str, Embedded], Any]:
+    """The places of these tables in the body of a commit, and the body, as a buffer."""
+    given = {name: table for name, table in tables.items() if table.num_rows}
+    slices = -(-sum(table.nbytes for table in given.values()) // _SLICE_BYTES)
+    parts: dict[str, list[tuple[int, int]]] = {name: [] for name in given}
+    sink = pa.BufferOutputStream()
+    for number in range(slices):
+        for name, table in given.items():
+            first, end = (table.num_rows * each // slices for each in (number, number + 1))
+            if first < end:
+                begin = sink.tell()
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table.slice(first, end - first))
+                parts[name].append((begin, sink.tell() - begin))
+    places = {name: Embedded(table.num_rows, table.nbytes, tuple(parts[name])) for name, table in given.items()}
+    return places, sink.getvalue()
+
+
 def _is_commit(content: memoryview) -> bool:
     """Whether these bytes are a commit file that matches its own checksum."""
-    if content.nbytes < _PREFIX + DIGEST_BYTES or bytes(content[: len(_MAGIC)]) != _MAGIC:
+    if content.nbytes < _PREFIX + DIGEST_BYTES or bytes(content[: len(_MAGIC)]) not in (_MAGIC, _FIRST_MAGIC):
         return False
     return checksum_of_file(content[:-DIGEST_BYTES]) == bytes(content[-DIGEST_BYTES:])
 
@@ -160,18 +206,31 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
     size = content.nbytes
     length = int.from_bytes(content[len(_MAGIC) : _PREFIX], "little")
     header = json.loads(bytes(content[_PREFIX : _PREFIX + length]))
-    segments = tuple(Segment(*stated) for stated in header["segments"])
+    segments = tuple(_segment(*stated) for stated in header["segments"])
+    if bytes(content[: len(_MAGIC)]) == _FIRST_MAGIC:
+        tables = {name: Embedded(rows, size, ((at, size),)) for name, (at, size, rows) in header["tables"].items()}
+    else:
+        tables = {
+            name: Embedded(rows, nbytes, tuple((at, length) for at, length in parts))
+            for name, (rows, nbytes, parts) in header["tables"].items()
+        }
     return Commit(
         id=commit_id,
         size=size,
         checksum=bytes(content[-DIGEST_BYTES:]),
         body=_PREFIX + length,
-        tables={name: Embedded(*place) for name, place in header["tables"].items()},
+        body_size=header.get("body"),
+        tables=tables,
         segments=segments,
         replaces=tuple(header["replaces"]),
         executions=tuple(header["executions"]),
         total_size=size + sum(segment.size for segment in segments),
     )
+
+
+def _segment(table: str, id: str, rows: int, size: int, checksum: str, folded: Sequence[Sequence[Any]] = ()) -> Segment:
+    """A segment as a header states it. (That of the first layout has nothing folded.)"""
+    return Segment(table, id, rows, size, checksum, tuple((name, count) for name, count in folded))
 
 
 def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tuple[str, Any]]:
@@ -182,44 +241,45 @@ def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tup
     wanted = [name for name in names or schemas.layouts() if name in commit.tables]
     if not wanted:
         return
-    content = read_intact(folder, commit.path, commit.matches)
+    content = pa.py_buffer(read_intact(folder, commit.path, commit.matches)[commit.body : -DIGEST_BYTES])
+    body = content if commit.body_size is None else _FRAME.decompress(content, commit.body_size)
     for name in wanted:
-        place = commit.tables[name]
-        start = commit.body + place.offset
-        with pa.ipc.open_stream(pa.py_buffer(content[start : start + place.length])) as reader:
-            found = reader.read_all()
+        streams = [pa.ipc.open_stream(body.slice(at, length)) for at, length in commit.tables[name].parts]
+        found = pa.concat_tables([stream.read_all() for stream in streams])
         yield name, schemas.fit(schemas.layouts()[name], found)
 
 
-def _to_ipc(table: Any) -> Any:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd" if table.nbytes > _COMPRESSED_FROM_BYTES else None)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    return memoryview(sink.getvalue())
+def write_segment(
+    folder: Folder, segment_id: str, table: str, rows: Any, folded: tuple[tuple[str, int], ...] = ()
+) -> Segment:
+    """Write rows as a Parquet file, ordered and encoded as the table's layout says.
 
-
-def write_segment(folder: Folder, segment_id: str, table: str, rows: Any) -> Segment:
-    """Write rows as a Parquet file, ordered and encoded as the table's layout says."""
+    folded: the tables of which it has rows beside its own, each with the number of these rows.
+    """
     # Reading Parquet takes longer to import than reading commits; a cached run may never need it.
     import pyarrow.parquet as pq
 
     how = schemas.layouts()[table]
+    dictionary_columns, encodings = list(how.dictionary_columns), dict(how.encodings)
+    for name, _ in folded:
+        fold, other = FOLDS[name], schemas.layouts()[name]
+        dictionary_columns += [fold.folded(column) for column in other.dictionary_columns]
+        encodings |= {fold.folded(column): text for column, text in other.encodings.items() if column != fold.key}
     sink = io.BytesIO()
     write_table: Any = pq.write_table
     write_table(
         rows.sort_by([(column, "ascending") for column in how.sorted_by]),
         sink,
         row_group_size=_ROWS_PER_GROUP,
-        use_dictionary=list(how.dictionary_columns),
-        column_encoding=how.encodings or None,
+        use_dictionary=dictionary_columns,
+        column_encoding=encodings or None,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
         store_schema=False,
         write_page_index=False,
     )
     content = sink.getbuffer()
-    written = Segment(table, segment_id, rows.num_rows, content.nbytes, checksum([content]).hex())
+    written = Segment(table, segment_id, rows.num_rows, content.nbytes, checksum([content]).hex(), folded)
     folder.write(written.path, [content])
     return written
 
@@ -241,6 +301,13 @@ def open_segment(folder: Folder, segment: Segment) -> Any:
 
 
 def read_segment(folder: Folder, segment: Segment, columns: list[str] | None = None) -> Any:
-    """A segment's rows (or some of its columns) as an Arrow table. Raises as `open_segment`."""
+    """A segment's own rows (or some of their columns) as an Arrow table. Raises as `open_segment`."""
     found = open_segment(folder, segment).read(columns=columns)
     return found if columns else schemas.fit(schemas.layouts()[segment.table], found)
+
+
+def segment_tables(folder: Folder, segment: Segment) -> list[tuple[str, Any]]:
+    """All rows of a segment, folded ones too, as Arrow tables by name. Raises as `open_segment`."""
+    found = open_segment(folder, segment).read()
+    own = (segment.table, schemas.fit(schemas.layouts()[segment.table], found))
+    return [own, *((name, unfold(FOLDS[name], found)) for name, _ in segment.folded)]

@@ -1,0 +1,251 @@
+"""Rows that are appended as columns are recorded as the same rows one by one would be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from rayflow.errors import Bug, StoreUnavailable
+from rayflow.records import (
+    ArgumentRow,
+    CallChildRow,
+    CallRow,
+    Columns,
+    JobRow,
+    ReductionRow,
+    Same,
+    TagRow,
+    ValueRow,
+)
+from rayflow.runtime.draft import Draft
+from rayflow.store.folders.memory import MemoryFolder
+from rayflow.store.open import Store, open_store
+from rayflow.store.store import COMMIT_JOBS
+from rayflow.store.write import schemas
+from rayflow.store.write.arrow_columns import repeated, to_array
+from rayflow.store.write.segments import embedded_tables
+
+TASK = b"t" * 20
+
+
+def keys(letter: str, numbers: Sequence[int], width: int = 20) -> list[bytes]:
+    return [letter.encode() + number.to_bytes(width - 1, "big") for number in numbers]
+
+
+def jobs(numbers: Sequence[int]) -> Columns:
+    return Columns.of(
+        JobRow, len(numbers), job_id=keys("j", numbers, 16), execution_id=Same("e1"), parent_job_id=Same(b"p" * 16),
+        task_name=Same("flow.f"), task_hash=Same(TASK), eval_hash=keys("e", numbers), call_hash=keys("c", numbers),
+        how=Same("computed"), status=Same("done"), attempts=Same(1), queued_at=list(numbers), started_at=Same(6),
+        finished_at=Same(7), wall_seconds=Same(0.25), cpu_seconds=[0.5] * len(numbers), peak_memory_bytes=Same(1000),
+        node=Same("höst"), pid=Same(7), error=Same(None), traceback=Same(None), story=Same(None), ordinal=numbers,
+    )  # fmt: skip
+
+
+def values(numbers: Sequence[int]) -> Columns:
+    return Columns.of(
+        ValueRow, len(numbers), value_hash=keys("v", numbers), type=Same("int"), format=Same("term"),
+        size_bytes=Same(3), inline=[str(number).encode() for number in numbers],
+        preview=[f"№ {number}" if number % 2 else str(number) for number in numbers],
+    )  # fmt: skip
+
+
+def of_calls(numbers: Sequence[int]) -> list[Columns]:
+    """What plain calls leave."""
+    count = len(numbers)
+    return [
+        jobs(numbers),
+        Columns.of(
+            CallRow, count, call_hash=keys("c", numbers), task_hash=Same(TASK), task_name=Same("flow.f"),
+            args_hash=keys("a", numbers), eval_hash=keys("e", numbers), value_hash=keys("v", numbers),
+            task_set=Same(b"s" * 20),
+        ),
+        Columns.of(
+            CallChildRow, count, call_hash=Same(b"P" * 20), position=numbers, child_call_hash=keys("c", numbers),
+        ),
+        Columns.of(
+            ArgumentRow, count, call_hash=keys("c", numbers), name=Same("x"), value_hash=keys("v", numbers),
+            source_call_hash=Same(None),
+        ),
+        Columns.of(
+            ReductionRow, count, eval_hash=keys("e", numbers), task_hash=Same(TASK), kind=Same("single"),
+            term=[str(number).encode() for number in numbers], term_blob=Same(None), task_set=Same(None),
+            call_hash=Same(None), execution_id=Same("e2"), wall_seconds=Same(0.5), at=Same(7),
+        ),
+        values(numbers),
+    ]  # fmt: skip
+
+
+def recorded(store: Store, table: str) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = store.history().sql(f"FROM {table} ORDER BY ALL").fetchall()
+    return found
+
+
+def test_columns_are_recorded_as_the_same_rows_one_by_one() -> None:
+    by_column, by_row = open_store(":memory:"), open_store(":memory:")
+    for numbers in (range(3), range(3, 5), range(2, 9)):
+        by_column.append([], of_calls(numbers))
+        by_row.append(row for each in of_calls(numbers) for row in each.rows())
+        assert by_column.pending() == by_row.pending()
+    assert by_column.pending() == 3 * 12 + 3 * 9  # what is not content-addressed is there twice
+    for store in (by_column, by_row):
+        store.commit()
+        assert store.pending() == 0
+    for table in schemas.layouts():
+        assert recorded(by_column, table) == recorded(by_row, table), table
+    assert by_column.snapshot().commits[0].executions == ("e1", "e2")
+    questions = [(key, TASK) for key in keys("e", range(10))]
+    assert by_column.look_up(questions) == by_row.look_up(questions)
+    assert [len(found) for found in by_column.look_up(questions)] == [1] * 9 + [0]
+
+
+def test_rows_and_columns_of_one_table_make_one_commit() -> None:
+    store = open_store(":memory:")
+    store.append(values([1, 2]).rows(), [values([2, 3]), values([3, 4])])
+    store.append(values([4, 5]).rows())
+    store.commit()
+    assert sorted(row[5] for row in recorded(store, "values")) == ["2", "4", "№ 1", "№ 3", "№ 5"]
+    assert store.snapshot().commits[0].rows("values") == 5
+
+
+def test_a_key_that_stands_twice_in_one_column_is_recorded_once() -> None:
+    store = open_store(":memory:")
+    store.append([], [values([1, 2, 1, 1])])
+    assert store.pending() == 2
+
+
+def test_the_memory_for_keys_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rayflow.store import store as base
+
+    monkeypatch.setattr(base, "_REMEMBERED_KEYS", 10)
+    store = open_store(":memory:")
+    for numbers in (range(6), range(4, 9), range(3), range(20, 40)):
+        store.append([], [values(numbers)])
+    assert store.pending() == 6 + 3 + 0 + 20
+    store.append([], [values(range(20, 40))])
+    assert store.pending() == 29 + 20  # more than are remembered: none of them are
+
+
+def test_a_commit_is_due_when_the_jobs_in_columns_are_many() -> None:
+    store = open_store(":memory:")
+    store.append([], [jobs(range(COMMIT_JOBS - 1))])
+    assert not store.due(0)
+    store.append(jobs([COMMIT_JOBS]).rows())
+    assert store.due(0)
+
+
+def test_columns_that_wait_are_due_after_a_while() -> None:
+    store = open_store(":memory:")
+    assert not store.due(0)
+    store.append([], [values([1])])
+    assert not store.due(1)
+    assert store.due(10_000_000)
+
+
+def test_a_row_of_columns_that_does_not_fit_is_dropped_and_all_others_are_kept() -> None:
+    store = open_store(":memory:")
+    sizes: list[Any] = [3, "three", 3]
+    fields = values([1, 2, 3]).columns
+    store.append(values([4]).rows(), [Columns(ValueRow, 3, (*fields[:3], sizes, *fields[4:]))])
+    with pytest.raises(Bug, match=r"values\.size_bytes"):
+        store.commit()
+    store.commit()
+    assert sorted(row[5] for row in recorded(store, "values")) == ["4", "№ 1", "№ 3"]
+
+
+def test_a_value_of_a_whole_column_that_does_not_fit_names_its_column() -> None:
+    store = open_store(":memory:")
+    store.append([], [Columns.of(
+        TagRow, 2, entity=Same("job"), entity_id=["x", "y"], key=Same("k"), value=Same(5), at=Same(1),
+        removed=Same(False),
+    )])  # fmt: skip
+    with pytest.raises(Bug, match=r"tags\.value"):
+        store.commit()
+    assert store.pending() == 0
+
+
+def test_a_column_that_is_too_short_is_refused() -> None:
+    store = open_store(":memory:")
+    store.append([], [Columns(TagRow, 2, (Same("job"), ["x"], Same("k"), Same("1"), Same(1), Same(False)))])
+    with pytest.raises(Bug, match=r"tags\.entity_id: 1 values for 2 rows"):
+        store.commit()
+
+
+def full(path: str, parts: Any) -> None:
+    raise StoreUnavailable("the disk is full")
+
+
+def test_columns_that_cannot_be_committed_wait_for_the_next_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(MemoryFolder())
+    store.append([], [jobs([1, 2])])
+    with monkeypatch.context() as patched:
+        patched.setattr(store.folder, "write", full)
+        with pytest.raises(StoreUnavailable):
+            store.commit()
+    assert store.pending() == 2
+    store.commit()
+    assert len(recorded(store, "jobs")) == 2
+
+
+def test_columns_that_cannot_be_kept_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(MemoryFolder())
+    store.append([], [values([1])])
+    with monkeypatch.context() as patched:
+        patched.setattr(store.folder, "write", full)
+        with pytest.raises(StoreUnavailable):
+            store.keep(jobs([1]).rows(), [values([2, 3])])
+    assert store.pending() == 1
+    store.keep([], [values([2, 3])])
+    assert len(recorded(store, "values")) == 3 and not recorded(store, "jobs")
+
+
+def test_a_draft_keeps_columns() -> None:
+    store = open_store(":memory:")
+    opening = jobs([1])
+    store.append(row._replace(finished_at=None, status="open") for row in _job_rows(jobs([1, 2])))
+    store.commit()
+    draft = Draft(store)
+    draft.append([], [opening, values([1])])
+    assert [row.job_id for row in draft.open_jobs("e1")] == keys("j", [2], 16)
+    assert not recorded(store, "values")
+    draft.keep()
+    assert len(recorded(store, "values")) == 1
+
+
+def _job_rows(columns: Columns) -> list[JobRow]:
+    return [row for row in columns.rows() if isinstance(row, JobRow)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("", pa.string()), ("text", pa.string()), ("tëxt", pa.string()), (None, pa.string()), (b"", pa.binary()),
+        (b"\0" * 20, pa.binary()), (2**62, pa.int64()), (-1, pa.timestamp("us")), (0.1, pa.float32()),
+        (True, pa.bool_()), (False, pa.bool_()),
+    ],
+)  # fmt: skip
+def test_a_value_that_all_rows_have_makes_the_array_that_its_repetition_makes(
+    value: Any, kind: pa.DataType, length: int
+) -> None:
+    array = repeated(value, length, kind)
+    array.validate(full=True)
+    assert array.equals(to_array([value] * length, kind))
+
+
+def test_the_rows_of_a_commit_of_several_slices_are_read_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    numbers = range(6000)
+    store.append([], of_calls(numbers))
+    store.commit()
+    [commit] = open_store(tmp_path / "s").snapshot().commits
+    assert len(commit.tables["jobs"].parts) > 3
+    assert commit.size < 6000 * 150  # the six hashes of a call, once each, and a little
+    read = dict(embedded_tables(store.folder, commit))
+    for each in of_calls(numbers):
+        [how] = [how for how in schemas.layouts().values() if how.table.row is each.row]
+        assert read[how.name].equals(schemas.to_arrow(how, each)), how.name
