@@ -27,7 +27,8 @@ from rayflow.store.folders.verified_reads import read_intact
 from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
-from rayflow.store.write.segments import Commit, embedded_tables, encode_commit, read_segment, write_segment
+from rayflow.store.write.key_index import INDEXED, write_index
+from rayflow.store.write.segments import Commit, Index, embedded_tables, encode_commit, read_segment, write_segment
 
 GRACE_SECONDS = 3600
 """How long replaced files stay."""
@@ -96,10 +97,17 @@ class Compactor:
     def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
         commits = self._catalog.snapshot.commits
         if execution_id is None:
-            return [group for group in _groups(commits) if len(group) > 1 or _has_large_tables(group)]
+            groups = _groups(commits)
+            return [g for g in groups if len(g) > 1 or _has_large_tables(g) or any(map(self._lacks_index, g))]
         own = [commit for commit in commits if execution_id in commit.executions]
         own = [commit for commit in own if not commit.segments or commit.total_size < _OWN_TOTAL_BYTES]
         return [group for group in _groups(own) if len(group) > _FEW_COMMITS or _has_large_tables(group)]
+
+    def _lacks_index(self, commit: Commit) -> bool:
+        """Whether a segment of a commit is to have an index, and has none that can be read."""
+        if self._folder.local_root() is None or all(segment.table != INDEXED for segment in commit.segments):
+            return False
+        return not commit.indexes or any(self._catalog.is_broken(index.path) for index in commit.indexes)
 
     def _crowded(self) -> Iterable[list[Commit]]:
         """Groups of many commits of about one size.
@@ -164,7 +172,8 @@ class Compactor:
                     found.append((segment.table, read_segment(self._folder, segment)))
         except Replaced:
             return None
-        return None if any(self._catalog.is_broken(each.path) for each in commit.files()) else found
+        paths = (commit.path, *(segment.path for segment in commit.segments))
+        return None if any(map(self._catalog.is_broken, paths)) else found
 
     # --- sweeping --------------------------------------------------------------------------------------------------
 
@@ -265,8 +274,8 @@ class Compactor:
 
 
 def _owner(path: str) -> str:
-    """The commit that a segment belongs to."""
-    return path.rsplit("/", 1)[-1].removesuffix(".parquet")
+    """The commit that a segment or an index belongs to."""
+    return path.rsplit("/", 1)[-1].partition(".")[0]
 
 
 def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
@@ -299,22 +308,28 @@ def write_commit(
     replaces: Iterable[str] = (),
     executions: Iterable[str] = (),
 ) -> Commit:
-    """Write one commit of many rows, large tables as segments, the commit itself last.
+    """Write one commit of many rows, large tables as segments with their indexes, the commit itself last.
 
     tables: rows by table; of several with one key, the last one is written.
     """
     embedded = {}
     segments = []
+    indexes: list[Index] = []
     for name, given in tables.items():
         rows = one_row_a_key(schemas.layouts()[name], given)
         if rows.num_rows < _SEGMENT_ROWS and rows.nbytes < _SEGMENT_BYTES:
             embedded[name] = rows.combine_chunks()
         else:
             segments.append(write_segment(folder, commit_id, name, rows))
+            # Only what is a file on this machine is looked up in the file.
+            if name == INDEXED and folder.local_root() is not None:
+                index = write_index(folder, commit_id, rows)
+                indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,
         embedded,
         segments=tuple(segments),
+        indexes=tuple(indexes),
         replaces=tuple(sorted(replaces)),
         executions=tuple(sorted(executions)),
     )

@@ -8,7 +8,7 @@ A commit is one file, so that a small commit costs one write and one sync:
     magic (8)  header length (4, little-endian)  header (JSON)  tables (Arrow IPC streams)  checksum of all before (20)
 
 The header says where each table's rows lie (offset from the end of the header, length, number of rows), which segments
-belong to the commit, which commits it replaces, and which executions its rows speak of.
+and indexes belong to the commit, which commits it replaces, and which executions its rows speak of.
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ class Segment:
         return content.nbytes == self.size and checksum_of_file(content).hex() == self.checksum
 
 
+class Index(Segment):
+    """One index of a commit: the rows of its segment of the same table, by their keys. (`key_index` has the format.)"""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store."""
+        return layout.index_path(self.table, self.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """The place of a table's rows inside a commit file. offset counts from the end of the header."""
@@ -74,6 +85,7 @@ class Commit:
     body: int
     tables: dict[str, Embedded]
     segments: tuple[Segment, ...] = ()
+    indexes: tuple[Index, ...] = ()
     replaces: tuple[str, ...] = ()
     executions: tuple[str, ...] = ()
     total_size: int = field(default=0)
@@ -88,8 +100,8 @@ class Commit:
         return bytes(content[-DIGEST_BYTES:]) == self.checksum and _is_commit(content)
 
     def files(self) -> tuple[Commit | Segment, ...]:
-        """The commit file and the files of its segments."""
-        return self, *self.segments
+        """The commit file and the files of its segments and indexes."""
+        return self, *self.segments, *self.indexes
 
     @property
     def writer(self) -> str:
@@ -108,6 +120,7 @@ def encode_commit(
     tables: dict[str, Any],
     *,
     segments: tuple[Segment, ...] = (),
+    indexes: tuple[Index, ...] = (),
     replaces: tuple[str, ...] = (),
     executions: tuple[str, ...] = (),
 ) -> tuple[Commit, list[Any]]:
@@ -125,6 +138,7 @@ def encode_commit(
         {
             "tables": {name: [place.offset, place.length, place.rows] for name, place in places.items()},
             "segments": [[s.table, s.id, s.rows, s.size, s.checksum] for s in segments],
+            "indexes": [[i.table, i.id, i.rows, i.size, i.checksum] for i in indexes],
             "replaces": replaces,
             "executions": executions,
         },
@@ -140,6 +154,7 @@ def encode_commit(
         body=len(buffers[0]),
         tables=places,
         segments=segments,
+        indexes=indexes,
         replaces=replaces,
         executions=executions,
         total_size=size + sum(segment.size for segment in segments),
@@ -168,6 +183,7 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
         body=_PREFIX + length,
         tables={name: Embedded(*place) for name, place in header["tables"].items()},
         segments=segments,
+        indexes=tuple(Index(*stated) for stated in header.get("indexes", ())),
         replaces=tuple(header["replaces"]),
         executions=tuple(header["executions"]),
         total_size=size + sum(segment.size for segment in segments),
