@@ -3,8 +3,8 @@
 In: a record batch, in memory or mapped; keys. Out: the rows of these keys. Never: reads a file, or touches the rows of
 other keys.
 
-The keys stand in order, 20 bytes each, and are found by bisection. In a batch that comes from an index the rows stand in
-the same order. Otherwise there is a position for each key, and the rows stay where they are.
+The keys stand in order, 20 bytes each, and are found by bisection. In a batch that comes from an index the rows stand
+in the same order. Otherwise there is a position for each key, and the rows stay where they are.
 """
 
 from __future__ import annotations
@@ -25,22 +25,28 @@ _Reader: TypeAlias = Callable[[Any], Any]
 """Gives the values of one column in the rows at these positions."""
 
 
-class Wanted:
-    """Keys that are asked for, in order."""
+_FILTERED_FROM = 256
+"""From so many keys on, those that a batch cannot have are sorted out first."""
 
-    __slots__ = ("_keys", "places", "sorted")
+_HEAD_BITS = 32
+
+
+class Wanted:
+    """Keys that are asked for, in order. places: of each, among those that were given. heads: as in `_heads`."""
+
+    __slots__ = ("heads", "places", "sorted")
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = keys
         given = numpy.array(keys, _KEYS)
         self.places = numpy.argsort(given, kind="stable")
         self.sorted = given[self.places]
+        self.heads = _heads(self.sorted)
 
 
 class KeyedRows:
     """The rows of one batch. commits: the ids of the commits that they are from."""
 
-    __slots__ = ("_keys", "_order", "_readers", "batch", "commits", "latest")
+    __slots__ = ("_filter", "_keys", "_order", "_readers", "batch", "commits", "latest")
 
     def __init__(self, batch: Any, commits: frozenset[str], *, is_ordered: bool = False) -> None:
         self.batch = batch
@@ -48,6 +54,7 @@ class KeyedRows:
         keys = _keys_of(batch.column(KEY))
         self._order = None if is_ordered else numpy.argsort(keys, kind="stable")
         self._keys = keys if self._order is None else keys[self._order]
+        self._filter: _Filter | None = None
         self._readers = [_reader(batch, name) for name in ReductionRow._fields]
         self.latest = int(_numbers(batch.column("at"), numpy.int64).max())
         """The latest time of a row."""
@@ -57,18 +64,23 @@ class KeyedRows:
 
     def find(self, wanted: Wanted) -> tuple[list[int], list[ReductionRow]]:
         """The rows of these keys, and for each the place of its key among those that were given."""
-        keys, asked = self._keys, wanted.sorted
+        keys, asked, places = self._keys, wanted.sorted, wanted.places
+        if len(asked) >= _FILTERED_FROM:
+            if self._filter is None:
+                self._filter = _Filter(keys)
+            possible = self._filter.possible(wanted.heads)
+            asked, places = asked[possible], places[possible]
         first = numpy.searchsorted(keys, asked)
         hits = numpy.flatnonzero(keys[numpy.minimum(first, len(keys) - 1)] == asked)
         if not len(hits):
             return [], []
-        first = first[hits]
-        count = numpy.searchsorted(keys, asked[hits], "right") - first
-        if count.max() > 1:
+        first, asked = first[hits], asked[hits]
+        if (keys[numpy.minimum(first + 1, len(keys) - 1)] == asked)[first + 1 < len(keys)].any():
+            count = numpy.searchsorted(keys, asked, "right") - first
             hits = numpy.repeat(hits, count)
             within = numpy.arange(len(hits)) - numpy.repeat(numpy.cumsum(count) - count, count)
             first = numpy.repeat(first, count) + within
-        return wanted.places[hits].tolist(), self._rows(first if self._order is None else self._order[first])
+        return places[hits].tolist(), self._rows(first if self._order is None else self._order[first])
 
     def of_tasks(self, tasks: frozenset[bytes]) -> list[ReductionRow]:
         """The rows of these tasks."""
@@ -78,6 +90,32 @@ class KeyedRows:
 
     def _rows(self, at: Any) -> list[ReductionRow]:
         return list(map(ReductionRow, *(read(at) for read in self._readers)))
+
+
+class _Filter:
+    """Which heads of keys a batch has, shortened: 8 to 16 bits for each key, of which one at most is set.
+
+    A key that the batch does not have is possible once in eight times or more seldom.
+    """
+
+    __slots__ = ("_bits", "_shift")
+
+    def __init__(self, keys: Any) -> None:
+        width = min(_HEAD_BITS, max(3, len(keys).bit_length() + 3))
+        self._shift = _HEAD_BITS - width
+        flags = numpy.zeros(1 << width, numpy.bool_)
+        flags[_heads(keys) >> self._shift] = True
+        self._bits = numpy.packbits(flags, bitorder="little")
+
+    def possible(self, heads: Any) -> Any:
+        """The places of the heads that may be those of keys."""
+        short = heads >> self._shift
+        return numpy.flatnonzero((self._bits[short >> 3] >> (short & 7).astype(numpy.uint8)) & 1)
+
+
+def _heads(keys: Any) -> Any:
+    """The first 32 bits of each key, as a number."""
+    return numpy.ndarray(len(keys), ">u4", keys, 0, (DIGEST_BYTES,)).astype(numpy.uint32)
 
 
 def _keys_of(column: Any) -> Any:

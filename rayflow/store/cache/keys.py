@@ -41,6 +41,8 @@ class Keys:
         """The rows of indexes and of temporary files."""
         self._held: list[KeyedRows] = []
         """The rows in memory, the largest batch first."""
+        self._stamps: dict[str, tuple[str, int | None]] = {}
+        """By the path of an index, its commit, and its stamp when it was mapped."""
         self._read: set[str] = set()
         self._commits: tuple[Commit, ...] = ()
         """The commits of the last snapshot that was read whole."""
@@ -49,17 +51,16 @@ class Keys:
 
     # --- questions -------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> Iterator[tuple[int, ReductionRow]]:
-        """The rows of these keys, each with the place of its key. A row comes twice if two commits have it."""
+    def find(self, keys: Sequence[bytes]) -> Iterator[tuple[list[int], list[ReductionRow]]]:
+        """Rows of these keys, and for each the place of its key. A row comes twice if two commits have it."""
         if keys and (self._files or self._held):
             wanted = Wanted(keys)
             for rows in (*self._files, *self._held):
-                places, found = rows.find(wanted)
-                yield from zip(places, found, strict=True)
+                yield rows.find(wanted)
 
     def known(self, key: bytes) -> list[ReductionRow]:
         """The rows of one key."""
-        return [row for _, row in self.find([key])]
+        return [row for _, rows in self.find([key]) for row in rows]
 
     def of_tasks(self, tasks: frozenset[bytes]) -> Iterator[ReductionRow]:
         """The rows of these tasks."""
@@ -70,6 +71,7 @@ class Keys:
 
     def refresh(self) -> None:
         """Read the commits that are new in the catalog's snapshot. Raises Replaced, and can then be asked again."""
+        self._drop_changed()
         while self._commits is not self._catalog.snapshot.commits:
             snapshot = self._catalog.snapshot
             self._read_new(snapshot.commits)
@@ -110,6 +112,7 @@ class Keys:
         for index in commit.indexes:
             if index.table == INDEXED and not catalog.is_broken(index.path):
                 with catalog.reading(commit, index.path):
+                    self._stamps[index.path] = commit.id, self._folder.stamp(index.path)
                     batches = read_index(self._folder, index)
                     files.extend(KeyedRows(batch, frozenset([commit.id]), is_ordered=True) for batch in batches)
         for segment in commit.segments:
@@ -153,9 +156,18 @@ class Keys:
             # A look-up must not fail for that: the rows stay in memory.
             return []
 
+    def _drop_changed(self) -> None:
+        """Drop the rows of indexes that have changed since they were verified, so that they are read again."""
+        stamps = self._stamps.items()
+        changed = {commit for path, (commit, stamp) in stamps if self._folder.stamp(path) != stamp}
+        if changed:
+            self._drop(self._read - changed)
+            self._commits = ()
+
     def _drop(self, valid: set[str]) -> None:
         """Drop the rows of commits that are not valid any more."""
         self._read &= valid
+        self._stamps = {path: known for path, known in self._stamps.items() if known[0] in valid}
         self._files = [rows for rows in self._files if not rows.commits.isdisjoint(valid)]
         self._held = [rows for rows in self._held if not rows.commits.isdisjoint(valid)]
 

@@ -68,7 +68,7 @@ class Reductions:
         return row
 
     def add_columns(self, columns: Columns, now_us: int) -> Columns:
-        """Take in reductions as `add` does. Returns the columns to record: the given ones, unless a clock runs ahead."""
+        """Take in reductions as `add` does. Returns the columns to record: these, unless a clock runs ahead."""
         if self._last_known(now_us) >= 0:
             rows = [self.add(row, now_us) for row in columns.rows()]  # type: ignore[arg-type]  # they are reductions
             return Columns(ReductionRow, len(rows), tuple(zip(*rows, strict=True)))
@@ -158,18 +158,22 @@ class Reductions:
     # --- questions -------------------------------------------------------------------------------------------------
 
     def look_up(self, questions: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
-        """The reductions of each (eval_hash, task_hash), newest first."""
+        """The reductions of each (eval_hash, task_hash), newest first. Many questions together cost less than alone."""
         self._anew(self._keys.refresh)
         keys = [eval_hash for eval_hash, _ in questions]
         answers: list[list[ReductionRow]] = [[] for _ in keys]
-        for place, row in self._keys.find(keys):
-            answers[place].append(row)
+        for places, rows in self._keys.find(keys):
+            for place, row in zip(places, rows, strict=True):
+                answers[place].append(row)
         if self._waiting:
             for answer, key in zip(answers, keys, strict=True):
                 answer.extend(self._waiting.of(key))
         for place, answer in enumerate(answers):
             if answer:
-                answers[place] = self._usable(answer, questions[place][1])
+                task_hash, row = questions[place][1], answer[0]
+                # Most answers are one row that needs nothing.
+                if len(answer) > 1 or row.term is None or row.task_hash != task_hash or self._forgotten:
+                    answers[place] = self._usable(answer, task_hash)
         return answers
 
     def _usable(self, rows: list[ReductionRow], task_hash: bytes) -> list[ReductionRow]:
