@@ -74,9 +74,9 @@ class Keys:
         self._drop_changed()
         while self._commits is not self._catalog.snapshot.commits:
             snapshot = self._catalog.snapshot
+            self._drop({commit.id for commit in snapshot.commits})
             self._read_new(snapshot.commits)
             if self._catalog.snapshot is snapshot:
-                self._drop({commit.id for commit in snapshot.commits})
                 self._commits = snapshot.commits
             else:
                 # A file could not be read. If it had replaced others, they are shown again.

@@ -1,0 +1,307 @@
+"""Look-ups by key: in the files of indexes, in memory, and among the rows that wait for a commit."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
+from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
+from rayflow.store.exchange.archive import writing
+from rayflow.store.exchange.transfer import transfer
+from rayflow.store.folders.local import LocalFolder
+from rayflow.store.open import open_store
+from rayflow.store.store import Store
+from rayflow.store.write import compaction, key_index, schemas
+from rayflow.store.write.catalog import StoreWarning
+
+TASK, OTHER = b"T" * 20, b"O" * 20
+HOW = schemas.layouts()["reductions"]
+COUNT = 2_500
+
+
+def key(number: int) -> bytes:
+    """Keys that are spread as hashes are."""
+    return random.Random(number).randbytes(20)
+
+
+def reduction(number: int, at: int = 1, task: bytes = TASK, kind: str = "single") -> ReductionRow:
+    return ReductionRow(
+        eval_hash=key(number), task_hash=task, kind=kind, term=b"term %d" % number, term_blob=None, task_set=None,
+        call_hash=None, execution_id="e", wall_seconds=0.5, at=at,
+    )
+
+
+def columns(numbers: Sequence[int], at: int, kind: str | None = "single") -> Columns:
+    rows = [reduction(number, at) for number in numbers]
+    kinds = Same(kind) if kind is not None else ["full" if place % 2 else "single" for place in range(len(rows))]
+    return Columns.of(
+        ReductionRow, len(rows), eval_hash=[row.eval_hash for row in rows], task_hash=Same(TASK), kind=kinds,
+        term=[row.term for row in rows], term_blob=Same(None), task_set=Same(None), call_hash=Same(None),
+        execution_id=Same("e"), wall_seconds=Same(0.5), at=Same(at),
+    )
+
+
+def found(store: Store, numbers: Sequence[int]) -> list[list[int]]:
+    """The times of the reductions of these keys."""
+    return [[row.at for row in rows] for rows in store.look_up([(key(number), TASK) for number in numbers])]
+
+
+def merged(place: Path, count: int = COUNT) -> Store:
+    """A store with so many reductions in one segment."""
+    store = open_store(place)
+    store.append(reduction(number) for number in range(count))
+    store.commit()
+    store.compact()
+    store._compactor.sweep(2**60)
+    return store
+
+
+def files(place: Path, table: str = "reductions_by_key") -> list[Path]:
+    return sorted((place / "segments" / table).glob("*"))
+
+
+# --- the rows of a batch ----------------------------------------------------------------------------------------------
+
+HASHES = some.integers(0, 30).map(key)
+ROWS = some.builds(
+    ReductionRow,
+    eval_hash=HASHES, task_hash=some.sampled_from([TASK, OTHER]), kind=some.sampled_from(["single", "full"]),
+    term=some.none() | some.binary(max_size=5), term_blob=some.none() | HASHES,
+    task_set=some.none() | some.binary(max_size=40), call_hash=some.none() | HASHES,
+    execution_id=some.text(max_size=3), wall_seconds=some.none() | some.floats(width=32, allow_nan=False),
+    at=some.integers(0, 2**52), context=some.none() | some.text(max_size=3), since=some.none() | some.integers(0, 9),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(some.lists(ROWS, min_size=1, max_size=60), some.lists(HASHES), some.booleans(), some.integers(0, 3))
+def test_a_batch_finds_the_rows_of_the_keys_and_no_others(
+    rows: list[ReductionRow], asked: list[bytes], in_a_file: bool, cut: int
+) -> None:
+    rows = rows + rows[: len(rows) // 3]
+    table = schemas.to_arrow(HOW, rows)
+    if in_a_file:
+        content = key_index.encode(key_index.ordered(table))
+        batches = [KeyedRows(batch, frozenset(), is_ordered=True) for batch in key_index.decode(content)]
+    else:
+        cut = min(cut, len(rows) - 1)
+        rows = rows[cut:]
+        batches = [KeyedRows(batch, frozenset()) for batch in table.slice(cut).to_batches()]
+    # So many keys that those which a batch cannot have are sorted out first.
+    for keys in (asked, asked + [key(1_000 + number) for number in range(300)]):
+        answers: list[list[ReductionRow]] = [[] for _ in keys]
+        for batch in batches:
+            for place, row in zip(*batch.find(Wanted(keys)), strict=True):
+                answers[place].append(row)
+        expected = [sorted((row for row in rows if row.eval_hash == each), key=repr) for each in keys]
+        assert [sorted(answer, key=repr) for answer in answers] == expected
+    of_tasks = [row for batch in batches for row in batch.of_tasks(frozenset([TASK]))]
+    assert sorted(of_tasks, key=repr) == sorted((row for row in rows if row.task_hash == TASK), key=repr)
+
+
+@pytest.mark.parametrize("values", [100, 200, 40_000])
+def test_values_that_repeat_are_codes_as_narrow_as_their_number_allows(values: int) -> None:
+    rows = [reduction(number % 500)._replace(execution_id=str(number % values)) for number in range(4 * values)]
+    [batch] = key_index.ordered(schemas.to_arrow(HOW, rows))
+    width = {100: pa.int8(), 200: pa.int16(), 40_000: pa.int32()}[values]
+    assert batch.schema.field("execution_id").type == pa.dictionary(width, pa.string())
+    found = KeyedRows(batch, frozenset(), is_ordered=True).of_tasks(frozenset([TASK]))
+    assert sorted(found, key=repr) == sorted(rows, key=repr)
+
+
+def test_rows_whose_keys_are_no_hashes_get_no_index_and_are_found_in_memory(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(reduction(number)._replace(eval_hash=b"key %d" % number) for number in range(COUNT))
+    store.commit()
+    store.compact()
+    assert not files(tmp_path)
+    for asked in (store, Store(LocalFolder(str(tmp_path)), memory_rows=100)):
+        assert [len(rows) for rows in asked.look_up([(b"key 7", TASK), (b"key", TASK)])] == [1, 0]
+
+
+# --- files of indexes -------------------------------------------------------------------------------------------------
+
+
+def test_a_look_up_in_an_index_reads_no_segment_and_holds_no_row(tmp_path: Path) -> None:
+    merged(tmp_path)
+    for segment in files(tmp_path, "reductions"):
+        segment.write_bytes(bytes(segment.stat().st_size))
+    store = open_store(tmp_path)
+    assert found(store, [5, COUNT, 7]) == [[1], [], [1]]
+    assert store.look_up([(key(5), OTHER)]) == [[]]
+    assert not store._reductions._keys._held
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_an_index_that_cannot_be_read_is_named_and_made_again(tmp_path: Path, fault: str) -> None:
+    merged(tmp_path)
+    [index] = files(tmp_path)
+    if fault == "missing":
+        index.unlink()
+    else:
+        index.write_bytes(index.read_bytes()[:-1] + b"?")
+    store = open_store(tmp_path)
+    with pytest.warns(StoreWarning, match=f"{index.name} is {fault}"):
+        assert found(store, [5, COUNT]) == [[1], []]
+    assert [problem.path.rpartition("/")[2] for problem in store.check()] == [index.name]
+    store.compact()
+    store._compactor.sweep(2**60)
+    again = open_store(tmp_path)
+    assert found(again, [5, COUNT]) == [[1], []]
+    assert again.check() == []
+    assert len(files(tmp_path)) == 1 and not again._reductions._keys._held
+
+
+def test_a_store_of_a_version_without_indexes_is_answered_and_gets_them_when_it_is_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(compaction, "write_index", lambda *given: None)
+        merged(tmp_path)
+    assert not files(tmp_path)
+    store = open_store(tmp_path)
+    assert found(store, [5, COUNT]) == [[1], []]
+    assert store.compact().merged == 1
+    assert len(files(tmp_path)) == 1
+    assert found(store, [5, COUNT]) == [[1], []]
+    assert not store._reductions._keys._held
+    assert store.compact().merged == 0
+
+
+def test_an_index_goes_when_its_segment_is_swept(tmp_path: Path) -> None:
+    store = merged(tmp_path)
+    [first] = files(tmp_path)
+    store.append([reduction(COUNT)])
+    store.commit()
+    store.compact()
+    assert len(files(tmp_path)) == 2
+    store._compactor.sweep(2**60)
+    [second] = files(tmp_path)
+    assert second != first
+    second.rename(second.with_name(f"{1:016x}-{'0' * 10}.arrow"))
+    assert sorted(problem.kind for problem in store.check()) == ["missing", "orphaned"]
+
+
+def test_a_copied_store_has_indexes_and_an_exported_file_needs_none(tmp_path: Path) -> None:
+    source = merged(tmp_path / "a")
+    target = open_store(tmp_path / "b")
+    transfer(source, target)
+    target.refresh()
+    assert found(target, [5, COUNT]) == [[1], []]
+    assert len(files(tmp_path / "b")) == 1
+    with writing(str(tmp_path / "c.zip")) as archive:
+        transfer(source, archive)
+        assert not [path for path in archive.folder.sizes("segments") if path.endswith(".arrow")]
+
+
+# --- rows in memory ---------------------------------------------------------------------------------------------------
+
+
+def test_no_more_rows_are_held_in_memory_than_is_allowed(tmp_path: Path) -> None:
+    writer = open_store(tmp_path)
+    store = Store(LocalFolder(str(tmp_path)), memory_rows=100)
+    keys = store._reductions._keys
+    for number in range(0, 1_000, 30):
+        writer.append(reduction(each) for each in range(number, number + 30))
+        writer.commit()
+        store.refresh()
+        assert found(store, range(number + 40)) == [[1]] * (number + 30) + [[]] * 10
+        assert sum(map(len, keys._held)) <= 100
+    assert len(keys._files) > 1
+    assert found(Store(LocalFolder(str(tmp_path)), memory_rows=100), range(1_000)) == [[1]] * 1_000
+    writer.compact()
+    store.refresh()
+    assert found(store, range(1_000)) == [[1]] * 1_000
+    assert sum(map(len, [*keys._held, *keys._files])) == 1_020  # what was merged is held once
+
+
+def test_few_batches_are_searched_however_many_commits_there_are(tmp_path: Path) -> None:
+    writer, store = open_store(tmp_path), open_store(tmp_path)
+    for number in range(120):
+        writer.append([reduction(number)])
+        writer.commit()
+        store.refresh()
+        assert found(store, [number, number + 1]) == [[1], []]
+    assert len(store._reductions._keys._held) <= 8
+    assert found(store, range(120)) == [[1]] * 120
+
+
+def test_rows_stay_in_memory_when_no_temporary_file_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Any:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    writer = open_store(tmp_path)
+    writer.append(reduction(number) for number in range(300))
+    writer.commit()
+    assert found(Store(LocalFolder(str(tmp_path)), memory_rows=100), range(301)) == [[1]] * 300 + [[]]
+
+
+# --- rows that wait for a commit --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["single", None])
+def test_the_rows_of_columns_are_found_before_and_after_their_commit(tmp_path: Path, kind: str | None) -> None:
+    store = open_store(tmp_path)
+    store.refresh()
+    now = time.time_ns() // 1000
+    given = [columns(range(40), now, kind), columns(range(20, 60), now, "full"), columns([3, 3, 4], now - 5, kind)]
+    for each in given:
+        assert store._reductions.add_columns(each, now) is each
+    expected: dict[bytes, list[Any]] = {}
+    for each in given:
+        for row in each.rows():
+            assert isinstance(row, ReductionRow)
+            expected.setdefault(row.eval_hash, []).append(row)
+
+    def check() -> None:
+        questions = [(key(number), TASK) for number in range(61)]
+        for (each, _), rows in zip(questions, store.look_up(questions), strict=True):
+            assert [row.at for row in rows] == sorted((row.at for row in rows), reverse=True)
+            assert set(rows) == set(expected.get(each, ()))
+
+    check()
+    assert len(store._reductions.times_of(eval_hash=None, task_hashes=[TASK])) == len(
+        {(row.eval_hash, row.kind, row.at) for rows in expected.values() for row in rows}
+    )
+    for each in given:
+        store._buffers[ReductionRow].extend(each.rows())
+    store.commit()
+    check()
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_rows_of_columns_are_later_than_what_a_clock_ahead_has_recorded(tmp_path: Path, is_committed: bool) -> None:
+    store = open_store(tmp_path)
+    store.refresh()
+    now = time.time_ns() // 1000
+    ahead = now + 3_600_000_000
+    store.append([reduction(1, at=ahead)])
+    if is_committed:
+        store.commit()
+        assert found(store, [1]) == [[ahead]]
+    recorded = store._reductions.add_columns(columns([0, 1], now), now)
+    assert list(recorded.column("at")) == [now, ahead + 1]
+    assert list(recorded.column("since")) == [None, now]
+    assert found(store, [0, 1]) == [[now], [ahead + 1, ahead]]
+
+
+def test_rows_of_columns_are_later_than_what_was_forgotten_in_the_future(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.refresh()
+    now = time.time_ns() // 1000
+    store.append([ForgottenRow(key(1), None, now + 50)])
+    recorded = store._reductions.add_columns(columns([0, 1], now), now)
+    assert list(recorded.column("at")) == [now, now + 51]
+    assert found(store, [0, 1]) == [[now], [now + 51]]
