@@ -163,19 +163,37 @@ def _reader_of_type(column: Any) -> _Reader:
         codes = _numbers(column.indices, kind.index_type.to_pandas_dtype())
         return lambda at: list(map(values.__getitem__, codes[at].tolist()))
     if pa.types.is_fixed_size_binary(kind):
-        width = kind.byte_width
-        fixed = numpy.frombuffer(column.buffers()[1], f"V{width}", len(column), column.offset * width)
-        return lambda at: fixed[at].tolist()
+        return _reader_of_width(column.buffers()[1], column.offset * kind.byte_width, kind.byte_width, len(column))
     if kind in (pa.binary(), pa.string()):
-        starts, data = _offsets(column), memoryview(column.buffers()[2] or b"")
-
-        def pieces(at: Any) -> list[Any]:
-            ends = zip(starts[at].tolist(), starts[at + 1].tolist(), strict=True)
-            return [bytes(data[start:end]) for start, end in ends]
-
-        return pieces if kind == pa.binary() else lambda at: [piece.decode() for piece in pieces(at)]
+        starts, data = _offsets(column), column.buffers()[2]
+        width = int(starts[1] - starts[0])
+        if width and (numpy.diff(starts) == width).all():
+            read = _reader_of_width(data, int(starts[0]), width, len(column))
+        else:
+            read = _reader_of_pieces(starts, memoryview(data or b""))
+        return read if kind == pa.binary() else lambda at: _texts(read(at))
     numbers = _numbers(column, numpy.float32 if kind == pa.float32() else numpy.int64)
     return lambda at: numbers[at].tolist()
+
+
+def _reader_of_width(data: Any, start: int, width: int, count: int) -> _Reader:
+    """Reads values that all have this many bytes."""
+    values = numpy.frombuffer(data, f"V{width}", count, start)
+    return lambda at: values[at].tolist()
+
+
+def _reader_of_pieces(starts: Any, data: memoryview) -> _Reader:
+    def read(at: Any) -> list[bytes]:
+        ends = zip(starts[at].tolist(), starts[at + 1].tolist(), strict=True)
+        return [bytes(data[start:end]) for start, end in ends]
+
+    return read
+
+
+def _texts(pieces: list[bytes]) -> list[str]:
+    """These bytes as text: each text once, since few differ."""
+    texts = {piece: piece.decode() for piece in set(pieces)}
+    return list(map(texts.__getitem__, pieces))
 
 
 def _numbers(column: Any, kind: Any) -> Any:

@@ -77,20 +77,17 @@ class Reductions:
 
     def _last_known(self, now_us: int) -> int:
         """The latest time of any row that is known, if that is in the future; else -1."""
-        return max(self._ahead(self._last_forgotten, now_us), self._last_recorded(now_us))
-
-    def _last_recorded(self, now_us: int) -> int:
-        last = max(self._committed_at(), self._keys.latest, self._waiting.latest)
-        return self._ahead(last, now_us + _CLOCKS_DIFFER_US)
+        recorded = max(self._committed_at(), self._keys.latest, self._waiting.latest)
+        return max(self._ahead(self._last_forgotten, now_us), self._ahead(recorded, now_us + _CLOCKS_DIFFER_US))
 
     def _latest_known(self, row: ReductionRow, now_us: int) -> int:
         """The latest time of the rows that this row must be later than, if that is in the future; else -1."""
         forgotten = max(self._forgotten.get(row.eval_hash, -1), self._forgotten.get(row.task_hash, -1))
-        recorded = self._committed_at()
-        if self._last_recorded(now_us) >= 0:
-            key = row.eval_hash
-            times = [each.at for each in (*self._keys.known(key), *self._waiting.of(key))]
-            recorded = max(recorded, *times) if times else recorded
+        recorded, latest = self._committed_at(), now_us + _CLOCKS_DIFFER_US
+        if self._keys.latest > latest:
+            recorded = max([recorded, *(each.at for each in self._keys.known(row.eval_hash))])
+        if self._waiting.latest > latest:
+            recorded = max([recorded, *(each.at for each in self._waiting.of(row.eval_hash))])
         # Clocks that differ by a little tell earlier from later well enough.
         return max(self._ahead(forgotten, now_us), self._ahead(recorded, now_us + _CLOCKS_DIFFER_US))
 
