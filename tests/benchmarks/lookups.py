@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from rayflow.records import SINGLE, Columns, ReductionRow, Same
 from rayflow.store import layout
+from rayflow.store.cache.reductions import Reductions
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.store.write import schemas
+from rayflow.store.write.catalog import Catalog
 from rayflow.store.write.compaction import write_commit
 from rayflow.values.digests import DIGEST_BYTES
 from tests.benchmarks.measuring import MIB, Plan, Row
@@ -81,8 +83,7 @@ def _history(store: Store, count: int) -> Iterator[list[bytes]]:
 
 
 def _table(how: schemas.TableLayout, keys: list[bytes], start: int) -> pa.Table:
-    rows = _reductions(keys, start).rows()
-    return schemas.to_arrow(how, rows)
+    return schemas.to_arrow(how, _reductions(keys, start).rows())
 
 
 def _reductions(keys: list[bytes], start: int) -> Columns:
@@ -114,10 +115,11 @@ def _milliseconds(store: Store, keys: Callable[[], list[bytes]], found: int) -> 
 
 def _append_microseconds(store: Store) -> float:
     taken = []
+    reductions = Reductions(store.folder, Catalog(store.folder), lambda blob: b"")
     for number in range(ROUNDS):
         columns = _reductions(_keys(BATCH), number)
         started = time.process_time()
-        store._reductions.add_columns(columns, time.time_ns() // 1000)
+        reductions.add_columns(columns, time.time_ns() // 1000)
         taken.append(1e6 * (time.process_time() - started) / BATCH)
     return statistics.median(taken)
 

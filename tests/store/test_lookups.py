@@ -14,14 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
+from rayflow.store import layout
 from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
+from rayflow.store.cache.keys import Keys
+from rayflow.store.cache.reductions import Reductions
 from rayflow.store.exchange.archive import writing
 from rayflow.store.exchange.transfer import transfer
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.store.write import compaction, key_index, schemas
-from rayflow.store.write.catalog import StoreWarning
+from rayflow.store.write.catalog import Catalog, StoreWarning
+from rayflow.store.write.compaction import write_commit
 
 TASK, OTHER = b"T" * 20, b"O" * 20
 HOW = schemas.layouts()["reductions"]
@@ -50,19 +54,46 @@ def columns(numbers: Sequence[int], at: int, kind: str | None = "single") -> Col
     )
 
 
-def found(store: Store, numbers: Sequence[int]) -> list[list[int]]:
+def found(store: Store | Reductions, numbers: Sequence[int]) -> list[list[int]]:
     """The times of the reductions of these keys."""
     return [[row.at for row in rows] for rows in store.look_up([(key(number), TASK) for number in numbers])]
 
 
-def merged(place: Path, count: int = COUNT) -> Store:
-    """A store with so many reductions in one segment."""
+@pytest.fixture(autouse=True)
+def sweeps_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction removes what it has replaced."""
+    monkeypatch.setattr(compaction, "GRACE_SECONDS", -60)
+
+
+def merged(place: Path) -> Store:
+    """A store with its reductions in one segment."""
     store = open_store(place)
-    store.append(reduction(number) for number in range(count))
+    store.append(reduction(number) for number in range(COUNT))
     store.commit()
     store.compact()
-    store._compactor.sweep(2**60)
     return store
+
+
+def keys_of(place: Path, memory_rows: int = 200_000) -> Keys:
+    """What a process that opens the store now has of its keys."""
+    folder = LocalFolder(str(place))
+    catalog = Catalog(folder)
+    catalog.refresh()
+    keys = Keys(folder, catalog, memory_rows)
+    keys.refresh()
+    return keys
+
+
+def of_keys(keys: Keys, numbers: Sequence[int]) -> list[int]:
+    """How many rows each of these keys has."""
+    return [len(keys.known(key(number))) for number in numbers]
+
+
+def reductions_in(place: Path) -> tuple[LocalFolder, Catalog, Reductions]:
+    """The cache of an empty store, and what it reads."""
+    folder = LocalFolder(str(place))
+    catalog = Catalog(folder)
+    return folder, catalog, Reductions(folder, catalog, lambda blob: b"")
 
 
 def files(place: Path, table: str = "reductions_by_key") -> list[Path]:
@@ -138,7 +169,9 @@ def test_a_look_up_in_an_index_reads_no_segment_and_holds_no_row(tmp_path: Path)
     store = open_store(tmp_path)
     assert found(store, [5, COUNT, 7]) == [[1], [], [1]]
     assert store.look_up([(key(5), OTHER)]) == [[]]
-    assert not store._reductions._keys._held
+    keys = keys_of(tmp_path)
+    assert of_keys(keys, [5, COUNT, 7]) == [1, 0, 1]
+    assert (keys.in_memory, keys.batches) == (0, 1)
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
@@ -154,11 +187,10 @@ def test_an_index_that_cannot_be_read_is_named_and_made_again(tmp_path: Path, fa
         assert found(store, [5, COUNT]) == [[1], []]
     assert [problem.path.rpartition("/")[2] for problem in store.check()] == [index.name]
     store.compact()
-    store._compactor.sweep(2**60)
     again = open_store(tmp_path)
     assert found(again, [5, COUNT]) == [[1], []]
     assert again.check() == []
-    assert len(files(tmp_path)) == 1 and not again._reductions._keys._held
+    assert len(files(tmp_path)) == 1 and keys_of(tmp_path).in_memory == 0
 
 
 def test_a_store_of_a_version_without_indexes_is_answered_and_gets_them_when_it_is_compacted(
@@ -170,21 +202,24 @@ def test_a_store_of_a_version_without_indexes_is_answered_and_gets_them_when_it_
     assert not files(tmp_path)
     store = open_store(tmp_path)
     assert found(store, [5, COUNT]) == [[1], []]
+    assert keys_of(tmp_path).in_memory == COUNT
     assert store.compact().merged == 1
     assert len(files(tmp_path)) == 1
     assert found(store, [5, COUNT]) == [[1], []]
-    assert not store._reductions._keys._held
+    assert keys_of(tmp_path).in_memory == 0
     assert store.compact().merged == 0
 
 
-def test_an_index_goes_when_its_segment_is_swept(tmp_path: Path) -> None:
+def test_an_index_goes_when_its_segment_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     store = merged(tmp_path)
     [first] = files(tmp_path)
     store.append([reduction(COUNT)])
     store.commit()
     store.compact()
     assert len(files(tmp_path)) == 2
-    store._compactor.sweep(2**60)
+    monkeypatch.setattr(compaction, "GRACE_SECONDS", -60)
+    store.sweep()
     [second] = files(tmp_path)
     assert second != first
     second.rename(second.with_name(f"{1:016x}-{'0' * 10}.arrow"))
@@ -208,31 +243,38 @@ def test_a_copied_store_has_indexes_and_an_exported_file_needs_none(tmp_path: Pa
 
 def test_no_more_rows_are_held_in_memory_than_is_allowed(tmp_path: Path) -> None:
     writer = open_store(tmp_path)
-    store = Store(LocalFolder(str(tmp_path)), memory_rows=100)
-    keys = store._reductions._keys
+    folder = LocalFolder(str(tmp_path))
+    catalog = Catalog(folder)
+    keys = Keys(folder, catalog, memory_rows=100)
     for number in range(0, 1_000, 30):
         writer.append(reduction(each) for each in range(number, number + 30))
         writer.commit()
-        store.refresh()
-        assert found(store, range(number + 40)) == [[1]] * (number + 30) + [[]] * 10
-        assert sum(map(len, keys._held)) <= 100
-    assert len(keys._files) > 1
-    assert found(Store(LocalFolder(str(tmp_path)), memory_rows=100), range(1_000)) == [[1]] * 1_000
+        catalog.refresh()
+        keys.refresh()
+        assert of_keys(keys, range(number + 40)) == [1] * (number + 30) + [0] * 10
+        assert keys.in_memory <= 100
+    assert keys.batches > 1
+    assert of_keys(keys_of(tmp_path, 100), range(1_000)) == [1] * 1_000
     writer.compact()
-    store.refresh()
-    assert found(store, range(1_000)) == [[1]] * 1_000
-    assert sum(map(len, [*keys._held, *keys._files])) == 1_020  # what was merged is held once
+    catalog.refresh()
+    keys.refresh()
+    assert of_keys(keys, range(1_000)) == [1] * 1_000
+    assert (keys.in_memory, keys.batches) == (0, 1)
 
 
 def test_few_batches_are_searched_however_many_commits_there_are(tmp_path: Path) -> None:
-    writer, store = open_store(tmp_path), open_store(tmp_path)
+    writer = open_store(tmp_path)
+    folder = LocalFolder(str(tmp_path))
+    catalog = Catalog(folder)
+    keys = Keys(folder, catalog)
     for number in range(120):
         writer.append([reduction(number)])
         writer.commit()
-        store.refresh()
-        assert found(store, [number, number + 1]) == [[1], []]
-    assert len(store._reductions._keys._held) <= 8
-    assert found(store, range(120)) == [[1]] * 120
+        catalog.refresh()
+        keys.refresh()
+        assert of_keys(keys, [number, number + 1]) == [1, 0]
+    assert keys.batches <= 8 and keys.in_memory == 120
+    assert of_keys(keys, range(120)) == [1] * 120
 
 
 def test_rows_stay_in_memory_when_no_temporary_file_can_be_written(
@@ -253,55 +295,52 @@ def test_rows_stay_in_memory_when_no_temporary_file_can_be_written(
 
 @pytest.mark.parametrize("kind", ["single", None])
 def test_the_rows_of_columns_are_found_before_and_after_their_commit(tmp_path: Path, kind: str | None) -> None:
-    store = open_store(tmp_path)
-    store.refresh()
+    folder, catalog, reductions = reductions_in(tmp_path)
     now = time.time_ns() // 1000
     given = [columns(range(40), now, kind), columns(range(20, 60), now, "full"), columns([3, 3, 4], now - 5, kind)]
     for each in given:
-        assert store._reductions.add_columns(each, now) is each
-    expected: dict[bytes, list[Any]] = {}
-    for each in given:
-        for row in each.rows():
-            assert isinstance(row, ReductionRow)
-            expected.setdefault(row.eval_hash, []).append(row)
+        assert reductions.add_columns(each, now) is each
+    everything: list[Any] = [row for each in given for row in each.rows()]
 
     def check() -> None:
         questions = [(key(number), TASK) for number in range(61)]
-        for (each, _), rows in zip(questions, store.look_up(questions), strict=True):
+        for (asked, _), rows in zip(questions, reductions.look_up(questions), strict=True):
             assert [row.at for row in rows] == sorted((row.at for row in rows), reverse=True)
-            assert set(rows) == set(expected.get(each, ()))
+            assert set(rows) == {row for row in everything if row.eval_hash == asked}
+        times = reductions.times_of(eval_hash=None, task_hashes=[TASK])
+        assert len(times) == len({(row.eval_hash, row.kind, row.at) for row in everything})
+        assert len(reductions.times_of(eval_hash=key(3), task_hashes=[])) == sum(
+            row.eval_hash == key(3) for row in set(everything)
+        )
 
     check()
-    assert len(store._reductions.times_of(eval_hash=None, task_hashes=[TASK])) == len(
-        {(row.eval_hash, row.kind, row.at) for rows in expected.values() for row in rows}
-    )
-    for each in given:
-        store._buffers[ReductionRow].extend(each.rows())
-    store.commit()
+    commit = write_commit(folder, layout.IdMaker().make(), {"reductions": schemas.to_arrow(HOW, everything)})
+    catalog.add(commit)
+    reductions.committed(commit)
     check()
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
 def test_rows_of_columns_are_later_than_what_a_clock_ahead_has_recorded(tmp_path: Path, is_committed: bool) -> None:
-    store = open_store(tmp_path)
-    store.refresh()
+    folder, catalog, reductions = reductions_in(tmp_path)
     now = time.time_ns() // 1000
     ahead = now + 3_600_000_000
-    store.append([reduction(1, at=ahead)])
+    recorded = reductions.add(reduction(1, at=ahead), now)
     if is_committed:
-        store.commit()
-        assert found(store, [1]) == [[ahead]]
-    recorded = store._reductions.add_columns(columns([0, 1], now), now)
-    assert list(recorded.column("at")) == [now, ahead + 1]
-    assert list(recorded.column("since")) == [None, now]
-    assert found(store, [0, 1]) == [[now], [ahead + 1, ahead]]
+        commit = write_commit(folder, layout.IdMaker().make(), {"reductions": schemas.to_arrow(HOW, [recorded])})
+        catalog.add(commit)
+        reductions.committed(commit)
+    assert found(reductions, [1]) == [[ahead]]
+    later = reductions.add_columns(columns([0, 1], now), now)
+    assert list(later.column("at")) == [now, ahead + 1]
+    assert list(later.column("since")) == [None, now]
+    assert found(reductions, [0, 1]) == [[now], [ahead + 1, ahead]]
 
 
 def test_rows_of_columns_are_later_than_what_was_forgotten_in_the_future(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    store.refresh()
+    reductions = reductions_in(tmp_path)[2]
     now = time.time_ns() // 1000
-    store.append([ForgottenRow(key(1), None, now + 50)])
-    recorded = store._reductions.add_columns(columns([0, 1], now), now)
-    assert list(recorded.column("at")) == [now, now + 51]
-    assert found(store, [0, 1]) == [[now], [now + 51]]
+    reductions.add_forgotten(ForgottenRow(key(1), None, now + 50))
+    later = reductions.add_columns(columns([0, 1], now), now)
+    assert list(later.column("at")) == [now, now + 51]
+    assert found(reductions, [0, 1]) == [[now], [now + 51]]

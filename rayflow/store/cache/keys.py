@@ -49,6 +49,16 @@ class Keys:
         self.latest = -1
         """The latest time of a row that was read."""
 
+    @property
+    def in_memory(self) -> int:
+        """How many rows are held in memory."""
+        return sum(map(len, self._held))
+
+    @property
+    def batches(self) -> int:
+        """How many batches a look-up searches."""
+        return len(self._files) + len(self._held)
+
     # --- questions -------------------------------------------------------------------------------------------------
 
     def find(self, keys: Sequence[bytes]) -> Iterator[tuple[list[int], list[ReductionRow]]]:
@@ -127,7 +137,7 @@ class Keys:
         count = sum(table.num_rows for table in tables)
         if not count:
             return
-        is_full = count + sum(map(len, self._held)) > self._limit
+        is_full = count + self.in_memory > self._limit
         while self._held and (is_full or len(self._held[-1]) <= 2 * count):
             rows = self._held.pop()
             tables = [pa.Table.from_batches([rows.batch]), *tables]
