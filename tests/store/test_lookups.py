@@ -185,7 +185,8 @@ def test_an_index_that_cannot_be_read_is_named_and_made_again(tmp_path: Path, fa
     store = open_store(tmp_path)
     with pytest.warns(StoreWarning, match=f"{index.name} is {fault}"):
         assert found(store, [5, COUNT]) == [[1], []]
-    assert [problem.path.rpartition("/")[2] for problem in store.check()] == [index.name]
+    [problem] = open_store(tmp_path).check()
+    assert problem.path.endswith(index.name) and "makes this index again" in problem.text
     store.compact()
     again = open_store(tmp_path)
     assert found(again, [5, COUNT]) == [[1], []]

@@ -3,11 +3,10 @@
 In: the commits of a catalog; keys. Out: the rows of these keys. Never: knows the rows that wait for a commit, or those
 that were forgotten.
 
-A segment with an index is looked up in its index, which is mapped: nothing of it is held in memory. All other rows are
-held in memory, as they are on disk: the tables inside commits, and segments without a readable index. They are joined
-into few batches, each more than twice as large as the next. When there are more than `MEMORY_ROWS` of them, they are
-written to a temporary file without a name as an index, and looked up there. When the commits of a batch are replaced,
-the batch is dropped.
+A segment with an index is looked up in its index, which is mapped: only a filter, of one or two bytes a key, is in
+memory. All other rows are in memory, as they are on disk: the tables inside commits, and the segments without a
+readable index. They are joined into few batches. If there are more than `MEMORY_ROWS` of them, they are written as an
+index to a temporary file without a name, and looked up there. A batch is dropped when all its commits were replaced.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, StoreUnavailable
+from rayflow.pasting import command
 from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact
@@ -28,7 +29,15 @@ from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
 from rayflow.store.write.key_index import INDEXED, write_index
-from rayflow.store.write.segments import Commit, Index, embedded_tables, encode_commit, read_segment, write_segment
+from rayflow.store.write.segments import (
+    Commit,
+    Index,
+    Segment,
+    embedded_tables,
+    encode_commit,
+    read_segment,
+    write_segment,
+)
 
 GRACE_SECONDS = 3600
 """How long replaced files stay."""
@@ -259,17 +268,24 @@ class Compactor:
             for each in commit.files():
                 self._folder.discard_copy(each.path)
 
+    def _remedy(self, file: Commit | Segment) -> str:
+        """What to do about a damaged or missing file, if that is known."""
+        if not isinstance(file, Index):
+            return ""
+        return f"; nothing is lost: `{command('store', 'compact', store=self._folder.url)}` makes this index again"
+
     def _damage(self, commit: Commit) -> list[Problem]:
         found = []
         for each in commit.files():
             try:
                 read_intact(self._folder, each.path, each.matches)
             except BlobDamaged:
-                found.append(Problem(each.path, "damaged", "it does not match its checksum", each.size))
+                text = f"it does not match its checksum{self._remedy(each)}"
+                found.append(Problem(each.path, "damaged", text, each.size))
             except FileNotFoundError:
                 if self._catalog.was_replaced(commit):
                     return []
-                found.append(Problem(each.path, "missing", f"commit {commit.id} names it"))
+                found.append(Problem(each.path, "missing", f"commit {commit.id} names it{self._remedy(each)}"))
         return found
 
 
