@@ -5,6 +5,8 @@ In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
     format                       this layout's version, as JSON
     commits/<id>                 what one commit added: small tables whole, large ones by the names of their segments
     segments/<table>/<id>.parquet
+    segments/<table>_by_key/<id>.arrow
+                                 the index of a segment; it can be made again
     blobs/<2 hex>/<hex>          bytes by content
     tmp/                         files being written; nothing reads them
 
@@ -45,6 +47,11 @@ def commit_path(commit_id: str) -> str:
 def segment_path(table: str, segment_id: str) -> str:
     """The path of a segment of a table."""
     return f"{SEGMENTS}/{table}/{segment_id}.parquet"
+
+
+def index_path(table: str, index_id: str) -> str:
+    """The path of the index of a segment of a table."""
+    return f"{SEGMENTS}/{table}_by_key/{index_id}.arrow"
 
 
 def blob_path(digest: bytes) -> str:

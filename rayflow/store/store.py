@@ -41,7 +41,8 @@ from rayflow.records import (
 from rayflow.store import layout
 from rayflow.store.blobs import Blobs
 from rayflow.store.cache.handle_states import HandleStates
-from rayflow.store.cache.reductions import LOADED_ROWS, Reductions
+from rayflow.store.cache.keys import MEMORY_ROWS
+from rayflow.store.cache.reductions import Reductions
 from rayflow.store.folders.layered import LayeredFolder
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.write import schemas
@@ -88,7 +89,7 @@ _COME_LATER = frozenset({ReductionRow, HandleRow})
 class Store:
     """One store. Any thread may use it; any number of processes may have the same folder open."""
 
-    def __init__(self, folder: Folder, *, read_only: bool = False, loaded_rows: int = LOADED_ROWS) -> None:
+    def __init__(self, folder: Folder, *, read_only: bool = False, memory_rows: int = MEMORY_ROWS) -> None:
         self.url = folder.url
         self.read_only = read_only
         self._folder = folder
@@ -96,7 +97,7 @@ class Store:
         self._ids = layout.IdMaker()
         self._blobs = Blobs(folder, read_only=read_only)
         self._catalog = Catalog(folder)
-        self._reductions = Reductions(folder, self._catalog, self._fetch_term, loaded_rows)
+        self._reductions = Reductions(folder, self._catalog, self._fetch_term, memory_rows)
         self._handles = HandleStates(folder, self._catalog)
         self._compactor = Compactor(folder, self._catalog, self._ids)
         self._buffers: dict[type, list[Any]] = {table.row: [] for table in TABLES}

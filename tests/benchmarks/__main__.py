@@ -35,7 +35,7 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, files, histories, keeping, language, starts, verifying  # noqa: E402  # the environment comes first
+from tests.benchmarks import arrays, calls, files, histories, keeping, language, lookups, starts, verifying  # noqa: E402  # the environment comes first
 from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
 
 
@@ -62,6 +62,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stage-out": Benchmark(files.stage_out),
     "lineage": Benchmark(histories.lineage),
     "verified": Benchmark(verifying.verified),
+    "lookups": Benchmark(lookups.lookups),
+    "lookups-long": Benchmark(lookups.long_lookups, full=True),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "fan-out": Benchmark(calls.fan_out, ray=True),
     "fan-out-single": Benchmark(calls.fan_out_single, ray=True),

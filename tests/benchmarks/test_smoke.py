@@ -22,7 +22,7 @@ def _measured(*words: str) -> dict[str, dict[str, Any]]:
 def test_every_row_that_needs_no_ray_is_measured() -> None:
     rows = _measured("--no-ray")
     files = {"files-valid", "files-cached", "s3-valid", "stage-in", "stage-out"}
-    others = {"help", "hello-cached", "replay", "bytes", "shallow", "map-cached", "lineage", "verified"}
+    others = {"help", "hello-cached", "replay", "bytes", "shallow", "map-cached", "lineage", "verified", "lookups"}
     assert set(rows) == others | files
     assert all(row["rayflow"] > 0 and (row["ok"] is not None or not row["budget"]) for row in rows.values())
     assert rows["replay"]["ratio"] == rows["replay"]["rayflow"] / rows["replay"]["peer"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from rayflow.errors import Bug
 from rayflow.records import TABLES, Columns, ReductionRow, TagRow, ValueRow
-from rayflow.store.cache.reductions import to_rows
+from rayflow.store.cache.keyed_rows import KeyedRows
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.folders.remote import RemoteFolder
 from rayflow.store.open import open_store
@@ -35,6 +35,12 @@ def reduction(number: int, task: bytes = LONG, at: int = 1) -> ReductionRow:
     )
 
 
+def in_batches(table: pa.Table) -> list[ReductionRow]:
+    """The rows of the tasks LONG and SHORT in a table, as the cache finds them."""
+    batches = [KeyedRows(batch, frozenset()) for batch in table.to_batches()]
+    return [row for rows in batches for row in rows.of_tasks(frozenset((LONG, SHORT)))]
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_task_with_a_long_history_is_asked_in_batches_with_the_same_answers(tmp_path: Path, compacted: bool) -> None:
     writer = open_store(tmp_path / "s")
@@ -44,7 +50,7 @@ def test_a_task_with_a_long_history_is_asked_in_batches_with_the_same_answers(tm
     writer.commit()
     if compacted:
         writer.compact()
-    store = Store(LocalFolder(str(tmp_path / "s")), loaded_rows=100)
+    store = Store(LocalFolder(str(tmp_path / "s")), memory_rows=100)
     questions = [(key(5), LONG), (key(1_000_005), SHORT), (key(99_999), LONG), (key(2_999), LONG)]
     assert [[row.at for row in rows] for rows in store.look_up(questions)] == [[9, 1], [1], [], [1]]
     store.append([reduction(99_999)])
@@ -54,7 +60,7 @@ def test_a_task_with_a_long_history_is_asked_in_batches_with_the_same_answers(tm
 
 
 def test_a_task_that_grows_long_while_it_is_loaded_loses_no_answer(tmp_path: Path) -> None:
-    store = Store(LocalFolder(str(tmp_path / "s")), loaded_rows=10)
+    store = Store(LocalFolder(str(tmp_path / "s")), memory_rows=10)
     assert store.look_up([(key(0), LONG)]) == [[]]
     for number in range(40):
         store.append([reduction(number)])
@@ -186,7 +192,7 @@ def test_reductions_come_back_from_arrow_as_they_were() -> None:
         reduction(1, at=1_700_000_000_000_001),
         reduction(2)._replace(term=None, term_blob=key(3), wall_seconds=None),
     ]
-    assert to_rows(schemas.to_arrow(schemas.layouts()["reductions"], Columns.of_rows(rows))) == rows
+    assert in_batches(schemas.to_arrow(schemas.layouts()["reductions"], Columns.of_rows(rows))) == rows
 
 
 def test_a_store_far_away_is_mirrored_file_by_file_and_survives_without_its_mirror(tmp_path: Path) -> None:
@@ -205,9 +211,14 @@ def test_a_store_far_away_is_mirrored_file_by_file_and_survives_without_its_mirr
     (commit,) = (other / "commits").iterdir()
     commit.write_bytes(commit.read_bytes()[:-3])
     (segment,) = (other / "segments" / "reductions").iterdir()
-    segment.write_bytes(bytes(segment.stat().st_size))
+    (index,) = (other / "segments" / "reductions_by_key").iterdir()
+    for file in (segment, index):
+        file.write_bytes(bytes(file.stat().st_size))
     # What is damaged near by and whole far away is fetched again, without a word.
-    assert len(Store(RemoteFolder(url, str(other))).look_up([(key(7), LONG)])[0]) == 1
+    reader = Store(RemoteFolder(url, str(other)))
+    assert len(reader.look_up([(key(7), LONG)])[0]) == 1
+    assert index.read_bytes().startswith(b"ARROW1")
+    assert reader.history().sql("SELECT count(*) FROM reductions").fetchall() == [(2_500,)]
     assert segment.read_bytes().startswith(b"PAR1")
     assert not writer.due(1_000_000)
     writer.append([reduction(1, at=5)])
@@ -230,4 +241,4 @@ def test_a_mirror_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 def test_a_reduction_of_an_older_store_has_read_no_context() -> None:
     layout = schemas.layouts()["reductions"]
     older = schemas.to_arrow(layout, Columns.of_rows([reduction(1)])).drop_columns(["context"])
-    assert [row.context for row in to_rows(schemas.fit(layout, older))] == [None]
+    assert [row.context for row in in_batches(schemas.fit(layout, older))] == [None]

@@ -151,9 +151,10 @@ def test_what_is_missing_and_was_not_replaced_is_named(
     made._compactor.sweep(2**60)  # else what was merged is shown again
     opened = open_store(tmp_path)
     question, answer = reader(opened)
-    for segment in opened.snapshot().segments():
-        if segment.table in ("executions", "reductions"):
-            (tmp_path / segment.path).unlink()
+    for commit in opened.snapshot().commits:
+        for file in (*commit.segments, *commit.indexes):
+            if file.table in ("executions", "reductions"):
+                (tmp_path / file.path).unlink()
     with pytest.warns(StoreWarning, match="is missing and is left out"):
         assert question() != answer
 

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, StoreUnavailable
+from rayflow.pasting import command
 from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact
@@ -28,7 +29,16 @@ from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
 from rayflow.store.write.folding import FOLDS, HOST, fold
-from rayflow.store.write.segments import Commit, embedded_tables, encode_commit, segment_tables, write_segment
+from rayflow.store.write.key_index import INDEXED, write_index
+from rayflow.store.write.segments import (
+    Commit,
+    Index,
+    Segment,
+    embedded_tables,
+    encode_commit,
+    segment_tables,
+    write_segment,
+)
 
 GRACE_SECONDS = 3600
 """How long replaced files stay."""
@@ -97,10 +107,17 @@ class Compactor:
     def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
         commits = self._catalog.snapshot.commits
         if execution_id is None:
-            return [group for group in _groups(commits) if len(group) > 1 or _has_large_tables(group)]
+            groups = _groups(commits)
+            return [g for g in groups if len(g) > 1 or _has_large_tables(g) or any(map(self._lacks_index, g))]
         own = [commit for commit in commits if execution_id in commit.executions]
         own = [commit for commit in own if not commit.segments or commit.total_size < _OWN_TOTAL_BYTES]
         return [group for group in _groups(own) if len(group) > _FEW_COMMITS or _has_large_tables(group)]
+
+    def _lacks_index(self, commit: Commit) -> bool:
+        """Whether a segment of a commit is to have an index, and has none that can be read."""
+        if self._folder.local_root() is None or all(segment.table != INDEXED for segment in commit.segments):
+            return False
+        return not commit.indexes or any(self._catalog.is_broken(index.path) for index in commit.indexes)
 
     def _crowded(self) -> Iterable[list[Commit]]:
         """Groups of many commits of about one size.
@@ -166,7 +183,8 @@ class Compactor:
                     found.extend(segment_tables(self._folder, segment))
         except Replaced:
             return None
-        return None if any(self._catalog.is_broken(each.path) for each in commit.files()) else found
+        paths = (commit.path, *(segment.path for segment in commit.segments))
+        return None if any(map(self._catalog.is_broken, paths)) else found
 
     # --- sweeping --------------------------------------------------------------------------------------------------
 
@@ -252,23 +270,30 @@ class Compactor:
             for each in commit.files():
                 self._folder.discard_copy(each.path)
 
+    def _remedy(self, file: Commit | Segment) -> str:
+        """What to do about a damaged or missing file, if that is known."""
+        if not isinstance(file, Index):
+            return ""
+        return f"; nothing is lost: `{command('store', 'compact', store=self._folder.url)}` makes this index again"
+
     def _damage(self, commit: Commit) -> list[Problem]:
         found = []
         for each in commit.files():
             try:
                 read_intact(self._folder, each.path, each.matches)
             except BlobDamaged:
-                found.append(Problem(each.path, "damaged", "it does not match its checksum", each.size))
+                text = f"it does not match its checksum{self._remedy(each)}"
+                found.append(Problem(each.path, "damaged", text, each.size))
             except FileNotFoundError:
                 if self._catalog.was_replaced(commit):
                     return []
-                found.append(Problem(each.path, "missing", f"commit {commit.id} names it"))
+                found.append(Problem(each.path, "missing", f"commit {commit.id} names it{self._remedy(each)}"))
         return found
 
 
 def _owner(path: str) -> str:
-    """The commit that a segment belongs to."""
-    return path.rsplit("/", 1)[-1].removesuffix(".parquet")
+    """The commit that a segment or an index belongs to."""
+    return path.rsplit("/", 1)[-1].partition(".")[0]
 
 
 def _groups(commits: Sequence[Commit]) -> list[list[Commit]]:
@@ -301,7 +326,7 @@ def write_commit(
     replaces: Iterable[str] = (),
     executions: Iterable[str] = (),
 ) -> Commit:
-    """Write one commit of many rows, large tables as segments, the commit itself last.
+    """Write one commit of many rows, large tables as segments with their indexes, the commit itself last.
 
     tables: rows by table; of several with one key, the last one is written.
     """
@@ -318,10 +343,16 @@ def write_commit(
         for name, rows in distinct.items()
         if name not in embedded
     ]
+    indexes: list[Index] = []
+    # Only what is a file on this machine is looked up in the file.
+    if INDEXED in distinct and INDEXED not in embedded and folder.local_root() is not None:
+        index = write_index(folder, commit_id, distinct[INDEXED])
+        indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,
         embedded,
         segments=tuple(segments),
+        indexes=tuple(indexes),
         replaces=tuple(sorted(replaces)),
         executions=tuple(sorted(executions)),
     )

@@ -11,8 +11,8 @@ The body holds the rows of all tables as Arrow IPC streams. Most of their bytes 
 several tables; in one frame, a column that another table repeats costs nothing. zstd looks back a limited way. So the
 rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on.
 
-The header says how long the body is and where each table's parts lie in it, which segments belong to the commit, which
-commits it replaces, and which executions its rows speak of.
+The header says how long the body is and where each table's parts lie in it, which segments and indexes belong to the
+commit, which commits it replaces, and which executions its rows speak of.
 
 Commits of the first layout have another magic. Their tables are one stream each, compressed by itself, or not at all.
 """
@@ -79,6 +79,17 @@ class Segment:
         return content.nbytes == self.size and checksum_of_file(content).hex() == self.checksum
 
 
+class Index(Segment):
+    """One index of a commit: the rows of its segment of the same table, by their keys. (`key_index` has the format.)"""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store."""
+        return layout.index_path(self.table, self.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """The rows of a table inside a commit file. size: in bytes, as Arrow arrays or as a stream of the first layout.
@@ -106,6 +117,7 @@ class Commit:
     body_size: int | None
     tables: dict[str, Embedded]
     segments: tuple[Segment, ...] = ()
+    indexes: tuple[Index, ...] = ()
     replaces: tuple[str, ...] = ()
     executions: tuple[str, ...] = ()
     total_size: int = field(default=0)
@@ -120,8 +132,8 @@ class Commit:
         return bytes(content[-DIGEST_BYTES:]) == self.checksum and _is_commit(content)
 
     def files(self) -> tuple[Commit | Segment, ...]:
-        """The commit file and the files of its segments."""
-        return self, *self.segments
+        """The commit file and the files of its segments and indexes."""
+        return self, *self.segments, *self.indexes
 
     @property
     def writer(self) -> str:
@@ -140,6 +152,7 @@ def encode_commit(
     tables: dict[str, Any],
     *,
     segments: tuple[Segment, ...] = (),
+    indexes: tuple[Index, ...] = (),
     replaces: tuple[str, ...] = (),
     executions: tuple[str, ...] = (),
 ) -> tuple[Commit, list[Any]]:
@@ -150,6 +163,7 @@ def encode_commit(
             "body": body.size,
             "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
             "segments": [[s.table, s.id, s.rows, s.size, s.checksum, s.folded] for s in segments],
+            "indexes": [[i.table, i.id, i.rows, i.size, i.checksum] for i in indexes],
             "replaces": replaces,
             "executions": executions,
         },
@@ -168,6 +182,7 @@ def encode_commit(
         body_size=body.size,
         tables=places,
         segments=segments,
+        indexes=indexes,
         replaces=replaces,
         executions=executions,
         total_size=size + sum(segment.size for segment in segments),
@@ -222,6 +237,7 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
         body_size=header.get("body"),
         tables=tables,
         segments=segments,
+        indexes=tuple(Index(*stated) for stated in header.get("indexes", ())),
         replaces=tuple(header["replaces"]),
         executions=tuple(header["executions"]),
         total_size=size + sum(segment.size for segment in segments),
