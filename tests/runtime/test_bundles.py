@@ -9,9 +9,11 @@ from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.task_table import TaskEntry
 from rayflow.runtime.on_ray.actor.bundles import (
     FIRST_TRIES_PER_CPU,
+    LEAST_SECONDS,
     LONG_SECONDS,
     MOST_CALLS,
     MOST_MEMBERS,
+    OVERHEAD_SECONDS,
     SHORT_SECONDS,
     SHORT_WINDOW_PER_CPU,
     TARGET_SECONDS,
@@ -96,10 +98,17 @@ def test_short_calls_fill_a_bundle_and_long_ones_do_not(clock):
 
 
 def test_the_last_calls_are_cut_so_that_every_processor_gets_some(clock):
-    for seconds in (0.0001, 0.001):
+    for seconds in (0.001, 0.003):
         bundles = all_of(filled(clock, 60, cpus=4, seconds=seconds), come_back=True)
         assert len(bundles) >= 12 and max(sizes(bundles)) == 5
         assert sum(sizes(bundles)) == 60
+
+
+def test_short_calls_are_not_cut_into_bundles_that_take_less_than_ray_itself(clock):
+    for bundler in (filled(clock, 2000, cpus=64, seconds=0.0), of_a_vector(clock, 2000, cpus=64)):
+        bundles = all_of(bundler)
+        assert min(sizes(bundles[:-1])) * OVERHEAD_SECONDS >= LEAST_SECONDS / 2
+        assert sum(sizes(bundles)) == 2000
 
 
 def test_a_faster_measurement_counts_for_more_than_a_slower_one(clock):

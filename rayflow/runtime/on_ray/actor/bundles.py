@@ -33,7 +33,9 @@ MOST_MEMBERS = 1500
 """The most calls in one bundle if they are members of vectors. The columns of the answer of so many are small enough
 for Ray to send them with the answer itself (100 kB)."""
 BUNDLES_PER_CPU = 3
-"""How many bundles per processor the ready calls are divided into, at least."""
+"""How many bundles per processor the ready calls are divided into, at least, unless these would be too short."""
+LEAST_SECONDS = 0.002
+"""How long a bundle lasts at least, where there are calls enough: four times what Ray itself takes for it."""
 WINDOW_PER_CPU = 50
 """Ray tasks of one queue in flight per processor: enough to keep workers fed and an autoscaler informed."""
 SHORT_SECONDS = 0.001
@@ -276,6 +278,7 @@ class Bundler:
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
         share = max(1, int(queue.size / (self.cpus * BUNDLES_PER_CPU)))
+        share = max(share, math.ceil(LEAST_SECONDS / self._seconds_of(first[0])))
         limit = first[0].options.get("bundle", True)
         if limit is not True:
             share = max(1, min(share, int(limit)))
@@ -283,18 +286,22 @@ class Bundler:
         count, seconds = 0, 0.0
         while first and seconds < TARGET_SECONDS:
             head = first[0]
-            is_vector = isinstance(head, RunVector)
-            most = min(share, MOST_MEMBERS if is_vector else MOST_CALLS)
-            estimate = self._estimate(head.entry.name)
-            if count >= most or (parts and (estimate is None or not self._bundles(head))):
+            most = min(share, MOST_MEMBERS if isinstance(head, RunVector) else MOST_CALLS)
+            is_known = self._estimate(head.entry.name) is not None
+            if count >= most or (parts and not (is_known and self._bundles(head))):
                 break
-            each = TARGET_SECONDS if estimate is None else estimate
-            each += MEMBER_OVERHEAD_SECONDS if is_vector else OVERHEAD_SECONDS
+            each = self._seconds_of(head)
             part = queue.take(first, min(most - count, math.ceil((TARGET_SECONDS - seconds) / each)))
             parts.append(part)
             count += _count(part)
             seconds += _count(part) * each
         return self._new_bundle(queue, parts)
+
+    def _seconds_of(self, ready: RunTask | RunVector) -> float:
+        """How long such a call takes in a bundle; of an unmeasured task, as long as a bundle."""
+        estimate = self._estimate(ready.entry.name)
+        overhead = MEMBER_OVERHEAD_SECONDS if isinstance(ready, RunVector) else OVERHEAD_SECONDS
+        return overhead + (TARGET_SECONDS if estimate is None else estimate)
 
     def _taken_alone(self, queue: _Queue, source: deque[RunTask | RunVector]) -> list[RunTask | RunVector]:
         taken = queue.take(source, 1)
