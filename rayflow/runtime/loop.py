@@ -125,6 +125,7 @@ class Loop(Generic[C]):
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)
         if self._sink.due(self.clock.now()):
+            self.carrier.work(0)  # workers need not wait for the commit
             self._sink.commit()
         self._report_progress()
 

@@ -298,3 +298,9 @@ def test_cutting_a_very_long_vector_does_not_copy_the_rest_of_it_each_time(clock
     bundles = all_of(of_a_vector(clock, 150_000, 0.01), come_back=True)
     assert sum(map(len, bundles)) == 150_000 and max(map(len, bundles)) == 10
     assert time.process_time() - begun < 3.0
+
+
+def test_no_short_call_waits_for_a_bundle_to_end_that_could_go_with_the_last_ones(clock):
+    bundler = of_a_vector(clock, 3000)
+    bundles = all_of(bundler)
+    assert len(bundler) == 0 and max(map(len, bundles)) <= 3000 / 6 and len(bundles) <= SHORT_WINDOW_PER_CPU * 2

@@ -51,8 +51,8 @@ LONG_SECONDS = 0.3
 """An unmeasured task in flight for so long counts as one that takes this time."""
 OVERHEAD_SECONDS = 0.00003
 """The time that a call in a bundle takes besides its body: for unpacking, packing and hashing."""
-MEMBER_OVERHEAD_SECONDS = 0.000015
-"""The same for a member of a vector."""
+MEMBER_OVERHEAD_SECONDS = 0.000005
+"""The same for a member of a vector: what is measured as the time of its body has most of this in it."""
 NEWEST_SHARE_SLOWER, NEWEST_SHARE_FASTER = 0.3, 0.7
 """The weight of the newest measurement. The first call of a task also pays for its imports, so a faster one after it
 has more weight."""
@@ -255,8 +255,9 @@ class Bundler:
         for _ in range(len(turns)):
             queue = turns[0]
             turns.rotate(-1)
-            if queue.size and queue.in_flight < self._window(queue):
-                bundle = self._cut(queue)
+            room = self._window(queue) - queue.in_flight
+            if queue.size and room > 0:
+                bundle = self._cut(queue, room)
                 if bundle is not None:
                     return bundle
         return None
@@ -268,7 +269,8 @@ class Bundler:
         is_short = seconds is not None and seconds < SHORT_SECONDS and first is not queue.alone
         return min(LARGEST_WINDOW, int((SHORT_WINDOW_PER_CPU if is_short else WINDOW_PER_CPU) * self.cpus))
 
-    def _cut(self, queue: _Queue) -> Bundle | None:
+    def _cut(self, queue: _Queue, room: int) -> Bundle | None:
+        """A bundle from the calls that have been ready longest. room: how many bundles may be sent now, with this one."""
         first = queue.first()
         if first is None:
             return None
@@ -277,7 +279,8 @@ class Bundler:
             return self._new_bundle(queue, self._taken_alone(queue, first))
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
-        share = max(1, int(queue.size / (self.cpus * BUNDLES_PER_CPU)))
+        # The last bundles for which there is room take all the rest: a few calls left here would wait for one to end.
+        share = max(1, math.ceil(queue.size / min(self.cpus * BUNDLES_PER_CPU, room)))
         share = max(share, math.ceil(LEAST_SECONDS / self._seconds_of(first[0])))
         limit = first[0].options.get("bundle", True)
         if limit is not True:
