@@ -191,7 +191,8 @@ def test_keywords_and_checks_are_as_in_a_call_alone(stand: Stand) -> None:
 def test_a_body_that_leaves_more_than_a_scalar_is_answered_as_alone_and_so_is_the_next_one(
     stand: Stand, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masking, "_masks", {"hushhush": "<Secret('env:HUSH')>"})
+    if what == "tells_the_secret":
+        masking.learn([("hushhush", "<Secret('env:HUSH')>")])
     monkeypatch.setattr(warnings, "showwarning", lambda *said: sys.stderr.write(warnings.formatwarning(*said[:4])))
     monkeypatch.setattr(warnings, "filters", [("default", None, UserWarning, None, 0)])
     directory = os.getcwd()

@@ -270,7 +270,7 @@ class Bundler:
         return min(LARGEST_WINDOW, int((SHORT_WINDOW_PER_CPU if is_short else WINDOW_PER_CPU) * self.cpus))
 
     def _cut(self, queue: _Queue, room: int) -> Bundle | None:
-        """A bundle from the calls that have been ready longest. room: how many bundles may be sent now, with this one."""
+        """A bundle of the calls that have been ready longest. room: how many bundles may be sent now, with this one."""
         first = queue.first()
         if first is None:
             return None
