@@ -8,7 +8,7 @@ answer. Commands are named tuples, as messages are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -56,6 +56,11 @@ class RunTask(NamedTuple):
     label: str = ""
     name: str = ""
 
+    @property
+    def shown_name(self) -> str:
+        """The name under which the job is counted."""
+        return self.name or self.entry.name
+
 
 class LookUpVector(NamedTuple):
     """Are there recorded reductions for these keys of one task? Answered by `LookedUpVector`.
@@ -85,6 +90,27 @@ class RunVector(NamedTuple):
     job_ids: Sequence[bytes]
     names: tuple[str, ...]
     arguments: Sequence[tuple[Any, ...]]
+
+    @property
+    def shown_name(self) -> str:
+        """The name under which the jobs are counted."""
+        return self.entry.name
+
+    def part(self, start: int, stop: int | None = None) -> RunVector:
+        """The vector of the members from one position to another."""
+        where = slice(start, stop)
+        return self._replace(
+            jobs=self.jobs[where], job_ids=self.job_ids[where], arguments=self.arguments[where]
+        )
+
+    def of(self, jobs: Container[int]) -> RunVector:
+        """The vector of the members that are among these jobs."""
+        kept = [position for position, job in enumerate(self.jobs) if job in jobs]
+        return self._replace(
+            jobs=[self.jobs[position] for position in kept],
+            job_ids=[self.job_ids[position] for position in kept],
+            arguments=[self.arguments[position] for position in kept],
+        )
 
     def attempts(self) -> Iterator[RunTask]:
         """The same attempts, one by one."""

@@ -75,18 +75,18 @@ class collecting_calls:
     """
 
     def __init__(self, created: CreatedCalls | None = None) -> None:
-        self._created = CreatedCalls() if created is None else created
+        self.created = CreatedCalls() if created is None else created
 
     def __enter__(self) -> CreatedCalls:
         global active
         self._before = _mine.get(None)
-        _mine.set(self._created)
+        _mine.set(self.created)
         with _active_lock:
-            active = (*active, self._created)
-        return self._created
+            active = (*active, self.created)
+        return self.created
 
     def __exit__(self, *_: object) -> None:
         global active
         with _active_lock:
-            active = tuple(each for each in active if each is not self._created)
+            active = tuple(each for each in active if each is not self.created)
         _mine.set(self._before)

@@ -6,6 +6,7 @@ Never: imports Ray.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,10 @@ from rayflow.evaluator import commands, messages
 from rayflow.lang.terms.expressions import Expression, TaskRef, Term
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.output.printing import many_bodies
-from rayflow.runtime.protocol.attempts import Reply, call_of, message_of, operated
+from rayflow.runtime.protocol.attempts import Reply, VectorReply, call_of, message_of, operated, vector_call_of
+from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.nested_runs import working
+from rayflow.runtime.worker.task_lookup import HOST
 from rayflow.runtime.worker.waiting_bodies import WaitingBodies
 from rayflow.runtime.worker.worker import Worker
 from rayflow.values.encoding.nested import iter_leaves
@@ -35,15 +38,14 @@ class InlineCarrier:
         self._loop = loop
         self._worker = worker
         self._bodies = WaitingBodies()
-        self._waiting: deque[commands.RunTask | commands.RunOperation] = deque()
+        self._waiting: deque[commands.RunTask | commands.RunVector | commands.RunOperation] = deque()
         self._stopped: set[tuple[int, int]] = set()
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
-        for vector in vectors:
-            self._waiting.extend(vector.attempts())
+        self._waiting.extend(vectors)
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         self._waiting.extend(operations)
@@ -56,8 +58,10 @@ class InlineCarrier:
 
     def running(self) -> Mapping[str, Mapping[str, int]]:
         """The next attempt: the question comes between two bodies, when nothing runs."""
-        attempts = [each for each in self._waiting if type(each) is commands.RunTask]
-        return {each.execution_id: {each.name or each.entry.name: 1} for each in attempts[:1]}
+        for each in self._waiting:
+            if not isinstance(each, commands.RunOperation):
+                return {each.execution_id: {each.shown_name: 1}}
+        return {}
 
     def busy(self) -> bool:
         return bool(self._waiting)
@@ -69,12 +73,16 @@ class InlineCarrier:
         """Run what waits, for about so long."""
         if not self._waiting:
             return False
-        end = time.monotonic() + seconds
+        end = time.perf_counter() + seconds
         answers: list[tuple[Answer, int]] = []
         try:
-            with many_bodies(), working():
-                while self._waiting and time.monotonic() < end:
-                    answer = self._answer(self._waiting.popleft())
+            with many_bodies(), working(), BodySeries(self._worker) as series:
+                while self._waiting and time.perf_counter() < end:
+                    command = self._waiting.popleft()
+                    if isinstance(command, commands.RunVector):
+                        self._run_vector(command, series, end, answers)
+                        continue
+                    answer = self._answer(command, series)
                     answers.append((answer, self._loop.clock.now()))
         finally:
             # The files of these calls have to be on the disk before their results count.
@@ -84,9 +92,33 @@ class InlineCarrier:
         self._worker.kept.clear()
         return True
 
-    def _answer(self, command: commands.RunTask | commands.RunOperation) -> Answer:
+    def _run_vector(
+        self, vector: commands.RunVector, series: BodySeries, end: float, answers: list[tuple[Answer, int]]
+    ) -> None:
+        """Run the members of a vector until this moment (time.perf_counter). The others wait on."""
+        if vector.options.get("timeout") is not None or any((job, 1) in self._stopped for job in vector.jobs):
+            self._waiting.extendleft(reversed(list(vector.attempts())))
+            return
+        columns, before = VectorReply.empty(), len(answers)
+
+        def replied(reply: Reply) -> None:
+            self._worker.learn(reply.entries)
+            answers.append((reply, self._loop.clock.now()))
+
+        try:
+            series.run_vector(vector_call_of(vector), end, columns, replied, bodies=self._bodies)
+        finally:
+            count = len(columns.jobs) + len(answers) - before
+            if count < len(vector.jobs):
+                self._waiting.appendleft(vector.part(count))
+            if columns.jobs:
+                at = self._loop.clock.now()
+                answers.append((columns.message(at, HOST, os.getpid()), at))
+
+    def _answer(self, command: commands.RunTask | commands.RunOperation, series: BodySeries) -> Answer:
         """Carry out one command."""
         if isinstance(command, commands.RunOperation):
+            series.leave()
             return _applied(self._loop, self._worker, command)
         if (command.job, command.attempt) in self._stopped:
             self._stopped.discard((command.job, command.attempt))
@@ -94,7 +126,7 @@ class InlineCarrier:
             return messages.WorkerGone(at, command.job, command.attempt, "stopped before it started")
         try:
             known = self._bodies.news(command.job_id, command.attempt, command.known)
-            reply = self._worker.run(call_of(command, known), bodies=self._bodies)
+            reply = series.run(call_of(command, known), bodies=self._bodies)
         except KeyboardInterrupt:
             # The attempt still owes an answer: it gets one when the evaluator stops it.
             self._waiting.appendleft(command)
@@ -121,7 +153,7 @@ class LookingCarrier:
     def __init__(self, loop: LoopHandle, worker: Worker) -> None:
         self._loop = loop
         self._worker = worker
-        self.attempts: list[commands.RunTask] = []
+        self.attempts: list[commands.RunTask | commands.RunVector] = []
         self.operations: list[commands.RunOperation] = []
 
     @property
@@ -133,8 +165,7 @@ class LookingCarrier:
         self.attempts.extend(attempts)
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
-        for vector in vectors:
-            self.attempts.extend(vector.attempts())
+        self.attempts.extend(vectors)
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for command in operations:

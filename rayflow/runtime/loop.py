@@ -23,7 +23,10 @@ from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
 
 MESSAGES_PER_TICK = 2_000
-"""A tick takes at most so many messages, so that a flood of them leaves room for commits and progress."""
+"""A tick takes about so many messages, so that a flood of them leaves room for commits and progress."""
+
+MEMBERS_PER_MESSAGE = 4
+"""So many members of a vector count as one message: what they cost together."""
 
 IDLE_SECONDS = 0.2
 """The longest wait for news while rows wait to be committed."""
@@ -114,17 +117,22 @@ class Loop(Generic[C]):
         self._news.clear()
         batch: list[messages.Message] = []
         incoming = self._incoming
-        while incoming and len(batch) < MESSAGES_PER_TICK:
-            batch.append(incoming.popleft())
-        for message in batch:
-            if type(message) is messages.Submitted:
+        room = MESSAGES_PER_TICK
+        while incoming and room > 0:
+            message = incoming.popleft()
+            batch.append(message)
+            if type(message) is messages.ReturnedVector:
+                room -= len(message.jobs) // MEMBERS_PER_MESSAGE
+            elif type(message) is messages.Submitted:
                 self.outbox.begin(message)
+            room -= 1
         if batch:
             self.outbox.carry_out(self.evaluator.handle(batch))
             if incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)
         if self._sink.due(self.clock.now()):
+            self.carrier.work(0)  # workers need not wait for the commit
             self._sink.commit()
         self._report_progress()
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import BadQuery
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.rows import INLINE_TERM_BYTES, context_of, left_row
-from rayflow.lang.terms.codec import blobs_of, witnesses_of
-from rayflow.records import JobRow, ReductionRow, Row, ValueRow
+from rayflow.lang.terms.codec import blobs_of, has_front, witnesses_of
+from rayflow.records import Columns, JobRow, ReductionRow, Row, ValueRow
 from rayflow.runtime.carrier import Carrier
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink
@@ -73,6 +73,21 @@ def relied_on(row: ReductionRow) -> tuple[Witness, ...]:
         return ()  # the evaluator passes over what cannot be read
 
 
+def _plain_candidate(row: ReductionRow) -> messages.Candidate | None:
+    """The candidate of a usual row: the term of a body, without witnesses and blobs. None for any other row."""
+    _, _, kind, term, _, task_set, call_hash, execution_id, wall_seconds, at, context, since = row
+    if not term or has_front(term):
+        return None
+    if task_set is not None or call_hash is not None or context is not None or since is not None:
+        return None
+    return messages.Candidate(kind, term, execution_id, at, True, None, None, wall_seconds)
+
+
+def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
+    """Whether any of these is longer than so many bytes."""
+    return any(text is not None and len(text) > most_bytes for text in texts)
+
+
 class Outbox:
     """Hands commands to the store, the carrier, the timers and the listener.
 
@@ -109,14 +124,14 @@ class Outbox:
             commands.SetTimer: self._set_timers,
             commands.Finish: self._finish,
             commands.LookUp: self._look_up,
-            commands.LookUpVector: self._look_up_vectors,
             commands.Stop: lambda stops: carrier.stop(stops),
             commands.RunOperation: lambda operations: carrier.operate(operations),
             commands.RunTask: lambda attempts: carrier.run(attempts),
             commands.RunVector: lambda vectors: carrier.run_vectors(vectors),
             commands.Warn: self._warn,
         }
-        """The function for each type of command, in this order. `Record` and `Remember` come before: see `_record`."""
+        """The function for each type of command, in this order. `Record` and `Remember` come before: see `_record`.
+        `LookUpVector` comes with `LookUp`: the store is asked once in a tick."""
 
     # --- a tick -------------------------------------------------------------------------------------------------------
 
@@ -140,6 +155,8 @@ class Outbox:
         for command in batch:
             by_type[type(command)].append(command)
         self._record(by_type.pop(commands.Record, ()), by_type.pop(commands.Remember, ()))
+        if commands.LookUpVector in by_type:
+            by_type[commands.LookUp].extend(by_type.pop(commands.LookUpVector))
         for of_type, carry_out in self._in_order.items():
             if of_type in by_type:
                 carry_out(by_type[of_type])
@@ -148,19 +165,38 @@ class Outbox:
 
     def _record(self, records: Iterable[commands.Record], remembered: Iterable[commands.Remember]) -> None:
         """Write the rows and the reductions of a tick: together, so that no commit can come between them."""
-        rows: list[Row] = [row for command in records for row in command.rows]
-        rows.extend(row for command in records for columns in command.columns for row in columns.rows())
+        rows: list[Row] = []
+        columns: list[Columns] = []
+        for command in records:
+            rows.extend(command.rows)
+            for each in command.columns:
+                if self._stays_columns(each):
+                    columns.append(each)
+                elif each.row is ReductionRow:
+                    rows.extend(map(self._with_blob, each.rows()))  # type: ignore[arg-type]  # they are reductions
+                else:
+                    rows.extend(each.rows())
         rows.extend([self._with_blob(command.reduction) for command in remembered])
         if self._done_before:
             rows = [row for row in rows if not self._is_done_before(row)]
-        if not rows:
+        if not rows and not columns:
             return
-        self._sink.append(self._with_blobs(rows))
+        self._sink.append(self._with_blobs(rows), columns)
         job_ended = self._listener.job_ended
-        if job_ended is not None:
-            for row in rows:
-                if type(row) is JobRow and row.finished_at is not None:
-                    job_ended(row._replace(packed_arguments=None, traceback=None, story=None))
+        if job_ended is None:
+            return
+        of_columns = [each.rows() for each in columns if each.row is JobRow]
+        for row in (*rows, *chain.from_iterable(of_columns)):
+            if type(row) is JobRow and row.finished_at is not None:
+                job_ended(row._replace(packed_arguments=None, traceback=None, story=None))
+
+    def _stays_columns(self, columns: Columns) -> bool:
+        """Whether these are recorded as columns. What is decided for each row, or becomes a blob, goes as rows."""
+        if columns.row is JobRow:
+            return not self._done_before
+        if columns.row is ReductionRow:
+            return not _is_any_longer(columns.column("term"), LARGEST_TERM_BYTES)
+        return columns.row is not ValueRow or not _is_any_longer(columns.column("inline"), INLINE_TERM_BYTES)
 
     def _is_done_before(self, row: Row) -> bool:
         """Whether a row says only that a job has found its own result, which an earlier life recorded."""
@@ -220,28 +256,55 @@ class Outbox:
 
     # --- look-ups -----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, lookups: Sequence[commands.LookUp]) -> None:
+    def _look_up(self, lookups: Sequence[commands.LookUp | commands.LookUpVector]) -> None:
         moment = self._clock.seconds()
         if moment - self._refreshed > REFRESH_SECONDS:
             self._refreshed = moment
             self._store.refresh()
-        found = self._store.look_up([(each.eval_hash, each.task_hash) for each in lookups])
+        questions: list[tuple[bytes, bytes]] = []
+        for each in lookups:
+            if isinstance(each, commands.LookUp):
+                questions.append((each.eval_hash, each.task_hash))
+            else:
+                questions.extend(zip(each.eval_hashes, repeat(each.task_hash)))
+        found = self._store.look_up(questions)
         at = self._clock.now()
         doubtful: list[_Doubtful] = []
-        for question, rows in zip(lookups, found, strict=True):
-            witnesses = [relied_on(row) for row in rows]
-            if any(witnesses):
-                doubtful.append(_Doubtful(question.asker, rows, witnesses))
+        place = 0
+        for each in lookups:
+            if isinstance(each, commands.LookUp):
+                witnesses = [relied_on(row) for row in found[place]]
+                if any(witnesses):
+                    doubtful.append(_Doubtful(each.asker, found[place], witnesses))
+                else:
+                    self._answer(at, each.asker, found[place])
+                place += 1
             else:
-                self._answer(at, question.asker, rows)
+                end = place + len(each.eval_hashes)
+                self._answer_vector(at, each.first, found[place:end], doubtful)
+                place = end
         if doubtful:
             self._check(doubtful)
 
-    def _look_up_vectors(self, lookups: Sequence[commands.LookUpVector]) -> None:
-        for each in lookups:
-            everything = range(len(each.eval_hashes))
-            self._post(messages.LookedUpVector(self._clock.now(), each.first, {}, everything))
-            self._look_up([commands.LookUp(each.first + i, each.eval_hashes[i], each.task_hash) for i in everything])
+    def _answer_vector(
+        self, at: int, first: int, found: Sequence[Sequence[ReductionRow]], doubtful: list[_Doubtful]
+    ) -> None:
+        """Answer a vector of look-ups. doubtful: gets those whose candidates have witnesses."""
+        certain: dict[int, tuple[messages.Candidate, ...]] = {}
+        later: list[int] = []
+        for position, rows in enumerate(found):
+            if not rows:
+                continue
+            if len(rows) == 1 and (only := _plain_candidate(rows[0])) is not None:
+                certain[position] = (only,)
+                continue
+            witnesses = [relied_on(row) for row in rows]
+            if any(witnesses):
+                later.append(position)
+                doubtful.append(_Doubtful(first + position, rows, witnesses))
+            else:
+                certain[position] = self.candidates(rows)
+        self._post(messages.LookedUpVector(at, first, certain, later))
 
     def _answer(self, at: int, asker: int, rows: Sequence[ReductionRow], broken: Sequence[Broken] = ()) -> None:
         """Answer a look-up. broken: for each row the witnesses that are not valid."""
@@ -298,6 +361,9 @@ class Outbox:
             )
 
     def _candidate(self, row: ReductionRow) -> messages.Candidate:
+        plain = _plain_candidate(row)
+        if plain is not None:
+            return plain
         term = row.term or b""
         blobs = blobs_of(term)
         verdict = True

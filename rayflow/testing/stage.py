@@ -132,6 +132,10 @@ class Stage(InlineCarrier):
                 failure = failure_from_exception(error, project_dir=self._project_dir)
                 self._loop.post(messages.Raised(at, command.job, command.attempt, failure, messages.Cost(0, 0.0, 0.0)))
 
+    def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
+        """One by one: each may have an accident of its own."""
+        self.run([attempt for vector in vectors for attempt in vector.attempts()])
+
 
 class RehearsedDriver(Driver):
     """A driver whose submissions are rehearsed."""

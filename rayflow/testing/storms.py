@@ -22,6 +22,7 @@ from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.protocol.reports import Reporter, Silent
 from rayflow.runtime.protocol.requests import Request
+from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.worker import Worker
 from rayflow.store.store import Store
 from rayflow.testing.simulation.weather import Weather
@@ -58,12 +59,14 @@ class RoughStage(Stage):
             return False
         self._waiting.rotate(random.randrange(len(self._waiting)))
         command = self._waiting.popleft()
+        assert not isinstance(command, commands.RunVector), "a stage takes vectors apart"
         is_lost = self._may_lose(command) and random.random() < self._weather.lost
         if is_lost and random.random() < 0.5:
             self._answers.append(self._loss(command))
         else:
             # The body of a lost answer has run: it may have written a file, and it runs again.
-            answer = self._message(self._answer(command), self._loop.clock.now(), {})
+            with BodySeries(self._worker) as series:
+                answer = self._message(self._answer(command, series), self._loop.clock.now(), {})
             self._answers.append(self._loss(command) if is_lost else answer)
         return True
 

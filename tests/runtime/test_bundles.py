@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rayflow.evaluator.commands import RunTask
+from rayflow.evaluator.commands import RunTask, RunVector
 from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.task_table import TaskEntry
 from rayflow.runtime.on_ray.actor.bundles import (
     FIRST_TRIES_PER_CPU,
+    LEAST_SECONDS,
     LONG_SECONDS,
     MOST_CALLS,
+    MOST_MEMBERS,
+    OVERHEAD_SECONDS,
+    SHORT_SECONDS,
+    SHORT_WINDOW_PER_CPU,
     TARGET_SECONDS,
     WINDOW_PER_CPU,
     Bundle,
@@ -33,10 +38,13 @@ def attempt(job: int, name: str = "f", execution: str = "e", losses: int = 0, **
     return RunTask(job, 1, execution, str(job).encode(), ENTRIES[name], {}, options, losses)
 
 
-def all_of(bundler: Bundler) -> list[Bundle]:
+def all_of(bundler: Bundler, *, come_back: bool = False) -> list[Bundle]:
+    """The bundles that may be sent now. come_back: also those that may be sent as soon as these have come back."""
     bundles = []
     while (bundle := bundler.next()) is not None:
         bundles.append(bundle)
+        if come_back:
+            bundler.ended(bundle.number)
     return bundles
 
 
@@ -90,9 +98,17 @@ def test_short_calls_fill_a_bundle_and_long_ones_do_not(clock):
 
 
 def test_the_last_calls_are_cut_so_that_every_processor_gets_some(clock):
-    bundles = all_of(filled(clock, 60, cpus=4, seconds=0.0001))
-    assert len(bundles) >= 12
-    assert sum(sizes(bundles)) == 60
+    for seconds in (0.001, 0.003):
+        bundles = all_of(filled(clock, 60, cpus=4, seconds=seconds), come_back=True)
+        assert len(bundles) >= 12 and max(sizes(bundles)) == 5
+        assert sum(sizes(bundles)) == 60
+
+
+def test_short_calls_are_not_cut_into_bundles_that_take_less_than_ray_itself(clock):
+    for bundler in (filled(clock, 2000, cpus=64, seconds=0.0), of_a_vector(clock, 2000, cpus=64)):
+        bundles = all_of(bundler)
+        assert min(sizes(bundles[:-1])) * OVERHEAD_SECONDS >= LEAST_SECONDS / 2
+        assert sum(sizes(bundles)) == 2000
 
 
 def test_a_faster_measurement_counts_for_more_than_a_slower_one(clock):
@@ -172,7 +188,7 @@ def test_the_window_opens_again_when_bundles_come_back(clock):
 def test_stopped_attempts_leave_the_queues_and_are_given_back(clock):
     bundler = filled(clock, 50, seconds=0.01)
     dropped = bundler.drop({(job, 1) for job in range(10)} | {(11, 2)})
-    assert sorted(each.job for each in dropped) == list(range(10))
+    assert sorted(dropped) == [(job, 1) for job in range(10)]
     assert len(bundler) == 40
     assert sum(sizes(all_of(bundler))) == 40
 
@@ -195,3 +211,96 @@ def test_cutting_a_hundred_thousand_calls_is_quick(clock):
     bundles = all_of(bundler)
     assert sum(sizes(bundles)) == 100_000
     assert time.process_time() - begun < 2.0
+
+
+def vector(jobs: range, name: str = "f", execution: str = "e", **options: object) -> RunVector:
+    names = [str(job).encode() for job in jobs]
+    return RunVector(execution, ENTRIES[name], options, jobs, names, ("n",), [(job,) for job in jobs])
+
+
+def members(bundles: list[Bundle]) -> list[int]:
+    return [job for bundle in bundles for each in bundle.vectors for job in each.jobs]
+
+
+def of_a_vector(clock: Clock, count: int, seconds: float | None = 0.0, cpus: float = 2, **options: object) -> Bundler:
+    bundler = filled(clock, 0, cpus, seconds)
+    bundler.add(vector(range(count), **options))
+    return bundler
+
+
+def test_the_members_of_a_vector_travel_in_parts_of_it_in_order_and_each_with_its_own_arguments(clock):
+    bundles = all_of(of_a_vector(clock, 10_000), come_back=True)
+    assert members(bundles) == list(range(10_000)) and not any(bundle.calls for bundle in bundles)
+    assert max(map(len, bundles)) == MOST_MEMBERS
+    for part in (each for bundle in bundles for each in bundle.vectors):
+        assert list(part.arguments) == [(job,) for job in part.jobs]
+        assert list(part.job_ids) == [str(job).encode() for job in part.jobs]
+
+
+def test_members_fill_a_bundle_up_to_its_time(clock):
+    assert set(map(len, all_of(of_a_vector(clock, 10_000, TARGET_SECONDS / 10)))) == {10}
+
+
+def test_calls_and_members_share_a_bundle(clock):
+    bundler = of_a_vector(clock, 100)
+    for job in range(1000, 1040):
+        bundler.add(attempt(job))
+    bundles = all_of(bundler, come_back=True)
+    assert any(bundle.calls and bundle.vectors for bundle in bundles)
+    assert sorted(each.job for bundle in bundles for each in bundle.attempts) == [*range(100), *range(1000, 1040)]
+
+
+def test_members_of_a_task_that_was_never_measured_go_alone_and_only_a_few_at_a_time(clock):
+    assert list(map(len, all_of(of_a_vector(clock, 100, None)))) == [1] * int(FIRST_TRIES_PER_CPU * 2)
+
+
+@pytest.mark.parametrize("options", [{"timeout": 5}, {"bundle": False}], ids=["timeout", "asked"])
+def test_a_member_that_goes_alone_goes_as_a_call_of_its_own(clock, options):
+    bundles = all_of(of_a_vector(clock, 5, **options))
+    assert [(len(bundle.calls), bundle.vectors) for bundle in bundles] == [(1, [])] * 5
+    assert [bundle.calls[0].arguments for bundle in bundles] == [{"n": job} for job in range(5)]
+
+
+def test_stopped_members_leave_their_vector_and_the_others_stay(clock):
+    bundler = of_a_vector(clock, 50)
+    bundler.add(vector(range(100, 103)))
+    stopped = {(job, 1) for job in (3, 7, 100, 101, 102)}
+    assert sorted(bundler.drop(stopped | {(4, 2)})) == sorted(stopped)
+    assert len(bundler) == 48
+    assert members(all_of(bundler, come_back=True)) == [job for job in range(50) if job not in (3, 7)]
+    assert len(bundler) == 0
+
+
+def test_what_a_bundle_did_not_begin_is_left_as_a_part_of_its_vector(clock):
+    bundler = of_a_vector(clock, 30)
+    (bundle,) = filter(None, [bundler.next()])
+    (left,) = bundle.left({3, 4})
+    assert isinstance(left, RunVector) and (list(left.jobs), left.arguments) == ([3, 4], [(3,), (4,)])
+    assert bundle.left() == [*bundle.vectors] and bundle.left(set()) == []
+
+
+def test_a_short_task_keeps_few_large_bundles_in_flight_and_a_longer_one_many(clock):
+    short, longer = (all_of(of_a_vector(clock, 100_000, seconds)) for seconds in (SHORT_SECONDS / 2, SHORT_SECONDS))
+    assert (len(short), len(longer)) == (SHORT_WINDOW_PER_CPU * 2, WINDOW_PER_CPU * 2)
+
+
+def test_a_short_task_does_not_narrow_the_window_of_calls_that_go_alone(clock):
+    bundler = of_a_vector(clock, 100_000)
+    count = len(all_of(bundler))
+    bundler.add(attempt(200_000), alone=True)
+    assert count == SHORT_WINDOW_PER_CPU * 2 and sizes(all_of(bundler)) == [1]
+
+
+def test_cutting_a_very_long_vector_does_not_copy_the_rest_of_it_each_time(clock):
+    import time
+
+    begun = time.process_time()
+    bundles = all_of(of_a_vector(clock, 150_000, 0.01), come_back=True)
+    assert sum(map(len, bundles)) == 150_000 and max(map(len, bundles)) == 10
+    assert time.process_time() - begun < 3.0
+
+
+def test_no_short_call_waits_for_a_bundle_to_end_that_could_go_with_the_last_ones(clock):
+    bundler = of_a_vector(clock, 3000)
+    bundles = all_of(bundler)
+    assert len(bundler) == 0 and max(map(len, bundles)) <= 3000 / 6 and len(bundles) <= SHORT_WINDOW_PER_CPU * 2

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from rayflow.errors import BadQuery
-from rayflow.evaluator.commands import Command, Finish, LookUp, Record, Remember
+from rayflow.evaluator.commands import Command, Finish, LookUp, LookUpVector, Record, Remember
 from rayflow.evaluator.messages import Submitted
 from rayflow.lang.terms.codec import dumps, with_conditions
-from rayflow.records import ReductionRow
+from rayflow.records import Columns, JobRow, ReductionRow, Same
 from rayflow.runtime.draft import Draft
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES, Outbox
@@ -96,7 +96,7 @@ def test_an_execution_ends_although_the_store_cannot_tell_what_is_open(monkeypat
 
 
 def test_each_type_of_command_is_carried_out() -> None:
-    carried_out = Outbox(open_store(":memory:"), Asked(), print)._in_order.keys() | {Record, Remember}
+    carried_out = Outbox(open_store(":memory:"), Asked(), print)._in_order.keys() | {Record, Remember, LookUpVector}
     assert carried_out == set(get_args(Command))
 
 
@@ -127,3 +127,106 @@ def test_what_a_dropped_draft_holds_never_reaches_the_store_and_a_kept_one_is_th
             draft.keep()
         assert [len(rows) for rows in Store(store.folder).look_up([(b"k" * 20, TASK)])] == [is_kept]
     assert store.has_blob(digest("term", large))
+
+
+@pytest.fixture
+def three_hops() -> Any:
+    """A store with a reduction of key 1, one of key 3 that depends on a value, two of key 4, and none of key 2."""
+    store = open_store(":memory:")
+    conditional = with_conditions(dumps(3), (VALUE,))
+    terms = {1: [dumps(1)], 3: [conditional], 4: [dumps(40), dumps(41)]}
+    for number, of_key in terms.items():
+        for at, term in enumerate(of_key):
+            store.append([ReductionRow(KEYS[number], TASK, "single", term, None, None, None, "e", 0.5, at)])
+    return store
+
+
+KEYS = [bytes([number]) * 20 for number in range(9)]
+
+
+def test_a_vector_of_look_ups_is_answered_at_once_and_what_depends_on_more_is_answered_later_by_number(
+    three_hops: Store, asked: Asked
+) -> None:
+    found: list[Any] = []
+    Outbox(three_hops, asked, found.append).carry_out([LookUpVector(100, KEYS[1:5], TASK)])
+    whole, later = found
+    assert (whole.first, list(whole.later), sorted(whole.found)) == (100, [2], [0, 3])
+    assert [each.term for each in whole.found[3]] == [dumps(41), dumps(40)]
+    assert (later.asker, later.candidates[0].term[:1]) == (102, b"W") and asked.questions == [[VALUE]]
+
+
+def test_a_look_up_finds_the_same_candidates_in_a_vector_and_alone(three_hops: Store, asked: Asked) -> None:
+    found: list[Any] = []
+    outbox = Outbox(three_hops, asked, found.append)
+    outbox.carry_out([LookUpVector(100, KEYS[1:5], TASK)])
+    in_vector = {0: (), 1: (), 2: found[1].candidates, 3: ()} | found[0].found
+    found.clear()
+    outbox.carry_out([LookUp(number, key, TASK) for number, key in enumerate(KEYS[1:5])])
+    assert {each.asker: each.candidates for each in found} == in_vector and len(in_vector[3]) == 2
+
+
+def test_the_store_is_asked_once_for_all_look_ups_of_a_tick(three_hops: Store, asked: Asked, monkeypatch: Any) -> None:
+    questions: list[Any] = []
+    look_up = three_hops.look_up
+    monkeypatch.setattr(three_hops, "look_up", lambda asked: questions.append(asked) or look_up(asked))
+    found: list[Any] = []
+    outbox = Outbox(three_hops, asked, found.append)
+    outbox.carry_out([LookUpVector(1, KEYS[1:3], TASK), LookUp(3, KEYS[1], TASK), LookUpVector(4, KEYS[1:2], TASK)])
+    assert questions == [[(KEYS[number], TASK) for number in (1, 1, 2, 1)]]
+    assert sorted(type(each).__name__ for each in found) == ["LookedUp", "LookedUpVector", "LookedUpVector"]
+
+
+def reductions(terms: Sequence[bytes]) -> Columns:
+    return Columns.of(
+        ReductionRow,
+        len(terms),
+        eval_hash=KEYS[: len(terms)],
+        term=terms,
+        **{name: Same(TASK if name == "task_hash" else None) for name in ReductionRow._fields[1:3]},
+        **{name: Same(None) for name in ReductionRow._fields[4:9]},
+        at=Same(1),
+    )
+
+
+class Noted:
+    """A sink that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self.columns: list[Columns] = []
+        self.put_blob = lambda name, encoded: None
+
+    def append(self, rows: Any, columns: Any = ()) -> None:
+        self.rows.extend(rows)
+        self.columns.extend(columns)
+
+
+def test_columns_reach_the_sink_as_columns_unless_one_of_their_terms_becomes_a_blob() -> None:
+    for large, are_columns in ((b"", True), (bytes(LARGEST_TERM_BYTES + 1), False)):
+        sink, columns = Noted(), reductions([dumps(1), large])
+        Outbox(open_store(":memory:"), Asked(), print, sink=sink).carry_out([Record((), (columns,))])
+        assert (len(sink.columns), len(sink.rows)) == ((1, 0) if are_columns else (0, 2))
+    assert [row.term_blob is not None for row in sink.rows] == [False, True]
+
+
+def jobs(count: int, **fields: Any) -> Columns:
+    same = dict.fromkeys(JobRow._fields) | {"execution_id": "e"} | fields
+    return Columns.of(JobRow, count, **{name: Same(value) for name, value in same.items()} | {"job_id": KEYS[:count]})
+
+
+def test_each_closing_row_in_columns_is_heard_and_an_opening_one_is_not() -> None:
+    heard: list[JobRow] = []
+    listener = LoopListener(job_ended=heard.append)
+    outbox = Outbox(open_store(":memory:"), Asked(), print, sink=Noted(), listener=listener)
+    closing = jobs(3, finished_at=5, status="done", how="computed", traceback="...")
+    outbox.carry_out([Record((), (jobs(2, status="open"), closing))])
+    assert [(row.job_id, row.traceback) for row in heard] == [(key, None) for key in KEYS[:3]]
+
+
+def test_a_resumed_execution_does_not_record_again_in_columns_what_it_had_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, sink = open_store(":memory:"), Noted()
+    monkeypatch.setattr(store, "done_jobs", lambda execution_id: frozenset(KEYS[:2]))
+    outbox = Outbox(store, Asked(), print, sink=sink)
+    outbox.begin(Submitted(0, "e", b"", {}, life=1))
+    outbox.carry_out([Record((), (jobs(3, finished_at=5, status="done", how="shared"),))])
+    assert [row.job_id for row in sink.rows] == [KEYS[2]] and not sink.columns

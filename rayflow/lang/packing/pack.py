@@ -47,7 +47,7 @@ def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | No
     root: what errors call the term. reached: gets the ids of all expressions that the term holds. Raises
     NotSerializable for a value that cannot be kept, naming the part.
     """
-    if type(term) in SCALARS and not _is_long(term):
+    if type(term) in SCALARS and not is_long(term):
         return term
     packer = _Packer(keep, root)
     with looked_at_together(term):
@@ -57,7 +57,8 @@ def pack(term: Term, keep: Keep, *, root: str = "result", reached: set[int] | No
     return packed
 
 
-def _is_long(scalar: Any) -> bool:
+def is_long(scalar: Any) -> bool:
+    """Whether a scalar is too long to stand in a term itself."""
     kind = type(scalar)
     if kind is str or kind is bytes:
         return len(scalar) > INLINE_BYTES // 2
@@ -94,7 +95,7 @@ class _Packer:
             parts = children(item)
             for part in parts:
                 kind = type(part)
-                if kind not in SCALARS or (kind in _LONG and _is_long(part)):
+                if kind not in SCALARS or (kind in _LONG and is_long(part)):
                     self._item = item
                     memo[id(item)] = with_children(item, tuple([self._packed(each) for each in parts]))
                     break
@@ -178,7 +179,7 @@ class _Packer:
     def _leaf(self, leaf: Any) -> Term:
         kind = type(leaf)
         if kind in SCALARS:
-            return self._whole(leaf) if kind in _LONG and _is_long(leaf) else leaf
+            return self._whole(leaf) if kind in _LONG and is_long(leaf) else leaf
         known = self.memo.get(id(leaf)) if isinstance(leaf, Expression) or _is_symbol(leaf) else None
         if known is not None:
             return known

@@ -126,6 +126,8 @@ class Parameters:
 
     def spread(self, bound: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Bound arguments as the function takes them: positional and by keyword."""
+        if self._plain and len(bound) == len(self.names):
+            return [bound[name] for name in self.names], {}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for parameter, kind in zip(self.names, self.kinds, strict=True):

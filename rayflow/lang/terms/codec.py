@@ -100,6 +100,11 @@ def with_conditions(packed: bytes, conditions: Iterable[Witness]) -> bytes:
     return _with_front((*known, *more), packed[_end_of_witnesses(packed) :]) if more else packed
 
 
+def has_front(packed: bytes) -> bool:
+    """Whether witnesses or blobs of a packed term come before its head."""
+    return packed[:1] in (WITH_WITNESSES, _BLOBS)
+
+
 def front_of(packed: bytes) -> bytes:
     """The witnesses of a packed term as they stand at its front, where `witnesses_of` reads them; empty for none."""
     return packed[: _end_of_witnesses(packed)]

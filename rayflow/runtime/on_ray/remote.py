@@ -30,10 +30,18 @@ from rayflow.runtime.on_ray.shipped_context import ContextKey, TravellingContext
 from rayflow.runtime.on_ray.whereabouts import running
 from rayflow.runtime.output.printing import many_bodies
 from rayflow.runtime.output.sieve import SIEVE
-from rayflow.runtime.protocol.attempts import Call, OperationReply, Reply, WorkerContext
+from rayflow.runtime.protocol.attempts import (
+    Call,
+    OperationReply,
+    Reply,
+    VectorCall,
+    VectorReply,
+    WorkerContext,
+)
 from rayflow.runtime.protocol.execution_row import is_in_job_copy
 from rayflow.runtime.protocol.reports import WARNING
 from rayflow.runtime.subruns import evaluate
+from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.nested_runs import serving
 from rayflow.runtime.worker.process_policy import RAY_WORKER
 from rayflow.runtime.worker.task_lookup import HOST
@@ -82,12 +90,14 @@ class BundleReply(NamedTuple):
     """The answer of a bundle. A named tuple, since a dataclass with slots takes ten times as long to pickle.
 
     replies: the fields of a Reply for each call that was run, its cost without node and pid; tuples, since a bundle has
-    many of them to pickle. not_started: the numbers of the jobs whose turn did not come. kept: digest and size of the
-    large values in the second slot. lines: how many lines the calls have printed. masks: the secrets that became known
-    here.
+    many of them to pickle. vectors: for each vector of the bundle, those members that left nothing but a scalar; all
+    others are among the replies. not_started: the numbers of the jobs whose turn did not come. kept: digest and size of
+    the large values in the second slot. lines: how many lines the calls have printed. masks: the secrets that became
+    known here.
     """
 
     replies: list[_Fields]
+    vectors: list[VectorReply]
     not_started: list[int]
     kept: list[tuple[bytes, int]]
     node: str
@@ -310,16 +320,20 @@ def run_small_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot)
 @serving()
 def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
     """Run the calls of a bundle one after the other."""
-    known, masks, (name, fields) = pickle.loads(packed)
+    known, masks, (name, fields, vector_fields) = pickle.loads(packed)
     masking.learn(masks)
     calls = [Call(*each) for each in fields]
+    vectors = [VectorCall(*each) for each in vector_fields]
+    columns = [VectorReply.empty() for _ in vectors]
     try:
         project_worker = _project_worker(known, refs)
     except (StoreUnavailable, ImportError) as error:
         failure = failure_from_exception(error)
         cost = (time.time_ns() // 1000, 0.0, 0.0, None)
-        failed: list[_Fields] = [(call.job, call.attempt, None, failure, cost, (), (), False, None) for call in calls]
-        return pickle.dumps(BundleReply(failed, [], [], HOST, os.getpid()), protocol=5), []
+        numbers = [(call.job, call.attempt) for call in calls]
+        numbers.extend((job, 1) for vector in vectors for job in vector.jobs)
+        failed: list[_Fields] = [(*number, None, failure, cost, (), (), False, None) for number in numbers]
+        return pickle.dumps(BundleReply(failed, columns, [], [], HOST, os.getpid()), protocol=5), []
     if project_worker is None:
         return LACKS_CONTEXT, []
     worker = project_worker.worker
@@ -327,20 +341,25 @@ def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tu
     worker.kept.clear()
     lines_before = project_worker.printer.count
     replies: list[Reply] = []
-    started = time.monotonic()
-    with many_bodies(), running(name):
+    until = time.perf_counter() + LONGEST_BUNDLE_SECONDS
+    with many_bodies(), running(name), BodySeries(worker) as series:
         for position, call in enumerate(calls):
-            if position and time.monotonic() - started > LONGEST_BUNDLE_SECONDS:
+            if position and time.perf_counter() >= until:
                 break
-            replies.append(worker.run(call, fetched))
+            replies.append(series.run(call, fetched))
             if call.timeout is not None:
                 _ended(call)
-    not_started = [call.job for call in calls[len(replies) :]]
+        not_started = [call.job for call in calls[len(replies) :]]
+        for position, (vector, of_vector) in enumerate(zip(vectors, columns, strict=True)):
+            before = len(replies)
+            if not (calls or position) or time.perf_counter() < until:
+                series.run_vector(vector, until, of_vector, replies.append)
+            not_started.extend(vector.jobs[len(of_vector.jobs) + len(replies) - before :])
     unsynced = worker.sync()
     done = [_fields(reply.failed(unsynced.get(reply.job))) for reply in replies]
     slot, kept = _slot(worker)
     lines = project_worker.printer.count - lines_before
-    answer = BundleReply(done, not_started, kept, HOST, os.getpid(), lines, masking.known(masks))
+    answer = BundleReply(done, columns, not_started, kept, HOST, os.getpid(), lines, masking.known(masks))
     return pickle.dumps(answer, protocol=5), slot
 
 

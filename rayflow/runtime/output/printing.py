@@ -111,10 +111,21 @@ class Output:
         self._masking: dict[str, MaskingStream] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._outer: Output | None = None
+        self._streams: tuple[object, object] = (None, None)
 
-    def note(self, arguments: Mapping[str, Any]) -> None:
-        """Note the arguments of the call. The label before each line shows them after the task's short name."""
+    def begin(self, task: str, arguments: Mapping[str, Any] | None) -> None:
+        """The next body begins, of a call of this task. arguments: for the label, where they belong there."""
+        self._label = task
         self._arguments = arguments if self._printed is not None else None
+
+    def is_as_before(self) -> bool:
+        """Whether nothing was written, and the process's streams are still the stand-ins."""
+        return (
+            not (self._kept or self._masking or self._decoders)
+            and (sys.stdout, sys.stderr) == self._streams
+            and sys.stdin is not None
+            and not sys.stdin.closed
+        )
 
     def label(self) -> str:
         """The text before the lines of the call: `step(n=3)`, or the label that was given."""
@@ -130,6 +141,7 @@ class Output:
         self._outer = _mine.get(None)
         _mine.set(self)
         _stand_in(self)
+        self._streams = sys.stdout, sys.stderr
 
     def __exit__(self, *_: object) -> None:
         _flush_left()

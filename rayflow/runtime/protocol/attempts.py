@@ -6,7 +6,7 @@ data; and messages for the evaluator. Never: sends, runs or decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -49,6 +49,27 @@ class Call(NamedTuple):
         return found
 
 
+class VectorCall(NamedTuple):
+    """The first attempts of the members of a vector, as they travel to a worker.
+
+    job_ids: the ids of all, one after the other. names, arguments: as in `RunVector`.
+    """
+
+    jobs: Sequence[int]
+    job_ids: bytes
+    task: str
+    task_hash: bytes
+    names: tuple[str, ...]
+    arguments: Sequence[tuple[Any, ...]]
+
+    def call(self, position: int) -> Call:
+        """The same attempt of one member as a call of its own."""
+        size = len(self.job_ids) // len(self.jobs)
+        job_id = self.job_ids[size * position : size * (position + 1)]
+        arguments = dict(zip(self.names, self.arguments[position], strict=True))
+        return Call(self.jobs[position], 1, job_id, self.task, self.task_hash, arguments)
+
+
 class Reply(NamedTuple):
     """A worker's answer to a call. Exactly one of `term` and `failure` is set.
 
@@ -71,6 +92,40 @@ class Reply(NamedTuple):
         if failure is None or self.failure is not None or self.is_paused:
             return self
         return self._replace(term=None, failure=failure, entries=(), rows=logs_of(self.rows))
+
+
+class VectorReply(NamedTuple):
+    """A worker's answer to the members of a vector that returned a scalar and left nothing else, as columns.
+
+    terms: the packed scalars. started_at, wall_seconds, cpu_seconds, peaks: as in `Cost`.
+    """
+
+    jobs: list[int]
+    terms: list[bytes]
+    started_at: list[int]
+    wall_seconds: list[float]
+    cpu_seconds: list[float]
+    peaks: list[int | None]
+
+    @classmethod
+    def empty(cls) -> VectorReply:
+        """Without any member."""
+        return cls([], [], [], [], [], [])
+
+    def add(
+        self, job: int, term: bytes, started_at: int, wall_seconds: float, cpu_seconds: float, peak: int | None
+    ) -> None:
+        """Add a member."""
+        self.jobs.append(job)
+        self.terms.append(term)
+        self.started_at.append(started_at)
+        self.wall_seconds.append(wall_seconds)
+        self.cpu_seconds.append(cpu_seconds)
+        self.peaks.append(peak)
+
+    def message(self, at: int, node: str, pid: int) -> messages.ReturnedVector:
+        """The message that gives it to the evaluator. at: the time on the loop's clock."""
+        return messages.ReturnedVector(at, *self, node, pid)
 
 
 class OperationReply(NamedTuple):
@@ -97,6 +152,18 @@ def call_of(command: commands.RunTask, known: Mapping[bytes, Outcome] | None) ->
         known=pack_known(known),
         under=command.under,
         label=command.label,
+    )
+
+
+def vector_call_of(vector: commands.RunVector) -> VectorCall:
+    """The calls to send for a RunVector."""
+    return VectorCall(
+        jobs=vector.jobs,
+        job_ids=b"".join(vector.job_ids),
+        task=vector.entry.name,
+        task_hash=vector.entry.hash,
+        names=vector.names,
+        arguments=vector.arguments,
     )
 
 

@@ -44,10 +44,12 @@ _running: dict[int, list[Meter]] = {}
 
 
 class Meter:
-    """Measures one attempt in one thread. The measurement begins with the object, and ends with the call of `cost`."""
+    """Measures attempts in one thread, one after the other.
+
+    The measurement of the first begins with the object. `lap` ends one and begins the next one; `cost` ends the last.
+    """
 
     def __init__(self) -> None:
-        global _level
         self._thread = threading.get_ident()
         self._alone = True
         self._peak = 0
@@ -59,28 +61,18 @@ class Meter:
                     each._peak = max(each._peak, peak)
                     if thread != self._thread:
                         each._alone = self._alone = False
-            if peak > _level + SLACK_BYTES:
-                _set_back()
-                _level = _own_peak()
+            _set_back_from(peak)
             _running.setdefault(self._thread, []).append(self)
         self._started_at = time.time_ns() // 1000
-        self._below, self._children_peak = _lately(), _children_peak()
-        self._process, self._own = time.process_time(), time.thread_time()
+        ended_seconds, self._children_peak = _ended_children()
+        self._below = _lately(ended_seconds)
+        self._own = time.thread_time()
+        self._process, _ = _own_process()
         self._wall = time.perf_counter()
 
     def cost(self) -> Cost:
         """The cost of the attempt. Ends the measurement."""
-        wall = time.perf_counter() - self._wall
-        own, process = time.thread_time() - self._own, time.process_time() - self._process
-        below = _lately()
-        seconds_below = max(0.0, below.seconds - self._below.seconds)
-        # When a process that existed before the attempt had its peak is unknown.
-        known = {each.pid for each in self._below.processes}
-        peaks = [each.resident if each.pid in known else each.peak for each in below.processes]
-        peak = max(self._peak, _own_peak(), *peaks)
-        children_peak = _children_peak()
-        if children_peak > self._children_peak:
-            peak = max(peak, children_peak)
+        started_at, wall, seconds, peak, _ = self._measured()
         with _lock:
             meters = _running[self._thread]
             meters.remove(self)
@@ -88,8 +80,46 @@ class Meter:
                 meters[-1]._note(self._others, peak)
             else:
                 del _running[self._thread]
-        seconds = (process if self._alone else own) + seconds_below + self._others
-        return Cost(self._started_at, wall, seconds, peak, HOST, os.getpid())
+        return Cost(started_at, wall, seconds, peak, HOST, os.getpid())
+
+    def lap(self) -> tuple[int, float, float, int]:
+        """The first four fields of the attempt's cost. The measurement of the next attempt begins."""
+        started_at, wall, seconds, peak, own_peak = self._measured()
+        with _lock:
+            meters = _running[self._thread]
+            self._alone = len(_running) == 1
+            if own_peak > _level + SLACK_BYTES:
+                for of_thread in _running.values():
+                    for each in of_thread:
+                        each._peak = max(each._peak, own_peak)
+                _set_back_from(own_peak)
+            if len(meters) > 1:
+                meters[-2]._note(self._others, peak)
+        self._peak, self._others = 0, 0.0
+        return started_at, wall, seconds, peak
+
+    def _measured(self) -> tuple[int, float, float, int, int]:
+        """The cost of the attempt, and this process's peak. What is measured here is also where the next one begins."""
+        started_at, self._started_at = self._started_at, time.time_ns() // 1000
+        now = time.perf_counter()
+        wall, self._wall = now - self._wall, now
+        own_before, self._own = self._own, time.thread_time()
+        process_before = self._process
+        self._process, own_peak = _own_process()
+        seconds = self._process - process_before if self._alone else self._own - own_before
+        ended_seconds, children_peak = _ended_children()
+        before, self._below = self._below, _lately(ended_seconds)
+        peak = self._peak if self._peak > own_peak else own_peak
+        if before is not self._below:
+            seconds += max(0.0, self._below.seconds - before.seconds)
+        if self._below.processes:
+            # When a process that existed before the attempt had its peak is unknown.
+            known = {each.pid for each in before.processes}
+            peaks = [each.resident if each.pid in known else each.peak for each in self._below.processes]
+            peak = max(peak, *peaks)
+        if children_peak > self._children_peak:
+            peak, self._children_peak = max(peak, children_peak), children_peak
+        return started_at, wall, seconds + self._others, peak, own_peak
 
     def _note(self, seconds: float, peak: int) -> None:
         self._others += seconds
@@ -109,9 +139,15 @@ _level = 0
 """The peak of this process when it was last reset."""
 
 
+def _own_process() -> tuple[float, int]:
+    """The processor time of this process, and its peak."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    peak = own.ru_maxrss * UNIT
+    return own.ru_utime + own.ru_stime, peak if peak > _inherited() else _memory_of("self")[0]
+
+
 def _own_peak() -> int:
-    reported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    return reported if reported > _inherited() else _memory_of("self")[0]
+    return _own_process()[1]
 
 
 @functools.cache
@@ -135,8 +171,12 @@ def _memory_of(pid: str) -> tuple[int, int]:
     return reported["VmHWM"], reported["VmRSS"]
 
 
-def _children_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * UNIT
+def _set_back_from(peak: int) -> None:
+    """Reset the peak of this process where it has risen to this one, and note where it begins again."""
+    global _level
+    if peak > _level + SLACK_BYTES:
+        _set_back()
+        _level = _own_peak()
 
 
 def _set_back() -> None:
@@ -146,10 +186,10 @@ def _set_back() -> None:
         file.write(b"5")
 
 
-def _ended_seconds() -> float:
-    """The processor time of the child processes that were waited for."""
+def _ended_children() -> tuple[float, int]:
+    """The child processes that were waited for: their processor time, and the peak of the largest."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ended.ru_utime + ended.ru_stime
+    return ended.ru_utime + ended.ru_stime, ended.ru_maxrss * UNIT
 
 
 class MeasuredProcess:
@@ -174,9 +214,9 @@ class _ChildProcesses:
 
     __slots__ = ("at", "ended", "processes", "seconds", "took")
 
-    def __init__(self) -> None:
+    def __init__(self, ended_seconds: float) -> None:
         began = time.perf_counter()
-        self.ended = _ended_seconds()
+        self.ended = ended_seconds
         self.processes = list(_alive())
         self.seconds = self.ended + sum(each.seconds for each in self.processes)
         self.at = time.perf_counter()
@@ -186,7 +226,7 @@ class _ChildProcesses:
 _latest: _ChildProcesses | None = None
 
 
-def _lately() -> _ChildProcesses:
+def _lately(ended_seconds: float) -> _ChildProcesses:
     """The child processes now or a moment ago: looking at them takes a twentieth of the time at most. (A process that
     has started a Ray has dozens of them.)"""
     global _latest
@@ -194,9 +234,9 @@ def _lately() -> _ChildProcesses:
     if (
         found is None
         or time.perf_counter() - found.at > LOOKING_SHARE * found.took
-        or found.ended != _ended_seconds()  # one of them has been waited for since then
+        or found.ended != ended_seconds  # one of them has been waited for since then
     ):
-        found = _latest = _ChildProcesses()
+        found = _latest = _ChildProcesses(ended_seconds)
     return found
 
 

@@ -167,6 +167,14 @@ class own_process:
             if not _body_count:
                 _apply(_difference(ProcessState(_directory(), _environment), _initial))
 
+    def is_as_before(self) -> bool:
+        """Whether this is the process that the body has begun in, with the directory and the environment of then."""
+        return (
+            _fork_depth == self._fork_depth
+            and _environment == _initial.environment
+            and _directory() == _initial.directory
+        )
+
     async def around(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine; a forked child ends here, inside the event loop, whose files its parent still needs."""
         try:

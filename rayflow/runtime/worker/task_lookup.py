@@ -42,6 +42,10 @@ class TaskFinder:
         for entry in entries:
             self.table.setdefault(entry.name, entry)
 
+    def found(self, name: str, task_hash: bytes) -> tasks.Task[..., Any] | None:
+        """The task that `find` has given before; None where it has to look for it."""
+        return self._verified.get((name, task_hash))
+
     def find(self, name: str, task_hash: bytes) -> tasks.Task[..., Any]:
         """The task of this name with exactly this code. Raises BadModule when this process does not have that code."""
         found = self._verified.get((name, task_hash))

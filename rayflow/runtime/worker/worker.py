@@ -27,7 +27,7 @@ from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, Term
 from rayflow.records import Row
-from rayflow.runtime.output.printing import Output, prints_for_itself
+from rayflow.runtime.output.printing import prints_for_itself
 from rayflow.runtime.protocol.attempts import Call, OperationReply, Reply, WorkerContext
 from rayflow.runtime.protocol.main_classes import classes_of
 from rayflow.runtime.worker.body import (
@@ -40,7 +40,7 @@ from rayflow.runtime.worker.body import (
     unused_text,
 )
 from rayflow.runtime.worker.call_values import CallValues
-from rayflow.runtime.worker.costs import Meter
+from rayflow.runtime.worker.enclosure import Enclosure
 from rayflow.runtime.worker.met_tasks import entries_of
 from rayflow.runtime.worker.process_policy import USERS_PROCESS, ProcessPolicy
 from rayflow.runtime.worker.process_state import change_so_far, own_process, watch_process
@@ -129,7 +129,7 @@ class Worker(TaskFinder):
             self._enter()
         if call.under is not None and self.evaluate is not None:
             return self.evaluate(self, call)
-        return _Attempt(self, call, fetched or {}, bodies).run()
+        return Attempt(self, call, fetched or {}, bodies).run()
 
     def operate(
         self, name: str, args: tuple[Term, ...], fetched: Mapping[bytes, Encoded] | None = None
@@ -200,14 +200,29 @@ class _Answer:
     is_paused: bool = False
 
 
-class _Attempt:
+@dataclass(slots=True)
+class Ran:
+    """A body that has run already. error: what it has raised, in place of a result."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Attempt:
     """One attempt of one call, from finding its task to its reply.
 
     bodies: where the body may stay when it awaits. waiting: the body, when it has stayed since its last attempt.
+    enclosure, ran: what encloses the body, and its end, if it has run already; its enclosure is then left here.
     """
 
     def __init__(
-        self, worker: Worker, call: Call, fetched: Mapping[bytes, Encoded], bodies: WaitingBodies | None
+        self,
+        worker: Worker,
+        call: Call,
+        fetched: Mapping[bytes, Encoded],
+        bodies: WaitingBodies | None,
+        enclosure: Enclosure | None = None,
+        ran: Ran | None = None,
     ) -> None:
         waiting = bodies.take(call) if bodies is not None else None
         self._worker = worker
@@ -215,16 +230,14 @@ class _Attempt:
         self._bodies = bodies
         self._waiting = waiting
         self._coroutine: AwaitingBody | None = None
-        self._meter = Meter()
-        self._written = WrittenPaths()
+        self._ran = ran
+        self._enclosure = enclosure or Enclosure(worker.printed, worker.written, waiting)
+        self._output = self._enclosure.output
+        self._process = self._enclosure.process
         if waiting is None:
             self._values = CallValues(worker.store, fetched, worker.kept)
-            self._output = Output(call.label or call.task, worker.printed)
-            self._process = own_process()
         else:
             self._values = waiting.values
-            self._output = waiting.output
-            self._process = own_process(waiting.change)
 
     def run(self) -> Reply:
         """Run the body. Raises KeyboardInterrupt alone."""
@@ -234,29 +247,36 @@ class _Attempt:
             answer = self._answer()
         except KeyboardInterrupt as error:
             self._process.end_child(error)
-            self._meter.cost()
+            self._enclosure.meter.cost()
             raise
         except BaseException as error:  # also SystemExit from a body: the task has failed, not the worker
             failure = self._failure_from(error)
         self._process.end_child(None)
-        if self._written:
+        if self._enclosure.written:
             self._worker.note_writer(self._call.job)
         return self._reply(answer, failure)
 
     def _answer(self) -> _Answer:
         """Run the body, and pack its result."""
-        worker, call, waiting = self._worker, self._call, self._waiting
-        task = worker.find(call.task, call.task_hash)
-        args, kwargs = self._arguments(task) if waiting is None else ((), {})
-        before = waiting.created if waiting is not None else None
-        with collecting_calls(before) as created, worker.written, self._written:
-            with self._output, inside_body(), deadline(call, worker.policy, worker.began), self._process:
-                result = self._result(task, args, kwargs)
+        worker, call, waiting, enclosure = self._worker, self._call, self._waiting, self._enclosure
+        try:
+            task = worker.find(call.task, call.task_hash)
+            args, kwargs = self._arguments(task) if waiting is None and self._ran is None else ((), {})
+            if self._ran is None:
+                enclosure.enter()
+            try:
+                with deadline(call, worker.policy, worker.began):
+                    result = self._result(task, args, kwargs)
                 coroutine = self._coroutine
                 is_paused = coroutine is not None and coroutine.is_paused
                 if task.script and not is_paused:
                     result = _script_result(task.script, result, worker.surroundings.project_dir)
                 change = change_so_far() if coroutine is not None and coroutine.is_open else None
+            except BaseException as error:
+                enclosure.leave_body(error)
+                raise
+            enclosure.leave_body(None)
+            created = enclosure.created
             if type(call.arguments) is bytes and call.arguments[:1] == WITH_WITNESSES:
                 self._output.tell(altered_text(call.arguments, call.task))
             reached = coroutine.reached if coroutine is not None else set()
@@ -274,7 +294,9 @@ class _Attempt:
                 self._bodies.keep(
                     call, WaitingBody(call.attempt, coroutine, output, created, values, unused, change)
                 )
-        return answer
+            return answer
+        finally:
+            enclosure.leave()
 
     def _arguments(self, task: tasks.Task[..., Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments for the task's function."""
@@ -282,8 +304,7 @@ class _Attempt:
         arguments = call.arguments
         if not isinstance(arguments, dict):
             arguments = self._values.for_body(loads(arguments))
-        if not call.label:
-            self._output.note(arguments)
+        self._output.begin(call.label or call.task, None if call.label else arguments)
         if task.checks:
             check_arguments(task.checks, arguments, task.name)
         return task.parameters.spread(arguments)
@@ -293,7 +314,12 @@ class _Attempt:
         if self._waiting is not None:
             self._coroutine = self._waiting.coroutine
             return self._coroutine.go_on(_awaited_outcomes(self._call))
-        result = task.func(*args, **kwargs)
+        if self._ran is None:
+            result = task.func(*args, **kwargs)
+        elif self._ran.error is not None:
+            raise self._ran.error
+        else:
+            result = self._ran.result
         if not inspect.iscoroutine(result):
             return result
         self._coroutine = _coroutine_body(self._call, self._values)
@@ -327,7 +353,7 @@ class _Attempt:
 
     def _reply(self, answer: _Answer | None, failure: Failure | None) -> Reply:
         """The reply, with the log. A log that cannot be stored fails this call, and no other one of its bundle."""
-        call, cost = self._call, self._meter.cost()
+        call, cost = self._call, self._enclosure.meter.cost()
         rows: tuple[Row, ...] = answer.rows if answer is not None else ()
         try:
             rows = (*rows, *self._output.rows(call, self._worker.store))

@@ -88,6 +88,11 @@ def known(besides: Iterable[Mask] = ()) -> tuple[Mask, ...]:
     return tuple([each for each in _masks.items() if each[0] not in there])
 
 
+def are_known() -> bool:
+    """Whether there is any mask in this process."""
+    return bool(_masks)
+
+
 def watch(call: Callable[[], None]) -> None:
     """Call this function whenever there are new masks."""
     _watchers.append(call)

@@ -1,33 +1,48 @@
 """Puts several small calls into one Ray task.
 
-In: attempts that are ready, and how long earlier ones took. Out: bundles. Never: submits, imports Ray.
+In: attempts and vectors of them that are ready, and how long earlier ones took. Out: bundles. Never: submits, imports
+Ray.
 
 Each Ray task costs half a millisecond, so shorter calls run together in one Ray task. A bundle takes about
 TARGET_SECONDS, by the measured times of its tasks. But it is small enough that every processor still gets several
-bundles. Calls of an unmeasured task go alone, a few at a time, until one of them has come back or has turned out to be
+bundles. Vectors wait whole, and are divided when a bundle is made.
+
+Calls of an unmeasured task go alone, a few at a time, until one of them has come back or has turned out to be
 long. A bundle holds calls of one execution and one shape; the queues take turns.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from rayflow.evaluator.commands import RunTask
+from rayflow.evaluator.commands import RunTask, RunVector
 from rayflow.runtime.on_ray.lowering import Shape, shape_of
 
 TARGET_SECONDS = 0.1
 """How long a bundle should last."""
 MOST_CALLS = 1000
-"""The most calls in one bundle."""
+"""The most calls in one bundle that are not members of a vector."""
+MOST_MEMBERS = 1500
+"""The most calls in one bundle if they are members of vectors. The columns of the answer of so many are small enough
+for Ray to send them with the answer itself (100 kB)."""
 BUNDLES_PER_CPU = 3
-"""How many bundles per processor the ready calls are divided into, at least."""
+"""How many bundles per processor the ready calls are divided into, at least, unless these would be too short."""
+LEAST_SECONDS = 0.002
+"""How long a bundle lasts at least, where there are calls enough: four times what Ray itself takes for it."""
 WINDOW_PER_CPU = 50
 """Ray tasks of one queue in flight per processor: enough to keep workers fed and an autoscaler informed."""
+SHORT_SECONDS = 0.001
+"""A measured task that takes less is short: Ray's own cost counts. Its calls wait here, and not at Ray, so that bundles
+are large."""
+SHORT_WINDOW_PER_CPU = 6
+"""Ray tasks of one queue in flight per processor, while it is the turn of a short task."""
 LARGEST_WINDOW = 10_000
 """The most Ray tasks in flight."""
 FIRST_TRIES_PER_CPU = 2
@@ -36,6 +51,8 @@ LONG_SECONDS = 0.3
 """An unmeasured task in flight for so long counts as one that takes this time."""
 OVERHEAD_SECONDS = 0.00003
 """The time that a call in a bundle takes besides its body: for unpacking, packing and hashing."""
+MEMBER_OVERHEAD_SECONDS = 0.000005
+"""The same for a member of a vector: what is measured as the time of its body has most of this in it."""
 NEWEST_SHARE_SLOWER, NEWEST_SHARE_FASTER = 0.3, 0.7
 """The weight of the newest measurement. The first call of a task also pays for its imports, so a faster one after it
 has more weight."""
@@ -43,22 +60,67 @@ has more weight."""
 
 @dataclass(slots=True)
 class Bundle:
-    """Attempts that run in one Ray task. sent_at: monotonic seconds. name: a worker notes its run under it."""
+    """Attempts that run in one Ray task: those that are alone, and vectors of them.
+
+    sent_at: monotonic seconds. name: a worker notes its run under it.
+    """
 
     number: int
     execution_id: str
     shape: Shape
-    attempts: list[RunTask]
+    calls: list[RunTask]
     sent_at: float = 0.0
     stopping_since: float | None = None
     forced: bool = False
     name: str = ""
+    vectors: list[RunVector] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.calls) + sum(len(vector.jobs) for vector in self.vectors)
+
+    @property
+    def first(self) -> RunTask | RunVector:
+        """Its first attempt, or the vector that this belongs to."""
+        return self.calls[0] if self.calls else self.vectors[0]
+
+    @property
+    def attempts(self) -> list[RunTask]:
+        """All its attempts, one by one."""
+        return [*self.calls, *chain.from_iterable(vector.attempts() for vector in self.vectors)]
+
+    def numbers(self) -> Iterator[tuple[int, int]]:
+        """Job and attempt of each."""
+        yield from ((call.job, call.attempt) for call in self.calls)
+        for vector in self.vectors:
+            yield from ((job, 1) for job in vector.jobs)
+
+    def left(self, jobs: Collection[int] | None = None) -> list[RunTask | RunVector]:
+        """Those of its attempts that are of these jobs; all of them by default. Vectors stay vectors."""
+        if jobs is None:
+            return [*self.calls, *self.vectors]
+        vectors = [vector.of(jobs) for vector in self.vectors]
+        return [*(call for call in self.calls if call.job in jobs), *(vector for vector in vectors if vector.jobs)]
+
+    def task_of(self) -> dict[int, str]:
+        """The name of the task of each job."""
+        found = {call.job: call.entry.name for call in self.calls}
+        for vector in self.vectors:
+            found.update(dict.fromkeys(vector.jobs, vector.entry.name))
+        return found
+
+    def tasks(self) -> Counter[str]:
+        """How many calls of each task it holds."""
+        found = Counter(call.entry.name for call in self.calls)
+        for vector in self.vectors:
+            found[vector.entry.name] += len(vector.jobs)
+        return found
 
 
 def calls_text(bundles: Iterable[Bundle]) -> str:
     """The calls of some bundles, for people."""
-    names = [attempt.entry.name for bundle in bundles for attempt in bundle.attempts]
-    return f"{names[0]} and {len(names) - 1} more calls" if len(names) > 1 else names[0]
+    bundles = list(bundles)
+    first, count = bundles[0].first.entry.name, sum(map(len, bundles))
+    return f"{first} and {count - 1} more calls" if count > 1 else first
 
 
 @dataclass(slots=True)
@@ -67,28 +129,38 @@ class _Queue:
 
     execution_id: str
     shape: Shape
-    by_priority: dict[float, deque[RunTask]] = field(default_factory=dict)
-    alone: deque[RunTask] = field(default_factory=deque)
+    by_priority: dict[float, deque[RunTask | RunVector]] = field(default_factory=dict)
+    alone: deque[RunTask | RunVector] = field(default_factory=deque)
     size: int = 0
     in_flight: int = 0
 
-    def add(self, attempt: RunTask) -> None:
-        priority = attempt.options.get("priority", 0)
+    def add(self, ready: RunTask | RunVector) -> None:
+        self.of_priority(ready.options.get("priority", 0)).append(ready)
+
+    def of_priority(self, priority: float) -> deque[RunTask | RunVector]:
         queue = self.by_priority.get(priority)
         if queue is None:
             queue = self.by_priority[priority] = deque()
             self.by_priority = dict(sorted(self.by_priority.items(), key=lambda item: -item[0]))
-        queue.append(attempt)
-        self.size += 1
+        return queue
 
-    def first(self) -> deque[RunTask] | None:
+    def first(self) -> deque[RunTask | RunVector] | None:
         if self.alone:
             return self.alone
         return next((queue for queue in self.by_priority.values() if queue), None)
 
-    def pop(self, source: deque[RunTask]) -> RunTask:
-        self.size -= 1
-        return source.popleft()
+    def take(self, source: deque[RunTask | RunVector], count: int) -> RunTask | RunVector:
+        """Take the first attempt out; if it belongs to a vector, as many members, if there are so many."""
+        first = source.popleft()
+        if isinstance(first, RunVector) and len(first.jobs) > count:
+            source.appendleft(first.part(count))
+            first = first.part(0, count)
+        self.size -= _count(first)
+        return first
+
+
+def _count(ready: RunTask | RunVector) -> int:
+    return len(ready.jobs) if isinstance(ready, RunVector) else 1
 
 
 class Bundler:
@@ -122,23 +194,27 @@ class Bundler:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def add(self, attempt: RunTask, *, alone: bool = False, shape: Shape | None = None) -> None:
-        """An attempt is ready. alone: it goes in a Ray task of its own, before the others.
+    def add(self, ready: RunTask | RunVector, *, alone: bool = False, shape: Shape | None = None) -> None:
+        """An attempt is ready, or a vector of attempts. alone: it goes in a Ray task of its own, before the others.
 
         Raises BadOption for options that have no meaning on Ray.
         """
-        shape = shape or self._shape(attempt.options)
-        key = attempt.execution_id, shape
+        shape = shape or self._shape(ready.options)
+        key = ready.execution_id, shape
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(*key)
             self._turns.append(queue)
         if alone:
-            queue.alone.append(attempt)
-            queue.size += 1
+            queue.alone.append(ready)
+        elif isinstance(ready, RunVector) and len(ready.jobs) > MOST_MEMBERS:
+            # Cut once here, so that a small bundle from a very long vector does not copy all the rest of it.
+            for start in range(0, len(ready.jobs), MOST_MEMBERS):
+                queue.add(ready.part(start, start + MOST_MEMBERS))
         else:
-            queue.add(attempt)
-        self._size += 1
+            queue.add(ready)
+        queue.size += _count(ready)
+        self._size += _count(ready)
 
     def _shape(self, options: Mapping[str, Any]) -> Shape:
         known = self._shapes.get(id(options))
@@ -166,59 +242,81 @@ class Bundler:
 
     def is_small(self, bundle: Bundle) -> bool:
         """Whether this bundle is expected to make no large value."""
-        names = {attempt.entry.name for attempt in bundle.attempts}
+        names = bundle.tasks().keys()
         return names <= self._small and not names & self._never_bundled
 
     # --- out ----------------------------------------------------------------------------------------------------------
-
-    def window(self) -> int:
-        """How many Ray tasks of one queue may be in flight."""
-        return min(LARGEST_WINDOW, int(WINDOW_PER_CPU * self.cpus))
 
     def next(self) -> Bundle | None:
         """The next bundle to send; None when there is nothing, or nothing should be sent yet."""
         if not self._size or len(self.in_flight) >= LARGEST_WINDOW:
             return None
-        window, turns = self.window(), self._turns
+        turns = self._turns
         for _ in range(len(turns)):
             queue = turns[0]
             turns.rotate(-1)
-            if queue.size and queue.in_flight < window:
-                bundle = self._cut(queue)
+            room = self._window(queue) - queue.in_flight
+            if queue.size and room > 0:
+                bundle = self._cut(queue, room)
                 if bundle is not None:
                     return bundle
         return None
 
-    def _cut(self, queue: _Queue) -> Bundle | None:
+    def _window(self, queue: _Queue) -> int:
+        """How many Ray tasks of this queue may be in flight."""
+        first = queue.first()
+        seconds = self._seconds.get(first[0].entry.name) if first else None
+        is_short = seconds is not None and seconds < SHORT_SECONDS and first is not queue.alone
+        return min(LARGEST_WINDOW, int((SHORT_WINDOW_PER_CPU if is_short else WINDOW_PER_CPU) * self.cpus))
+
+    def _cut(self, queue: _Queue, room: int) -> Bundle | None:
+        """A bundle of the calls that have been ready longest. room: how many bundles may be sent now, with this one."""
         first = queue.first()
         if first is None:
             return None
         name = first[0].entry.name
         if first is queue.alone or not self._bundles(first[0]):
-            return self._new_bundle(queue, [queue.pop(first)])
+            return self._new_bundle(queue, self._taken_alone(queue, first))
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
-        most = max(1, min(MOST_CALLS, int(queue.size / (self.cpus * BUNDLES_PER_CPU))))
+        # The last bundles for which there is room take all the rest: a few calls left here would wait for one to end.
+        share = max(1, math.ceil(queue.size / min(self.cpus * BUNDLES_PER_CPU, room)))
+        share = max(share, math.ceil(LEAST_SECONDS / self._seconds_of(first[0])))
         limit = first[0].options.get("bundle", True)
         if limit is not True:
-            most = max(1, min(most, int(limit)))
-        attempts: list[RunTask] = []
-        seconds = 0.0
-        while first and len(attempts) < most and seconds < TARGET_SECONDS:
-            estimate = self._estimate(first[0].entry.name)
-            if attempts and (estimate is None or not self._bundles(first[0])):
+            share = max(1, min(share, int(limit)))
+        parts: list[RunTask | RunVector] = []
+        count, seconds = 0, 0.0
+        while first and seconds < TARGET_SECONDS:
+            head = first[0]
+            most = min(share, MOST_MEMBERS if isinstance(head, RunVector) else MOST_CALLS)
+            is_known = self._estimate(head.entry.name) is not None
+            if count >= most or (parts and not (is_known and self._bundles(head))):
                 break
-            attempts.append(queue.pop(first))
-            seconds += (TARGET_SECONDS if estimate is None else estimate) + OVERHEAD_SECONDS
-        return self._new_bundle(queue, attempts)
+            each = self._seconds_of(head)
+            part = queue.take(first, min(most - count, math.ceil((TARGET_SECONDS - seconds) / each)))
+            parts.append(part)
+            count += _count(part)
+            seconds += _count(part) * each
+        return self._new_bundle(queue, parts)
 
-    def _bundles(self, attempt: RunTask) -> bool:
-        options = attempt.options
+    def _seconds_of(self, ready: RunTask | RunVector) -> float:
+        """How long such a call takes in a bundle; of an unmeasured task, as long as a bundle."""
+        estimate = self._estimate(ready.entry.name)
+        overhead = MEMBER_OVERHEAD_SECONDS if isinstance(ready, RunVector) else OVERHEAD_SECONDS
+        return overhead + (TARGET_SECONDS if estimate is None else estimate)
+
+    def _taken_alone(self, queue: _Queue, source: deque[RunTask | RunVector]) -> list[RunTask | RunVector]:
+        taken = queue.take(source, 1)
+        return list(taken.attempts()) if isinstance(taken, RunVector) else [taken]
+
+    def _bundles(self, ready: RunTask | RunVector) -> bool:
+        options = ready.options
         return (
             options.get("bundle", True) is not False
             and options.get("timeout") is None
-            and attempt.losses == 0
-            and attempt.entry.name not in self._never_bundled
+            and (isinstance(ready, RunVector) or ready.losses == 0)
+            and ready.entry.name not in self._never_bundled
         )
 
     def _estimate(self, name: str) -> float | None:
@@ -231,14 +329,21 @@ class Bundler:
             return LONG_SECONDS
         return None
 
-    def _new_bundle(self, queue: _Queue, attempts: list[RunTask]) -> Bundle:
+    def _new_bundle(self, queue: _Queue, parts: list[RunTask | RunVector]) -> Bundle:
         self._numbers += 1
-        self._size -= len(attempts)
+        self._size -= sum(map(_count, parts))
         queue.in_flight += 1
-        name = f"{self._name}:{self._numbers}"
-        bundle = Bundle(self._numbers, queue.execution_id, queue.shape, attempts, self._clock(), name=name)
+        bundle = Bundle(
+            self._numbers,
+            queue.execution_id,
+            queue.shape,
+            [part for part in parts if not isinstance(part, RunVector)],
+            self._clock(),
+            name=f"{self._name}:{self._numbers}",
+            vectors=[part for part in parts if isinstance(part, RunVector)],
+        )
         self.in_flight[bundle.number] = bundle
-        name = attempts[0].entry.name
+        name = bundle.first.entry.name
         if name not in self._seconds:
             self._tries.setdefault(name, {})[bundle.number] = bundle.sent_at
         return bundle
@@ -251,7 +356,7 @@ class Bundler:
         queue = self._queues.get((bundle.execution_id, bundle.shape))
         if queue is not None:
             queue.in_flight -= 1
-        name = bundle.attempts[0].entry.name
+        name = bundle.first.entry.name
         tries = self._tries.get(name)
         if tries is not None:
             tries.pop(number, None)
@@ -261,18 +366,17 @@ class Bundler:
 
     # --- taking back --------------------------------------------------------------------------------------------------
 
-    def drop(self, stopped: set[tuple[int, int]]) -> list[RunTask]:
+    def drop(self, stopped: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
         """Take these attempts (job, attempt) out of the queues, as far as they were not sent yet; gives those."""
-        dropped: list[RunTask] = []
+        dropped: list[tuple[int, int]] = []
+        firsts = {job for job, attempt in stopped if attempt == 1}
         for queue in self._queues.values():
+            before = len(dropped)
             for source in (queue.alone, *queue.by_priority.values()):
-                taken = [each for each in source if (each.job, each.attempt) in stopped]
-                if taken:
-                    dropped.extend(taken)
-                    kept = [each for each in source if (each.job, each.attempt) not in stopped]
-                    source.clear()
-                    source.extend(kept)
-                    queue.size -= len(taken)
+                kept = [left for each in source if (left := _left_of(each, stopped, firsts, dropped)) is not None]
+                source.clear()
+                source.extend(kept)
+            queue.size -= len(dropped) - before
         self._size -= len(dropped)
         return dropped
 
@@ -282,3 +386,24 @@ class Bundler:
             queue = self._queues.pop(key)
             self._turns.remove(queue)
             self._size -= queue.size
+
+
+def _left_of(
+    ready: RunTask | RunVector,
+    stopped: Collection[tuple[int, int]],
+    firsts: set[int],
+    dropped: list[tuple[int, int]],
+) -> RunTask | RunVector | None:
+    """What is left without the stopped attempts. firsts: the jobs whose first attempts these are. dropped: gets the
+    attempts that are taken out."""
+    if not isinstance(ready, RunVector):
+        number = ready.job, ready.attempt
+        if number not in stopped:
+            return ready
+        dropped.append(number)
+        return None
+    gone = firsts & set(ready.jobs)
+    dropped.extend((job, 1) for job in gone)
+    if not gone:
+        return ready
+    return ready.of(set(ready.jobs) - gone) if len(gone) < len(ready.jobs) else None

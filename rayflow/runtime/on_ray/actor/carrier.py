@@ -35,7 +35,14 @@ from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_no
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, reason_of, timed_out
 from rayflow.runtime.on_ray.shipped_context import ShippedContext
-from rayflow.runtime.protocol.attempts import OperationReply, WorkerContext, call_of, message_of, operated
+from rayflow.runtime.protocol.attempts import (
+    OperationReply,
+    WorkerContext,
+    call_of,
+    message_of,
+    operated,
+    vector_call_of,
+)
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
@@ -167,11 +174,18 @@ class RayCarrier:
                 else:
                     add(attempt)
             except RayflowError as error:
-                self._failed(attempt, failure_from_exception(error))
+                self._failed(attempt.job, attempt.attempt, failure_from_exception(error))
         self._send()
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
-        self.run([attempt for vector in vectors for attempt in vector.attempts()])
+        for vector in vectors:
+            try:
+                self._bundler.add(vector)
+            except RayflowError as error:
+                failure = failure_from_exception(error)
+                for job in vector.jobs:
+                    self._failed(job, 1, failure)
+        self._send()
 
     def operate(self, operations: Sequence[commands.RunOperation]) -> None:
         for operation in operations:
@@ -182,10 +196,10 @@ class RayCarrier:
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         stopped = {(each.job, each.attempt) for each in attempts}
-        for attempt in self._bundler.drop(stopped):
-            self._lost(attempt, "stopped before it started")
+        for number in self._bundler.drop(stopped):
+            self._lost(*number, "stopped before it started")
         for bundle in self._bundler.in_flight.values():
-            if bundle.stopping_since is None and all((each.job, each.attempt) in stopped for each in bundle.attempts):
+            if bundle.stopping_since is None and all(number in stopped for number in bundle.numbers()):
                 self._cancel(bundle)
 
     def _cancel(self, bundle: Bundle) -> None:
@@ -224,27 +238,28 @@ class RayCarrier:
         except Exception as error:
             self._bundler.ended(bundle.number)
             self._sent.pop(bundle.number, None)
-            for attempt in bundle.attempts:
+            for number in bundle.numbers():
                 # Ray checks options only now: resources that are not numbers, an environment without meaning.
                 if isinstance(error, (ValueError, TypeError, BadOption)):
                     message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
-                    self._failed(attempt, failure_from_exception(BadOption(message)))
+                    self._failed(*number, failure_from_exception(BadOption(message)))
                 else:
-                    self._lost(attempt, f"it could not be sent: {type(error).__name__}: {error}")
+                    self._lost(*number, f"it could not be sent: {type(error).__name__}: {error}")
             return
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
     def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:
-        whole = [call_of(attempt, attempt.known) for attempt in bundle.attempts]
+        whole = [call_of(attempt, attempt.known) for attempt in bundle.calls]
         calls = [tuple(call) for call in whole]  # of many calls, plain tuples are pickled faster
+        vectors = [tuple(vector_call_of(vector)) for vector in bundle.vectors]
         blobs = [blob for call in whole for blob in call.blobs()]
         inputs = self._objects.refs_for(blobs) if blobs else []
         context = self._contexts[bundle.execution_id]
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
-        function = self._function(kind, bundle.shape, bundle.attempts[0].entry.name)
+        function = self._function(kind, bundle.shape, bundle.first.entry.name)
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
-        made = function.remote(*remote.arguments_of(travelling, (bundle.name, calls), inputs))
+        made = function.remote(*remote.arguments_of(travelling, (bundle.name, calls, vectors), inputs))
         return _SentTask((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
@@ -291,16 +306,27 @@ class RayCarrier:
             self.lines[context.channel] = self.lines.get(context.channel, 0) + bundle_reply.lines
         if bundle_reply.kept and sent.refs[1] is not None:
             self._objects.keep(bundle_reply.kept, sent.refs[1])
-        for name in {attempt.entry.name for attempt in bundle.attempts}:
+        for name in bundle.tasks():
             self._bundler.note_size(name, large=bool(bundle_reply.kept))
-        by_job = {attempt.job: attempt for attempt in bundle.attempts}
+        self._take_replies(bundle, bundle_reply, context)
+        left = frozenset(bundle_reply.not_started)
+        for ready in bundle.left(left) if left else ():
+            self._again(bundle, ready)
+
+    def _take_replies(
+        self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
+    ) -> None:
+        """Post the messages for what the calls of a bundle gave, and note how long they took."""
+        for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
+            if columns.jobs:
+                self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))
+                self._loop.post(columns.message(self._loop.clock.now(), bundle_reply.node, bundle_reply.pid))
+        task_of = bundle.task_of() if bundle_reply.replies else {}
         for reply in bundle_reply.each():
-            self._bundler.note_seconds(by_job[reply.job].entry.name, reply.cost.wall_seconds)
+            self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
             if reply.entries and context is not None:
                 context.learn(reply.entries)
             self._loop.post(message_of(reply, self._loop.clock.now()))
-        for job in bundle_reply.not_started:
-            self._again(bundle, by_job[job])
 
     def _send_with_context(self, bundle: Bundle) -> None:
         """Send a bundle again, with references to its whole context, because a worker lacks the context."""
@@ -309,34 +335,38 @@ class RayCarrier:
         else:
             self._bundler.ended(bundle.number)
             self._sent.pop(bundle.number, None)
-            for attempt in bundle.attempts:
-                self._lost(attempt, "stopped before it started")
+            for number in bundle.numbers():
+                self._lost(*number, "stopped before it started")
 
-    def _again(self, bundle: Bundle, attempt: commands.RunTask, alone: bool = False) -> None:
-        """Put an attempt that has not begun, as far as is known, back among the ready ones."""
-        if bundle.stopping_since is not None or bundle.execution_id not in self._contexts:
-            self._lost(attempt, "stopped before it started")
+    def _again(
+        self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False
+    ) -> None:
+        """Put what has not begun, as far as is known, back among the ready ones."""
+        if bundle.stopping_since is None and bundle.execution_id in self._contexts:
+            self._bundler.add(ready, alone=alone, shape=bundle.shape)
+        elif isinstance(ready, commands.RunVector):
+            for job in ready.jobs:
+                self._lost(job, 1, "stopped before it started")
         else:
-            self._bundler.add(attempt, alone=alone, shape=bundle.shape)
+            self._lost(ready.job, ready.attempt, "stopped before it started")
 
     def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _SentTask) -> None:
         whereabouts.forget(bundle.name)
         if isinstance(error, exceptions.NodeDiedError):
-            self._nodes.note_loss(lost_node(error), len(bundle.attempts))
-        first = bundle.attempts[0]
+            self._nodes.note_loss(lost_node(error), len(bundle))
         # A call with a timeout is alone in its bundle. Its note is removed after any end of the bundle.
-        timed = first.options.get("timeout") is not None
-        began = remote.began_at(first.job_id, first.attempt) if timed else None
+        timed = bundle.calls and bundle.calls[0].options.get("timeout") is not None
+        began = remote.began_at(bundle.calls[0].job_id, bundle.calls[0].attempt) if timed else None
         if bundle.stopping_since is not None:
-            for attempt in bundle.attempts:
-                self._lost(attempt, "stopped")
+            for number in bundle.numbers():
+                self._lost(*number, "stopped")
         elif is_lost_input(error):
             # Not the call's fault. Its next attempt reads these inputs from the store.
             for ref in sent.inputs:
                 self._objects.forget(ref)
-            for attempt in bundle.attempts:
-                self._again(bundle, attempt)
-        elif len(bundle.attempts) > 1:
+            for ready in bundle.left():
+                self._again(bundle, ready)
+        elif len(bundle) > 1:
             for attempt in bundle.attempts:
                 self._again(bundle, attempt, alone=True)
         else:
@@ -347,22 +377,22 @@ class RayCarrier:
         timeout: float = attempt.options.get("timeout") or 0.0
         crashed = isinstance(error, exceptions.WorkerCrashedError)
         if crashed and began is not None and time.time() - began >= timeout + TIMEOUT_GRACE_SECONDS - 1:
-            self._failed(attempt, timed_out(attempt.entry.name, timeout))
+            self._failed(attempt.job, attempt.attempt, timed_out(attempt.entry.name, timeout))
             return
         if is_cancelled(error):
             # Not by us. Ray reports a KeyboardInterrupt that the body raises as a cancellation.
             message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
-            self._failed(attempt, failure_from_exception(TaskFailed(message)))
+            self._failed(attempt.job, attempt.attempt, failure_from_exception(TaskFailed(message)))
             return
         if isinstance(error, exceptions.OutOfMemoryError):
             self._shapes_after_loss[attempt.job] = attempt.execution_id, whole_node(bundle.shape, ray.nodes())
-        self._lost(attempt, *reason_of(error))
+        self._lost(attempt.job, attempt.attempt, *reason_of(error))
 
-    def _lost(self, attempt: commands.RunTask, reason: str, fatal: bool = False) -> None:
-        self._loop.post(messages.WorkerGone(self._loop.clock.now(), attempt.job, attempt.attempt, reason, fatal=fatal))
+    def _lost(self, job: int, attempt: int, reason: str, fatal: bool = False) -> None:
+        self._loop.post(messages.WorkerGone(self._loop.clock.now(), job, attempt, reason, fatal=fatal))
 
-    def _failed(self, attempt: commands.RunTask, failure: Failure) -> None:
-        self._loop.post(messages.Raised(self._loop.clock.now(), attempt.job, attempt.attempt, failure))
+    def _failed(self, job: int, attempt: int, failure: Failure) -> None:
+        self._loop.post(messages.Raised(self._loop.clock.now(), job, attempt, failure))
 
     def _operation_ended(self, number: int, answer: Any) -> None:
         operating = self._operations.pop(number, None)
@@ -414,8 +444,8 @@ class RayCarrier:
         sentences, in_vain = self._environments.look_at(self._nodes.startable(bundles, moment), moment)
         self.waiting = (*self._nodes.sentences(bundles, moment), *sentences)
         for bundle, reason in in_vain:
-            for attempt in bundle.attempts:
-                self._lost(attempt, reason, fatal=True)
+            for number in bundle.numbers():
+                self._lost(*number, reason, fatal=True)
             self._cancel(bundle)
 
     def _give_up(self, bundle: Bundle, reason: str | None) -> None:
@@ -426,8 +456,11 @@ class RayCarrier:
         ray.cancel(sent.refs[0], force=True)
         for ref in sent.inputs:
             self._objects.forget(ref)  # they may lie on that node; the store has them, too
-        if reason is not None and len(bundle.attempts) == 1:
-            self._lost(bundle.attempts[0], reason)
-            return
-        for attempt in bundle.attempts:
-            self._again(bundle, attempt, alone=reason is not None)
+        if reason is None:
+            for ready in bundle.left():
+                self._again(bundle, ready)
+        elif len(bundle) == 1:
+            self._lost(*next(bundle.numbers()), reason)
+        else:
+            for attempt in bundle.attempts:
+                self._again(bundle, attempt, alone=True)

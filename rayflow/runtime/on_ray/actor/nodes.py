@@ -102,17 +102,17 @@ class Nodes:
     def sentences(self, bundles: Iterable[Bundle], moment: float) -> tuple[str, ...]:
         """Sentences about nodes that do not answer, and about calls that no node can run."""
         silent = self._silence.of_at_least(TOLD_SECONDS)
-        there: dict[str, list[str]] = {node: [] for node in silent}
+        there: dict[str, Counter[str]] = {node: Counter() for node in silent}
         for bundle in bundles:
             node = self._where.get(bundle.name)
             if node in there:
-                there[node].extend(_names(bundle))
+                there[node].update(bundle.tasks())
         found = [
             f"The {node} has left the cluster; what ran there runs again: {_calls(count)}."
             for node, (count, at) in self._left.items()
             if time.monotonic() - at < LEFT_SECONDS
         ]
-        found += [f"The {self.name_of(node)} does not answer: {_waiting(names)}" for node, names in there.items()]
+        found += [f"The {self.name_of(node)} does not answer: {_waiting(tasks)}" for node, tasks in there.items()]
         for shape, waiting in self._in_flight_for_long(bundles, moment).items():
             why = self._missing_from(shape)
             if why is not None:
@@ -206,18 +206,14 @@ class Nodes:
         self._where = {name: self._node_of(name) for name in names} if is_one_silent else {}
 
 
-def _names(bundle: Bundle) -> list[str]:
-    return [attempt.entry.name for attempt in bundle.attempts]
-
-
 def _calls(count: int) -> str:
     return "1 call" if count == 1 else f"{count:,} calls"
 
 
-def _waiting(names: list[str]) -> str:
-    if not names:
+def _waiting(tasks: Counter[str]) -> str:
+    if not tasks:
         return "no more calls are sent there."
-    calls = ", ".join(f"{count} of {name}" if count > 1 else name for name, count in Counter(names).most_common(3))
-    more = " and others" if len(set(names)) > 3 else ""
-    number = "1 call waits" if len(names) == 1 else f"{len(names):,} calls wait"
+    calls = ", ".join(f"{count} of {name}" if count > 1 else name for name, count in tasks.most_common(3))
+    more = " and others" if len(tasks) > 3 else ""
+    number = "1 call waits" if tasks.total() == 1 else f"{tasks.total():,} calls wait"
     return f"{number} for it ({calls}{more}). After {GONE_SECONDS:g} s of silence its calls run elsewhere."

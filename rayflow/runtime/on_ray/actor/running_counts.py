@@ -65,5 +65,4 @@ class RunningCounts:
 
 def _key_of(bundle: Bundle) -> tuple[str, str]:
     """Execution and name of the one call of a bundle that runs: its calls run one after the other."""
-    first = bundle.attempts[0]
-    return bundle.execution_id, first.name or first.entry.name
+    return bundle.execution_id, bundle.first.shown_name
