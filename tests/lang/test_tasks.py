@@ -246,10 +246,10 @@ def test_a_call_that_fits_says_nothing_about_one_with_other_types_counts_or_name
 
     for _ in range(2):
         assert told(1)._args == (1,) and told(x=1)._kwargs == {"x": 1}
-        assert told(1, "down", z="a")._kwargs == {"z": "a"}
+        assert told(1, "down")._args == (1, "down") and told(1, "down", z="a")._kwargs == {"z": "a"}
         for args, kwargs in [
             (("a",), {}), ((1, 2), {}), ((1, "left"), {}), ((1, "up", 3), {}), ((), {"z": "a"}), ((1,), {"x": 1}),
-            ((1,), {"z": 1}), ((), {}),
+            ((1,), {"z": 1}), ((), {"z": 1}), ((), {}),
         ]:  # fmt: skip
             with pytest.raises(BadArguments):
                 told(*args, **kwargs)
