@@ -23,7 +23,7 @@ from rayflow.lang.code.identity import code_identity
 from rayflow.lang.modules import namespace_of, project_of
 from rayflow.lang.options.options import check_options, merge, merge_context
 from rayflow.lang.packing.pack import notice_task
-from rayflow.lang.parameters.argument_checks import Parameter, check_arguments, checks_of
+from rayflow.lang.parameters.argument_checks import Parameter, check_arguments, checks_of, fit_by_type
 from rayflow.lang.parameters.signatures import Parameters, length_of, parameters_of
 from rayflow.lang.registry import find_task, forget_tasks, register, registered
 from rayflow.lang.task_table import TaskEntry, entry_of
@@ -42,10 +42,10 @@ R = TypeVar("R")
 S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 
-_OF_ALL_COPIES = (
-    "_inner", "_is_static", "_layer", "_outer", "_suffix", "_bare_name", "fullname", "code", "hash", "checks"
-)  # fmt: skip
-"""Attributes that a partial of a task, or a task with other options, shares with it."""
+_MOST_KINDS = 64
+"""How many combinations of the types of arguments a task remembers as fitting."""
+_MOST_TYPES = 16
+"""How many arguments a call may have that is remembered so."""
 
 _NAME = re.compile(r"[A-Za-z_][\w<>\[\]-]*(\.[\w<>\[\]-]+)*")
 _NAMESPACE = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -57,23 +57,16 @@ class Task(Generic[P, R_co]):
     A call returns a lazy expression. `func` is the plain function: for tests, and to call it as a helper.
     """
 
-    def __init__(
-        self,
-        func: Callable[P, R_co],
-        options: Mapping[str, Any] | None = None,
-        *,
-        args: tuple[Term, ...] = (),
-        kwargs: Mapping[str, Term] | None = None,
-        call_options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, func: Callable[P, R_co], options: Mapping[str, Any] | None = None) -> None:
         self.func = func
         self.definition_options = dict(options or {})
-        self._args = args
-        self._kwargs = dict(kwargs or {})
-        self._call_options = dict(call_options or {})
+        self._args: tuple[Term, ...] = ()
+        self._kwargs: dict[str, Term] = {}
+        self._call_options: dict[str, Any] = {}
         functools.update_wrapper(self, func, updated=())
         self.parameters, self.defaults = parameters_of(func)
         self._length = length_of(func, self.definition_options.get("nout"))
+        self._fitting: set[tuple[Any, ...]] = set()
         self.script = self.definition_options.get("script", False)
         self._is_static = False
         self._inner: Task[..., Any] | None = None
@@ -219,27 +212,39 @@ class Task(Generic[P, R_co]):
         signature or the annotations.
         """
         try:
-            terms: tuple[Term, ...] = args
-            named: dict[str, Term] = kwargs
-            if self._args or self._kwargs:
-                terms = (*self._args, *args)
-                named = {**self._kwargs, **kwargs}
-            bound = self.parameters.bind(terms, named, name=self.name)
-            if self.checks:
-                if self._args or self._kwargs:
-                    bound = opened(bound)
-                check_arguments(self.checks, bound, self.name)
-            if not FIXED.issuperset(map(type, terms)):
-                terms = tuple([as_now(term) for term in terms])
-            if named:
-                named = {key: as_now(term) for key, term in named.items()}
-            call = TaskCall(self.fullname, terms, named or None, self._call_options or None, self._length)
+            # A plain call costs little: where the types tell that the arguments fit, and that nobody can change them,
+            # they are neither bound nor checked nor copied.
+            kinds = tuple(map(type, args)) if not kwargs else (*map(type, args), *kwargs, *map(type, kwargs.values()))
+            if kinds not in self._fitting:
+                args, kwargs = self._fitted(args, kwargs, kinds)
+            call = TaskCall(self.fullname, args, kwargs or None, self._call_options or None, self._length)
             if created_calls.active:
                 created_calls.note_call(call)
             return call
         except BaseException as error:  # a front door, without the cost of one more function
             hide_frames(error)
             raise
+
+    def _fitted(
+        self, args: tuple[Term, ...], kwargs: dict[str, Term], kinds: tuple[Any, ...]
+    ) -> tuple[tuple[Term, ...], dict[str, Term]]:
+        """The terms of a call, as they are now. kinds: their types, and the keywords."""
+        terms, named = args, kwargs
+        has_bound = bool(self._args or self._kwargs)
+        if has_bound:
+            terms = (*self._args, *args)
+            named = {**self._kwargs, **kwargs}
+        bound = self.parameters.bind(terms, named, name=self.name)
+        if self.checks:
+            if has_bound:
+                bound = opened(bound)
+            check_arguments(self.checks, bound, self.name)
+        if FIXED.issuperset(map(type, terms)) and FIXED.issuperset(map(type, named.values())):
+            is_room = len(self._fitting) < _MOST_KINDS and len(kinds) <= _MOST_TYPES
+            if is_room and not has_bound and fit_by_type(self.checks, bound):
+                self._fitting.add(kinds)
+            return terms, named
+        return tuple([as_now(term) for term in terms]), {key: as_now(term) for key, term in named.items()}
 
     @front_door
     def options(self, **options: Any) -> Task[P, R_co]:
@@ -272,12 +277,21 @@ class Task(Generic[P, R_co]):
         self.parameters.bind(terms, named, name=self.name, partial=True)
         return self._again(args=terms, kwargs=self.parameters.in_order(named))
 
-    def _again(self, **changes: Any) -> Task[P, R_co]:
-        kept: dict[str, Any] = {"args": self._args, "kwargs": self._kwargs, "call_options": self._call_options}
-        again: Task[P, R_co] = Task(self.func, self.definition_options, **{**kept, **changes})
-        for name in _OF_ALL_COPIES:
-            if name in self.__dict__:
-                again.__dict__[name] = self.__dict__[name]
+    def _again(
+        self,
+        *,
+        args: tuple[Term, ...] | None = None,
+        kwargs: dict[str, Term] | None = None,
+        call_options: dict[str, Any] | None = None,
+    ) -> Task[P, R_co]:
+        """The same task with other arguments or options. Only these differ; a copy costs less than a new one."""
+        again: Task[P, R_co] = object.__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        again._args = self._args if args is None else args
+        again._kwargs = self._kwargs if kwargs is None else kwargs
+        again._call_options = self._call_options if call_options is None else call_options
+        if again._args or again._kwargs:
+            again._fitting = set()  # the types of the given arguments alone do not tell whether the call fits
         return again
 
     @front_door

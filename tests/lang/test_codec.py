@@ -37,11 +37,27 @@ SCALARS = st.one_of(
 KEYS = st.text(max_size=3)
 
 
+NAMED = st.fixed_dictionaries({"y": SCALARS, "z": SCALARS})
+RUNS = st.builds(
+    lambda rows, tasks, length: [
+        TaskCall(tasks[place % len(tasks)], args, kwargs, options, length)
+        for place, (args, kwargs, options) in enumerate(rows)
+    ],
+    st.tuples(st.integers(0, 2), st.sampled_from([st.none(), NAMED]), st.sampled_from([st.none(), NAMED])).flatmap(
+        lambda of: st.lists(st.tuples(st.tuples(*[SCALARS] * of[0]), of[1], of[2]), min_size=8, max_size=20)
+    ),
+    st.sampled_from([["lab.f"], ["lab.f", "lab.g"]]),
+    st.sampled_from([None, 2]),
+)
+"""Lists of calls with scalars only; most of them are written as runs."""
+
+
 def bigger(terms: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     many = st.lists(terms, max_size=3)
     named = st.dictionaries(KEYS, terms, max_size=2)
     return st.one_of(
         many,
+        st.builds(lambda term, run: [*run, term, *run[:2]], terms, RUNS),
         many.map(tuple),
         named,
         st.builds(TaskCall, KEYS, many.map(tuple), named.map(lambda d: d or None), named.map(lambda d: d or None)),
@@ -53,7 +69,13 @@ def bigger(terms: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-TERMS = st.recursive(st.one_of(SCALARS, st.sampled_from([SMALL, LARGE])), bigger, max_leaves=12)
+TERMS = st.recursive(
+    st.one_of(
+        SCALARS, st.sampled_from([SMALL, LARGE]), RUNS, RUNS.map(tuple), RUNS.map(lambda run: dict(enumerate(run)))
+    ),
+    bigger,
+    max_leaves=12,
+)  # fmt: skip
 
 
 def shape(term: Any) -> Any:
@@ -105,7 +127,7 @@ def test_a_pickle_of_something_else_is_refused(thing: Any) -> None:
 
 
 def test_a_damaged_term_is_a_value_error_wherever_it_is_cut() -> None:
-    data = dumps([TaskCall("lab.f", (1, [LARGE])), {"a": SMALL}])
+    data = dumps([TaskCall("lab.f", (1, [LARGE])), {"a": SMALL}, plain_calls(10)])
     for length in range(len(data)):
         with pytest.raises(ValueError):
             loads(data[:length])
@@ -123,6 +145,73 @@ def test_expressions_in_a_container_in_two_places_are_shared() -> None:
     term = loads(dumps([inner, [inner]]))
     assert term[0] is term[1][0]
     assert term[0][0]._shared and not term[0][0]._args[0]._shared
+
+
+def plain_calls(count: int, task: str = "lab.f") -> list[TaskCall]:
+    return [TaskCall(task, (number, "x"), {"y": number}, None, 2) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "around", [list, tuple, lambda calls: dict(enumerate(calls)), lambda calls: Form("seq", tuple(calls))]
+)
+def test_plain_calls_that_stand_together_take_few_bytes_and_come_back_each_as_it_was(around: Any) -> None:
+    term = around(plain_calls(200))
+    packed = dumps(term)
+    assert len(packed) < 200 * 14
+    head, again = read(packed)
+    assert shape(again) == shape(term) and head.calls == (("lab.f", 2, ("y",)),)
+    found = children(again)[1::2] if type(again) is dict else children(again)
+    assert len({id(call) for call in found}) == 200 and not any(call._shared for call in found)
+
+
+def test_a_call_among_many_that_stands_elsewhere_too_is_read_back_as_one_and_marked_so() -> None:
+    calls = plain_calls(20)
+    for term in ([calls, calls[3]], [calls[3], calls], [calls, [*calls[:3], calls[3]]][::-1]):
+        again = loads(dumps(term))
+        assert shape(again) == shape(term)
+    (many, one), (first, rest) = loads(dumps([calls, calls[3]])), loads(dumps([calls[3], calls]))
+    assert many[3] is one and [call._shared for call in many] == [place == 3 for place in range(20)]
+    assert rest[3] is first and [call._shared for call in rest] == [place == 3 for place in range(20)]
+    twice = loads(dumps([*calls, calls[3]]))
+    assert twice[3] is twice[-1] and [call._shared for call in twice[:-1]] == [place == 3 for place in range(20)]
+    again, lazy = loads(dumps([calls, Operation("add", (calls, calls))]))
+    assert lazy._args[0] is lazy._args[1] is again and all(call._shared for call in again)
+    again, copy = loads(dumps([calls, list(calls)]))
+    assert again is not copy and all(a is b and a._shared for a, b in zip(again, copy, strict=True))
+
+
+def test_calls_of_several_tasks_keep_their_places() -> None:
+    calls = [call for pair in zip(plain_calls(20), plain_calls(20, "lab.g"), strict=True) for call in pair]
+    head, again = read(dumps(calls))
+    assert shape(again) == shape(calls)
+    assert set(head.calls) == {("lab.f", 2, ("y",)), ("lab.g", 2, ("y",))}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, TaskCall("lab.f"), TaskCall("lab.f", ([1],)), Operation("add", (1, 2)), SMALL, TaskCall("lab.g", (SMALL,))],
+)
+def test_something_else_among_plain_calls_keeps_its_place(odd: Any) -> None:
+    for place in (0, 5, 20):
+        calls: list[Any] = plain_calls(20)
+        calls.insert(place, odd)
+        assert shape(loads(dumps(calls))) == shape(calls)
+    empty = [TaskCall("lab.f") for _ in range(20)]
+    assert shape(loads(dumps(empty))) == shape(empty)
+
+
+def test_plain_calls_of_an_earlier_version_are_read() -> None:
+    nodes = [(5, "lab.f", 1, (), (), None, (number,), ()) for number in range(20)]
+    packed = pickle.dumps(((("lab.f", 1, ()),), (), [*nodes, (0, tuple(range(20)), None)]), protocol=5)
+    assert shape(loads(packed)) == shape([TaskCall("lab.f", (number,)) for number in range(20)])
+
+
+@pytest.mark.parametrize("columns", [(), ((1, 2), (3,)), ((1,), (2,), (3,))])
+def test_damaged_columns_are_a_value_error(columns: Any) -> None:
+    node = (12, "lab.f", 2, (), (), None, columns, ())
+    for last in ((0, [0, 1], None), (0, [0, 1 << 60], None), (0, (0,), None)):
+        with pytest.raises(ValueError, match="not a packed term"):
+            loads(pickle.dumps(((), (), [node, last]), protocol=5))
 
 
 def test_a_doubled_chain_is_written_once_for_each_link() -> None:

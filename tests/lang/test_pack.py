@@ -262,6 +262,68 @@ def test_a_partial_with_lazy_arguments_is_an_operation() -> None:
 # --- quoted -----------------------------------------------------------------------------------------------------------
 
 
+# --- many plain calls -------------------------------------------------------------------------------------------------
+
+AROUND = [list, tuple, lambda calls: {f"k{place}": call for place, call in enumerate(calls)}]
+
+
+def packed_with(term: Any) -> tuple[Any, set[int]]:
+    reached: set[int] = set()
+    return pack(term, keep_nothing, reached=reached), reached
+
+
+def keep_nothing(*_: Any) -> None:
+    """A value that is kept is not looked at."""
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("outer", [lambda inner: inner, lambda inner: [1, {"a": inner}], lambda inner: add(inner)])
+def test_plain_calls_stay_as_they_are_in_a_container_of_their_own(around: Any, outer: Any) -> None:
+    calls = [add(number, y="x") for number in range(20)]
+    given = around(calls)
+    term = outer(given)
+    packed, reached = packed_with(term)
+    if type(given) is list:
+        given.append(7)
+    elif type(given) is dict:
+        given.clear()
+    kept = iter_leaves(packed if type(packed) is not TaskCall else packed._args)
+    assert {id(call) for call in calls} == {id(leaf) for leaf in kept}
+    again = loads(dumps(packed))
+    assert repr(again) == repr(outer(around(calls)))
+    assert reached >= {id(call) for call in calls}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "long", ["x" * 10_000, b"x" * 10_000, 1 << 100_000, -1 << 100_000], ids=["text", "bytes", "number", "below zero"]
+)
+def test_a_long_scalar_in_one_of_many_plain_calls_is_a_reference(around: Any, long: Any) -> None:
+    for odd in (add(long), add(1, y=long), add.options(retries=1)(long)):
+        packed, reached = packed_with(around([*map(add, range(20)), odd]))
+        last = list(packed.values())[-1] if type(packed) is dict else packed[-1]
+        assert ValueRef in map(type, [*last._args, *(last._kwargs or {}).values()])
+        assert len(reached) == 21
+
+
+def test_a_long_key_beside_plain_calls_is_a_reference() -> None:
+    packed, _ = packed_with({"x" * 10_000: add(1), "b": add(2)})
+    assert [type(key) for key in packed] == [ValueRef, str]
+
+
+def test_a_list_of_plain_calls_in_two_places_stays_one() -> None:
+    calls = [add(number) for number in range(20)]
+    first, (second, third) = packed_with([calls, [calls, list(calls)]])[0]
+    assert first is second and first is not calls and third is not first
+    assert all(a is b for a, b in zip(first, third, strict=True))
+
+
+def test_a_partial_with_a_list_of_plain_calls_is_an_operation() -> None:
+    for bound in (add.partial([add(1), add(2)]), add.partial(y=[add(1), add(2)]), add.partial([[add(1)], 2])):
+        packed, _ = packed_with(bound)
+        assert type(packed) is Operation and packed._name == "partial"
+
+
 def test_a_quoted_expression_stays_symbolic_until_it_is_released_and_packs_again() -> None:
     store = Store()
     packed = pack(Quoted(TaskCall("lab.f", ([Plain(1), X],))), store)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from projects import REPOSITORY, Project
@@ -237,6 +237,49 @@ def test_a_call_is_bound_at_once_and_kept_as_given() -> None:
     assert call._options == {"num_cpus": 2}
     with pytest.raises(BadArguments, match=r"join\(\) missing 1 required argument: 'first'"):
         join()  # type: ignore[call-arg]
+
+
+def test_a_call_that_fits_says_nothing_about_one_with_other_types_counts_or_names() -> None:
+    @task
+    def told(x: int, way: Literal["up", "down"] = "up", **more: str) -> int:
+        return x
+
+    for _ in range(2):
+        assert told(1)._args == (1,) and told(x=1)._kwargs == {"x": 1}
+        assert told(1, "down")._args == (1, "down") and told(1, "down", z="a")._kwargs == {"z": "a"}
+        for args, kwargs in [
+            (("a",), {}), ((1, 2), {}), ((1, "left"), {}), ((1, "up", 3), {}), ((), {"z": "a"}), ((1,), {"x": 1}),
+            ((1,), {"z": 1}), ((), {"z": 1}), ((), {}),
+        ]:  # fmt: skip
+            with pytest.raises(BadArguments):
+                told(*args, **kwargs)
+        with pytest.raises(BadArguments):
+            told.partial("a")()
+        with pytest.raises(BadArguments):
+            told.partial(1)(2)
+    assert told.partial("a")._args == ("a",) and told.options(retries=1)(1)._options == {"retries": 1}
+
+
+def test_a_container_is_copied_at_the_call_also_after_plain_calls() -> None:
+    @task
+    def kept(x: Any, y: Any = None) -> Any:
+        return x
+
+    given = [1]
+    calls = [kept(1), kept(given), kept(1, y=given), kept(given)]
+    given.append(2)
+    assert [call._args[0] for call in calls] == [1, [1], 1, [1]] and calls[2]._kwargs == {"y": [1]}
+
+
+def test_other_options_of_a_task_leave_it_as_it_was() -> None:
+    @task
+    def plain(x: int) -> int:
+        return x
+
+    other = plain.options(retries=1).partial(1)
+    assert (other._call_options, other._args) == ({"retries": 1}, (1,))
+    assert (plain._call_options, plain._args) == ({}, ()) and plain(2)._args == (2,)
+    assert other.parameters is plain.parameters and other.func is plain.func and other.hash == plain.hash
 
 
 def test_partials_add_up_and_are_checked() -> None:

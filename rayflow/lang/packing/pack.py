@@ -10,14 +10,15 @@ own that holds expressions becomes a `TaggedTree`. Expressions are walked with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from rayflow.errors import ArgumentChanged, NotSerializable
 from rayflow.lang.packing.places import place_in
 from rayflow.lang.packing.remote_prefetch import looked_at_together
 from rayflow.lang.terms.codec import children, content_digest, with_children
-from rayflow.lang.terms.expressions import Expression, Operation, Quoted, TaskRef, Term
+from rayflow.lang.terms.expressions import Expression, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.terms.plain_calls import values_in
 from rayflow.values.encoding.cyclic_objects import may_know_others, tied_in
 from rayflow.values.encoding.encoding import make_ref
 from rayflow.values.encoding.nested import Container, iter_leaves, map_leaves, only_scalars, parts_of
@@ -63,6 +64,32 @@ def is_long(scalar: Any) -> bool:
     if kind is str or kind is bytes:
         return len(scalar) > INLINE_BYTES // 2
     return kind is int and scalar.bit_length() > 8 * INLINE_BYTES
+
+
+def _has_long(scalars: Sequence[Any]) -> bool:
+    """Whether one of many scalars is long: quicker than to ask each."""
+    for kind in _LONG.intersection(map(type, scalars)):
+        own: list[Any] = [each for each in scalars if type(each) is kind]
+        if any(map(_is_long, (min(own), max(own)) if kind is int else (max(own, key=len),))):
+            return True
+    return False
+
+
+def _plain_calls_of(container: Container) -> Collection[Any] | None:
+    """The calls in a list, tuple or dict that holds nothing else, if all their parts may stay in the term."""
+    source = container.source
+    kind = type(source)
+    if not source or (kind is not list and kind is not tuple and kind is not dict):
+        return None
+    calls: Collection[Any] = source.values() if kind is dict else source
+    if type(next(iter(calls))) is not TaskCall:
+        return None
+    values = values_in(calls)
+    if values is None or _has_long(values):
+        return None
+    if kind is dict and (not only_scalars(list(source)) or _has_long(list(source))):
+        return None
+    return calls
 
 
 def _is_symbol(value: Any) -> bool:
@@ -152,6 +179,8 @@ class _Packer:
                 if container is None:
                     continue
                 opened = self._opened[id(part)] = _Opened(container)
+                for calls in opened.plain_calls:
+                    self.memo.update(zip(map(id, calls), calls, strict=True))
             for leaf in opened.open_leaves:
                 if isinstance(leaf, Expression):
                     found.append(leaf)
@@ -187,7 +216,8 @@ class _Packer:
             return leaf
         if _is_symbol(leaf):
             return self._symbols[id(leaf)]
-        return self._whole(leaf)
+        copied = self._current.copied.get(id(leaf)) if self._current is not None else None
+        return copied[1] if copied is not None else self._whole(leaf)
 
     def _whole(self, value: Any) -> ValueRef:
         # Very many calls may contain the same value.
@@ -247,9 +277,10 @@ def _has_open_parts(packed: Term) -> bool:
     container = parts_of(packed)
     if container is None:
         return False
-    return any(
-        isinstance(leaf, Expression) and type(leaf) is not Quoted for leaf in _Opened(container).open_leaves
-    )
+    opened = _Opened(container)
+    if opened.plain_calls:
+        return True
+    return any(isinstance(leaf, Expression) and type(leaf) is not Quoted for leaf in opened.open_leaves)
 
 
 def _rebuild(container: Container, parts: Sequence[Any]) -> Any:
@@ -262,7 +293,9 @@ def _rebuild(container: Container, parts: Sequence[Any]) -> Any:
 class _Opened:
     """One container, looked through once: its lazy parts, and the parts that become one reference each.
 
-    value: the container. open_leaves: its expressions and tasks, in order, each once.
+    value: the container. open_leaves: its expressions and tasks, in order, each once. plain_calls: the calls in its
+    containers of plain calls; these are symbolic as they are, and not among the open leaves. copied: by id, such a
+    container and its copy, which stands for it in the term.
 
     Each container is taken apart once, and the parts are held: some of them exist only then (the items of a
     defaultdict). Else their ids could be reused.
@@ -271,15 +304,18 @@ class _Opened:
     def __init__(self, container: Container) -> None:
         self.value = container.source
         self.open_leaves: list[Any] = []
+        self.plain_calls: list[Collection[TaskCall]] = []
+        self.copied: dict[int, tuple[Any, Any]] = {}
         self._containers: dict[int, Container] = {id(container.source): container}
         self._lazy: set[int] = set()
         self._whole: set[int] = set()
-        self._look_through(container)
+        if not self._takes_calls(container):
+            self._look_through(container)
 
     def container(self, value: Any) -> Container | None:
         """The value taken apart, when its parts stay in the term; None for a leaf, or for a value that becomes one
         reference."""
-        if type(value) in SCALARS or id(value) in self._whole:
+        if type(value) in SCALARS or id(value) in self._whole or id(value) in self.copied:
             return None
         container = self._containers.get(id(value))
         if container is not None:
@@ -304,6 +340,18 @@ class _Opened:
                     seen.add(id(part))
                     waiting.append((way + container.step(position), below))
         return None
+
+    def _takes_calls(self, container: Container) -> bool:
+        """Take a container as a whole, if it holds nothing but plain calls. Gives whether it does."""
+        calls = _plain_calls_of(container)
+        if calls is None:
+            return False
+        source = container.source
+        self.plain_calls.append(calls)
+        self.copied[id(source)] = source, type(source)(source)
+        self._containers[id(source)] = container
+        self._lazy.add(id(source))
+        return True
 
     def _look_through(self, container: Container) -> None:
         seen: set[int] = set()
@@ -342,6 +390,9 @@ class _Opened:
                         frame.is_open = True
                     else:
                         frame.objects[id(part)] = part  # met again: it may be on a cycle
+                    continue
+                if self._takes_calls(below):
+                    frame.is_open = True
                     continue
                 self._containers[id(part)] = below
                 frame = _Weighed(below, iter(below.parts))

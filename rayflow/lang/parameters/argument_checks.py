@@ -24,6 +24,7 @@ from rayflow.errors import BadArguments
 from rayflow.lang.parameters.hints import ANYTHING, is_empty_tuple, members, plain, resolved
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall
 from rayflow.values.encoding.previews import kind_of, preview
+from rayflow.values.native import SCALARS
 
 MOST_ITEMS = 10
 """How many items of a container are checked, on each level."""
@@ -83,6 +84,7 @@ def checks_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
         if check is None:
             continue
         quick = LAZY | {each for each in members(hint) if isinstance(each, type) and typing.get_origin(each) is None}
+        quick |= {kind for kind in SCALARS for each in quick & WIDER.keys() if issubclass(kind, WIDER[each])}
         default = parameter.default
         if type(default) is Form and default._name == "get_context":
             default = default._args[1]  # the context may have no value
@@ -108,6 +110,18 @@ def check_arguments(checks: Iterable[Parameter], bound: Mapping[str, Any], task_
             for part, item in islice(values, MOST_ITEMS):
                 if type(item) not in quick and not check(item):
                     raise BadArguments(_text(task_name, part, item, hint))
+
+
+def fit_by_type(checks: Iterable[Parameter], bound: Mapping[str, Any]) -> bool:
+    """Whether all arguments of these types fit, whatever their values."""
+    for name, _, quick, _, each in checks:
+        if name not in bound:
+            continue
+        value = bound[name]
+        values = (value,) if not each else value.values() if isinstance(value, dict) else value
+        if not quick.issuperset(map(type, values)):
+            return False
+    return True
 
 
 def _text(task_name: str, parameter: str, value: Any, hint: Any) -> str:

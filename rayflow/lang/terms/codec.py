@@ -6,6 +6,9 @@ A term is written as a flat list of nodes in post-order, so a chain of 100,000 c
 no recursion, and an expression in two places is written once and read back as one object. The bytes are a
 pickle of built-in types only and are read by an unpickler that refuses everything else.
 
+Many calls that stand together, all of them with scalars only, are written as runs: one node for all calls of a task,
+with a column for each argument. A reader that does not know such a node refuses the term.
+
 The head of the packed form names the tasks that the term calls, and the shape of the arguments. So a cached term can be
 checked against the current tasks without a walk over it. If the values inside have witnesses (facts that must still be
 true) or blobs, these witnesses and the digests of these blobs come before the head, and can be read from the front.
@@ -18,16 +21,18 @@ import pickle
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
 from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
+from rayflow.lang.terms.plain_calls import FEWEST, runs_of
 from rayflow.values.digests import digest
 from rayflow.values.encoding.identity import identity
 from rayflow.values.native import SCALARS
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_TASK, Witness
 
-(LIST, TUPLE, SET, FROZENSET, DICT, CALL, OPERATION, FORM, QUOTED, REF, TREE, TASK) = range(12)
+(LIST, TUPLE, SET, FROZENSET, DICT, CALL, OPERATION, FORM, QUOTED, REF, TREE, TASK, CALLS) = range(13)
 
 CONTAINERS: dict[type, int] = {list: LIST, tuple: TUPLE, set: SET, frozenset: FROZENSET, dict: DICT}
 
@@ -137,9 +142,14 @@ WITH_WITNESSES = b"W"
 def _nodes(
     term: Term, witnesses: dict[Witness, int]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]:
-    """Calls, tasks and nodes. witnesses: gets the witnesses of the references, each with its number."""
+    """Calls, tasks and nodes. witnesses: gets the witnesses of the references, each with its number.
+
+    A node ends with its parts, and with the positions of those that are numbers of other terms; None for all of them.
+    If they are the calls of one run, the parts are a list of two numbers: of the first, and of the one after the last.
+    """
     nodes: list[tuple[Any, ...]] = []
     index: dict[int, int] = {}
+    """id of a term -> its number. A run has one number for each call."""
     calls: dict[tuple[str, int, tuple[str, ...]], None] = {}
     tasks: dict[tuple[str, bytes], None] = {}
     # A term is pushed, then its children; when it comes up again its children have their numbers.
@@ -148,19 +158,29 @@ def _nodes(
         item, parts = stack.pop()
         if id(item) in index:
             continue
+        stored: tuple[Any, ...] | list[int] = ()
         if parts is None:
             parts = children(item)
             pending = [part for part in parts if type(part) not in SCALARS and id(part) not in index]
-            if pending:
+            first = len(index)
+            if len(pending) >= FEWEST:
+                for shape, members, columns in runs_of(pending):
+                    nodes.append((CALLS, *shape, columns, ()))
+                    calls[shape.task, shape.positional, shape.keywords] = None
+                    index.update(zip(map(id, members), count(len(index)), strict=False))
+                    stored = [first, len(index)] if len(members) == len(parts) else ()
+            if pending and len(index) == first:
                 stack.append((item, parts))
                 stack.extend((part, None) for part in reversed(pending))
                 continue
-        references = [position for position, part in enumerate(parts) if type(part) not in SCALARS]
-        stored = parts
-        if references:
-            stored = tuple([part if type(part) in SCALARS else index[id(part)] for part in parts])
-        places = None if references and len(references) == len(stored) else tuple(references)
-        index[id(item)] = len(nodes)
+        places: tuple[int, ...] | None = None
+        if not stored:
+            references = [position for position, part in enumerate(parts) if type(part) not in SCALARS]
+            stored = parts
+            if references:
+                stored = tuple([part if type(part) in SCALARS else index[id(part)] for part in parts])
+            places = None if references and len(references) == len(stored) else tuple(references)
+        index[id(item)] = len(index)
         nodes.append((*_head_of(item), stored, places))
         if type(item) is TaskCall:
             calls[item._task, len(item._args), tuple(item._kwargs or ())] = None
@@ -302,7 +322,14 @@ def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...]) -
     named: dict[int, bool] = {}
     for node in nodes:
         parts, places = node[-2], node[-1]
-        if places is None:
+        if node[0] == CALLS:  # a reader that knew no runs has no builder for this, and so refuses the term
+            built.extend(_build_calls(node, parts))
+            continue
+        if type(parts) is list:
+            numbers = range(*parts)
+            parts = tuple([built[number] for number in numbers])
+            named.update(dict.fromkeys(numbers, False))
+        elif places is None:
             for number in parts:
                 _mark(built[number], number, named)
             parts = tuple([built[number] for number in parts])
@@ -358,6 +385,23 @@ def _build_call(node: tuple[Any, ...], parts: tuple[Any, ...]) -> TaskCall:
     kwargs = dict(zip(keywords, parts[count:], strict=False))
     options = dict(zip(option_names, parts[count + len(keywords) :], strict=True))
     return TaskCall(name, parts[:count], kwargs or None, options or None, length)
+
+
+def _build_calls(node: tuple[Any, ...], columns: tuple[Any, ...]) -> Iterable[TaskCall]:
+    _, name, count, keywords, option_names, length, *_ = node
+    names = repeat(name, len(columns[0]))
+    args = zip(*columns[:count], strict=True) if count else repeat(())
+    kwargs = _named(keywords, columns[count : count + len(keywords)])
+    return map(TaskCall, names, args, kwargs, _named(option_names, columns[count + len(keywords) :]), repeat(length))
+
+
+def _named(names: tuple[str, ...], columns: tuple[Any, ...]) -> Iterable[dict[str, Any] | None]:
+    """A dict of these names for each row of the columns; None without names."""
+    if len(names) != len(columns):
+        raise ValueError(f"{len(columns)} columns for {len(names)} names")
+    if not names:
+        return repeat(None)
+    return map(dict, map(zip, repeat(names), zip(*columns, strict=True)))
 
 
 def _build_task(node: tuple[Any, ...], parts: tuple[Any, ...]) -> TaskRef:
