@@ -102,7 +102,8 @@ class Driver:
     """Submits expressions of one process to one store.
 
     store: to use in place of the one that the configuration names. debug: stop in the debugger where a task raises.
-    clock: the clock of every loop and record of this driver.
+    clock: the clock of every loop and record of this driver. keeps_actor: the scheduler actor may come from an earlier
+    run of this process, and stays for the next one.
     """
 
     def __init__(
@@ -113,8 +114,10 @@ class Driver:
         *,
         debug: bool = False,
         clock: Clock = CLOCK,
+        keeps_actor: bool = False,
     ) -> None:
         write_own_warnings()
+        self._keeps_actor = keeps_actor
         self.clock = clock
         self.debug = debug
         self.config = config
@@ -174,7 +177,7 @@ class Driver:
         self._take_along(request)
         with self._joining:
             if self._cluster is None:
-                self._cluster = cluster_for(self.config, self.reporter)
+                self._cluster = cluster_for(self.config, self.reporter, self._keeps_actor)
             cluster = self._cluster
         submission: Submission = cluster.submit(self, request)
         return submission
