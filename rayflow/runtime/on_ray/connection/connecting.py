@@ -73,6 +73,10 @@ def connect(config: Config, reporter: Reporter) -> None:
     atexit.register(ray_output.silence)
 
 
+_process = os.getpid()
+"""The process that has imported this module, and Ray."""
+
+
 def is_connected() -> bool:
     """Whether this process is connected to a cluster that is not lost."""
     return ray.is_initialized() and not _leaving
@@ -81,7 +85,12 @@ def is_connected() -> bool:
 def watch(before: Watch | None) -> Watch:
     """A watch over the parts of the cluster that this process needs. The one of before serves as long as the cluster is
     the same, also when it says that the cluster is lost. Raises ClusterLost when the cluster does not list its
-    nodes."""
+    nodes, ClusterUnavailable in a process that was forked from the connected one."""
+    if os.getpid() != _process:
+        raise ClusterUnavailable(
+            "This process was forked from one that is connected to Ray, and Ray answers only that one. Start processes "
+            'by "spawn" (multiprocessing.get_context), or run inline.'
+        )
     context = ray.get_runtime_context()
     control = address_of(context.gcs_address)
     if before is not None:
