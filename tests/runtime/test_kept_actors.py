@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from rayflow.runtime.on_ray.connection import kept_actors
+from rayflow.config import Config
+from rayflow.runtime.on_ray import cluster
+from rayflow.runtime.on_ray.cluster import RayCluster
+from rayflow.runtime.on_ray.connection import connecting, kept_actors
+from rayflow.runtime.protocol.reports import Silent
 
 
 @pytest.fixture
@@ -51,3 +57,52 @@ def test_a_forked_process_neither_gets_nor_drops_an_actor_of_its_parent(connecte
     assert kept_actors.take() is None
     monkeypatch.setattr(os, "getpid", lambda: parent)
     assert kept_actors.take() is not None
+
+
+@pytest.fixture
+def asked(connected, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of a cluster that starts actors called new."""
+    asked: list[str] = []
+
+    def ask(self: RayCluster, call: Callable[[], Any], what: str = "") -> Any:
+        return call()
+
+    def dead(rests: str, timeout: float) -> None:
+        if rests == "is dead":
+            raise cluster.exceptions.ActorDiedError
+
+    monkeypatch.setattr(connecting, "is_connected", lambda: True)
+    monkeypatch.setattr(connecting, "watch", lambda before: None)
+    monkeypatch.setattr(RayCluster, "ask", ask)
+    monkeypatch.setattr(RayCluster, "_started", lambda self: asked.append("a new actor") or "new")
+    monkeypatch.setattr(cluster, "_start_worker", lambda: asked.append("a worker"))
+    monkeypatch.setattr(cluster.ray, "get", dead)
+    monkeypatch.setattr(cluster.ray, "kill", lambda actor: asked.append(f"the end of {actor}"))
+    return asked
+
+
+def actor_of(keeps_actor: bool) -> Any:
+    made = RayCluster(Config("/p", "/p/.rayflow"), Silent(), keeps_actor)
+    assert made.actor() == made.actor()
+    return made.actor()
+
+
+def test_a_worker_starts_beside_a_new_actor_and_not_beside_one_that_has_rested(asked: list[str]) -> None:
+    assert actor_of(keeps_actor=True) == "new"
+    assert asked == ["a new actor", "a worker"]
+    kept_actors.keep("rested", "rests")
+    assert actor_of(keeps_actor=True) == "rested"
+    assert len(asked) == 2
+
+
+def test_a_scheduler_of_its_own_takes_no_actor_that_rests(asked: list[str]) -> None:
+    kept_actors.keep("rested", "rests")
+    assert actor_of(keeps_actor=False) == "new"
+    assert kept_actors.take() is not None
+
+
+def test_an_actor_that_does_not_rest_as_it_should_is_ended(asked: list[str]) -> None:
+    kept_actors.keep("rested", "rests")
+    kept_actors.keep("broken", "is dead")
+    assert actor_of(keeps_actor=True) == "rested"
+    assert asked == ["the end of broken"]

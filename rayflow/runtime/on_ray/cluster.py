@@ -22,6 +22,7 @@ from rayflow.config import Config
 from rayflow.errors import Cancelled, ClusterLost, ClusterUnavailable
 from rayflow.evaluator import commands
 from rayflow.pasting import command
+from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.environments import most_seconds
 from rayflow.runtime.on_ray.actor.scheduler import SchedulerActor, Status
 from rayflow.runtime.on_ray.connection import connecting, kept_actors, ray_output
@@ -102,18 +103,18 @@ class RayCluster:
             if self._actor is None:
                 self._reporter.connecting("starting the scheduler")
                 self._actor = self.ask(self._started)
+                self.ask(_start_worker)
             return self._actor
 
     def _kept(self) -> Any:
         """An actor of an earlier run that rests and answers; None when there is none."""
         while self._keeps_actor and (kept := kept_actors.take()) is not None:
-            actor, rests = kept.actor, kept.rests
             try:
-                self.ask(lambda: ray.get(rests, timeout=REST_SECONDS))
+                self.ask(partial(ray.get, kept.rests, timeout=REST_SECONDS))
             except exceptions.RayError:
-                self.ask(lambda: ray.kill(actor))
+                self.ask(partial(ray.kill, kept.actor))
             else:
-                return actor
+                return kept.actor
         return None
 
     def ask(self, call: Callable[[], T], what: str = "an answer of the Ray cluster") -> T:
@@ -257,7 +258,7 @@ class RayCluster:
             self._stop_watching()
 
     def _may_rest(self) -> bool:
-        """Whether the actor can serve another run. One that is not on this node would hold another node of the cluster."""
+        """Whether the actor can serve another run. If it is not on this node, it would hold another of the cluster."""
         return self._keeps_actor and not self._anywhere and not self._unended and kept_actors.is_room()
 
     def _await_tidying(self) -> None:
@@ -273,6 +274,12 @@ class RayCluster:
         except exceptions.RayError as error:
             cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
             self._reporter.warned(f"The store could not be tidied up: {cause}")
+
+
+def _start_worker() -> None:
+    """Have a worker start beside the scheduler, and not after it. The first calls find it idle."""
+    started = ray.remote(num_cpus=0, max_retries=0)(remote.start_up).remote()
+    started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
 
 
 def _on_this_node() -> Any:

@@ -61,6 +61,6 @@ def _here() -> deque[KeptActor]:
 
 
 def _connection() -> tuple[str, str]:
-    """What tells one connection to Ray from another: the node, of its cluster, and the job, new with each connection."""
+    """Which connection to Ray this is: the node of its cluster, and the job, which is new with each connection."""
     context = ray.get_runtime_context()
     return context.get_node_id(), context.get_job_id()
