@@ -33,7 +33,6 @@ from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import Draft
 from rayflow.runtime.driver.reporting import filtering, print_receiver
-from rayflow.runtime.driver.rerun import packed_root, recorded_expression, recorded_settings, with_arguments
 from rayflow.runtime.driver.start_time import waited_since
 from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
@@ -294,6 +293,8 @@ class Driver:
 
     def resume(self, execution_id: str) -> Submission:
         """Go on with an execution that has not ended."""
+        from rayflow.runtime.driver.rerun import packed_root, recorded_settings
+
         since = waited_since()
         known = self.store.history().execution_row(execution_id)
         root = packed_root(self.store, known)
@@ -331,6 +332,8 @@ class Driver:
     def rerun(self, text: str, settings: RunSettings, arguments: Mapping[str, Any] | None = None) -> Submission:
         """Evaluate a recorded execution or call again. settings, arguments: these come before the recorded
         ones."""
+        from rayflow.runtime.driver.rerun import recorded_expression, with_arguments
+
         table = task_table(TASKS)
         found = recorded_expression(self.store, text, table)
         term = with_arguments(found.term, arguments, table) if arguments else found.term
