@@ -18,6 +18,7 @@ from projects import Project
 
 from rayflow.api import Scheduler, run
 from rayflow.runtime.on_ray.connection import kept_actors
+from rayflow.store.open import open_store
 
 pytestmark = pytest.mark.ray
 
@@ -78,7 +79,7 @@ def resting() -> list[int]:
     """The process ids of the actors at rest."""
     import ray
 
-    return [ray.get(each.actor.process_id.remote(), timeout=30) for each in list(kept_actors._here())]
+    return [ray.get(each.actor.process_id.remote(), timeout=30) for each in list(kept_actors.resting())]
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
@@ -130,8 +131,7 @@ def test_the_next_run_knows_nothing_of_a_store_that_was_removed(flow: ModuleType
     assert project.counts("computed") == {"flow.main": 1, "flow.add": 3}
     assert project.sql("select count(*) from executions") == [(1,)]
     # All that the rows name is there, though the actor had written the same rows before.
-    with Scheduler(read_only=True) as scheduler:
-        assert not scheduler._driver.store.dangling()
+    assert not open_store(project.path / ".rayflow", read_only=True).dangling()
 
 
 def test_the_next_run_may_have_another_store(flow: ModuleType, project: Project, tmp_path: Path) -> None:
@@ -228,7 +228,8 @@ IN_A_SCRIPT = """
     def actor():
         import ray
         from rayflow.runtime.on_ray.connection import kept_actors
-        (kept,) = kept_actors._here()
+from rayflow.store.open import open_store
+        (kept,) = kept_actors.resting()
         return ray.get(kept.actor.process_id.remote())
 
     if __name__ == "__main__":

@@ -34,18 +34,18 @@ _kept: dict[int, deque[KeptActor]] = {}
 
 def keep(actor: Any, rests: Any) -> None:
     """Keep an actor that has been told to rest. The caller has asked `is_room`."""
-    _here().append(KeptActor(actor, rests, _connection()))
+    resting().append(KeptActor(actor, rests, _connection()))
 
 
 def is_room() -> bool:
     """Whether one more actor may rest."""
-    return len(_here()) < MOST_KEPT
+    return len(resting()) < MOST_KEPT
 
 
 def take() -> KeptActor | None:
     """An actor of this connection to Ray; None when there is none. Those of earlier connections are forgotten."""
     connection = _connection()
-    here = _here()
+    here = resting()
     while here:
         try:
             found = here.pop()
@@ -56,7 +56,8 @@ def take() -> KeptActor | None:
     return None
 
 
-def _here() -> deque[KeptActor]:
+def resting() -> deque[KeptActor]:
+    """The actors that rest in this process."""
     return _kept.setdefault(os.getpid(), deque())
 
 
