@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,9 +60,24 @@ def test_a_forked_process_neither_gets_nor_drops_an_actor_of_its_parent(connecte
     assert kept_actors.take() is not None
 
 
+class Remote:
+    """What Ray starts, which notes that it was asked for. Its handle and its answer are its name."""
+
+    def __init__(self, what: Callable[..., Any], asked: list[str]) -> None:
+        self._name = what.__name__
+        self._asked = asked
+
+    def options(self, **_: Any) -> Remote:
+        return self
+
+    def remote(self, *_: Any) -> Any:
+        self._asked.append(self._name)
+        return SimpleNamespace(future=list) if self._name == "start_up" else self._name
+
+
 @pytest.fixture
 def asked(connected, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of a cluster that starts actors called new."""
+    """What is asked of a cluster."""
     asked: list[str] = []
 
     def ask(self: RayCluster, call: Callable[[], Any], what: str = "") -> Any:
@@ -74,8 +90,8 @@ def asked(connected, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(connecting, "is_connected", lambda: True)
     monkeypatch.setattr(connecting, "watch", lambda before: None)
     monkeypatch.setattr(RayCluster, "ask", ask)
-    monkeypatch.setattr(RayCluster, "_started", lambda self: asked.append("a new actor") or "new")
-    monkeypatch.setattr(cluster, "_start_worker", lambda: asked.append("a worker"))
+    monkeypatch.setattr(cluster, "_on_this_node", lambda: None)
+    monkeypatch.setattr(cluster.ray, "remote", lambda what: Remote(what, asked))
     monkeypatch.setattr(cluster.ray, "get", dead)
     monkeypatch.setattr(cluster.ray, "kill", lambda actor: asked.append(f"the end of {actor}"))
     return asked
@@ -88,8 +104,8 @@ def actor_of(keeps_actor: bool) -> Any:
 
 
 def test_a_worker_starts_beside_a_new_actor_and_not_beside_one_that_has_rested(asked: list[str]) -> None:
-    assert actor_of(keeps_actor=True) == "new"
-    assert asked == ["a new actor", "a worker"]
+    assert actor_of(keeps_actor=True) == "SchedulerActor"
+    assert asked == ["SchedulerActor", "start_up"]
     kept_actors.keep("rested", "rests")
     assert actor_of(keeps_actor=True) == "rested"
     assert len(asked) == 2
@@ -97,7 +113,7 @@ def test_a_worker_starts_beside_a_new_actor_and_not_beside_one_that_has_rested(a
 
 def test_a_scheduler_of_its_own_takes_no_actor_that_rests(asked: list[str]) -> None:
     kept_actors.keep("rested", "rests")
-    assert actor_of(keeps_actor=False) == "new"
+    assert actor_of(keeps_actor=False) == "SchedulerActor"
     assert kept_actors.take() is not None
 
 

@@ -103,7 +103,6 @@ class RayCluster:
             if self._actor is None:
                 self._reporter.connecting("starting the scheduler")
                 self._actor = self.ask(self._started)
-                self.ask(_start_worker)
             return self._actor
 
     def _kept(self) -> Any:
@@ -146,12 +145,12 @@ class RayCluster:
             self._watch = None
 
     def _started(self) -> Any:
-        """A new scheduler actor.
+        """A new scheduler actor. A first worker starts beside it, and not after it.
 
         When it has died the driver starts another one, and never Ray: on a node that runs out of memory Ray ends an
         actor with restarts left first, before the task that fills the memory.
         """
-        return (
+        actor = (
             ray.remote(SchedulerActor)
             .options(
                 num_cpus=0,
@@ -162,6 +161,9 @@ class RayCluster:
             )
             .remote(*self._settings())
         )
+        started = ray.remote(remote.start_up).options(num_cpus=0, max_retries=0).remote()
+        started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
+        return actor
 
     def _settings(self) -> tuple[str, dict[str, float], bool]:
         """The arguments of a scheduler actor, and of its `prepare`."""
@@ -274,12 +276,6 @@ class RayCluster:
         except exceptions.RayError as error:
             cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
             self._reporter.warned(f"The store could not be tidied up: {cause}")
-
-
-def _start_worker() -> None:
-    """Have a worker start beside the scheduler, and not after it. The first calls find it idle."""
-    started = ray.remote(num_cpus=0, max_retries=0)(remote.start_up).remote()
-    started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
 
 
 def _on_this_node() -> Any:
