@@ -9,10 +9,14 @@ number of the signal that has stopped it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 from collections.abc import Sequence
+
+MANY_OBJECTS = 20_000
+"""The new objects after which Python looks for cycles: imports make many objects, and hardly any cycles to free."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +47,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     before = pasting.typed_in(_directory())
     write_as_before = python_warnings.write_warnings(lambda text, file: f"warning: {text}\n")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(MANY_OBJECTS, *thresholds[1:])
     try:
         # In colour: click would take out of a text what stdout shows.
         with command.make_context("rayflow", words, color=True) as context:
@@ -62,6 +68,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             give_up_stdout()
         return complain(error)
     finally:
+        gc.set_threshold(*thresholds)
         waits.stop_listening(_say)
         start_time.begin(None)
         pasting.typed_in(before)

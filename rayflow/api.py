@@ -239,6 +239,13 @@ class Scheduler:
         self.close()
 
 
+class _OfOneRun(Scheduler):
+    """The scheduler of one `run`. It leaves its process on the cluster to the next `run`."""
+
+    def _new_driver(self, reporter: Reporter) -> driver.Driver:
+        return driver.Driver(self.config, reporter, keeps_actor=True)
+
+
 @front_door
 def run(
     expr: T,
@@ -256,11 +263,12 @@ def run(
 ) -> T:
     """Evaluate an expression and return its value: short for `Scheduler(...).run(expr)`.
 
-    Ray starts only when something has to run; it stays for the next `run` of this process.
+    Ray starts only when something has to run; it stays for the next `run` of this process, and so does the scheduler's
+    process.
     """
     refuse_nested()
     asked = _asked(cache, options, context, tags, execution_id, fail_fast)
-    scheduler = Scheduler(store=store, inline=inline, address=address, reporter=reporter)
+    scheduler = _OfOneRun(store=store, inline=inline, address=address, reporter=reporter)
     try:
         with exit_when_stopped(scheduler._driver.reporter.warned):
             value: T = scheduler._submit(expr, asked).result()

@@ -20,6 +20,7 @@ from rayflow.cli.output.style import short_execution
 from rayflow.errors import ClusterLost, OutputUnavailable
 from rayflow.pasting import command
 from rayflow.runtime import signals
+from rayflow.runtime.protocol import git_commit
 from rayflow.values.display.python_warnings import write_warnings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def evaluate(
 
     debug: stop in the debugger where a task raises.
     """
+    git_commit.ask(config.project_dir)  # git answers while the next line imports for a tenth of a second
     from rayflow.api import Scheduler
 
     # A table that is drawn again and again would overwrite the text that the user types into the debugger.

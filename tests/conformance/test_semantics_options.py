@@ -11,7 +11,7 @@ from projects import Project
 
 from rayflow import JobInfo, Scheduler, subrun
 from rayflow.errors import BadOption
-from rayflow.runtime.protocol import execution_row
+from rayflow.runtime.protocol import git_commit
 
 
 @pytest.fixture
@@ -339,9 +339,9 @@ def test_an_execution_carries_the_tags_that_every_one_has_also_without_git(flow:
     assert tags["project"] == flow.project.path.name
     commit = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm x"
     subprocess.run(commit, shell=True, check=True, cwd=flow.project.path, capture_output=True)
-    execution_row.git_commit.cache_clear()
+    git_commit.forget()
     flow.call("main")
-    execution_row.git_commit.cache_clear()
+    git_commit.forget()
     tags = dict(flow.project.sql("select key, value from tags where entity = 'execution' and key like 'git%'"))
     assert (len(tags["git_commit"]), tags["git_dirty"]) == (12, "false")
 

@@ -52,7 +52,7 @@ def test_a_scheduler_that_cannot_start_anew_ends_its_process(monkeypatch) -> Non
     monkeypatch.setattr(scheduler, "_start_anew", broken)
     monkeypatch.setattr(os, "_exit", leave)
     with pytest.raises(Gone):
-        scheduler._turn_for_ever()
+        scheduler._turn_until_rest()
 
 
 def test_a_submission_that_finds_a_dead_actor_late_leaves_the_new_one_alone() -> None:
@@ -113,7 +113,7 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SchedulerActor]:
             scheduler._turn(scheduler._loop)
         ended.set()
 
-    monkeypatch.setattr(scheduler, "_turn_for_ever", turn)
+    monkeypatch.setattr(scheduler, "_turn_until_rest", turn)
     yield scheduler
     is_over.set()
     assert scheduler._store is None or ended.wait(20), "the loop's thread has died"

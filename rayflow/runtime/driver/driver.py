@@ -33,7 +33,6 @@ from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import Draft
 from rayflow.runtime.driver.reporting import filtering, print_receiver
-from rayflow.runtime.driver.rerun import packed_root, recorded_expression, recorded_settings, with_arguments
 from rayflow.runtime.driver.start_time import waited_since
 from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
@@ -102,7 +101,8 @@ class Driver:
     """Submits expressions of one process to one store.
 
     store: to use in place of the one that the configuration names. debug: stop in the debugger where a task raises.
-    clock: the clock of every loop and record of this driver.
+    clock: the clock of every loop and record of this driver. keeps_actor: the scheduler actor may come from an earlier
+    run of this process, and stays for the next one.
     """
 
     def __init__(
@@ -113,8 +113,10 @@ class Driver:
         *,
         debug: bool = False,
         clock: Clock = CLOCK,
+        keeps_actor: bool = False,
     ) -> None:
         write_own_warnings()
+        self._keeps_actor = keeps_actor
         self.clock = clock
         self.debug = debug
         self.config = config
@@ -174,7 +176,7 @@ class Driver:
         self._take_along(request)
         with self._joining:
             if self._cluster is None:
-                self._cluster = cluster_for(self.config, self.reporter)
+                self._cluster = cluster_for(self.config, self.reporter, self._keeps_actor)
             cluster = self._cluster
         submission: Submission = cluster.submit(self, request)
         return submission
@@ -291,6 +293,8 @@ class Driver:
 
     def resume(self, execution_id: str) -> Submission:
         """Go on with an execution that has not ended."""
+        from rayflow.runtime.driver.rerun import packed_root, recorded_settings
+
         since = waited_since()
         known = self.store.history().execution_row(execution_id)
         root = packed_root(self.store, known)
@@ -328,6 +332,8 @@ class Driver:
     def rerun(self, text: str, settings: RunSettings, arguments: Mapping[str, Any] | None = None) -> Submission:
         """Evaluate a recorded execution or call again. settings, arguments: these come before the recorded
         ones."""
+        from rayflow.runtime.driver.rerun import recorded_expression, with_arguments
+
         table = task_table(TASKS)
         found = recorded_expression(self.store, text, table)
         term = with_arguments(found.term, arguments, table) if arguments else found.term

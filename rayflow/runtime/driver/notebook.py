@@ -5,7 +5,6 @@ In: the calls of a `Reporter`. Out: a display that is redrawn in its place. Neve
 
 from __future__ import annotations
 
-import html
 import sys
 import threading
 import time
@@ -40,6 +39,8 @@ class NotebookText:
         return self.text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        import html
+
         whole = f'<pre style="margin:0;line-height:1.3">{html.escape(self.text)}</pre>'
         return {"text/plain": self.text, "text/html": whole}
 

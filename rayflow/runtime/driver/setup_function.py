@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from types import FrameType
 from typing import Any
 
@@ -56,6 +55,8 @@ def set_up(config: Config) -> Mapping[str, Any]:
 
 def _waits_for_this_thread(caller: int) -> bool:
     """Whether a thread joins this one, or waits for the result of work that this one does for an executor."""
+    from concurrent.futures import Future
+
     this = threading.current_thread()
     tasks = [each for each in _selves(sys._getframe()) if hasattr(each, "future")]
     awaited = _selves(sys._current_frames().get(caller))

@@ -22,9 +22,10 @@ from rayflow.config import Config
 from rayflow.errors import Cancelled, ClusterLost, ClusterUnavailable
 from rayflow.evaluator import commands
 from rayflow.pasting import command
+from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.environments import most_seconds
 from rayflow.runtime.on_ray.actor.scheduler import SchedulerActor, Status
-from rayflow.runtime.on_ray.connection import connecting, ray_output
+from rayflow.runtime.on_ray.connection import connecting, kept_actors, ray_output
 from rayflow.runtime.on_ray.connection.cluster_watch import Watch
 from rayflow.runtime.on_ray.ray_errors import lacks_rayflow, reason_of
 from rayflow.runtime.protocol.attempts import unpack_finish
@@ -58,20 +59,28 @@ ANSWER_SECONDS = 300.0
 store, once it runs."""
 
 
-def cluster_for(config: Config, reporter: Reporter) -> RayCluster:
+REST_SECONDS = 10.0
+"""An actor at rest that has not answered for so long is ended, and a new one takes its place."""
+
+
+def cluster_for(config: Config, reporter: Reporter, keeps_actor: bool) -> RayCluster:
     """The cluster for this process: its connected cluster, else the cluster in the configuration, else a local one,
     which is started here. Raises ClusterUnavailable if none answers.
     """
     connecting.connect(config, reporter)
-    return RayCluster(config, reporter)
+    return RayCluster(config, reporter, keeps_actor)
 
 
 class RayCluster:
-    """A scheduler actor on a cluster, for the executions of one driver."""
+    """A scheduler actor on a cluster, for the executions of one driver.
 
-    def __init__(self, config: Config, reporter: Reporter) -> None:
+    keeps_actor: the actor may come from an earlier run of this process, and rests for the next one at the end.
+    """
+
+    def __init__(self, config: Config, reporter: Reporter, keeps_actor: bool = False) -> None:
         self._config = config
         self._reporter = reporter
+        self._keeps_actor = keeps_actor
         self._lock = threading.RLock()
         self._actor: Any = None
         self._has_begun: Any = None
@@ -79,6 +88,7 @@ class RayCluster:
         self._anywhere = False
         self._tidying: list[Any] = []
         self._submitted: WeakSet[RaySubmission] = WeakSet()
+        self._unended: set[str] = set()
 
     def actor(self) -> Any:
         """The scheduler actor; started when it is first needed, or when the last one has died."""
@@ -89,9 +99,22 @@ class RayCluster:
                 connecting.connect(self._config, self._reporter)
             self._watch = connecting.watch(self._watch)
             if self._actor is None:
+                self._actor = self._kept()
+            if self._actor is None:
                 self._reporter.connecting("starting the scheduler")
                 self._actor = self.ask(self._started)
             return self._actor
+
+    def _kept(self) -> Any:
+        """An actor of an earlier run that rests and answers; None when there is none."""
+        while self._keeps_actor and (kept := kept_actors.take()) is not None:
+            try:
+                self.ask(partial(ray.get, kept.rests, timeout=REST_SECONDS))
+            except exceptions.RayError:
+                self.ask(partial(ray.kill, kept.actor))
+            else:
+                return kept.actor
+        return None
 
     def ask(self, call: Callable[[], T], what: str = "an answer of the Ray cluster") -> T:
         """The answer of a call of Ray's. Raises the call's errors, and ClusterLost when the cluster is lost.
@@ -122,12 +145,12 @@ class RayCluster:
             self._watch = None
 
     def _started(self) -> Any:
-        """A new scheduler actor.
+        """A new scheduler actor. A first worker starts beside it, and not after it.
 
         When it has died the driver starts another one, and never Ray: on a node that runs out of memory Ray ends an
         actor with restarts left first, before the task that fills the memory.
         """
-        return (
+        actor = (
             ray.remote(SchedulerActor)
             .options(
                 num_cpus=0,
@@ -136,8 +159,19 @@ class RayCluster:
                 max_task_retries=0,
                 scheduling_strategy="DEFAULT" if self._anywhere else _on_this_node(),
             )
-            .remote(self._config.store, dict(self._config.limits), self._config.log_level == "verbose")
+            .remote(*self._settings())
         )
+        started = ray.remote(remote.start_up).options(num_cpus=0, max_retries=0).remote()
+        started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
+        return actor
+
+    def _settings(self) -> tuple[str, dict[str, float], bool]:
+        """The arguments of a scheduler actor, and of its `prepare`."""
+        return self._config.store, dict(self._config.limits), self._config.log_level == "verbose"
+
+    def prepare(self, actor: Any) -> Any:
+        """Have an actor open its store; the reference of its answer."""
+        return actor.prepare.remote(*self._settings())
 
     def give_up_node(self, refused: Any) -> None:
         """Let the scheduler run on any node from now on: this process's node will leave the cluster and takes none."""
@@ -181,9 +215,14 @@ class RayCluster:
 
     def submit(self, driver: DriverHandle, request: Request) -> RaySubmission:
         """Start an execution."""
+        self._unended.add(request.execution_id)
         submission = RaySubmission(self, driver, request, self._reporter)
         self._submitted.add(submission)
         return submission
+
+    def note_end(self, execution_id: str) -> None:
+        """Note that an execution has ended as it should, with its rows recorded: nothing of it is left in the actor."""
+        self._unended.discard(execution_id)
 
     def others(self, one: RaySubmission) -> list[RaySubmission]:
         """The other submissions that have not ended."""
@@ -207,15 +246,22 @@ class RayCluster:
         return self.ask(lambda: ray.wait(refs, num_returns=len(refs), timeout=0)) if refs else ([], [])
 
     def release(self) -> None:
-        """End the scheduler when it has tidied up. Ray stays for the next run of this process."""
+        """End the scheduler when it has tidied up, or let it rest. Ray stays for the next run of this process."""
         with self._lock:
             actor = self._actor
             if actor is not None and connecting.is_connected():
                 with contextlib.suppress(ClusterLost):  # the scheduler is gone with the cluster
                     self._await_tidying()
-                    self.ask(lambda: ray.kill(actor))
+                    if self._may_rest():
+                        kept_actors.keep(actor, self.ask(actor.rest.remote))
+                    else:
+                        self.ask(lambda: ray.kill(actor))
             self._actor = None
             self._stop_watching()
+
+    def _may_rest(self) -> bool:
+        """Whether the actor can serve another run. If it is not on this node, it would hold another of the cluster."""
+        return self._keeps_actor and not self._anywhere and not self._unended and kept_actors.is_room()
 
     def _await_tidying(self) -> None:
         """Wait until the scheduler has tidied up, though not for ever. All records are safe even if it does not."""
@@ -271,7 +317,7 @@ class RaySubmission:
 
     def _prepare(self) -> None:
         """Wait until the scheduler has started and opened its store. That time counts as start-up."""
-        self._again(lambda actor: actor.prepare.remote(), lambda: None)
+        self._again(self._cluster.prepare, lambda: None)
 
     def _submit(self) -> None:
         """Hand the request over. When the scheduler dies meanwhile, it is handed over again, as a further life."""
@@ -383,6 +429,7 @@ class RaySubmission:
             masking.learn(status.masks)
             ray_output.flush(self._channel, status.lines)
             self._driver.report_end(self._request, status.finish)
+            self._cluster.note_end(self.execution_id)
             self._cluster.tidy(self.execution_id)
         else:
             self._reporter.progress(Progress(self.execution_id, elapsed, status.by_task, status.waiting))

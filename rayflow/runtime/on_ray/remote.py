@@ -289,6 +289,11 @@ def _began_key(job_id: bytes, attempt: int) -> str:
 # --- what Ray runs ----------------------------------------------------------------------------------------------------
 
 
+def start_up() -> None:
+    """Nothing: by the time that this is called, the process has imported this module, which takes most of a second. So
+    the worker of the first calls is up when the scheduler is."""
+
+
 def arguments_of(travelling: TravellingContext, what: Any, inputs: list[Any]) -> tuple[Any, ...]:
     """The arguments for one of the functions below: mostly a single bytes object, which Ray neither pickles nor
     unpickles. That saves a third of the cost of a call."""

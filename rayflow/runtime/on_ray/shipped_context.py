@@ -10,8 +10,8 @@ execution defines while it runs.
 
 from __future__ import annotations
 
+import os
 import pickle
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -89,4 +89,4 @@ class ShippedContext:
     def _write(self, entries: tuple[TaskEntry, ...]) -> None:
         while self._chapters and len(self._chapters[-1].entries) <= len(entries):
             entries = (*self._chapters.pop().entries, *entries)
-        self._chapters.append(_Chapter(secrets.token_hex(8), self.put(pickle.dumps(entries, protocol=5)), entries))
+        self._chapters.append(_Chapter(os.urandom(8).hex(), self.put(pickle.dumps(entries, protocol=5)), entries))

@@ -9,9 +9,7 @@ import getpass
 import os
 import platform
 import socket
-import subprocess
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 from rayflow.errors import BadConfig
@@ -19,6 +17,7 @@ from rayflow.evaluator.hashes import MEANING
 from rayflow.installation import is_installed
 from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import ExecutionRow
+from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.values.filesystems.filesystems import is_url
 from rayflow.version import VERSION
 
@@ -83,32 +82,13 @@ def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) ->
         user=user(),
         host=socket.gethostname(),
         project=Path(project_dir).name,
-        git_commit=git_commit(project_dir),
+        git_commit=commit_of(project_dir),
         rayflow_version=VERSION,
         python_version=platform.python_version(),
         ray_version=None,
         pid=os.getpid(),
         meaning=MEANING.decode(),
     )
-
-
-@lru_cache(maxsize=8)
-def git_commit(project_dir: str) -> str | None:
-    """The project's commit, with a + at its end when the tree is dirty; None without git."""
-    if not Path(project_dir, ".git").exists():
-        return None
-    try:
-        commit = _git(project_dir, "rev-parse", "--short=12", "HEAD")
-        dirty = _git(project_dir, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{commit}+" if dirty else commit
-
-
-def _git(project_dir: str, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", project_dir, *arguments], capture_output=True, text=True, check=True, timeout=2
-    ).stdout.strip()
 
 
 def user() -> str | None:

@@ -7,7 +7,7 @@ execution, and the rows that open and close it. Never: submits anything.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def new_execution_id() -> str:
     back."""
     global _latest
     milliseconds = _latest = max(_latest + 1, time.time_ns() // 1_000_000)
-    chance = secrets.randbits(74)
+    chance = int.from_bytes(os.urandom(10)) & ((1 << 74) - 1)
     number = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & ((1 << 62) - 1))
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

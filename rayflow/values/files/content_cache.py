@@ -10,13 +10,15 @@ The cache describes the disks of this machine. So it is in the user's cache dire
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rayflow.values.digests import hash_stream
+
+if TYPE_CHECKING:  # most runs have no file whose content counts
+    import sqlite3
 
 MOST_REMEMBERED = 500_000
 """The most files in the cache: for more, the oldest are removed."""
@@ -60,6 +62,8 @@ def read_digest(stream: BinaryIO) -> tuple[int, str]:
 
 
 def _recall(path: str, mark: str) -> str | None:
+    import sqlite3
+
     with _lock:
         try:
             found = _connection().execute("SELECT digest FROM contents WHERE path = ? AND mark = ?", (path, mark))
@@ -70,6 +74,8 @@ def _recall(path: str, mark: str) -> str | None:
 
 
 def _remember(path: str, mark: str, digest: str) -> None:
+    import sqlite3
+
     with _lock:
         try:
             cache = _connection()
@@ -83,6 +89,8 @@ def _remember(path: str, mark: str, digest: str) -> None:
 
 def _connection() -> sqlite3.Connection:
     """The connection to the cache, opened once in a process. Raises sqlite3.Error or OSError if it cannot be opened."""
+    import sqlite3
+
     place = os.path.join(cache_directory(), "contents.sqlite")
     key = f"{os.getpid()}:{place}"
     known = _opened.get(key)

@@ -15,7 +15,6 @@ import errno
 import functools
 import os
 import re
-import secrets
 import shutil
 import socket
 import stat
@@ -52,7 +51,7 @@ def beside_of(path: str) -> str:
         _swept[folder] = moment
         sweep(folder)
     shown = os.fsdecode(os.fsencode(name)[:150])  # a name has at most 255 bytes
-    return os.path.join(folder, f".{shown}.{_machine()}-{os.getpid():x}-{secrets.token_hex(4)}{_SUFFIX}")
+    return os.path.join(folder, f".{shown}.{_machine()}-{os.getpid():x}-{os.urandom(4).hex()}{_SUFFIX}")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ absent: a local one is written to a temporary path and moved, a remote one is wr
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
 import os
 import re
 import socket
@@ -247,11 +247,15 @@ def filesystem(url: str | os.PathLike[str]) -> tuple[FileSystem, str]:
         near = near_scheme(text.partition(":")[0], fsspec.available_protocols())
         raise BadConfig(f"No file system serves {text!r}: {error}.{near}") from error
     # These libraries log each error, which rayflow raises and prints anyway: do not print it twice.
-    logging.getLogger(type(remote).__module__.partition(".")[0]).addHandler(_quiet)
+    _silence_log(type(remote).__module__.partition(".")[0])
     return RemoteFileSystem(remote), path
 
 
-_quiet = logging.NullHandler()
+@functools.cache
+def _silence_log(library: str) -> None:
+    import logging
+
+    logging.getLogger(library).addHandler(logging.NullHandler())
 
 
 __all__ = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tomllib
 from typing import Any
 
 from rayflow.errors import UserError
@@ -51,7 +50,7 @@ def parsed(text: str, form: str, name: str, error: type[UserError]) -> dict[str,
         if form == "YAML":
             value = _yaml(text, name, error)
         else:
-            value = json.loads(text, parse_int=number_of) if form == "JSON" else tomllib.loads(text)
+            value = json.loads(text, parse_int=number_of) if form == "JSON" else _toml(text)
     except RecursionError:
         raise error(f"{name} is nested too deep.") from None
     except ValueError as refusal:
@@ -60,6 +59,12 @@ def parsed(text: str, form: str, name: str, error: type[UserError]) -> dict[str,
         holds = "no JSON object: write the names and values in braces" if form == "JSON" else "no names with values"
         raise error(f"{name} holds {holds}.")
     return value
+
+
+def _toml(text: str) -> Any:
+    import tomllib
+
+    return tomllib.loads(text)
 
 
 def _yaml(text: str, name: str, error: type[UserError]) -> Any:

@@ -6,7 +6,6 @@ In: functions. Out: their results. Never: knows what they do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 AT_ONCE = 16
@@ -21,6 +20,8 @@ def at_once(work: Iterable[Callable[[], Any]], *, most: int = AT_ONCE) -> list[A
     waiting = list(work)
     if len(waiting) < 2:
         return [each() for each in waiting]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(most, len(waiting)), thread_name_prefix="rayflow-copy") as pool:
         futures = [pool.submit(each) for each in waiting]
     for future in futures:

@@ -14,7 +14,7 @@ long. A bundle holds calls of one execution and one shape; the queues take turns
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -180,7 +180,7 @@ class Bundler:
         self._never_bundled: set[str] = set()
         self._small: set[str] = set()
         self._numbers = 0
-        self._name = secrets.token_hex(6)
+        self._name = os.urandom(6).hex()
         self._size = 0
         self.in_flight: dict[int, Bundle] = {}
 

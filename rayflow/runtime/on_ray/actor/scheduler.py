@@ -77,7 +77,10 @@ class Status:
 
 
 class SchedulerActor:
-    """One evaluator on a cluster, for one driver. tells_jobs: whether the driver wants to know of each job."""
+    """One evaluator on a cluster, for one driver. tells_jobs: whether the driver wants to know of each job.
+
+    Between two runs of its process it may rest. Then it has no store and no loop, and takes new settings.
+    """
 
     def __init__(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool = False) -> None:
         self._store_url = store_url
@@ -86,6 +89,7 @@ class SchedulerActor:
         self._opening = threading.Lock()
         self._store: Store | None = None
         self._loop: Loop[RayCarrier] | None = None
+        self._thread: threading.Thread | None = None
         self._posted: deque[tuple[Callable[[Loop[RayCarrier]], None], Future[None]]] = deque()
         """Actions for the loop's thread, which does them before its next turn."""
         self._changed = threading.Condition()
@@ -104,9 +108,25 @@ class SchedulerActor:
 
     # --- what a driver asks, in the actor's threads -------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Be ready for executions. Raises StoreUnavailable."""
+    def prepare(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool) -> None:
+        """Be ready for executions; with these settings, if the actor has rested. Raises StoreUnavailable."""
+        with self._opening:
+            if self._store is None:
+                self._store_url, self._limits, self._tells_jobs = store_url, dict(limits), tells_jobs
         self._open()
+
+    def rest(self) -> None:
+        """Let go of the store and of the executions, which have all ended. Raises StoreUnavailable.
+
+        The next run may have another store, or the same folder with other files in it. So nothing is left of this one.
+        """
+        with self._opening:
+            if self._thread is not None:
+                ended = self._post(self._end_loop)
+                self._thread.join()
+                self._thread = None
+                ended.result()
+        gc.collect()
 
     def submit(self, request: Request, surroundings: WorkerContext) -> None:
         """Start an execution. Does nothing for one that is known, and for one that was cancelled before it came here.
@@ -175,7 +195,8 @@ class SchedulerActor:
                 write_warnings(self._take_warning)
                 self._store = remote.open_here(self._store_url)
                 self._loop = self._new_loop(self._store)
-                threading.Thread(target=self._turn_for_ever, name="rayflow-loop", daemon=True).start()
+                self._thread = threading.Thread(target=self._turn_until_rest, name="rayflow-loop", daemon=True)
+                self._thread.start()
 
     def _post(self, action: Callable[[Loop[RayCarrier]], None]) -> Future[None]:
         """Have the loop's thread do something before its next turn, after all that was posted before."""
@@ -217,10 +238,8 @@ class SchedulerActor:
     def _take_counts(self, counts: ExecutionCounts) -> None:
         self._by_task = dict(counts)
 
-    def _turn_for_ever(self) -> None:
-        while True:
-            loop = self._loop
-            assert loop is not None
+    def _turn_until_rest(self) -> None:
+        while (loop := self._loop) is not None:
             try:
                 self._turn(loop)
             except BaseException as error:  # any error: the driver must get it, and not wait for ever
@@ -234,6 +253,8 @@ class SchedulerActor:
 
     def _turn(self, loop: Loop[RayCarrier]) -> None:
         self._do_posted(loop)
+        if loop is not self._loop:
+            return
         loop.turn()
         if loop.outbox.finished:
             self._finish(loop)
@@ -277,6 +298,14 @@ class SchedulerActor:
             self._ended.take(execution_id)
         loop.store.compact(execution_id)
         gc.collect()
+
+    def _end_loop(self, loop: Loop[RayCarrier]) -> None:
+        loop.carrier.abandon()
+        with self._changed:
+            for book in (self._requests, self._finished, self._errors, self._by_task, self._cancelled):
+                book.clear()
+            self._store = self._loop = None
+        loop.store.close()
 
     def _finish(self, loop: Loop[RayCarrier]) -> None:
         """Commit the last rows of the executions that have ended, then inform their drivers."""

@@ -6,6 +6,8 @@ In: a configuration. Out: a connected process, or one clear error within seconds
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib
 import os
 import socket
 import sys
@@ -73,6 +75,10 @@ def connect(config: Config, reporter: Reporter) -> None:
     atexit.register(ray_output.silence)
 
 
+_process = os.getpid()
+"""The process that has imported this module, and Ray."""
+
+
 def is_connected() -> bool:
     """Whether this process is connected to a cluster that is not lost."""
     return ray.is_initialized() and not _leaving
@@ -81,7 +87,12 @@ def is_connected() -> bool:
 def watch(before: Watch | None) -> Watch:
     """A watch over the parts of the cluster that this process needs. The one of before serves as long as the cluster is
     the same, also when it says that the cluster is lost. Raises ClusterLost when the cluster does not list its
-    nodes."""
+    nodes, ClusterUnavailable in a process that was forked from the connected one."""
+    if os.getpid() != _process:
+        raise ClusterUnavailable(
+            "This process was forked from one that is connected to Ray, and Ray answers only that one. Start processes "
+            'by "spawn" (multiprocessing.get_context), or run inline.'
+        )
     context = ray.get_runtime_context()
     control = address_of(context.gcs_address)
     if before is not None:
@@ -177,6 +188,7 @@ def _initialize(
         options.update(include_dashboard=False, num_cpus=config.num_cpus)
     if runtime_env:
         options["runtime_env"] = runtime_env
+    threading.Thread(target=_import_serializers, name="rayflow-import", daemon=True).start()
     try:
         what = "Ray to start on this machine" if address == "local" else f"the Ray cluster at {address} to let us in"
         with waiting(what), ray_output.hidden(), undisturbed(), ray_settings.settled(environment):
@@ -184,6 +196,14 @@ def _initialize(
     except Exception as error:  # Ray raises many classes here; all mean that there is no cluster for us
         has_token = ray_settings.token_in(environment) is not None
         raise ClusterUnavailable(_cannot_connect(address, error, has_token)) from error
+
+
+def _import_serializers() -> None:
+    """Import beside `ray.init`, which mostly waits, what Ray imports when it first sends an object: pydantic's classes
+    take it 0.1 s."""
+    with contextlib.suppress(ImportError):  # another version of Ray imports something else
+        importlib.import_module("ray._common.pydantic_compat")
+        importlib.import_module("pydantic.v1.fields")
 
 
 class _WorkerPath(list[str]):

@@ -9,7 +9,6 @@ Each Ray that we start serves one user on one machine: it asks for a token of it
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +54,7 @@ def users() -> dict[str, str | None]:
 
 def own_token() -> str | None:
     """A new token for a Ray that we start; None where the user has switched tokens off by RAY_AUTH_MODE=disabled."""
-    return None if (users()[MODE] or "").lower() == "disabled" else _OWN + secrets.token_hex(32)
+    return None if (users()[MODE] or "").lower() == "disabled" else _OWN + os.urandom(32).hex()
 
 
 def for_own(token: str | None) -> dict[str, str | None]:
