@@ -48,7 +48,7 @@ from tests.benchmarks import (  # noqa: E402  # the environment comes first
     starts,
     verifying,
 )
-from tests.benchmarks.measuring import QUICK, Plan, Row, Skipped, as_json, notes_of, table_of  # noqa: E402
+from tests.benchmarks.measuring import QUICK, Plan, Row, Skipped, as_json, clock, notes_of, table_of  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = False
     try:
         for name in names:
-            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            print(f"measuring {name} ...", end="", file=sys.stderr, flush=True)
             try:
-                rows.append(BENCHMARKS[name].measure(plan))
+                with clock() as taken:
+                    rows.append(BENCHMARKS[name].measure(plan))
+                print(f" {taken.seconds:.1f} s", file=sys.stderr)
             except Skipped as reason:
+                print(" skipped", file=sys.stderr)
                 troubles.append(f"{name}: skipped, {reason}")
             except Exception as error:  # the other rows are still worth having
+                print(" failed", file=sys.stderr)
                 failed = True
                 troubles.append(f"{name}: FAILED, {type(error).__name__}: {error}")
     finally:

@@ -47,7 +47,8 @@ NODES = [f"node-{number}" for number in range(16)]
 
 def lineage(plan: Plan) -> Measured:
     """Which calls led to one file, from what, by which code: through the front door, and by hand on the same files."""
-    wanted = JOBS if plan.full else max(JOBS // 50, plan.size(JOBS // 5))  # with fewer, a commit holds the rows itself
+    # With fewer than a fiftieth, commits hold the rows themselves, where the peer does not look.
+    wanted = max(JOBS // 50, plan.size(JOBS if plan.full else JOBS // 5))
     executions = -(-wanted // (3 * SAMPLES))
     samples = wanted // (3 * executions)
     place = plan.folder("lineage")

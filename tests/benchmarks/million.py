@@ -93,7 +93,7 @@ def questions(plan: Plan) -> Row:
     """What the command line takes to tell of it."""
     store = _recorded(plan).store
     asked = [
-        ("log", "-"), ("why", workloads.noop._task.name),
+        ("log", "-"), ("why", workloads.noop.fullname),
         ("sql", "select task_name, how, count(*) from jobs group by all"),
     ]  # fmt: skip
     taken = {words: command_seconds(words, store) for words in asked}
@@ -124,7 +124,7 @@ def _record(plan: Plan, count: int) -> _Recorded:
         peak = growth.peak()
     started, *_ = _asked(store, FIRST_START, submission.execution_id)
     ends = [started, *_asked(store, ENDS_OF_TENTHS, submission.execution_id)]
-    rates = [count / 10 / (after - before) for before, after in pairwise(ends)]
+    rates = [count / 10 / max(after - before, 1e-6) for before, after in pairwise(ends)]  # recorded in microseconds
     return _Recorded(store, count, taken.seconds, rates, peak)
 
 

@@ -82,7 +82,7 @@ def _modules_of(command: list[str], folder: Path, environment: dict[str, str]) -
 
 
 def _redun_hello(plan: Plan) -> str:
-    found = plan.peer("redun", "hello", 1)
+    found = plan.peer("redun", "hello", plan.rounds)
     return found if isinstance(found, str) else f"{found['seconds']:.2f} s"
 
 
