@@ -18,8 +18,8 @@ WITHOUT_RAY = {
     "files-cached", "s3-valid", "stage-in", "stage-out", "lineage", "verified",
 }  # fmt: skip
 ON_RAY = {
-    "cold", "cold-start", "cold-large", "single", "chain", "map", "montage", "epigenomics", "cycles", "array", "million",
-    "million-even", "million-memory", "million-replay", "million-asked", "uncached", "uncached-memory",
+    "cold", "cold-start", "cold-large", "single", "chain", "map", "montage", "epigenomics", "cycles", "array",
+    "million", "million-even", "million-memory", "million-replay", "million-asked", "uncached", "uncached-memory",
 }  # fmt: skip
 """But not those that would take long at any size."""
 
