@@ -90,10 +90,13 @@ class Plan:
         return max(1, number // self.divide)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made for the first row that asks for it."""
+        """What `make` gives, made for the first row that asks for it. Raises Skipped if that has failed before."""
         if name not in self._made:
+            self._made[name] = None  # and it stays so when this fails: it may have taken minutes
             self._made[name] = make()
-        made: T = self._made[name]
+        made: T | None = self._made[name]
+        if made is None:
+            raise Skipped(f"what it measures has failed before: {name}")
         return made
 
     def folder(self, name: str) -> Path:

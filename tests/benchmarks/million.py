@@ -161,8 +161,8 @@ class _News(Silent):
 class _Uncached:
     """A fan-out that no cache remembers.
 
-    unanswered, unchanged: the longest times between answers, and between new counts, in seconds. taken_in: the time from
-    the end of the root's body to the first new counts.
+    unanswered, unchanged: the longest times between answers, and between new counts, in seconds. taken_in: the time
+    from the end of the root's body to the first new counts.
     """
 
     count: int
@@ -215,8 +215,8 @@ def _run_uncached(plan: Plan, count: int) -> _Uncached:
             submission = ready.scheduler.submit(workloads.fan_out(count), options={"cache_scope": "none"})
             assert len(submission.result()) == count
         peak = growth.peak()
-    # Until the root's body has ended there is nothing new to tell. From then on every second counts, also those in which
-    # its result travels, because an answer with old counts does not say whether the scheduler can do any more.
+    # Until the root's body has ended there is nothing new to tell. From then on every second counts, also those in
+    # which its result travels: an answer with old counts does not say whether the scheduler can do any more.
     (called,) = _asked(store, END_OF_ROOT_BODY, submission.execution_id)
     new = [called, *(moment for moment in news.new if moment > called)]
     return _Uncached(count, taken.seconds, _longest(news.answered), _longest(new), new[1] - called, peak)

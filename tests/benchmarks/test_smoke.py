@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.measuring import ROOT, Plan, Row, child_environment, interleaved, notes_of, table_of
+from tests.benchmarks.measuring import ROOT, Plan, Row, Skipped, child_environment, interleaved, notes_of, table_of
 from tests.benchmarks.shapes import SHAPES, last_of
 
 WITHOUT_RAY = {
@@ -88,6 +88,10 @@ def test_sizes_are_divided_and_what_several_rows_need_is_made_once(tmp_path: Pat
     assert (plan.size(2_000), plan.size(3), plan.rounds) == (200, 1, 1)
     made = iter(range(2))
     assert [plan.once("a", lambda: next(made)), plan.once("a", lambda: next(made))] == [0, 0]
+    with pytest.raises(ZeroDivisionError):
+        plan.once("b", lambda: 1 // 0)
+    with pytest.raises(Skipped, match="failed before: b"):
+        plan.once("b", lambda: 1 // 0)
 
 
 @pytest.mark.slow
