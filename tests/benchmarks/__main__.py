@@ -1,11 +1,13 @@
 """rayflow against its peers, in one run: from the clone's root,
 
-    python -m tests.benchmarks                 everything but what takes minutes
+    python -m tests.benchmarks                 everything but what takes many minutes
     python -m tests.benchmarks --quick         a tenth of it, in under a minute
-    python -m tests.benchmarks --full          also the memory of a fan-out of 400,000 calls, and one of 1,000,000
+    python -m tests.benchmarks --full          also a million calls, and the memory of 400,000; more rounds
     python -m tests.benchmarks --only chain --only replay
     python -m tests.benchmarks --json
-    python -m tests.benchmarks --redun /path/to/venv/bin/python     redun's figures beside, from an interpreter with it
+    python -m tests.benchmarks --peers /path/to/bin/python     joblib, Dask and redun from there, if they are not here
+
+`pip install -e '.[bench]'` brings joblib and Dask.
 
 Figures of one machine at one moment mean little; the ratios to a peer that was measured in turns with rayflow do. The
 clock of a recorded run stops when a second process has counted all its job rows by SQL. The exit code is 1 only when
@@ -15,7 +17,6 @@ something did not work, not when it was slow.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -35,8 +36,20 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-from tests.benchmarks import arrays, calls, files, histories, keeping, language, lookups, starts, verifying  # noqa: E402  # the environment comes first
-from tests.benchmarks.measuring import Plan, Row, Skipped, as_json, table_of  # noqa: E402
+from tests.benchmarks import (  # noqa: E402  # the environment comes first
+    arrays,
+    calls,
+    files,
+    graphs,
+    histories,
+    keeping,
+    language,
+    lookups,
+    million,
+    starts,
+    verifying,
+)
+from tests.benchmarks.measuring import QUICK, Plan, Row, Skipped, as_json, clock, notes_of, table_of  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "help": Benchmark(starts.help_text),
     "hello-cached": Benchmark(starts.hello_cached),
     "replay": Benchmark(calls.replay),
-    "bytes": Benchmark(keeping.store_bytes),
+    "bytes": Benchmark(keeping.bytes_compacted),
+    "bytes-fresh": Benchmark(keeping.bytes_uncompacted),
+    "bytes-replaced": Benchmark(keeping.bytes_replaced),
     "shallow": Benchmark(language.shallow),
     "map-cached": Benchmark(language.mapped_again),
     "files-valid": Benchmark(files.local_validity),
@@ -65,13 +80,24 @@ BENCHMARKS: dict[str, Benchmark] = {
     "lookups": Benchmark(lookups.lookups),
     "lookups-long": Benchmark(lookups.long_lookups, full=True),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
-    "fan-out": Benchmark(calls.fan_out, ray=True),
-    "fan-out-single": Benchmark(calls.fan_out_single, ray=True),
+    "cold": Benchmark(calls.cold, ray=True),
+    "cold-start": Benchmark(calls.cold_start, ray=True),
+    "cold-large": Benchmark(calls.cold_large, ray=True),
+    "single": Benchmark(calls.single, ray=True),
     "chain": Benchmark(calls.chain, ray=True),
     "map": Benchmark(language.mapped, ray=True),
+    "montage": Benchmark(graphs.montage, ray=True),
+    "epigenomics": Benchmark(graphs.epigenomics, ray=True),
+    "cycles": Benchmark(graphs.cycles, ray=True),
     "array": Benchmark(arrays.array, ray=True),
     "memory": Benchmark(keeping.memory, ray=True, full=True),
-    "million": Benchmark(keeping.million, ray=True, full=True),
+    "million": Benchmark(million.million, ray=True, full=True),
+    "million-even": Benchmark(million.even, ray=True, full=True),
+    "million-memory": Benchmark(million.scheduler_memory, ray=True, full=True),
+    "million-replay": Benchmark(million.replayed, ray=True, full=True),
+    "million-asked": Benchmark(million.questions, ray=True, full=True),
+    "uncached": Benchmark(million.answering, ray=True, full=True),
+    "uncached-memory": Benchmark(million.answering_memory, ray=True, full=True),
 }
 """In the order in which they run: what needs a quiet machine comes before Ray is started."""
 
@@ -83,20 +109,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name for name, row in BENCHMARKS.items() if (asked.full or not row.full) and not (asked.no_ray and row.ray)
     ]
     scratch = Path(tempfile.mkdtemp(prefix="rayflow-benchmarks-"))
-    plan = Plan(asked.quick, asked.full, scratch, asked.redun or _own_redun())
+    plan = Plan(asked.full, scratch, QUICK if asked.quick else asked.divide, asked.peers)
     rows: list[Row] = []
     troubles: list[str] = []
-    if plan.redun_python is None:
-        troubles.append("redun: skipped, it is not installed here (--redun PYTHON names an interpreter that has it)")
     failed = False
     try:
         for name in names:
-            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            print(f"measuring {name} ...", end="", file=sys.stderr, flush=True)
             try:
-                rows.append(BENCHMARKS[name].measure(plan))
+                with clock() as taken:
+                    rows.append(BENCHMARKS[name].measure(plan))
+                print(f" {taken.seconds:.1f} s", file=sys.stderr)
             except Skipped as reason:
+                print(" skipped", file=sys.stderr)
                 troubles.append(f"{name}: skipped, {reason}")
             except Exception as error:  # the other rows are still worth having
+                print(" failed", file=sys.stderr)
                 failed = True
                 troubles.append(f"{name}: FAILED, {type(error).__name__}: {error}")
     finally:
@@ -104,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.json:
         print(json.dumps({"machine": _machine(), "quick": plan.quick, "rows": as_json(rows), "troubles": troubles}))
     else:
-        print(f"{_machine()}{', quick: smaller than the budgets are meant for' if plan.quick else ''}\n")
-        print(table_of(rows))
+        smaller = f", sizes divided by {plan.divide}: smaller than the budgets are meant for" if plan.quick else ""
+        print(f"{notes_of(rows)}\n\n{_machine()}{smaller}\n\n{table_of(rows)}")
         for trouble in troubles:
             print(trouble)
     return 1 if failed else 0
@@ -118,16 +146,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="sizes a tenth, one round")
-    size.add_argument("--full", action="store_true", help="also what takes minutes; more rounds")
+    size.add_argument("--divide", type=int, default=1, metavar="N", help="sizes divided by N, one round")
+    parser.add_argument("--full", action="store_true", help="also what takes many minutes; more rounds")
     parser.add_argument("--only", action="append", metavar="NAME", choices=BENCHMARKS, help="one row; may be repeated")
     parser.add_argument("--no-ray", action="store_true", help="only the rows that need no Ray")
-    parser.add_argument("--redun", metavar="PYTHON", help="an interpreter that has redun")
+    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers that this one lacks")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     return parser
-
-
-def _own_redun() -> str | None:
-    return sys.executable if importlib.util.find_spec("redun") is not None else None
 
 
 def _machine() -> str:

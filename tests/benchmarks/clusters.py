@@ -12,8 +12,10 @@ from typing import Any
 import ray
 
 from rayflow import Scheduler
+from rayflow.runtime.protocol.reports import Reporter
 from tests.benchmarks import workloads
 from tests.benchmarks.measuring import clock
+from tests.benchmarks.shapes import Graph, last_of
 
 
 def ensure() -> None:
@@ -35,10 +37,9 @@ def stop() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A scheduler that has answered once. started_seconds: what making it and its first answer took."""
+    """A scheduler that has answered before."""
 
     scheduler: Scheduler
-    started_seconds: float
 
     def process_id(self) -> int:
         """The scheduler actor's process."""
@@ -48,16 +49,14 @@ class Ready:
 
 
 @contextmanager
-def ready_scheduler(store: Path) -> Iterator[Ready]:
+def ready_scheduler(store: Path, reporter: Reporter | None = None) -> Iterator[Ready]:
     """A scheduler on the local Ray with a new store, and workers that have imported what they need."""
     ensure()
-    with clock() as starting:
-        scheduler = Scheduler(store=str(store))
-        scheduler.run(workloads.warm_up(-1))
+    scheduler = Scheduler(store=str(store), reporter=reporter)
     try:
         calls = 4 * int(ray.cluster_resources().get("CPU", 1))
         scheduler.run(workloads.warm_up_all(calls))
-        yield Ready(scheduler, starting.seconds)
+        yield Ready(scheduler)
     finally:
         scheduler.close()
 
@@ -93,6 +92,20 @@ def raw_chain(length: int) -> float:
         for _ in range(length):
             number = ray.get(function.remote(number))
     assert number == length
+    return taken.seconds
+
+
+def raw_graph(graph: Graph, folder: Path, source: Path) -> float:
+    """Seconds of a graph of tasks that write files, as Ray tasks."""
+    ensure()
+    function = ray.remote(workloads.plain_write)
+    ray.get(function.remote(str(folder / "warm"), str(source)))
+    files: list[Any] = []
+    with clock() as taken:
+        for number, above in enumerate(graph):
+            inputs = [files[other] for other in above] or [str(source)]
+            files.append(function.remote(str(folder / f"{number:05}"), *inputs))
+        ray.get([files[number] for number in last_of(graph)])
     return taken.seconds
 
 

@@ -11,17 +11,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 """The clone."""
 
 MIB = 1024 * 1024
+
+T = TypeVar("T")
+
+
+QUICK = 10
+"""By how much --quick divides the sizes."""
 
 
 class Skipped(Exception):
@@ -33,6 +39,7 @@ class Row:
     """One line of the table.
 
     value, peer: in `unit`. ratio: value to peer. beside: further figures, in words. ok: None where no budget is set.
+    clock: between which two moments the value was taken. others: what further peers do, as text, by their names.
     """
 
     name: str
@@ -44,6 +51,8 @@ class Row:
     budget: str = ""
     ok: bool | None = None
     beside: tuple[str, ...] = ()
+    clock: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float | None:
@@ -55,14 +64,21 @@ class Row:
 class Plan:
     """How much to measure.
 
-    scratch: a folder that is gone afterwards. redun_python: an interpreter that has redun, if any.
+    divide: all sizes are divided by it. scratch: a folder that is gone afterwards. peers_python: an interpreter that
+    has the peers that this one lacks.
     """
 
-    quick: bool
     full: bool
     scratch: Path
-    redun_python: str | None = None
+    divide: int = 1
+    peers_python: str | None = None
     _counter: subprocess.Popen[str] | None = field(default=None, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def quick(self) -> bool:
+        """Whether the sizes are smaller than figures are quoted for."""
+        return self.divide > 1
 
     @property
     def rounds(self) -> int:
@@ -70,8 +86,18 @@ class Plan:
         return 1 if self.quick else 5 if self.full else 3
 
     def size(self, number: int) -> int:
-        """So many, or a tenth of it."""
-        return number // 10 if self.quick else number
+        """The number, divided by what all sizes are divided by."""
+        return max(1, number // self.divide)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made for the first row that asks for it. Raises Skipped if that has failed before."""
+        if name not in self._made:
+            self._made[name] = None  # and it stays so when this fails: it may have taken minutes
+            self._made[name] = make()
+        made: T | None = self._made[name]
+        if made is None:
+            raise Skipped(f"what it measures has failed before: {name}")
+        return made
 
     def folder(self, name: str) -> Path:
         """A new empty folder."""
@@ -109,20 +135,27 @@ class Plan:
             self._counter.stdout.close()
             self._counter = None
 
-    def redun(self, what: str, number: int) -> dict[str, float] | str:
-        """redun's figures for the same work, measured now; a sentence where it fails, "" where it is not installed."""
-        if self.redun_python is None:
-            return ""
-        script = Path(__file__).with_name("redun_peer.py")
-        done = subprocess.run(
-            [self.redun_python, str(script), what, str(number)],
-            capture_output=True, text=True, cwd=self.folder("redun"), env=child_environment(), timeout=900,
-        )  # fmt: skip
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            return f"redun: {what} of {number:,} failed: {last[:100]}"
-        found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
+    def peer(self, name: str, work: str, count: int) -> dict[str, Any] | str:
+        """The figures of joblib, Dask or redun for the same work, measured now; a text where there are none."""
+        script = Path(__file__).with_name("peers.py")
+        for python in (sys.executable, *([self.peers_python] if self.peers_python else [])):
+            done = subprocess.run(
+                [python, str(script), name, work, str(count)],
+                capture_output=True, text=True, cwd=self.folder(name), env=child_environment(), timeout=900,
+            )  # fmt: skip
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+                return f"fails at {count:,}: {last[:60]}"
+            found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+            if found["installed"]:
+                return found
+        return "not installed"
+
+    def peer_rate(self, name: str, work: str, count: int) -> str:
+        """Calls a second of a peer, as text."""
+        count = self.size(count)
+        found = self.peer(name, work, count)
+        return found if isinstance(found, str) else f"{count / found['seconds']:,.0f} calls/s"
 
 
 def child_environment(**more: str) -> dict[str, str]:
@@ -182,6 +215,14 @@ def first_line_of(command: Sequence[str], folder: Path, environment: dict[str, s
     return answered if line else ended, ended, line.strip()
 
 
+def command_seconds(words: Sequence[str], store: Path) -> float:
+    """From the start of a `rayflow` command on a store to its end. Raises AssertionError when it says nothing."""
+    command = [sys.executable, "-m", "rayflow", *words, "--store", str(store)]
+    _, ended, line = first_line_of(command, store.parent, child_environment())
+    assert line, f"rayflow {' '.join(words)} says nothing"
+    return ended
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -211,31 +252,53 @@ class Growth:
 
     def bytes(self) -> int:
         """The highest since, less what it was."""
-        return memory_of(self.pid, "VmHWM") - self.before
+        return self.peak() - self.before
+
+    def peak(self) -> int:
+        """The highest since."""
+        return memory_of(self.pid, "VmHWM")
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
+CLOCKS = """\
+submit, run: the call of that method, on a scheduler that is there; Scheduler(): the constructor, in a process with Ray.
+counted: another process has counted all job rows by SQL; value: it is here, and committed; answer: on stdout.
+Peers: from the first call that is sent to the last result. A ratio is rayflow's figure over the peer's."""
+"""What the words of the column `clock` mean."""
+
+
 def table_of(rows: Sequence[Row]) -> str:
-    """The rows as text for people."""
-    lines = [("", "rayflow", "peer", "ratio", "budget", "")]
+    """The rows as text for people: a line for each; then what further peers do, and what the clocks mean."""
+    lines = [("", "", "rayflow", "peer", "ratio", "budget", "", "clock")]
     for row in rows:
-        peer = "" if row.peer is None else f"{row.peer_name} {_figure(row.peer, row.unit)}"
+        peer = "" if row.peer is None else f"{row.peer_name} {figure(row.peer)}"
         ratio = "" if row.ratio is None else f"{row.ratio:.3g} x"
-        verdict = "" if row.ok is None else "ok" if row.ok else "below"
-        lines.append((f"{row.name}: {row.what}", _figure(row.value, row.unit), peer, ratio, row.budget, verdict))
-    widths = [max(len(line[column]) for line in lines) for column in range(6)]
-    text = []
-    for number, line in enumerate(lines):
-        text.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        if number:
-            text.extend(f"    {sentence}" for sentence in rows[number - 1].beside if sentence)
-    return "\n".join(text)
+        verdict = "" if row.ok is None else "met" if row.ok else "MISSED"
+        lines.append((row.name, row.what, figure(row.value, row.unit), peer, ratio, row.budget, verdict, row.clock))
+    text = _aligned(lines)
+    compared = [row for row in rows if row.others]
+    if compared:
+        names = list(dict.fromkeys(name for row in compared for name in row.others))
+        others = [("", *names), *((row.name, *(row.others.get(name, "") for name in names)) for row in compared)]
+        text += ["", *_aligned(others)]
+    return "\n".join([*text, "", CLOCKS])
 
 
-def _figure(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
+def notes_of(rows: Sequence[Row]) -> str:
+    """The further figures of the rows."""
+    return "\n".join(f"{row.name}: {'; '.join(row.beside)}" for row in rows if row.beside)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def figure(value: float, unit: str = "") -> str:
+    """A number with three significant digits or more, and its unit."""
+    return (f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}").rstrip()
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -244,6 +307,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "name": row.name, "what": row.what, "rayflow": row.value, "unit": row.unit, "peer_name": row.peer_name,
             "peer": row.peer, "ratio": row.ratio, "budget": row.budget, "ok": row.ok, "beside": list(row.beside),
+            "clock": row.clock, "others": dict(row.others),
         }
         for row in rows
     ]  # fmt: skip

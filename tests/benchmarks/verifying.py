@@ -55,4 +55,5 @@ def verified(plan: Plan) -> Row:
             f"again: {min(agains) * 1000:.1f} ms; memory grew by {growth_bytes / MIB:.0f} MiB",
             f"SQL over {count:,} rows: {min(asked):.2f} s, again (a new connection) {min(asked_again):.2f} s",
         ),
+        clock="open - value",
     )

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rayflow import map_, task
+from rayflow import File, map_, task
+from tests.benchmarks.shapes import SHAPES, last_of
 
 
 def plain_noop(number: int) -> int:
@@ -73,6 +74,29 @@ def lengths(places: list[Any]) -> Any:
 def step(number: int) -> int:
     """One link of a chain."""
     return number + 1
+
+
+def plain_write(output: str, *inputs: str) -> str:
+    """Read files and write one, as a small step of a pipeline does."""
+    read = sum(len(Path(path).read_bytes()) for path in inputs)
+    Path(output).write_text(f"{read:>4096}")
+    return output
+
+
+@task
+def write(output: str, inputs: list[File]) -> File:
+    """The same with files as arguments and result."""
+    return File(plain_write(output, *map(str, inputs)))
+
+
+@task
+def write_graph(shape: str, count: int, folder: str, source: File) -> Any:
+    """A graph of tasks that write files; gives those that no other task reads."""
+    graph = SHAPES[shape](count)
+    files: list[Any] = []
+    for number, above in enumerate(graph):
+        files.append(write(f"{folder}/{number:05}", [files[other] for other in above] or [source]))
+    return [files[number] for number in last_of(graph)]
 
 
 def plain_array(size: int) -> Any:
