@@ -47,8 +47,11 @@ def start(state: State, job: Job) -> None:
     while capacity.excess:
         warn(state, job.execution, capacity.excess.pop())
     if not fits:
+        for name in capacity.lacking(job):
+            job.note_wait(f"limit {name}")
         return
     job.attempt += 1
+    job.sent_at = state.now
     move(state, job, RUNNING)
     is_named = job.name is not job.entry.name or job.entry.is_named_after_caller
     state.out.append(
@@ -92,6 +95,7 @@ def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure)
     _report_retry(state, job, failure, delay)
     move(state, job, HELD)
     if delay > 0:
+        job.note_wait("retry")
         number = next_number(state)
         state.retries[number] = job
         state.out.append(SetTimer(RetryTimer(number), delay))
@@ -132,6 +136,7 @@ def enter_again(state: State, cell: Cell) -> None:
     if job.awaits.strays > MOST_STRAYS:
         fail(state, job, own_failures.unsteady(job))
         return
+    job.note_wait("await")
     move(state, job, HELD)
     start(state, job)
 

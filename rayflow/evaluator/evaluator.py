@@ -238,6 +238,7 @@ def _raised(state: State, message: messages.Raised) -> None:
         node=cost.node if cost else None,
         pid=cost.pid if cost else None,
         at=message.at,
+        started_at=cost.started_at if cost else None,
     )
     record(state, job, (*message.rows, row))
     delay = retries.retry_delay(job, failure) if job.wanted else None

@@ -157,6 +157,8 @@ class Job:
     never_ran: whether it failed because an argument or an option of it failed, so that its task was not even called.
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
+    ready_at: when its arguments were values. sent_at: when its last attempt was sent. waited_on: what held it between
+    the two (see `JobRow`).
     cost: the cost of its attempts that returned. depth: how many calls of its execution are around it.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
@@ -174,8 +176,8 @@ class Job:
         "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "causes", "children", "clean",
         "cost", "depth", "entry", "eval_hash", "execution", "fleeting", "followers", "hands_down", "how", "job_id",
         "listed", "losses", "memo", "missed", "name", "never_ran", "number", "oldest", "options", "ordinal",
-        "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state", "task_set", "trail",
-        "unrecorded", "value_hash", "waiters", "wanted",
+        "outcome", "parent", "queued_at", "raised", "reads", "ready_at", "seen", "sent_at", "sources", "state",
+        "task_set", "trail", "unrecorded", "value_hash", "waited_on", "waiters", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -196,6 +198,9 @@ class Job:
         self.entry = entry
         self.name = entry.name
         self.queued_at = at
+        self.ready_at: int | None = None
+        self.sent_at: int | None = None
+        self.waited_on: str | None = None
         self.ordinal = execution.tally.totals["jobs"]
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.state: JobState = ARGUMENTS
@@ -251,6 +256,13 @@ class Job:
         if self.reads is None:
             self.reads = set()
         self.reads.update(paths)
+
+    def note_wait(self, cause: str) -> None:
+        """Add a cause that holds it although its arguments are values; each cause once."""
+        if self.waited_on is None:
+            self.waited_on = cause
+        elif cause not in self.waited_on.split(", "):
+            self.waited_on = f"{self.waited_on}, {cause}"
 
     def let_go(self) -> None:
         """Forget the data that only an open job needs."""

@@ -19,6 +19,8 @@ from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import hash_of
 from rayflow.evaluator.job_states import DONE, FAILED, RESULT
+from rayflow.lang.options.option_values import parse_bytes
+from rayflow.lang.options.options import OPTIONS
 from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps, with_conditions
@@ -63,6 +65,9 @@ FILE_KINDS = "rayflow.values.files."
 """The beginnings of the types of files and directories, also of the user's own file classes."""
 
 
+RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector")
+"""The options that ask something of the node on which a call runs."""
+
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this many bytes are kept in the table of values."""
 
@@ -99,7 +104,26 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         args_hash=job.args_hash if failure else None,
         missed=job.missed,
         label=job.label,
+        ready_at=job.ready_at,
+        sent_at=job.sent_at,
+        waited_on=job.waited_on,
+        stage_in_seconds=cost.stage_in_seconds if cost else None,
+        stage_out_seconds=cost.stage_out_seconds if cost else None,
+        requested=requested_text(job),
     )
+
+
+def requested_text(job: Job) -> str | None:
+    """The resources that a job asks of a node, as JSON; None for the default, and while its options are not settled."""
+    options = job.options
+    if not options or job.ready_at is None:
+        return None
+    asked = {name: options[name] for name in RESOURCES if name in options and options[name] != OPTIONS[name].default}
+    if not asked:
+        return None
+    if "memory" in asked:
+        asked["memory"] = parse_bytes(asked["memory"])
+    return json_text(masked_parts(asked), default=render)
 
 
 def status_of(job: Job) -> str:
@@ -410,6 +434,17 @@ def of_values(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple([row for row in rows if type(row) is not LogRow and type(row) is not HandleRow]) if rows else ()
 
 
-def attempt_row(job: Job, *, ended: str, error: str | None, node: str | None, pid: int | None, at: int) -> AttemptRow:
+def attempt_row(
+    job: Job, *, ended: str, error: str | None, node: str | None, pid: int | None, at: int, started_at: int | None = None
+) -> AttemptRow:
     """An attempt that did not end well."""
-    return AttemptRow(job_id=job.job_id, attempt=job.attempt, ended=ended, error=error, node=node, pid=pid, at=at)
+    return AttemptRow(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        ended=ended,
+        error=error,
+        node=node,
+        pid=pid,
+        at=at,
+        started_at=started_at,
+    )

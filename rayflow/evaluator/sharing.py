@@ -33,6 +33,7 @@ from rayflow.values.digests import digest
 def identify(state: State, job: Job) -> None:
     """All arguments are values: form the hashes, then share with an equal job, ask the cache, or run."""
     execution = job.execution
+    job.ready_at = state.now
     job.args_hash = args_hash_of(job)
     eval_hash = job.eval_hash = eval_hash_of(job)
     if scope_of(job.options) != "NONE":

@@ -1,6 +1,6 @@
-"""Measures the processor time and the memory of an attempt, its child processes included.
+"""Measures the processor time and the memory of an attempt, its child processes included, and the times of its stages.
 
-In: where attempts begin and end. Out: `Cost`. Never: starts a thread, waits for a process.
+In: where attempts and their stages begin and end. Out: `Cost`. Never: starts a thread, waits for a process.
 
 Processor time is that of all threads of this process while the attempt runs alone in it, else that of its own thread.
 To it is added the time of the child processes: those that have been waited for (the system adds them up), and those
@@ -34,6 +34,9 @@ SLACK_BYTES = 4 << 20
 LOOKING_SHARE = 20.0
 """Child processes are looked at again after so many times the duration of the last look."""
 
+LEAST_STAGE_SECONDS = 0.0001
+"""A stage that takes less is not reported: it is noise, and would take room in the row of each call."""
+
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 UNIT = 1 if sys.platform == "darwin" else 1024
 """The unit of the system's sizes of memory, in bytes."""
@@ -44,7 +47,10 @@ _running: dict[int, list[Meter]] = {}
 
 
 class Meter:
-    """Measures one attempt in one thread. The measurement begins with the object, and ends with the call of `cost`."""
+    """Measures one attempt in one thread. The measurement begins with the object, and ends with the call of `cost`.
+
+    stage_in, stage_out: the seconds so far in which its arguments were read, and in which its result was stored.
+    """
 
     def __init__(self) -> None:
         global _level
@@ -52,6 +58,7 @@ class Meter:
         self._alone = True
         self._peak = 0
         self._others = 0.0
+        self.stage_in = self.stage_out = 0.0
         with _lock:
             peak = _own_peak()
             for thread, meters in _running.items():
@@ -89,7 +96,8 @@ class Meter:
             else:
                 del _running[self._thread]
         seconds = (process if self._alone else own) + seconds_below + self._others
-        return Cost(self._started_at, wall, seconds, peak, HOST, os.getpid())
+        stages = (each if each >= LEAST_STAGE_SECONDS else None for each in (self.stage_in, self.stage_out))
+        return Cost(self._started_at, wall, seconds, peak, HOST, os.getpid(), *stages)
 
     def _note(self, seconds: float, peak: int) -> None:
         self._others += seconds
@@ -101,6 +109,28 @@ def note_process(seconds: float, peak_bytes: int) -> None:
     meters = _running.get(threading.get_ident())
     if meters:
         meters[-1]._note(seconds, peak_bytes)
+
+
+@contextlib.contextmanager
+def staging_in() -> Iterator[None]:
+    """While this lasts, the running attempt reads in what it was given."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for meter in _running.get(threading.get_ident(), ())[-1:]:
+            meter.stage_in += time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def staging_out() -> Iterator[None]:
+    """While this lasts, the running attempt stores what it has made."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for meter in _running.get(threading.get_ident(), ())[-1:]:
+            meter.stage_out += time.perf_counter() - began
 
 
 # --- numbers of the system --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -281,7 +282,9 @@ class _Attempt:
         call = self._call
         arguments = call.arguments
         if not isinstance(arguments, dict):
+            began = time.perf_counter()
             arguments = self._values.for_body(loads(arguments))
+            self._meter.stage_in += time.perf_counter() - began
         if not call.label:
             self._output.note(arguments)
         if task.checks:
@@ -302,10 +305,12 @@ class _Attempt:
 
     def _packed(self, task: tasks.Task[..., Any], result: Any, reached: set[int]) -> _Answer:
         """The result as it travels, with its conditions and rows about the values in it."""
+        began = time.perf_counter()
         conditions = self._values.conditions
         result, state_rows = with_states(result, self._call, self._worker.table.get(self._call.task))
         symbolic, rows = pack_result(result, self._values.keep, reached)
         term = conditions.stamped(dumps(symbolic), with_code=task.follows_code)
+        self._meter.stage_out += time.perf_counter() - began
         self._output.tell(secret_text(conditions.secrets()))
         return _Answer(term, (*rows, *state_rows))
 
