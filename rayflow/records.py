@@ -111,7 +111,7 @@ class JobRow(NamedTuple):
     ready_at: Annotated[Time | None, "when its arguments were values; null where one has failed"] = None
     sent_at: Annotated[Time | None, "when the last attempt was sent to a worker; null where none was"] = None
     waited_on: Annotated[
-        str | None, "what held it between the two: 'limit db', 'retry' before another attempt, 'await' for what it awaits"
+        str | None, "what held it between the two: 'limit db', 'retry' (a delay before it), 'await' (for expressions)"
     ] = None
     stage_in_seconds: Annotated[
         float | None, "part of wall_seconds: packed arguments and staged files were read; null under 0.1 ms"

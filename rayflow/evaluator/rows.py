@@ -435,7 +435,14 @@ def of_values(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 
 def attempt_row(
-    job: Job, *, ended: str, error: str | None, node: str | None, pid: int | None, at: int, started_at: int | None = None
+    job: Job,
+    *,
+    ended: str,
+    error: str | None,
+    node: str | None,
+    pid: int | None,
+    at: int,
+    started_at: int | None = None,
 ) -> AttemptRow:
     """An attempt that did not end well."""
     return AttemptRow(

@@ -68,12 +68,14 @@ for them, Ray would write them to disk once more."""
 NO_STAGES = (None, None)
 """The end of a cost whose arguments were read, and whose result was stored, in next to no time."""
 
+_Measured: TypeAlias = tuple[int, float, float, int | None]
+
 _Fields: TypeAlias = tuple[
     int,
     int,
     bytes | None,
     Failure | None,
-    tuple[Any, ...],
+    _Measured | tuple[*_Measured, float | None, float | None],
     tuple[TaskEntry, ...],
     tuple[Row, ...],
     bool,
@@ -85,9 +87,9 @@ class BundleReply(NamedTuple):
     """The answer of a bundle. A named tuple, since a dataclass with slots takes ten times as long to pickle.
 
     replies: the fields of a Reply for each call that was run, its cost without node and pid, and without its stages
-    where it has none; tuples, since a bundle has many of them to pickle. not_started: the numbers of the jobs whose turn did not come. kept: digest and size of the
-    large values in the second slot. lines: how many lines the calls have printed. masks: the secrets that became known
-    here.
+    where it has none; tuples, since a bundle has many of them to pickle. not_started: the numbers of the jobs whose
+    turn did not come. kept: digest and size of the large values in the second slot. lines: how many lines the calls
+    have printed. masks: the secrets that became known here.
     """
 
     replies: list[_Fields]

@@ -96,8 +96,9 @@ class Meter:
             else:
                 del _running[self._thread]
         seconds = (process if self._alone else own) + seconds_below + self._others
-        stages = (each if each >= LEAST_STAGE_SECONDS else None for each in (self.stage_in, self.stage_out))
-        return Cost(self._started_at, wall, seconds, peak, HOST, os.getpid(), *stages)
+        stage_in = self.stage_in if self.stage_in >= LEAST_STAGE_SECONDS else None
+        stage_out = self.stage_out if self.stage_out >= LEAST_STAGE_SECONDS else None
+        return Cost(self._started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out)
 
     def _note(self, seconds: float, peak: int) -> None:
         self._others += seconds
