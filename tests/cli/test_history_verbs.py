@@ -72,7 +72,7 @@ def test_a_job_says_what_it_waited_for_and_what_it_asked_of_a_node(rayflow: Any)
         "@task\ndef main():\n    return total([slow(1), slow(2)])\n"
     )
     rayflow.run("main")
-    [late] = rayflow.ids(f"select job_id from jobs where waited_on is not null and task_name like '%.slow'")
+    [late] = rayflow.ids("select job_id from jobs where waited_on is not null and task_name like '%.slow'")
     shown = rayflow("log", late).out
     assert re.search(r"\nwaited +0\.\d\d s to be sent \(limit lab_db\)\n", shown), shown
     assert re.search(r'\nasked for +\{"num_cpus": ?0\.5\}\n', shown), shown

@@ -70,7 +70,8 @@ def test_the_limits_that_held_a_job_are_named_and_no_others() -> None:
     jobs = [Placeholder("one"), Placeholder("two")]
     entry = task("lab.f", "x", cache=False, limits={"db": 1, "net": 1, "disk": 1})
     book = Playbook(Evaluator({"net": 5})) >> submitted([call("lab.f", 1), call("lab.f", 2)], entry)
-    book = book << runs("lab.f", job=jobs[0]) >> returned(jobs[0], 1) << runs("lab.f", job=jobs[1]) >> returned(jobs[1], 2)
+    for job, value in zip(jobs, (1, 2), strict=True):
+        book = book << runs("lab.f", job=job) >> returned(job, value)
     assert book << finishes([1, 2])
     first, second = book.rows(JobRow)[:2]
     assert (first.waited_on, second.waited_on) == (None, "limit db, limit disk")
