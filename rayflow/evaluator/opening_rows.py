@@ -40,8 +40,8 @@ def record_open_jobs(state: State, at: int) -> None:
     young = state.young
     while young and young[0][0] <= oldest and len(rows) < OPENING_ROWS:
         job: Job | None = nearest_recorded(young.popleft()[1])
-        while job is not None and job.is_open and not job.listed and job.is_recorded:
-            job.listed = True
+        while job is not None and job.is_open and not job.work.listed and job.is_recorded:
+            job.work.listed = True
             rows.append(job_row(job, None))
             job = job.parent
     if rows:
