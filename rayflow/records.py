@@ -108,6 +108,18 @@ class JobRow(NamedTuple):
     args_hash: Annotated[Hash | None, "hash of the arguments of a job that failed; a done job has a call"] = None
     missed: Annotated[str | None, "why the recorded result that existed did not answer it, as JSON"] = None
     label: Annotated[str | None, "the name it is shown under, where that is not its task's"] = None
+    ready_at: Annotated[Time | None, "when its arguments were values; null where one has failed"] = None
+    sent_at: Annotated[Time | None, "when the last attempt was sent to a worker; null where none was"] = None
+    waited_on: Annotated[
+        str | None, "what held it between the two: 'limit db', 'retry' (a delay before it), 'await' (for expressions)"
+    ] = None
+    stage_in_seconds: Annotated[
+        float | None, "part of wall_seconds: packed arguments and staged files were read; null under 0.1 ms"
+    ] = None
+    stage_out_seconds: Annotated[
+        float | None, "part of wall_seconds: the result and files were encoded, hashed and stored; null under 0.1 ms"
+    ] = None
+    requested: Annotated[str | None, "the resources that it asked of a node, as JSON; null for the default"] = None
 
 
 class CallRow(NamedTuple):
@@ -283,6 +295,7 @@ class AttemptRow(NamedTuple):
     node: Annotated[str | None, "host of the worker, where known"]
     pid: Annotated[int | None, "process id of the worker, where known"]
     at: Annotated[Time, "when it ended"]
+    started_at: Annotated[Time | None, "when it started on its worker, where known"] = None
 
 
 Row: TypeAlias = (

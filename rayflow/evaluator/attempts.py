@@ -48,21 +48,24 @@ def start(state: State, job: Job) -> None:
     while capacity.excess:
         warn(state, job.execution, capacity.excess.pop())
     if not fits:
+        for name in capacity.lacking(job):
+            job.work.note_wait(f"limit {name}")
         return
-    job.attempt += 1
+    job.work.attempt += 1
+    job.work.sent_at = state.now
     move(state, job, RUNNING)
     is_named = job.name is not job.entry.name or job.entry.is_named_after_caller
     state.out.append(
         RunTask(
             job=job.number,
-            attempt=job.attempt,
+            attempt=job.work.attempt,
             execution_id=job.execution.execution_id,
             job_id=job.job_id,
             entry=job.entry,
-            arguments=with_job_info(job) if job.entry.job_info else job.bound,
+            arguments=with_job_info(job) if job.entry.job_info else job.work.bound,
             options=job.options,
-            losses=job.losses,
-            known=job.awaits.outcomes if job.awaits is not None else None,
+            losses=job.work.losses,
+            known=job.work.awaits.outcomes if job.work.awaits is not None else None,
             under=under,
             label=explanations.print_label(job) if is_named else "",
             name=job.name if is_named else "",
@@ -75,7 +78,7 @@ def running(state: State, number: int, attempt: int) -> Job | None:
     if attempt != 1 and number not in state.jobs:
         return None  # the members of a vector are in their first attempt
     job = job_in(state, number, RUNNING)
-    return job if job is not None and job.attempt == attempt else None
+    return job if job is not None and job.work.attempt == attempt else None
 
 
 def release(state: State, job: Job) -> None:
@@ -93,6 +96,7 @@ def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure)
     _report_retry(state, job, failure, delay)
     move(state, job, HELD)
     if delay > 0:
+        job.work.note_wait("retry")
         number = next_number(state)
         state.retries[number] = job
         state.out.append(SetTimer(RetryTimer(number), delay))
@@ -125,14 +129,15 @@ def enter_again(state: State, cell: Cell) -> None:
     assert isinstance(job, Job)
     if not job.is_open:
         return
-    if not job.wanted:
+    if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
         return
-    assert job.awaits is not None
-    job.awaits.outcomes.update(zip(cell.expression, cell.values, strict=True))
-    if job.awaits.strays > MOST_STRAYS:
+    assert job.work.awaits is not None
+    job.work.awaits.outcomes.update(zip(cell.expression, cell.values, strict=True))
+    if job.work.awaits.strays > MOST_STRAYS:
         fail(state, job, own_failures.unsteady(job))
         return
+    job.work.note_wait("await")
     move(state, job, HELD)
     start(state, job)
 
@@ -147,14 +152,14 @@ def with_job_info(job: Job) -> dict[str, Term]:
         job.execution.execution_id,
         to_hex(job.job_id),
         to_hex(job.eval_hash),
-        job.attempt,
+        job.work.attempt,
         job.entry.name,
         _given_options(job),
     )
     container = parts_of(info)
     assert container is not None
     tree = TaggedTree(container.kind, container.header, tuple(container.parts))
-    return {**job.bound, **{name: tree for name in job.entry.job_info if name not in job.bound}}
+    return {**job.work.bound, **{name: tree for name in job.entry.job_info if name not in job.work.bound}}
 
 
 def _given_options(job: Job) -> dict[str, Any]:

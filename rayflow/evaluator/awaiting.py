@@ -41,6 +41,8 @@ class Awaits:
                 peak_memory_bytes=max(before.peak_memory_bytes or 0, cost.peak_memory_bytes or 0) or None,
                 node=cost.node,
                 pid=cost.pid,
+                stage_in_seconds=_sum(before.stage_in_seconds, cost.stage_in_seconds),
+                stage_out_seconds=_sum(before.stage_out_seconds, cost.stage_out_seconds),
             )
         self._cost = cost
         return cost
@@ -48,3 +50,8 @@ class Awaits:
     def passes_on(self, failure: Failure) -> bool:
         """Whether this failure of a body comes from an expression that the body awaited."""
         return any(type(known) is Failure and known == failure for known in self.outcomes.values())
+
+
+def _sum(before: float | None, more: float | None) -> float | None:
+    """The sum of what is known of two parts."""
+    return before if more is None else more + (before or 0.0)

@@ -98,13 +98,13 @@ def meet(
             for name in entry.parameters.names
             if name in bound or name in defaults
         }
-    job.bound = bound
+    job.work.bound = bound
     try:
         job.options, job.hands_down = execution.call_options.of_call(entry, call._options, job.received)
     except BadOption as error:
         fail(state, job, failure_from_exception(error))
         return job
-    job.call = None  # from here on its arguments are enough; with many calls, each object costs memory
+    job.work.call = None  # from here on its arguments are enough; with many calls, each object costs memory
     if (job.depth >= DEEP or "max_depth" in job.options) and _refuse_too_deep(state, job):
         return job
     lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
@@ -139,15 +139,15 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
         return
     names, option_names = cell.expression
     if failure is not None:
-        job.never_ran = True
+        job.work.never_ran = True
         position = next(place for place, value in enumerate(cell.values) if value is failure)
         if position >= len(names):
             note = f"this is the option {option_names[position - len(names)]!r} of {job.entry.name}"
             failure = replace(failure, notes=(*failure.notes, note))
         fail(state, job, failure, own=False)
         return
-    job.bound = {**job.bound, **dict(zip(names, cell.values, strict=False))}
-    job.sources = {name: sources for name, sources in zip(names, cell.sources, strict=False) if sources}
+    job.work.bound = {**job.work.bound, **dict(zip(names, cell.values, strict=False))}
+    job.work.sources = {name: sources for name, sources in zip(names, cell.sources, strict=False) if sources}
     if option_names:
         given = dict(zip(option_names, cell.values[len(names) :], strict=True))
         try:
@@ -159,7 +159,7 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
             return
         if _refuse_too_deep(state, job):
             return
-    if job.wanted:
+    if job.work.wanted:
         identify(state, job)
     else:
         fail(state, job, own_failures.cancelled())

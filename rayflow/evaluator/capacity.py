@@ -87,6 +87,11 @@ class Capacity:
         self._held[job.number] = needs
         return True
 
+    def lacking(self, job: Job) -> list[str]:
+        """The names of the limits of which there is less left than the job needs, sorted."""
+        wanted = sorted(needs_of(job.options).items())
+        return [name for name, amount in wanted if not self._fits(((name, min(amount, self.declared.get(name, 1))),))]
+
     def give_back(self, job: Job) -> list[Job]:
         """Give back all that the job holds. Removes the jobs that fit now from the queues, and gives them in order."""
         held = self._held.pop(job.number, None)

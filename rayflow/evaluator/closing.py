@@ -65,10 +65,10 @@ def stop(state: State, execution: Execution) -> None:
     execution.wanted = False
     leave_all(state, execution)
     for job in list(execution.open.values()):
-        job.wanted = False
+        job.work.wanted = False
         if job.state is RUNNING:
             # The job closes when any answer to it comes.
-            state.out.append(commands.Stop(job.number, job.attempt))
+            state.out.append(commands.Stop(job.number, job.work.attempt))
         elif job.state is HELD:
             state.capacity.drop(job)
             fail(state, job, cancelled())
@@ -94,7 +94,7 @@ def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = Fals
     tally.count(job.name, how)
     for target, slot in job.waiters:
         state.fills.append((target, slot, job.outcome, (job,)))
-    for follower in job.followers or ():
+    for follower in job.work.followers or ():
         if follower.is_open:
             follow(state, follower, job)
     job.let_go()
@@ -112,7 +112,7 @@ def follow(state: State, job: Job, twin: Job) -> None:
     # A job that was given other files than its twin, of equal content, is a call of its own in the records.
     job.call_hash = call_hash_of(job) if job.entry.sees_staged_alone else twin.call_hash
     # The reads and calls of its own arguments belong to itself.
-    job.clean = twin.clean and (job.below is None or job.below.is_clean)
+    job.clean = twin.clean and (job.work.below is None or job.work.below.is_clean)
     job.fleeting = twin.fleeting
     if twin.reads is not None:
         job.note_reads(twin.reads)

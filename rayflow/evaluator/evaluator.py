@@ -119,7 +119,7 @@ def _submitted(state: State, message: messages.Submitted) -> None:
     else:
         root = new_job(state, execution, None, None, ROOT, root_id)
         root.how = "computed"
-        root.args_hash = digest("args")
+        root.work.args_hash = digest("args")
         root.move(RESULT)
         demand(state, term, root, child_path(root_id, "result", 0), root, RESULT_SLOT)
     if execution.root is not None:
@@ -134,7 +134,7 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
     job = job_in(state, message.asker, LOOKUP)
     if job is None:
         return
-    if not job.wanted:
+    if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
         return
     choice = lookups.choose(job, message.candidates, message.at)
@@ -142,7 +142,7 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
         job.execution.tasks.unknown.update(dict.fromkeys(choice.unknown, job.entry.name))
     candidate = choice.candidate
     if candidate is None:
-        job.missed = lookups.missed(job, message.candidates, message.at)
+        job.work.missed = lookups.missed(job, message.candidates, message.at)
         move(state, job, HELD)
         start(state, job)
         return
@@ -155,7 +155,7 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
             job.call_hash = candidate.call_hash
         if candidate.context:
             job.note_reads(candidate.context)
-    if job.followers:
+    if job.work.followers:
         part(state, job)
     reduce_result(state, job, candidate.term, choice.term)
 
@@ -172,19 +172,19 @@ def _returned(state: State, message: messages.Returned) -> None:
     if not job.is_open:
         return
     if below is not None:
-        job.below = below
+        job.work.below = below
         if below.reads:
             job.note_reads(below.reads)
         job.seen = witnessing.in_term(job.seen, below.witnesses)
         job.oldest = below.oldest
     move(state, job, RESULT)
-    if below is None and job.awaits is None:
+    if below is None and job.work.awaits is None:
         row = rows.reduction_row(job, lookups.remember_key(job), message.term, message.at)
         if job.is_recorded:
             state.out.append(commands.Remember(row))
         if not job.hands_down.is_recorded:
             job.unrecorded = UnrecordedReturn(row, rows.of_values(message.rows))
-    if job.followers:
+    if job.work.followers:
         part(state, job)
     reduce_result(state, job, message.term, term)
 
@@ -201,16 +201,16 @@ def _paused(state: State, message: messages.Paused) -> None:
     job = running(state, message.job, message.attempt)
     if job is None:
         return
-    if job.awaits is None:
-        job.awaits = Awaits()
+    if job.work.awaits is None:
+        job.work.awaits = Awaits()
     asked = _take_in(state, job, message)
     if not job.is_open:
         return
     has_strayed, terms = asked
     job.seen = witnessing.in_term(job.seen, message.term)
-    job.awaits.strays += has_strayed
+    job.work.awaits.strays += has_strayed
     move(state, job, RESULT)
-    if job.followers:
+    if job.work.followers:
         part(state, job)  # there the body may await other expressions
     cell = Cell(CellRole.AWAITED, tuple(terms), job, job.job_id, len(terms))
     cell.waiters.append((job, AWAITED_SLOT))
@@ -220,10 +220,10 @@ def _paused(state: State, message: messages.Paused) -> None:
 
 def _take_in(state: State, job: Job, message: messages.Returned | messages.Paused) -> Term:
     """A body has come back: end its attempt, and give what it brings. Fails the job when nothing wants it any more."""
-    job.cost = message.cost if job.awaits is None else job.awaits.add_cost(message.cost)
+    job.work.cost = message.cost if job.work.awaits is None else job.work.awaits.add_cost(message.cost)
     release(state, job)
     record(state, job, message.rows)
-    if not job.wanted:
+    if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
         return None
     for text in job.execution.tasks.learn(message.entries):
@@ -240,9 +240,9 @@ def _raised(state: State, message: messages.Raised) -> None:
     if job is None:
         return
     cost, below, failure = message.cost, message.below, message.failure
-    job.cost = cost if job.awaits is None or cost is None else job.awaits.add_cost(cost)
+    job.work.cost = cost if job.work.awaits is None or cost is None else job.work.awaits.add_cost(cost)
     job.how = "computed"
-    job.raised += 1
+    job.work.raised += 1
     if job.entry.is_nested and (below is None or below.is_torn):
         job.execution.is_torn = True
     if below is not None:
@@ -255,15 +255,16 @@ def _raised(state: State, message: messages.Raised) -> None:
         node=cost.node if cost else None,
         pid=cost.pid if cost else None,
         at=message.at,
+        started_at=cost.started_at if cost else None,
     )
     record(state, job, (*message.rows, row))
-    delay = retries.retry_delay(job, failure) if job.wanted else None
+    delay = retries.retry_delay(job, failure) if job.work.wanted else None
     if delay is None and below is not None:
         # Of an attempt that is made again, the next one counts the same jobs.
         _count_nested(job.execution, below)
-    if not job.wanted:
+    if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
-    elif job.awaits is not None and job.awaits.passes_on(failure):
+    elif job.work.awaits is not None and job.work.awaits.passes_on(failure):
         # As for a call in a term: the failure is its own, and what needs it fails with it.
         fail(state, job, failure, own=False)
     else:
@@ -274,7 +275,7 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
     job = running(state, message.job, message.attempt)
     if job is None:
         return
-    job.losses += 1
+    job.work.losses += 1
     if job.entry.is_nested:
         job.execution.is_torn = True
     release(state, job)
@@ -282,7 +283,7 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
         job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at
     )
     record(state, job, (row,))
-    if not job.wanted:
+    if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
         return
     delay = retries.loss_delay(job, message.fatal)

@@ -21,11 +21,11 @@ _SHOWN_AT_EACH_END = 20
 
 def call_text(job: Job, limit: int = 120) -> str:
     """The call of a job as the user would write it: `step(n=3)`."""
-    if job.bound:
+    if job.work.bound:
         inside = ", ".join(f"{name}={render(value, 60)}" for name, value in _shown_arguments(job).items())
         text = f"{job.name}({inside})"
     else:
-        text = render(job.call, limit) if job.call is not None else _without_arguments(job)
+        text = render(job.work.call, limit) if job.work.call is not None else _without_arguments(job)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -38,14 +38,14 @@ def _shown_arguments(job: Job) -> Mapping[str, Term]:
     """The arguments of a job that are shown."""
     entry = job.entry
     if entry.shows_all_arguments:
-        return job.bound
-    return {name: value for name, value in job.bound.items() if is_shown(entry.name, name, render(value, 20))}
+        return job.work.bound
+    return {name: value for name, value in job.work.bound.items() if is_shown(entry.name, name, render(value, 20))}
 
 
 def name_of(job: Job) -> str:
     """The name under which a new job is shown: the label of its call; for a script also the name of the job whose task
     makes the call."""
-    options = job.call._options if job.call is not None else None
+    options = job.work.call._options if job.work.call is not None else None
     label = options.get("label") if options else None
     if type(label) is str:
         return label
@@ -73,7 +73,7 @@ def print_label(job: Job) -> str:
     if caller is None:
         return _short(job.name)
     own = _short(job.entry.name) if job.name.endswith(f":{_short(job.entry.name)}") else job.name
-    inside = ", ".join(f"{name}={render(value, 24)}" for name, value in caller.bound.items())
+    inside = ", ".join(f"{name}={render(value, 24)}" for name, value in caller.work.bound.items())
     return f"{_short(caller.name)}{f'({one_line(inside, LABEL_CHARACTERS)})' if inside else ''}: {own}"
 
 
@@ -143,7 +143,7 @@ def dooms(job: Job) -> bool:
             continue
         seen.add(id(item))
         if isinstance(item, Job):
-            waiting.extend(item.followers or ())
+            waiting.extend(item.work.followers or ())
         elif item.settled or not _passes_on(item):
             continue
         waiting.extend(target for target, _ in item.waiters)
@@ -193,8 +193,8 @@ def _circle(nodes: list[Cell | Job]) -> list[Job]:
 
 def _waiting_for(node: Cell | Job) -> list[Cell | Job]:
     waiting: list[Cell | Job] = [target for target, _ in node.waiters]
-    if isinstance(node, Job) and node.followers:
-        waiting.extend(node.followers)
+    if isinstance(node, Job) and node.work.followers:
+        waiting.extend(node.work.followers)
     return waiting
 
 

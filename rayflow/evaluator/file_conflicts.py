@@ -45,7 +45,7 @@ def conflict(job: Job, packed: bytes, term: Term) -> Failure | None:
         if known.state[2:] == state[2:] or known.state[0] != how or known.eval_hash == job.eval_hash:
             continue
         if given is None:
-            files = (payload for value in job.bound.values() for _, payload in _files_in(value))
+            files = (payload for value in job.work.bound.values() for _, payload in _files_in(value))
             given = {_place(payload[1], project) for payload in files}
         if place in given:
             writers[place] = Writer(job.eval_hash, call_text(job), state)

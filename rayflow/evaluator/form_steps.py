@@ -65,7 +65,7 @@ def _begin(state: State, cell: Cell, answer: Begin) -> None:
     scope = cell.scope
     job = meet(state, answer.call, scope.execution, scope, child_path(cell.path, "begun", 0), is_begun=True)
     # Taking the final value of the scope from the cache would begin nothing.
-    scope.below = NEVER_WHOLE
+    scope.work.below = NEVER_WHOLE
     if job.is_open:
         thread = Cell(CellRole.THREAD, None, scope, cell.path, 1)
         job.waiters.append((thread, 0))

@@ -127,9 +127,7 @@ _SHARED_TRAIL_STATES = 32
 """The length up to which trails are shared. A job with very many attempts makes a new trail with each attempt."""
 
 _NOTHING: Any = ()
-"""Replaces, in a closed job, the lists that only an open job needs. All closed jobs share this object."""
-
-_NO_ARGUMENTS: dict[str, Term] = {}
+"""Replaces lists in closed jobs. All of them share this object."""
 
 
 class UnrecordedReturn(NamedTuple):
@@ -142,27 +140,84 @@ class UnrecordedReturn(NamedTuple):
     rows: tuple[Row, ...]
 
 
-class Job:
-    """One task call in one execution. It changes its state only through `move`.
+class Work:
+    """The data that only an open job needs. A closed job has `NO_WORK` in its place: most jobs of an execution are
+    closed, and stay in memory for equal calls to come.
 
-    number: the evaluator's own number, for messages. job_id: the id in the records; its children's paths begin with it.
-    name: the name that people see, mostly its task's name. call: the call itself, until its arguments are bound.
+    ordinal: its place among the jobs of its execution. call: the call itself, until its arguments are bound.
     wanted: whether anything still waits for it. (The state is a fact; this is an intention.)
-    options: merged from all levels. bound: its arguments by name. sources: for each argument, the jobs that its parts
+    listed: whether it is recorded as open.
+    bound: its arguments by name. args_hash: their hash. sources: for each argument, the jobs and vectors that its parts
     came from.
-    outcome: value or Failure, once it is DONE or FAILED.
-    waiters: the cells that wait for the outcome, each with its slot. followers: jobs that share the outcome.
-    children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
-    job.
-    how: computed, cached or shared. missed: the recorded reason why no recorded result answered it (see
-    `rayflow.misses`).
+    ready_at: when its arguments were values. sent_at: when its last attempt was sent. waited_on: what held it between
+    the two (see `JobRow`).
+    missed: the recorded reason why no recorded result answered it (see `rayflow.misses`).
     never_ran: whether it failed because an argument or an option of it failed, so that its task was not even called.
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
-    cost: the cost of its attempts that returned. depth: how many calls of its execution are around it.
+    cost: the cost of its attempts that returned.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
-    trail: the states that it has been in, a byte each. listed: whether it is recorded as open.
+    children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
+    job.
+    followers: jobs that share the outcome.
+    """
+
+    __slots__ = (
+        "args_hash", "attempt", "awaits", "below", "bound", "call", "causes", "children", "cost", "followers",
+        "listed", "losses", "memo", "missed", "never_ran", "ordinal", "raised", "ready_at", "sent_at", "sources",
+        "waited_on", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, call: TaskCall | None, ordinal: int) -> None:
+        self.ordinal = ordinal
+        self.call = call
+        self.wanted = True
+        self.listed = False
+        self.bound: dict[str, Term] = {}
+        self.args_hash: bytes | None = None
+        self.sources: dict[str, tuple[Job | Vector, ...]] | None = None
+        self.ready_at: int | None = None
+        self.sent_at: int | None = None
+        self.waited_on: str | None = None
+        self.missed: str | None = None
+        self.never_ran = False
+        self.attempt = 0
+        self.raised = 0
+        self.losses = 0
+        self.causes: tuple[str, ...] = ()
+        self.cost: Cost | None = None
+        self.awaits: Awaits | None = None
+        self.below: NestedEnd | None = None
+        self.children: list[Job | Vector] = []
+        self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
+        self.followers: list[Job] | None = None
+
+    def note_wait(self, cause: str) -> None:
+        """Add a cause that holds the job although its arguments are values; each cause once."""
+        if self.waited_on is None:
+            self.waited_on = cause
+        elif cause not in self.waited_on.split(", "):
+            self.waited_on = f"{self.waited_on}, {cause}"
+
+
+NO_WORK = Work(None, 0)
+"""The work of every closed job. Nothing changes it."""
+NO_WORK.children = _NOTHING
+NO_WORK.wanted = False
+
+
+class Job:
+    """One task call in one execution. It changes its state only through `move`.
+
+    number: the evaluator's own number, for messages, while the job is open; then 0. job_id: the id in the records; its
+    children's paths begin with it. A closed job that nothing is below has none.
+    name: the name that people see, mostly its task's name. options: merged from all levels.
+    work: what only an open job needs.
+    outcome: value or Failure, once it is DONE or FAILED.
+    waiters: the cells that wait for the outcome, each with its slot.
+    how: computed, cached or shared. depth: how many calls of its execution are around it.
+    trail: the states that it has been in, a byte each.
     hands_down: the context and options that the calls of its term receive. reads: the context paths that were read in
     its term and below.
     unrecorded: what its body returned, if the job, or anything below it, is not recorded.
@@ -173,11 +228,9 @@ class Job:
     """
 
     __slots__ = (
-        "args_hash", "attempt", "awaits", "below", "bound", "call", "call_hash", "causes", "children", "clean",
-        "cost", "depth", "entry", "eval_hash", "execution", "fleeting", "followers", "hands_down", "how", "job_id",
-        "listed", "losses", "memo", "missed", "name", "never_ran", "number", "oldest", "options", "ordinal",
-        "outcome", "parent", "queued_at", "raised", "reads", "seen", "sources", "state", "task_set", "trail",
-        "unrecorded", "value_hash", "waiters", "wanted",
+        "call_hash", "clean", "depth", "entry", "eval_hash", "execution", "fleeting", "hands_down", "how", "job_id",
+        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "state", "task_set",
+        "trail", "unrecorded", "value_hash", "waiters", "work",
     )  # fmt: skip
 
     def __init__(
@@ -194,46 +247,28 @@ class Job:
         self.job_id = job_id
         self.execution = execution
         self.parent = parent
-        self.call = call
         self.entry = entry
         self.name = entry.name
         self.queued_at = at
-        self.ordinal = execution.tally.totals["jobs"]
         self.depth: int = parent.depth + 1 if parent is not None else 0
         self.state: JobState = ARGUMENTS
-        self.wanted = True
-        self.listed = False
         self.options: Mapping[str, Any] = {}
         self.hands_down: Inherited = parent.hands_down if parent is not None else execution.inherited
         self.reads: set[str] | None = None
         self.seen: Seen | None = None
         self.oldest: int | None = None
-        self.bound: dict[str, Term] = {}
-        self.sources: dict[str, tuple[Job | Vector, ...]] | None = None
-        self.args_hash: bytes | None = None
         self.eval_hash: bytes | None = None
         self.call_hash: bytes | None = None
         self.value_hash: bytes | None = None
         self.task_set: frozenset[bytes] | None = None
         self.clean = True
-        self.never_ran = False
-        self.missed: str | None = None
         self.fleeting = False
-        self.attempt = 0
-        self.raised = 0
-        self.losses = 0
-        self.causes: tuple[str, ...] = ()
         self.how: str | None = None
-        self.cost: Cost | None = None
         self.outcome: Outcome = None
-        self.children: list[Job | Vector] = []
         self.waiters: list[tuple[Cell | Job, int]] = []
-        self.followers: list[Job] | None = None
-        self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
-        self.awaits: Awaits | None = None
-        self.below: NestedEnd | None = None
         self.unrecorded: UnrecordedReturn | None = None
         self.trail = b"\0"
+        self.work = Work(call, execution.tally.totals["jobs"])
 
     @property
     def label(self) -> str | None:
@@ -256,10 +291,12 @@ class Job:
 
     def let_go(self) -> None:
         """Forget the data that only an open job needs."""
-        self.children = self.waiters = _NOTHING
-        self.bound = _NO_ARGUMENTS
-        self.memo = self.call = self.sources = self.cost = self.args_hash = self.followers = self.awaits = None
-        self.below = None
+        work = self.work
+        if self.state is DONE and not work.children and work.sources is None and work.below is None:
+            self.job_id = b""  # nothing is below it, not even in a default: no row and no failure names it
+        self.work = NO_WORK
+        self.waiters = _NOTHING
+        self.number = 0
 
     @property
     def call_hashes(self) -> tuple[bytes, ...]:
@@ -284,7 +321,7 @@ class Job:
     def describe(self) -> str:
         """Which job this is, and the states that it has been in."""
         states = " > ".join(JobState(step).name for step in self.trail)
-        return f"Job {self.job_id.hex()} ({self.name}), attempt {self.attempt}: {states}"
+        return f"Job {self.job_id.hex()} ({self.name}), attempt {self.work.attempt}: {states}"
 
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
@@ -314,13 +351,14 @@ class Vector:
     members, from the first on, were looked at for opening rows.
     job_ids, args_hashes, eval_hashes, value_hashes, call_hash_of, hows, outcomes: as in `Job`. ages: as `oldest` in
     `Job`; None if no member was answered from a record.
-    missed, entry, execution, parent, options, hands_down, queued_at: as in `Job`, the same for all members.
+    missed, entry, execution, parent, options, hands_down, queued_at, sent_at: as in `Job`, the same for all members.
     """
 
     __slots__ = (
         "_places", "ages", "args_hashes", "arguments", "call_hash_of", "cell", "entry", "eval_hashes", "execution",
         "first", "hands_down", "hows", "is_asking", "job_ids", "listed", "missed", "names", "open", "options",
-        "ordinals", "outcomes", "parent", "path", "positions", "queued_at", "states", "task_set", "value_hashes",
+        "ordinals", "outcomes", "parent", "path", "positions", "queued_at", "sent_at", "states", "task_set",
+        "value_hashes",
     )  # fmt: skip
 
     clean = True
@@ -361,6 +399,7 @@ class Vector:
         self.outcomes: list[Outcome] = []
         self.hows: list[str | None] = []
         self.ages: list[int | None] | None = None
+        self.sent_at: int | None = None
         self.states = bytearray()
         self.open = 0
         self.is_asking = False
@@ -442,14 +481,17 @@ def as_job(vector: Vector, place: int) -> Job:
     job = Job(
         vector.first + place, vector.job_ids[place], execution, vector.parent, None, vector.entry, vector.queued_at
     )
-    job.ordinal = vector.ordinals[place]
+    work = job.work
+    work.ordinal = vector.ordinals[place]
     job.options, job.hands_down = vector.options, vector.hands_down
-    job.bound = dict(zip(vector.names, vector.arguments[place], strict=True))
-    job.args_hash, job.eval_hash = vector.args_hashes[place], vector.eval_hashes[place]
+    work.bound = dict(zip(vector.names, vector.arguments[place], strict=True))
+    work.args_hash, job.eval_hash = vector.args_hashes[place], vector.eval_hashes[place]
+    work.ready_at = vector.queued_at
     steps: list[JobState] = [LOOKUP] if vector.is_asked else []
     if vector.states[place] == RUNNING:
-        job.attempt = 1
-        job.missed = vector.missed
+        work.attempt = 1
+        work.missed = vector.missed
+        work.sent_at = vector.sent_at
         steps += HELD, RUNNING
     for step in steps:
         job.move(step)
@@ -465,7 +507,7 @@ def siblings_in(parent: Job) -> list[Job | Vector] | None:
     owner: Job | None = parent
     while owner is not None and owner.state is ARGUMENTS:
         owner = owner.parent
-    return owner.children if owner is not None else parent.execution.beside_root
+    return owner.work.children if owner is not None else parent.execution.beside_root
 
 
 # --- executions -------------------------------------------------------------------------------------------------------
@@ -568,11 +610,12 @@ class Execution:
     def task_set_of(self, job: Job) -> frozenset[bytes]:
         """The hashes of the tasks of a job and of the jobs below it. Equal sets are one object."""
         task_hash = job.entry.hash
-        if not job.children and job.below is None:
+        work = job.work
+        if not work.children and work.below is None:
             return self.task_set_of_task(task_hash)
-        below = {id(child.task_set): child.task_set for child in job.children if child.task_set}
-        if job.below is not None:
-            below[id(job.below)] = job.below.task_set
+        below = {id(child.task_set): child.task_set for child in work.children if child.task_set}
+        if work.below is not None:
+            below[id(work.below)] = work.below.task_set
         members = frozenset((task_hash,)).union(*below.values())
         return self._task_sets.setdefault(members, members)
 

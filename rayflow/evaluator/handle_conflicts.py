@@ -26,7 +26,7 @@ def rival_text(job: Job, packed: bytes, term: Term) -> str | None:
     states."""
     if not any(kind == OF_HANDLE for kind, _ in witnesses_of(packed)):
         return None
-    witnesses = [each for value in job.bound.values() for ref in _refs_in(value) for each in ref.witnesses]
+    witnesses = [each for value in job.work.bound.values() for ref in _refs_in(value) for each in ref.witnesses]
     given = {payload[0] for kind, payload in witnesses if kind == OF_HANDLE}
     text = None
     for ref in _refs_in(term):

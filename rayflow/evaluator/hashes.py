@@ -25,7 +25,7 @@ def hash_of(term: Term) -> bytes:
 
 def args_hash_of(job: Job) -> bytes:
     """The hash of the bound arguments: names and identities, in the order of the signature."""
-    return _hash_of_arguments(job, job.bound)
+    return _hash_of_arguments(job, job.work.bound)
 
 
 def _hash_of_arguments(job: Job, bound: Mapping[str, Term]) -> bytes:
@@ -45,18 +45,18 @@ def eval_hash_of(job: Job) -> bytes:
     If a task sees only staged files, under other names, the key contains the contents of these files.
     The records name the files themselves.
     """
-    assert job.args_hash is not None
-    args_hash = job.args_hash
+    assert job.work.args_hash is not None
+    args_hash = job.work.args_hash
     if job.entry.sees_staged_alone:
-        args_hash = _hash_of_arguments(job, {name: as_staged(value) for name, value in job.bound.items()})
+        args_hash = _hash_of_arguments(job, {name: as_staged(value) for name, value in job.work.bound.items()})
     return digest("eval", MEANING, job.entry.hash, args_hash)
 
 
 def call_hash_of(job: Job) -> bytes:
     """The Merkle hash of a call that is done: task, arguments, result, and the calls below it."""
-    assert job.args_hash is not None
+    assert job.work.args_hash is not None
     assert job.value_hash is not None
-    if not job.children:
-        return digest("call", job.entry.hash, job.args_hash, job.value_hash)
-    children = sorted([each for child in job.children for each in child.call_hashes])
-    return digest("call", job.entry.hash, job.args_hash, job.value_hash, *children)
+    if not job.work.children:
+        return digest("call", job.entry.hash, job.work.args_hash, job.value_hash)
+    children = sorted([each for child in job.work.children for each in child.call_hashes])
+    return digest("call", job.entry.hash, job.work.args_hash, job.value_hash, *children)

@@ -89,7 +89,7 @@ def is_kept_whole(job: Job) -> bool:
     is_asked_for = is_shallow(job) and scope_of(job.options) != "NONE"
     if is_asked_for or job.fleeting:
         return is_asked_for
-    has_own = job.awaits is not None or job.below is not None
+    has_own = job.work.awaits is not None or job.work.below is not None
     return has_own or (job.options.get("prov") is False and scope_of(job.options) != "NONE")
 
 

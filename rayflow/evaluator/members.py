@@ -96,7 +96,6 @@ def _done_job(vector: Vector, place: int) -> Job:
     # The path of its call is all that is left of its id.
     job_id = child_path(vector.path, "part", vector.positions[place])
     job = Job(vector.first + place, job_id, execution, vector.parent, None, vector.entry, vector.queued_at)
-    job.ordinal = vector.ordinals[place]
     job.options, job.hands_down = vector.options, vector.hands_down
     job.eval_hash, job.value_hash = vector.eval_hashes[place], vector.value_hashes[place]
     job.call_hash, job.task_set = vector.call_hash_of[place], vector.task_set
@@ -106,11 +105,9 @@ def _done_job(vector: Vector, place: int) -> Job:
     for step in ([LOOKUP] if vector.is_asked else []) + ([HELD, RUNNING] if job.how == "computed" else []):
         job.move(step)
     job.move(RESULT)
-    if job.how == "computed":
-        job.attempt = 1
-        if not job.hands_down.is_recorded:
-            row = reduction_row(job, remember_key(job), dumps(job.outcome), vector.queued_at)
-            job.unrecorded = UnrecordedReturn(row, ())
+    if job.how == "computed" and not job.hands_down.is_recorded:
+        row = reduction_row(job, remember_key(job), dumps(job.outcome), vector.queued_at)
+        job.unrecorded = UnrecordedReturn(row, ())
     job.move(DONE)
     job.let_go()
     return job

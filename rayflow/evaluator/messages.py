@@ -146,7 +146,9 @@ class LookedUpVector(NamedTuple):
 class Cost(NamedTuple):
     """The cost of an attempt, measured on its worker.
 
-    started_at: microseconds since the epoch. wall_seconds, cpu_seconds: of the body.
+    started_at: microseconds since the epoch. wall_seconds, cpu_seconds: of the body. stage_in_seconds,
+    stage_out_seconds: the part of the wall time in which packed arguments and files were read, and in which the result
+    and files were stored; None where that took next to no time.
     """
 
     started_at: int
@@ -155,6 +157,8 @@ class Cost(NamedTuple):
     peak_memory_bytes: int | None = None
     node: str | None = None
     pid: int | None = None
+    stage_in_seconds: float | None = None
+    stage_out_seconds: float | None = None
 
 
 class Returned(NamedTuple):

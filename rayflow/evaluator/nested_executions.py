@@ -35,7 +35,7 @@ def nested_start(job: Job, limits: Mapping[str, float]) -> NestedStart:
         trail=explanations.trail_of(job),
         options=execution.call_options.run,
         cache=execution.cache,
-        life=execution.life + job.attempt,
+        life=execution.life + job.work.attempt,
         context=job.hands_down.context,
         exports=job.hands_down.exports,
         is_recorded=job.hands_down.is_recorded,

@@ -56,8 +56,8 @@ def record_open_jobs(state: State, at: int) -> None:
 
 def _record_open(rows: list[JobRow], job: Job | None) -> None:
     """Add the opening rows of a job, and of the jobs above it."""
-    while job is not None and job.is_open and not job.listed and job.is_recorded:
-        job.listed = True
+    while job is not None and job.is_open and not job.work.listed and job.is_recorded:
+        job.work.listed = True
         rows.append(job_row(job, None))
         job = job.parent
 

@@ -57,7 +57,7 @@ def cancelled(by: str = "") -> Failure:
 
 def worker_lost(job: Job, reason: str, fatal: bool) -> Failure:
     """The failure of a job that has lost too many workers, or that no worker can run. reason: of the last loss."""
-    times = "once" if job.losses == 1 else f"{job.losses} times"
+    times = "once" if job.work.losses == 1 else f"{job.work.losses} times"
     message = f"no worker can run {job.name}: {reason}." if fatal else (
         f"the worker of {job.name} was lost {times}, last: {reason}. If the task itself kills its worker "
         "(memory, a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory."

@@ -65,16 +65,16 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
         reduce_together(state, term, scope, path, target, _reduce)
         return
     if cls is TaskCall or cls is Operation or cls is Form:
-        memo = scope.memo.get(id(term)) if scope.memo is not None and term._shared else None
+        memo = scope.work.memo.get(id(term)) if scope.work.memo is not None and term._shared else None
         if memo is not None:
             known = memo[1]
         else:
             known = _open_expression(state, term, scope, path)
             if term._shared:
-                if scope.memo is None:
-                    scope.memo = {}
+                if scope.work.memo is None:
+                    scope.work.memo = {}
                 # The expression is kept beside what became of it, so that no other is found under its id.
-                scope.memo[id(term)] = term, known
+                scope.work.memo[id(term)] = term, known
         if isinstance(known, Job) and not known.is_open:
             state.fills.append((target, slot, known.outcome, (known,)))
         elif isinstance(known, Cell) and known.settled:

@@ -30,7 +30,7 @@ def take_result(state: State, job: Job, outcome: Outcome) -> None:
     job.value_hash = hash_of(outcome)
     if job.call_hash is None:
         job.call_hash = call_hash_of(job)
-    if job.children or job.below is not None:
+    if job.work.children or job.work.below is not None:
         _sum_up_children(job)
     was_final = job.task_set is not None
     if not was_final:
@@ -45,9 +45,9 @@ def take_result(state: State, job: Job, outcome: Outcome) -> None:
 
 def _sum_up_children(job: Job) -> None:
     """Collect from the jobs below: whether all went well, context paths, witnesses, and the oldest record's age."""
-    job.clean = all(child.clean for child in job.children) and (job.below is None or job.below.is_clean)
-    job.fleeting = job.below is not None and job.below.is_fleeting
-    for child in job.children:
+    job.clean = all(child.clean for child in job.work.children) and (job.work.below is None or job.work.below.is_clean)
+    job.fleeting = job.work.below is not None and job.work.below.is_fleeting
+    for child in job.work.children:
         if not job.fleeting and lookups.is_fleeting(child):
             job.fleeting = True
         if child.reads is not None:

@@ -37,20 +37,20 @@ RETRIES_SHOWN = 5
 def retry_delay(job: Job, failure: Failure) -> float | None:
     """Seconds until a job that raised is tried again; None when it is not."""
     options = job.options
-    if job.raised > options.get("retries", 0) or NEVER_AGAIN.intersection(failure.classes):
+    if job.work.raised > options.get("retries", 0) or NEVER_AGAIN.intersection(failure.classes):
         return None
     names = options.get("retry_on") or ("builtins.Exception",)
     if not any(name in failure.classes for name in names):
         return None
     delay: float = options.get("retry_delay", 0.0)
-    return _growing(delay, options.get("retry_backoff", 2.0), job.raised - 1) if delay else 0.0
+    return _growing(delay, options.get("retry_backoff", 2.0), job.work.raised - 1) if delay else 0.0
 
 
 def loss_delay(job: Job, fatal: bool) -> float | None:
     """Seconds until a job whose worker was lost is sent again; None if another attempt is not allowed."""
-    if fatal or job.losses > job.options.get("max_worker_losses", 3):
+    if fatal or job.work.losses > job.options.get("max_worker_losses", 3):
         return None
-    return min(LONGEST_LOSS_DELAY_SECONDS, _growing(FIRST_LOSS_DELAY_SECONDS, 2.0, job.losses - 1))
+    return min(LONGEST_LOSS_DELAY_SECONDS, _growing(FIRST_LOSS_DELAY_SECONDS, 2.0, job.work.losses - 1))
 
 
 def cause_text(failure: Failure, limit: int = 200) -> str:
@@ -60,17 +60,17 @@ def cause_text(failure: Failure, limit: int = 200) -> str:
 
 def note_cause(job: Job, failure: Failure) -> None:
     """Note in the job why an attempt failed; of many, the first ones and the last are kept."""
-    job.causes = (*job.causes[: MOST_CAUSES - 1], cause_text(failure))
+    job.work.causes = (*job.work.causes[: MOST_CAUSES - 1], cause_text(failure))
 
 
 def with_causes(job: Job, failure: Failure) -> Failure:
     """The failure of a job's last attempt, with why each attempt failed among its notes."""
-    tries = job.raised + job.losses
+    tries = job.work.raised + job.work.losses
     if tries < 2:
         return failure
-    lines = [f"  attempt {number}: {cause}" for number, cause in enumerate(job.causes, 1)]
+    lines = [f"  attempt {number}: {cause}" for number, cause in enumerate(job.work.causes, 1)]
     if tries > MOST_CAUSES:
-        lines[-1:] = [f"  ... {tries - MOST_CAUSES} more ...", f"  attempt {tries}: {job.causes[-1]}"]
+        lines[-1:] = [f"  ... {tries - MOST_CAUSES} more ...", f"  attempt {tries}: {job.work.causes[-1]}"]
     note = "\n".join([f"It failed in {tries} attempts:", *lines])
     return replace(failure, notes=(*failure.notes, note))
 
@@ -81,12 +81,12 @@ def retry_text(job: Job, call: str, failure: Failure, delay: float) -> str:
     if failure.type_name == LOST:
         most = job.options.get("max_worker_losses", 3)
         return (
-            f"{call} has lost its worker, {job.losses} of at most {most} times, and starts again{when}: "
+            f"{call} has lost its worker, {job.work.losses} of at most {most} times, and starts again{when}: "
             f"{failure.message}"
         )
     most = job.options.get("retries", 0) + 1
     return (
-        f"{call} failed in attempt {job.raised} of {most}, and attempt {job.raised + 1} follows{when}: "
+        f"{call} failed in attempt {job.work.raised} of {most}, and attempt {job.work.raised + 1} follows{when}: "
         f"{cause_text(failure)}"
     )
 

@@ -19,6 +19,8 @@ from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import hash_of
 from rayflow.evaluator.job_states import DONE, FAILED, RESULT
+from rayflow.lang.options.option_values import parse_bytes
+from rayflow.lang.options.options import OPTIONS
 from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps, with_conditions
@@ -63,13 +65,17 @@ FILE_KINDS = "rayflow.values.files."
 """The beginnings of the types of files and directories, also of the user's own file classes."""
 
 
+RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector")
+"""The options that ask something of the node on which a call runs."""
+
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this many bytes are kept in the table of values."""
 
 
 def job_row(job: Job, finished_at: int | None) -> JobRow:
     """The row of a job: an opening one while it is open, else its closing one."""
-    cost = job.cost
+    work = job.work
+    cost = work.cost
     failure = job.outcome if job.state is FAILED and isinstance(job.outcome, Failure) else None
     return JobRow(
         job_id=job.job_id,
@@ -81,7 +87,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         call_hash=job.call_hash,
         how=job.how,
         status=status_of(job),
-        attempts=job.attempt,
+        attempts=work.attempt,
         queued_at=job.queued_at,
         started_at=cost.started_at if cost else None,
         finished_at=finished_at,
@@ -94,12 +100,30 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         traceback=_frames_text(failure) if failure else None,
         story=job.describe() if failure else None,
         call=None if job.state is DONE else call_text(job),
-        ordinal=job.ordinal,
+        ordinal=work.ordinal,
         packed_arguments=_packed_arguments(job) if failure else None,
-        args_hash=job.args_hash if failure else None,
-        missed=job.missed,
+        args_hash=work.args_hash if failure else None,
+        missed=work.missed,
         label=job.label,
+        ready_at=work.ready_at,
+        sent_at=work.sent_at,
+        waited_on=work.waited_on,
+        stage_in_seconds=cost.stage_in_seconds if cost else None,
+        stage_out_seconds=cost.stage_out_seconds if cost else None,
+        requested=requested_text(job.options) if work.ready_at is not None else None,
     )
+
+
+def requested_text(options: Mapping[str, Any]) -> str | None:
+    """The resources that a job with these options asks of a node, as JSON; None for the default."""
+    if not options:
+        return None
+    asked = {name: options[name] for name in RESOURCES if name in options and options[name] != OPTIONS[name].default}
+    if not asked:
+        return None
+    if "memory" in asked:
+        asked["memory"] = parse_bytes(asked["memory"])
+    return json_text(masked_parts(asked), default=render)
 
 
 def status_of(job: Job) -> str:
@@ -108,7 +132,7 @@ def status_of(job: Job) -> str:
         return "done" if job.state is DONE else "open"
     if isinstance(job.outcome, Failure) and job.outcome.is_cancelled:
         return "cancelled"
-    return "not_run" if job.never_ran else "failed"
+    return "not_run" if job.work.never_ran else "failed"
 
 
 def left_row(row: JobRow, at: int) -> JobRow:
@@ -121,7 +145,7 @@ def _packed_arguments(job: Job) -> bytes | None:
     """The arguments of a failed job, to run it again; None when they are large, or were never reduced."""
     if job.eval_hash is None:
         return None
-    packed = dumps(job.bound)
+    packed = dumps(job.work.bound)
     return packed if len(packed) <= INLINE_TERM_BYTES else None
 
 
@@ -145,9 +169,9 @@ def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) 
     # A follower shares its twin's call node. (A job answered by what its own execution recorded before a crash has no
     # twin, so it writes the node: perhaps nothing else has.)
     reduced_itself = RESULT in job.trail
-    if job.state is DONE and (reduced_itself or is_left_to_follower) and job.args_hash is not None:
+    if job.state is DONE and (reduced_itself or is_left_to_follower) and job.work.args_hash is not None:
         rows.extend(call_rows(job, execution))
-    elif job.state is FAILED and job.attempt and job.entry.hash and execution.first_times.of_task(job.entry.hash):
+    elif job.state is FAILED and job.work.attempt and job.entry.hash and execution.first_times.of_task(job.entry.hash):
         # It leaves no call node; its task is recorded all the same, to show what has failed and where it is defined.
         rows.extend(task_rows(job.entry, job.queued_at))
     rows.append(job_row(job, finished_at))
@@ -183,9 +207,10 @@ def applied_tags(tag: Tag, job: Job, at: int) -> tuple[Row, ...]:
 
 def call_rows(job: Job, execution: Execution) -> list[Row]:
     """The call node of a job, with its arguments and children, and the values and tasks that it names."""
+    work = job.work
     assert job.call_hash is not None
     assert job.value_hash is not None
-    assert job.args_hash is not None
+    assert work.args_hash is not None
     assert job.task_set is not None
     rows: list[Row] = []
     task_set, is_new = execution.first_times.of_task_set(job.task_set)
@@ -195,11 +220,11 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
         rows.extend(task_rows(job.entry, job.queued_at))
     if execution.first_times.of_value(job.value_hash):
         rows.extend(value_rows(job.outcome, job.value_hash, execution))
-    for name, value in job.bound.items():
+    for name, value in work.bound.items():
         value_hash = hash_of(value)
         if execution.first_times.of_value(value_hash):
             rows.extend(value_rows(value, value_hash, execution))
-        sources = job.sources.get(name) if job.sources else None
+        sources = work.sources.get(name) if work.sources else None
         recorded = [source for source in sources if source.is_recorded] if sources else ()
         origins = sorted({each for source in recorded for each in source.call_hashes})
         if origins:
@@ -211,15 +236,15 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
             call_hash=job.call_hash,
             task_hash=job.entry.hash,
             task_name=job.entry.name,
-            args_hash=job.args_hash,
+            args_hash=work.args_hash,
             eval_hash=job.eval_hash or b"",
             value_hash=job.value_hash,
             task_set=task_set,
         )
     )
-    if job.children:
+    if work.children:
         # Without the unrecorded ones: those below a job that hides them, or in the default of such a call.
-        below = sorted(each for child in job.children if child.is_recorded for each in child.call_hashes)
+        below = sorted(each for child in work.children if child.is_recorded for each in child.call_hashes)
         rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
     return rows
 
@@ -348,7 +373,7 @@ def reduction_row(job: Job, key: bytes, term: bytes, at: int) -> ReductionRow:
         task_set=None,
         call_hash=None,
         execution_id=job.execution.execution_id,
-        wall_seconds=job.cost.wall_seconds if job.cost else None,
+        wall_seconds=job.work.cost.wall_seconds if job.work.cost else None,
         at=at,
     )
 
@@ -377,7 +402,7 @@ def full_reduction_row(
     witnesses: the witnesses below it, unless its options say that these do not count.
     """
     assert job.task_set is not None
-    began = job.cost.started_at if job.cost else job.queued_at
+    began = job.work.cost.started_at if job.work.cost else job.queued_at
     return ReductionRow(
         eval_hash=key,
         task_hash=job.entry.hash,
@@ -387,7 +412,7 @@ def full_reduction_row(
         task_set=b"".join(sorted(job.task_set)),
         call_hash=job.call_hash,
         execution_id=job.execution.execution_id,
-        wall_seconds=job.cost.wall_seconds if job.cost else None,
+        wall_seconds=job.work.cost.wall_seconds if job.work.cost else None,
         at=at,
         context=_context_text(context_read),
         since=min(began, at) if job.oldest is None else min(began, at, job.oldest),
@@ -410,6 +435,24 @@ def of_values(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple([row for row in rows if type(row) is not LogRow and type(row) is not HandleRow]) if rows else ()
 
 
-def attempt_row(job: Job, *, ended: str, error: str | None, node: str | None, pid: int | None, at: int) -> AttemptRow:
+def attempt_row(
+    job: Job,
+    *,
+    ended: str,
+    error: str | None,
+    node: str | None,
+    pid: int | None,
+    at: int,
+    started_at: int | None = None,
+) -> AttemptRow:
     """An attempt that did not end well."""
-    return AttemptRow(job_id=job.job_id, attempt=job.attempt, ended=ended, error=error, node=node, pid=pid, at=at)
+    return AttemptRow(
+        job_id=job.job_id,
+        attempt=job.work.attempt,
+        ended=ended,
+        error=error,
+        node=node,
+        pid=pid,
+        at=at,
+        started_at=started_at,
+    )

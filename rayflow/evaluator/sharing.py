@@ -36,7 +36,8 @@ from rayflow.values.digests import digest
 def identify(state: State, job: Job) -> None:
     """All arguments are values: form the hashes, then share with an equal job, ask the cache, or run."""
     execution = job.execution
-    job.args_hash = args_hash_of(job)
+    job.work.ready_at = state.now
+    job.work.args_hash = args_hash_of(job)
     eval_hash = job.eval_hash = eval_hash_of(job)
     if scope_of(job.options) != "NONE":
         twin = execution.shared.setdefault(eval_hash, job)
@@ -45,7 +46,7 @@ def identify(state: State, job: Job) -> None:
             return
     key = lookups.key_of(job)
     if key is None:
-        job.missed = lookups.missed_unasked(job)
+        job.work.missed = lookups.missed_unasked(job)
         move(state, job, HELD)
         start(state, job)
     else:
@@ -81,7 +82,7 @@ def _share_body(state: State, job: Job, first: Job) -> None:
     elif _is_whole(first) and first.hands_down.has_context_of(job.hands_down):
         _share(state, job, first)
     elif not job.entry.is_nested and (
-        RESULT not in first.trail or (first.state in IN_FLIGHT and first.awaits is None)
+        RESULT not in first.trail or (first.state in IN_FLIGHT and first.work.awaits is None)
     ):
         _share(state, job, first)  # until its body has returned, or awaits; if that fails, this job fails alike
     else:
@@ -90,12 +91,12 @@ def _share_body(state: State, job: Job, first: Job) -> None:
 
 def part(state: State, job: Job) -> None:
     """The body of a job has returned, or awaits: the followers that shared only the body go on by themselves."""
-    followers = job.followers or ()
-    job.followers = []
+    followers = job.work.followers or ()
+    job.work.followers = []
     for each in followers:
         has_context = each.hands_down.has_context_of(job.hands_down)
         if has_context and (_serves(job, each) or _is_whole(job)):
-            job.followers.append(each)
+            job.work.followers.append(each)
         elif each.is_open and job.unrecorded is not None:
             _reduce_here(state, each, job, job.unrecorded)
         elif each.is_open:
@@ -113,7 +114,7 @@ def _reduce_here(state: State, job: Job, first: Job, unrecorded: UnrecordedRetur
         record(state, job, unrecorded.rows)
     if not job.hands_down.is_recorded:
         job.unrecorded = unrecorded
-    if job.followers:
+    if job.work.followers:
         part(state, job)
     reduce_result(state, job, term, loads(term))
 
@@ -121,7 +122,8 @@ def _reduce_here(state: State, job: Job, first: Job, unrecorded: UnrecordedRetur
 def reduce_result(state: State, job: Job, packed: bytes, term: Term) -> None:
     """Reduce the term that a body returned, unless the body has overwritten a file of another job."""
     if packed[:1] == WITH_WITNESSES:
-        if job.awaits is None and job.below is None and job.task_set is None:  # else it is a value of jobs below
+        work = job.work
+        if work.awaits is None and work.below is None and job.task_set is None:  # else it is a value of jobs below
             rivals = rival_text(job, packed, term)
             if rivals is not None:
                 warn(state, job.execution, rivals)
@@ -137,9 +139,9 @@ def _share(state: State, job: Job, twin: Job) -> None:
     job.how = "shared"
     if twin.is_open:
         move(state, job, SHARED)
-        if twin.followers is None:
-            twin.followers = []
-        twin.followers.append(job)
+        if twin.work.followers is None:
+            twin.work.followers = []
+        twin.work.followers.append(job)
     else:
         follow(state, job, twin)
 

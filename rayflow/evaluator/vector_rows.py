@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rayflow.evaluator.graph import Vector
 from rayflow.evaluator.job_states import DONE
-from rayflow.evaluator.rows import shown_as, task_rows
+from rayflow.evaluator.rows import requested_text, shown_as, task_rows
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import dumps
 from rayflow.records import (
@@ -216,6 +216,9 @@ def _job_columns(
         story=Same(None),
         ordinal=vector.ordinals if is_all else [vector.ordinals[place] for place in places],
         missed=Same(vector.missed if costs is not None else None),
+        ready_at=Same(vector.queued_at),
+        sent_at=Same(vector.sent_at if costs is not None else None),
+        requested=Same(requested_text(vector.options)),
         **{name: of_costs.get(name, Same(None)) for name in _OF_COSTS},
     )
 

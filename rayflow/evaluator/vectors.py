@@ -447,6 +447,7 @@ def _send_attempts(state: State, vector: Vector, places: Sequence[int]) -> None:
     execution.running += len(places)
     is_all = len(places) == len(vector.states)
     first = vector.first
+    vector.sent_at = state.now
     state.out.append(
         commands.RunVector(
             execution_id=execution.execution_id,

@@ -65,6 +65,23 @@ def test_a_job_takes_as_long_as_its_body_and_what_is_below_and_not_what_it_waite
     assert " ms " in rayflow("log", "total").out
 
 
+def test_a_job_says_what_it_waited_for_and_what_it_asked_of_a_node(rayflow: Any) -> None:
+    rayflow.path.write_text(
+        "import time\nfrom rayflow import task\n\n@task(limits=['lab_db'], num_cpus=0.5)\ndef slow(i):\n"
+        "    time.sleep(0.3)\n    return i\n\n@task(retries=1, retry_delay=0)\ndef total(xs):\n    1 / 0\n\n"
+        "@task\ndef main():\n    return total([slow(1), slow(2)])\n"
+    )
+    rayflow.run("main")
+    [late] = rayflow.ids("select job_id from jobs where waited_on is not null and task_name like '%.slow'")
+    shown = rayflow("log", late).out
+    assert re.search(r"\nwaited +0\.\d\d s to be sent \(limit lab_db\)\n", shown), shown
+    assert re.search(r'\nasked for +\{"num_cpus": ?0\.5\}\n', shown), shown
+    [total] = rayflow.ids("select job_id from jobs where task_name like '%.total'")
+    shown = rayflow("log", total).out
+    assert re.search(r"\nwaited +0\.\d\d s for its arguments\n", shown), shown
+    assert re.search(r"\n  1: raised at [-0-9: ]+ after [\d.]+ m?s: ZeroDivisionError", shown), shown
+
+
 def test_arguments_stand_in_the_order_of_the_parameters(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\n\n@task\ndef train(model, rate, *, best=1, after=2):\n    return rate\n\n"

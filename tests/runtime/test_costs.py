@@ -11,6 +11,9 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
+from rayflow.evaluator.messages import Cost
+from rayflow.runtime.on_ray import remote
+from rayflow.runtime.protocol.attempts import Reply
 from rayflow.runtime.worker import costs
 from rayflow.runtime.worker.costs import Meter
 
@@ -179,3 +182,50 @@ def test_many_short_attempts_in_a_process_with_many_below_look_at_those_now_and_
     for _ in range(1_000):
         costs.Meter().cost()
     assert 2 <= len(looks) <= 6
+
+
+STAGES = """
+    from rayflow import File, script, task
+
+    @task
+    def wide(x):
+        return bytes(30_000_000)
+
+    @task
+    def length(data):
+        return len(data)
+
+    @task
+    def nothing(x):
+        return x
+
+    @task
+    def main():
+        copied = script(
+            "cp in out", inputs=[File("large").stage("in")], outputs=File("copied").stage("out"), tempdir=True
+        )
+        return [length(wide(1)), nothing(2), copied]
+"""
+
+
+def test_the_time_of_reading_arguments_and_of_storing_results_is_told_where_there_is_some(project: Project) -> None:
+    flow = Flow(project)
+    module = flow.write(STAGES)
+    (project.path / "large").write_bytes(bytes(30_000_000))
+    flow.run(module.main())
+    columns = "task_name, stage_in_seconds, stage_out_seconds, wall_seconds"
+    rows = {name.rpartition(".")[2]: stages for name, *stages in project.sql(f"select {columns} from jobs")}
+    assert rows["nothing"][:2] == [None, None]
+    for name, has_read, has_stored in (("wide", False, True), ("length", True, False), ("script", True, True)):
+        stage_in, stage_out, wall = rows[name]
+        assert ((stage_in or 0) > 0.0001, (stage_out or 0) > 0.0001) == (has_read, has_stored), name
+        assert (stage_in or 0) + (stage_out or 0) <= wall
+
+
+def test_the_stages_of_a_cost_travel_where_there_are_some() -> None:
+    reply = Reply(1, 1, b"", None, Cost(5, 0.5, 0.25, 7, "host", 3))
+    for stages in ((None, None), (0.5, None), (None, 0.25)):
+        whole = reply._replace(cost=Cost(*reply.cost[:6], *stages))
+        fields = remote._fields(whole)
+        assert len(fields[4]) == (4 if stages == (None, None) else 6)
+        assert remote.BundleReply([fields], [], [], "host", 3).each() == [whole]

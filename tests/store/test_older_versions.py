@@ -119,6 +119,16 @@ def test_a_store_of_the_first_layout_is_read_and_becomes_one_of_this_layout_when
     assert shown_now == shown
 
 
+@pytest.mark.parametrize("old", STORES, indirect=True)
+def test_what_an_earlier_version_did_not_record_of_a_job_is_null(old: Project) -> None:
+    columns = ("ready_at", "sent_at", "waited_on", "stage_in_seconds", "stage_out_seconds", "requested")
+    assert len(old.sql("select * from jobs where how = 'computed'")) > 10
+    assert old.sql(f"select distinct {', '.join(columns)} from jobs") == [(None,) * len(columns)]
+    assert old.sql("select count(*), count(started_at) from attempts") == [(2, 0)]
+    shown = old.rayflow("log", "--jobs", "--task", "old.kinds", "--json")
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_a_public_name_is_recorded_as_it_always_was() -> None:
     """A module that is moved keeps the name that hashes know: else every task that uses it would run again."""
     for module, names in RECORDED_MODULES.items():

@@ -120,6 +120,27 @@ def seconds_taken(job: Mapping[str, Any]) -> float | None:
     return whole if whole is None else max(whole, job["wall_seconds"] or 0.0)
 
 
+SHORTEST_WAIT = 0.1
+"""A shorter wait is not shown, in seconds: it tells of the machine alone."""
+
+
+def waits_text(job: Mapping[str, Any]) -> str:
+    """How long a job waited before its body began, and for what. Empty where no wait was long."""
+    held = f"to be sent ({job['waited_on']})" if job["waited_on"] else "to be sent"
+    waits = (
+        (seconds_between(job["queued_at"], job["ready_at"]), "for its arguments"),
+        (seconds_between(job["ready_at"], job["sent_at"]), held),
+        (seconds_between(job["sent_at"], job["started_at"]), "for a worker"),
+    )
+    return ", ".join(f"{duration(wait)} {what}" for wait, what in waits if wait is not None and wait >= SHORTEST_WAIT)
+
+
+def stages_text(job: Mapping[str, Any]) -> str:
+    """How long reading the arguments and storing the result took a worker. Empty where neither was long."""
+    stages = ((job["stage_in_seconds"], "reading arguments"), (job["stage_out_seconds"], "storing the result"))
+    return ", ".join(f"{duration(took)} {what}" for took, what in stages if took is not None)
+
+
 def fields(pairs: Iterable[tuple[str, Any]]) -> str:
     """Names and values below each other; those without a value are left out."""
     said = [(name, _one_line(value)) for name, value in pairs if value is not None and value != ""]

@@ -23,9 +23,11 @@ from rayflow.cli.output.render import (
     seconds_between,
     seconds_taken,
     sources_text,
+    stages_text,
     table,
     tags_text,
     tree,
+    waits_text,
 )
 from rayflow.cli.output.style import counted, duration, in_words, short_execution, size
 from rayflow.cli.parsing import given_options
@@ -310,11 +312,14 @@ def _job_head(found: JobDetail) -> str:
             ("execution", short_execution(job["execution_id"])),
             ("called by", parent),
             ("queued", moment(job["queued_at"])),
+            ("waited", waits_text(job)),
             ("began", moment(job["started_at"])),
             ("took", duration(seconds_taken(job))),
             ("in its body", duration(job["wall_seconds"])),
+            ("of that", stages_text(job)),
             ("processor", duration(job["cpu_seconds"])),
             ("peak memory", size(job["peak_memory_bytes"])),
+            ("asked for", job["requested"]),
             ("attempts", f"{tries}, of which {len(failed)} failed" if tries > 1 else None),
             ("ran on", where),
             ("tags", tags_text(found.tags)),
@@ -341,7 +346,7 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
         blocks.append(("calls", "\n".join(calls)))
     if found.attempts:
         ends = [
-            f"{each['attempt']}: {each['ended']} at {moment(each['recorded_at'])}: {each['error']}"
+            f"{each['attempt']}: {each['ended']} at {moment(each['recorded_at'])}{_after(each)}: {each['error']}"
             for each in found.attempts
         ]
         blocks.append(("attempts that failed", "\n".join(ends)))
@@ -351,6 +356,11 @@ def _job_blocks(found: JobDetail) -> list[tuple[str, str]]:
         blocks.append((f"{log['stream']}{which}", log["text"] or ""))
     blocks.extend((name, job[name]) for name in ("traceback", "story") if job[name])
     return blocks
+
+
+def _after(attempt: Record) -> str:
+    took = seconds_between(attempt["started_at"], attempt["recorded_at"])
+    return f" after {duration(took)}" if took is not None and took >= 0 else ""
 
 
 def _argument(argument: Any) -> str:

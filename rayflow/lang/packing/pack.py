@@ -70,7 +70,7 @@ def _has_long(scalars: Sequence[Any]) -> bool:
     """Whether one of many scalars is long: quicker than to ask each."""
     for kind in _LONG.intersection(map(type, scalars)):
         own: list[Any] = [each for each in scalars if type(each) is kind]
-        if any(map(_is_long, (min(own), max(own)) if kind is int else (max(own, key=len),))):
+        if any(map(is_long, (min(own), max(own)) if kind is int else (max(own, key=len),))):
             return True
     return False
 

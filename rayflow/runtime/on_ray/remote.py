@@ -73,12 +73,17 @@ LARGEST_SHARE = 0.5
 """Values that together take more than this share of a node's object store stay in rayflow's store alone: to make room
 for them, Ray would write them to disk once more."""
 
+NO_STAGES = (None, None)
+"""The end of a cost whose arguments were read, and whose result was stored, in next to no time."""
+
+_Measured: TypeAlias = tuple[int, float, float, int | None]
+
 _Fields: TypeAlias = tuple[
     int,
     int,
     bytes | None,
     Failure | None,
-    tuple[int, float, float, int | None],
+    _Measured | tuple[*_Measured, float | None, float | None],
     tuple[TaskEntry, ...],
     tuple[Row, ...],
     bool,
@@ -89,11 +94,11 @@ _Fields: TypeAlias = tuple[
 class BundleReply(NamedTuple):
     """The answer of a bundle. A named tuple, since a dataclass with slots takes ten times as long to pickle.
 
-    replies: the fields of a Reply for each call that was run, its cost without node and pid; tuples, since a bundle has
-    many of them to pickle. vectors: for each vector of the bundle, those members that left nothing but a scalar; all
-    others are among the replies. not_started: the numbers of the jobs whose turn did not come. kept: digest and size of
-    the large values in the second slot. lines: how many lines the calls have printed. masks: the secrets that became
-    known here.
+    replies: the fields of a Reply for each call that was run, its cost without node and pid, and without its stages
+    where it has none; tuples, since a bundle has many of them to pickle. vectors: for each vector of the bundle, those
+    members that left nothing but a scalar; all others are among the replies. not_started: the numbers of the jobs whose
+    turn did not come. kept: digest and size of the large values in the second slot. lines: how many lines the calls
+    have printed. masks: the secrets that became known here.
     """
 
     replies: list[_Fields]
@@ -109,14 +114,16 @@ class BundleReply(NamedTuple):
         """The replies, whole."""
         node, pid = self.node, self.pid
         return [
-            Reply(job, attempt, term, failure, Cost(*cost, node, pid), entries, rows, is_paused, below)
+            Reply(job, attempt, term, failure, Cost(*cost[:4], node, pid, *cost[4:]), entries, rows, is_paused, below)
             for job, attempt, term, failure, cost, entries, rows, is_paused, below in self.replies
         ]
 
 
 def _fields(reply: Reply) -> _Fields:
     job, attempt, term, failure, cost, entries, rows, is_paused, below = reply
-    return job, attempt, term, failure, cost[:4], entries, rows, is_paused, below
+    stages = cost[6:]
+    sent = cost[:4] if stages == NO_STAGES else (*cost[:4], *stages)
+    return job, attempt, term, failure, sent, entries, rows, is_paused, below
 
 
 Slot = list[tuple[bytes, str, bytes, list[pickle.PickleBuffer]]]

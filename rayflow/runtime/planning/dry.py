@@ -164,7 +164,7 @@ def _shown(jobs: list[Job]) -> list[tuple[Job, int]]:
     for group in groups.values():
         shown = group[:MOST_ALIKE]
         found.extend((job, 1 if job is not shown[-1] else len(group) - len(shown) + 1) for job in shown)
-    found.sort(key=lambda pair: pair[0].ordinal)
+    found.sort(key=lambda pair: pair[0].work.ordinal)
     return found[:MOST_EXPLAINED]
 
 
@@ -266,7 +266,7 @@ def _seconds(history: History, why: Why) -> float | None:
 
 
 def _waits_for(job: Job) -> str:
-    names = [name for name, value in job.bound.items() if not is_value(value)]
+    names = [name for name, value in job.work.bound.items() if not is_value(value)]
     if not names:
         return "its options are not known yet"
     if len(names) == 1:

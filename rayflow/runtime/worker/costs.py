@@ -1,6 +1,6 @@
-"""Measures the processor time and the memory of an attempt, its child processes included.
+"""Measures the processor time and the memory of an attempt, its child processes included, and the times of its stages.
 
-In: where attempts begin and end. Out: `Cost`. Never: starts a thread, waits for a process.
+In: where attempts and their stages begin and end. Out: `Cost`. Never: starts a thread, waits for a process.
 
 Processor time is that of all threads of this process while the attempt runs alone in it, else that of its own thread.
 To it is added the time of the child processes: those that have been waited for (the system adds them up), and those
@@ -34,6 +34,9 @@ SLACK_BYTES = 4 << 20
 LOOKING_SHARE = 20.0
 """Child processes are looked at again after so many times the duration of the last look."""
 
+LEAST_STAGE_SECONDS = 0.0001
+"""A stage that takes less is not reported: it is noise, and would take room in the row of each call."""
+
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 UNIT = 1 if sys.platform == "darwin" else 1024
 """The unit of the system's sizes of memory, in bytes."""
@@ -47,6 +50,7 @@ class Meter:
     """Measures attempts in one thread, one after the other.
 
     The measurement of the first begins with the object. `lap` ends one and begins the next one; `cost` ends the last.
+    stage_in, stage_out: the seconds so far in which the arguments were read, and in which the result was stored.
     """
 
     def __init__(self) -> None:
@@ -54,6 +58,7 @@ class Meter:
         self._alone = True
         self._peak = 0
         self._others = 0.0
+        self.stage_in = self.stage_out = 0.0
         with _lock:
             peak = _own_peak()
             for thread, meters in _running.items():
@@ -80,7 +85,9 @@ class Meter:
                 meters[-1]._note(self._others, peak)
             else:
                 del _running[self._thread]
-        return Cost(started_at, wall, seconds, peak, HOST, os.getpid())
+        stage_in = self.stage_in if self.stage_in >= LEAST_STAGE_SECONDS else None
+        stage_out = self.stage_out if self.stage_out >= LEAST_STAGE_SECONDS else None
+        return Cost(started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out)
 
     def lap(self) -> tuple[int, float, float, int]:
         """The first four fields of the attempt's cost. The measurement of the next attempt begins."""
@@ -96,6 +103,7 @@ class Meter:
             if len(meters) > 1:
                 meters[-2]._note(self._others, peak)
         self._peak, self._others = 0, 0.0
+        self.stage_in = self.stage_out = 0.0
         return started_at, wall, seconds, peak
 
     def _measured(self) -> tuple[int, float, float, int, int]:
@@ -131,6 +139,28 @@ def note_process(seconds: float, peak_bytes: int) -> None:
     meters = _running.get(threading.get_ident())
     if meters:
         meters[-1]._note(seconds, peak_bytes)
+
+
+@contextlib.contextmanager
+def staging_in() -> Iterator[None]:
+    """While this lasts, the running attempt reads in what it was given."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for meter in _running.get(threading.get_ident(), ())[-1:]:
+            meter.stage_in += time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def staging_out() -> Iterator[None]:
+    """While this lasts, the running attempt stores what it has made."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for meter in _running.get(threading.get_ident(), ())[-1:]:
+            meter.stage_out += time.perf_counter() - began
 
 
 # --- numbers of the system --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -303,7 +304,9 @@ class Attempt:
         call = self._call
         arguments = call.arguments
         if not isinstance(arguments, dict):
+            began = time.perf_counter()
             arguments = self._values.for_body(loads(arguments))
+            self._enclosure.meter.stage_in += time.perf_counter() - began
         self._output.begin(call.label or call.task, None if call.label else arguments)
         if task.checks:
             check_arguments(task.checks, arguments, task.name)
@@ -328,10 +331,12 @@ class Attempt:
 
     def _packed(self, task: tasks.Task[..., Any], result: Any, reached: set[int]) -> _Answer:
         """The result as it travels, with its conditions and rows about the values in it."""
+        began = time.perf_counter()
         conditions = self._values.conditions
         result, state_rows = with_states(result, self._call, self._worker.table.get(self._call.task))
         symbolic, rows = pack_result(result, self._values.keep, reached)
         term = conditions.stamped(dumps(symbolic), with_code=task.follows_code)
+        self._enclosure.meter.stage_out += time.perf_counter() - began
         self._output.tell(secret_text(conditions.secrets()))
         return _Answer(term, (*rows, *state_rows))
 

@@ -70,6 +70,8 @@ _FEW_VALUES: frozenset[str] = frozenset(
         "attempts",
         "peak_memory_bytes",
         "term_blob",
+        "waited_on",
+        "requested",
     }
 )
 """Columns that repeat their values: encoded with a dictionary."""

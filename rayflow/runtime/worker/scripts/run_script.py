@@ -29,7 +29,7 @@ from typing import Any, TextIO
 from rayflow.errors import BadArguments, ScriptFailed
 from rayflow.lang.scripts import SHELL, STDOUT, Promise, Script
 from rayflow.lang.terms.expressions import Expression
-from rayflow.runtime.worker.costs import UNIT, group_of, note_process
+from rayflow.runtime.worker.costs import UNIT, group_of, note_process, staging_in, staging_out
 from rayflow.runtime.worker.scripts.scratch import collect_outputs, gives_stdout, stage_inputs, unstaged_text
 from rayflow.runtime.worker.scripts.strays import end_strays, left_text, marked, processes
 from rayflow.values.display.masking import MaskingStream, masked
@@ -78,7 +78,8 @@ def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any
         _watched(scratch, mark) as watch,
     ):
         work = _work_directory(made, scratch, project_dir)
-        stage_inputs(made.inputs, work, is_own=made.tempdir)
+        with staging_in():
+            stage_inputs(made.inputs, work, is_own=made.tempdir)
         hint = unstaged_text(made.inputs, work) if made.tempdir else ""
         printed = _ScriptOutput(is_result=gives_stdout(made.outputs))
         try:
@@ -87,7 +88,8 @@ def run_script(returned: Any, *, as_bytes: bool, project_dir: str | None) -> Any
                 raise _failure(made.command, code, printed.stderr_tail())
             data = b"".join(printed.stdout)
             text: Any = data if as_bytes else _as_text(data)
-            given = collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
+            with staging_out():
+                given = collect_outputs(made.outputs, work, is_own=made.tempdir, stdout=text)
         except ScriptFailed as error:
             if hint:
                 error.args = (f"{error}\n{hint}",)
