@@ -18,7 +18,7 @@ from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
 from rayflow.evaluator.members import forget, leave_all
 from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
-from rayflow.evaluator.rows import closing_rows, full_reduction_row, status_of
+from rayflow.evaluator.rows import closing_record, full_reduction_row, status_of
 from rayflow.evaluator.state import State, move
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.failures import Failure
@@ -85,8 +85,7 @@ def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = Fals
     state.jobs.pop(job.number, None)
     tally = execution.tally
     if job.is_recorded:
-        rows = closing_rows(job, state.now, is_left_to_follower)
-        state.out.append(commands.Record(tuple(rows)))
+        state.out.append(closing_record(job, state.now, is_left_to_follower))
         tally.totals["recorded"] += 1
     how = status_of(job) if to is FAILED else job.how or "computed"
     tally.totals[how] += 1

@@ -22,7 +22,7 @@ from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.results import take_result
 from rayflow.evaluator.state import State, demand, settle
-from rayflow.evaluator.vectors import Together, reduce_together
+from rayflow.evaluator.vectors import ContainerPart, reduce_together
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
 
@@ -60,7 +60,7 @@ def _has_room(execution: Execution) -> bool:
 
 def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
     cls = type(term)
-    if cls is Together:
+    if cls is ContainerPart:
         assert isinstance(target, Cell)
         reduce_together(state, term, scope, path, target, _reduce)
         return
@@ -98,7 +98,7 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
             demands.append((expression, scope, child_path(path, "part", position), cell, position))
         return
     for first in range(0, len(found), MOST_MEMBERS):
-        demands.append((Together(found[first : first + MOST_MEMBERS], first), scope, path, cell, first))
+        demands.append((ContainerPart(found[first : first + MOST_MEMBERS], first), scope, path, cell, first))
 
 
 def _open_expression(state: State, term: Expression, scope: Job, path: bytes) -> Cell | Job:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rayflow.evaluator.commands import Record
 from rayflow.evaluator.explanations import call_text
 from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.graph import Execution, Job
@@ -34,6 +35,7 @@ from rayflow.records import (
     AttemptRow,
     CallChildRow,
     CallRow,
+    Columns,
     DefinitionRow,
     FileRow,
     HandleRow,
@@ -41,6 +43,7 @@ from rayflow.records import (
     LogRow,
     ReductionRow,
     Row,
+    Same,
     TagRow,
     TaskRow,
     TaskSetRow,
@@ -67,6 +70,9 @@ FILE_KINDS = "rayflow.values.files."
 
 RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector")
 """The options that ask something of the node on which a call runs."""
+
+MANY = 64
+"""From so many rows of one table on, a job gives them as columns."""
 
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this many bytes are kept in the table of values."""
@@ -159,18 +165,19 @@ def _frames_text(failure: Failure) -> str | None:
     return render_failure(replace(failure, trail=())) if is_more else None
 
 
-def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) -> list[Row]:
+def closing_record(job: Job, finished_at: int, is_left_to_follower: bool = False) -> Record:
     """Every row that a job leaves when it is done or has failed.
 
     is_left_to_follower: it followed a job that left no call node for it.
     """
     rows: list[Row] = []
+    columns: tuple[Columns, ...] = ()
     execution = job.execution
     # A follower shares its twin's call node. (A job answered by what its own execution recorded before a crash has no
     # twin, so it writes the node: perhaps nothing else has.)
     reduced_itself = RESULT in job.trail
     if job.state is DONE and (reduced_itself or is_left_to_follower) and job.work.args_hash is not None:
-        rows.extend(call_rows(job, execution))
+        rows, columns = call_rows(job, execution)
     elif job.state is FAILED and job.work.attempt and job.entry.hash and execution.first_times.of_task(job.entry.hash):
         # It leaves no call node; its task is recorded all the same, to show what has failed and where it is defined.
         rows.extend(task_rows(job.entry, job.queued_at))
@@ -180,7 +187,7 @@ def closing_rows(job: Job, finished_at: int, is_left_to_follower: bool = False) 
         rows.extend(
             _tag_row("job", job.job_id.hex(), key, _tag_text(value), finished_at) for key, value in tag_pairs(tags)
         )
-    return rows
+    return Record(tuple(rows), columns)
 
 
 def _tag_row(entity: str, entity_id: str, key: Any, text: str, at: int) -> TagRow:
@@ -205,14 +212,18 @@ def applied_tags(tag: Tag, job: Job, at: int) -> tuple[Row, ...]:
     )
 
 
-def call_rows(job: Job, execution: Execution) -> list[Row]:
-    """The call node of a job, with its arguments and children, and the values and tasks that it names."""
+def call_rows(job: Job, execution: Execution) -> tuple[list[Row], tuple[Columns, ...]]:
+    """The call node of a job, with its arguments and children, and the values and tasks that it names.
+
+    The rows about very many calls below it, or behind an argument, are columns.
+    """
     work = job.work
     assert job.call_hash is not None
     assert job.value_hash is not None
     assert work.args_hash is not None
     assert job.task_set is not None
     rows: list[Row] = []
+    columns: list[Columns] = []
     task_set, is_new = execution.first_times.of_task_set(job.task_set)
     if is_new:
         rows.extend(TaskSetRow(task_set, member) for member in sorted(job.task_set))
@@ -227,7 +238,10 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
         sources = work.sources.get(name) if work.sources else None
         recorded = [source for source in sources if source.is_recorded] if sources else ()
         origins = sorted({each for source in recorded for each in source.call_hashes})
-        if origins:
+        if len(origins) >= MANY:
+            given = Same(job.call_hash), Same(name), Same(value_hash), origins
+            columns.append(Columns(ArgumentRow, len(origins), given))
+        elif origins:
             rows.extend(ArgumentRow(job.call_hash, name, value_hash, origin) for origin in origins)
         else:
             rows.append(ArgumentRow(job.call_hash, name, value_hash, None))
@@ -245,8 +259,11 @@ def call_rows(job: Job, execution: Execution) -> list[Row]:
     if work.children:
         # Without the unrecorded ones: those below a job that hides them, or in the default of such a call.
         below = sorted(each for child in work.children if child.is_recorded for each in child.call_hashes)
-        rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
-    return rows
+        if len(below) >= MANY:
+            columns.append(Columns(CallChildRow, len(below), (Same(job.call_hash), range(len(below)), below)))
+        else:
+            rows.extend(CallChildRow(job.call_hash, position, child) for position, child in enumerate(below))
+    return rows, tuple(columns)
 
 
 def value_rows(term: Term, value_hash: bytes, execution: Execution) -> list[Row]:

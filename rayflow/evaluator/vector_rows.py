@@ -1,6 +1,6 @@
 """The rows that members of a vector leave in the records when they are done, as columns.
 
-In: a vector, the members that are done, and their values. Out: the same rows as `rows.closing_rows` and
+In: a vector, the members that are done, and their values. Out: the same rows as `rows.closing_record` and
 `rows.reduction_row` give for jobs; the hashes of the members. Never: decides who is done.
 
 Takes note in the execution of what is recorded, as `rows` does. Changes the vector.

@@ -62,8 +62,8 @@ PLAIN_OPTIONS = frozenset(
 """Options that are the same to a vector and to a job: they concern only the way of an attempt, or what may answer."""
 
 
-class Together(NamedTuple):
-    """Expressions that stand together in a container, as one demand. first: the place of the first one there."""
+class ContainerPart(NamedTuple):
+    """Expressions that follow each other in a container, as one demand. first: the place of the first one there."""
 
     expressions: Sequence[Expression]
     first: int
@@ -100,7 +100,7 @@ class _Binding(NamedTuple):
     places: tuple[int | _Default, ...] | None
 
 
-def reduce_together(state: State, together: Together, scope: Job, path: bytes, cell: Cell, alone: Alone) -> None:
+def reduce_together(state: State, together: ContainerPart, scope: Job, path: bytes, cell: Cell, alone: Alone) -> None:
     """Reduce expressions that stand together: plain calls of one task as a vector, each other one `alone`.
 
     One after the other, in their order: so ordinals are given, and equal calls are found, as if all went alone.
@@ -119,7 +119,7 @@ def reduce_together(state: State, together: Together, scope: Job, path: bytes, c
         group.send(state)
 
 
-def _groups_of(state: State, together: Together, scope: Job, path: bytes, cell: Cell) -> list[_Group]:
+def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, cell: Cell) -> list[_Group]:
     """The groups of plain calls that are large enough for a vector."""
     if not scope.execution.wanted:
         return []
@@ -204,7 +204,7 @@ class _Group:
         scope: Job,
         path: bytes,
         cell: Cell,
-        together: Together,
+        together: ContainerPart,
         places: Sequence[int],
     ) -> None:
         entry, names = binding.entry, binding.names

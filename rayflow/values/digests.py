@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from blake3 import blake3
@@ -63,24 +64,39 @@ def digests(tag: str, *parts: bytes | Sequence[bytes], size: int = DIGEST_BYTES)
 
     At least one part differs: it is given as a sequence, with the bytes for each list. size: of a digest, in bytes.
     """
-    head, before = _PREFIXES.get(tag) or _prefix(tag), b""
-    columns: list[list[bytes]] = []
+    before = _PREFIXES.get(tag) or _prefix(tag)
+    columns: list[Sequence[bytes]] = []
+    heads: list[bytes | list[bytes]] = []
+    """The bytes before each part of a column: mostly the same in each row, since most parts are hashes."""
     for part in parts:
         if isinstance(part, bytes):
-            before += len(part).to_bytes(8, "little") + part
+            before += _length(part) + part
             continue
-        if not columns:
-            before = head + before
-        lengths = _LENGTHS
-        columns.append([before + (lengths[len(each)] if len(each) < 256 else _long(each)) + each for each in part])
+        lengths = set(map(len, part))
+        columns.append(part)
+        heads.append(before + lengths.pop().to_bytes(8, "little") if len(lengths) == 1 else _heads(before, part))
         before = b""
-    if len(columns) == 1:
-        return [blake3(each + before).digest(size) for each in columns[0]]
-    return [blake3(b"".join(each) + before).digest(size) for each in zip(*columns, strict=True)]
+    same = [head for head in heads if isinstance(head, bytes)]
+    if len(same) == len(columns) == 1:
+        first = same[0]
+        return [blake3(first + each + before).digest(size) for each in columns[0]]
+    if len(same) == len(columns) == 2:
+        first, second = same
+        return [blake3(first + one + second + other + before).digest(size) for one, other in zip(*columns, strict=True)]
+    rows = [
+        piece
+        for head, column in zip(heads, columns, strict=True)
+        for piece in (repeat(head, len(column)) if isinstance(head, bytes) else head, column)
+    ]
+    return [blake3(b"".join(pieces) + before).digest(size) for pieces in zip(*rows, strict=True)]
 
 
-def _long(part: bytes) -> bytes:
-    return len(part).to_bytes(8, "little")
+def _heads(before: bytes, column: Sequence[bytes]) -> list[bytes]:
+    return [before + _length(each) for each in column]
+
+
+def _length(part: bytes) -> bytes:
+    return _LENGTHS[len(part)] if len(part) < 256 else len(part).to_bytes(8, "little")
 
 
 def digest_buffers(tag: str, buffers: Iterable[Any]) -> Digest:

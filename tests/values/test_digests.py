@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow.values.digests import checksum, digest, digest_buffers, short_digest, to_hex
+from rayflow.values.digests import SHORT_DIGEST_BYTES, checksum, digest, digest_buffers, digests, short_digest, to_hex
 
 parts = st.lists(st.binary(max_size=20), max_size=4)
 tags = st.text(max_size=5)
@@ -43,3 +43,16 @@ def test_a_checksum_is_over_the_concatenation() -> None:
 def test_lengths_are_20_and_16_and_hex_is_lower_case() -> None:
     assert len(digest("t")) == 20 and len(short_digest("t")) == 16
     assert to_hex(b"\xab\x01") == "ab01"
+
+
+def test_many_digests_are_those_of_each_list_of_parts() -> None:
+    same = [bytes([number]) * 20 for number in range(40)]
+    others = [bytes([number]) * (9 * number) for number in range(40)]
+    long = b"u" * 300
+    assert digests("t", b"x", same) == [digest("t", b"x", each) for each in same]
+    assert digests("t", same, size=SHORT_DIGEST_BYTES) == [short_digest("t", each) for each in same]
+    for one, other in ((same, same), (same, others), (others, same)):
+        pairs = list(zip(one, other, strict=True))
+        assert digests("t", long, one, b"y", other, b"z") == [digest("t", long, a, b"y", b, b"z") for a, b in pairs]
+    assert digests("t", same, others, same) == [digest("t", a, b, a) for a, b in zip(same, others, strict=True)]
+    assert digests("t", []) == []

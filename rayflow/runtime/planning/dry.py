@@ -177,7 +177,7 @@ def _record(store: Store, jobs: list[Job]) -> None:
             done.call_hash = digest("dry", job.job_id)
             done.value_hash = digest("dry", b"")
             done.task_set = frozenset((job.entry.hash,))
-            store.append(rows.call_rows(done, job.execution))
+            store.append(*rows.call_rows(done, job.execution))
             row = row._replace(call_hash=done.call_hash)
         elif job.entry.hash:
             store.append(rows.task_rows(job.entry, job.queued_at))
