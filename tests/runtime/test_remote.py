@@ -92,3 +92,61 @@ def test_what_a_worker_waits_for_is_told_in_the_channel_of_the_run_that_it_works
         (channel, "rayflow", "stderr") for channel in "121"
     ]
     assert all(" s for a bucket in turn" in text and "a worker on" in text for *_, text in lines)
+
+
+VECTOR = """
+import pickle, sys
+from rayflow.lang import tasks
+from rayflow.lang.terms.codec import loads
+from rayflow.runtime.on_ray import remote
+from rayflow.runtime.protocol.attempts import Call, VectorCall, WorkerContext
+
+project, store = sys.argv[1:]
+sys.path.insert(0, project)
+import flow
+entry = flow.inc.entry()
+remote._get_object = lambda ref: ref
+around = [pickle.dumps(WorkerContext(project, (project,), store, {entry.name: entry}))]
+
+def run(calls, *vectors, refs=around):
+    # The real functions pickle their arguments, and so do these.
+    packed = pickle.dumps((("key", ()), (), ("", [tuple(each) for each in calls], [tuple(each) for each in vectors])))
+    answer = remote.run_bundle(packed, refs)[0]
+    return answer if answer == remote.LACKS_CONTEXT else remote.bundle_reply_in(answer)
+
+def vector(first, *arguments):
+    jobs = range(first, first + len(arguments))
+    ids = b"".join(job.to_bytes(16, "big") for job in jobs)
+    return VectorCall(jobs, ids, entry.name, entry.hash, ("n",), [(each,) for each in arguments])
+
+def told(reply):
+    columns = [(list(each.jobs), [loads(term) for term in each.terms]) for each in reply.vectors]
+    others = [(each.job, each.failure.message if each.failure else loads(each.term)) for each in reply.each()]
+    print((columns, others, list(reply.not_started)))
+
+print(run([], vector(1, 1), refs=None) == remote.LACKS_CONTEXT)
+call = Call(1, 1, b"c" * 16, entry.name, entry.hash, {"n": 1})
+told(run([call], vector(10, 1, 2), vector(20, 5, -1, 7)))
+remote.LONGEST_BUNDLE_SECONDS = -1
+told(run([call], vector(10, 1, 2)))
+told(run([], vector(10, 1, 2), vector(20, 5)))
+"""
+
+
+def test_a_bundle_answers_members_in_columns_others_alone_and_names_those_that_it_did_not_begin(tmp_path):
+    from rayflow.store.open import open_store
+
+    store = tmp_path / "store"
+    open_store(str(store)).close()
+    body = "def inc(n):\n    if n < 0:\n        raise ValueError('below')\n    return n + 1\n"
+    (tmp_path / "flow.py").write_text(f"from rayflow import task\n\n@task\n{body}")
+    done = subprocess.run(
+        [sys.executable, "-c", VECTOR, str(tmp_path), str(store)], text=True, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "True",
+        "([([10, 11], [2, 3]), ([20, 22], [6, 8])], [(1, 2), (21, 'below')], [])",
+        "([([], [])], [(1, 2)], [10, 11])",
+        "([([10], [2]), ([], [])], [], [11, 20])",
+    ]
