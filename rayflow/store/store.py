@@ -63,7 +63,7 @@ REMOTE_COMMIT_SECONDS = 5.0
 COMMIT_JOBS = 5_000
 """The number of waiting job rows at which a commit is made."""
 
-_REMEMBERED_KEYS = 200_000
+REMEMBERED_KEYS = 200_000
 """How many keys of content-addressed rows a table remembers, to leave out rows that it has appended already."""
 
 _TIDY_EVERY = 64
@@ -154,7 +154,7 @@ class Store:
                     seen = self._seen[row_type]
                     if key in seen:
                         continue
-                    if len(seen) >= _REMEMBERED_KEYS:
+                    if len(seen) >= REMEMBERED_KEYS:
                         seen.clear()
                     seen.add(key)
                 elif not self._opened and row_type in _COME_LATER:
@@ -197,9 +197,9 @@ class Store:
             fresh -= seen
             place_of = {key: place for place, key in enumerate(keys) if key in fresh}
             columns = columns.chosen(list(place_of.values()))
-        if len(seen) + len(fresh) > _REMEMBERED_KEYS:
+        if len(seen) + len(fresh) > REMEMBERED_KEYS:
             seen.clear()
-        if len(fresh) <= _REMEMBERED_KEYS:
+        if len(fresh) <= REMEMBERED_KEYS:
             seen |= fresh
         return columns
 

@@ -121,7 +121,7 @@ def test_a_key_that_stands_twice_in_one_column_is_recorded_once() -> None:
 def test_the_memory_for_keys_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from rayflow.store import store as base
 
-    monkeypatch.setattr(base, "_REMEMBERED_KEYS", 10)
+    monkeypatch.setattr(base, "REMEMBERED_KEYS", 10)
     store = open_store(":memory:")
     for numbers in (range(6), range(4, 9), range(3), range(20, 40)):
         store.append([], [values(numbers)])

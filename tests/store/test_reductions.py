@@ -88,7 +88,7 @@ def test_content_addressed_rows_are_written_once_and_the_memory_for_that_is_boun
     from rayflow.records import ValueRow
     from rayflow.store import store as base
 
-    monkeypatch.setattr(base, "_REMEMBERED_KEYS", 10)
+    monkeypatch.setattr(base, "REMEMBERED_KEYS", 10)
     store = open_store(":memory:")
     store.append(ValueRow(
         value_hash=key(n % 5), type="int", format="f", size_bytes=1, inline=b"", preview="",

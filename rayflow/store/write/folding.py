@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import pyarrow as pa
 
 from rayflow.store.write import schemas
+from rayflow.store.write.arrow_columns import to_array
 
 HOST = "calls"
 """The table whose files have the further columns."""
@@ -56,26 +56,13 @@ def fold(fold: Fold, calls: Any, rows: Any) -> tuple[Any, Any, int]:
     """
     import pyarrow.compute as pc
 
-    found = pc.index_in(rows.column(fold.key), value_set=calls.column(HOST_KEY).combine_chunks())
-    places = found.fill_null(-1).combine_chunks().to_numpy()
-    known = numpy.flatnonzero(places >= 0)
-    _, firsts = numpy.unique(places[known], return_index=True)
-    chosen = known[firsts]
-    row_of = numpy.zeros(calls.num_rows, numpy.int64)
-    has_row = numpy.zeros(calls.num_rows, numpy.bool_)
-    row_of[places[chosen]] = chosen
-    has_row[places[chosen]] = True
-    taken = _integers(row_of, has_row)
+    taken = pc.index_in(calls.column(HOST_KEY), value_set=rows.column(fold.key).combine_chunks()).combine_chunks()
     for column in fold.columns:
         calls = calls.append_column(fold.folded(column.name), rows.column(column.name).take(taken))
-    stays = numpy.ones(rows.num_rows, numpy.bool_)
-    stays[chosen] = False
-    return calls, rows.take(_integers(numpy.flatnonzero(stays))), len(chosen)
-
-
-def _integers(numbers: Any, are_valid: Any = None) -> Any:
-    validity = None if are_valid is None else pa.py_buffer(numpy.packbits(are_valid, bitorder="little"))
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [validity, pa.py_buffer(numbers)])
+    folded = taken.drop_null()
+    numbers = to_array(range(rows.num_rows), pa.int64())
+    stays = pc.invert(pc.is_in(numbers, value_set=folded.cast(pa.int64())))
+    return calls, rows.filter(stays), len(folded)
 
 
 def unfold(fold: Fold, calls: Any) -> Any:
