@@ -93,15 +93,15 @@ class KeyedRows:
 
 
 class _Filter:
-    """Which heads of keys a batch has, shortened: 8 to 16 bits for each key, of which one at most is set.
+    """Which heads of keys a batch has, shortened: 16 to 32 bits for each key, of which one at most is set.
 
-    A key that the batch does not have is possible once in eight times or more seldom.
+    A key that the batch does not have is possible once in sixteen times or more seldom.
     """
 
     __slots__ = ("_bits", "_shift")
 
     def __init__(self, keys: Any) -> None:
-        width = min(_HEAD_BITS, max(3, len(keys).bit_length() + 3))
+        width = min(_HEAD_BITS, max(3, len(keys).bit_length() + 4))
         self._shift = _HEAD_BITS - width
         flags = numpy.zeros(1 << width, numpy.bool_)
         flags[_heads(keys) >> self._shift] = True

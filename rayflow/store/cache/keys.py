@@ -3,7 +3,7 @@
 In: the commits of a catalog; keys. Out: the rows of these keys. Never: knows the rows that wait for a commit, or those
 that were forgotten.
 
-A segment with an index is looked up in its index, which is mapped: only a filter, of one or two bytes a key, is in
+A segment with an index is looked up in its index, which is mapped: only a filter, of two to four bytes a key, is in
 memory. All other rows are in memory, as they are on disk: the tables inside commits, and the segments without a
 readable index. They are joined into few batches. If there are more than `MEMORY_ROWS` of them, they are written as an
 index to a temporary file without a name, and looked up there. A batch is dropped when all its commits were replaced.
