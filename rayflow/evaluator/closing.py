@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from rayflow.evaluator import commands, explanations, lookups, witnessing
 from rayflow.evaluator.graph import Execution, Job
-from rayflow.evaluator.hashes import call_hash_of
+from rayflow.evaluator.hashes import call_hash_of, hash_of
 from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
 from rayflow.evaluator.members import forget, leave_all
 from rayflow.evaluator.nested_executions import nested_end
@@ -106,7 +106,7 @@ def follow(state: State, job: Job, twin: Job) -> None:
     if isinstance(twin.outcome, Failure):
         fail(state, job, twin.outcome, own=False)
         return
-    job.value_hash = twin.value_hash
+    job.value_hash = twin.value_hash or hash_of(twin.outcome)
     job.task_set = twin.task_set
     # A job that was given other files than its twin, of equal content, is a call of its own in the records.
     job.call_hash = call_hash_of(job) if job.entry.sees_staged_alone else twin.call_hash

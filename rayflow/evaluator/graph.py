@@ -30,6 +30,7 @@ from rayflow.lang.terms.expressions import Expression, TaskCall, Term
 from rayflow.records import ReductionRow, Row
 from rayflow.values.encoding.nested import map_leaves
 from rayflow.values.failures import Failure, Outcome
+from rayflow.values.native import SCALARS
 
 # --- cells ------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ class Job:
     """One task call in one execution. It changes its state only through `move`.
 
     number: the evaluator's own number, for messages, while the job is open; then 0. job_id: the id in the records; its
-    children's paths begin with it. A closed job that nothing is below has none.
+    children's paths begin with it. A closed job that nothing is below has none, and no value_hash of a scalar.
     name: the name that people see, mostly its task's name. options: merged from all levels.
     work: what only an open job needs.
     outcome: value or Failure, once it is DONE or FAILED.
@@ -294,6 +295,8 @@ class Job:
         work = self.work
         if self.state is DONE and not work.children and work.sources is None and work.below is None:
             self.job_id = b""  # nothing is below it, not even in a default: no row and no failure names it
+            if type(self.outcome) in SCALARS and self.parent is not None:
+                self.value_hash = None  # an equal call makes it again in a microsecond
         self.work = NO_WORK
         self.waiters = _NOTHING
         self.number = 0
