@@ -189,7 +189,12 @@ def test_calls_of_several_tasks_keep_their_places() -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [None, TaskCall("lab.f"), TaskCall("lab.f", ([1],)), Operation("add", (1, 2)), SMALL, TaskCall("lab.g", (SMALL,))],
+    [
+        None, TaskCall("lab.f"), TaskCall("lab.f", ([1],)), Operation("add", (1, 2)), SMALL,
+        TaskCall("lab.g", (SMALL,)),
+        TaskCall("lab.f", (1, "x"), {"y": 1}, None, 3), TaskCall("lab.f", (1,), {"y": 1}, None, 2),
+        TaskCall("lab.f", (1, "x"), {"z": 1}, None, 2), TaskCall("lab.f", (1, "x"), {"y": 1}, {"y": 1}, 2),
+    ],
 )
 def test_something_else_among_plain_calls_keeps_its_place(odd: Any) -> None:
     for place in (0, 5, 20):

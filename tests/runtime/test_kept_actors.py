@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,12 +17,14 @@ from rayflow.runtime.protocol.reports import Silent
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The connection of this process, to be changed; nothing rests yet."""
-    connection = [("node", "job 1")]
-    monkeypatch.setattr(kept_actors, "_connection", lambda: connection[-1])
-    monkeypatch.setattr(kept_actors, "_kept", {})
-    return connection
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """The node and job of this process's connection, to be changed; nothing rests yet."""
+    connection = [("ab" * 28, "job 1")]
+    context = SimpleNamespace(get_node_id=lambda: connection[-1][0], get_job_id=lambda: connection[-1][1])
+    monkeypatch.setattr(cluster.ray, "get_runtime_context", lambda: context)
+    kept_actors.resting().clear()
+    yield connection
+    kept_actors.resting().clear()
 
 
 def test_an_actor_is_given_to_one_run(connected) -> None:
@@ -35,10 +37,10 @@ def test_an_actor_is_given_to_one_run(connected) -> None:
 
 def test_an_actor_of_an_earlier_connection_is_given_to_nobody(connected) -> None:
     kept_actors.keep("an actor", "an answer")
-    connected.append(("node", "job 2"))
+    connected.append(("ab" * 28, "job 2"))
     assert kept_actors.take() is None
     kept_actors.keep("another", "an answer")
-    connected.append(("another node", "job 2"))
+    connected.append(("cd" * 28, "job 2"))
     assert kept_actors.take() is None
 
 
@@ -90,7 +92,6 @@ def asked(connected, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(connecting, "is_connected", lambda: True)
     monkeypatch.setattr(connecting, "watch", lambda before: None)
     monkeypatch.setattr(RayCluster, "ask", ask)
-    monkeypatch.setattr(cluster, "_on_this_node", lambda: None)
     monkeypatch.setattr(cluster.ray, "remote", lambda what: Remote(what, asked))
     monkeypatch.setattr(cluster.ray, "get", dead)
     monkeypatch.setattr(cluster.ray, "kill", lambda actor: asked.append(f"the end of {actor}"))
