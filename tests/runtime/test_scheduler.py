@@ -15,7 +15,7 @@ from rayflow import task
 from rayflow.config import Config
 from rayflow.evaluator import messages
 from rayflow.lang.tasks import task_table
-from rayflow.records import Row
+from rayflow.records import Columns, Row
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.driver.driver import Driver
@@ -76,7 +76,7 @@ class Opened:
         self.waiting = ()
         self.clock = CLOCK
 
-    def append(self, rows: list[object]) -> None:
+    def append(self, rows: list[object], columns: object = ()) -> None:
         self.begun.extend(rows)
 
     def commit(self) -> None: ...
@@ -233,9 +233,9 @@ class OneThreadStore(Store):
         super().__init__(MemoryFolder())
         self.threads: set[str] = set()
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Row], columns: Sequence[Columns] = ()) -> None:
         self.threads.add(threading.current_thread().name)
-        super().append(rows)
+        super().append(rows, columns)
 
     def commit(self) -> None:
         self.threads.add(threading.current_thread().name)
