@@ -16,7 +16,8 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job, siblings_in
+from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path

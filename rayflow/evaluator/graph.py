@@ -19,7 +19,7 @@ from rayflow.errors import WrongMove
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
 from rayflow.evaluator.inheritance import Inherited
-from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, HELD, LOOKUP, MOVES, RUNNING, JobState
+from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
 from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
@@ -476,41 +476,6 @@ class Vector:
     def let_go(self) -> None:
         """Forget the data that only open members need."""
         self.arguments = self.job_ids = self.args_hashes = _NO_ITEMS
-
-
-def as_job(vector: Vector, place: int) -> Job:
-    """An open member as a job that nothing knows yet."""
-    execution = vector.execution
-    job = Job(
-        vector.first + place, vector.job_ids[place], execution, vector.parent, None, vector.entry, vector.queued_at
-    )
-    work = job.work
-    work.ordinal = vector.ordinals[place]
-    job.options, job.hands_down = vector.options, vector.hands_down
-    work.bound = dict(zip(vector.names, vector.arguments[place], strict=True))
-    work.args_hash, job.eval_hash = vector.args_hashes[place], vector.eval_hashes[place]
-    work.ready_at = vector.queued_at
-    steps: list[JobState] = [LOOKUP] if vector.is_asked else []
-    if vector.states[place] == RUNNING:
-        work.attempt = 1
-        work.missed = vector.missed
-        work.sent_at = vector.sent_at
-        steps += HELD, RUNNING
-    for step in steps:
-        job.move(step)
-    return job
-
-
-def siblings_in(parent: Job) -> list[Job | Vector] | None:
-    """The list of children to which a call in this job's term is added; None if no list needs it.
-
-    A call in the arguments of another call is a child of the job that made both, not of the other call. (The calls in
-    the root's own arguments are shown below the root, because there is no other place.)
-    """
-    owner: Job | None = parent
-    while owner is not None and owner.state is ARGUMENTS:
-        owner = owner.parent
-    return owner.work.children if owner is not None else parent.execution.beside_root
 
 
 # --- executions -------------------------------------------------------------------------------------------------------

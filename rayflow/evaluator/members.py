@@ -8,24 +8,11 @@ Changes: the vector, and the job around; of the execution open, vectors and shar
 
 from __future__ import annotations
 
-from rayflow.evaluator.graph import (
-    BLOCK_BITS,
-    LEFT,
-    MOST_MEMBERS,
-    Execution,
-    Job,
-    UnrecordedReturn,
-    Vector,
-    as_job,
-    siblings_in,
-)  # fmt: skip
-from rayflow.evaluator.job_states import DONE, HELD, LOOKUP, RESULT, RUNNING, JobState
-from rayflow.evaluator.lookups import remember_key
+from rayflow.evaluator.as_jobs import as_job, done_job
+from rayflow.evaluator.graph import BLOCK_BITS, LEFT, MOST_MEMBERS, Execution, Job, Vector
+from rayflow.evaluator.job_states import ARGUMENTS, DONE, LOOKUP, RUNNING, JobState
 from rayflow.evaluator.opening_rows import note_young
-from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.rows import reduction_row
 from rayflow.evaluator.state import State
-from rayflow.lang.terms.codec import dumps
 
 
 def member_in(state: State, number: int, of_state: JobState) -> tuple[Vector, int] | None:
@@ -86,28 +73,17 @@ def twin_in(state: State, vector: Vector, eval_hash: bytes) -> Job:
     place = vector.place_of(eval_hash)
     if vector.states[place] != DONE:
         return leave(state, vector, place)
-    job = vector.execution.shared[eval_hash] = _done_job(vector, place)
+    job = vector.execution.shared[eval_hash] = done_job(vector, place)
     return job
 
 
-def _done_job(vector: Vector, place: int) -> Job:
-    """A closed job in place of a member that is done, with all that an equal call may ask of it."""
-    execution = vector.execution
-    # The path of its call is all that is left of its id.
-    job_id = child_path(vector.path, "part", vector.positions[place])
-    job = Job(vector.first + place, job_id, execution, vector.parent, None, vector.entry, vector.queued_at)
-    job.options, job.hands_down = vector.options, vector.hands_down
-    job.eval_hash, job.value_hash = vector.eval_hashes[place], vector.value_hashes[place]
-    job.call_hash, job.task_set = vector.call_hash_of[place], vector.task_set
-    job.outcome = vector.outcomes[place]
-    job.oldest = vector.ages[place] if vector.ages is not None else None
-    job.how = vector.hows[place]
-    for step in ([LOOKUP] if vector.is_asked else []) + ([HELD, RUNNING] if job.how == "computed" else []):
-        job.move(step)
-    job.move(RESULT)
-    if job.how == "computed" and not job.hands_down.is_recorded:
-        row = reduction_row(job, remember_key(job), dumps(job.outcome), vector.queued_at)
-        job.unrecorded = UnrecordedReturn(row, ())
-    job.move(DONE)
-    job.let_go()
-    return job
+def siblings_in(parent: Job) -> list[Job | Vector] | None:
+    """The list of children to which a call in this job's term is added; None if no list needs it.
+
+    A call in the arguments of another call is a child of the job that made both, not of the other call. (The calls in
+    the root's own arguments are shown below the root, because there is no other place.)
+    """
+    owner: Job | None = parent
+    while owner is not None and owner.state is ARGUMENTS:
+        owner = owner.parent
+    return owner.work.children if owner is not None else parent.execution.beside_root

@@ -7,9 +7,10 @@ Changes young, opening_set and out of the State, and `listed` of a job.
 
 from __future__ import annotations
 
+from rayflow.evaluator.as_jobs import as_job
 from rayflow.evaluator.commands import Record, SetTimer
 from rayflow.evaluator.explanations import nearest_recorded
-from rayflow.evaluator.graph import Job, Vector, as_job
+from rayflow.evaluator.graph import Job, Vector
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.rows import job_row
 from rayflow.evaluator.state import State

@@ -53,7 +53,7 @@ class Costs(NamedTuple):
         return Costs(started_at, part(self.wall_seconds), part(self.cpu_seconds), peaks, self.node, self.pid)
 
 
-class Ended(NamedTuple):
+class EndedMembers(NamedTuple):
     """Members of a vector that are done: places, values, and the values as packed terms.
 
     how: as in `JobRow`. costs: of the members that were computed.
@@ -72,7 +72,7 @@ class Ended(NamedTuple):
         self.terms.append(term)
 
 
-def record_ended(vector: Vector, ended: Ended, at: int) -> tuple[tuple[Row, ...], tuple[Columns, ...]]:
+def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Row, ...], tuple[Columns, ...]]:
     """Set what is known of members that are done; the rows and columns that record them."""
     entry, execution = vector.entry, vector.execution
     places, count = ended.places, len(ended.places)
@@ -183,7 +183,12 @@ def _call_columns(
 
 
 def _job_columns(
-    vector: Vector, ended: Ended, is_all: bool, eval_hashes: Sequence[bytes], call_hashes: Sequence[bytes], at: int
+    vector: Vector,
+    ended: EndedMembers,
+    is_all: bool,
+    eval_hashes: Sequence[bytes],
+    call_hashes: Sequence[bytes],
+    at: int,
 ) -> Columns:
     places, costs = ended.places, ended.costs
     of_costs: dict[str, Any] = {}
@@ -226,7 +231,7 @@ def _job_columns(
 _OF_COSTS = ("started_at", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
 
 
-def _reduction_columns(vector: Vector, ended: Ended, eval_hashes: Sequence[bytes], at: int) -> Columns:
+def _reduction_columns(vector: Vector, ended: EndedMembers, eval_hashes: Sequence[bytes], at: int) -> Columns:
     assert ended.costs is not None
     keys = eval_hashes
     if scope_of(vector.options) == "NONE":

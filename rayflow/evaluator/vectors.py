@@ -23,14 +23,14 @@ from typing import Any, NamedTuple, TypeAlias
 from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import commands, lookups, messages
 from rayflow.evaluator.calls import DEEP
-from rayflow.evaluator.graph import BLOCK_BITS, LEFT, Cell, Job, Vector, siblings_in
+from rayflow.evaluator.graph import BLOCK_BITS, LEFT, Cell, Job, Vector
 from rayflow.evaluator.hashes import MEANING
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
-from rayflow.evaluator.members import forget, leave, member_in
+from rayflow.evaluator.members import forget, leave, member_in, siblings_in
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.state import State, warn
-from rayflow.evaluator.vector_rows import Costs, Ended, record_ended
+from rayflow.evaluator.vector_rows import Costs, EndedMembers, record_ended
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
@@ -356,7 +356,7 @@ def _take_records(
     alone: Callable[[State, messages.LookedUp], None],
 ) -> None:
     """Take the plain ones of the records that were found for these members. The other members leave the vector."""
-    by_how: dict[str, Ended] = {}
+    by_how: dict[str, EndedMembers] = {}
     for place in places:
         candidates = message.found[place]
         value = _plain_value(vector, candidates[0])
@@ -368,7 +368,7 @@ def _take_records(
         how = "shared" if candidate.execution_id == vector.execution.execution_id else "cached"
         ended = by_how.get(how)
         if ended is None:
-            ended = by_how[how] = Ended(how, [], [], [])
+            ended = by_how[how] = EndedMembers(how, [], [], [])
         ended.add(place, value, candidate.term)
         if vector.ages is None:
             vector.ages = [None] * len(vector.states)
@@ -421,7 +421,7 @@ def returned(state: State, message: messages.ReturnedVector, alone: Callable[[St
     if len(chosen) < len(jobs):
         jobs, terms = [jobs[place] for place in chosen], [terms[place] for place in chosen]
         costs = costs.of(chosen)
-    _end(state, vector, Ended("computed", [number - first for number in jobs], values, list(terms), costs))
+    _end(state, vector, EndedMembers("computed", [number - first for number in jobs], values, list(terms), costs))
     if not vector.open and not vector.is_asking:
         forget(state, vector)
 
@@ -461,7 +461,7 @@ def _send_attempts(state: State, vector: Vector, places: Sequence[int]) -> None:
     )
 
 
-def _end(state: State, vector: Vector, ended: Ended) -> None:
+def _end(state: State, vector: Vector, ended: EndedMembers) -> None:
     """These members are done: record them, and give their values to the container."""
     execution, count = vector.execution, len(ended.places)
     rows, columns = record_ended(vector, ended, state.now)

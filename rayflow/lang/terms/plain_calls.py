@@ -24,7 +24,7 @@ _task_of, _length_of = attrgetter("_task"), attrgetter("_length")
 _args_of, _kwargs_of, _options_of = attrgetter("_args"), attrgetter("_kwargs"), attrgetter("_options")
 
 
-class Shape(NamedTuple):
+class CallShape(NamedTuple):
     """What the calls of a run have in common.
 
     task: its full name. positional: how many arguments have no name. keywords, options: the names of the other
@@ -41,7 +41,7 @@ class Shape(NamedTuple):
 class Run(NamedTuple):
     """Plain calls of one shape. columns: for each argument, then for each option, its value in each call."""
 
-    shape: Shape
+    shape: CallShape
     calls: Sequence[TaskCall]
     columns: tuple[tuple[Any, ...], ...]
 
@@ -62,11 +62,11 @@ def runs_of(terms: Sequence[Term]) -> list[Run]:
     one term stands here twice."""
     if type(terms[0]) is not TaskCall or len(set(map(id, terms))) < len(terms) or values_in(terms) is None:
         return []
-    groups: dict[Shape, Sequence[TaskCall]] = {}
+    groups: dict[CallShape, Sequence[TaskCall]] = {}
     if _are_alike(terms):
         groups[_shape_of(terms[0])] = terms
     else:
-        several: dict[Shape, list[TaskCall]] = {}
+        several: dict[CallShape, list[TaskCall]] = {}
         for call in terms:
             several.setdefault(_shape_of(call), []).append(call)
         groups.update(several)
@@ -86,8 +86,8 @@ def _are_alike(calls: Sequence[TaskCall]) -> bool:
     )
 
 
-def _shape_of(call: TaskCall) -> Shape:
-    return Shape(call._task, len(call._args), tuple(call._kwargs or ()), tuple(call._options or ()), call._length)
+def _shape_of(call: TaskCall) -> CallShape:
+    return CallShape(call._task, len(call._args), tuple(call._kwargs or ()), tuple(call._options or ()), call._length)
 
 
 def _columns_of(calls: Sequence[TaskCall]) -> tuple[tuple[Any, ...], ...]:
