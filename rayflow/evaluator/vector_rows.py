@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rayflow.evaluator.graph import Vector
 from rayflow.evaluator.job_states import DONE
+from rayflow.evaluator.messages import Cost
 from rayflow.evaluator.rows import requested_text, shown_as, task_rows
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import dumps
@@ -42,6 +43,11 @@ class Costs(NamedTuple):
     peaks: Sequence[int | None]
     node: str | None
     pid: int | None
+
+    def one(self, place: int) -> Cost:
+        """The cost of one attempt."""
+        wall, cpu = self.wall_seconds[place], self.cpu_seconds[place]
+        return Cost(self.started_at[place], wall, cpu, self.peaks[place], self.node, self.pid)
 
     def of(self, chosen: Sequence[int]) -> Costs:
         """The costs of some of the attempts."""

@@ -26,7 +26,7 @@ from rayflow.evaluator.calls import DEEP
 from rayflow.evaluator.graph import BLOCK_BITS, LEFT, Cell, Job, Vector
 from rayflow.evaluator.hashes import MEANING
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
-from rayflow.evaluator.members import forget, leave, member_in, siblings_in
+from rayflow.evaluator.members import forget, member_in, siblings_in
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.state import State, warn
@@ -325,17 +325,13 @@ def looked_up(
     if vector is None or not vector.is_asking:
         return  # it was answered before
     vector.is_asking = False
-    found, later = message.found, message.later
+    found, later = message.found, frozenset(message.later)
     for place in vector.in_state(LEFT):
         if place not in later:
             alone(state, messages.LookedUp(message.at, vector.first + place, found.get(place, ())))
-    waiting = vector.in_state(LOOKUP)
-    if later:
-        waiting = [place for place in waiting if place not in later]
-    missing: Sequence[int] = waiting
-    if found:
-        missing = [place for place in waiting if place not in found]
-        _take_records(state, vector, [place for place in waiting if place in found], message, alone)
+    waiting = [place for place in vector.in_state(LOOKUP) if place not in later]
+    missing = [place for place in waiting if place not in found] if found else waiting
+    special = _take_records(state, vector, [place for place in waiting if place in found], message) if found else ()
     if missing:
         if len(missing) == len(vector.states):
             vector.states = bytearray([RUNNING]) * len(missing)
@@ -344,38 +340,38 @@ def looked_up(
                 vector.states[place] = RUNNING
         vector.execution.looking -= len(missing)
         _send_attempts(state, vector, missing)
+    # At last: one of them may stop the execution, and then all members leave.
+    for place in special:
+        alone(state, messages.LookedUp(message.at, vector.first + place, found[place]))
     if not vector.open:
         forget(state, vector)
 
 
 def _take_records(
-    state: State,
-    vector: Vector,
-    places: Sequence[int],
-    message: messages.LookedUpVector,
-    alone: Callable[[State, messages.LookedUp], None],
-) -> None:
-    """Take the plain ones of the records that were found for these members. The other members leave the vector."""
+    state: State, vector: Vector, places: Sequence[int], message: messages.LookedUpVector
+) -> Sequence[int]:
+    """Take the plain ones of the records that were found for these members. Gives the other members."""
+    special: list[int] = []
     by_how: dict[str, EndedMembers] = {}
+    ages = vector.ages
+    if ages is None:
+        ages = vector.ages = [None] * len(vector.states)
     for place in places:
-        candidates = message.found[place]
-        value = _plain_value(vector, candidates[0])
+        candidate = message.found[place][0]
+        value = _plain_value(vector, candidate)
         if value is NO_SCALAR:
-            job = leave(state, vector, place)
-            alone(state, messages.LookedUp(message.at, job.number, candidates))
+            special.append(place)
             continue
-        candidate = candidates[0]
         how = "shared" if candidate.execution_id == vector.execution.execution_id else "cached"
         ended = by_how.get(how)
         if ended is None:
             ended = by_how[how] = EndedMembers(how, [], [], [])
         ended.add(place, value, candidate.term)
-        if vector.ages is None:
-            vector.ages = [None] * len(vector.states)
-        vector.ages[place] = candidate.at
+        ages[place] = candidate.at
     for ended in by_how.values():
         vector.execution.looking -= len(ended.places)
         _end(state, vector, ended)
+    return special
 
 
 def _plain_value(vector: Vector, candidate: messages.Candidate) -> Any:
@@ -393,37 +389,32 @@ def returned(state: State, message: messages.ReturnedVector, alone: Callable[[St
     vector = state.vectors.get(jobs[0] >> BLOCK_BITS)
     chosen: list[int] = []
     values: list[Any] = []
+    special: list[int] = []
     for place, number in enumerate(jobs):
-        is_member = member_in(state, number, RUNNING) is not None
-        value = _scalar_in(terms[place]) if is_member else NO_SCALAR
-        if value is not NO_SCALAR:
+        value = _scalar_in(terms[place]) if member_in(state, number, RUNNING) is not None else NO_SCALAR
+        if value is NO_SCALAR:
+            special.append(place)
+        else:
             chosen.append(place)
             values.append(value)
-        elif is_member or number in state.jobs:
-            cost = messages.Cost(
-                message.started_at[place],
-                message.wall_seconds[place],
-                message.cpu_seconds[place],
-                message.peaks[place],
-                message.node,
-                message.pid,
-            )
-            alone(state, messages.Returned(message.at, number, 1, terms[place], cost))
-    if not chosen:
-        return
-    assert vector is not None
-    vector.execution.tally.count(vector.name, "running", -len(chosen))
-    vector.execution.running -= len(chosen)
-    first = vector.first
     costs = Costs(
         message.started_at, message.wall_seconds, message.cpu_seconds, message.peaks, message.node, message.pid
     )
-    if len(chosen) < len(jobs):
-        jobs, terms = [jobs[place] for place in chosen], [terms[place] for place in chosen]
-        costs = costs.of(chosen)
-    _end(state, vector, EndedMembers("computed", [number - first for number in jobs], values, list(terms), costs))
-    if not vector.open and not vector.is_asking:
-        forget(state, vector)
+    if chosen:
+        assert vector is not None
+        vector.execution.tally.count(vector.name, "running", -len(chosen))
+        vector.execution.running -= len(chosen)
+        places = [jobs[place] - vector.first for place in chosen]
+        if special:
+            ended = EndedMembers("computed", places, values, [terms[place] for place in chosen], costs.of(chosen))
+        else:
+            ended = EndedMembers("computed", places, values, list(terms), costs)
+        _end(state, vector, ended)
+        if not vector.open and not vector.is_asking:
+            forget(state, vector)
+    # At last: one of them may stop the execution, and then all members leave.
+    for place in special:
+        alone(state, messages.Returned(message.at, jobs[place], 1, terms[place], costs.one(place)))
 
 
 NO_SCALAR = object()
