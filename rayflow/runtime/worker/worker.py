@@ -268,10 +268,10 @@ class Attempt:
             try:
                 with deadline(call, worker.policy, worker.began):
                     result = self._result(task, args, kwargs)
-                coroutine = self._coroutine
-                is_paused = coroutine is not None and coroutine.is_paused
-                if task.script and not is_paused:
-                    result = _script_result(task.script, result, worker.surroundings.project_dir)
+                    coroutine = self._coroutine
+                    is_paused = coroutine is not None and coroutine.is_paused
+                    if task.script and not is_paused:
+                        result = _script_result(task.script, result, worker.surroundings.project_dir)
                 change = change_so_far() if coroutine is not None and coroutine.is_open else None
             except BaseException as error:
                 enclosure.leave_body(error)
