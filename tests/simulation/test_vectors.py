@@ -26,10 +26,13 @@ SEEDS = 240
 ALONE = 10**9
 """No calls are so many that they become a vector."""
 
-TIMES = ("at", "since", "queued_at", "started_at", "finished_at", "wall_seconds", "cpu_seconds")
+TIMES = (
+    "at", "since", "queued_at", "ready_at", "sent_at", "started_at", "finished_at", "wall_seconds",
+    "cpu_seconds",
+)  # fmt: skip
 """Columns that depend on when an answer comes."""
 
-WHICH = ("how", "attempts", "missed", "started_at", "peak_memory_bytes", "node", "pid")
+WHICH = ("how", "attempts", "missed", "waited_on", "started_at", "peak_memory_bytes", "node", "pid")
 """Columns of a job that say whether it did the work for the equal jobs. Which of these does is chance."""
 
 

@@ -119,7 +119,7 @@ def test_a_batch_finds_the_rows_of_the_keys_and_no_others(
     rows: list[ReductionRow], asked: list[bytes], in_a_file: bool, cut: int
 ) -> None:
     rows = rows + rows[: len(rows) // 3]
-    table = schemas.to_arrow(HOW, rows)
+    table = schemas.to_arrow(HOW, Columns.of_rows(rows))
     if in_a_file:
         content = key_index.encode(key_index.ordered(table))
         batches = [KeyedRows(batch, frozenset(), is_ordered=True) for batch in key_index.decode(content)]
@@ -142,7 +142,7 @@ def test_a_batch_finds_the_rows_of_the_keys_and_no_others(
 @pytest.mark.parametrize("values", [100, 200, 40_000])
 def test_values_that_repeat_are_codes_as_narrow_as_their_number_allows(values: int) -> None:
     rows = [reduction(number % 500)._replace(execution_id=str(number % values)) for number in range(4 * values)]
-    [batch] = key_index.ordered(schemas.to_arrow(HOW, rows))
+    [batch] = key_index.ordered(schemas.to_arrow(HOW, Columns.of_rows(rows)))
     width = {100: pa.int8(), 200: pa.int16(), 40_000: pa.int32()}[values]
     assert batch.schema.field("execution_id").type == pa.dictionary(width, pa.string())
     found = KeyedRows(batch, frozenset(), is_ordered=True).of_tasks(frozenset([TASK]))
@@ -317,7 +317,8 @@ def test_the_rows_of_columns_are_found_before_and_after_their_commit(tmp_path: P
         )
 
     check()
-    commit = write_commit(folder, layout.IdMaker().make(), {"reductions": schemas.to_arrow(HOW, everything)})
+    table = schemas.to_arrow(HOW, Columns.of_rows(everything))
+    commit = write_commit(folder, layout.IdMaker().make(), {"reductions": table})
     catalog.add(commit)
     reductions.committed(commit)
     check()
@@ -330,7 +331,8 @@ def test_rows_of_columns_are_later_than_what_a_clock_ahead_has_recorded(tmp_path
     ahead = now + 3_600_000_000
     recorded = reductions.add(reduction(1, at=ahead), now)
     if is_committed:
-        commit = write_commit(folder, layout.IdMaker().make(), {"reductions": schemas.to_arrow(HOW, [recorded])})
+        table = schemas.to_arrow(HOW, Columns.of_rows([recorded]))
+        commit = write_commit(folder, layout.IdMaker().make(), {"reductions": table})
         catalog.add(commit)
         reductions.committed(commit)
     assert found(reductions, [1]) == [[ahead]]
