@@ -32,6 +32,12 @@ HOW = schemas.layouts()["reductions"]
 COUNT = 2_500
 
 
+@pytest.fixture(autouse=True)
+def indexes_of_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of few rows get indexes, too."""
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 2_000)
+
+
 def key(number: int) -> bytes:
     """Keys that are spread as hashes are."""
     return random.Random(number).randbytes(20)

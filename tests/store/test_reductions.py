@@ -17,11 +17,17 @@ from rayflow.store.folders.local import LocalFolder
 from rayflow.store.folders.remote import RemoteFolder
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
-from rayflow.store.write import schemas
+from rayflow.store.write import compaction, schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.compaction import one_row_a_key
 
 LONG, SHORT = b"L" * 20, b"S" * 20
+
+
+@pytest.fixture(autouse=True)
+def indexes_of_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of few rows get indexes, too."""
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 2_000)
 
 
 def key(number: int) -> bytes:

@@ -47,6 +47,10 @@ _SEGMENT_ROWS = 2_000
 _SEGMENT_BYTES = 256 * 1024
 """Tables with fewer rows and bytes than this stay inside the commit file: one file costs less than seventeen."""
 
+INDEXED_ROWS = 20_000
+"""From so many reductions on, a segment gets an index. Fewer are sorted in memory in some milliseconds, and an index
+takes 45 bytes a row."""
+
 _FEW_COMMITS = 8
 _TIER_LENGTH = 16
 _TIER_BASE_BYTES = 16 * 1024
@@ -344,9 +348,10 @@ def write_commit(
         if name not in embedded
     ]
     indexes: list[Index] = []
+    reductions = distinct.get(INDEXED) if INDEXED not in embedded else None
     # Only what is a file on this machine is looked up in the file.
-    if INDEXED in distinct and INDEXED not in embedded and folder.local_root() is not None:
-        index = write_index(folder, commit_id, distinct[INDEXED])
+    if reductions is not None and reductions.num_rows >= INDEXED_ROWS and folder.local_root() is not None:
+        index = write_index(folder, commit_id, reductions)
         indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,

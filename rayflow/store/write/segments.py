@@ -185,7 +185,7 @@ def encode_commit(
         indexes=indexes,
         replaces=replaces,
         executions=executions,
-        total_size=size + sum(segment.size for segment in segments),
+        total_size=size + sum(file.size for file in (*segments, *indexes)),
     )
     return commit, buffers
 
@@ -229,6 +229,7 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
             name: Embedded(rows, nbytes, tuple((at, length) for at, length in parts))
             for name, (rows, nbytes, parts) in header["tables"].items()
         }
+    indexes = tuple(Index(*stated) for stated in header.get("indexes", ()))
     return Commit(
         id=commit_id,
         size=size,
@@ -237,10 +238,10 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
         body_size=header.get("body"),
         tables=tables,
         segments=segments,
-        indexes=tuple(Index(*stated) for stated in header.get("indexes", ())),
+        indexes=indexes,
         replaces=tuple(header["replaces"]),
         executions=tuple(header["executions"]),
-        total_size=size + sum(segment.size for segment in segments),
+        total_size=size + sum(file.size for file in (*segments, *indexes)),
     )
 
 
