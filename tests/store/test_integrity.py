@@ -68,7 +68,7 @@ def test_each_file_is_damaged_in_each_way_at_a_hundred_places(tmp_path: Path, is
 @pytest.fixture(autouse=True)
 def indexes_of_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of few rows get indexes, too."""
-    monkeypatch.setattr(compaction, "INDEXED_ROWS", 2_000)
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 1)
 
 
 def test_a_file_that_is_damaged_after_it_was_verified_is_noticed_at_the_next_question(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ COUNT = 2_500
 @pytest.fixture(autouse=True)
 def indexes_of_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of few rows get indexes, too."""
-    monkeypatch.setattr(compaction, "INDEXED_ROWS", 2_000)
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 1)
 
 
 def key(number: int) -> bytes:
@@ -219,6 +219,7 @@ def test_a_store_of_a_version_without_indexes_is_answered_and_gets_them_when_it_
 
 def test_an_index_goes_when_its_segment_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 1)
     store = merged(tmp_path)
     [first] = files(tmp_path)
     store.append([reduction(COUNT)])

@@ -27,7 +27,7 @@ LONG, SHORT = b"L" * 20, b"S" * 20
 @pytest.fixture(autouse=True)
 def indexes_of_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of few rows get indexes, too."""
-    monkeypatch.setattr(compaction, "INDEXED_ROWS", 2_000)
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", 1)
 
 
 def key(number: int) -> bytes:
