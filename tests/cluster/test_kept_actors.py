@@ -228,7 +228,6 @@ IN_A_SCRIPT = """
     def actor():
         import ray
         from rayflow.runtime.on_ray.connection import kept_actors
-from rayflow.store.open import open_store
         (kept,) = kept_actors.resting()
         return ray.get(kept.actor.process_id.remote())
 
