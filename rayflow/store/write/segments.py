@@ -209,7 +209,7 @@ def sliced(tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield slices
 
 
-def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int, list[Any]]:
+def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int, list[bytes]]:
     """The places of the tables in the body of a commit, the size of the body, and its compressed frames."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -227,7 +227,8 @@ def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int
             sizes[name] += table.nbytes
         content = sink.getvalue()
         start += content.size
-        frames.append(memoryview(_FRAME.compress(content)))
+        # As bytes: the buffer that the compressor makes keeps the size that it had before.
+        frames.append(_FRAME.compress(content).to_pybytes())
     return {name: Embedded(counts[name], sizes[name], tuple(parts[name])) for name in parts}, start, frames
 
 
