@@ -11,7 +11,7 @@ Hashes are bytes here and on disk, lower-case hex in every view. Times are micro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
@@ -368,6 +368,32 @@ class Columns(NamedTuple):
                     values.extend(part._spread(column))
                 whole.append(values)
         return cls(parts[0].row, length, tuple(whole))
+
+    @classmethod
+    def grouped(cls, parts: Iterable[Columns], most: int) -> Iterator[Columns]:
+        """The rows of these parts of one table, in groups of at most so many rows. Small parts are joined."""
+        waiting: list[Columns] = []
+        count = 0
+        for part in parts:
+            start = 0
+            while start < part.length:
+                end = min(part.length, start + most - count)
+                waiting.append(part._between(start, end))
+                count += end - start
+                start = end
+                if count == most:
+                    yield cls.joined(waiting)
+                    waiting, count = [], 0
+        if waiting:
+            yield cls.joined(waiting)
+
+    def _between(self, start: int, end: int) -> Columns:
+        """The rows from one place to another."""
+        if end - start == self.length:
+            return self
+        return Columns(
+            self.row, end - start, tuple([each if type(each) is Same else each[start:end] for each in self.columns])
+        )
 
     def column(self, name: str) -> Sequence[Any]:
         """The values of one field, one for each row."""

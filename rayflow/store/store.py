@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
@@ -48,7 +48,7 @@ from rayflow.store.folders.protocol import Folder
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
-from rayflow.store.write.segments import encode_commit
+from rayflow.store.write.segments import SLICE_ROWS, encode_commit
 from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
@@ -231,25 +231,16 @@ class Store:
         when rows do not fit their table: those are dropped, so that the next commit can keep all others.
         """
         with self._lock:
-            waiting: dict[type, Columns] = {}
+            waiting: dict[type, list[Columns]] = {}
             for row_type, rows in self._buffers.items():
                 parts = [*([Columns.of_rows(rows)] if rows else ()), *self._columns[row_type]]
                 if parts:
-                    waiting[row_type] = Columns.joined(parts)
+                    waiting[row_type] = parts
             if not waiting:
                 return
             self._writable()
-            tables = {}
-            for table in TABLES:
-                if table.row in waiting:
-                    layout_of = schemas.layouts()[table.name]
-                    try:
-                        tables[table.name] = schemas.to_arrow(layout_of, waiting[table.row])
-                    except Bug:
-                        self._drop_misfits(layout_of)
-                        raise
             commit_id = self._ids.make(after=self._catalog.latest)
-            commit, encoded = encode_commit(commit_id, tables, executions=_executions(waiting))
+            commit, encoded = encode_commit(commit_id, self._slices(waiting), executions=_executions(waiting))
             self._folder.write(commit.path, encoded)
             for row_type in waiting:
                 self._buffers[row_type].clear()
@@ -261,6 +252,26 @@ class Store:
             self._commits += 1
             if self._commits % _TIDY_EVERY == 0:
                 self._compactor.merge_own(self._ids.writer)
+
+    def _slices(self, waiting: dict[type, list[Columns]]) -> Iterator[dict[str, Any]]:
+        """The waiting rows as slices of a commit, as Arrow tables by name. Raises Bug as `commit`."""
+        lengths = {row_type: sum([part.length for part in parts]) for row_type, parts in waiting.items()}
+        sizes = {row_type: -(-length // SLICE_ROWS) for row_type, length in lengths.items()}
+        groups = {row_type: Columns.grouped(parts, SLICE_ROWS) for row_type, parts in waiting.items()}
+        count = max(sizes.values())
+        for number in range(count):
+            tables = {}
+            for table in TABLES:
+                # A table with fewer groups than others has them in step with the others.
+                size = sizes.get(table.row, 0)
+                if size * (number + 1) // count > size * number // count:
+                    layout_of = schemas.layouts()[table.name]
+                    try:
+                        tables[table.name] = schemas.to_arrow(layout_of, next(groups[table.row]))
+                    except Bug:
+                        self._drop_misfits(layout_of)
+                        raise
+            yield tables
 
     def _drop_misfits(self, layout_of: schemas.TableLayout) -> None:
         """Drop the waiting rows of a table that do not fit it; all of them, when each fits but not all together."""
@@ -440,11 +451,11 @@ class Store:
             self.commit()
 
 
-def _executions(waiting: dict[type, Columns]) -> tuple[str, ...]:
+def _executions(waiting: dict[type, list[Columns]]) -> tuple[str, ...]:
     """The ids of the executions in these rows."""
     found: set[str] = set()
     for row_type in (ExecutionRow, JobRow, ReductionRow):
-        if row_type in waiting:
-            given = waiting[row_type].given("execution_id")
+        for part in waiting.get(row_type, ()):
+            given = part.given("execution_id")
             found.update((given.value,) if type(given) is Same else given)
     return tuple(sorted(found))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from rayflow.errors import Bug, StoreUnavailable
 from rayflow.records import (
@@ -247,5 +249,28 @@ def test_the_rows_of_a_commit_of_several_slices_are_read_back(tmp_path: Path) ->
     assert commit.size < 6000 * 150  # the six hashes of a call, once each, and a little
     read = dict(embedded_tables(store.folder, commit))
     for each in of_calls(numbers):
+        [how] = [how for how in schemas.layouts().values() if how.table.row is each.row]
+        assert read[how.name].equals(schemas.to_arrow(how, each)), how.name
+
+
+@settings(max_examples=60, deadline=None)
+@given(some.lists(some.integers(0, 30), min_size=1, max_size=8), some.integers(1, 25))
+def test_groups_of_parts_have_the_same_rows_in_order_and_are_full_but_the_last(lengths: list[int], most: int) -> None:
+    parts = [of_calls(range(place * 100, place * 100 + length))[0] for place, length in enumerate(lengths)]
+    groups = list(Columns.grouped(parts, most))
+    assert [row for group in groups for row in group.rows()] == [row for part in parts for row in part.rows()]
+    assert [group.length for group in groups[:-1]] == [most] * (len(groups) - 1)
+    assert all(len(column) == group.length for group in groups for column in group.columns if type(column) is not Same)
+
+
+def test_the_rows_of_tables_of_different_lengths_are_read_back_from_the_slices_of_one_commit(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    first, *_, last = of_calls(range(7000))
+    fewer = [first.chosen(range(3)), last]
+    store.append([], fewer)
+    store.commit()
+    [commit] = open_store(tmp_path / "s").snapshot().commits
+    read = dict(embedded_tables(store.folder, commit))
+    for each in fewer:
         [how] = [how for how in schemas.layouts().values() if how.table.row is each.row]
         assert read[how.name].equals(schemas.to_arrow(how, each)), how.name

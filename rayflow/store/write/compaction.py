@@ -37,6 +37,7 @@ from rayflow.store.write.segments import (
     embedded_tables,
     encode_commit,
     segment_tables,
+    sliced,
     write_segment,
 )
 
@@ -355,7 +356,7 @@ def write_commit(
         indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,
-        embedded,
+        sliced(embedded),
         segments=tuple(segments),
         indexes=tuple(indexes),
         replaces=tuple(sorted(replaces)),

@@ -5,14 +5,15 @@ returns a row of a file that does not match its checksum.
 
 A commit is one file, so that a small commit costs one write and one sync:
 
-    magic (8)  header length (4, little-endian)  header (JSON)  body (one zstd frame)  checksum of all before (20)
+    magic (8)  header length (4, little-endian)  header (JSON)  body (zstd frames)  checksum of all before (20)
 
 The body holds the rows of all tables as Arrow IPC streams. Most of their bytes are hashes, and a call's hashes stand in
 several tables; in one frame, a column that another table repeats costs nothing. zstd looks back a limited way. So the
-rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on.
+rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on. Each
+slice is a frame, so that only one slice has to be in memory uncompressed. (Commits of older versions are one frame.)
 
-The header says how long the body is and where each table's parts lie in it, which segments and indexes belong to the
-commit, which commits it replaces, and which executions its rows speak of.
+The header says how long the body is without compression, and where each table's parts lie in it, which segments and
+indexes belong to the commit, which commits it replaces, and which executions its rows speak of.
 
 Commits of the first layout have another magic. Their tables are one stream each, compressed by itself, or not at all.
 """
@@ -21,7 +22,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +43,9 @@ _PREFIX = len(_MAGIC) + 4
 _FRAME = pa.Codec("zstd", compression_level=3)
 _SLICE_BYTES = 1024 * 1024
 """A frame of this level finds what was repeated within 2 MiB."""
+
+SLICE_ROWS = 1_500
+"""The rows of a table in a slice of a store's own commit: so many calls have less than 1 MiB."""
 
 _ROWS_PER_GROUP = 50_000
 _COMPRESSION_LEVEL = 6
@@ -149,18 +154,21 @@ class Commit:
 
 def encode_commit(
     commit_id: str,
-    tables: dict[str, Any],
+    slices: Iterable[Mapping[str, Any]],
     *,
     segments: tuple[Segment, ...] = (),
     indexes: tuple[Index, ...] = (),
     replaces: tuple[str, ...] = (),
     executions: tuple[str, ...] = (),
 ) -> tuple[Commit, list[Any]]:
-    """The commit and the buffers that its file is made of."""
-    places, body = _body(tables)
+    """The commit and the buffers that its file is made of.
+
+    slices: the rows inside the file, as Arrow tables by name; each slice has some rows of some tables.
+    """
+    places, body_size, frames = _body(slices)
     header = json.dumps(
         {
-            "body": body.size,
+            "body": body_size,
             "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
             "segments": [[s.table, s.id, s.rows, s.size, s.checksum, s.folded] for s in segments],
             "indexes": [[i.table, i.id, i.rows, i.size, i.checksum] for i in indexes],
@@ -170,8 +178,7 @@ def encode_commit(
         separators=(",", ":"),
     ).encode()
     buffers: list[Any] = [_MAGIC + len(header).to_bytes(4, "little") + header]
-    if places:
-        buffers.append(memoryview(_FRAME.compress(body)))
+    buffers.extend(frames)
     size = sum(map(len, buffers)) + DIGEST_BYTES
     buffers.append(checksum(buffers))
     commit = Commit(
@@ -179,7 +186,7 @@ def encode_commit(
         size=size,
         checksum=buffers[-1],
         body=len(buffers[0]),
-        body_size=body.size,
+        body_size=body_size,
         tables=places,
         segments=segments,
         indexes=indexes,
@@ -190,22 +197,39 @@ def encode_commit(
     return commit, buffers
 
 
-def _body(tables: dict[str, Any]) -> tuple[dict[str, Embedded], Any]:
-    """The places of these tables in the body of a commit, and the body, as a buffer."""
-    given = {name: table for name, table in tables.items() if table.num_rows}
-    slices = -(-sum(table.nbytes for table in given.values()) // _SLICE_BYTES)
-    parts: dict[str, list[tuple[int, int]]] = {name: [] for name in given}
-    sink = pa.BufferOutputStream()
-    for number in range(slices):
-        for name, table in given.items():
-            first, end = (table.num_rows * each // slices for each in (number, number + 1))
+def sliced(tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Arrow tables as slices of a commit: of each table the first part, then of each the second part, and so on."""
+    count = -(-sum(table.nbytes for table in tables.values()) // _SLICE_BYTES)
+    for number in range(count):
+        slices = {}
+        for name, table in tables.items():
+            first, end = (table.num_rows * each // count for each in (number, number + 1))
             if first < end:
-                begin = sink.tell()
-                with pa.ipc.new_stream(sink, table.schema) as writer:
-                    writer.write_table(table.slice(first, end - first))
-                parts[name].append((begin, sink.tell() - begin))
-    places = {name: Embedded(table.num_rows, table.nbytes, tuple(parts[name])) for name, table in given.items()}
-    return places, sink.getvalue()
+                slices[name] = table.slice(first, end - first)
+        yield slices
+
+
+def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int, list[bytes]]:
+    """The places of the tables in the body of a commit, the size of the body, and its compressed frames."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    parts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    frames = []
+    start = 0
+    for tables in slices:
+        sink = pa.BufferOutputStream()
+        for name, table in tables.items():
+            begin = sink.tell()
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+            parts[name].append((start + begin, sink.tell() - begin))
+            counts[name] += table.num_rows
+            sizes[name] += table.nbytes
+        content = sink.getvalue()
+        start += content.size
+        # As bytes: the buffer that the compressor makes keeps the size that it had before.
+        frames.append(_FRAME.compress(content).to_pybytes())
+    return {name: Embedded(counts[name], sizes[name], tuple(parts[name])) for name in parts}, start, frames
 
 
 def _is_commit(content: memoryview) -> bool:
