@@ -83,7 +83,7 @@ def _history(store: Store, count: int) -> Iterator[list[bytes]]:
 
 
 def _table(how: schemas.TableLayout, keys: list[bytes], start: int) -> pa.Table:
-    return schemas.to_arrow(how, _reductions(keys, start).rows())
+    return schemas.to_arrow(how, _reductions(keys, start))
 
 
 def _reductions(keys: list[bytes], start: int) -> Columns:
