@@ -261,7 +261,7 @@ def test_a_bundle_that_dies_counts_an_attempt_of_the_culprits_alone(shared_proje
     assert scheduler.run([flow.deadly(n, str(marks), True) for n in range(2000)]) == list(range(2000))
     assert ends(shared_project) == {("deadly", "computed"): 2000}
     # Who dies in a bundle runs again alone. Only a body that kills a process of its own counts that.
-    assert {each for each in lost(shared_project)} <= {("lost", 2)} and len(lost(shared_project)) <= 2
+    assert set(lost(shared_project)) <= {("lost", 2)} and len(lost(shared_project)) <= 2
     assert set(runs(marks)) == set(range(2000))
 
 
