@@ -95,7 +95,9 @@ def main(folder: Path) -> None:
         cluster.remove_node(other, allow_graceful=False)
         survived = scheduler.run(flow.total(large, 1))
         tell("survives", total=survived)
-        cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000, labels={"zone": "b"})
+        island = cluster.add_node(
+            num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000, labels={"zone": "b"}
+        )
         end = time.monotonic() + 120
         lost = "select 1 from attempts where ended = 'lost' and error != 'stopped'"
         while not scheduler.sql(lost).fetchall():
@@ -112,6 +114,17 @@ def main(folder: Path) -> None:
             tell("mistake", error=str(error))
         except WorkerLost as error:
             tell("mistake", error=f"lost {error}")
+
+        fan_out = scheduler.submit([flow.noted(str(folder), n) for n in range(3000)])
+        until(folder / f"on {island.node_id}")
+        cluster.remove_node(island, allow_graceful=False)
+        is_right = fan_out.result(timeout=100) == list(range(3000))
+        rows = scheduler.sql("""
+            select count(*), count(distinct job_id), count(*) filter (how = 'computed' and status = 'done')
+            from jobs where task_name = 'flow.noted'
+        """).fetchall()
+        ran = [(folder / f"on {node}").read_text().split() for node in (cluster.head_node.node_id, island.node_id)]
+        tell("members", is_right=is_right, rows=rows, ran=[list(map(int, each)) for each in ran])
     ray.shutdown()
     cluster.shutdown()
 

@@ -54,6 +54,13 @@ FLOW = """
             time.sleep(0.05)
         return n
 
+    @task
+    def noted(folder, n):
+        with open(f"{folder}/on {own_node()}", "a") as file:
+            file.write(f"{n}\\n")
+        time.sleep(0.002)
+        return n
+
     @task(resources={"island": 1})
     def long_there(folder, n):
         open(f"{folder}/{n}", "w").close()
@@ -128,3 +135,13 @@ def test_a_call_whose_node_leaves_runs_again_on_another_and_the_others_do_not(sc
 def test_after_all_that_a_mistake_in_a_task_is_still_the_tasks_own(scenes):
     assert "/nowhere" in scenes["mistake"]["error"]
     assert not scenes["mistake"]["error"].startswith("lost")
+
+
+def test_the_calls_of_a_fan_out_that_were_on_a_node_that_leaves_run_elsewhere_and_no_others_run_twice(scenes):
+    seen = scenes["members"]
+    assert seen["is_right"]
+    assert seen["rows"] == [[3000, 3000, 3000]]
+    here, there = seen["ran"]
+    assert set(here) | set(there) == set(range(3000))
+    assert len(here) == len(set(here)) and len(there) == len(set(there)), "only the lost node's calls run again"
+    assert len(set(here) & set(there)) <= 500

@@ -23,3 +23,23 @@ heavy = {{"duckdb", "pandas", "ray", "fsspec", "pyarrow.parquet", "pyarrow.compu
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_commits_that_are_merged_import_no_pandas(tmp_path: Path) -> None:
+    """That takes half a second, in which a scheduler does nothing else, and tens of megabytes."""
+    program = f"""
+import sys
+from rayflow.store.open import open_store
+from rayflow.records import SINGLE, ReductionRow
+store = open_store({str(tmp_path / "s")!r})
+keys = [n.to_bytes(20, "big") for n in range(200 * 64)]
+for start in range(0, len(keys), 200):
+    mine = keys[start : start + 200]
+    store.append([ReductionRow(key, b"t" * 20, SINGLE, key, None, None, None, "e", 0.1, 1) for key in mine])
+    store.commit()
+assert len(store.look_up([(keys[7], b"t" * 20)])) == 1
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    assert list((tmp_path / "s").rglob("*.arrow")), "an index was written"
