@@ -31,7 +31,7 @@ from rayflow.records import (
     ValueRow,
 )
 from rayflow.values.digests import digests
-from rayflow.values.encoding.identity import scalar_columns
+from rayflow.values.encoding.identity import scalar_hashes
 
 
 class Costs(NamedTuple):
@@ -84,7 +84,7 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
     places, count = ended.places, len(ended.places)
     is_all = count == len(vector.states) and places == list(range(count))
     args_hashes = vector.args_hashes if is_all else [vector.args_hashes[place] for place in places]
-    value_hashes = scalar_columns(ended.values)[1]
+    value_hashes = scalar_hashes(ended.values)
     call_hashes = digests("call", entry.hash, args_hashes, value_hashes)
     if is_all:
         vector.states = bytearray([DONE]) * count
@@ -111,7 +111,7 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
     names = len(vector.names)
     if names:
         given = list(zip(*arguments, strict=True))
-        hashes = [scalar_columns(values)[1] for values in given]
+        hashes = [scalar_hashes(values) for values in given]
         for values, own_hashes in zip(given, hashes, strict=True):
             _add_new(new, vector, own_hashes, values, None)
         columns.append(

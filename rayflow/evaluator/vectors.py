@@ -37,7 +37,7 @@ from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import Expression, TaskCall
 from rayflow.records import SINGLE
 from rayflow.values.digests import SHORT_DIGEST_BYTES, digest, digests
-from rayflow.values.encoding.identity import scalar_columns
+from rayflow.values.encoding.identity import scalar_identities
 from rayflow.values.native import SCALARS
 
 FEWEST = 8
@@ -224,7 +224,7 @@ class _Group:
         self._job_ids = digests(
             "part", path, [(together.first + place).to_bytes(4, "little") for place in places], size=SHORT_DIGEST_BYTES
         )
-        identities = [scalar_columns(column)[0] for column in zip(*self._arguments, strict=True)]
+        identities = [scalar_identities(column) for column in zip(*self._arguments, strict=True)]
         counting = [
             part
             for name, column in zip(names, identities, strict=True)

@@ -21,6 +21,14 @@ _MOST_BYTES = 2**31 - 1
 
 def to_array(values: Sequence[Any], arrow_type: Any) -> Any:
     """An Arrow array of these values. Raises TypeError, ValueError or OverflowError when one does not fit the type."""
+    if arrow_type in _REFUSE_NONE and len(values) and values[0] is not None:
+        # Quicker than to look for None first: most columns have none.
+        try:
+            buffers = _MAKERS[arrow_type](values, False)
+            return pa.Array.from_buffers(arrow_type, len(values), [None, *buffers], null_count=0)
+        except TypeError:
+            if None not in values:
+                raise
     missing = values.count(None)
     if missing == len(values):
         return pa.nulls(len(values), arrow_type)
@@ -93,6 +101,9 @@ def _booleans(values: Sequence[Any], with_nulls: bool) -> list[Any]:
     flags = numpy.fromiter(map(bool, values), numpy.bool_, len(values))
     return [_buffer(numpy.packbits(flags, bitorder="little"))]
 
+
+_REFUSE_NONE = frozenset({pa.string(), pa.binary(), pa.int64(), pa.timestamp("us")})
+"""The types whose makers raise TypeError for None. (As a float it is NaN, and as a truth value false.)"""
 
 _MAKERS: dict[Any, Callable[[Sequence[Any], bool], list[Any]]] = {
     pa.string(): _strings,

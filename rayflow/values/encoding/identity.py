@@ -107,11 +107,25 @@ def identity(value: Any) -> bytes:
     return _identity_of_object(value)
 
 
-def scalar_columns(values: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
-    """The identities and the hashes of native scalars, in order."""
-    written = [_CANONICAL[type(value)](value) for value in values]
-    identities = [each if len(each) <= SHORT_BYTES else _HASHED + digest("scalar", each) for each in written]
-    return identities, digests("scalar", written)
+def scalar_identities(values: Sequence[Any]) -> list[bytes]:
+    """The identities of native scalars, in order."""
+    written = _written(values)
+    if max(map(len, written), default=0) <= SHORT_BYTES:
+        return written
+    return [each if len(each) <= SHORT_BYTES else _HASHED + digest("scalar", each) for each in written]
+
+
+def scalar_hashes(values: Sequence[Any]) -> list[bytes]:
+    """The hashes of native scalars, in order."""
+    return digests("scalar", _written(values))
+
+
+def _written(values: Sequence[Any]) -> list[bytes]:
+    """The canonical bytes of native scalars, in order."""
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        return list(map(_CANONICAL[kinds.pop()], values))
+    return [_CANONICAL[type(value)](value) for value in values]
 
 
 def value_hash(value: Any, *, name: str = "value") -> bytes:
