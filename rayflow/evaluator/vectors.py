@@ -123,7 +123,7 @@ def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, c
     """The groups of plain calls that are large enough for a vector."""
     if not scope.execution.wanted:
         return []
-    shapes = [_shape_of(each) for each in together.expressions]
+    shapes = _shapes_of(together.expressions)
     found: list[_Group] = []
     for shape, count in Counter(shapes).items():
         if shape is None or count < state.fewest:
@@ -135,8 +135,19 @@ def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, c
     return found
 
 
-def _shape_of(call: Expression) -> _Shape | None:
-    """The shape of a plain call; None for any other expression."""
+def _shapes_of(expressions: Sequence[Expression]) -> list[_Shape | None]:
+    """The shapes of plain calls; None for any other expression. Equal shapes that follow each other are one object."""
+    shapes: list[_Shape | None] = []
+    last: _Shape | None = None
+    for each in expressions:
+        shape = _shape_of(each, last)
+        shapes.append(shape)
+        last = shape or last
+    return shapes
+
+
+def _shape_of(call: Expression, last: _Shape | None) -> _Shape | None:
+    """The shape of a plain call; None for any other expression. last: the shape of the call before, often the same."""
     if type(call) is not TaskCall or call._options or call._shared:
         return None
     keywords = call._kwargs
@@ -144,6 +155,8 @@ def _shape_of(call: Expression) -> _Shape | None:
         of = type(value)
         if of not in SCALARS or ((of is str or of is bytes) and len(value) > MOST_LETTERS):
             return None
+    if not keywords and last is not None and last == (call._task, len(call._args), ()):
+        return last
     return _Shape(call._task, len(call._args), tuple(keywords) if keywords else ())
 
 
