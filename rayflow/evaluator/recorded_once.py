@@ -5,6 +5,8 @@ In: hashes. Out: `FirstTimes`. Never: makes a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rayflow.values.digests import digest
 
 MOST_VALUES = 100_000
@@ -34,6 +36,14 @@ class FirstTimes:
             self._values.clear()
         self._values.add(value_hash)
         return True
+
+    def of_values(self, value_hashes: Sequence[bytes]) -> set[bytes]:
+        """Those of many values that come for the first time. Notes the values."""
+        new = set(value_hashes) - self._values
+        if len(self._values) + len(new) > MOST_VALUES:
+            self._values.clear()
+        self._values |= new
+        return new
 
     def of_task_set(self, members: frozenset[bytes]) -> tuple[bytes, bool]:
         """The digest of a set of tasks, and whether the set comes for the first time. Notes the set."""

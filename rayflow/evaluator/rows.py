@@ -334,6 +334,10 @@ def value_row(term: Term, value_hash: bytes) -> ValueRow:
     )
 
 
+_SCALAR_NAMES = {each: each.__name__ for each in SCALARS}
+"""The names of the types of scalars. (Python makes a new string each time that it is asked for one.)"""
+
+
 def shown_as(term: Term) -> tuple[str, str]:
     """The type and the preview of a value that is kept as a term."""
     if type(term) in SCALARS:
@@ -341,7 +345,7 @@ def shown_as(term: Term) -> tuple[str, str]:
             preview = repr(masked_parts(term)[:200])
         else:
             preview = previews.preview(term) if type(term) is int and is_long(term) else repr(term)
-        return type(term).__name__, preview[:200]
+        return _SCALAR_NAMES[type(term)], preview[:200]
     if type(term) is TaggedTree:
         return term.kind, render(term)
     return "rayflow.Task" if isinstance(term, TaskRef) else type(term).__name__, render(term)

@@ -9,6 +9,7 @@ Takes note in the execution of what is recorded, as `rows` does. Changes the vec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from rayflow.evaluator.graph import Vector
@@ -143,20 +144,21 @@ def _add_new(
     terms: Sequence[bytes] | None,
 ) -> None:
     """Note the values that are not recorded yet, by hash, each with its packed term where that is known."""
-    is_first = vector.execution.first_times.of_value
-    for index, value_hash in enumerate(hashes):
-        if is_first(value_hash):
-            new[value_hash] = values[index], terms[index] if terms is not None else None
+    first = vector.execution.first_times.of_values(hashes)
+    for value_hash, value, term in zip(hashes, values, terms or repeat(None), strict=False):
+        if value_hash in first and value_hash not in new:
+            new[value_hash] = value, term
 
 
 def _value_columns(new: dict[bytes, tuple[Any, bytes | None]]) -> Columns:
     packed = [dumps(value) if term is None else term for value, term in new.values()]
     shown = [shown_as(value) for value, _ in new.values()]
+    types = {type_name for type_name, _ in shown}
     return Columns.of(
         ValueRow,
         len(new),
         value_hash=list(new),
-        type=[type_name for type_name, _ in shown],
+        type=Same(types.pop()) if len(types) == 1 else [type_name for type_name, _ in shown],
         format=Same(TERM_FORMAT),
         size_bytes=[len(each) for each in packed],
         inline=packed,

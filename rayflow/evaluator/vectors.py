@@ -135,7 +135,7 @@ def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, c
 
 def _by_shape(expressions: Sequence[Expression]) -> Mapping[_Shape | None, Sequence[int]]:
     """The places of expressions, by shape."""
-    shapes = [_shape_of(each) for each in expressions]
+    shapes = _shapes_of(expressions)
     if shapes.count(shapes[0]) == len(shapes):
         return {shapes[0]: range(len(shapes))}
     # In one pass: of 4,096 calls, each eight may be of another task.
@@ -145,8 +145,19 @@ def _by_shape(expressions: Sequence[Expression]) -> Mapping[_Shape | None, Seque
     return places
 
 
-def _shape_of(call: Expression) -> _Shape | None:
-    """The shape of a plain call; None for any other expression."""
+def _shapes_of(expressions: Sequence[Expression]) -> list[_Shape | None]:
+    """The shapes of plain calls; None for any other expression. Equal shapes that follow each other are one object."""
+    shapes: list[_Shape | None] = []
+    last: _Shape | None = None
+    for each in expressions:
+        shape = _shape_of(each, last)
+        shapes.append(shape)
+        last = shape or last
+    return shapes
+
+
+def _shape_of(call: Expression, last: _Shape | None) -> _Shape | None:
+    """The shape of a plain call; None for any other expression. last: the shape of the call before, often the same."""
     if type(call) is not TaskCall or call._options or call._shared:
         return None
     keywords = call._kwargs
@@ -154,6 +165,8 @@ def _shape_of(call: Expression) -> _Shape | None:
         of = type(value)
         if of not in SCALARS or ((of is str or of is bytes) and len(value) > MOST_LETTERS):
             return None
+    if not keywords and last is not None and last == (call._task, len(call._args), ()):
+        return last
     return _Shape(call._task, len(call._args), tuple(keywords) if keywords else ())
 
 

@@ -66,7 +66,11 @@ def call_of(function: Any, args: tuple[Term, ...], kwargs: dict[str, Term]) -> T
 
 
 def _map(function: Any, values: Any) -> list[Term]:
-    return [call_of(function, (value,), {}) for value in items_of(values)]
+    items = items_of(values)
+    if type(function) is TaskRef and not function.kwargs:
+        name, bound, options = function.name, function.args, function.options or None
+        return [TaskCall(name, (*bound, item), None, options) for item in items]
+    return [call_of(function, (item,), {}) for item in items]
 
 
 def _starmap(function: Any, values: Any) -> list[Term]:
@@ -209,7 +213,7 @@ _TAKE_THUNKS = frozenset({"force", "identity", "partial"})
 
 def refuse_thunks(name: str, args: tuple[Any, ...]) -> None:
     """Raise TypeError for an operation on a thunk that is meant for its value. (It would evaluate to itself for ever.)
-    Raise TypeError for an operation on a thunk that is meant for its value. (It would evaluate to itself for ever.)"""
+    """
     if Quoted in map(type, args) and name not in _TAKE_THUNKS and not (name == "method" and args[1] == "eval"):
         raise TypeError(f"{name} was given a thunk, an expression as data: force(thunk) gives the value of it")
 

@@ -154,15 +154,19 @@ def iter_leaves(value: Any, *, scalars: bool = False, is_leaf: Callable[[Any], b
     stack: list[Iterator[Any]] = [iter((value,))]
     while stack:
         for part in stack[-1]:
-            if type(part) in SCALARS:
+            of = type(part)
+            if of in SCALARS:
                 if scalars:
                     yield part
                 continue
-            container = None if is_leaf is not None and is_leaf(part) else parts_of(part)
-            if container is None:
-                yield part
-                continue
-            parts = container.parts
+            if is_leaf is None and (of is tuple or of is list):
+                parts = part  # without a Container: there may be very many short ones
+            else:
+                container = None if is_leaf is not None and is_leaf(part) else parts_of(part)
+                if container is None:
+                    yield part
+                    continue
+                parts = container.parts
             if only_scalars(parts):
                 if scalars:
                     yield from parts
