@@ -72,7 +72,7 @@ RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", 
 """The options that ask something of the node on which a call runs."""
 
 MANY = 64
-"""From so many rows of one table on, a job gives them as columns."""
+"""A job that has at least this many rows for one table gives them as columns."""
 
 INLINE_TERM_BYTES = 16384
 """Packed terms up to this many bytes are kept in the table of values."""

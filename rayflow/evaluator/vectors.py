@@ -41,7 +41,7 @@ from rayflow.values.encoding.identity import scalar_identities
 from rayflow.values.native import SCALARS
 
 FEWEST = 8
-"""The fewest calls that make a vector. Of fewer calls, each costs less as a job."""
+"""The fewest calls that make a vector. If there are fewer, each of them costs less as a job."""
 
 MOST_LETTERS = 1_000
 """The longest text or bytes that are plain arguments."""
@@ -363,7 +363,7 @@ def looked_up(
                 vector.states[place] = RUNNING
         vector.execution.looking -= len(missing)
         _send_attempts(state, vector, missing)
-    # At last: one of them may stop the execution, and then all members leave.
+    # Last, because one of them may stop the execution, and then all members leave.
     for place in special:
         alone(state, messages.LookedUp(message.at, vector.first + place, found[place]))
     if not vector.open:
@@ -435,7 +435,7 @@ def returned(state: State, message: messages.ReturnedVector, alone: Callable[[St
         _end(state, vector, ended)
         if not vector.open and not vector.is_asking:
             forget(state, vector)
-    # At last: one of them may stop the execution, and then all members leave.
+    # Last, because one of them may stop the execution, and then all members leave.
     for place in special:
         alone(state, messages.Returned(message.at, jobs[place], 1, terms[place], costs.one(place)))
 

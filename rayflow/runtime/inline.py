@@ -70,7 +70,7 @@ class InlineCarrier:
         self._bodies.end()
 
     def work(self, seconds: float) -> bool:
-        """Run what waits, for about so long."""
+        """Run what waits, for about this many seconds."""
         if not self._waiting:
             return False
         end = time.perf_counter() + seconds
@@ -95,7 +95,7 @@ class InlineCarrier:
     def _run_vector(
         self, vector: commands.RunVector, series: BodySeries, end: float, answers: list[tuple[Answer, int]]
     ) -> None:
-        """Run the members of a vector until this moment (time.perf_counter). The others wait on."""
+        """Run members of a vector until this moment (time.perf_counter). The rest go on waiting."""
         if vector.options.get("timeout") is not None or any((job, 1) in self._stopped for job in vector.jobs):
             self._waiting.extendleft(reversed(list(vector.attempts())))
             return

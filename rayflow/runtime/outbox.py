@@ -84,7 +84,7 @@ def _plain_candidate(row: ReductionRow) -> messages.Candidate | None:
 
 
 def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
-    """Whether any of these is longer than so many bytes."""
+    """Whether any of these is longer than this many bytes."""
     return any(text is not None and len(text) > most_bytes for text in texts)
 
 

@@ -74,7 +74,7 @@ class BodySeries:
         replied: Callable[[Reply], None],
         bodies: WaitingBodies | None = None,
     ) -> None:
-        """Run the members of a vector, in order; after this moment (time.perf_counter) no other one begins.
+        """Run the members of a vector, in order. After the first, none begins after this moment (time.perf_counter).
 
         columns: gets those that returned a scalar and left nothing else. replied: takes the reply of each other one.
         Each that has run has reached one of the two, also when KeyboardInterrupt ends this.

@@ -2,8 +2,8 @@
 
 In: the beginning and the end of a body. Out: what the body has left there. Never: runs a body.
 
-To set all of this up costs more than a small body. So bodies that run one after the other may share an enclosure, as
-long as each has left it as it was.
+Setting all of this up costs more than running a small body. So bodies that run one after the other may share an
+enclosure, as long as each has left it as it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rayflow.values.filesystems.fsync import WrittenPaths
 
 
 class Enclosure:
-    """Encloses a body, or several ones that run one after the other.
+    """Encloses a body, or several bodies that run one after the other.
 
     printed: called as a body prints. all_written: takes the files that any body of the worker writes. waiting: the body
     that goes on, if one does.
@@ -59,7 +59,7 @@ class Enclosure:
         self._threads = threading.active_count()
 
     def is_as_before(self) -> bool:
-        """Whether no body has left anything: a call, a file, a text, a thread, a change or a fork of the process."""
+        """Whether no body has left anything: a call, a file, printed text, a thread, a changed or forked process."""
         return (
             not self.created
             and self.created.tasks is None

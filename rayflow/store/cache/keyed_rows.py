@@ -26,7 +26,7 @@ _Reader: TypeAlias = Callable[[Any], Any]
 
 
 _FILTERED_FROM = 256
-"""From so many keys on, those that a batch cannot have are sorted out first."""
+"""Of at least this many keys, those that a batch cannot have are sorted out first."""
 
 _HEAD_BITS = 32
 

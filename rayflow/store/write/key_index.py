@@ -26,7 +26,7 @@ INDEXED = "reductions"
 KEY = "eval_hash"
 
 _REPEATED = 4
-"""A column that repeats each of its values at least so often is written as codes."""
+"""A column that repeats each of its values at least this often is written as codes."""
 
 _CODES = (pa.int8(), pa.int16(), pa.int32())
 
