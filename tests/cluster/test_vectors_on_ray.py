@@ -396,7 +396,7 @@ def test_ctrl_c_in_a_fan_out_closes_all_members_and_the_run_can_go_on(project, r
     until(lambda: (project.path / "begun").exists() or process.poll() is not None, 60)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "rayflow resume" in err, err
     counted = ends(project)
     assert sum(counted.values()) == 5001 and counted["main", "cancelled"] == 1
