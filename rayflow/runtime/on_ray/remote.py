@@ -332,9 +332,9 @@ def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> by
     Both kinds are one function, since Ray has a queue for each function and shape, and serves a queue that is never
     empty for ever.
     """
-    known, masks, (is_small, *bundle) = pickle.loads(packed)
+    known, masks, (is_small, name, calls, vectors) = pickle.loads(packed)
     masking.learn(masks)
-    answer, slot = _bundle_run(known, masks, *bundle, refs, slots)
+    answer, slot = _bundle_run(known, masks, name, calls, vectors, refs, slots)
     return answer if is_small else (answer, slot)
 
 
