@@ -62,6 +62,10 @@ FLOW = """
             return [other(n + each) for each in range(20)]
         elif kind == 9:
             return "x" * 100_000
+        elif kind == 10:
+            raise SystemExit(3)
+        elif kind == 11:
+            raise KeyboardInterrupt
         return n * 2
 
     def note(marks, n):
@@ -238,7 +242,7 @@ def lost(project: Project) -> list[tuple[str, int]]:
 
 def test_what_is_special_in_the_middle_of_plain_calls_has_its_own_value_rows_and_log(shared_project, scheduler, flow):
     odd = 500
-    places = [n for n in range(1000) if n != odd + 2]
+    places = [n for n in range(1000) if n - odd not in (2, 10, 11)]
 
     def expected(n: int) -> Any:
         special = {5: [505, "x"], 6: 507, 7: None, 8: [n + each + 1 for each in range(20)], 9: "x" * 100_000}
@@ -250,7 +254,7 @@ def test_what_is_special_in_the_middle_of_plain_calls_has_its_own_value_rows_and
         assert isinstance(made, File) and made.read() == "text"
         assert numpy.array_equal(array, numpy.arange(300_000))
         assert values == {n: expected(n) for n in values}
-        assert ends(shared_project) == {("each", how): 999, ("other", how): 21}
+        assert ends(shared_project) == {("each", how): 997, ("other", how): 21}
     lines = shared_project.sql("select text, count(*) from logs group by all")
     assert lines == [("one line of 501\n", 1)]
     makers = shared_project.sql("select distinct role, task_name from calls_of_file('made.503') order by all")
@@ -260,14 +264,30 @@ def test_what_is_special_in_the_middle_of_plain_calls_has_its_own_value_rows_and
 def test_a_member_that_raises_fails_alone_and_is_tried_again_next_time(shared_project, scheduler, flow):
     for how in ("computed", "cached"):
         with pytest.raises(ValueError, match="not 2502"):
-            scheduler.run([flow.each(n, 2500) for n in range(2000, 3000) if n not in (2503, 2504)])
+            scheduler.run([flow.each(n, 2500) for n in range(2000, 3000) if n - 2500 not in (3, 4, 10, 11)])
         # 2505, 2506, 2508: a list, a call, calls
-        assert ends(shared_project) == {("each", how): 997, ("each", "failed"): 1, ("other", how): 21}
+        assert ends(shared_project) == {("each", how): 995, ("each", "failed"): 1, ("other", how): 21}
         failed = shared_project.sql(f"""
             select attempts, call, ended from jobs join attempts using (job_id)
             where execution_id = '{latest(shared_project)}' and task_name = 'flow.each' and status = 'failed'
         """)
         assert failed == [(1, "flow.each(n=2502, odd=2500)", "raised")]
+
+
+def test_members_that_raise_what_would_end_a_process_fail_alone(shared_project, scheduler, flow):
+    with pytest.raises(Exception, match=r"sys\.exit\(3\)"):
+        scheduler.run([flow.each(n, 6000) for n in (*range(5900, 6000), *range(6010, 6400))])
+    assert ends(shared_project) == {("each", "computed"): 488, ("each", "failed"): 2}
+    assert lost(shared_project) == [("raised", 1)] * 2
+
+
+def test_the_first_failure_stops_all_members_where_that_is_wanted(shared_project, scheduler, flow):
+    calls = [flow.each(n, 300_002) for n in (*range(290_000, 300_001), 300_004, *range(300_014, 310_000))]
+    with pytest.raises(ValueError, match="not 300004"):
+        scheduler.run(calls, fail_fast=True)
+    counted = ends(shared_project)
+    assert counted["each", "failed"] == 1 and sum(counted.values()) >= len(calls)
+    assert {how for _, how in counted} <= {"computed", "failed", "cancelled"}
 
 
 # --- what is lost -----------------------------------------------------------------------------------------------------
@@ -396,7 +416,7 @@ def test_ctrl_c_in_a_fan_out_closes_all_members_and_the_run_can_go_on(project, r
     until(lambda: (project.path / "begun").exists() or process.poll() is not None, 60)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "rayflow resume" in err, err
     counted = ends(project)
     assert sum(counted.values()) == 5001 and counted["main", "cancelled"] == 1
@@ -508,10 +528,10 @@ def test_a_fan_out_whose_calls_return_calls(shared_project, scheduler, flow):
 
 
 def test_a_failure_that_is_caught_among_plain_calls(shared_project, scheduler, flow):
-    calls = [flow.each(n, 4501) for n in range(4000, 5000) if n not in (4504, 4505)]
+    calls = [flow.each(n, 64_501) for n in range(64_000, 65_000) if n - 64_501 not in (3, 4, 10, 11)]
     assert scheduler.run(catch_all(calls, ValueError, flow.failed)) == [503]
     assert ends(shared_project) == {
-        ("each", "computed"): 997, ("each", "failed"): 1, ("other", "computed"): 21, ("failed", "computed"): 1,
+        ("each", "computed"): 995, ("each", "failed"): 1, ("other", "computed"): 21, ("failed", "computed"): 1,
     }  # fmt: skip
 
 

@@ -228,4 +228,4 @@ def test_the_stages_of_a_cost_travel_where_there_are_some() -> None:
         whole = reply._replace(cost=Cost(*reply.cost[:6], *stages))
         fields = remote._fields(whole)
         assert len(fields[4]) == (4 if stages == (None, None) else 6)
-        assert remote.BundleReply([fields], [], [], "host", 3).each() == [whole]
+        assert remote.BundleReply([fields], [], [], [], "host", 3).each() == [whole]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+from collections.abc import Sequence
 
 import pytest
 from evaluations import Flow
@@ -12,7 +13,7 @@ from projects import Project
 
 from rayflow import Scheduler, subrun
 from rayflow.errors import StoreUnavailable
-from rayflow.records import Row
+from rayflow.records import Columns, Row
 from rayflow.runtime.worker import coroutines, waiting_bodies
 from rayflow.store.store import Store
 from rayflow.testing import Rehearsal
@@ -225,11 +226,11 @@ def test_bodies_of_an_execution_that_breaks_off_tidy_up_at_once(flow: Flow, monk
         submitted = scheduler.submit(flow.module.chain(50))
         append, said = Store.append, []
 
-        def full(store: Store, rows: list[Row]) -> None:
+        def full(store: Store, rows: Sequence[Row], columns: Sequence[Columns]) -> None:
             said.append(len(rows))
             if len(said) > 12:
                 raise StoreUnavailable("The disk is full.")
-            append(store, rows)
+            append(store, rows, columns)
 
         monkeypatch.setattr(Store, "append", full)
         with pytest.raises(StoreUnavailable):

@@ -324,16 +324,29 @@ def operated_in(answer: bytes) -> tuple[OperationReply, list[tuple[bytes, int]]]
     return outcome, kept
 
 
-def run_small_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> bytes:
-    """Run the calls of a bundle that probably makes no large values. If a call makes one, it goes to the store."""
-    return run_bundle(packed, refs, *slots)[0]
-
-
 @serving()
-def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> tuple[bytes, Slot]:
-    """Run the calls of a bundle one after the other."""
-    known, masks, (name, fields, vector_fields) = pickle.loads(packed)
+def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> bytes | tuple[bytes, Slot]:
+    """Run the calls of a bundle one after the other.
+
+    One that probably makes no large values answers without the second slot: if a call makes one, it goes to the store.
+    Both kinds are one function, since Ray has a queue for each function and shape, and serves a queue that is never
+    empty for ever.
+    """
+    known, masks, (is_small, name, calls, vectors) = pickle.loads(packed)
     masking.learn(masks)
+    answer, slot = _bundle_run(known, masks, name, calls, vectors, refs, slots)
+    return answer if is_small else (answer, slot)
+
+
+def _bundle_run(
+    known: ContextKey,
+    masks: tuple[masking.Mask, ...],
+    name: str,
+    fields: list[Any],
+    vector_fields: list[Any],
+    refs: list[Any] | None,
+    slots: tuple[Slot, ...],
+) -> tuple[bytes, Slot]:
     calls = [Call(*each) for each in fields]
     vectors = [VectorCall(*each) for each in vector_fields]
     columns = [VectorReply.empty() for _ in vectors]

@@ -92,10 +92,11 @@ class RayCarrier:
         self._objects = ObjectRefs(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
         self._contexts: dict[str, ShippedContext] = {}
         self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
+        bundle = ray.remote(remote.run_bundle)
         self._remotes: dict[str, Any] = {
-            "bundle": ray.remote(num_returns=2)(remote.run_bundle),
-            "small bundle": ray.remote(num_returns=1)(remote.run_small_bundle),
-            "operation": ray.remote(num_returns=2)(remote.run_operation),
+            "bundle": bundle,
+            "small bundle": bundle,
+            "operation": ray.remote(remote.run_operation),
         }
         self._completed: deque[tuple[int, Any]] = deque()
         self._sent: dict[int, _SentTask] = {}
@@ -259,7 +260,7 @@ class RayCarrier:
         kind = "small bundle" if small else "bundle"
         function = self._function(kind, bundle.shape, bundle.first.entry.name)
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
-        made = function.remote(*remote.arguments_of(travelling, (bundle.name, calls, vectors), inputs))
+        made = function.remote(*remote.arguments_of(travelling, (small, bundle.name, calls, vectors), inputs))
         return _SentTask((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
@@ -282,7 +283,8 @@ class RayCarrier:
                 self._functions.clear()
             # The name stands beside what the task's own child processes print.
             options = away_from(shape.ray_options(), avoided)
-            known = self._remotes[kind].options(name=f"{remote.NAME}{task}", **options)
+            returns = 1 if kind == "small bundle" else 2
+            known = self._remotes[kind].options(name=f"{remote.NAME}{task}", num_returns=returns, **options)
             self._functions[kind, task, shape, avoided] = known
         return known
 
