@@ -165,9 +165,8 @@ def _shape_of(call: Expression, last: _Shape | None) -> _Shape | None:
         of = type(value)
         if of not in SCALARS or ((of is str or of is bytes) and len(value) > MOST_LETTERS):
             return None
-    if not keywords and last is not None and last == (call._task, len(call._args), ()):
-        return last
-    return _Shape(call._task, len(call._args), tuple(keywords) if keywords else ())
+    shape = _Shape(call._task, len(call._args), tuple(keywords) if keywords else ())
+    return last if last == shape else shape
 
 
 def _binding_of(shape: _Shape, scope: Job) -> _Binding | None:

@@ -24,6 +24,7 @@ from rayflow import File, catch_all, map_, no_prov, starmap, subrun
 from rayflow.api import Scheduler
 from rayflow.errors import Cancelled, TaskTimeout, WorkerLost
 from rayflow.runtime.protocol.reports import Progress, Silent
+from tests.cluster.test_failures import actor_process
 
 pytestmark = pytest.mark.ray
 
@@ -335,12 +336,6 @@ def workers() -> list[tuple[int, str]]:
             if line.startswith("ray::"):
                 found.append((int(entry.parent.name), line))
     return found
-
-
-def actor_process(scheduler: Scheduler) -> int:
-    import ray
-
-    return ray.get(scheduler._driver._cluster.actor().process_id.remote())
 
 
 def test_a_scheduler_that_is_killed_in_a_fan_out_goes_on_and_nothing_committed_runs_again(
