@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy
 import pytest
+from processes import started_here
 from projects import Project
 
 from rayflow import File, catch_all, map_, no_prov, starmap, subrun
 from rayflow.api import Scheduler
 from rayflow.errors import Cancelled, TaskTimeout, WorkerLost
 from rayflow.runtime.protocol.reports import Progress, Silent
-from tests.cluster.test_failures import actor_process
 
 pytestmark = pytest.mark.ray
 
@@ -328,24 +328,39 @@ def test_a_worker_process_that_is_killed_fails_no_member(shared_project, schedul
 
 
 def workers() -> list[tuple[int, str]]:
-    """The worker processes of Ray on this machine, and what each runs."""
+    """The worker processes of this test's Ray, and what each runs."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in started_here():
         with contextlib.suppress(OSError):
-            line = entry.read_bytes().replace(b"\0", b" ").decode().strip()
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             if line.startswith("ray::"):
-                found.append((int(entry.parent.name), line))
+                found.append((pid, line))
     return found
 
 
+def schedulers() -> set[int]:
+    return {pid for pid, name in workers() if "SchedulerActor" in name}
+
+
+@pytest.fixture
+def own_scheduler(shared_project: Project, ray_cluster: str, flow: Any) -> Iterator[tuple[Scheduler, int]]:
+    """A scheduler, and the process of its actor."""
+    others = schedulers()
+    with Scheduler(store=str(shared_project.path / ".rayflow"), address=ray_cluster) as made:
+        made.run(flow.other(-1), cache=False)
+        (process,) = schedulers() - others
+        yield made, process
+
+
 def test_a_scheduler_that_is_killed_in_a_fan_out_goes_on_and_nothing_committed_runs_again(
-    shared_project, scheduler, flow, tmp_path
+    shared_project, own_scheduler, flow, tmp_path
 ):
+    scheduler, process = own_scheduler
     marks = tmp_path / "marks"
     submission = scheduler.submit([flow.noted(n, str(marks), 0.0005) for n in range(20_000)])
     query = f"select count(*) from reductions where execution_id = '{submission.execution_id}'"
     until(lambda: shared_project.sql(query)[0][0] > 3000)
-    os.kill(actor_process(scheduler), signal.SIGKILL)
+    os.kill(process, signal.SIGKILL)
     committed = {hash for (hash,) in shared_project.sql(query.replace("count(*)", "eval_hash"))}
     assert submission.result(timeout=90) == list(range(20_000))
     assert shared_project.sql("select life from executions order by execution_id desc limit 1") == [(1,)]
