@@ -72,10 +72,13 @@ def stop(state: State, execution: Execution) -> None:
             fail(state, job, cancelled())
 
 
-def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = False) -> None:
+def close(
+    state: State, job: Job, to: JobState, is_left_to_follower: bool = False, *, tells_value: bool = False
+) -> None:
     """End a job: record it, pass its outcome on, and forget the data that only an open job needs.
 
-    is_left_to_follower: the job followed a job that recorded no call node. So it records one itself.
+    is_left_to_follower: the job followed a job that recorded no call node. So it records one itself. tells_value:
+    whether its call node may answer shallow calls.
     """
     execution = job.execution
     move(state, job, to)
@@ -83,7 +86,7 @@ def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = Fals
     state.jobs.pop(job.number, None)
     tally = execution.tally
     if job.is_recorded:
-        rows = closing_rows(job, state.now, is_left_to_follower)
+        rows = closing_rows(job, state.now, is_left_to_follower, tells_value=tells_value)
         state.out.append(commands.Record(tuple(rows)))
         tally.totals["recorded"] += 1
     how = status_of(job) if to is FAILED else job.how or "computed"

@@ -52,6 +52,9 @@ _TIER_BASE_BYTES = 16 * 1024
 _GROUP_BYTES = 128 * 1024 * 1024
 """How much one merge takes in at most."""
 
+_FULLEST_BY: dict[str, tuple[str, ...]] = {"calls": ("at",)}
+"""Of rows with one key that differ all the same, the one that has the largest value here is kept."""
+
 _OWN_SMALL_BYTES = 1024 * 1024
 _OWN_TOTAL_BYTES = 16 * 1024 * 1024
 
@@ -114,9 +117,10 @@ class Compactor:
 
     def _lacks_index(self, commit: Commit) -> bool:
         """Whether a segment of a commit is to have an index, and has none that can be read."""
-        if self._folder.local_root() is None or all(segment.table != INDEXED for segment in commit.segments):
+        if self._folder.local_root() is None:
             return False
-        return not commit.indexes or any(self._catalog.is_broken(index.path) for index in commit.indexes)
+        readable = {index.table for index in commit.indexes if not self._catalog.is_broken(index.path)}
+        return any(segment.table in INDEXED and segment.table not in readable for segment in commit.segments)
 
     def _crowded(self) -> Iterable[list[Commit]]:
         """Groups of many commits of about one size.
@@ -338,8 +342,8 @@ def write_commit(
         else:
             segments.append(write_segment(folder, commit_id, name, rows))
             # Only what is a file on this machine is looked up in the file.
-            if name == INDEXED and folder.local_root() is not None:
-                index = write_index(folder, commit_id, rows)
+            if name in INDEXED and folder.local_root() is not None:
+                index = write_index(folder, commit_id, rows, INDEXED[name])
                 indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,
@@ -360,7 +364,8 @@ def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
-    sort_keys = [(column, "ascending", "at_start") for column in (*how.table.key, *how.table.order)]
+    order = (*how.table.key, *how.table.order, *_FULLEST_BY.get(how.name, ()))
+    sort_keys = [(column, "ascending", "at_start") for column in order]
     rows = rows.take(pc.sort_indices(rows, sort_keys=sort_keys))
     same: Any = None
     for name in how.table.key:
