@@ -88,7 +88,7 @@ def tells_value(job: Job) -> bool:
     """Whether the call node of a job that has reduced its term may answer later shallow calls with the final value.
 
     A node says nothing about failures, context, calls that are made anew, and what else the value depends on. So all
-    of that must be missing below. For a job without calls below, and for one whose value is recorded, no node is needed.
+    of that must be missing below. A job without calls below, or one whose value is recorded, needs no node for that.
     """
     if not job.children or not job.clean or job.fleeting or job.reads or job.eval_hash is None or job.how == "shared":
         return False

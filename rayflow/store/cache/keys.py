@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
 from rayflow.store.folders.protocol import Folder
-from rayflow.store.write.catalog import Catalog
 from rayflow.store.write import schemas
+from rayflow.store.write.catalog import Catalog
 from rayflow.store.write.key_index import REDUCTIONS, Keyed, chosen, decode, encode, ordered, read_index
 from rayflow.store.write.segments import Commit, Segment, embedded_tables, read_segment
 

@@ -193,7 +193,7 @@ class Reductions:
         return usable
 
     def _filled(self, row: ReductionRow, blob: bytes) -> ReductionRow | None:
-        """The reduction with its term; None if its blob cannot be read. Then it is a miss: the call is computed again."""
+        """The reduction with its term. None if its blob cannot be read: then it is a miss, and the call is computed."""
         try:
             return row._replace(term=self._fetch_term(blob))
         except (BlobMissing, BlobDamaged) as error:

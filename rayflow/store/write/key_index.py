@@ -110,8 +110,8 @@ def chosen(rows: Any, how: Keyed) -> Any:
 def ordered(rows: Any, how: Keyed = REDUCTIONS) -> list[Any]:
     """The rows of an index as record batches; none when the keys have no fixed length.
 
-    The keys are in order. A column of nulls is left out, and values that repeat are codes. An index without rows has one
-    batch without rows.
+    The keys are in order. A column of nulls is left out, and values that repeat are codes. An index without rows has
+    one batch without rows.
     """
     import pyarrow.compute
 
