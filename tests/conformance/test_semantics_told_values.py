@@ -211,7 +211,7 @@ def rows(flow: Flow, table: str) -> int:
 # --- answered ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, args", [("main", (5,)), ("above", (5,)), ("given", ()), ("above_unrecorded", ())])
+@pytest.mark.parametrize(("name", "args"), [("main", (5,)), ("above", (5,)), ("given", ()), ("above_unrecorded", ())])
 def test_what_was_made_in_full_answers_whole_whatever_became_of_files_between(
     flow: Flow, name: str, args: tuple[Any, ...]
 ) -> None:
@@ -257,8 +257,7 @@ def test_a_value_of_any_kind_comes_back_as_it_was(flow: Flow, name: str) -> None
     assert still == preview
 
 
-def test_a_merged_store_answers_as_before(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayflow.store.write.compaction._SEGMENT_ROWS", 1)
+def test_a_merged_store_answers_as_before(flow: Flow) -> None:
     flow.call("above", 5)
     spoil(flow)
     store = open_store(str(flow.project.path / ".rayflow"))
@@ -295,7 +294,7 @@ def test_the_latest_record_of_one_process_answers(flow: Flow) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, old, new, value",
+    ("name", "old", "new", "value"),
     [
         ("above", "return len(f.read())", "return len(f.read()) + 1", [6, 5]),
         ("above", "return [count(make(n)), n]", "return [count(make(n)), n + 1]", [5, 6]),
