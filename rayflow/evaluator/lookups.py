@@ -79,18 +79,13 @@ def is_shallow(job: Job) -> bool:
     return job.options.get("check_valid") == "shallow"
 
 
-def wants_value(job: Job) -> bool:
-    """Whether any record that tells the final value of a job may answer it."""
-    return is_shallow(job) and job.execution.cache and scope_of(job.options) == "BACKEND"
-
-
 def tells_value(job: Job) -> bool:
     """Whether the call node of a job that has reduced its term may answer later shallow calls with the final value.
 
     A node says nothing about failures, context, calls that are made anew, and what else the value depends on. So all
     of that must be missing below. A job without calls below, or one whose value is recorded, needs no node for that.
     """
-    if not job.children or not job.clean or job.fleeting or job.reads or job.eval_hash is None or job.how == "shared":
+    if not job.children or not job.clean or job.reads or job.eval_hash is None or job.how == "shared":
         return False
     if job.awaits is not None or job.below is not None or is_fleeting(job) or is_kept_whole(job):
         return False

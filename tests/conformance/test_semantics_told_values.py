@@ -97,6 +97,16 @@ TASKS = """
 
     # --- dangers
 
+    @task
+    def checked(f):
+        if "bad" in f.read():
+            raise ValueError("bad")
+        return f.read()
+
+    @task
+    def checks():
+        return [checked(File("in.txt"))]
+
     @task(ANEW)
     def probe(x):
         return x + 1
@@ -307,6 +317,23 @@ def test_a_changed_task_below_is_seen(flow: Flow, name: str, old: str, new: str,
     assert shallow(flow, name, 5) == value
     flow.edit(new, old)
     assert shallow(flow, name, 5) == [5, 5]
+
+
+def test_an_older_value_does_not_hide_what_the_body_has_returned_since(flow: Flow) -> None:
+    flow.call("checks")
+    flow.project.write("in.txt", "is bad")
+    for call in (flow.call, lambda name: shallow(flow, name)):
+        with pytest.raises(ValueError, match="bad"):
+            call("checks")
+
+
+def test_a_told_value_is_as_old_as_the_oldest_record_behind_it(flow: Flow) -> None:
+    flow.call("make", 5)
+    [[made_at]] = flow.project.sql("select max(recorded_at) from reductions")
+    flow.call("above", 5)
+    assert flow.project.sql("select task_name, since from calls where recorded_at is not null order by task_name") == [
+        ("flow.above", made_at), ("flow.main", made_at)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["ends_in_file", "ends_in_files"])
