@@ -87,9 +87,9 @@ def tells_value(job: Job) -> bool:
     """
     if not job.children or not job.clean or job.reads or job.eval_hash is None or job.how == "shared":
         return False
-    if job.awaits is not None or job.below is not None or is_fleeting(job) or is_kept_whole(job):
+    if is_fleeting(job) or is_kept_whole(job) or not job.hands_down.is_recorded:
         return False
-    return job.hands_down.is_recorded and (job.seen is None or witnessing.has_only_files(job.seen))
+    return job.seen is None or witnessing.has_only_files(job.seen)
 
 
 def is_kept_whole(job: Job) -> bool:

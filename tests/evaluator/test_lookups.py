@@ -198,6 +198,7 @@ class TestShallow:
             )
             << finishes(4)
         )
+        assert all(row.term is None for row in book.rows(CallRow))  # it need not stand there twice
 
     def test_a_call_that_nothing_may_answer_leaves_no_value_remembered_whole(self) -> None:
         asker = Placeholder("asker")
@@ -333,3 +334,21 @@ class TestTold:
         assert self.told(book) == {"lab.f": 4}
         [row] = [row for row in book.rows(CallRow) if row.term is not None]
         assert row.since == START - 60_000_000 and row.at > row.since
+
+    def test_what_an_unrecorded_twin_has_returned_is_older_than_it_seems_and_so_the_node_tells_nothing(self) -> None:
+        first, below = Placeholder("first"), Placeholder("below")
+        unrecorded = call("lab.f", 1, options={"prov": False})
+        book = (
+            Playbook(Evaluator())
+            >> submitted([unrecorded, call("lab.f", 1)], F, G)
+            << looks_up("lab.f", asker=first)
+            >> found(first)
+            << runs("lab.f")
+            >> returned(first, call("lab.g", 2) + 1)
+            << looks_up("lab.g", asker=below)
+            >> found(below, candidate(3))
+            << finishes([4, 4])
+        )
+        assert book
+        assert sorted(row.how for row in book.rows(JobRow) if row.task_name == "lab.f") == ["computed", "shared"]
+        assert self.told(book) == {}
