@@ -87,7 +87,7 @@ def tells_value(job: Job) -> bool:
     """
     if not job.children or not job.clean or job.reads or job.eval_hash is None or job.how == "shared":
         return False
-    if is_fleeting(job) or is_kept_whole(job) or not job.hands_down.is_recorded:
+    if is_fleeting(job) or is_kept_whole(job):
         return False
     return job.seen is None or witnessing.has_only_files(job.seen)
 
