@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import CallRow, Columns, ReductionRow, TaskSetRow
+from rayflow.records import ArgumentRow, CallRow, Columns, ReductionRow, TaskSetRow
 from rayflow.store import layout
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.open import open_store
@@ -113,6 +113,41 @@ def test_a_store_whose_calls_tell_nothing_is_merged_once(tmp_path: Path) -> None
     assert index_of_calls(tmp_path) == []
     assert store.compact().written == 0
     assert told(store, 1) == told(open_store(tmp_path), 1) == [[]]
+
+
+def test_an_index_of_calls_needs_so_many_that_tell_their_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "INDEXED_ROWS", COUNT // 5 + 1)
+    store = made(tmp_path, *(call(number, at=5 if number % 5 == 0 else None) for number in range(COUNT)))
+    for count in (0, 1):
+        assert store.compact().written == 1 and store.compact().written == 0
+        assert len(index_of_calls(tmp_path)) == count
+        assert [len(rows) for rows in told(open_store(tmp_path), 5, 6)] == [1, 0]
+        store.append([call(COUNT)])
+        store.commit()
+
+
+def test_a_node_keeps_its_value_and_its_folded_argument_when_it_is_recorded_again_without(tmp_path: Path) -> None:
+    for at in (None, 5, None):
+        store = open_store(tmp_path)
+        calls = [call(number, at=at) for number in range(COUNT)]
+        store.append([*SETS, *calls, *(ArgumentRow(each.call_hash, "x", each.value_hash, None) for each in calls)])
+        store.compact()
+    [segment] = [each for each in store.snapshot().segments() if each.table == "calls"]
+    assert (segment.rows, segment.rows_of("arguments")) == (COUNT, COUNT)
+    counts = "SELECT count(*), count(term) FROM calls JOIN arguments USING (call_hash)"
+    assert store.history().sql(counts).fetchall() == [(COUNT, COUNT)]
+    assert [row.at for row in told(open_store(tmp_path), 1)[0]] == [5]
+
+
+def test_a_value_that_comes_after_its_node_is_recorded_although_vectors_have_had_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(SETS, [Columns.of_rows([call(1, at=None)])])
+    store.append([call(1)])
+    store.append([], [Columns.of_rows([call(1, at=None)])])
+    store.commit()
+    assert [row.at for row in told(store, 1)[0]] == [5]
 
 
 def test_a_damaged_index_is_not_believed_and_its_segment_is_read(tmp_path: Path) -> None:
