@@ -123,7 +123,8 @@ class JobRow(NamedTuple):
 
 
 class CallRow(NamedTuple):
-    """A call node: a task, its arguments and its result, whichever job made the call. Content-addressed."""
+    """A call node: a task, its arguments and its result, whichever job made the call. Content-addressed, except for the
+    last columns: those are there if the node may answer calls that check nothing below."""
 
     call_hash: Annotated[Hash, "Merkle hash over task, arguments, result and child calls"]
     task_hash: Annotated[Hash, "hash of the task's code"]
@@ -132,6 +133,10 @@ class CallRow(NamedTuple):
     eval_hash: Annotated[Hash, "hash of task and arguments"]
     value_hash: Annotated[Hash, "hash of the result"]
     task_set: Annotated[Hash, "the set of tasks below this call, itself included: see task_sets"]
+    term: Annotated[bytes | None, "the packed result, if it depends on nothing below but tasks and files"] = None
+    term_blob: Annotated[Hash | None, "the blob of the packed result when it is large"] = None
+    at: Annotated[Time | None, "when it was computed; null unless the result is in term or term_blob"] = None
+    since: Annotated[Time | None, "when the oldest record that it was made from was computed, if earlier"] = None
 
 
 class CallChildRow(NamedTuple):

@@ -74,10 +74,13 @@ def stop(state: State, execution: Execution) -> None:
             fail(state, job, cancelled())
 
 
-def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = False) -> None:
+def close(
+    state: State, job: Job, to: JobState, is_left_to_follower: bool = False, *, tells_value: bool = False
+) -> None:
     """End a job: record it, pass its outcome on, and forget the data that only an open job needs.
 
-    is_left_to_follower: the job followed a job that recorded no call node. So it records one itself.
+    is_left_to_follower: the job followed a job that recorded no call node. So it records one itself. tells_value:
+    whether its call node may answer shallow calls.
     """
     execution = job.execution
     move(state, job, to)
@@ -85,7 +88,7 @@ def close(state: State, job: Job, to: JobState, is_left_to_follower: bool = Fals
     state.jobs.pop(job.number, None)
     tally = execution.tally
     if job.is_recorded:
-        state.out.append(closing_record(job, state.now, is_left_to_follower))
+        state.out.append(closing_record(job, state.now, is_left_to_follower, tells_value=tells_value))
         tally.totals["recorded"] += 1
     how = status_of(job) if to is FAILED else job.how or "computed"
     tally.totals[how] += 1

@@ -23,11 +23,15 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class LookUp(NamedTuple):
-    """Is there a recorded reduction for this key? Answered by `LookedUp`."""
+    """Is there a recorded reduction for this key? Answered by `LookedUp`.
+
+    wants_value: whether each record that tells the final value may answer, although files below it have changed.
+    """
 
     asker: int
     eval_hash: bytes
     task_hash: bytes
+    wants_value: bool = False
 
 
 class RunTask(NamedTuple):

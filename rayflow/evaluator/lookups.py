@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from rayflow import misses
+from rayflow.evaluator import witnessing
 from rayflow.evaluator.graph import Execution, Job, Vector
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.messages import Candidate
@@ -76,6 +77,19 @@ def context_read(job: Job) -> dict[str, bytes]:
 def is_shallow(job: Job | Vector) -> bool:
     """Whether the job's final value is valid even if the files below have changed."""
     return job.options.get("check_valid") == "shallow"
+
+
+def tells_value(job: Job) -> bool:
+    """Whether the call node of a job that has reduced its term may answer later shallow calls with the final value.
+
+    A node says nothing about failures, context, calls that are made anew, and what else the value depends on. So all
+    of that must be missing below. A job without calls below, or one whose value is recorded, needs no node for that.
+    """
+    if not job.work.children or not job.clean or job.reads or job.eval_hash is None or job.how == "shared":
+        return False
+    if is_fleeting(job) or is_kept_whole(job):
+        return False
+    return job.seen is None or witnessing.has_only_files(job.seen)
 
 
 def is_kept_whole(job: Job) -> bool:

@@ -123,7 +123,10 @@ class Candidate(NamedTuple):
 
 
 class LookedUp(NamedTuple):
-    """The reductions that the store has for a key, newest first. Answers `LookUp`."""
+    """The reductions that the store has for a key, newest first. Answers `LookUp`.
+
+    If the look-up wants a value, the final values that call nodes tell are among them, as shallow reductions.
+    """
 
     at: int
     asker: int

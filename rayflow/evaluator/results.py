@@ -38,9 +38,10 @@ def take_result(state: State, job: Job, outcome: Outcome) -> None:
     if job.clean and not was_final and job.is_recorded and lookups.is_kept_whole(job):
         # Before it closes: the root's closing ends the execution, and what comes later is not committed.
         remember_whole(state, job)
+    tells_value = lookups.tells_value(job)
     if job.seen is not None and lookups.is_shallow(job):
         job.seen = witnessing.hidden(job.seen, outcome)
-    close(state, job, DONE)
+    close(state, job, DONE, tells_value=tells_value)
 
 
 def _sum_up_children(job: Job) -> None:

@@ -165,10 +165,13 @@ def _frames_text(failure: Failure) -> str | None:
     return render_failure(replace(failure, trail=())) if is_more else None
 
 
-def closing_record(job: Job, finished_at: int, is_left_to_follower: bool = False) -> Record:
+def closing_record(
+    job: Job, finished_at: int, is_left_to_follower: bool = False, *, tells_value: bool = False
+) -> Record:
     """Every row that a job leaves when it is done or has failed.
 
-    is_left_to_follower: it followed a job that left no call node for it.
+    is_left_to_follower: it followed a job that left no call node for it. tells_value: its call node is to have the
+    final value.
     """
     rows: list[Row] = []
     columns: tuple[Columns, ...] = ()
@@ -177,7 +180,7 @@ def closing_record(job: Job, finished_at: int, is_left_to_follower: bool = False
     # twin, so it writes the node: perhaps nothing else has.)
     reduced_itself = RESULT in job.trail
     if job.state is DONE and (reduced_itself or is_left_to_follower) and job.work.args_hash is not None:
-        rows, columns = call_rows(job, execution)
+        rows, columns = call_rows(job, execution, finished_at if tells_value else None)
     elif job.state is FAILED and job.work.attempt and job.entry.hash and execution.first_times.of_task(job.entry.hash):
         # It leaves no call node; its task is recorded all the same, to show what has failed and where it is defined.
         rows.extend(task_rows(job.entry, job.queued_at))
@@ -212,10 +215,13 @@ def applied_tags(tag: Tag, job: Job, at: int) -> tuple[Row, ...]:
     )
 
 
-def call_rows(job: Job, execution: Execution) -> tuple[list[Row], tuple[Columns, ...]]:
+def call_rows(
+    job: Job, execution: Execution, value_at: int | None = None
+) -> tuple[list[Row], tuple[Columns, ...]]:
     """The call node of a job, with its arguments and children, and the values and tasks that it names.
 
-    The rows about very many calls below it, or behind an argument, are columns.
+    The rows about very many calls below it, or behind an argument, are columns. value_at: the time of the final value
+    that the node is to have; None if it is to have none.
     """
     work = job.work
     assert job.call_hash is not None
@@ -254,6 +260,9 @@ def call_rows(job: Job, execution: Execution) -> tuple[list[Row], tuple[Columns,
             eval_hash=job.eval_hash or b"",
             value_hash=job.value_hash,
             task_set=task_set,
+            term=None if value_at is None else dumps(job.outcome),
+            at=value_at,
+            since=None if value_at is None else _oldest(job, value_at),
         )
     )
     if work.children:
@@ -423,7 +432,6 @@ def full_reduction_row(
     witnesses: the witnesses below it, unless its options say that these do not count.
     """
     assert job.task_set is not None
-    began = job.work.cost.started_at if job.work.cost else job.queued_at
     return ReductionRow(
         eval_hash=key,
         task_hash=job.entry.hash,
@@ -436,8 +444,14 @@ def full_reduction_row(
         wall_seconds=job.work.cost.wall_seconds if job.work.cost else None,
         at=at,
         context=_context_text(context_read),
-        since=min(began, at) if job.oldest is None else min(began, at, job.oldest),
+        since=_oldest(job, at),
     )
+
+
+def _oldest(job: Job, at: int) -> int:
+    """When the oldest record behind the final value of a job was computed. at: when the value was."""
+    began = job.work.cost.started_at if job.work.cost else job.queued_at
+    return min(began, at) if job.oldest is None else min(began, at, job.oldest)
 
 
 def _context_text(context_read: Mapping[str, bytes]) -> str | None:

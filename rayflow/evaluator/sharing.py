@@ -55,7 +55,7 @@ def identify(state: State, job: Job) -> None:
 
 def _look_up(state: State, job: Job, key: bytes) -> None:
     move(state, job, LOOKUP)
-    state.out.append(commands.LookUp(job.number, key, job.entry.hash))
+    state.out.append(commands.LookUp(job.number, key, job.entry.hash, lookups.is_shallow(job)))
 
 
 def _divide(state: State, job: Job, first: Job) -> None:

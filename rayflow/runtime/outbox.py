@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeAlias
 from rayflow.errors import BadQuery
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.rows import INLINE_TERM_BYTES, context_of, left_row
+from rayflow.evaluator.witnessing import without_files_between
 from rayflow.lang.terms.codec import blobs_of, has_front, witnesses_of
-from rayflow.records import Columns, JobRow, ReductionRow, Row, ValueRow
+from rayflow.records import CHECKED_VALUE, SHALLOW_VALUE, SINGLE, CallRow, Columns, JobRow, ReductionRow, Row, ValueRow
 from rayflow.runtime.carrier import Carrier
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink
@@ -71,6 +72,16 @@ def relied_on(row: ReductionRow) -> tuple[Witness, ...]:
         return witnesses_of(row.term or b"")
     except ValueError:
         return ()  # the evaluator passes over what cannot be read
+
+
+def _without_files_between(row: ReductionRow) -> ReductionRow:
+    """A recorded final value for a call that looks at no files between."""
+    if row.kind != CHECKED_VALUE or not row.term or not relied_on(row):
+        return row
+    try:
+        return row._replace(kind=SHALLOW_VALUE, term=without_files_between(row.term))
+    except ValueError:
+        return row  # the evaluator passes over what cannot be read
 
 
 def _plain_candidate(row: ReductionRow) -> messages.Candidate | None:
@@ -215,6 +226,8 @@ class Outbox:
         for place, row in enumerate(rows):
             if type(row) is ValueRow and row.inline is not None and len(row.inline) > INLINE_TERM_BYTES:
                 rows[place] = row._replace(inline=None, blob=self._put_term(row.inline))
+            elif type(row) is CallRow and row.term is not None and len(row.term) > INLINE_TERM_BYTES:
+                rows[place] = row._replace(term=None, term_blob=self._put_term(row.term))
         return rows
 
     def _put_term(self, packed: bytes) -> bytes:
@@ -262,12 +275,17 @@ class Outbox:
             self._refreshed = moment
             self._store.refresh()
         questions: list[tuple[bytes, bytes]] = []
+        wanting: list[int] = []
         for each in lookups:
             if isinstance(each, commands.LookUp):
+                if each.wants_value:
+                    wanting.append(len(questions))
                 questions.append((each.eval_hash, each.task_hash))
             else:
                 questions.extend(zip(each.eval_hashes, repeat(each.task_hash)))
         found = self._store.look_up(questions)
+        if wanting:
+            self._add_values(questions, found, wanting)
         at = self._clock.now()
         doubtful: list[_Doubtful] = []
         place = 0
@@ -285,6 +303,20 @@ class Outbox:
                 place = end
         if doubtful:
             self._check(doubtful)
+
+    def _add_values(
+        self, questions: Sequence[tuple[bytes, bytes]], found: list[list[ReductionRow]], wanting: Sequence[int]
+    ) -> None:
+        """Add to the reductions of some look-ups what else tells the final value: for calls that look at no files
+        between. questions: (eval_hash, task_hash) of all look-ups. wanting: the places of those that want it."""
+        for place in wanting:
+            found[place] = [_without_files_between(row) for row in found[place]]
+        # A recorded value is newer than such a node, or has answered instead of it.
+        wanting = [place for place in wanting if all(row.kind == SINGLE for row in found[place])]
+        told = self._store.told_values([questions[place] for place in wanting])
+        for place, rows in zip(wanting, told, strict=True):
+            if rows:
+                found[place] = sorted([*rows, *found[place]], key=lambda row: row.at, reverse=True)
 
     def _answer_vector(
         self, at: int, first: int, found: Sequence[Sequence[ReductionRow]], doubtful: list[_Doubtful]

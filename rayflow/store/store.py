@@ -152,7 +152,7 @@ class Store:
                 if length is not None:
                     key = row[0] if length == 1 else row[:length]
                     seen = self._seen[row_type]
-                    if key in seen:
+                    if key in seen and not (row_type is CallRow and row.at is not None):  # type: ignore[union-attr]
                         continue
                     if len(seen) >= REMEMBERED_KEYS:
                         seen.clear()
@@ -324,6 +324,17 @@ class Store:
                 self.refresh()
             return self._reductions.look_up(questions)
 
+    def told_values(self, questions: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
+        """The final values that call nodes tell for each (eval_hash, task_hash), as reductions, newest first.
+
+        Only nodes count that are committed, and whose value depends on nothing below but the tasks and files. The rest
+        is as in `look_up`.
+        """
+        with self._lock:
+            if not self._opened:
+                self.refresh()
+            return self._reductions.told_values(questions)
+
     def is_current_state(self, state: bytes) -> bool:
         """Whether a state of a handle is valid, by the records as of the last `refresh`."""
         with self._lock:
@@ -355,7 +366,8 @@ class Store:
             times = self._reductions.times_of(eval_hash=None, task_hashes=tasks) if tasks else []
             for call in calls:
                 times = [*times, *self._reductions.times_of(eval_hash=call, task_hashes=[])]
-            latest = max(at, *times) if times else at
+            # Call nodes do not say which calls are below them: each older one answers nothing any more.
+            latest = max(at, self._reductions.last_told(), *times)
             named = task_name if tasks else None
             self.append(ForgottenRow(key, named, latest) for key in keys)
             self.commit()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator import lookups, reduction
-from rayflow.evaluator.commands import Record, Remember
+from rayflow.evaluator.commands import LookUp, Record, Remember
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import Form, TaskCall
-from rayflow.records import JobRow
+from rayflow.records import CallRow, JobRow
 from rayflow.testing.patterns import Like, Placeholder
 from rayflow.testing.playbook import (
     EXECUTION,
@@ -161,6 +162,11 @@ class TestShallow:
         full = candidate(9, kind="full", task_set=[task_hash("lab.f"), task_hash("lab.g")])
         assert book >> found(asker, full) << records(Like(JobRow, how="cached")) << finishes(9)
 
+    def test_it_alone_asks_for_any_record_of_the_value(self) -> None:
+        book, asker = asked(self.SHALLOW, G)
+        assert book >> found(asker, candidate(call("lab.g", 2))) << looks_up("lab.g")
+        assert [each.wants_value for each in book.of(LookUp)] == [True, False]
+
     def test_a_value_taken_whole_keeps_the_call_node_that_it_was_recorded_with(self) -> None:
         book, asker = asked(self.SHALLOW)
         full = candidate(9, kind="full", task_set=[task_hash("lab.f")], call_hash=b"c" * 20)
@@ -192,6 +198,7 @@ class TestShallow:
             )
             << finishes(4)
         )
+        assert all(row.term is None for row in book.rows(CallRow))  # it need not stand there twice
 
     def test_a_call_that_nothing_may_answer_leaves_no_value_remembered_whole(self) -> None:
         asker = Placeholder("asker")
@@ -310,3 +317,38 @@ def test_choosing_among_candidates_changes_nothing() -> None:
     choice = lookups.choose(job, (candidate(call("lab.gone")), candidate(5)), START)
     assert (choice.term, choice.unknown) == (5, ["lab.gone"])
     assert execution.tasks.unknown == {} and job.how is None and job.state.name == "LOOKUP"
+
+
+class TestTold:
+    """A call node tells its final value if the value depends on nothing below but tasks and files."""
+
+    def told(self, book: Playbook) -> dict[str, object]:
+        """The values that call nodes tell, by task."""
+        return {row.task_name: loads(row.term) for row in book.rows(CallRow) if row.term is not None}
+
+    def test_only_a_call_with_calls_below_tells_it(self) -> None:
+        book, asker = asked(F, G)
+        below = Placeholder("below")
+        book = book >> found(asker) << runs("lab.f") >> returned(asker, call("lab.g", 2) + 1)
+        assert book << looks_up("lab.g", asker=below) >> found(below, candidate(3)) << finishes(4)
+        assert self.told(book) == {"lab.f": 4}
+        [row] = [row for row in book.rows(CallRow) if row.term is not None]
+        assert row.since == START - 60_000_000 and row.at > row.since
+
+    def test_what_an_unrecorded_twin_has_returned_is_older_than_it_seems_and_so_the_node_tells_nothing(self) -> None:
+        first, below = Placeholder("first"), Placeholder("below")
+        unrecorded = call("lab.f", 1, options={"prov": False})
+        book = (
+            Playbook(Evaluator())
+            >> submitted([unrecorded, call("lab.f", 1)], F, G)
+            << looks_up("lab.f", asker=first)
+            >> found(first)
+            << runs("lab.f")
+            >> returned(first, call("lab.g", 2) + 1)
+            << looks_up("lab.g", asker=below)
+            >> found(below, candidate(3))
+            << finishes([4, 4])
+        )
+        assert book
+        assert sorted(row.how for row in book.rows(JobRow) if row.task_name == "lab.f") == ["computed", "shared"]
+        assert self.told(book) == {}

@@ -9,9 +9,9 @@ import pytest
 
 from rayflow.errors import BadQuery
 from rayflow.evaluator.commands import Command, Finish, LookUp, LookUpVector, Record, Remember
-from rayflow.evaluator.messages import Submitted
+from rayflow.evaluator.messages import LookedUp, Submitted
 from rayflow.lang.terms.codec import dumps, with_conditions
-from rayflow.records import Columns, JobRow, ReductionRow, Same
+from rayflow.records import SHALLOW_VALUE, Columns, JobRow, ReductionRow, Same
 from rayflow.runtime.draft import Draft
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES, Outbox
@@ -174,6 +174,26 @@ def test_the_store_is_asked_once_for_all_look_ups_of_a_tick(three_hops: Store, a
     outbox.carry_out([LookUpVector(1, KEYS[1:3], TASK), LookUp(3, KEYS[1], TASK), LookUpVector(4, KEYS[1:2], TASK)])
     assert questions == [[(KEYS[number], TASK) for number in (1, 1, 2, 1)]]
     assert sorted(type(each).__name__ for each in found) == ["LookedUp", "LookedUpVector", "LookedUpVector"]
+
+
+def test_told_values_answer_the_look_ups_that_want_them_beside_vectors(
+    three_hops: Store, asked: Asked, monkeypatch: Any
+) -> None:
+    questions: list[Any] = []
+
+    def told_values(asked: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
+        questions.append(asked)
+        row = ReductionRow(b"", TASK, SHALLOW_VALUE, dumps("told"), None, TASK, None, "", None, 9)
+        return [[row._replace(eval_hash=key)] for key, _ in asked]
+
+    monkeypatch.setattr(three_hops, "told_values", told_values)
+    found: list[Any] = []
+    alone = [LookUp(0, KEYS[2], TASK), LookUp(1, KEYS[5], TASK, True), LookUp(2, KEYS[5], TASK)]
+    vector = LookUpVector(10, KEYS[4:6], TASK)
+    Outbox(three_hops, asked, found.append).carry_out([*alone, vector, LookUp(3, KEYS[4], TASK, True)])
+    assert questions == [[(KEYS[5], TASK), (KEYS[4], TASK)]]
+    terms = {each.asker: [candidate.term for candidate in each.candidates] for each in found if type(each) is LookedUp}
+    assert (terms[0], terms[1], terms[2], terms[3]) == ([], [dumps("told")], [], [dumps("told"), dumps(41), dumps(40)])
 
 
 def reductions(terms: Sequence[bytes]) -> Columns:

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from rayflow.errors import BlobDamaged, BlobMissing, RayflowError
-from rayflow.records import TABLES, CallChildRow, ExecutionRow, JobRow, ReductionRow, ValueRow
+from rayflow.records import TABLES, CallChildRow, CallRow, ExecutionRow, JobRow, ReductionRow, ValueRow
 from rayflow.store import layout
 from rayflow.store.exchange.archive import reading, writing
 from rayflow.store.exchange.transfer import transfer
@@ -75,6 +75,8 @@ def _fitted(row: Any, number: int) -> Any:
         blob = key(1) if number % 5 == 0 else None
         term = None if blob else b"term %d" % number
         return row._replace(task_hash=TASK, eval_hash=key(number), term=term, term_blob=blob)
+    if isinstance(row, CallRow):
+        return row._replace(term=b"value %d" % number, term_blob=None)
     if isinstance(row, JobRow):
         return row._replace(execution_id=EXECUTION, parent_job_id=None)
     if isinstance(row, ValueRow) and number < 2:

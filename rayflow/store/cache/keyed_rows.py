@@ -1,4 +1,4 @@
-"""Rows of reductions that are found by their keys, without an object for each row.
+"""Rows that are found by their keys, without an object for each row.
 
 In: a record batch, in memory or mapped; keys. Out: the rows of these keys. Never: reads a file, or touches the rows of
 other keys.
@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 import numpy
 import pyarrow as pa
 
-from rayflow.records import ReductionRow
-from rayflow.store.write.key_index import KEY
+from rayflow.store.write.key_index import REDUCTIONS, Keyed
 from rayflow.values.digests import DIGEST_BYTES
 
 _KEYS = numpy.dtype(f"S{DIGEST_BYTES}")
@@ -44,25 +43,28 @@ class Wanted:
 
 
 class KeyedRows:
-    """The rows of one batch. commits: the ids of the commits that they are from."""
+    """The rows of one batch. commits: the ids of the commits that they are from. how: their table."""
 
-    __slots__ = ("_filter", "_keys", "_order", "_readers", "batch", "commits", "latest")
+    __slots__ = ("_filter", "_how", "_keys", "_order", "_readers", "batch", "commits", "latest")
 
-    def __init__(self, batch: Any, commits: frozenset[str], *, is_ordered: bool = False) -> None:
+    def __init__(
+        self, batch: Any, commits: frozenset[str], how: Keyed = REDUCTIONS, *, is_ordered: bool = False
+    ) -> None:
         self.batch = batch
         self.commits = commits
-        keys = _keys_of(batch.column(KEY))
+        self._how = how
+        keys = _keys_of(batch.column(how.key))
         self._order = None if is_ordered else numpy.argsort(keys, kind="stable")
         self._keys = keys if self._order is None else keys[self._order]
         self._filter: _Filter | None = None
-        self._readers = [_reader(batch, name) for name in ReductionRow._fields]
-        self.latest = int(_numbers(batch.column("at"), numpy.int64).max())
-        """The latest time of a row."""
+        self._readers = {name: _reader(batch, name) for name in how.row._fields}  # type: ignore[attr-defined]
+        self.latest = -1 if how.at is None else int(_numbers(batch.column(how.at), numpy.int64).max())
+        """The latest time of a row; -1 if rows have none."""
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def find(self, wanted: Wanted) -> tuple[list[int], list[ReductionRow]]:
+    def find(self, wanted: Wanted) -> tuple[list[int], list[Any]]:
         """The rows of these keys, and for each the place of its key among those that were given."""
         keys, asked, places = self._keys, wanted.sorted, wanted.places
         if len(asked) >= _FILTERED_FROM:
@@ -82,14 +84,14 @@ class KeyedRows:
             first = numpy.repeat(first, count) + within
         return places[hits].tolist(), self._rows(first if self._order is None else self._order[first])
 
-    def of_tasks(self, tasks: frozenset[bytes]) -> list[ReductionRow]:
+    def of_tasks(self, tasks: frozenset[bytes]) -> list[Any]:
         """The rows of these tasks."""
         everything = numpy.arange(len(self))
-        hashes = self._readers[ReductionRow._fields.index("task_hash")](everything)
+        hashes = self._readers["task_hash"](everything)
         return self._rows(everything[[task_hash in tasks for task_hash in hashes]])
 
-    def _rows(self, at: Any) -> list[ReductionRow]:
-        return list(map(ReductionRow, *(read(at) for read in self._readers)))
+    def _rows(self, at: Any) -> list[Any]:
+        return list(map(self._how.row, *(read(at) for read in self._readers.values())))
 
 
 class _Filter:

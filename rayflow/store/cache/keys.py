@@ -1,4 +1,4 @@
-"""The reductions that are on disk, by their keys.
+"""The rows of one table that are on disk, by their keys.
 
 In: the commits of a catalog; keys. Out: the rows of these keys. Never: knows the rows that wait for a commit, or those
 that were forgotten.
@@ -18,21 +18,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from rayflow.records import ReductionRow
 from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
 from rayflow.store.folders.protocol import Folder
+from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog
-from rayflow.store.write.key_index import INDEXED, decode, encode, ordered, read_index
-from rayflow.store.write.segments import Commit, embedded_tables, read_segment
+from rayflow.store.write.key_index import REDUCTIONS, Keyed, chosen, decode, encode, ordered, read_index
+from rayflow.store.write.segments import Commit, Segment, embedded_tables, present_rows, read_segment
 
 MEMORY_ROWS = 200_000
 """At most this many rows are held in memory: about 40 MB of plain rows."""
 
 
 class Keys:
-    """The reductions of one store that are on disk. Nothing is read until the first question."""
+    """The rows of one table of a store that are on disk. Nothing is read until the first question."""
 
-    def __init__(self, folder: Folder, catalog: Catalog, memory_rows: int = MEMORY_ROWS) -> None:
+    def __init__(
+        self, folder: Folder, catalog: Catalog, memory_rows: int = MEMORY_ROWS, how: Keyed = REDUCTIONS
+    ) -> None:
+        self._how = how
         self._folder = folder
         self._catalog = catalog
         self._limit = memory_rows
@@ -60,18 +63,18 @@ class Keys:
 
     # --- questions -------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> Iterator[tuple[list[int], list[ReductionRow]]]:
+    def find(self, keys: Sequence[bytes]) -> Iterator[tuple[list[int], list[Any]]]:
         """Rows of these keys, and for each the place of its key. A row comes twice if two commits have it."""
         if keys and (self._files or self._held):
             wanted = Wanted(keys)
             for rows in (*self._files, *self._held):
                 yield rows.find(wanted)
 
-    def known(self, key: bytes) -> list[ReductionRow]:
+    def known(self, key: bytes) -> list[Any]:
         """The rows of one key."""
         return [row for _, rows in self.find([key]) for row in rows]
 
-    def of_tasks(self, tasks: frozenset[bytes]) -> Iterator[ReductionRow]:
+    def of_tasks(self, tasks: frozenset[bytes]) -> Iterator[Any]:
         """The rows of these tasks."""
         for rows in (*self._files, *self._held):
             yield from rows.of_tasks(tasks)
@@ -98,7 +101,7 @@ class Keys:
             for commit in commits:
                 if commit.id in self._read:
                     continue
-                files, tables = self._parts(commit) if commit.rows(INDEXED) else ([], [])
+                files, tables = self._parts(commit) if commit.rows(self._how.table) else ([], [])
                 self._files.extend(files)
                 self._read.add(commit.id)
                 waiting.extend(tables)
@@ -114,21 +117,34 @@ class Keys:
         """The rows of a commit: those in files, and tables of all others. What cannot be read is reported."""
         files: list[KeyedRows] = []
         tables: list[Any] = []
-        catalog = self._catalog
-        if INDEXED in commit.tables:
+        catalog, how = self._catalog, self._how
+        if how.table in commit.tables:
             with catalog.reading(commit, commit.path):
-                tables.extend(table for _, table in embedded_tables(self._folder, commit, INDEXED))
+                embedded = embedded_tables(self._folder, commit, how.table)
+                tables.extend(chosen(table, how) for _, table in embedded)
         for index in commit.indexes:
-            if index.table == INDEXED and not catalog.is_broken(index.path):
+            if index.table == how.table and not catalog.is_broken(index.path):
                 with catalog.reading(commit, index.path):
                     self._stamps[index.path] = commit.id, self._folder.stamp(index.path)
                     batches = read_index(self._folder, index)
-                    files.extend(KeyedRows(batch, frozenset([commit.id]), is_ordered=True) for batch in batches)
+                    files.extend(self._keyed(batch, frozenset([commit.id])) for batch in batches)
         for segment in commit.segments:
-            if segment.table == INDEXED and not files and not catalog.is_broken(segment.path):
+            if segment.table == how.table and not files and not catalog.is_broken(segment.path):
                 with catalog.reading(commit, segment.path):
-                    tables.append(read_segment(self._folder, segment))
+                    tables.extend(self._chosen_of(segment))
         return files, tables
+
+    def _chosen_of(self, segment: Segment) -> list[Any]:
+        """The rows of a segment without an index, as tables. None if it has no such rows: then it is not read."""
+        how = self._how
+        if how.only is not None and not present_rows(self._folder, segment, how.only):
+            return []
+        found = read_segment(self._folder, segment, list(how.columns))
+        return [chosen(schemas.fit(schemas.layouts()[how.table], found), how)]
+
+    def _keyed(self, batch: Any, commits: frozenset[str]) -> KeyedRows:
+        """The rows of an index."""
+        return KeyedRows(batch, commits, self._how, is_ordered=True)
 
     def _hold(self, tables: list[Any], ids: Sequence[str]) -> None:
         """Hold the rows of these tables, together with those that are held and are not many more."""
@@ -145,15 +161,15 @@ class Keys:
         joined = pa.concat_tables(tables)
         batches = self._spilled(joined) if is_full else []
         if batches:
-            self._files.extend(KeyedRows(batch, commits, is_ordered=True) for batch in batches)
+            self._files.extend(self._keyed(batch, commits) for batch in batches)
         else:
             # In one piece, so that nothing refers to the content of the commits' files.
-            self._held.extend(KeyedRows(batch, commits) for batch in joined.combine_chunks().to_batches())
+            batches = joined.combine_chunks().to_batches()
+            self._held.extend(KeyedRows(batch, commits, self._how) for batch in batches)
 
-    @staticmethod
-    def _spilled(table: Any) -> list[Any]:
+    def _spilled(self, table: Any) -> list[Any]:
         """The rows in a temporary file; none if they cannot have an index, or if there is no room for the file."""
-        parts = ordered(table)
+        parts = ordered(table, self._how)
         if not parts:
             return []
         try:

@@ -18,6 +18,7 @@ from rayflow.errors import BlobDamaged, BlobMissing
 from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
 from rayflow.store import layout
 from rayflow.store.cache.keys import MEMORY_ROWS, Keys, as_integers
+from rayflow.store.cache.told_values import ToldValues
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.write.catalog import Catalog, Problem, Replaced
 from rayflow.store.write.segments import Commit, embedded_tables, read_segment
@@ -44,6 +45,7 @@ class Reductions:
         self._catalog = catalog
         self._fetch_term = fetch_term
         self._keys = Keys(folder, catalog, memory_rows)
+        self._told = ToldValues(folder, catalog, memory_rows)
         self._waiting = _Waiting()
         self._forgotten: dict[bytes, int] = {}
         self._last_forgotten = -1
@@ -183,17 +185,33 @@ class Reductions:
             if row.task_hash != task_hash or (self._forgotten and self._is_forgotten(row)):
                 continue
             if row.term is None and row.term_blob is not None:
-                blob = row.term_blob
-                try:
-                    row = row._replace(term=self._fetch_term(blob))
-                except (BlobMissing, BlobDamaged) as error:
-                    # A reduction whose term is gone is a miss: the call is computed again.
-                    name = layout.blob_path(blob)
-                    kind = "missing" if isinstance(error, BlobMissing) else "damaged"
-                    self._catalog.warn(Problem(name, kind, "a cached term"))
+                filled = self._filled(row, row.term_blob)
+                if filled is None:
                     continue
+                row = filled
             usable.append(row)
         return usable
+
+    def _filled(self, row: ReductionRow, blob: bytes) -> ReductionRow | None:
+        """The reduction with its term. None if its blob cannot be read: then it is a miss, and the call is computed."""
+        try:
+            return row._replace(term=self._fetch_term(blob))
+        except (BlobMissing, BlobDamaged) as error:
+            kind = "missing" if isinstance(error, BlobMissing) else "damaged"
+            self._catalog.warn(Problem(layout.blob_path(blob), kind, "a cached term"))
+            return None
+
+    def told_values(self, questions: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
+        """The final values that committed call nodes tell for each (eval_hash, task_hash), newest first."""
+        answers = self._anew(lambda: self._told.look_up(questions, self._last_forgotten))
+        for answer in answers:
+            answer[:] = self._usable(answer, answer[0].task_hash) if answer else ()
+        return answers
+
+    def last_told(self) -> int:
+        """The latest time of the values that committed call nodes tell; -1 if there are none."""
+        self._anew(self._told.refresh)
+        return self._told.latest
 
     def _is_forgotten(self, row: ReductionRow) -> bool:
         forgotten = self._forgotten

@@ -12,6 +12,7 @@ from rayflow.lang.terms.codec import blobs_of
 
 _NAMING: dict[str, tuple[str, ...]] = {
     "reductions": ("term_blob",),
+    "calls": ("term_blob",),
     "values": ("blob",),
     "executions": ("root_blob", "task_table"),
     "logs": ("blob",),
@@ -20,6 +21,7 @@ _NAMING: dict[str, tuple[str, ...]] = {
 
 _TERMS: dict[str, tuple[str, ...]] = {
     "reductions": ("term",),
+    "calls": ("term",),
     "executions": ("root",),
     "jobs": ("packed_arguments",),
 }
@@ -27,6 +29,7 @@ _TERMS: dict[str, tuple[str, ...]] = {
 
 _TERM_BLOBS: dict[str, tuple[str, ...]] = {
     "reductions": ("term_blob",),
+    "calls": ("term_blob",),
     "values": ("blob",),
     "executions": ("root_blob",),
 }

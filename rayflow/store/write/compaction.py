@@ -29,13 +29,14 @@ from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
 from rayflow.store.write.folding import FOLDS, HOST, fold
-from rayflow.store.write.key_index import INDEXED, write_index
+from rayflow.store.write.key_index import INDEXED, count_of, write_index
 from rayflow.store.write.segments import (
     Commit,
     Index,
     Segment,
     embedded_tables,
     encode_commit,
+    present_rows,
     segment_tables,
     sliced,
     write_segment,
@@ -49,14 +50,17 @@ _SEGMENT_BYTES = 256 * 1024
 """Tables with fewer rows and bytes than this stay inside the commit file: one file costs less than seventeen."""
 
 INDEXED_ROWS = 20_000
-"""From so many reductions on, a segment gets an index. Fewer are sorted in memory in some milliseconds, and an index
-takes 45 bytes a row."""
+"""From so many rows on that an index would have, a segment gets one. Fewer are sorted in memory in some milliseconds,
+and an index takes 45 bytes a row."""
 
 _FEW_COMMITS = 8
 _TIER_LENGTH = 16
 _TIER_BASE_BYTES = 16 * 1024
 _GROUP_BYTES = 128 * 1024 * 1024
 """How much one merge takes in at most."""
+
+_FULLEST_BY: dict[str, tuple[str, ...]] = {"calls": ("at",)}
+"""Of rows with one key that differ all the same, the one that has the largest value here is kept."""
 
 _OWN_SMALL_BYTES = 1024 * 1024
 _OWN_TOTAL_BYTES = 16 * 1024 * 1024
@@ -120,9 +124,23 @@ class Compactor:
 
     def _lacks_index(self, commit: Commit) -> bool:
         """Whether a segment of a commit is to have an index, and has none that can be read."""
-        if self._folder.local_root() is None or all(segment.table != INDEXED for segment in commit.segments):
+        if self._folder.local_root() is None:
             return False
-        return not commit.indexes or any(self._catalog.is_broken(index.path) for index in commit.indexes)
+        readable = {index.table for index in commit.indexes if not self._catalog.is_broken(index.path)}
+        return any(each.table not in readable and self._is_indexed(commit, each) for each in commit.segments)
+
+    def _is_indexed(self, commit: Commit, segment: Segment) -> bool:
+        """Whether a segment is to have an index."""
+        how = INDEXED.get(segment.table)
+        if how is None or segment.rows < INDEXED_ROWS:
+            return False
+        if how.only is None:
+            return True
+        count = 0
+        if not self._catalog.is_broken(segment.path):
+            with self._catalog.reading(commit, segment.path):
+                count = present_rows(self._folder, segment, how.only)
+        return count >= INDEXED_ROWS
 
     def _crowded(self) -> Iterable[list[Commit]]:
         """Groups of many commits of about one size.
@@ -349,11 +367,12 @@ def write_commit(
         if name not in embedded
     ]
     indexes: list[Index] = []
-    reductions = distinct.get(INDEXED) if INDEXED not in embedded else None
     # Only what is a file on this machine is looked up in the file.
-    if reductions is not None and reductions.num_rows >= INDEXED_ROWS and folder.local_root() is not None:
-        index = write_index(folder, commit_id, reductions)
-        indexes.extend([] if index is None else [index])
+    if folder.local_root() is not None:
+        for name, how in INDEXED.items():
+            if name in distinct and name not in embedded and count_of(distinct[name], how) >= INDEXED_ROWS:
+                index = write_index(folder, commit_id, distinct[name], how)
+                indexes.extend([] if index is None else [index])
     commit, parts = encode_commit(
         commit_id,
         sliced(embedded),
@@ -378,7 +397,8 @@ def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
-    sort_keys = [(column, "ascending", "at_start") for column in (*how.table.key, *how.table.order)]
+    order = (*how.table.key, *how.table.order, *_FULLEST_BY.get(how.name, ()))
+    sort_keys = [(column, "ascending", "at_start") for column in order]
     rows = rows.take(pc.sort_indices(rows, sort_keys=sort_keys))
     same: Any = None
     for name in how.table.key:

@@ -1,4 +1,4 @@
-"""Indexes: the reductions of a segment once more, in the order of their keys, so that a file can be searched.
+"""Indexes: rows of a segment once more, in the order of their keys, so that a file can be searched.
 
 In: the rows of a segment. Out: the file of its index; from such a file, the rows. Never: looks anything up.
 
@@ -11,19 +11,46 @@ stores of older versions need none, and a full compaction writes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from rayflow.records import CallRow, ReductionRow, TaskSetRow
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact
 from rayflow.store.write.segments import Index
 from rayflow.values.digests import DIGEST_BYTES, checksum
 
-INDEXED = "reductions"
-"""The table that has indexes."""
 
-KEY = "eval_hash"
+class Keyed(NamedTuple):
+    """A table whose rows are found by a key.
+
+    row: the class of its rows. key: a column of hashes. at: the column with the time of a row. only: the rows without a
+    value in this column are left out. columns: the columns of a row that is found; all others of it are None.
+    """
+
+    table: str
+    row: type
+    key: str
+    columns: tuple[str, ...]
+    at: str | None = None
+    only: str | None = None
+
+
+REDUCTIONS = Keyed("reductions", ReductionRow, "eval_hash", ReductionRow._fields, at="at")
+TOLD_VALUES = Keyed(
+    "calls",
+    CallRow,
+    "eval_hash",
+    ("call_hash", "task_hash", "eval_hash", "task_set", "term", "term_blob", "at", "since"),
+    at="at",
+    only="at",
+)
+"""The calls that tell their final value."""
+TASK_SETS = Keyed("task_sets", TaskSetRow, "task_set", TaskSetRow._fields)
+
+INDEXED = {each.table: each for each in (REDUCTIONS, TOLD_VALUES, TASK_SETS)}
+"""The tables that have indexes."""
 
 _REPEATED = 4
 """A column that repeats each of its values at least this often is written as codes."""
@@ -31,13 +58,13 @@ _REPEATED = 4
 _CODES = (pa.int8(), pa.int16(), pa.int32())
 
 
-def write_index(folder: Folder, index_id: str, rows: Any) -> Index | None:
+def write_index(folder: Folder, index_id: str, rows: Any, how: Keyed = REDUCTIONS) -> Index | None:
     """Write the index of these rows; None when their keys are not hashes, so that they have no fixed length."""
-    parts = ordered(rows)
+    parts = ordered(rows, how)
     if not parts:
         return None
     content = encode(parts)
-    written = Index(INDEXED, index_id, rows.num_rows, content.nbytes, checksum([content]).hex())
+    written = Index(how.table, index_id, count_of(rows, how), content.nbytes, checksum([content]).hex())
     folder.write(written.path, [content])
     return written
 
@@ -65,7 +92,27 @@ def decode(content: memoryview) -> list[Any]:
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
 
-def ordered(rows: Any) -> list[Any]:
+def count_of(rows: Any, how: Keyed) -> int:
+    """How many of these rows are found by their keys."""
+    absent = 0 if how.only is None else rows.column(how.only).null_count
+    return int(rows.num_rows - absent)
+
+
+def chosen(rows: Any, how: Keyed) -> Any:
+    """The columns and rows that are found by their keys."""
+    rows = rows.select(how.columns)
+    count = count_of(rows, how)
+    if count == rows.num_rows:
+        return rows
+    if not count:
+        return rows.slice(0, 0)
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    return rows.filter(pc.is_valid(rows.column(how.only)))
+
+
+def ordered(rows: Any, how: Keyed = REDUCTIONS) -> list[Any]:
     """The rows of an index as record batches; none when the keys have no fixed length.
 
     The keys are in order. A column of nulls is left out, and values that repeat are codes.
@@ -73,17 +120,18 @@ def ordered(rows: Any) -> list[Any]:
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
-    if not _are_digests(rows.column(KEY), pc):
+    rows = chosen(rows, how)
+    if not _are_digests(rows.column(how.key), pc):
         return []
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[(KEY, "ascending")]))
-    columns = {name: _compact(name, rows.column(name), pc) for name in rows.column_names}
+    rows = rows.take(pc.sort_indices(rows, sort_keys=[(how.key, "ascending")]))
+    columns = {name: _compact(rows.column(name), name == how.key, pc) for name in rows.column_names}
     table = pa.table({name: column for name, column in columns.items() if column is not None})
     found: list[Any] = table.combine_chunks().to_batches()
     return found
 
 
-def _compact(name: str, column: Any, pc: Any) -> Any:
-    if name == KEY:
+def _compact(column: Any, is_key: bool, pc: Any) -> Any:
+    if is_key:
         return column.cast(pa.binary(DIGEST_BYTES))
     if column.null_count == len(column):
         return None

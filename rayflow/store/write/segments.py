@@ -347,6 +347,16 @@ def read_segment(folder: Folder, segment: Segment, columns: list[str] | None = N
     return found if columns else schemas.fit(schemas.layouts()[segment.table], found)
 
 
+def present_rows(folder: Folder, segment: Segment, column: str) -> int:
+    """How many rows of a segment have a value in this column, by the file's statistics. Raises as `open_segment`."""
+    metadata = open_segment(folder, segment).metadata
+    if column not in metadata.schema.names:
+        return 0  # it is from an earlier version
+    place = metadata.schema.names.index(column)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return sum(group.num_rows - group.column(place).statistics.null_count for group in groups)
+
+
 def segment_tables(folder: Folder, segment: Segment) -> list[tuple[str, Any]]:
     """All rows of a segment, folded ones too, as Arrow tables by name. Raises as `open_segment`."""
     found = open_segment(folder, segment).read()

@@ -24,7 +24,7 @@ from rayflow.evaluator.capacity import needs_of
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.rows import context_of
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import Columns, JobRow, ReductionRow, Row
+from rayflow.records import SHALLOW_VALUE, CallRow, Columns, JobRow, ReductionRow, Row, TaskSetRow
 from rayflow.run_settings import RunSettings
 from rayflow.testing.patterns import show
 from rayflow.testing.simulation.bodies import SimulatedBodies
@@ -309,7 +309,30 @@ class Shell:
             )
             for row in reversed(rows)
         ]
+        if ask.wants_value:
+            found = sorted([*self.told_values(ask, since), *found], key=lambda each: -each.at)
         return messages.LookedUp(0, ask.asker, tuple(found))
+
+    def told_values(self, ask: commands.LookUp, since: int) -> list[messages.Candidate]:
+        """The final values that committed call nodes tell, the latest first."""
+        rows = self.ground.committed.rows
+        members: dict[bytes, set[bytes]] = {}
+        for row in rows:
+            if isinstance(row, TaskSetRow):
+                members.setdefault(row.task_set, set()).add(row.task_hash)
+        return [
+            messages.Candidate(
+                kind=SHALLOW_VALUE,
+                term=row.term or b"",
+                execution_id="",
+                at=row.at,
+                verdict=row.at > since,
+                task_set=frozenset(members[row.task_set]),
+                call_hash=row.call_hash,
+            )
+            for row in reversed(rows)
+            if isinstance(row, CallRow) and row.eval_hash == ask.eval_hash and row.at is not None
+        ]
 
     def run_task(self, command: commands.RunTask, together: list[messages.Returned] | None = None) -> None:
         """Let a worker take an attempt. The worker returns, raises, or is lost. A lost worker may still answer.

@@ -3,8 +3,16 @@ CREATE OR REPLACE TEMP TABLE chosen_executions AS
 SELECT * FROM raw.executions WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
 CREATE OR REPLACE TEMP TABLE chosen_jobs AS
 SELECT * FROM raw.jobs WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
+-- The rows that forget are not chosen. So a call keeps its result only if nothing was forgotten since.
 CREATE OR REPLACE TEMP TABLE chosen_calls AS
-SELECT * FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes);
+SELECT * EXCLUDE (is_valid) REPLACE (
+    CASE WHEN is_valid THEN term END AS term,
+    CASE WHEN is_valid THEN term_blob END AS term_blob,
+    CASE WHEN is_valid THEN "at" END AS "at",
+    CASE WHEN is_valid THEN since END AS since)
+FROM (
+    SELECT *, coalesce(coalesce(since, "at") > (SELECT max("at") FROM raw.forgotten), "at" IS NOT NULL) AS is_valid
+    FROM raw.calls WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes));
 CREATE OR REPLACE TEMP TABLE chosen_call_children AS
 SELECT * FROM raw.call_children WHERE call_hash IN (SELECT call_hash FROM temp.chosen_hashes);
 CREATE OR REPLACE TEMP TABLE chosen_arguments AS

@@ -2,6 +2,7 @@
 SELECT value_hash AS blob FROM raw.values WHERE inline IS NULL AND format <> 'term'
 UNION SELECT blob FROM raw.values WHERE blob IS NOT NULL
 UNION SELECT term_blob FROM raw.reductions WHERE term_blob IS NOT NULL
+UNION SELECT term_blob FROM raw.calls WHERE term_blob IS NOT NULL
 UNION SELECT root_blob FROM raw.executions WHERE root_blob IS NOT NULL
 UNION SELECT task_table FROM raw.executions WHERE task_table IS NOT NULL
 UNION SELECT blob FROM raw.logs WHERE blob IS NOT NULL
