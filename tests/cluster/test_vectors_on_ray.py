@@ -443,10 +443,10 @@ def test_ctrl_c_in_a_fan_out_closes_all_members_and_the_run_can_go_on(project, r
 
 def test_progress_and_records_count_all_members_while_they_run(shared_project, scheduler, flow, watching, tmp_path):
     marks = tmp_path / "marks"
-    submission = scheduler.submit([flow.noted(n, str(marks), 0.002) for n in range(2500)])
+    submission = scheduler.submit([flow.noted(n, str(marks), 0.004) for n in range(2500)])
     until(lambda: sum(runs(marks).values()) > 1000)
     counted = f"select count(*) from jobs where task_name = 'flow.noted' and execution_id = '{submission.execution_id}'"
-    until(lambda: shared_project.sql(counted) == [(2500,)], 5)  # those that ran, and those that are open since a second
+    until(lambda: shared_project.sql(counted) == [(2500,)], 20)  # those that ran, and those open for a second
     assert submission.result(timeout=60) == list(range(2500))
     rows = [each.by_task.get("flow.noted") for each in watching.seen if each.execution_id == submission.execution_id]
     counts = [row for row in rows if row]
