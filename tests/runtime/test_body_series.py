@@ -230,7 +230,9 @@ def test_a_call_with_packed_arguments_runs_in_an_enclosure_of_its_own(stand: Sta
 
 def test_each_member_has_its_own_cost(stand: Stand) -> None:
     columns, _ = stand.together(stand.vector("naps", ("n",), [(n,) for n in range(4)]))
-    assert columns.wall_seconds[1] >= 0.05 > max(columns.wall_seconds[2:]) and columns.cpu_seconds[1] < 0.05
+    assert columns.wall_seconds[1] >= 0.05 > max(columns.wall_seconds[2:])
+    # Other threads of this process may work meanwhile, so nothing is said of how little time a nap takes.
+    assert len(columns.cpu_seconds) == len(columns.jobs) and min(columns.cpu_seconds) >= 0
     assert columns.started_at == sorted(columns.started_at) and columns.started_at[2] - columns.started_at[1] >= 50_000
     assert all(peak is not None and peak > 1_000_000 for peak in columns.peaks)
 

@@ -32,6 +32,8 @@ def test_commits_that_are_merged_import_no_pandas(tmp_path: Path) -> None:
 import sys
 from rayflow.store.open import open_store
 from rayflow.records import SINGLE, ReductionRow
+from rayflow.store.write import compaction
+compaction.INDEXED_ROWS = 1_000
 store = open_store({str(tmp_path / "s")!r})
 keys = [n.to_bytes(20, "big") for n in range(200 * 64)]
 for start in range(0, len(keys), 200):
