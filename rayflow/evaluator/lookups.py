@@ -6,7 +6,7 @@ the store, changes a job.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rayflow import misses
@@ -20,7 +20,7 @@ from rayflow.lang.terms.codec import Head, read
 from rayflow.lang.terms.expressions import Term
 from rayflow.misses import Miss
 from rayflow.records import CHECKED_VALUE, SHALLOW_VALUE, SINGLE
-from rayflow.values.digests import digest
+from rayflow.values.digests import digest, digests
 from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, OF_FILE, Witness
 
 _CLOCKS_DIFFER_US = 60_000_000
@@ -67,6 +67,13 @@ def remember_key(job: Job) -> bytes:
     if scope_of(job.options) == "NONE":
         return digest("uncached", job.eval_hash, job.job_id)
     return job.eval_hash
+
+
+def remember_keys(vector: Vector, eval_hashes: Sequence[bytes], job_ids: Sequence[bytes]) -> Sequence[bytes]:
+    """`remember_key` for members of a vector with these hashes and ids."""
+    if scope_of(vector.options) == "NONE":
+        return digests("uncached", eval_hashes, job_ids)
+    return eval_hashes
 
 
 def context_read(job: Job) -> dict[str, bytes]:

@@ -13,10 +13,11 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from rayflow.evaluator.graph import Vector
+from rayflow.evaluator.hashes import call_hashes_of
 from rayflow.evaluator.job_states import DONE
+from rayflow.evaluator.lookups import remember_keys
 from rayflow.evaluator.messages import Cost
 from rayflow.evaluator.rows import requested_text, shown_as, task_rows
-from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import dumps
 from rayflow.records import (
     SINGLE,
@@ -31,7 +32,6 @@ from rayflow.records import (
     TaskSetRow,
     ValueRow,
 )
-from rayflow.values.digests import digests
 from rayflow.values.encoding.identity import scalar_hashes
 
 
@@ -86,7 +86,7 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
     is_all = count == len(vector.states) and places == list(range(count))
     args_hashes = vector.args_hashes if is_all else [vector.args_hashes[place] for place in places]
     value_hashes = scalar_hashes(ended.values)
-    call_hashes = digests("call", entry.hash, args_hashes, value_hashes)
+    call_hashes = call_hashes_of(entry, args_hashes, value_hashes)
     if is_all:
         vector.states = bytearray([DONE]) * count
         vector.value_hashes[:], vector.call_hash_of[:] = value_hashes, call_hashes
@@ -127,7 +127,7 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
                 ),
             )
         )
-    columns += _call_columns(vector, args_hashes, eval_hashes, value_hashes, call_hashes, task_set)
+    columns.append(_call_columns(vector, args_hashes, eval_hashes, value_hashes, call_hashes, task_set))
     columns.append(_job_columns(vector, ended, is_all, eval_hashes, call_hashes, at))
     if ended.costs is not None:
         columns.append(_reduction_columns(vector, ended, eval_hashes, at))
@@ -173,21 +173,19 @@ def _call_columns(
     value_hashes: Sequence[bytes],
     call_hashes: Sequence[bytes],
     task_set: bytes,
-) -> list[Columns]:
+) -> Columns:
     entry = vector.entry
-    return [
-        Columns.of(
-            CallRow,
-            len(call_hashes),
-            call_hash=call_hashes,
-            task_hash=Same(entry.hash),
-            task_name=Same(entry.name),
-            args_hash=args_hashes,
-            eval_hash=eval_hashes,
-            value_hash=value_hashes,
-            task_set=Same(task_set),
-        )
-    ]
+    return Columns.of(
+        CallRow,
+        len(call_hashes),
+        call_hash=call_hashes,
+        task_hash=Same(entry.hash),
+        task_name=Same(entry.name),
+        args_hash=args_hashes,
+        eval_hash=eval_hashes,
+        value_hash=value_hashes,
+        task_set=Same(task_set),
+    )
 
 
 def _job_columns(
@@ -241,13 +239,11 @@ _OF_COSTS = ("started_at", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
 
 def _reduction_columns(vector: Vector, ended: EndedMembers, eval_hashes: Sequence[bytes], at: int) -> Columns:
     assert ended.costs is not None
-    keys = eval_hashes
-    if scope_of(vector.options) == "NONE":
-        keys = digests("uncached", eval_hashes, [vector.job_ids[place] for place in ended.places])
+    job_ids = [vector.job_ids[place] for place in ended.places]
     return Columns.of(
         ReductionRow,
         len(ended.places),
-        eval_hash=keys,
+        eval_hash=remember_keys(vector, eval_hashes, job_ids),
         task_hash=Same(vector.entry.hash),
         kind=Same(SINGLE),
         term=ended.terms,

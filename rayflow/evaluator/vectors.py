@@ -24,7 +24,7 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import commands, lookups, messages
 from rayflow.evaluator.calls import DEEP
 from rayflow.evaluator.graph import BLOCK_BITS, LEFT, Cell, Job, Vector
-from rayflow.evaluator.hashes import MEANING
+from rayflow.evaluator.hashes import args_hashes_of, eval_hashes_of
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.members import forget, member_in, siblings_in
 from rayflow.evaluator.opening_rows import note_young
@@ -36,8 +36,7 @@ from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import Expression, TaskCall
 from rayflow.records import SINGLE
-from rayflow.values.digests import SHORT_DIGEST_BYTES, digest, digests
-from rayflow.values.encoding.identity import scalar_identities
+from rayflow.values.digests import SHORT_DIGEST_BYTES, digests
 from rayflow.values.native import SCALARS
 
 FEWEST = 8
@@ -236,26 +235,20 @@ class _Group:
         self._job_ids = digests(
             "part", path, [(together.first + place).to_bytes(4, "little") for place in places], size=SHORT_DIGEST_BYTES
         )
-        identities = [scalar_identities(column) for column in zip(*self._arguments, strict=True)]
-        counting = [
-            part
-            for name, column in zip(names, identities, strict=True)
-            if name not in entry.ignored_arguments
-            for part in (name.encode(), column)
-        ]
-        count = len(places)
-        self._args_hashes = digests("args", *counting) if counting else [digest("args")] * count
-        self._eval_hashes = digests("eval", MEANING, entry.hash, self._args_hashes)
+        self._args_hashes = args_hashes_of(entry, names, self._arguments)
+        self._eval_hashes = eval_hashes_of(entry, self._args_hashes)
         vector = self._vector = Vector(scope, entry, binding.options, scope.hands_down, cell, path, state.now)
         vector.names = names
         # The numbers are reserved now: jobs that are made between the members have others.
         vector.first = ((state.numbers >> BLOCK_BITS) + 1) << BLOCK_BITS
-        state.numbers = vector.first + count
+        state.numbers = vector.first + len(places)
         execution = scope.execution
         self._shares = scope_of(vector.options) != "NONE"
         is_cached = scope_of(vector.options) == "BACKEND" and execution.cache
         vector.missed = None if is_cached else lookups.missed_unasked(vector)
         self._to = LOOKUP if vector.is_asked else RUNNING
+        if self._to is RUNNING:
+            vector.sent_at = state.now  # a member may leave before the vector is sent, in this same turn
         vector.open = 1  # until it is sent: a member that leaves meanwhile must not close it
         state.vectors[vector.first >> BLOCK_BITS] = execution.vectors[vector.first] = vector
 
@@ -321,9 +314,7 @@ class _Group:
         note_young(state, vector)
         if self._to is LOOKUP:
             execution.looking += count
-            keys: Sequence[bytes] = vector.eval_hashes
-            if not self._shares:
-                keys = digests("uncached", vector.eval_hashes, vector.job_ids)  # as `lookups.remember_key`
+            keys = lookups.remember_keys(vector, vector.eval_hashes, vector.job_ids)
             state.out.append(commands.LookUpVector(vector.first, keys, entry.hash))
             vector.is_asking = True
         else:

@@ -144,7 +144,7 @@ MUTANTS = [
     Mutant("equal calls that stand together both run", "vectors", "            if key in execution.shared:\n                return False\n", "", with_vectors=True),
     Mutant("equal calls are not seen when all calls are plain", "vectors", "if len(set(keys)) < count or not shared.keys().isdisjoint(keys):", "if False:", with_vectors=True, hint=4),
     Mutant("members do not hear of the end", "closing", "    leave_all(state, execution)\n", "", with_vectors=True, hint=56),
-    Mutant("a call that may not be cached is not found after a crash", "vector_rows", 'if scope_of(vector.options) == "NONE":', "if False:", with_vectors=True, hint=172),
+    Mutant("a call that may not be cached is not found after a crash", "lookups", 'if scope_of(vector.options) == "NONE":', "if False:", with_vectors=True, hint=172),
     Mutant("tasks with limits are plain", "vectors", "if not PLAIN_OPTIONS.issuperset(options) or hands_down is not received:", "if hands_down is not received:", with_vectors=True, hint=11),
     Mutant("an expression in two places is two calls", "vectors", "or call._options or call._shared:", "or call._options:", with_vectors=True),
 ]  # fmt: skip

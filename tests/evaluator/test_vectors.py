@@ -319,3 +319,11 @@ def test_an_uncached_member_is_remembered_under_its_own_place() -> None:
     talk.tell(returned(run.jobs, VALUES))
     resumed = Talk(calls(), entry, life=1)
     assert set(resumed.one(commands.LookUpVector).eval_hashes) == {row.eval_hash for row in talk.rows(ReductionRow)}
+
+
+def test_a_member_that_leaves_before_its_vector_is_sent_records_when_it_was_sent() -> None:
+    talk = Talk([*calls(), call("lab.f", 3)], task("lab.f", "x", cache=False))
+    run = talk.one(commands.RunVector)
+    talk.tell(returned(run.jobs, VALUES))
+    sent = {row.sent_at for row in talk.rows(JobRow) if row.how == "computed" and row.task_name == "lab.f"}
+    assert len(sent) == 1 and None not in sent
