@@ -5,8 +5,38 @@ In: nothing. Out: the time, and waits. Never: decides what to wait for.
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import queue
 import time
+
+
+class News:
+    """Wakes the thread of a loop. Any thread may say that there is something new.
+
+    It is an Event at a third of the price: it takes part in every call that goes to a worker alone.
+    """
+
+    def __init__(self) -> None:
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """There is something new. Whoever says so has put it in its place before."""
+        if self._told.empty():
+            self._told.put(None)
+
+    def is_set(self) -> bool:
+        """Whether something new was said since the last `clear`."""
+        return not self._told.empty()
+
+    def clear(self) -> None:
+        """The loop is about to look at all that is new."""
+        while not self._told.empty():
+            self.wait(0)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something new, at most so many seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._told.get(timeout=seconds)
 
 
 class Clock:
@@ -20,7 +50,7 @@ class Clock:
         """Seconds that only grow, for timers."""
         return time.monotonic()
 
-    def wait(self, news: threading.Event, longest_seconds: float, timer_seconds: float | None) -> None:
+    def wait(self, news: News, longest_seconds: float, timer_seconds: float | None) -> None:
         """Wait for news, at most longest_seconds, and not beyond the next timer, if there is one."""
         news.wait(longest_seconds if timer_seconds is None else max(0.0, min(longest_seconds, timer_seconds)))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
@@ -16,14 +15,21 @@ from typing import Generic, TypeVar
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.runtime.carrier import Carrier, LoopHandle
-from rayflow.runtime.clock import CLOCK, Clock
+from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
 
-MESSAGES_PER_TICK = 2_000
-"""A tick takes about so many messages, so that a flood of them leaves room for commits and progress."""
+BATCHES_PER_TICK = 3
+"""A tick handles so many batches of messages. In the second are the answers of the look-ups that the first has asked:
+so a call is sent in the tick in which its arguments came."""
+
+MESSAGES_PER_BATCH = 2_000
+"""A batch has about so many messages, so that a flood of them leaves room for commits and progress."""
+
+FEW_MESSAGES = 50
+"""A batch of so few takes no time worth an interruption."""
 
 MEMBERS_PER_MESSAGE = 4
 """So many members of a vector count as one message: what they cost together."""
@@ -77,7 +83,7 @@ class Loop(Generic[C]):
         self._sink: RowSink = store if sink is None else sink
         self._listener = LoopListener() if listener is None else listener
         self._incoming: deque[messages.Message] = deque()
-        self._news = threading.Event()
+        self._news = News()
         self._next_progress = 0.0
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
@@ -115,9 +121,24 @@ class Loop(Generic[C]):
             self._settle_down()
             self.clock.wait(self._news, longest_seconds, next_timer)
         self._news.clear()
+        for _ in range(BATCHES_PER_TICK):
+            batch = self._batch()
+            if not batch:
+                break
+            self.outbox.carry_out(self.evaluator.handle(batch))
+            if len(batch) > FEW_MESSAGES and self._incoming:
+                # A long row of cached answers must not keep what workers have done, or could do, waiting.
+                self.carrier.work(0)
+        if self._sink.due(self.clock.now()):
+            self.carrier.work(0)  # workers need not wait for the commit
+            self._sink.commit()
+        self._report_progress()
+
+    def _batch(self) -> list[messages.Message]:
+        """The next messages for the evaluator, not too many of them."""
         batch: list[messages.Message] = []
         incoming = self._incoming
-        room = MESSAGES_PER_TICK
+        room = MESSAGES_PER_BATCH
         while incoming and room > 0:
             message = incoming.popleft()
             batch.append(message)
@@ -126,15 +147,7 @@ class Loop(Generic[C]):
             elif type(message) is messages.Submitted:
                 self.outbox.begin(message)
             room -= 1
-        if batch:
-            self.outbox.carry_out(self.evaluator.handle(batch))
-            if incoming:
-                # A long row of cached answers must not keep what workers have done, or could do, waiting.
-                self.carrier.work(0)
-        if self._sink.due(self.clock.now()):
-            self.carrier.work(0)  # workers need not wait for the commit
-            self._sink.commit()
-        self._report_progress()
+        return batch
 
     def _report_progress(self) -> None:
         """Give the counts to the listener, when the time for it has come."""

@@ -5,7 +5,6 @@ In: commands, and a plan of replacements and accidents. Out: their answers. Neve
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,7 @@ from rayflow.evaluator import commands, messages
 from rayflow.evaluator.messages import NestedStart
 from rayflow.lang.tasks import Task, find_task
 from rayflow.runtime.carrier import LoopHandle
-from rayflow.runtime.clock import Clock
+from rayflow.runtime.clock import Clock, News
 from rayflow.runtime.driver.driver import Driver, InlineSubmission
 from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.listener import LoopListener
@@ -51,7 +50,7 @@ class SkippingClock(Clock):
         """Seconds that only grow, for timers."""
         return super().seconds() + self.skipped_seconds
 
-    def wait(self, news: threading.Event, longest_seconds: float, timer_seconds: float | None) -> None:
+    def wait(self, news: News, longest_seconds: float, timer_seconds: float | None) -> None:
         """Skip to the next timer. Without a timer something outside is due, and the wait is real."""
         if timer_seconds is None:
             super().wait(news, longest_seconds, timer_seconds)

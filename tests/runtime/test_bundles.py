@@ -254,11 +254,23 @@ def test_members_of_a_task_that_was_never_measured_go_alone_and_only_a_few_at_a_
     assert list(map(len, all_of(of_a_vector(clock, 100, None)))) == [1] * int(FIRST_TRIES_PER_CPU * 2)
 
 
-@pytest.mark.parametrize("options", [{"timeout": 5}, {"bundle": False}], ids=["timeout", "asked"])
-def test_a_member_that_goes_alone_goes_as_a_call_of_its_own(clock, options):
-    bundles = all_of(of_a_vector(clock, 5, **options))
+def test_a_member_with_a_timeout_goes_as_a_call_of_its_own(clock):
+    bundles = all_of(of_a_vector(clock, 5, timeout=5))
     assert [(len(bundle.calls), bundle.vectors) for bundle in bundles] == [(1, [])] * 5
     assert [bundle.calls[0].arguments for bundle in bundles] == [{"n": job} for job in range(5)]
+
+
+def test_a_member_that_goes_alone_stays_one_of_its_vector(clock):
+    bundles = all_of(of_a_vector(clock, 5, bundle=False))
+    assert [bundle.calls for bundle in bundles] == [[]] * 5
+    assert [(part.jobs, part.arguments) for bundle in bundles for part in bundle.vectors] == [
+        (range(job, job + 1), [(job,)]) for job in range(5)
+    ]
+
+
+def test_calls_that_go_alone_do_not_wait_here_for_larger_bundles(clock):
+    bundles = all_of(of_a_vector(clock, 100_000, SHORT_SECONDS / 2, bundle=False))
+    assert len(bundles) == WINDOW_PER_CPU * 2
 
 
 def test_stopped_members_leave_their_vector_and_the_others_stay(clock):

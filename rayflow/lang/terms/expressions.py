@@ -412,10 +412,20 @@ def render(term: Term, limit: int = 200) -> str:
         if is_text:
             pieces.append(item)
             size += len(item)
+        elif type(item) is TaskCall and len(item._args) == 1 and not item._kwargs:
+            # As below, in one step: a long chain of calls has a text of many levels for each of them.
+            piece = item._task.rpartition(".")[2] + "("
+            pieces.append(piece)
+            size += len(piece)
+            stack.append(_CLOSING)
+            stack.append((False, item._args[0]))
         else:
             stack.extend(reversed(list(_render_parts(item))))
     text = "".join(pieces)
     return text if not stack and len(text) <= limit else text[:limit] + "..."
+
+
+_CLOSING = (True, ")")
 
 
 def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:

@@ -202,9 +202,16 @@ def _project_worker(known: ContextKey, refs: list[Any] | None) -> _ProjectWorker
         if chapter not in found.chapters:
             found.worker.learn(pickle.loads(_get_object(ref)))
             found.chapters.add(chapter)
-    with contextlib.suppress(OSError):  # it was removed: the user's code gets the error when it opens a file there
-        os.chdir(found.directory)  # each time: this process may have run another project's bodies since
+    _go_to(found.directory)  # each time: this process may have run another project's bodies since
     return found
+
+
+def _go_to(directory: str) -> None:
+    with contextlib.suppress(OSError):  # the present directory was removed
+        if os.getcwd() == directory:
+            return
+    with contextlib.suppress(OSError):  # it was removed: the user's code gets the error when it opens a file there
+        os.chdir(directory)
 
 
 def _get_object(ref: Any) -> bytes:

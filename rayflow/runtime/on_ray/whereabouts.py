@@ -12,7 +12,6 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import ray
@@ -39,21 +38,23 @@ class _RunningBundle:
 _current: _RunningBundle | None = None
 
 
-@contextlib.contextmanager
-def running(name: str) -> Iterator[None]:
+class running:
     """While this lasts, this process runs the bundle of this name. One without a name is not noted."""
-    global _current
-    if not name:
-        yield
-        return
-    _begin_noting()
-    _current = bundle = _RunningBundle(name, time.monotonic())
-    try:
-        yield
-    finally:
+
+    def __init__(self, name: str) -> None:
+        self._bundle = _RunningBundle(name, time.monotonic())
+
+    def __enter__(self) -> None:
+        global _current
+        if self._bundle.name:
+            _begin_noting()
+            _current = self._bundle
+
+    def __exit__(self, *_: object) -> None:
+        global _current
         _current = None
-        if bundle.is_noted:
-            forget(name)
+        if self._bundle.is_noted:
+            forget(self._bundle.name)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -257,16 +257,17 @@ _held = 0
 """How many callers of `many_bodies` want the stand-ins to stay between bodies."""
 
 
-@contextlib.contextmanager
-def many_bodies() -> Iterator[None]:
+class many_bodies:
     """While this lasts, the stand-ins for the streams stay, also between bodies."""
-    global _held
-    with _changing:
-        _install()
-        _held += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        global _held
+        with _changing:
+            _install()
+            _held += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _held
         with _changing:
             _held -= 1
             _restore()
@@ -302,9 +303,9 @@ def _install() -> None:
         _before = _beneath(sys.stdout), _beneath(sys.stderr)
         _writes_as_before = write_warnings(_warning_of_a_body)
     if type(sys.stdout) is not _StandInStream:
-        sys.stdout = _StandInStream("stdout", sys.stdout)
+        sys.stdout = _stand_in_for("stdout", sys.stdout)
     if type(sys.stderr) is not _StandInStream:
-        sys.stderr = _StandInStream("stderr", sys.stderr)
+        sys.stderr = _stand_in_for("stderr", sys.stderr)
     if sys.stdin is None or sys.stdin.closed:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # as long as the process: input() has its end
     SIEVE.cover()
@@ -362,9 +363,20 @@ def _restore() -> None:
         SIEVE.uncover()
         return
     if type(sys.stdout) is not _StandInStream or sys.stdout.beneath is not out:
-        sys.stdout = _StandInStream("stdout", out)
+        sys.stdout = _stand_in_for("stdout", out)
     if type(sys.stderr) is not _StandInStream or sys.stderr.beneath is not err:
-        sys.stderr = _StandInStream("stderr", err)
+        sys.stderr = _stand_in_for("stderr", err)
+
+
+_stand_ins: dict[str, _StandInStream] = {}
+"""The newest stand-in for each stream. It serves again for the same stream beneath."""
+
+
+def _stand_in_for(name: str, stream: TextIO | None) -> _StandInStream:
+    found = _stand_ins.get(name)
+    if found is None or found.beneath is not stream or found.closed:
+        found = _stand_ins[name] = _StandInStream(name, stream)
+    return found
 
 
 def _beneath(stream: TextIO | None) -> TextIO | None:

@@ -123,6 +123,11 @@ class VectorReply(NamedTuple):
         self.cpu_seconds.append(cpu_seconds)
         self.peaks.append(peak)
 
+    def extend(self, others: VectorReply) -> None:
+        """Add the members of another answer."""
+        for column, other in zip(self, others, strict=True):
+            column.extend(other)  # type: ignore[attr-defined]  # they are all lists
+
     def message(self, at: int, node: str, pid: int) -> messages.ReturnedVector:
         """The message that gives it to the evaluator. at: the time on the loop's clock."""
         return messages.ReturnedVector(at, *self, node, pid)

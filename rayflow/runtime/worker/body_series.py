@@ -45,7 +45,7 @@ class BodySeries:
         enclosure, self._enclosure = self._enclosure, None
         if enclosure is not None:
             enclosure.leave()
-            enclosure.meter.cost()
+            enclosure.meter.end()
 
     def run(
         self, call: Call, fetched: Mapping[bytes, Encoded] | None = None, bodies: WaitingBodies | None = None

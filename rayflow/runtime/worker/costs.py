@@ -49,7 +49,8 @@ _running: dict[int, list[Meter]] = {}
 class Meter:
     """Measures attempts in one thread, one after the other.
 
-    The measurement of the first begins with the object. `lap` ends one and begins the next one; `cost` ends the last.
+    The measurement of the first begins with the object. `lap` ends one and begins the next one. `cost` ends the last;
+    `end` does, when nothing has run since the last lap.
     stage_in, stage_out: the seconds so far in which the arguments were read, and in which the result was stored.
     """
 
@@ -60,7 +61,7 @@ class Meter:
         self._others = 0.0
         self.stage_in = self.stage_out = 0.0
         with _lock:
-            peak = _own_peak()
+            self._process, peak = _own_process()
             for thread, meters in _running.items():
                 for each in meters:
                     each._peak = max(each._peak, peak)
@@ -72,12 +73,21 @@ class Meter:
         ended_seconds, self._children_peak = _ended_children()
         self._below = _lately(ended_seconds)
         self._own = time.thread_time()
-        self._process, _ = _own_process()
         self._wall = time.perf_counter()
 
     def cost(self) -> Cost:
         """The cost of the attempt. Ends the measurement."""
         started_at, wall, seconds, peak, _ = self._measured()
+        self._end(peak)
+        stage_in = self.stage_in if self.stage_in >= LEAST_STAGE_SECONDS else None
+        stage_out = self.stage_out if self.stage_out >= LEAST_STAGE_SECONDS else None
+        return Cost(started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out)
+
+    def end(self) -> None:
+        """End the measurement after a lap."""
+        self._end(0)
+
+    def _end(self, peak: int) -> None:
         with _lock:
             meters = _running[self._thread]
             meters.remove(self)
@@ -85,9 +95,6 @@ class Meter:
                 meters[-1]._note(self._others, peak)
             else:
                 del _running[self._thread]
-        stage_in = self.stage_in if self.stage_in >= LEAST_STAGE_SECONDS else None
-        stage_out = self.stage_out if self.stage_out >= LEAST_STAGE_SECONDS else None
-        return Cost(started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out)
 
     def lap(self) -> tuple[int, float, float, int]:
         """The first four fields of the attempt's cost. The measurement of the next attempt begins."""

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from types import FrameType
 
 from rayflow.errors import NestedRun
@@ -32,14 +32,15 @@ _working = threading.local()
 _serving = 0
 
 
-@contextmanager
-def serving() -> Iterator[None]:
+class serving(ContextDecorator):
     """While this lasts, all threads of this process work for a scheduler."""
-    global _serving
-    _serving += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        global _serving
+        _serving += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _serving
         _serving -= 1
 
 

@@ -170,6 +170,8 @@ class Worker(TaskFinder):
     def sync(self) -> dict[int, Failure]:
         """Sync the files that calls have written, before their results are sent. Gives the failures of the calls whose
         files could not be synced, by job."""
+        if not self.written:
+            return {}
         try:
             self.written.sync()
         except StoreUnavailable as error:

@@ -70,6 +70,8 @@ def learn(masks: Iterable[Mask]) -> None:
     """Mask these from now on. They come from another process."""
     global _masks
     offered = list(masks)
+    if not offered:
+        return
     with _learning:
         new = {text: shown for text, shown in offered if text not in _masks}
         if not new:
@@ -84,6 +86,8 @@ def known(besides: Iterable[Mask] = ()) -> tuple[Mask, ...]:
 
     besides: the masks that the other process has already.
     """
+    if not _masks:
+        return ()
     there = dict(besides)
     return tuple([each for each in _masks.items() if each[0] not in there])
 

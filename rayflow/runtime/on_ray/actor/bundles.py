@@ -266,7 +266,9 @@ class Bundler:
         """How many Ray tasks of this queue may be in flight."""
         first = queue.first()
         seconds = self._seconds.get(first[0].entry.name) if first else None
-        is_short = seconds is not None and seconds < SHORT_SECONDS and first is not queue.alone
+        is_short = seconds is not None and seconds < SHORT_SECONDS
+        if is_short and first and (first is queue.alone or not self._bundles(first[0])):
+            is_short = False  # nothing is won by their waiting here
         return min(LARGEST_WINDOW, int((SHORT_WINDOW_PER_CPU if is_short else WINDOW_PER_CPU) * self.cpus))
 
     def _cut(self, queue: _Queue, room: int) -> Bundle | None:
@@ -308,7 +310,9 @@ class Bundler:
 
     def _taken_alone(self, queue: _Queue, source: deque[RunTask | RunVector]) -> list[RunTask | RunVector]:
         taken = queue.take(source, 1)
-        return list(taken.attempts()) if isinstance(taken, RunVector) else [taken]
+        # Only a call has a deadline of its own on a worker.
+        is_timed = taken.options.get("timeout") is not None
+        return list(taken.attempts()) if is_timed and isinstance(taken, RunVector) else [taken]
 
     def _bundles(self, ready: RunTask | RunVector) -> bool:
         options = ready.options

@@ -23,6 +23,7 @@ from ray import exceptions
 
 from rayflow.errors import BadOption, RayflowError, TaskFailed, WorkerLost
 from rayflow.evaluator import commands, messages
+from rayflow.evaluator.graph import BLOCK_BITS
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
@@ -37,6 +38,7 @@ from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_
 from rayflow.runtime.on_ray.shipped_context import ShippedContext
 from rayflow.runtime.protocol.attempts import (
     OperationReply,
+    VectorReply,
     WorkerContext,
     call_of,
     message_of,
@@ -52,6 +54,12 @@ GRACE_SECONDS = 3.0
 
 CHECK_SECONDS = 0.5
 """How often tasks in flight are looked at."""
+
+MANY_IN_FLIGHT = 40
+"""While so many Ray tasks are in flight, workers do not wait for this process, and answers may gather here."""
+
+GATHERING_SECONDS = 0.01
+"""How long answers gather, to be taken in together for less."""
 
 NOTES_SECONDS = 0.5
 """The shortest time between two looks at the calls that workers have noted as running."""
@@ -99,6 +107,8 @@ class RayCarrier:
             "operation": ray.remote(remote.run_operation),
         }
         self._completed: deque[tuple[int, Any]] = deque()
+        self._returned: dict[tuple[int, str, int], VectorReply] = {}
+        """Answers of members of vectors that are not posted yet: by vector and worker process."""
         self._sent: dict[int, _SentTask] = {}
         self._operations: dict[int, _SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
@@ -212,6 +222,8 @@ class RayCarrier:
 
     def work(self, seconds: float) -> bool:
         """Take in the answers that have come, and send the bundles that are ready."""
+        if seconds and self._completed and len(self._bundler.in_flight) >= MANY_IN_FLIGHT:
+            time.sleep(min(seconds, GATHERING_SECONDS))
         any_news = self._checks.work() or bool(self._completed)
         while self._completed:
             number, answer = self._completed.popleft()
@@ -219,6 +231,7 @@ class RayCarrier:
                 self._operation_ended(-number, answer)
             else:
                 self._bundle_ended(number, answer)
+        self._post_returned()
         self._send()
         moment = time.monotonic()
         if moment - self._checked > CHECK_SECONDS:
@@ -322,13 +335,29 @@ class RayCarrier:
         for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
             if columns.jobs:
                 self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))
-                self._loop.post(columns.message(self._loop.clock.now(), bundle_reply.node, bundle_reply.pid))
+                self._gather(columns, bundle_reply.node, bundle_reply.pid)
         task_of = bundle.task_of() if bundle_reply.replies else {}
         for reply in bundle_reply.each():
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
             if reply.entries and context is not None:
                 context.learn(reply.entries)
             self._loop.post(message_of(reply, self._loop.clock.now()))
+
+    def _gather(self, columns: VectorReply, node: str, pid: int) -> None:
+        """Note what members of a vector returned: small answers of one worker become one message."""
+        key = (columns.jobs[0] >> BLOCK_BITS, node, pid)
+        gathered = self._returned.get(key)
+        if gathered is None:
+            self._returned[key] = columns
+        else:
+            gathered.extend(columns)
+
+    def _post_returned(self) -> None:
+        if self._returned:
+            at = self._loop.clock.now()
+            for (_, node, pid), columns in self._returned.items():
+                self._loop.post(columns.message(at, node, pid))
+            self._returned.clear()
 
     def _send_with_context(self, bundle: Bundle) -> None:
         """Send a bundle again, with references to its whole context, because a worker lacks the context."""
