@@ -46,6 +46,7 @@ from tests.benchmarks import (  # noqa: E402  # the environment comes first
     language,
     lookups,
     million,
+    slots,
     starts,
     verifying,
 )
@@ -89,6 +90,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "montage": Benchmark(graphs.montage, ray=True),
     "epigenomics": Benchmark(graphs.epigenomics, ray=True),
     "cycles": Benchmark(graphs.cycles, ray=True),
+    "slots": Benchmark(slots.slots, ray=True, full=True),
     "array": Benchmark(arrays.array, ray=True),
     "memory": Benchmark(keeping.memory, ray=True, full=True),
     "million": Benchmark(million.million, ray=True, full=True),

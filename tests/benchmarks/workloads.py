@@ -6,6 +6,7 @@ Kept in a module of its own, because workers import it.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,36 @@ def lengths(places: list[Any]) -> Any:
 def step(number: int) -> int:
     """One link of a chain."""
     return number + 1
+
+
+def plain_pause(seconds: float, number: int = 0) -> int:
+    """A body that waits."""
+    time.sleep(seconds)
+    return number
+
+
+@task
+def pause(seconds: float, number: int) -> int:
+    """The same as a task."""
+    return plain_pause(seconds, number)
+
+
+@task
+def occupy(seconds: float, number: int) -> int:
+    """Not measured: so that each slot has a worker, and the measured task is still new."""
+    return plain_pause(seconds, number)
+
+
+@task
+def occupy_all(count: int, seconds: float) -> Any:
+    """Not measured."""
+    return [occupy(seconds, number) for number in range(count)]
+
+
+@task
+def pause_all(count: int, seconds: float) -> Any:
+    """So many of them."""
+    return [pause(seconds, number) for number in range(count)]
 
 
 def plain_write(output: str, *inputs: str) -> str:
