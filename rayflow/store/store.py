@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
@@ -49,6 +50,7 @@ from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
 from rayflow.store.write.segments import SLICE_ROWS, encode_commit
+from rayflow.values.process.parallel import at_once
 from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
@@ -134,6 +136,12 @@ class Store:
         except BlobDamaged:
             self._catalog.warn(Problem(layout.blob_path(digest), "damaged", "it does not match its checksum"))
             return False
+
+    def have_blobs(self, digests: Sequence[bytes]) -> dict[bytes, bool]:
+        """`has_blob` of each of these; side by side where each question is a trip to a server."""
+        if not self._folder.remote:
+            return {digest: self.has_blob(digest) for digest in digests}
+        return dict(zip(digests, at_once(partial(self.has_blob, digest) for digest in digests), strict=True))
 
     def _fetch_term(self, digest: bytes) -> bytes:
         encoded = self._blobs.get(digest)
