@@ -8,10 +8,12 @@ the draft is dropped, and the store shows no trace of the attempt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Protocol, overload
 
-from rayflow.records import Columns, JobRow, Row
+from rayflow.records import ArgumentRow, Columns, JobRow, Row, Same, ValueRow
 from rayflow.store.store import Store
 from rayflow.values.refs import Encoded
 
@@ -38,6 +40,67 @@ class RowSink(Protocol):
         """The opening rows of an execution's jobs that have no closing row."""
 
 
+_PACKED: dict[type, tuple[str, ...]] = {ArgumentRow: ("value_hash",), ValueRow: ("inline", "preview")}
+"""Columns whose values nobody else has. (The evaluator has the others, too, while it runs: packed, they would be there
+twice.)"""
+
+_PACKED_FROM = 256
+"""A column with fewer values stays as it is."""
+
+
+class _PackedColumn(Sequence[Any]):
+    """A column of texts or bytes, none of them None, in one piece: a small object takes 50 bytes more than what is in
+    it. Values are made anew when they are read."""
+
+    __slots__ = ("_data", "_ends", "_is_text")
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._is_text = type(values[0]) is str
+        if self._is_text:
+            values = [value.encode("utf-8", "surrogatepass") for value in values]
+        self._data = b"".join(values)
+        self._ends = array("Q" if len(self._data) >= 1 << 32 else "I", accumulate(map(len, values), initial=0))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Any]: ...
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._value(self._ends[place], self._ends[place + 1])
+
+    def __iter__(self) -> Iterator[Any]:
+        for start, end in pairwise(self._ends):
+            yield self._value(start, end)
+
+    def _value(self, start: int, end: int) -> Any:
+        piece = self._data[start:end]
+        return piece.decode("utf-8", "surrogatepass") if self._is_text else piece
+
+
+def _packed(columns: Columns) -> Columns:
+    """The same columns, in less memory."""
+    names = _PACKED.get(columns.row, ())
+    if not names or columns.length < _PACKED_FROM:
+        return columns
+    fields: tuple[str, ...] = columns.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
+    changed = list(columns.columns)
+    for name in names:
+        place = fields.index(name)
+        values = changed[place]
+        if type(values) is not Same and None not in values:
+            changed[place] = _PackedColumn(values)
+    return Columns(columns.row, columns.length, tuple(changed))
+
+
 class Draft:
     """Collects what a loop writes; `keep` writes it to the store, all at once."""
 
@@ -50,7 +113,7 @@ class Draft:
     def append(self, rows: Iterable[Row], columns: Iterable[Columns] = ()) -> None:
         """Collect rows, and rows as columns."""
         self._rows.extend(rows)
-        self._columns.extend(columns)
+        self._columns.extend(map(_packed, columns))
 
     def put_blob(self, digest: bytes, encoded: Encoded) -> None:
         """Collect an encoded value."""

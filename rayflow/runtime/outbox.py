@@ -129,6 +129,8 @@ class Outbox:
         self._timers: list[tuple[float, int, commands.SetTimer]] = []
         self._timer_count = 0
         self._refreshed = 0.0
+        self._blobs_there: dict[bytes, bool] = {}
+        """Whether blobs are there, as far as all those of the look-ups in hand were asked for at once."""
         self._of_code: dict[Witness, bool] = {}
         """Verdicts on the project's classes and functions: an execution uses the code that it has begun with."""
         self._in_order: dict[type, Callable[[list[Any]], None]] = {
@@ -286,6 +288,7 @@ class Outbox:
         found = self._store.look_up(questions)
         if wanting:
             self._add_values(questions, found, wanting)
+        self._ask_for_blobs(chain.from_iterable(found))
         at = self._clock.now()
         doubtful: list[_Doubtful] = []
         place = 0
@@ -303,6 +306,18 @@ class Outbox:
                 place = end
         if doubtful:
             self._check(doubtful)
+        self._blobs_there = {}
+
+    def _ask_for_blobs(self, rows: Iterable[ReductionRow]) -> None:
+        """Find out which blobs of these rows are there, all at once, if the store is on a server. (On this machine a
+        question costs less than what this would.)"""
+        if self._store.folder.remote:
+            names = {name: None for row in rows if row.term and has_front(row.term) for name in blobs_of(row.term)}
+            self._blobs_there = self._store.have_blobs(list(names))
+
+    def _is_blob_there(self, name: bytes) -> bool:
+        known = self._blobs_there.get(name)
+        return self._store.has_blob(name) if known is None else known
 
     def _add_values(
         self, questions: Sequence[tuple[bytes, bytes]], found: list[list[ReductionRow]], wanting: Sequence[int]
@@ -378,7 +393,9 @@ class Outbox:
         def then(answers: Mapping[Witness, bool]) -> None:
             of_code.update((witness, valid) for witness, valid in answers.items() if witness[0] in _KINDS_OF_CODE)
             verdicts.update((witness, answers.get(witness, False)) for witness in far)
+            self._ask_for_blobs(row for each in waiting for row in each.rows)
             answer(waiting)
+            self._blobs_there = {}
 
         waiting = [each for each in doubtful if not each.is_known(verdicts)]
         answer([each for each in doubtful if each.is_known(verdicts)])
@@ -400,7 +417,7 @@ class Outbox:
         blobs = blobs_of(term)
         verdict = True
         if blobs:
-            lost = next((name for name in blobs if not self._store.has_blob(name)), None)
+            lost = next((name for name in blobs if not self._is_blob_there(name)), None)
             verdict = lost is None
             if lost is not None:
                 text = f"A cached value's bytes are gone from the store or damaged: {lost.hex()}."

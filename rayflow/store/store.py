@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
@@ -49,6 +50,7 @@ from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
 from rayflow.store.write.segments import SLICE_ROWS, encode_commit
+from rayflow.values.process.parallel import at_once
 from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ COMMIT_JOBS = 5_000
 
 REMEMBERED_KEYS = 200_000
 """How many keys of content-addressed rows a table remembers, to leave out rows that it has appended already."""
+
+_MANY_PARTS = 1_000
+"""Of at least so many numbered parts of one thing, only the first and the last one are remembered."""
 
 _TIDY_EVERY = 64
 """The number of commits after which a writer merges its own small ones."""
@@ -132,6 +137,12 @@ class Store:
             self._catalog.warn(Problem(layout.blob_path(digest), "damaged", "it does not match its checksum"))
             return False
 
+    def have_blobs(self, digests: Sequence[bytes]) -> dict[bytes, bool]:
+        """`has_blob` of each of these; side by side where each question is a trip to a server."""
+        if not self._folder.remote:
+            return {digest: self.has_blob(digest) for digest in digests}
+        return dict(zip(digests, at_once(partial(self.has_blob, digest) for digest in digests), strict=True))
+
     def _fetch_term(self, digest: bytes) -> bytes:
         encoded = self._blobs.get(digest)
         return b"".join((encoded.header, *encoded.buffers))
@@ -188,6 +199,10 @@ class Store:
     def _unseen(self, columns: Columns) -> Columns:
         """The rows of a content-addressed table, each of them once, that were not appended before."""
         length = _KEY_LENGTHS[columns.row]
+        if length == 2 and columns.length >= _MANY_PARTS:
+            whole, numbers = columns.columns[:2]
+            if type(whole) is Same and type(numbers) is range:
+                return self._unseen_parts(columns, whole.value, numbers)
         fields: tuple[str, ...] = columns.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
         parts = [columns.column(name) for name in fields[:length]]
         keys = parts[0] if length == 1 else list(zip(*parts, strict=True))
@@ -201,6 +216,18 @@ class Store:
             seen.clear()
         if len(fresh) <= REMEMBERED_KEYS:
             seen |= fresh
+        return columns
+
+    def _unseen_parts(self, columns: Columns, whole: bytes, numbers: range) -> Columns:
+        """`_unseen` for the numbered parts of one thing, such as the calls below a call. They always come together, so
+        that the first and the last one stand for all: there may be a million."""
+        seen = self._seen[columns.row]
+        ends = {(whole, numbers[0]), (whole, numbers[-1])}
+        if ends <= seen:
+            return columns.chosen(())
+        if len(seen) >= REMEMBERED_KEYS:
+            seen.clear()
+        seen |= ends
         return columns
 
     def pending(self) -> int:

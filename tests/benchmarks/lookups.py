@@ -78,7 +78,7 @@ def _history(store: Store, count: int) -> Iterator[list[bytes]]:
     ids = layout.IdMaker()
     for start in range(0, count, MERGED):
         keys = _keys(min(MERGED, count - start))
-        write_commit(store.folder, ids.make(), {"reductions": pa.concat_tables([_table(how, keys, start)])})
+        write_commit(store.folder, ids.make(), [{"reductions": pa.concat_tables([_table(how, keys, start)])}])
         yield keys
 
 

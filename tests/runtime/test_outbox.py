@@ -18,6 +18,7 @@ from rayflow.runtime.outbox import LARGEST_TERM_BYTES, Outbox
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.values.digests import digest
+from rayflow.values.refs import Encoded, ValueRef
 from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, OF_VALUE, Witness
 
 TASK = b"t" * 20
@@ -127,6 +128,35 @@ def test_what_a_dropped_draft_holds_never_reaches_the_store_and_a_kept_one_is_th
             draft.keep()
         assert [len(rows) for rows in Store(store.folder).look_up([(b"k" * 20, TASK)])] == [is_kept]
     assert store.has_blob(digest("term", large))
+
+
+@pytest.mark.parametrize("is_far", [True, False])
+def test_where_a_question_is_a_trip_the_blobs_of_all_look_ups_are_asked_for_together(
+    is_far: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(":memory:")
+    there, lost = digest("large", b"1"), digest("large", b"2")
+    store.put_blob(there, Encoded("bytes", b"", (b"1",)))
+    keys = [bytes([number]) * 20 for number in range(3)]
+    for key, blob in zip(keys, (there, lost, there), strict=True):
+        term = dumps([ValueRef(blob, "bytes", 1, "bytes")])
+        store.append([ReductionRow(key, TASK, "single", term, None, None, None, "e", None, 1)])
+    store.commit()
+    together: list[set[bytes]] = []
+    have_blobs = Store.have_blobs
+
+    def asked_together(store: Store, names: Sequence[bytes]) -> dict[bytes, bool]:
+        together.append(set(names))
+        answers = have_blobs(store, names)
+        monkeypatch.setattr(Store, "has_blob", None)  # nothing asks once more
+        return answers
+
+    monkeypatch.setattr(store.folder, "remote", is_far)
+    monkeypatch.setattr(Store, "have_blobs", asked_together)
+    events: list[Any] = []
+    Outbox(store, Asked(), events.append).carry_out([LookUp(asker, key, TASK) for asker, key in enumerate(keys)])
+    assert [each.candidates[0].verdict for each in events] == [True, False, True]
+    assert together == ([{there, lost}] if is_far else [])
 
 
 @pytest.fixture

@@ -120,6 +120,20 @@ def test_a_key_that_stands_twice_in_one_column_is_recorded_once() -> None:
     assert store.pending() == 2
 
 
+def test_the_calls_below_a_call_are_recorded_once_as_columns_or_rows() -> None:
+    store = open_store(":memory:")
+    count = 1_500
+
+    def below(letter: bytes) -> Columns:
+        return Columns(CallChildRow, count, (Same(letter * 20), range(count), keys("c", range(count))))
+
+    store.append(below(b"Q").rows(), [below(b"P")])
+    store.append([], [below(b"P"), below(b"Q"), below(b"R")])
+    assert store.pending() == 3 * count
+    store.commit()
+    assert len(recorded(store, "call_children")) == 3 * count
+
+
 def test_the_memory_for_keys_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from rayflow.store import store as base
 

@@ -214,6 +214,31 @@ def test_a_chain_of_jobs_thousands_deep_is_one_tree(tmp_path: Path) -> None:
     assert [line.depth for line in store.history().job_tree("e").lines] == list(range(3_000))
 
 
+@pytest.mark.parametrize(("siblings", "shown"), [(0, 1), (2, 2), (10**9, 5)])
+def test_a_job_with_several_rows_counts_once_in_a_tree_as_it_was_last(siblings: int, shown: int) -> None:
+    store = open_store(":memory:")
+    rows: list[Row] = [Writer(open_store(":memory:"), "e", 1, "v", 1).rows[0]]
+    root = job_id("e", "root")
+    for number, name in enumerate(["root", "a", "b", "c", "d", "e"]):
+        parent = None if name == "root" else root
+        opening = JobRow(
+            job_id(execution="e", name=name), "e", parent, "f", None, None, None, None, "open", 0, number, *[None] * 10
+        )  # type: ignore[arg-type]
+        closing = opening._replace(status="failed" if name == "d" else "done", finished_at=number + 10, how="computed")
+        rows.extend([closing] if name == "b" else [opening, closing])
+        rows.extend([closing] if name == "c" else [])
+    store.append(rows)
+    store.commit()
+    tree = store.history().job_tree("e", siblings=siblings)
+    jobs = [line.job for line in tree.lines if isinstance(line, JobLine) and line.depth]
+    assert len(jobs) == shown and job_id("e", "d").hex() in [job["job_id"] for job in jobs]
+    assert {job["status"] for job in jobs} <= {"done", "failed"}
+    sums = [line.sums for line in tree.lines if isinstance(line, GroupLine)]
+    assert [(each["jobs"], each["computed"], each["open"], each["failed"]) for each in sums] == [(5, 4, 0, 1)] * (
+        shown < 5
+    )
+
+
 def test_a_job_is_shown_whole(store: Store, history: History) -> None:
     job = job_id("0190-aaaa-1", "score3")
     long = h("long log")

@@ -325,7 +325,7 @@ def test_the_rows_of_columns_are_found_before_and_after_their_commit(tmp_path: P
 
     check()
     table = schemas.to_arrow(HOW, Columns.of_rows(everything))
-    commit = write_commit(folder, layout.IdMaker().make(), {"reductions": table})
+    commit = write_commit(folder, layout.IdMaker().make(), [{"reductions": table}])
     catalog.add(commit)
     reductions.committed(commit)
     check()
@@ -339,7 +339,7 @@ def test_rows_of_columns_are_later_than_what_a_clock_ahead_has_recorded(tmp_path
     recorded = reductions.add(reduction(1, at=ahead), now)
     if is_committed:
         table = schemas.to_arrow(HOW, Columns.of_rows([recorded]))
-        commit = write_commit(folder, layout.IdMaker().make(), {"reductions": table})
+        commit = write_commit(folder, layout.IdMaker().make(), [{"reductions": table}])
         catalog.add(commit)
         reductions.committed(commit)
     assert found(reductions, [1]) == [[ahead]]

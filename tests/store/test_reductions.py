@@ -19,7 +19,7 @@ from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.store.write import compaction, schemas
 from rayflow.store.write.arrow_columns import to_array
-from rayflow.store.write.compaction import one_row_a_key
+from rayflow.store.write.merged_rows import one_row_a_key
 
 LONG, SHORT = b"L" * 20, b"S" * 20
 

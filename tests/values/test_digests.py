@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +45,13 @@ def test_a_checksum_is_over_the_concatenation() -> None:
 def test_lengths_are_20_and_16_and_hex_is_lower_case() -> None:
     assert len(digest("t")) == 20 and len(short_digest("t")) == 16
     assert to_hex(b"\xab\x01") == "ab01"
+
+
+@pytest.mark.parametrize("count", [4_095, 4_096, 4_097, 8_192, 10_000])
+def test_the_digest_of_very_many_parts_is_that_of_all_their_bytes(count: int) -> None:
+    parts = [bytes([number % 256]) * (number % 300) for number in range(count)]
+    whole = (1).to_bytes(2, "little") + b"t" + b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    assert digest("t", *parts) == blake3(whole).digest(20)
 
 
 def test_many_digests_are_those_of_each_list_of_parts() -> None:

@@ -67,12 +67,16 @@ from rayflow.values.encoding.encoding import decode, decode_inline
 from rayflow.values.failures import Failure, exception_from_failure
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import is_url
+from rayflow.values.process.free_memory import give_back
 from rayflow.values.process.main_module import is_interactive
 from rayflow.values.refs import Encoded, ValueRef
 from rayflow.values.witnesses import WitnessCollector
 
 if TYPE_CHECKING:
     from rayflow.runtime.planning.dry import DryRun
+
+MANY_JOBS = 20_000
+"""From this many cached jobs on, their evaluator is freed before their rows are written."""
 
 
 def store_to_read(url: str) -> Store:
@@ -238,7 +242,6 @@ class Driver:
 
         Nothing is written or reported until the cache has answered everything: else the real run does both.
         """
-        worker = Worker(self.worker_context(request), self.store)
         draft = Draft(self.store)
         warnings: list[str] = []
         ended: list[JobRow] = []
@@ -246,6 +249,23 @@ class Driver:
             warned=lambda _, text: warnings.append(text),
             job_ended=ended.append if self.job_ended is not None else None,
         )
+        finish = self._looked_up(request, draft, listener)
+        if finish is None:
+            return None
+        if finish.counts.get("jobs", 0) >= MANY_JOBS:
+            give_back()  # before the rows are written, which takes memory, too
+        for text in warnings:
+            self.reporter.warned(text)
+        for row in ended:
+            self.reporter.job_ended(row)
+        finish = finish._replace(at=self.clock.now())
+        draft.keep([*request.tag_rows(), request.closing_row(finish)])
+        self.report_end(request, finish)
+        return Ended(self, request.execution_id, finish)
+
+    def _looked_up(self, request: Request, draft: Draft, listener: LoopListener) -> commands.Finish | None:
+        """Evaluate with a carrier that runs nothing. The end of the execution; None when a call has to run."""
+        worker = Worker(self.worker_context(request), self.store)
         loop = Loop(
             self.store,
             lambda loop: LookingCarrier(loop, worker),
@@ -258,16 +278,7 @@ class Driver:
         with collecting_rarely():
             while (finish := loop.finished(request.execution_id)) is None and not loop.carrier.needs_worker:
                 loop.turn()
-        if finish is None or loop.carrier.needs_worker:
-            return None
-        for text in warnings:
-            self.reporter.warned(text)
-        for row in ended:
-            self.reporter.job_ended(row)
-        finish = finish._replace(at=self.clock.now())
-        draft.keep([*request.tag_rows(), request.closing_row(finish)])
-        self.report_end(request, finish)
-        return Ended(self, request.execution_id, finish)
+        return None if loop.carrier.needs_worker else finish
 
     @property
     def job_ended(self) -> Callable[[JobRow], None] | None:

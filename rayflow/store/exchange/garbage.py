@@ -148,7 +148,7 @@ def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executio
     for commit in snapshot.commits:
         replaces.update(older for older in commit.replaces if older in listed)
     last = snapshot.commits[-1].id
-    write_commit(store.folder, layout.IdMaker().make(after=last), rows, replaces=replaces, executions=executions)
+    write_commit(store.folder, layout.IdMaker().make(after=last), [rows], replaces=replaces, executions=executions)
 
 
 # --- blobs ------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ from rayflow.store.history.history import History
 from rayflow.store.store import Store
 from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import to_array
-from rayflow.store.write.compaction import one_row_a_key, write_commit
+from rayflow.store.write.compaction import write_commit
+from rayflow.store.write.merged_rows import one_row_a_key
 from rayflow.store.write.segments import embedded_tables, segment_tables
 from rayflow.values.encoding.encoding import verify
 
@@ -96,7 +97,7 @@ def transfer(
         done.commits += 1
         done.executions += rows["executions"].num_rows if "executions" in rows else 0
         if not dry_run and destination is not None:
-            write_commit(destination.folder, ids.make(), rows, executions=_executions(rows))
+            write_commit(destination.folder, ids.make(), [rows], executions=_executions(rows))
     lacking.close()
     return done
 

@@ -232,9 +232,9 @@ class History(RecordDatabase):
     ) -> JobTree:
         """An execution and its jobs, parents before children, with their arguments and results.
 
-        siblings: how many children of one job with one task name are shown (failed and open ones first); the others
-        are summed up. most: how many lines are shown; the others are counted. with_sources: also the calls that the
-        arguments came from. Raises NotFound.
+        siblings: how many children of one job with one task name are shown (failed and open ones first), from 1 to
+        999,999; the others are summed up. most: how many lines are shown; the others are counted. with_sources: also
+        the calls that the arguments came from. Raises NotFound.
         """
         return job_trees.job_tree(self, self.execution(execution_id), siblings, most, with_sources)
 

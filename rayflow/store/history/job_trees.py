@@ -13,6 +13,9 @@ from rayflow.store.history import views
 from rayflow.store.history.answer_types import GroupLine, JobLine, JobTree, Record
 from rayflow.store.history.database import RecordDatabase
 
+MOST_SIBLINGS = 999_999
+"""The most children of one job with one task name that are shown. (DuckDB's `arg_min` takes no more.)"""
+
 _Item: TypeAlias = tuple[int, bytes | Record]
 """A line to be: its depth, and the id of its job or the sums of a group."""
 
@@ -21,6 +24,7 @@ def job_tree(
     database: RecordDatabase, execution: Record, siblings: int, most: int | None, with_sources: bool
 ) -> JobTree:
     """The tree of an execution. The parameters are those of `History.job_tree`."""
+    siblings = max(1, min(siblings, MOST_SIBLINGS))
     items = _shown(database, execution["execution_id"], siblings)
     kept = items if most is None else items[:most]
     ids = [job for _, job in kept if isinstance(job, bytes)]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,10 @@ from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact
 from rayflow.store.write import schemas
-from rayflow.store.write.arrow_columns import to_array
 from rayflow.store.write.catalog import Catalog, Problem, Replaced, StoreSnapshot
-from rayflow.store.write.folding import FOLDS, HOST, fold
+from rayflow.store.write.folding import FOLDS, HOST
 from rayflow.store.write.key_index import INDEXED, count_of, write_index
+from rayflow.store.write.merged_rows import GatheredRows, OrderedRows
 from rayflow.store.write.segments import (
     Commit,
     Index,
@@ -59,8 +60,8 @@ _TIER_BASE_BYTES = 16 * 1024
 _GROUP_BYTES = 128 * 1024 * 1024
 """How much one merge takes in at most."""
 
-_FULLEST_BY: dict[str, tuple[str, ...]] = {"calls": ("at",)}
-"""Of rows with one key that differ all the same, the one that has the largest value here is kept."""
+_PASS_BYTES = 32 * 1024 * 1024
+"""A merge reads the commits once for each table that has more rows than fit into this, and once for all others."""
 
 _OWN_SMALL_BYTES = 1024 * 1024
 _OWN_TOTAL_BYTES = 16 * 1024 * 1024
@@ -75,6 +76,14 @@ class CompactionResult:
     swept: int
     bytes_before: int
     bytes_after: int
+
+
+class _PartGone(Exception):
+    """A part of a commit cannot be read any more, while commits are merged."""
+
+    def __init__(self, commit: Commit) -> None:
+        super().__init__(commit.id)
+        self.commit = commit
 
 
 class Compactor:
@@ -166,48 +175,73 @@ class Compactor:
 
     def _merge(self, commits: Sequence[Commit]) -> Commit | None:
         """One commit in place of these. Those with a part that cannot be read are left as they are."""
-        gathered: dict[str, list[Any]] = {}
-        taken = []
-        for commit in commits:
-            tables = self._tables(commit)
-            if tables is not None:
-                taken.append(commit)
-                for name, table in tables:
-                    gathered.setdefault(name, []).append(table)
-        if not taken:
-            return None
-        merged_id = self._ids.make(after=taken[-1].id)
-        listed = self._catalog.names
-        replaces = {commit.id for commit in taken}
-        for commit in taken:
-            replaces.update(older for older in commit.replaces if older in listed)
-        joined = {name: pa.concat_tables(gathered[name]) for name in schemas.layouts() if name in gathered}
-        merged = write_commit(
-            self._folder,
-            merged_id,
-            joined,
-            replaces=replaces,
-            executions={execution for commit in taken for execution in commit.executions},
-        )
-        self._catalog.add(merged)
-        return merged
+        taken = [commit for commit in commits if self._is_readable(commit)]
+        while taken:
+            merged_id = self._ids.make(after=taken[-1].id)
+            listed = self._catalog.names
+            replaces = {commit.id for commit in taken}
+            for commit in taken:
+                replaces.update(older for older in commit.replaces if older in listed)
+            try:
+                merged = write_commit(
+                    self._folder,
+                    merged_id,
+                    self._tables(taken),
+                    replaces=replaces,
+                    executions={execution for commit in taken for execution in commit.executions},
+                )
+            except _PartGone as gone:
+                # What was written belongs to no commit, and is swept.
+                taken.remove(gone.commit)
+                continue
+            self._catalog.add(merged)
+            return merged
+        return None
 
-    def _tables(self, commit: Commit) -> list[tuple[str, Any]] | None:
-        """All rows of a commit, or None when a part cannot be read (which is reported) or is of a newer rayflow."""
+    def _is_readable(self, commit: Commit) -> bool:
+        """Whether a commit has only known tables, and all its rows can be read; a file with a fault is reported."""
         names = {*commit.tables, *(name for each in commit.segments for name in each.tables)}
         if not schemas.layouts().keys() >= names:
-            return None
-        found: list[tuple[str, Any]] = []
+            return False  # it is of a newer rayflow
+        files: tuple[Commit | Segment, ...] = (commit, *commit.segments)
+        try:
+            for each in files:
+                with self._catalog.reading(commit, each.path):
+                    read_intact(self._folder, each.path, each.matches)
+        except Replaced:
+            return False
+        return not any(self._catalog.is_broken(each.path) for each in files)
+
+    def _tables(self, commits: Sequence[Commit]) -> Iterator[dict[str, Any]]:
+        """All rows of these commits, as Arrow tables by name: few large tables at a time, each of them whole.
+
+        Raises _PartGone when a part cannot be read.
+        """
+        for names in _passes(commits):
+            gathered = {name: GatheredRows(schemas.layouts()[name]) for name in names}
+            for commit in commits:
+                for name, table in self._parts(commit, names):
+                    gathered[name].add(table)
+            yield {name: gathered.pop(name).taken() for name in names}
+
+    def _parts(self, commit: Commit, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """The rows of these tables in a commit. Raises _PartGone when a part cannot be read, which is reported."""
+        whole = False
         try:
             with self._catalog.reading(commit, commit.path):
-                found.extend(embedded_tables(self._folder, commit))
+                yield from embedded_tables(self._folder, commit, *names)
+                whole = True
             for segment in commit.segments:
-                with self._catalog.reading(commit, segment.path):
-                    found.extend(segment_tables(self._folder, segment))
+                wanted = [name for name in segment.tables if name in names]
+                if wanted and whole:
+                    whole = False
+                    with self._catalog.reading(commit, segment.path):
+                        yield from segment_tables(self._folder, segment, *wanted)
+                        whole = True
         except Replaced:
-            return None
-        paths = (commit.path, *(segment.path for segment in commit.segments))
-        return None if any(map(self._catalog.is_broken, paths)) else found
+            whole = False
+        if not whole:
+            raise _PartGone(commit)
 
     # --- sweeping --------------------------------------------------------------------------------------------------
 
@@ -341,43 +375,54 @@ def _has_large_tables(commits: Sequence[Commit]) -> bool:
     )
 
 
+def _passes(commits: Sequence[Commit]) -> list[list[str]]:
+    """The tables of these commits, by the passes in which a merge takes them in: large ones alone, all others together.
+
+    The tables that are folded into one file go together.
+    """
+    sizes: Counter[str] = Counter()
+    for commit in commits:
+        for name, place in commit.tables.items():
+            sizes[name] += place.size
+        for segment in commit.segments:
+            for name in segment.tables:
+                # About: a file is compressed, and its tables share it.
+                sizes[name] += segment.size
+    hosted = [HOST, *FOLDS]
+    single = [[name] for name in schemas.layouts() if name in sizes and name not in hosted]
+    groups = [*single, [name for name in schemas.layouts() if name in sizes and name in hosted]]
+    large = [group for group in groups if sum(sizes[name] for name in group) > _PASS_BYTES]
+    small = [name for group in groups if group not in large for name in group]
+    return [*([small] if small else ()), *large]
+
+
 def write_commit(
     folder: Folder,
     commit_id: str,
-    tables: Mapping[str, Any],
+    tables: Iterable[Mapping[str, Any]],
     *,
     replaces: Iterable[str] = (),
     executions: Iterable[str] = (),
 ) -> Commit:
     """Write one commit of many rows, large tables as segments with their indexes, the commit itself last.
 
-    tables: rows by table; of several with one key, the last one is written.
+    tables: rows by table, of several with one key the last one is written; each table in one of the mappings, and calls
+    together with what is folded into them. Only one mapping is in memory at a time.
     """
-    distinct = {name: one_row_a_key(schemas.layouts()[name], rows).combine_chunks() for name, rows in tables.items()}
-    large = {name for name, rows in distinct.items() if _is_large(rows)}
-    folded = []
-    if HOST in large:
-        for name in [name for name in FOLDS if name in large]:
-            distinct[HOST], distinct[name], count = fold(FOLDS[name], distinct[HOST], distinct[name])
-            folded.append((name, count))
-    embedded = {name: rows for name, rows in distinct.items() if name not in large or not _is_large(rows)}
-    segments = [
-        write_segment(folder, commit_id, name, rows, tuple(folded) if name == HOST else ())
-        for name, rows in distinct.items()
-        if name not in embedded
-    ]
+    embedded: dict[str, Any] = {}
+    segments: list[Segment] = []
     indexes: list[Index] = []
-    # Only what is a file on this machine is looked up in the file.
-    if folder.local_root() is not None:
-        for name, how in INDEXED.items():
-            if name in distinct and name not in embedded and count_of(distinct[name], how) >= INDEXED_ROWS:
-                index = write_index(folder, commit_id, distinct[name], how)
-                indexes.extend([] if index is None else [index])
+    for some in tables:
+        small = _write_large(folder, commit_id, some, segments, indexes)
+        embedded.update(small)
+        del some, small
+        pa.default_memory_pool().release_unused()
+    order = list(schemas.layouts())
     commit, parts = encode_commit(
         commit_id,
-        sliced(embedded),
-        segments=tuple(segments),
-        indexes=tuple(indexes),
+        sliced({name: embedded[name] for name in order if name in embedded}),
+        segments=tuple(sorted(segments, key=lambda each: order.index(each.table))),
+        indexes=tuple(sorted(indexes, key=lambda each: list(INDEXED).index(each.table))),
         replaces=tuple(sorted(replaces)),
         executions=tuple(sorted(executions)),
     )
@@ -385,30 +430,30 @@ def write_commit(
     return commit
 
 
-def _is_large(rows: Any) -> bool:
+def _write_large(
+    folder: Folder, commit_id: str, tables: Mapping[str, Any], segments: list[Segment], indexes: list[Index]
+) -> dict[str, Any]:
+    """Write the large ones of these tables, and note their files. Returns the others, in key order."""
+    distinct = {name: OrderedRows(schemas.layouts()[name], rows) for name, rows in tables.items()}
+    large = {name for name, rows in distinct.items() if _is_large(rows)}
+    if HOST in large:
+        for name in [name for name in FOLDS if name in large]:
+            distinct[HOST].fold(FOLDS[name], distinct[name])
+    embedded: dict[str, Any] = {}
+    for name in list(distinct):
+        rows = distinct.pop(name)
+        if name not in large or not _is_large(rows):
+            embedded[name] = rows.table()
+            continue
+        segments.append(write_segment(folder, commit_id, rows))
+        how = INDEXED.get(name)
+        # Only what is a file on this machine is looked up in the file.
+        if how is not None and folder.local_root() is not None and count_of(rows, how) >= INDEXED_ROWS:
+            index = write_index(folder, commit_id, rows, how)
+            indexes.extend([] if index is None else [index])
+    return embedded
+
+
+def _is_large(rows: OrderedRows) -> bool:
     """Whether these rows of one table get a segment."""
-    return bool(rows.num_rows >= _SEGMENT_ROWS or rows.nbytes >= _SEGMENT_BYTES)
-
-
-def one_row_a_key(how: schemas.TableLayout, rows: Any) -> Any:
-    """The rows without those that have the key of a later or an equal row."""
-    if rows.num_rows < 2:
-        return rows
-    import pyarrow.compute
-
-    pc: Any = pyarrow.compute
-    order = (*how.table.key, *how.table.order, *_FULLEST_BY.get(how.name, ()))
-    sort_keys = [(column, "ascending", "at_start") for column in order]
-    rows = rows.take(pc.sort_indices(rows, sort_keys=sort_keys))
-    same: Any = None
-    for name in how.table.key:
-        column = rows.column(name)
-        here, following = column.slice(0, rows.num_rows - 1), column.slice(1)
-        equal = pc.equal(here, following)
-        if column.null_count:
-            equal = pc.coalesce(equal, pc.and_(pc.is_null(here), pc.is_null(following)))
-        same = equal if same is None else pc.and_(same, equal)
-    if not pc.any(same).as_py():
-        return rows
-    last = pa.chunked_array([*pc.invert(same).chunks, to_array([True], pa.bool_())])
-    return rows.filter(last)
+    return len(rows) >= _SEGMENT_ROWS or bool(rows.table().nbytes >= _SEGMENT_BYTES)

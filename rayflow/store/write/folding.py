@@ -1,7 +1,7 @@
 """Rows of other tables that lie in the files of calls, beside the call that they belong to.
 
-In: the tables of a large commit. Out: calls with further columns, and the rows that stay in tables of their own; and
-back. Never: reads or writes a file.
+In: a file of calls, as an Arrow table. Out: the rows of the other tables in it. Never: reads or writes a file.
+`merged_rows` folds.
 
 Most calls have one argument and were made by one call. The hash of the call would stand in three files, and hashes are
 most of what a store keeps. So a call's row in a file of calls has columns for one row of each table in `FOLDS`. All
@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 
 from rayflow.store.write import schemas
-from rayflow.store.write.arrow_columns import to_array
 
 HOST = "calls"
 """The table whose files have the further columns."""
@@ -47,22 +46,6 @@ FOLDS: dict[str, Fold] = {
     for fold in (Fold("call_children", "child_call_hash", "call_hash"), Fold("arguments", "call_hash", "name"))
 }
 """By the folded table. Null in its column `present` says that a call has no folded row of it."""
-
-
-def fold(fold: Fold, calls: Any, rows: Any) -> tuple[Any, Any, int]:
-    """Calls, each with the first of its rows of another table; the other rows; and how many were folded.
-
-    calls: each of them once.
-    """
-    import pyarrow.compute as pc
-
-    taken = pc.index_in(calls.column(HOST_KEY), value_set=rows.column(fold.key).combine_chunks()).combine_chunks()
-    for column in fold.columns:
-        calls = calls.append_column(fold.folded(column.name), rows.column(column.name).take(taken))
-    folded = taken.drop_null()
-    numbers = to_array(range(rows.num_rows), pa.int64())
-    stays = pc.invert(pc.is_in(numbers, value_set=folded.cast(pa.int64())))
-    return calls, rows.filter(stays), len(folded)
 
 
 def unfold(fold: Fold, calls: Any) -> Any:

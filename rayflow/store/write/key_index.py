@@ -10,7 +10,7 @@ stores of older versions need none, and a full compaction writes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow as pa
 from rayflow.records import CallRow, ReductionRow, TaskSetRow
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact
+from rayflow.store.write.merged_rows import OrderedRows, plain
 from rayflow.store.write.segments import Index
 from rayflow.values.digests import DIGEST_BYTES, checksum
 
@@ -58,13 +59,16 @@ _REPEATED = 4
 _CODES = (pa.int8(), pa.int16(), pa.int32())
 
 
-def write_index(folder: Folder, index_id: str, rows: Any, how: Keyed = REDUCTIONS) -> Index | None:
+def write_index(folder: Folder, index_id: str, rows: OrderedRows, how: Keyed = REDUCTIONS) -> Index | None:
     """Write the index of these rows; None when their keys are not hashes, so that they have no fixed length."""
-    parts = ordered(rows, how)
+    places = rows.places
+    if how.only is not None:
+        places = places.filter(rows.column(how.only).is_valid().combine_chunks())
+    parts = _in_key_order(lambda name: plain(rows.how, name, rows.rows.column(name).take(places)), how)
     if not parts:
         return None
     content = encode(parts)
-    written = Index(how.table, index_id, count_of(rows, how), content.nbytes, checksum([content]).hex())
+    written = Index(how.table, index_id, len(places), content.nbytes, checksum([content]).hex())
     folder.write(written.path, [content])
     return written
 
@@ -92,19 +96,18 @@ def decode(content: memoryview) -> list[Any]:
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
 
-def count_of(rows: Any, how: Keyed) -> int:
+def count_of(rows: OrderedRows, how: Keyed) -> int:
     """How many of these rows are found by their keys."""
-    absent = 0 if how.only is None else rows.column(how.only).null_count
-    return int(rows.num_rows - absent)
+    return len(rows) if how.only is None else len(rows) - rows.column(how.only).null_count
 
 
 def chosen(rows: Any, how: Keyed) -> Any:
     """The columns and rows that are found by their keys."""
     rows = rows.select(how.columns)
-    count = count_of(rows, how)
-    if count == rows.num_rows:
+    absent = 0 if how.only is None else rows.column(how.only).null_count
+    if not absent:
         return rows
-    if not count:
+    if absent == rows.num_rows:
         return rows.slice(0, 0)
     import pyarrow.compute
 
@@ -117,16 +120,25 @@ def ordered(rows: Any, how: Keyed = REDUCTIONS) -> list[Any]:
 
     The keys are in order. A column of nulls is left out, and values that repeat are codes.
     """
+    return _in_key_order(chosen(rows, how).column, how)
+
+
+def _in_key_order(column_of: Callable[[str], Any], how: Keyed) -> list[Any]:
+    """As `ordered`, from the columns, each of which is asked for when its turn has come."""
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
-    rows = chosen(rows, how)
-    if not _are_digests(rows.column(how.key), pc):
+    keys = column_of(how.key)
+    if not _are_digests(keys, pc):
         return []
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[(how.key, "ascending")]))
-    columns = {name: _compact(rows.column(name), name == how.key, pc) for name in rows.column_names}
-    table = pa.table({name: column for name, column in columns.items() if column is not None})
-    found: list[Any] = table.combine_chunks().to_batches()
+    order = pc.sort_indices(keys)
+    columns = {}
+    for name in how.columns:
+        is_key = name == how.key
+        column = _compact((keys if is_key else column_of(name)).take(order), is_key, pc)
+        if column is not None:
+            columns[name] = column
+    found: list[Any] = pa.table(columns).combine_chunks().to_batches()
     return found
 
 

@@ -34,6 +34,7 @@ from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import intact_path, read_intact
 from rayflow.store.write import schemas
 from rayflow.store.write.folding import FOLDS, unfold
+from rayflow.store.write.merged_rows import OrderedRows
 from rayflow.values.digests import DIGEST_BYTES, checksum, checksum_of_file
 
 _MAGIC = b"RFCOMMT2"
@@ -290,39 +291,59 @@ def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tup
         yield name, schemas.fit(schemas.layouts()[name], found)
 
 
-def write_segment(
-    folder: Folder, segment_id: str, table: str, rows: Any, folded: tuple[tuple[str, int], ...] = ()
-) -> Segment:
-    """Write rows as a Parquet file, ordered and encoded as the table's layout says.
-
-    folded: the tables of which it has rows beside its own, each with the number of these rows.
-    """
+def write_segment(folder: Folder, segment_id: str, rows: OrderedRows) -> Segment:
+    """Write rows as a Parquet file, ordered and encoded as the table's layout says."""
     # Reading Parquet takes longer to import than reading commits; a cached run may never need it.
     import pyarrow.parquet as pq
 
-    how = schemas.layouts()[table]
+    how, folded = rows.how, rows.folded
     dictionary_columns, encodings = list(how.dictionary_columns), dict(how.encodings)
     for name, _ in folded:
         fold, other = FOLDS[name], schemas.layouts()[name]
         dictionary_columns += [fold.folded(column) for column in other.dictionary_columns]
         encodings |= {fold.folded(column): text for column, text in other.encodings.items() if column != fold.key}
-    sink = io.BytesIO()
-    write_table: Any = pq.write_table
-    write_table(
-        rows.sort_by([(column, "ascending") for column in how.sorted_by]),
-        sink,
-        row_group_size=_ROWS_PER_GROUP,
-        use_dictionary=dictionary_columns,
-        column_encoding=encodings or None,
-        compression="zstd",
-        compression_level=_COMPRESSION_LEVEL,
-        store_schema=False,
-        write_page_index=False,
-    )
-    content = sink.getbuffer()
-    written = Segment(table, segment_id, rows.num_rows, content.nbytes, checksum([content]).hex(), folded)
-    folder.write(written.path, [content])
+    sink = _Parts()
+    writer: Any = None
+    for group in rows.slices(_ROWS_PER_GROUP):
+        if writer is None:
+            writer = pq.ParquetWriter(
+                sink,
+                group.schema,
+                use_dictionary=dictionary_columns,
+                column_encoding=encodings or None,
+                compression="zstd",
+                compression_level=_COMPRESSION_LEVEL,
+                store_schema=False,
+                write_page_index=False,
+            )
+        writer.write_table(group, row_group_size=_ROWS_PER_GROUP)
+    writer.close()
+    size = sink.tell()
+    written = Segment(how.name, segment_id, len(rows), size, checksum(sink.parts).hex(), folded)
+    folder.write(written.path, sink.parts)
     return written
+
+
+class _Parts(io.RawIOBase):
+    """Keeps what is written to it as it comes, so that nothing is copied when there is more."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Keep a copy of these bytes."""
+        self.parts.append(bytes(data))
+        self._size += len(self.parts[-1])
+        return len(self.parts[-1])
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        return self._size
 
 
 def path_of(folder: Folder, segment: Segment) -> str | None:
@@ -357,8 +378,14 @@ def present_rows(folder: Folder, segment: Segment, column: str) -> int:
     return sum(group.num_rows - group.column(place).statistics.null_count for group in groups)
 
 
-def segment_tables(folder: Folder, segment: Segment) -> list[tuple[str, Any]]:
-    """All rows of a segment, folded ones too, as Arrow tables by name. Raises as `open_segment`."""
+def segment_tables(folder: Folder, segment: Segment, *names: str) -> Iterator[tuple[str, Any]]:
+    """The rows of a segment, folded ones too, as Arrow tables by name: those of the named tables, or of all.
+
+    Raises as `open_segment`.
+    """
     found = open_segment(folder, segment).read()
-    own = (segment.table, schemas.fit(schemas.layouts()[segment.table], found))
-    return [own, *((name, unfold(FOLDS[name], found)) for name, _ in segment.folded)]
+    if not names or segment.table in names:
+        yield segment.table, schemas.fit(schemas.layouts()[segment.table], found)
+    for name, _ in segment.folded:
+        if not names or name in names:
+            yield name, unfold(FOLDS[name], found)

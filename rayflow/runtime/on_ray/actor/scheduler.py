@@ -42,6 +42,7 @@ from rayflow.values.display import masking
 from rayflow.values.display.python_warnings import write_warnings
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.process import waits
+from rayflow.values.process.free_memory import give_back
 from rayflow.version import VERSION
 
 PROGRESS_SECONDS = 0.1
@@ -296,8 +297,10 @@ class SchedulerActor:
                 book.pop(execution_id, None)
             self._warnings.take(execution_id)
             self._ended.take(execution_id)
+        # What the execution took must be free before the merging, which takes much, too.
+        give_back()
         loop.store.compact(execution_id)
-        gc.collect()
+        give_back()
 
     def _end_loop(self, loop: Loop[RayCarrier]) -> None:
         loop.carrier.abandon()

@@ -1,6 +1,11 @@
--- Sums over all children of one job with one task and label, where they are more than are shown.
-WITH latest AS (
-    SELECT * FROM raw.jobs WHERE execution_id = $execution
+-- Sums over all children of one job with one task and label, where they are more than are shown. (The rows of jobs as in
+-- shown_jobs.)
+WITH repeated AS (
+    SELECT job_id FROM raw.jobs WHERE execution_id = $execution GROUP BY job_id HAVING count(*) > 1
+), latest AS (
+    SELECT * FROM raw.jobs WHERE execution_id = $execution AND job_id NOT IN (FROM repeated)
+    UNION ALL
+    SELECT * FROM raw.jobs WHERE execution_id = $execution AND job_id IN (FROM repeated)
     QUALIFY raw.is_valid_job(job_id, finished_at)
 )
 SELECT parent_job_id, task_name, label, count(*) AS jobs, count_if(how = 'computed' AND status = 'done') AS computed,
