@@ -6,6 +6,8 @@ the vector, or tells anyone of the job.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rayflow.evaluator.graph import Job, UnrecordedReturn, Vector
 from rayflow.evaluator.job_states import DONE, HELD, LOOKUP, RESULT, RUNNING, JobState
 from rayflow.evaluator.lookups import remember_key
@@ -16,45 +18,43 @@ from rayflow.lang.terms.codec import dumps
 
 def as_job(vector: Vector, place: int) -> Job:
     """An open member as a job that nothing knows yet."""
-    execution = vector.execution
-    job = Job(
-        vector.first + place, vector.job_ids[place], execution, vector.parent, None, vector.entry, vector.queued_at
-    )
+    is_running = vector.states[place] == RUNNING
+    job = _job(vector, place, vector.job_ids[place], (HELD, RUNNING) if is_running else ())
     work = job.work
     work.ordinal = vector.ordinals[place]
-    job.options, job.hands_down = vector.options, vector.hands_down
     work.bound = dict(zip(vector.names, vector.arguments[place], strict=True))
-    work.args_hash, job.eval_hash = vector.args_hashes[place], vector.eval_hashes[place]
+    work.args_hash = vector.args_hashes[place]
     work.ready_at = vector.queued_at
-    steps: list[JobState] = [LOOKUP] if vector.is_asked else []
-    if vector.states[place] == RUNNING:
+    if is_running:
         work.attempt = 1
         work.missed = vector.missed
         work.sent_at = vector.sent_at
-        steps += HELD, RUNNING
-    for step in steps:
-        job.move(step)
     return job
 
 
 def done_job(vector: Vector, place: int) -> Job:
     """A closed job in place of a member that is done, with all that an equal call may ask of it."""
-    execution = vector.execution
+    how = vector.hows[place]
     # The path of its call is all that is left of its id.
     job_id = child_path(vector.path, "part", vector.positions[place])
-    job = Job(vector.first + place, job_id, execution, vector.parent, None, vector.entry, vector.queued_at)
-    job.options, job.hands_down = vector.options, vector.hands_down
-    job.eval_hash, job.value_hash = vector.eval_hashes[place], vector.value_hashes[place]
-    job.call_hash, job.task_set = vector.call_hash_of[place], vector.task_set
-    job.outcome = vector.outcomes[place]
+    job = _job(vector, place, job_id, (HELD, RUNNING, RESULT) if how == "computed" else (RESULT,))
+    job.value_hash, job.call_hash = vector.value_hashes[place], vector.call_hash_of[place]
+    job.task_set = vector.task_set
+    job.outcome, job.how = vector.outcomes[place], how
     job.oldest = vector.ages[place] if vector.ages is not None else None
-    job.how = vector.hows[place]
-    for step in ([LOOKUP] if vector.is_asked else []) + ([HELD, RUNNING] if job.how == "computed" else []):
-        job.move(step)
-    job.move(RESULT)
     if job.how == "computed" and not job.hands_down.is_recorded:
         row = reduction_row(job, remember_key(job), dumps(job.outcome), vector.queued_at)
         job.unrecorded = UnrecordedReturn(row, ())
     job.move(DONE)
     job.let_go()
+    return job
+
+
+def _job(vector: Vector, place: int, job_id: bytes, steps: Sequence[JobState]) -> Job:
+    """What every member has in common with its vector. steps: its moves after the look-up, if the store was asked."""
+    job = Job(vector.first + place, job_id, vector.execution, vector.parent, None, vector.entry, vector.queued_at)
+    job.options, job.hands_down = vector.options, vector.hands_down
+    job.eval_hash = vector.eval_hashes[place]
+    for step in (LOOKUP, *steps) if vector.is_asked else steps:
+        job.move(step)
     return job

@@ -10,7 +10,9 @@ of the job around; of the State numbers and the demands for arguments.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
@@ -21,12 +23,12 @@ from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.sharing import identify
+from rayflow.evaluator.sharing import go_on, identify
 from rayflow.evaluator.state import State, demand, next_number, warn
 from rayflow.lang.options.options import MOST_DEPTH, check_options, merge, scope_of
 from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.task_table import TaskEntry
-from rayflow.lang.terms.expressions import Expression, TaskCall
+from rayflow.lang.terms.expressions import Expression, TaskCall, Term
 from rayflow.values.failures import Failure, failure_from_exception
 from rayflow.values.native import SCALARS
 
@@ -129,6 +131,25 @@ def meet(
         is_given = name in (given if position < len(lazy) else call._options or ())
         place = child_path(job_id, "argument", position)
         demand(state, term, scope if is_given else own_scope, place, cell, position)
+    return job
+
+
+def meet_identified(
+    state: State,
+    parent: Job,
+    entry: TaskEntry,
+    options: Mapping[str, Any],
+    job_id: bytes,
+    bound: dict[str, Term],
+    args_hash: bytes,
+    eval_hash: bytes,
+) -> Job:
+    """Make a plain call a job (see vectors.py). Its options, bound arguments and hashes were found with others'."""
+    job = new_job(state, parent.execution, parent, None, entry, job_id)
+    job.options = options
+    job.work.bound = bound
+    job.work.args_hash, job.eval_hash = args_hash, eval_hash
+    go_on(state, job)
     return job
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from rayflow.errors import FileConflict
 from rayflow.evaluator.explanations import call_text
 from rayflow.evaluator.graph import Job, Writer
-from rayflow.lang.terms.codec import witnesses_of
+from rayflow.lang.terms.codec import may_have
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.encoding.nested import iter_leaves
 from rayflow.values.failures import Failure, own_failure
@@ -29,7 +29,7 @@ def conflict(job: Job, packed: bytes, term: Term) -> Failure | None:
     """Note the files that a job's body has returned. Gives a failure if another job has returned one of them in another
     state. A file that the job received and passes on causes no conflict: the worker checks whether it has changed.
     """
-    if not any(kind == OF_FILE for kind, _ in witnesses_of(packed)):
+    if not may_have(packed, OF_FILE):
         return None
     given: set[str] | None = None
     for _, state in _files_in(term):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from rayflow.evaluator.explanations import call_text
 from rayflow.evaluator.graph import Advance, Job
-from rayflow.lang.terms.codec import witnesses_of
+from rayflow.lang.terms.codec import may_have
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.encoding.nested import iter_leaves
 from rayflow.values.refs import ValueRef
@@ -24,7 +24,7 @@ from rayflow.values.witnesses import OF_HANDLE
 def rival_text(job: Job, packed: bytes, term: Term) -> str | None:
     """Note the handles that a job's body has changed. Gives a warning when another job has changed one of the same
     states."""
-    if not any(kind == OF_HANDLE for kind, _ in witnesses_of(packed)):
+    if not may_have(packed, OF_HANDLE):
         return None
     witnesses = [each for value in job.work.bound.values() for ref in _refs_in(value) for each in ref.witnesses]
     given = {payload[0] for kind, payload in witnesses if kind == OF_HANDLE}

@@ -14,6 +14,7 @@ from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.digests import digest, digests
 from rayflow.values.encoding.identity import identity, scalar_identities, value_hash
+from rayflow.values.refs import ValueRef
 
 MEANING = b"3"
 """Part of every cache key. Raise it whenever the identity or the encoding of values changes. Older records name values
@@ -22,7 +23,7 @@ by hashes, and hold bytes, that mean something else from then on, so they must n
 
 def hash_of(term: Term) -> bytes:
     """The value_hash of a symbolic value."""
-    return value_hash(term)
+    return term.digest if type(term) is ValueRef else value_hash(term)
 
 
 def args_hash_of(job: Job) -> bytes:

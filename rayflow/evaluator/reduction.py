@@ -21,7 +21,7 @@ from rayflow.evaluator.graph import BECOME_SLOT, MOST_MEMBERS, RESULT_SLOT, Cell
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.results import take_result
-from rayflow.evaluator.state import State, demand, settle
+from rayflow.evaluator.state import State, demand, settle, wait_for
 from rayflow.evaluator.vectors import ContainerPart, reduce_together
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.values.failures import Failure, Outcome, failure_from_exception
@@ -75,12 +75,7 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
                     scope.work.memo = {}
                 # The expression is kept beside what became of it, so that no other is found under its id.
                 scope.work.memo[id(term)] = term, known
-        if isinstance(known, Job) and not known.is_open:
-            state.fills.append((target, slot, known.outcome, (known,)))
-        elif isinstance(known, Cell) and known.settled:
-            state.fills.append((target, slot, known.outcome, known.all_sources()))
-        else:
-            known.waiters.append((target, slot))
+        wait_for(state, known, target, slot)
         return
     if cls is Quoted or is_value(term):
         state.fills.append((target, slot, term, ()))

@@ -34,11 +34,17 @@ from rayflow.values.digests import digest
 
 
 def identify(state: State, job: Job) -> None:
-    """All arguments are values: form the hashes, then share with an equal job, ask the cache, or run."""
-    execution = job.execution
-    job.work.ready_at = state.now
+    """All arguments are values: form the hashes, and go on."""
     job.work.args_hash = args_hash_of(job)
-    eval_hash = job.eval_hash = eval_hash_of(job)
+    job.eval_hash = eval_hash_of(job)
+    go_on(state, job)
+
+
+def go_on(state: State, job: Job) -> None:
+    """The hashes are known: share with an equal job, ask the cache, or run."""
+    execution, eval_hash = job.execution, job.eval_hash
+    assert eval_hash is not None
+    job.work.ready_at = state.now
     if scope_of(job.options) != "NONE":
         twin = execution.shared.setdefault(eval_hash, job)
         if twin is not job:

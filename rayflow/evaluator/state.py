@@ -107,6 +107,16 @@ def demand(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job
         scope.execution.demands.append((term, scope, path, target, slot))
 
 
+def wait_for(state: State, known: Cell | Job, target: Cell | Job, slot: int) -> None:
+    """Let the outcome of a cell or job fill a slot of the target: at once if it is there already."""
+    if isinstance(known, Job) and not known.is_open:
+        state.fills.append((target, slot, known.outcome, (known,)))
+    elif isinstance(known, Cell) and known.settled:
+        state.fills.append((target, slot, known.outcome, known.all_sources()))
+    else:
+        known.waiters.append((target, slot))
+
+
 def settle(state: State, cell: Cell, outcome: Outcome, sources: tuple[Job | Vector, ...]) -> None:
     """Give a cell its outcome, and pass the outcome on to its waiters. sources: the jobs that the outcome came from."""
     if len(sources) > 1:

@@ -8,9 +8,10 @@ Takes note in the execution of what is recorded, as `rows` does. Changes the vec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from operator import eq
+from typing import Any, NamedTuple, TypeVar
 
 from rayflow.evaluator.graph import Vector
 from rayflow.evaluator.hashes import call_hashes_of
@@ -33,6 +34,8 @@ from rayflow.records import (
     ValueRow,
 )
 from rayflow.values.encoding.identity import scalar_hashes
+
+T = TypeVar("T")
 
 
 class Costs(NamedTuple):
@@ -60,6 +63,29 @@ class Costs(NamedTuple):
         return Costs(started_at, part(self.wall_seconds), part(self.cpu_seconds), peaks, self.node, self.pid)
 
 
+class Members:
+    """Some members of a vector, or all of them: reads and writes their parts of its columns."""
+
+    __slots__ = ("_are_all", "_places")
+
+    def __init__(self, vector: Vector, places: Sequence[int]) -> None:
+        count = len(places)
+        self._places = places
+        self._are_all = count == len(vector.states) and all(map(eq, places, range(count)))
+
+    def of(self, column: Sequence[T]) -> Sequence[T]:
+        """What these members have in a column; the column itself if they are all, in order."""
+        return column if self._are_all else [column[place] for place in self._places]
+
+    def put(self, column: MutableSequence[T], values: Sequence[T]) -> None:
+        """Change what these members have in a column."""
+        if self._are_all:
+            column[:] = values
+            return
+        for place, value in zip(self._places, values, strict=True):
+            column[place] = value
+
+
 class EndedMembers(NamedTuple):
     """Members of a vector that are done: places, values, and the values as packed terms.
 
@@ -82,20 +108,15 @@ class EndedMembers(NamedTuple):
 def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Row, ...], tuple[Columns, ...]]:
     """Set what is known of members that are done; the rows and columns that record them."""
     entry, execution = vector.entry, vector.execution
-    places, count = ended.places, len(ended.places)
-    is_all = count == len(vector.states) and places == list(range(count))
-    args_hashes = vector.args_hashes if is_all else [vector.args_hashes[place] for place in places]
+    count, members = len(ended.places), Members(vector, ended.places)
+    args_hashes = members.of(vector.args_hashes)
     value_hashes = scalar_hashes(ended.values)
     call_hashes = call_hashes_of(entry, args_hashes, value_hashes)
-    if is_all:
-        vector.states = bytearray([DONE]) * count
-        vector.value_hashes[:], vector.call_hash_of[:] = value_hashes, call_hashes
-        vector.outcomes[:], vector.hows[:] = ended.values, [ended.how] * count
-    else:
-        for index, place in enumerate(places):
-            vector.states[place] = DONE
-            vector.value_hashes[place], vector.call_hash_of[place] = value_hashes[index], call_hashes[index]
-            vector.outcomes[place], vector.hows[place] = ended.values[index], ended.how
+    members.put(vector.states, bytes([DONE]) * count)
+    members.put(vector.value_hashes, value_hashes)
+    members.put(vector.call_hash_of, call_hashes)
+    members.put(vector.outcomes, ended.values)
+    members.put(vector.hows, [ended.how] * count)
     if not vector.is_recorded:
         return (), ()
     rows: list[Row] = []
@@ -104,14 +125,13 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
         rows.extend(TaskSetRow(task_set, member) for member in sorted(vector.task_set))
     if execution.first_times.of_task(entry.hash):
         rows.extend(task_rows(entry, vector.queued_at))
-    eval_hashes = vector.eval_hashes if is_all else [vector.eval_hashes[place] for place in places]
-    arguments = vector.arguments if is_all else [vector.arguments[place] for place in places]
+    eval_hashes, job_ids = members.of(vector.eval_hashes), members.of(vector.job_ids)
     new: dict[bytes, tuple[Any, bytes | None]] = {}
     _add_new(new, vector, value_hashes, ended.values, ended.terms)
     columns: list[Columns] = []
     names = len(vector.names)
     if names:
-        given = list(zip(*arguments, strict=True))
+        given = list(zip(*members.of(vector.arguments), strict=True))
         hashes = [scalar_hashes(values) for values in given]
         for values, own_hashes in zip(given, hashes, strict=True):
             _add_new(new, vector, own_hashes, values, None)
@@ -128,9 +148,9 @@ def record_ended(vector: Vector, ended: EndedMembers, at: int) -> tuple[tuple[Ro
             )
         )
     columns.append(_call_columns(vector, args_hashes, eval_hashes, value_hashes, call_hashes, task_set))
-    columns.append(_job_columns(vector, ended, is_all, eval_hashes, call_hashes, at))
+    columns.append(_job_columns(vector, ended, members, job_ids, eval_hashes, call_hashes, at))
     if ended.costs is not None:
-        columns.append(_reduction_columns(vector, ended, eval_hashes, at))
+        columns.append(_reduction_columns(vector, ended, job_ids, eval_hashes, at))
     if new:
         columns.append(_value_columns(new))
     return tuple(rows), tuple(columns)
@@ -191,12 +211,13 @@ def _call_columns(
 def _job_columns(
     vector: Vector,
     ended: EndedMembers,
-    is_all: bool,
+    members: Members,
+    job_ids: Sequence[bytes],
     eval_hashes: Sequence[bytes],
     call_hashes: Sequence[bytes],
     at: int,
 ) -> Columns:
-    places, costs = ended.places, ended.costs
+    costs = ended.costs
     of_costs: dict[str, Any] = {}
     if costs is not None:
         of_costs = {
@@ -207,8 +228,8 @@ def _job_columns(
         }
     return Columns.of(
         JobRow,
-        len(places),
-        job_id=vector.job_ids if is_all else [vector.job_ids[place] for place in places],
+        len(job_ids),
+        job_id=job_ids,
         execution_id=Same(vector.execution.execution_id),
         parent_job_id=Same(vector.parent.job_id),
         task_name=Same(vector.entry.name),
@@ -225,7 +246,7 @@ def _job_columns(
         error=Same(None),
         traceback=Same(None),
         story=Same(None),
-        ordinal=vector.ordinals if is_all else [vector.ordinals[place] for place in places],
+        ordinal=members.of(vector.ordinals),
         missed=Same(vector.missed if costs is not None else None),
         ready_at=Same(vector.queued_at),
         sent_at=Same(vector.sent_at if costs is not None else None),
@@ -237,9 +258,10 @@ def _job_columns(
 _OF_COSTS = ("started_at", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
 
 
-def _reduction_columns(vector: Vector, ended: EndedMembers, eval_hashes: Sequence[bytes], at: int) -> Columns:
+def _reduction_columns(
+    vector: Vector, ended: EndedMembers, job_ids: Sequence[bytes], eval_hashes: Sequence[bytes], at: int
+) -> Columns:
     assert ended.costs is not None
-    job_ids = [vector.job_ids[place] for place in ended.places]
     return Columns.of(
         ReductionRow,
         len(ended.places),

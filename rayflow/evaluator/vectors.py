@@ -16,21 +16,21 @@ vectors, shared and counts; of the State vectors, numbers, young, fills and out.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import commands, lookups, messages
-from rayflow.evaluator.calls import DEEP
+from rayflow.evaluator.calls import DEEP, meet_identified
 from rayflow.evaluator.graph import BLOCK_BITS, LEFT, Cell, Job, Vector
 from rayflow.evaluator.hashes import args_hashes_of, eval_hashes_of
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.members import forget, member_in, siblings_in
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.state import State, warn
-from rayflow.evaluator.vector_rows import Costs, EndedMembers, record_ended
+from rayflow.evaluator.state import State, wait_for, warn
+from rayflow.evaluator.vector_rows import Costs, EndedMembers, Members, record_ended
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
@@ -112,8 +112,10 @@ def reduce_together(state: State, together: ContainerPart, scope: Job, path: byt
     turns = {place: (group, index) for group in groups for index, place in enumerate(group.places)}
     for place, expression in enumerate(expressions):
         turn = turns.get(place)
-        if turn is None or not turn[0].add(turn[1]):
+        if turn is None or not scope.execution.wanted:  # an earlier one may have stopped the execution
             alone(state, expression, scope, child_path(path, "part", first + place), cell, first + place)
+        elif not turn[0].add(turn[1]):
+            wait_for(state, turn[0].job_of(state, turn[1]), cell, first + place)
     for group in groups:
         group.send(state)
 
@@ -212,6 +214,13 @@ def _arguments_of(call: Any, places: tuple[int | _Default, ...] | None) -> tuple
     return tuple([place.value if isinstance(place, _Default) else given[place] for place in places])
 
 
+def _repeated(keys: Sequence[bytes]) -> frozenset[bytes]:
+    """The keys that are there more than once."""
+    if len(set(keys)) == len(keys):
+        return frozenset()
+    return frozenset([key for key, count in Counter(keys).items() if count > 1])
+
+
 class _Group:
     """Plain calls of one shape that become a vector: their hashes, and the vector that they are added to one by one.
 
@@ -244,6 +253,7 @@ class _Group:
         state.numbers = vector.first + len(places)
         execution = scope.execution
         self._shares = scope_of(vector.options) != "NONE"
+        self._repeated = _repeated(self._eval_hashes) if self._shares else frozenset()
         is_cached = scope_of(vector.options) == "BACKEND" and execution.cache
         vector.missed = None if is_cached else lookups.missed_unasked(vector)
         self._to = LOOKUP if vector.is_asked else RUNNING
@@ -258,7 +268,7 @@ class _Group:
         shared = vector.execution.shared
         count = len(keys)
         if self._shares:
-            if len(set(keys)) < count or not shared.keys().isdisjoint(keys):
+            if self._repeated or not shared.keys().isdisjoint(keys):
                 return False
             shared.update(dict.fromkeys(keys, vector))
         totals = vector.execution.tally.totals
@@ -274,13 +284,11 @@ class _Group:
         return True
 
     def add(self, index: int) -> bool:
-        """Add one call, unless an equal call is there, or nothing wants it any more; give whether it was added."""
+        """Add one call, unless an equal call is there or follows; give whether it was added."""
         vector, key = self._vector, self._eval_hashes[index]
         execution = vector.execution
-        if not execution.wanted:
-            return False
         if self._shares:
-            if key in execution.shared:
+            if key in self._repeated or key in execution.shared:
                 return False
             execution.shared[key] = vector
         totals = execution.tally.totals
@@ -295,6 +303,20 @@ class _Group:
             state=self._to,
         )
         return True
+
+    def job_of(self, state: State, index: int) -> Job:
+        """A call that was not added, as a job with the hashes that are known here."""
+        vector = self._vector
+        return meet_identified(
+            state,
+            vector.parent,
+            vector.entry,
+            vector.options,
+            self._job_ids[index],
+            dict(zip(vector.names, self._arguments[index], strict=True)),
+            self._args_hashes[index],
+            self._eval_hashes[index],
+        )
 
     def send(self, state: State) -> None:
         """All calls are added: count them, and ask the store or send the attempts."""
@@ -346,11 +368,7 @@ def looked_up(
     missing = [place for place in waiting if place not in found] if found else waiting
     special = _take_records(state, vector, [place for place in waiting if place in found], message) if found else ()
     if missing:
-        if len(missing) == len(vector.states):
-            vector.states = bytearray([RUNNING]) * len(missing)
-        else:
-            for place in missing:
-                vector.states[place] = RUNNING
+        Members(vector, missing).put(vector.states, bytes([RUNNING]) * len(missing))
         vector.execution.looking -= len(missing)
         _send_attempts(state, vector, missing)
     # Last, because one of them may stop the execution, and then all members leave.
@@ -449,8 +467,7 @@ def _send_attempts(state: State, vector: Vector, places: Sequence[int]) -> None:
     execution = vector.execution
     execution.tally.count(vector.name, "running", len(places))
     execution.running += len(places)
-    is_all = len(places) == len(vector.states)
-    first = vector.first
+    first, members = vector.first, Members(vector, places)
     vector.sent_at = state.now
     state.out.append(
         commands.RunVector(
@@ -458,9 +475,9 @@ def _send_attempts(state: State, vector: Vector, places: Sequence[int]) -> None:
             entry=vector.entry,
             options=vector.options,
             jobs=[first + place for place in places],
-            job_ids=vector.job_ids if is_all else [vector.job_ids[place] for place in places],
+            job_ids=members.of(vector.job_ids),
             names=vector.names,
-            arguments=vector.arguments if is_all else [vector.arguments[place] for place in places],
+            arguments=members.of(vector.arguments),
         )
     )
 

@@ -12,7 +12,15 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, front_of, loads, with_conditions, witnesses_of
+from rayflow.lang.terms.codec import (
+    WITH_WITNESSES,
+    dumps,
+    front_of,
+    loads,
+    pickled_name,
+    with_conditions,
+    witnesses_of,
+)
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.witnesses import OF_CODE, OF_DEFINITION, OF_FILE, OF_SECRET, VALIDATORS, Witness
 
@@ -29,9 +37,7 @@ _UNSENT: Witness = ("too many", ())
 _UNCOUNTED = frozenset({OF_FILE, OF_DEFINITION, OF_SECRET})
 """The forms of witnesses that count for a shallow call only if they are in its value."""
 
-_COUNTED = re.compile(
-    b"|".join(re.escape(bytes((0x8C, len(form))) + form.encode()) for form in {*VALIDATORS, _UNSENT[0]} - _UNCOUNTED)
-)
+_COUNTED = re.compile(b"|".join(re.escape(pickled_name(form)) for form in {*VALIDATORS, _UNSENT[0]} - _UNCOUNTED))
 """The names of all other forms, as pickle writes them."""
 
 

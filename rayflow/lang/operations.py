@@ -67,14 +67,33 @@ def call_of(function: Any, args: tuple[Term, ...], kwargs: dict[str, Term]) -> T
 
 def _map(function: Any, values: Any) -> list[Term]:
     items = items_of(values)
-    if type(function) is TaskRef and not function.kwargs:
-        name, bound, options = function.name, function.args, function.options or None
-        return [TaskCall(name, (*bound, item), None, options) for item in items]
+    if type(function) is TaskRef:
+        return _calls_in_order(function, zip(items))
     return [call_of(function, (item,), {}) for item in items]
 
 
 def _starmap(function: Any, values: Any) -> list[Term]:
-    return [spread_call(function, value) for value in items_of(values)]
+    items = items_of(values)
+    if type(function) is TaskRef:
+        kinds = set(map(type, items))
+        if kinds <= _SEQUENCES:
+            return _calls_in_order(function, items)
+        if kinds == {dict}:
+            return _calls_by_name(function, items)
+    return [spread_call(function, item) for item in items]
+
+
+def _calls_in_order(task: TaskRef, arguments: Iterable[Sequence[Term]]) -> list[Term]:
+    """For each of these arguments in order a call of a task. The calls have one dict of arguments by name: nobody
+    changes it."""
+    name, bound, named, options = task.name, task.args, task.kwargs or None, task.options or None
+    return [TaskCall(name, (*bound, *given), named, options) for given in arguments]
+
+
+def _calls_by_name(task: TaskRef, arguments: Iterable[dict[str, Term]]) -> list[Term]:
+    """For each of these arguments by name a call of a task."""
+    name, bound, named, options = task.name, task.args, task.kwargs, task.options or None
+    return [TaskCall(name, bound, {**named, **given} or None, options) for given in arguments]
 
 
 def spread_call(function: Any, arguments: Any) -> Term:

@@ -285,9 +285,7 @@ class Outbox:
                 questions.append((each.eval_hash, each.task_hash))
             else:
                 questions.extend(zip(each.eval_hashes, repeat(each.task_hash)))
-        found = self._store.look_up(questions)
-        if wanting:
-            self._add_values(questions, found, wanting)
+        found = self.recorded(questions, wanting)
         self._ask_for_blobs(chain.from_iterable(found))
         at = self._clock.now()
         doubtful: list[_Doubtful] = []
@@ -319,11 +317,17 @@ class Outbox:
         known = self._blobs_there.get(name)
         return self._store.has_blob(name) if known is None else known
 
-    def _add_values(
-        self, questions: Sequence[tuple[bytes, bytes]], found: list[list[ReductionRow]], wanting: Sequence[int]
-    ) -> None:
-        """Add to the reductions of some look-ups what else tells the final value: for calls that look at no files
-        between. questions: (eval_hash, task_hash) of all look-ups. wanting: the places of those that want it."""
+    def recorded(
+        self, questions: Sequence[tuple[bytes, bytes]], wanting: Sequence[int] = ()
+    ) -> list[list[ReductionRow]]:
+        """The recorded reductions for each (eval_hash, task_hash), newest first.
+
+        wanting: the places of the questions for calls that look at no files between. Their answers have what else tells
+        the final value, too.
+        """
+        found = self._store.look_up(questions)
+        if not wanting:
+            return found
         for place in wanting:
             found[place] = [_without_files_between(row) for row in found[place]]
         # A recorded value is newer than such a node, or has answered instead of it.
@@ -332,6 +336,7 @@ class Outbox:
         for place, rows in zip(wanting, told, strict=True):
             if rows:
                 found[place] = sorted([*rows, *found[place]], key=lambda row: row.at, reverse=True)
+        return found
 
     def _answer_vector(
         self, at: int, first: int, found: Sequence[Sequence[ReductionRow]], doubtful: list[_Doubtful]

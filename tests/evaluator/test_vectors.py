@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.evaluator import commands, messages
+from rayflow.evaluator import commands, messages, sharing
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.opening_rows import OPENING_TIMER
 from rayflow.evaluator.reduction import MOST_RUNNING
@@ -237,6 +237,22 @@ def test_equal_calls_share_with_an_open_member_and_with_one_that_is_done() -> No
     assert len(jobs) == COUNT + 2
     assert len({row.call_hash for row in jobs}) == COUNT
     assert len([row for row in jobs if row.how == "shared"]) == 2
+
+
+def test_repeated_calls_are_one_job_that_asks_with_the_hash_of_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(fewest: int) -> set[bytes]:
+        entry = task("lab.two", "x", "y", defaults={"y": 5})
+        numbers = [*range(COUNT), 3, 3, *[COUNT] * COUNT]
+        talk = Talk([call("lab.two", number) for number in numbers], entry, fewest=fewest)
+        vectors = [key for each in talk.all(commands.LookUpVector) for key in each.eval_hashes]
+        assert len(vectors) == (COUNT - 1 if fewest == FEWEST else 0)
+        keys = [*vectors, *(each.eval_hash for each in talk.all(commands.LookUp))]
+        assert len(keys) == len(set(keys)) == COUNT + 1
+        return set(keys)
+
+    one_by_one = asked(10**9)
+    monkeypatch.setattr(sharing, "args_hash_of", None)  # for a call in a column, no hash is made again
+    assert asked(FEWEST) == one_by_one
 
 
 def test_members_are_stopped_one_by_one() -> None:

@@ -18,9 +18,11 @@ from rayflow.lang.terms.codec import (
     content_digest,
     dumps,
     loads,
+    may_have,
     read,
     with_children,
     with_conditions,
+    witnesses_of,
 )
 from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall, TaskRef
 from rayflow.values.refs import TaggedTree, ValueRef
@@ -292,3 +294,16 @@ def test_a_short_term_with_something_at_its_front_is_read_behind_that():
     packed = with_conditions(dumps(5), [("handle", ("a", 1))])
     assert len(packed) < 64
     assert loads(packed) == 5
+
+
+@pytest.mark.parametrize(("kinds", "asked", "found"), [
+    (["file"], "file", True), (["page", "file", "file"], "file", True), (["page"], "file", False), ([], "file", False),
+])  # fmt: skip
+def test_a_witness_is_seen_by_its_name_without_unpacking(kinds: list[str], asked: str, found: bool) -> None:
+    refs = [
+        ValueRef(bytes([place]) * 20, "Point", 10, "pickle5", b"file", ((kind, ("a", place)),))
+        for place, kind in enumerate(kinds)
+    ]
+    packed = dumps([*refs, SMALL, "file"])
+    assert may_have(packed, asked) is found
+    assert any(kind == asked for kind, _ in witnesses_of(packed)) is found

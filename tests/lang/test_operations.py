@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.lang.operations import TABLE, here, operate
+from rayflow.lang.operations import TABLE, call_task, here, operate
 from rayflow.lang.terms.expressions import TaskCall, TaskRef
 from rayflow.values.refs import ValueRef
 
@@ -63,3 +63,20 @@ def test_a_partial_is_completed_when_its_arguments_are_known() -> None:
 def test_methods_and_partials_work_on_real_objects_too() -> None:
     assert TABLE["method"]("a,b", "split", (",",)) == ["a", "b"]
     assert TABLE["call"](sorted, ([2, 1],), {"reverse": True}) == [2, 1]
+
+
+@pytest.mark.parametrize("task", [TaskRef("lab.f", b"h" * 20), TASK], ids=["a task", "a partial with options"])
+@pytest.mark.parametrize(
+    "items",
+    [[(3,), (4, 5)], [[3], (4,)], [{"x": 3}, {"y": 4}], [(3,), {"x": 4}, [5]], []],
+    ids=["tuples", "lists too", "dicts", "all of them", "none"],
+)
+def test_calls_that_are_made_together_are_those_that_are_made_one_by_one(task: TaskRef, items: list[Any]) -> None:
+    def parts(call: Any) -> tuple[Any, ...]:
+        return call._task, call._args, call._kwargs, call._options
+
+    def spread(item: Any) -> TaskCall:
+        return call_task(task, (), item) if isinstance(item, dict) else call_task(task, tuple(item))
+
+    assert list(map(parts, operate("starmap", (task, items)))) == [parts(spread(item)) for item in items]
+    assert list(map(parts, operate("map_", (task, items)))) == [parts(call_task(task, (item,))) for item in items]

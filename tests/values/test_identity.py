@@ -282,3 +282,11 @@ FOREVER = {
 
 settings.register_profile("values", deadline=None)
 settings.load_profile("values")
+
+
+def test_references_in_a_short_list_have_the_identities_of_their_values() -> None:
+    values = [(1, [2]), "x" * 40, {"a": (3,)}]
+    refs = [ValueRef(value_hash(value), "tuple", 3, "pickle5") for value in values]
+    for container in (list, tuple):
+        given = container([refs[0], 7, refs[1], refs[2]])
+        assert value_hash(given) == value_hash(container([values[0], 7, values[1], values[2]]))

@@ -16,6 +16,7 @@ true) or blobs, these witnesses and the digests of these blobs come before the h
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import re
@@ -96,6 +97,19 @@ def witnesses_of(packed: bytes) -> tuple[Witness, ...]:
     when the bytes are damaged.
     """
     return tuple([each for each in _front(packed) if each[0] != OF_TASK]) if packed[:1] == WITH_WITNESSES else ()
+
+
+def may_have(packed: bytes, kind: str) -> bool:
+    """Whether a packed term may have a witness of this kind. It looks for the kind's name, as pickle writes it. So it
+    is fast, and True also where the name is there by chance."""
+    return packed[:1] == WITH_WITNESSES and packed.find(pickled_name(kind), 5, _end_of_witnesses(packed)) >= 0
+
+
+@functools.cache
+def pickled_name(name: str) -> bytes:
+    """A short name as it stands in a pickle."""
+    written = name.encode()
+    return bytes((0x8C, len(written))) + written
 
 
 def with_conditions(packed: bytes, conditions: Iterable[Witness]) -> bytes:

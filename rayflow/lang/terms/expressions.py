@@ -24,6 +24,7 @@ from rayflow.values.display.tracebacks import front_door
 from rayflow.values.encoding.previews import preview
 from rayflow.values.encoding.snapshots import as_now, checked
 from rayflow.values.native import SCALARS
+from rayflow.values.refs import ValueRef
 
 Term: TypeAlias = Any
 """An expression, a container of terms, or a value. (Values are the user's, so there is no narrower type.)"""
@@ -401,17 +402,28 @@ SYMBOLS = {
 }  # fmt: skip
 
 
+_WITHOUT_PARTS = frozenset({*SCALARS, ValueRef})
+"""The types of most arguments, which have nothing to take apart."""
+
+_MOST_OF_VALUE = 80
+"""The most characters of a value inside a term."""
+
+
 def render(term: Term, limit: int = 200) -> str:
     """A term as the user would write it, cut at about `limit` characters. Walks no further than it prints."""
+    if type(term) in _WITHOUT_PARTS:
+        text = preview(term, _MOST_OF_VALUE)
+        return text if len(text) <= limit else text[:limit] + "..."
     pieces: list[str] = []
     size = 0
     # Each entry is text to print, or a term to take apart. The stack replaces recursion.
     stack: list[tuple[bool, Any]] = [(False, term)]
     while stack and size < limit:
         is_text, item = stack.pop()
-        if is_text:
-            pieces.append(item)
-            size += len(item)
+        if is_text or type(item) in _WITHOUT_PARTS:
+            piece = item if is_text else preview(item, _MOST_OF_VALUE)
+            pieces.append(piece)
+            size += len(piece)
         elif type(item) is TaskCall and len(item._args) == 1 and not item._kwargs:
             # As below, in one step: a long chain of calls has a text of many levels for each of them.
             piece = item._task.rpartition(".")[2] + "("
@@ -463,7 +475,7 @@ def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:
             if bound is not None:
                 yield False, bound
     else:
-        yield True, preview(term, 80)
+        yield True, preview(term, _MOST_OF_VALUE)
 
 
 def _operation_parts(name: str, args: tuple[Term, ...]) -> Iterator[tuple[bool, Any]]:

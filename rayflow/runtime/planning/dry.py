@@ -139,7 +139,7 @@ def dry_run(store: Store, request: Request, context: WorkerContext, clock: Clock
     _record(store, [job for job, _ in shown])
     history = store.history()
     try:
-        judge = Judge(store, history, worker, loop, execution)
+        judge = Judge(history, worker, loop, execution)
         plan = _plan(history, judge, open_jobs, shown, counts, failures)
         return replace(plan, calls=(*operations, *plan.calls))
     finally:
@@ -200,7 +200,7 @@ def _plan(
         if start is not None:
             changed = {change.old.value_hash for change in why.changes if change.old is not None}
             starts.setdefault(start, set()).update(changed)
-    predictor = Predictor(history, judge.table, judge.why_not, lambda calls: inputs_of(history, calls))
+    predictor = Predictor(history, judge.table, judge.judge, lambda calls: inputs_of(history, calls))
     below = predictor.follow(starts)
     runs = [job.entry.name for job in open_jobs if _verdict_of(job) == "runs"]
     costs = history.task_costs(set(runs))

@@ -5,8 +5,9 @@ In: recorded calls, the tasks as they are now. Out: predictions, none of them ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rayflow.lang.task_table import TaskEntry
 from rayflow.runtime.planning.input_files import InputChange
@@ -23,13 +24,24 @@ RUNS, PERHAPS, CACHED = "runs", "perhaps", "cached"
 """Verdicts on a call: it runs; it runs if a value that it needs changes; the cache answers it."""
 
 
+class Judgement(NamedTuple):
+    """Whether the cache would answer a call now.
+
+    reason: why not; None if it would. is_final: whether it would answer with the final value. Then the calls below are
+    not even met.
+    """
+
+    reason: str | None
+    is_final: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class PredictedCall:
     """A recorded call, and the verdict on it.
 
     alike: how many calls of its task its parent made; only some of them are followed. varies: whether its result may
-    change. wall_seconds: of its body when it last ran. changed: hashes of its recorded arguments that have another
-    value now.
+    change. is_final: as in `Judgement`. wall_seconds: of its body when it last ran. changed: hashes of its recorded
+    arguments that have another value now.
     """
 
     call_hash: str
@@ -40,30 +52,36 @@ class PredictedCall:
     verdict: str = CACHED
     reason: str = ""
     varies: bool = False
+    is_final: bool = False
     wall_seconds: float | None = None
     ordinal: int = 0
     arguments: tuple[RecordedArgument, ...] = ()
     changed: set[str] = field(default_factory=set)
     children: list[PredictedCall] = field(default_factory=list)
 
+    @property
+    def hides_calls(self) -> bool:
+        """Whether the calls below it are not met, because the cache answers with the final value."""
+        return self.is_final and not self.varies
+
 
 class Predictor:
     """Follows recorded calls downwards.
 
-    table: the tasks as they are now. why_not: says for each of these calls why the cache has no answer, or None.
-    inputs_of: says for each call how the files among its arguments have changed, without files that other calls made.
+    table: the tasks as they are now. judge: says for each of these calls whether the cache would answer it. inputs_of:
+    says for each call how the files among its arguments have changed, without files that other calls made.
     """
 
     def __init__(
         self,
         history: History,
         table: Mapping[str, TaskEntry],
-        why_not: Callable[[list[PredictedCall]], list[str | None]],
+        judge: Callable[[list[PredictedCall]], list[Judgement]],
         inputs_of: Callable[[list[str]], Mapping[str, InputChange]],
     ) -> None:
         self._history = history
         self._table = table
-        self._why_not = why_not
+        self._judge = judge
         self._inputs_of = inputs_of
         self._known: dict[str, PredictedCall] = {}
         self.is_cut = False
@@ -81,7 +99,7 @@ class Predictor:
         level = list(starts)
         while level and len(self._known) < MOST_CALLS:
             level = self._next(level)
-        self._vary()
+        self._vary(starts)
         return {call_hash: self._known[call_hash].children for call_hash in starts}
 
     def _next(self, level: list[str]) -> list[str]:
@@ -136,12 +154,17 @@ class Predictor:
             call = fresh[call_hash]
             call.verdict, call.reason, call.varies = RUNS if change.is_certain else PERHAPS, change.text, True
         asked = [call for call in fresh.values() if not call.varies and call.eval_hash and call.task_hash]
-        for call, reason in zip(asked, self._why_not(asked), strict=True):
-            if reason is not None:
-                call.verdict, call.reason, call.varies = RUNS, reason, True
+        for call, judgement in zip(asked, self._judge(asked), strict=True):
+            call.is_final = judgement.is_final
+            if judgement.reason is not None:
+                call.verdict, call.reason, call.varies = RUNS, judgement.reason, True
 
-    def _vary(self) -> None:
-        """Pass on that a result may change: to the calls that take it as an argument, and to the call that made it."""
+    def _vary(self, starts: Iterable[str]) -> None:
+        """Pass on that a result may change: to the calls that take it as an argument, and to the call that made it.
+
+        Only a call that is met passes it on. A call that is answered with its final value meets none, and depends on
+        none, unless it varies by itself.
+        """
         users: dict[str, list[tuple[PredictedCall, RecordedArgument | None]]] = {}
         for call in self._known.values():
             for argument in call.arguments:
@@ -149,17 +172,39 @@ class Predictor:
                     users.setdefault(made_by, []).append((call, argument))
             for child in call.children:
                 users.setdefault(child.call_hash, []).append((call, None))
-        waiting = [call for call in self._known.values() if call.varies]
-        while waiting:
-            source = waiting.pop()
+        met: set[str] = set()
+        varying: list[PredictedCall] = []
+
+        def meet(calls: Iterable[PredictedCall]) -> None:
+            waiting = list(calls)
+            while waiting:
+                call = waiting.pop()
+                if call.call_hash in met:
+                    continue
+                met.add(call.call_hash)
+                if call.varies:
+                    varying.append(call)
+                if not call.hides_calls:
+                    waiting.extend(call.children)
+
+        meet([self._known[call_hash] for call_hash in starts])
+        while varying:
+            source = varying.pop()
             for call, taken in users.get(source.call_hash, ()):
+                if taken is None and call.is_final:
+                    continue
                 if taken is not None and call.verdict == CACHED:
                     call.verdict = PERHAPS
                     of = source.task_name or "a call"
                     call.reason = f"its argument {taken.name} comes from {of}, which may differ"
                 if not call.varies:
                     call.varies = True
-                    waiting.append(call)
+                    if call.call_hash in met:
+                        varying.append(call)
+                        meet(call.children)
+        for call in self._known.values():
+            if call.hides_calls:
+                call.children = []
 
 
 def in_order(children: list[PredictedCall], seen: set[str], few: int) -> list[tuple[int, PredictedCall, int]]:

@@ -25,7 +25,7 @@ from rayflow.values.encoding.unserializable import explain
 from rayflow.values.native import SCALARS
 from rayflow.values.objects.handlers import class_path, handler_for
 from rayflow.values.objects.opaque import Unreducible, by_encoding, reduced, warn_of_unsteady
-from rayflow.values.refs import TaggedTree
+from rayflow.values.refs import TaggedTree, ValueRef
 
 SHORT_BYTES = 32
 """The longest canonical bytes of a scalar that are their own identity; longer ones are hashed."""
@@ -190,18 +190,22 @@ class _HashFrame:
 
 
 def _flat(value: Any, of: type) -> bytes | None:
-    """The identity of a short list, tuple or dict of scalars, without a frame; None for any other container."""
+    """The identity of a short list or tuple of scalars and references, or of a short dict of scalars, without a frame;
+    None for any other container."""
     lengths = _LENGTHS
     write_of = _CANONICAL.get
     pieces: list[bytes] = []
     if of is not dict:
         for part in value:
             write = write_of(type(part))
-            if write is None:
+            if write is not None:
+                written = write(part)
+                if len(written) > SHORT_BYTES:
+                    written = _HASHED + digest("scalar", written)
+            elif type(part) is ValueRef:
+                written = part.__rayflow_identity__()
+            else:
                 return None
-            written = write(part)
-            if len(written) > SHORT_BYTES:
-                written = _HASHED + digest("scalar", written)
             pieces.append(lengths[len(written)] + written)
         return _HASHED + digest(of.__name__, b"".join(pieces))
     for key, part in value.items():
