@@ -102,9 +102,10 @@ class Compactor:
         for group in itertools.chain(self._chosen(execution_id), self._crowded()):
             commit = self._merge(group)
             if commit is not None:
-                merged += len(group)
+                taken = [each for each in group if each.id in commit.replaces]
+                merged += len(taken)
                 written += 1
-                before += sum(taken.total_size for taken in group)
+                before += sum(each.total_size for each in taken)
                 after += commit.total_size
         return CompactionResult(merged, written, self.sweep(), before, after)
 
