@@ -94,7 +94,7 @@ def shown(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.fixture
 def one_table_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "_PASS_BYTES", 0)
+    monkeypatch.setattr(compaction, "PASS_BYTES", 0)
 
 
 def test_a_merge_in_many_passes_writes_the_files_of_a_merge_in_one(
@@ -103,7 +103,7 @@ def test_a_merge_in_many_passes_writes_the_files_of_a_merge_in_one(
     monkeypatch.setattr(compaction, "INDEXED_ROWS", 1_000)
     files: list[dict[str, bytes]] = []
     for most in (0, 1 << 40):
-        monkeypatch.setattr(compaction, "_PASS_BYTES", most)
+        monkeypatch.setattr(compaction, "PASS_BYTES", most)
         store = uncompacted(tmp_path / str(most))
         assert store.compact().merged == COMMITS
         root = tmp_path / str(most) / "segments"
@@ -117,14 +117,14 @@ def test_a_slice_of_a_file_at_a_time_gives_the_file_of_all_rows_at_once(
 ) -> None:
     store = uncompacted(tmp_path / "store")
     before = shown(store)
-    monkeypatch.setattr(segments, "_ROWS_PER_GROUP", 700)
+    monkeypatch.setattr(segments, "ROWS_PER_GROUP", 700)
     store.compact()
     assert shown(Store(store.folder)) == before
 
 
 @pytest.mark.usefixtures("one_table_at_a_time")
 def test_a_merge_takes_less_memory_than_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "_ROWS_PER_GROUP", 500)
+    monkeypatch.setattr(segments, "ROWS_PER_GROUP", 500)
     store = uncompacted(tmp_path / "store")
     whole = sum(place.size for commit in store.snapshot().commits for place in commit.tables.values())
     usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
