@@ -60,7 +60,7 @@ _TIER_BASE_BYTES = 16 * 1024
 _GROUP_BYTES = 128 * 1024 * 1024
 """How much one merge takes in at most."""
 
-_PASS_BYTES = 32 * 1024 * 1024
+PASS_BYTES = 32 * 1024 * 1024
 """A merge reads the commits once for each table that has more rows than fit into this, and once for all others."""
 
 _OWN_SMALL_BYTES = 1024 * 1024
@@ -102,9 +102,10 @@ class Compactor:
         for group in itertools.chain(self._chosen(execution_id), self._crowded()):
             commit = self._merge(group)
             if commit is not None:
-                merged += len(group)
+                taken = [each for each in group if each.id in commit.replaces]
+                merged += len(taken)
                 written += 1
-                before += sum(taken.total_size for taken in group)
+                before += sum(each.total_size for each in taken)
                 after += commit.total_size
         return CompactionResult(merged, written, self.sweep(), before, after)
 
@@ -391,7 +392,7 @@ def _passes(commits: Sequence[Commit]) -> list[list[str]]:
     hosted = [HOST, *FOLDS]
     single = [[name] for name in schemas.layouts() if name in sizes and name not in hosted]
     groups = [*single, [name for name in schemas.layouts() if name in sizes and name in hosted]]
-    large = [group for group in groups if sum(sizes[name] for name in group) > _PASS_BYTES]
+    large = [group for group in groups if sum(sizes[name] for name in group) > PASS_BYTES]
     small = [name for group in groups if group not in large for name in group]
     return [*([small] if small else ()), *large]
 

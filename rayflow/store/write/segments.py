@@ -48,7 +48,9 @@ _SLICE_BYTES = 1024 * 1024
 SLICE_ROWS = 1_500
 """The rows of a table in a slice of a store's own commit: so many calls have less than 1 MiB."""
 
-_ROWS_PER_GROUP = 50_000
+ROWS_PER_GROUP = 50_000
+"""The rows of a row group of a segment; so many are put in order and encoded at a time."""
+
 _COMPRESSION_LEVEL = 6
 
 
@@ -304,7 +306,7 @@ def write_segment(folder: Folder, segment_id: str, rows: OrderedRows) -> Segment
         encodings |= {fold.folded(column): text for column, text in other.encodings.items() if column != fold.key}
     sink = _Parts()
     writer: Any = None
-    for group in rows.slices(_ROWS_PER_GROUP):
+    for group in rows.slices(ROWS_PER_GROUP):
         if writer is None:
             writer = pq.ParquetWriter(
                 sink,
@@ -316,7 +318,7 @@ def write_segment(folder: Folder, segment_id: str, rows: OrderedRows) -> Segment
                 store_schema=False,
                 write_page_index=False,
             )
-        writer.write_table(group, row_group_size=_ROWS_PER_GROUP)
+        writer.write_table(group, row_group_size=ROWS_PER_GROUP)
     writer.close()
     size = sink.tell()
     written = Segment(how.name, segment_id, len(rows), size, checksum(sink.parts).hex(), folded)
