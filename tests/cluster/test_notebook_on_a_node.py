@@ -10,8 +10,8 @@ import json
 import os
 import queue
 import secrets
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from projects import REPOSITORY
@@ -189,10 +188,6 @@ s = Scheduler(address="auto", store=os.environ["HOME"] + "/store")
 
 SUM = "s.run(total([double(n) for n in range(3)]))"
 
-COUNTS = """
-dict(s.sql("select how, count(*) from jobs where execution_id = (select max(execution_id) from executions) group by how").fetchall())
-"""
-
 
 def test_a_notebook_on_the_head_edits_interrupts_restarts_and_keeps_what_it_has_computed(
     node: Node, notebook: Notebook
@@ -249,8 +244,9 @@ def test_a_shell_on_the_head_joins_it_with_the_same_settings(node: Node) -> None
         "import os\nfrom rayflow import task\n\n@task(cache=False)\ndef settings(prefix: str):\n"
         "    return {name: value for name, value in os.environ.items() if name.startswith(prefix)}\n"
     )
-    words = [*WITH_SETTINGS, sys.executable, "-m", "rayflow", "run", "flow.py", "settings", "--prefix", "RAY_", "--json"]
-    done = subprocess.run(words, cwd=project, env=node.environment, capture_output=True, text=True, timeout=120)
+    words = ["-m", "rayflow", "run", "flow.py", "settings", "--prefix", "RAY_", "--json"]
+    command = [*WITH_SETTINGS, sys.executable, *words]
+    done = subprocess.run(command, cwd=project, env=node.environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["RAY_grpc_client_keepalive_time_ms"] == "10000", "the worker has the settings of its node"

@@ -33,8 +33,8 @@ def test_the_version_of_ray_is_the_same_everywhere_and_one_that_rayflow_takes() 
     }
     places = {name for name, _ in found}
     assert {version for _, version in found} == {VERSION}, found
-    named = {"Dockerfile", "README.md", "aws.yaml", "gcp.yaml", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml"}
-    assert places == named
+    ways = {"aws.yaml", "gcp.yaml", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml"}
+    assert places == {"Dockerfile", "README.md", *ways}
     [needed] = [each for each in map(Requirement, PYPROJECT["dependencies"]) if each.name == "ray"]
     assert VERSION in needed.specifier
     # What the node has to have: the dashboard takes jobs.
@@ -47,7 +47,8 @@ def test_the_python_is_the_same_everywhere_and_one_that_rayflow_takes() -> None:
     assert {tuple(map(int, each)) for each in [*image, *written]} == {PYTHON}
     assert f"{PYTHON[0]}.{PYTHON[1]}" in Requirement(f"python{PYPROJECT['requires-python']}").specifier
     for name in ("aws.yaml", "gcp.yaml"):
-        assert re.search(r"24[.]?04", str(document(name)["available_node_types"])), f"{name}: another Ubuntu, another Python"
+        types = document(name)["available_node_types"]
+        assert re.search(r"24[.]?04", str(types)), f"{name}: another Ubuntu has another Python"
 
 
 def test_the_version_of_kuberay_is_the_same_everywhere() -> None:
@@ -179,7 +180,8 @@ def test_what_is_copied_to_a_node_is_where_its_commands_look_for_it() -> None:
     for path in re.findall(r"\. (/etc/[\w./-]+)", readme + FILES["onprem/ray-head.service"]):
         source = path.removeprefix("/etc/rayflow/")
         assert f"cluster/{source}" in readme or f"cluster/onprem/{source}" in readme, path
-    assert "$HOME/rayflow-cluster/env.sh" in FILES["slurm.sbatch"] and "cp cluster/env.sh cluster/slurm.sbatch" in readme
+    assert "$HOME/rayflow-cluster/env.sh" in FILES["slurm.sbatch"]
+    assert "cp cluster/env.sh cluster/slurm.sbatch ~/rayflow-cluster/" in readme
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -9,15 +9,22 @@ from typing import Any
 import deployment
 import jsonschema
 import pytest
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 CLOUDS = ("aws.yaml", "gcp.yaml")
 
 
+def prepared_by_ray(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with Ray's defaults, checked as `ray up` checks it."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared: dict[str, Any] = prepare_config(config)
+    validate_config(prepared)
+    return prepared
+
+
 @pytest.mark.parametrize("name", CLOUDS)
 def test_ray_takes_the_configuration(name: str) -> None:
-    prepared = prepare_config(deployment.document(name))
-    validate_config(prepared)
+    prepared = prepared_by_ray(deployment.document(name))
     types = prepared["available_node_types"]
     assert types[prepared["head_node_type"]]["max_workers"] == 0, "there is one head"
     assert types["workers"]["min_workers"] == 0 < types["workers"]["max_workers"] <= prepared["max_workers"]
@@ -30,7 +37,7 @@ def test_ray_takes_the_configuration(name: str) -> None:
 @pytest.mark.parametrize("change", [{"max_worker": 3}, {"head_node_type": "boss"}, {"provider": {"typ": "aws"}}])
 def test_ray_refuses_a_configuration_with_a_mistake(name: str, change: dict[str, Any]) -> None:
     with pytest.raises((jsonschema.ValidationError, ValueError, KeyError)):
-        validate_config(prepare_config(deployment.document(name) | change))
+        prepared_by_ray(deployment.document(name) | change)
 
 
 @pytest.mark.parametrize("name", CLOUDS)
@@ -68,13 +75,12 @@ def test_ray_starts_the_nodes_of_aws_on_an_emulator(tmp_path: Path, monkeypatch:
     with moto.mock_aws():
         for profile in ("rayflow-head", "rayflow-store"):
             boto3.client("iam", region_name="us-east-1").create_instance_profile(InstanceProfileName=profile)
-        config = bootstrap_aws(prepare_config(deployment.document("aws.yaml")))
+        config = bootstrap_aws(prepared_by_ray(deployment.document("aws.yaml")))
         provider = AWSNodeProvider(config["provider"], config["cluster_name"])
         for name, kind in config["available_node_types"].items():
             [instance] = provider.create_node(kind["node_config"], {"ray-cluster-name": "rayflow"}, 1).values()
             described = boto3.client("ec2", region_name="us-east-1").describe_instances(InstanceIds=[instance.id])
             [made] = described["Reservations"][0]["Instances"]
-            assert made["IamInstanceProfile"]["Arn"].endswith({"head": "/rayflow-head", "workers": "/rayflow-store"}[name])
-            assert made["InstanceType"] == deployment.document("aws.yaml")["available_node_types"][name]["node_config"][
-                "InstanceType"
-            ]
+            profile = {"head": "rayflow-head", "workers": "rayflow-store"}[name]
+            assert made["IamInstanceProfile"]["Arn"].endswith(f"/{profile}")
+            assert made["InstanceType"] == kind["node_config"]["InstanceType"]

@@ -52,7 +52,7 @@ def copied() -> list[str]:
 
 
 def ignored(path: str) -> bool:
-    """Whether a path stays out of the build, by the patterns of the file beside the Dockerfile; the last one decides."""
+    """Whether a path stays out of the build, by the patterns of the .dockerignore; the last one decides."""
     state = False
     for line in deployment.FILES["Dockerfile.dockerignore"].splitlines():
         pattern = line.removeprefix("!")

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes and Compose: every field is one that the other side knows, and what they name is there."""
+"""The manifests for Kubernetes and Compose: the other side knows every field, and what they name is there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def test_a_manifest_has_only_fields_that_the_other_side_knows(name: str, value: 
     assert complaints(value, schema, kind) == [], name
 
 
-FREE = {"labels", "annotations", "matchLabels", "rayStartParams", "environment", "args", "depends_on", "services", "x-node"}
+FREE = {
+    "labels", "annotations", "matchLabels", "rayStartParams", "environment", "args", "depends_on", "services", "x-node"
+}  # fmt: skip
 """Whose keys are names that somebody chooses."""
 
 
@@ -134,7 +136,8 @@ def test_every_service_of_compose_waits_for_one_that_can_say_that_it_is_ready() 
     for name, service in services().items():
         for other, wait in service.get("depends_on", {}).items():
             assert other in services(), name
-            assert wait["condition"] != "service_healthy" or "healthcheck" in services()[other], f"{name} waits for ever"
+            is_checked = "healthcheck" in services()[other]
+            assert wait["condition"] != "service_healthy" or is_checked, f"{name} waits for ever"
 
 
 def test_the_nodes_of_compose_use_the_emulator_and_have_room_for_ray() -> None:

@@ -13,9 +13,9 @@ UNITS = ("ray-head", "ray-worker")
 KNOWN = {
     "Unit": {"Description", "Wants", "After", "StartLimitIntervalSec"},
     "Service": {
-        "Type", "User", "Group", "EnvironmentFile", "Environment", "StateDirectory", "StateDirectoryMode", "ExecStartPre",
-        "ExecStart", "Restart", "RestartSec", "TimeoutStopSec", "SuccessExitStatus", "KillMode", "LimitNOFILE", "TasksMax", "OOMPolicy",
-        "NoNewPrivileges",
+        "Type", "User", "Group", "EnvironmentFile", "Environment", "StateDirectory", "StateDirectoryMode",
+        "ExecStartPre", "ExecStart", "Restart", "RestartSec", "TimeoutStopSec", "SuccessExitStatus", "KillMode",
+        "LimitNOFILE", "TasksMax", "OOMPolicy", "NoNewPrivileges",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The files of `cluster/`, read: YAML documents, systemd units, shell commands, the settings of env.sh and of the image.
+"""The files of `cluster/`, read: YAML documents, systemd units, commands, the settings of env.sh and of the image.
 
 In: the folder. Out: plain data, and the commands of Ray that stand anywhere in it. Never: starts anything.
 """
@@ -9,7 +9,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
