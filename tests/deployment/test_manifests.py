@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,3 +160,17 @@ def test_the_build_of_compose_finds_its_files() -> None:
     build = services()["head"]["build"]
     context = (deployment.CLUSTER / build["context"]).resolve()
     assert (context / build["dockerfile"]).samefile(deployment.CLUSTER / "Dockerfile")
+
+
+@pytest.mark.slow
+def test_the_emulator_of_compose_answers_its_health_check_and_gets_its_bucket(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    check, bucket = services()["s3"]["healthcheck"]["test"], services()["bucket"]["command"]
+    assert check[:3] == ["CMD", "python", "-c"] and bucket[:2] == ["python", "-c"]
+    for program in (check[3].replace("http://127.0.0.1:9000", s3_server), bucket[2], bucket[2]):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    look = "import s3fs; print(s3fs.S3FileSystem().ls(''))"
+    assert "'my-bucket'" in subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout
