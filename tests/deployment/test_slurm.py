@@ -134,8 +134,9 @@ def test_each_node_starts_ray_with_what_slurm_has_given_and_the_run_joins_it(slu
     code, said = slurm.run("flow.py", "main", "--n", "3")
     assert (code, said) == (0, "")
     head, worker = sorted((row["words"] for row in slurm.notes("ray")), key=lambda words: "--head" not in words)
-    address = f"10.1.2.3:{20000 + int(slurm.job) % 20000}"
-    assert f"--node-ip-address=10.1.2.3 --port={address.partition(':')[2]}" in " ".join(head)
+    port = 20000 + int(slurm.job) % 6000
+    address = f"10.1.2.3:{port}"
+    assert f"--node-ip-address=10.1.2.3 --port={port} --ray-client-server-port={port + 6000}" in " ".join(head)
     assert options_of(worker)["address"] == address, "another node cannot reach a loopback address"
     for words in (head, worker):
         check_ray_command(["ray", *words])
@@ -143,7 +144,7 @@ def test_each_node_starts_ray_with_what_slurm_has_given_and_the_run_joins_it(slu
         assert "--block" in words and options["num-cpus"] == "8" and options["num-gpus"] == "0"
         given = 32000 * 1024 * 1024
         assert int(options["object-store-memory"]) == given * 3 // 10 and int(options["memory"]) == given * 6 // 10
-        ports = {value for key, value in options.items() if key.endswith("-port") and key != "port"}
+        ports = {value for key, value in options.items() if key.endswith("-port") and key != "ray-client-server-port"}
         assert ports == {"0"}, "another job on the node may have any other"
         sockets = f"{options['temp-dir']}/session_2026-12-31_23-59-59_999999_9999999/sockets/plasma_store"
         assert len(sockets) <= 107 and slurm.job in sockets
