@@ -46,8 +46,8 @@ fi
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 
-# The share of a node's memory at which Ray ends the worker that uses most. Below Ray's 0.95, so that Ray ends a worker,
-# and the call is tried again, before the kernel ends Ray itself.
+# The share of a node's memory at which Ray ends workers; rayflow tries their calls again. It is below Ray's 0.95, so that
+# Ray is faster than the kernel, which may end Ray itself.
 export RAY_memory_usage_threshold=0.9
 
 # --- Python -----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def test_the_version_of_ray_is_the_same_everywhere_and_one_that_rayflow_takes() 
     found = {
         (name, version)
         for name, text in FILES.items()
-        for version in re.findall(r"(?:RAY_VERSION=|rayflow:|ray\[default\]==|rayVersion: \"|\bRay )(\d[\w.]*\w)", text)
+        for version in re.findall(r"(?:RAY_VERSION=|rayflow:|rayproject/ray:|ray\[default\]==|rayVersion: \"|\bRay )(\d[\w.]*\w)", text)
     }
     places = {name for name, _ in found}
     assert {version for _, version in found} == {VERSION}, found
