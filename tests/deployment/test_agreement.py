@@ -18,6 +18,9 @@ PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"
 VERSION = "2.60.0"
 """The Ray of all these files."""
 
+BEFORE_A_VERSION = r"RAY_VERSION=|rayflow:|rayproject/ray:|ray\[default\]==|rayVersion: \"|\bRay "
+"""What stands before a version of Ray."""
+
 PYTHON = (3, 12)
 """The Python of all these files, and of Ubuntu 24.04."""
 
@@ -29,7 +32,7 @@ def test_the_version_of_ray_is_the_same_everywhere_and_one_that_rayflow_takes() 
     found = {
         (name, version)
         for name, text in FILES.items()
-        for version in re.findall(r"(?:RAY_VERSION=|rayflow:|rayproject/ray:|ray\[default\]==|rayVersion: \"|\bRay )(\d[\w.]*\w)", text)
+        for version in re.findall(rf"(?:{BEFORE_A_VERSION})(\d[\w.]*\w)", text)
     }
     places = {name for name, _ in found}
     assert {version for _, version in found} == {VERSION}, found

@@ -110,7 +110,7 @@ class Slurm:
     def run(self, *words: str) -> tuple[int, str]:
         """Run a job to its end: its exit code, and what it said on stderr."""
         job = self.start(*words)
-        said = job.communicate(timeout=60)[1]
+        said = job.communicate(timeout=120)[1]
         return job.returncode, said
 
     def notes(self, program: str, *, has_ended: bool = False) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def test_shortly_before_the_time_is_up_the_run_is_ended_and_waited_for(slurm: Sl
         assert job.poll() is None and time.monotonic() < end, job.communicate()
         time.sleep(0.02)
     job.send_signal(signal.SIGTERM)
-    job.communicate(timeout=30)
+    job.communicate(timeout=120)
     assert job.returncode == 143
     assert len(slurm.notes("rayflow", has_ended=True)) == 1
     assert slurm.left() == []
