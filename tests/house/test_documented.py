@@ -170,11 +170,11 @@ def test_the_page_of_the_architecture_says_where_to_change_what(change: str) -> 
 
 
 def test_the_paths_that_the_pages_name_are_there() -> None:
-    """In code: `rayflow/...`, `tests/...`, `examples/...`."""
+    """In code: `rayflow/...`, `tests/...`, `examples/...`, `cluster/...`."""
     missing = [
         (page, path)
         for page, text in PAGES.items()
-        for path in re.findall(r"`((?:rayflow|tests|examples)/[\w/.-]+)", text)
+        for path in re.findall(r"`((?:rayflow|tests|examples|cluster)/[\w/.-]+)", text)
         if "VERB" not in path and not (REPOSITORY / path).exists()
     ]
     assert missing == []
