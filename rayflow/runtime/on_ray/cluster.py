@@ -186,7 +186,7 @@ class RayCluster:
         Raises Ray's errors, and ClusterUnavailable for a new actor that gives no answer.
         """
         is_new = actor is not self._has_begun
-        seconds = ANSWER_SECONDS + (most_seconds(self._config.runtime_env) if is_new else 0.0)
+        seconds = ANSWER_SECONDS + (most_seconds(self._config.environment) if is_new else 0.0)
         timeout = seconds if math.isfinite(seconds) else None
         try:
             answer = self.ask(lambda: ray.get(call(actor), timeout=timeout), self.waits_for())
@@ -204,7 +204,7 @@ class RayCluster:
 
     def waits_for(self) -> str:
         """For people, what a scheduler that does not answer may be doing."""
-        env = f", in the runtime environment {dict(self._config.runtime_env)}" if self._config.runtime_env else ""
+        env = f", in the runtime environment {dict(self._config.environment)}" if self._config.environment else ""
         return f"the scheduler: it starts on the cluster{env}, or waits for its store {self._config.store}"
 
     def give_up_actor(self, dead: Any) -> None:
@@ -363,7 +363,7 @@ class RaySubmission:
                 self._cluster.give_up_actor(actor)
             except exceptions.RuntimeEnvSetupError as error:
                 raise ClusterUnavailable(
-                    f"The scheduler does not start: {reason_of(error)[0]}. It comes from `runtime_env` in the "
+                    f"The scheduler does not start: {reason_of(error)[0]}. It comes from [environment] in the "
                     "configuration."
                 ) from None
             except exceptions.GetTimeoutError:

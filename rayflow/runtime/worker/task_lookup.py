@@ -141,7 +141,7 @@ class TaskFinder:
                 if entry.file is None or not os.path.exists(entry.file):
                     raise BadModule(
                         f"{entry.name} cannot be run on {HOST}: its module {entry.module} does not import there "
-                        f"({error}). Install what it needs on the workers, or give them an environment: runtime_env in "
+                        f"({error}). Install what it needs on the workers, or give them an environment: [environment] in "
                         "rayflow.toml."
                     ) from error
                 modules.load_file(entry.file)

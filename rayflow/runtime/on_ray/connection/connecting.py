@@ -68,7 +68,7 @@ def connect(config: Config, reporter: Reporter) -> None:
         token = ray_settings.own_token()
         without = "" if token else ", where every user can run code in it (RAY_AUTH_MODE=disabled)"
         reporter.connecting(f"starting Ray on this machine{without}")
-        _initialize(config, "local", dict(config.runtime_env), ray_settings.for_own(token))
+        _initialize(config, "local", dict(config.environment), ray_settings.for_own(token))
     else:
         reporter.connecting(f"joining the Ray cluster at {address}")
         _join(config, address, ray_settings.for_others())
@@ -153,7 +153,7 @@ def _found() -> str:
 
 def _join(config: Config, address: str, environment: ray_settings.Environment) -> None:
     _reach(address, ray_settings.token_in(environment))
-    runtime_env = dict(config.runtime_env)
+    runtime_env = dict(config.environment)
     if "working_dir" in runtime_env or not _is_here(address):
         _initialize(config, address, _with_project(config, runtime_env), environment)
         return
