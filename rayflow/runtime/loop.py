@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.records import Row
 from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink
@@ -92,6 +93,10 @@ class Loop(Generic[C]):
     def wake(self) -> None:
         """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
+
+    def record(self, row: Row) -> None:
+        """Record a row that says nothing of a job. The thread that turns the loop calls it."""
+        self._sink.append([row])
 
     def finished(self, execution_id: str) -> commands.Finish | None:
         """The end of an execution; None while it runs."""

@@ -173,7 +173,7 @@ NAN, INF = float("nan"), float("inf")
         ("runtime_env", [{"conda": ["a"]}, {"conda": 3}], "a name, a file or a table"),
         ("runtime_env", [{"image_uri": ""}, {"py_executable": 3}, {"working_dir": " "}], "a text, and not empty"),
         ("runtime_env", [{"py_modules": "lib"}], "list of places"),
-        ("runtime_env", [{"config": {"setup_timeout_seconds": each}} for each in (0, -2, "9", 1.5, True)], "whole number"),
+        ("runtime_env", [{"config": {"setup_timeout_seconds": n}} for n in (0, -2, "9", 1.5, True)], "whole number"),
         ("scheduling_strategy", ["NOPE", 3, object()], "DEFAULT, SPREAD or"),
         ("timeout", [0, -1, 1e-9], "0.001 or more"), ("timeout", [1e12], "or less"),
         ("retry_delay", [-0.1], "negative"), ("retry_delay", [1e12], "or less"),

@@ -179,6 +179,7 @@ def test_a_scheduler_that_does_not_answer_is_told_and_an_environment_that_it_can
         raise exceptions.RuntimeEnvSetupError("Failed\nERROR: no such package lxml")
 
     monkeypatch.setattr(cluster.ray, "get", get)
+    monkeypatch.setattr(cluster.ray, "wait", lambda refs, timeout: (refs, []))
     mine = RayCluster(Config("/p", "s3://bucket/results", environment=runtime_env), watcher)
     mine._actor = object()
     watch = Watch({})
@@ -276,6 +277,7 @@ def test_a_scheduler_has_time_to_begin_and_is_replaced_only_when_it_has_begun_an
         return ref
 
     monkeypatch.setattr(cluster.ray, "get", get)
+    monkeypatch.setattr(cluster.ray, "wait", lambda refs, timeout: (refs, []))
     monkeypatch.setattr(cluster.ray, "kill", killed.append)
     monkeypatch.setattr(cluster, "PAUSE_SECONDS", 0.0)
     mine = RayCluster(Config("/p", "s3://bucket/results", environment=runtime_env), Silent())

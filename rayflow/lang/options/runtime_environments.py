@@ -90,7 +90,7 @@ def _check_together(environment: Mapping[Any, Any], where: str) -> None:
     if len(given) > 1:
         raise BadOption(
             f"{where}: a runtime environment cannot have both {given[0]} and {given[1]}. Packages for pip beside "
-            "conda's stand in the table of conda: conda = { dependencies = ['python=3.12', 'pip', { pip = ['lxml'] }] }."
+            "conda's stand in conda's table: conda = { dependencies = ['python=3.12', 'pip', { pip = ['lxml'] }] }."
         )
     for image in IMAGES:
         if environment.get(image):

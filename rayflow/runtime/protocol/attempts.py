@@ -123,9 +123,9 @@ class VectorReply(NamedTuple):
         self.cpu_seconds.append(cpu_seconds)
         self.peaks.append(peak)
 
-    def message(self, at: int, node: str, pid: int) -> messages.ReturnedVector:
+    def message(self, at: int, node: str, pid: int, environment: bytes | None) -> messages.ReturnedVector:
         """The message that gives it to the evaluator. at: the time on the loop's clock."""
-        return messages.ReturnedVector(at, *self, node, pid)
+        return messages.ReturnedVector(at, *self, node, pid, environment)
 
 
 class OperationReply(NamedTuple):

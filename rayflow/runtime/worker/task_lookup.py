@@ -141,8 +141,8 @@ class TaskFinder:
                 if entry.file is None or not os.path.exists(entry.file):
                     raise BadModule(
                         f"{entry.name} cannot be run on {HOST}: its module {entry.module} does not import there "
-                        f"({error}). Install what it needs on the workers, or give them an environment: [environment] in "
-                        "rayflow.toml."
+                        f"({error}). Install what it needs on the workers, or name it in [environment] "
+                        "of rayflow.toml."
                     ) from error
                 modules.load_file(entry.file)
             known: tasks.Task[..., Any] | None = tasks.registered().get(entry.name)

@@ -44,6 +44,7 @@ from rayflow.runtime.protocol.attempts import (
     vector_call_of,
 )
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
+from rayflow.runtime.worker.environment import Descriptions
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -102,12 +103,13 @@ class RayCarrier:
         self._sent: dict[int, _SentTask] = {}
         self._operations: dict[int, _SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
-        self._environments = Environments(whereabouts.node_of)
         self._operation_number = 0
         self._checked = 0.0
         self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
+        self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._noted: frozenset[str] = frozenset()
+        self._descriptions = Descriptions()
         self._looking_for_notes: threading.Thread | None = None
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
 
@@ -129,6 +131,7 @@ class RayCarrier:
                 ray.cancel(operating.sent.refs[0], force=False)
         self._shapes_after_loss = {job: one for job, one in self._shapes_after_loss.items() if one[0] != execution_id}
         self._contexts.pop(execution_id, None)
+        self._descriptions.forget(execution_id)
         if not self._contexts:
             self._environments.abandon()
 
@@ -319,10 +322,13 @@ class RayCarrier:
         self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
     ) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
+        for row in self._descriptions.new(bundle.execution_id, bundle_reply.environment, bundle_reply.described):
+            self._loop.record(row)
         for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
             if columns.jobs:
                 self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))
-                self._loop.post(columns.message(self._loop.clock.now(), bundle_reply.node, bundle_reply.pid))
+                of_worker = bundle_reply.node, bundle_reply.pid, bundle_reply.environment
+                self._loop.post(columns.message(self._loop.clock.now(), *of_worker))
         task_of = bundle.task_of() if bundle_reply.replies else {}
         for reply in bundle_reply.each():
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)

@@ -1,0 +1,82 @@
+"""Environments on a real cluster: one that cannot be made fails its call soon, and says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayflow.api import Scheduler
+from rayflow.errors import ClusterUnavailable, WorkerLost
+
+pytestmark = pytest.mark.ray
+
+FLOW = """
+    from rayflow import task
+
+    @task
+    def add(a, b):
+        return a + b
+"""
+
+
+@pytest.fixture
+def scheduler(project, ray_cluster) -> Iterator[Scheduler]:
+    with Scheduler(store=str(project.path / ".rayflow"), address=ray_cluster) as made:
+        yield made
+
+
+def ends_soon(scheduler: Scheduler, project: Any, environment: dict[str, Any], says: str) -> None:
+    flow = project.write("flow.py", FLOW) and project.load("flow")
+    began = time.monotonic()
+    with pytest.raises(WorkerLost, match=says):
+        scheduler.run(flow.add.options(runtime_env=environment)(1, 2))
+    assert time.monotonic() - began < 60
+    assert scheduler.run(flow.add(1, 2)) == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [({"conda": "nowhere"}, "Conda executable"), ({"image_uri": "no/such:1"}, "podman"),
+     ({"working_dir": "file:///no/such.zip"}, "/no/such.zip")],
+)  # fmt: skip
+def test_an_environment_whose_tool_or_package_is_missing_fails_its_call_at_once(
+    project: Any, scheduler: Scheduler, environment: dict[str, Any], says: str
+) -> None:
+    ends_soon(scheduler, project, environment, f"environment cannot be (made|set up): .*{says}")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [({"py_executable": "/no/python"}, "No such file"), ({"py_executable": "false"}, "ends with 1"),
+     ({"pip": ["no-such-dist-zzz==9"]}, "No matching distribution found for no-such-dist-zzz==9"),
+     ({"uv": ["no-such-dist-zzz==9"]}, "no-such-dist-zzz was not found")],
+)  # fmt: skip
+def test_an_environment_that_ray_tries_to_make_for_minutes_fails_its_call_within_one(
+    project: Any, scheduler: Scheduler, environment: dict[str, Any], says: str
+) -> None:
+    ends_soon(scheduler, project, environment, says)
+
+
+@pytest.mark.campaign
+def test_an_environment_of_all_tasks_that_cannot_be_made_ends_the_run_within_a_minute(
+    project: Any, tmp_path: Path
+) -> None:
+    script = f"""
+        from rayflow import Scheduler
+        import flow
+        with Scheduler(config=__import__("rayflow.config").config.load(".", store={str(tmp_path / "store")!r})) as one:
+            one.run(flow.add(1, 2))
+    """
+    project.write("flow.py", FLOW)
+    project.write("rayflow.toml", '[environment]\npip = ["no-such-dist-zzz==9"]\n')
+    project.write("main.py", script)
+    began = time.monotonic()
+    ended = project.python("main.py")
+    assert time.monotonic() - began < 75  # a Ray starts, too
+    assert ClusterUnavailable.__name__ in ended.stderr and "[environment]" in ended.stderr
+    assert "No matching distribution found for no-such-dist-zzz==9" in ended.stderr
