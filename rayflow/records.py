@@ -275,7 +275,7 @@ class DefinitionRow(NamedTuple):
 
     task_hash: Annotated[Hash, "the task"]
     name: Annotated[str, "full name of the definition"]
-    kind: Annotated[str, "task, function, class or constant"]
+    kind: Annotated[str, "task, function, class, constant or distribution"]
     definition_hash: Annotated[Hash, "hash of this definition alone"]
     reached_from: Annotated[str | None, "the definition that names it: the path by which the task reaches it"]
     place: Annotated[str | None, "file and line"]

@@ -7,15 +7,16 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from rayflow import Scheduler
 from rayflow.runtime.worker.environment import (
     Descriptions,
     accelerators_here,
-    distributions_in,
-    normalised,
     own_environment,
     row_of,
 )
+from rayflow.values.process.distributions import distributions_in, normalised
 
 FLOW = """
     from rayflow import task
@@ -106,6 +107,7 @@ def test_jobs_and_failed_attempts_name_what_they_ran_in_and_cached_ones_do_not(p
     ]
 
 
+@pytest.mark.slow
 def test_a_job_is_shown_with_what_it_ran_in(project) -> None:
     flow = project.write("flow.py", FLOW) and project.load("flow")
     with Scheduler(store=str(project.path / ".rayflow"), inline=True) as scheduler:

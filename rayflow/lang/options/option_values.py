@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayflow.errors import BadOption
-from rayflow.lang.options.runtime_environments import check_for_task
+from rayflow.lang.options.runtime_environments import KEYS, check_for_task
 from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.encoding.nested import iter_leaves
@@ -162,6 +162,25 @@ def _is_rays(value: Any) -> bool:
     return isinstance(kind, str) and kind.partition(".")[0] == "ray"
 
 
+def check_counted(counted: Any, where: str) -> None:
+    """Raise BadOption unless these are distributions whose versions count: "count", names, or versions by name."""
+    if isinstance(counted, str):
+        if counted != "count":
+            raise BadOption(
+                f"{where}: option 'environment' is {preview(counted)}: write \"count\" for all that the task's code "
+                f"imports, or a list of names: environment=[{counted!r}]."
+            )
+        return
+    for name in counted:
+        _check_name("environment", name, where)
+    for name, version in counted.items() if isinstance(counted, dict) else ():
+        if not isinstance(version, str) or not version.strip():
+            meant = " A runtime environment is the option runtime_env." if name in KEYS else ""
+            raise BadOption(
+                f"{where}: option 'environment' takes a version as a text for {name!r}, not {preview(version)}.{meant}"
+            )
+
+
 # --- names and amounts ------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +277,7 @@ CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "label_selector": check_labels,
     "scheduling_strategy": check_strategy,
     "runtime_env": check_for_task,
+    "environment": check_counted,
     "limits": check_limits,
     "tags": check_tags,
     "cache_for": check_age,

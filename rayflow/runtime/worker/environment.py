@@ -2,8 +2,6 @@
 
 In: this process's paths and its node. Out: one row, gathered once, which is equal in all processes of one environment.
 Never: imports a distribution, starts a process.
-
-The names of the folders tell which distributions are installed: reading their contents takes fifty times as long.
 """
 
 from __future__ import annotations
@@ -12,15 +10,13 @@ import functools
 import json
 import os
 import platform
-import re
-import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from rayflow.records import EnvironmentRow
 from rayflow.values.digests import digest
+from rayflow.values.process.distributions import installed
 
 IMAGE_VARIABLE = "RAYFLOW_IMAGE"
 """The environment variable that names the image of a node: a container cannot find out its own name."""
@@ -44,7 +40,7 @@ def own_environment() -> EnvironmentRow:
         system=_platform_text(),
         image=_told.get("image") or os.environ.get(IMAGE_VARIABLE) or None,
         accelerator=accelerators_here() or _told.get("accelerator"),
-        distributions=distributions_in(sys.path, sys.prefix),
+        distributions=installed(),
     )
 
 
@@ -82,49 +78,6 @@ def row_of(
     return EnvironmentRow(
         environment=known, python=python, platform=system, image=image, accelerator=accelerator, distributions=packed
     )
-
-
-def distributions_in(paths: Iterable[str], prefix: str | None = None) -> dict[str, str]:
-    """The distributions installed in these directories: versions by normalised name. The first directory wins, as it
-    does for imports. prefix: where conda may have installed other ones, programs among them."""
-    found: dict[str, str] = {}
-    for path in paths:
-        try:
-            names = os.listdir(path or ".")
-        except OSError:  # no directory, such as the zip file of the standard library
-            continue
-        for name in names:
-            stem, dot, kind = name.rpartition(".")
-            if dot and kind in ("dist-info", "egg-info"):
-                distribution, version = _parted(stem)
-                found.setdefault(distribution, version)
-    if prefix is not None:
-        for distribution, version in _of_conda(prefix):
-            found.setdefault(distribution, version)
-    return found
-
-
-def normalised(name: str) -> str:
-    """The name of a distribution as it is compared: in lower case, with single hyphens."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _parted(stem: str) -> tuple[str, str]:
-    """Name and version in the name of a folder, such as `numpy-2.1.0` or `old_tool-1.0-py3.11`."""
-    name, _, rest = stem.partition("-")
-    return normalised(name), rest.partition("-py")[0] or "?"
-
-
-def _of_conda(prefix: str) -> Iterable[tuple[str, str]]:
-    """What conda has installed: its records are named `NAME-VERSION-BUILD.json`."""
-    try:
-        names = os.listdir(os.path.join(prefix, "conda-meta"))
-    except OSError:  # not conda's
-        return
-    for name in names:
-        parts = name.removesuffix(".json").rsplit("-", 2)
-        if name.endswith(".json") and len(parts) == 3:
-            yield normalised(parts[0]), parts[1]
 
 
 def accelerators_here(folder: Path = _DRIVER) -> str | None:
