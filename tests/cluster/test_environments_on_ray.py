@@ -80,3 +80,16 @@ def test_an_environment_of_all_tasks_that_cannot_be_made_ends_the_run_within_a_m
     assert time.monotonic() - began < 75  # a Ray starts, too
     assert ClusterUnavailable.__name__ in ended.stderr and "[environment]" in ended.stderr
     assert "No matching distribution found for no-such-dist-zzz==9" in ended.stderr
+
+
+def test_calls_on_workers_name_what_they_ran_in_and_it_is_recorded_once(project: Any, scheduler: Scheduler) -> None:
+    """Calls that go as columns, others, and one in another environment of Ray's that has the same distributions."""
+    from importlib.metadata import version
+
+    flow = project.write("flow.py", FLOW) and project.load("flow")
+    alone = flow.add.options(runtime_env={"env_vars": {"PLANT": "rose"}}, bundle=False)
+    scheduler.run([[flow.add(n, 1) for n in range(300)], alone(-1, 1)])
+    asked = "select how, count(*), count(environment), count(distinct environment) from jobs"
+    assert project.sql(f"{asked} where task_name = 'flow.add' group by all") == [("computed", 301, 301, 1)]
+    assert project.sql("select count(*) from raw.environments") == [(1,)]
+    assert project.sql("select version from distributions where name = 'ray'") == [(version("ray"),)]
