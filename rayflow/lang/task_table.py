@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from rayflow.errors import BadOption
 from rayflow.lang.code.code_graph import Definition
+from rayflow.lang.code.counted_distributions import definitions_of
 from rayflow.lang.operations import SCRIPT, SUBRUN
 from rayflow.lang.options.options import is_lazy
 from rayflow.lang.options.tags import Tags
@@ -23,7 +24,6 @@ from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.parameters.signatures import Parameters, without_lazy_defaults
 from rayflow.lang.terms.codec import dumps
 from rayflow.pasting import command
-from rayflow.values.digests import digest
 from rayflow.values.encoding.encoding import encode, to_bytes
 from rayflow.values.encoding.whole_numbers import text_of
 from rayflow.values.refs import Encoded, ValueRef
@@ -150,20 +150,13 @@ def entry_of(task: Task) -> TaskEntry:
         place=task.place,
         doc=(inspect.getdoc(task.func) or "").partition("\n")[0] or None,
         version=None if version is None else text_of(version),
-        definitions=(*(task.code.definitions if counts else ()), *map(_as_definition, counted.items())),
+        definitions=(*(task.code.definitions if counts else ()), *definitions_of(counted)),
         unresolved=task.code.unresolved if counts else (),
         tags=task.definition_options.get("tags"),
         job_info=job_info,
         sees_staged_alone=sees_staged_alone(task),
         counted=counted or None,
     )
-
-
-def _as_definition(counted: tuple[str, str]) -> Definition:
-    """A distribution that counts, as the records know it."""
-    name, version = counted
-    known = digest("distribution", name.encode(), version.encode())
-    return Definition(name, "distribution", known, None, None, f"{name} {version}")
 
 
 def _import_place(task: Task) -> tuple[str | None, str | None]:

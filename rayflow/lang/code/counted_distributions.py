@@ -16,10 +16,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rayflow.errors import BadOption
+from rayflow.lang.code.code_graph import Definition
+from rayflow.values.digests import digest
 from rayflow.values.process.distributions import installed, normalised
 
 PYTHON = "python"
 """The name by which Python itself is counted: by its first two numbers, such as 3.12."""
+
+DISTRIBUTION = "distribution"
+"""The kind of a definition that is a distribution."""
 
 COUNT = "count"
 """The option's word for all distributions that the files of the task's code import."""
@@ -43,6 +48,15 @@ def counted_versions(option: Any, files: Iterable[str], where: str) -> dict[str,
             f"the workers have: environment={{{missing[0]!r}: '1.0'}}."
         )
     return {name: here[name] for name in sorted(set(names))}
+
+
+def definitions_of(counted: Mapping[str, str]) -> tuple[Definition, ...]:
+    """The distributions that count, as the records know what a task's identity is made of."""
+    return tuple([
+        Definition(name, DISTRIBUTION, digest(DISTRIBUTION, name.encode(), version.encode()), None, None,
+                   f"{name} {version}")
+        for name, version in counted.items()
+    ])  # fmt: skip
 
 
 def differing(counted: Mapping[str, str] | None) -> list[str]:
