@@ -15,8 +15,9 @@ from typing import Any
 from rayflow import pasting
 from rayflow.errors import BadConfig, BadOption
 from rayflow.lang.modules import project_of
-from rayflow.lang.options.option_values import check_context, check_environment
+from rayflow.lang.options.option_values import check_context
 from rayflow.lang.options.options import OPTIONS, check_options, merge_context
+from rayflow.lang.options.runtime_environments import check_for_all
 from rayflow.values.filesystems.filesystems import is_url
 from rayflow.values.filesystems.mapping_files import object_in
 from rayflow.values.filesystems.url_checks import check_place
@@ -40,7 +41,7 @@ class Config:
     context_file: a JSON, TOML or YAML file with values for get_context.
     setup: `module:function` or `file.py:function`, called once in the driver before its first run. It may prepare this
         process (logging, credentials, handlers of values), and may return a dict, which is context below all other.
-    runtime_env: Ray's runtime environment for all workers.
+    environment: Ray's runtime environment for all workers; the task option runtime_env is for one task.
     files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
     logs: whether the prints of tasks are shown while they run; they are recorded in any case.
     log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
@@ -58,7 +59,7 @@ class Config:
     context: Mapping[str, Any] = field(default_factory=dict)
     context_file: str | None = None
     setup: str | None = None
-    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
     files: str = "stat"
     logs: bool = True
     log_level: str = "normal"
@@ -76,7 +77,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "context": (dict,),
     "context_file": (str,),
     "setup": (str,),
-    "runtime_env": (dict,),
+    "environment": (dict,),
     "files": (str,),
     "logs": (bool,),
     "log_level": (str,),
@@ -92,11 +93,15 @@ MEANT = {
     "work_dir": "store", "result_dir": "store", "storage": "store", "cluster": "address", "ray_address": "address",
     "head": "address", "cpus": "num_cpus", "cores": "num_cpus", "workers": "num_cpus", "max_workers": "num_cpus",
     "n_jobs": "num_cpus", "jobs": "num_cpus", "executor": "profiles", "executors": "profiles",
-    "pools": "limits", "env": "runtime_env", "environment": "runtime_env", "local": "inline",
+    "pools": "limits", "env": "environment", "local": "inline",
     "defaults": "options", "task_options": "options", "setup_scheduler": "setup", "verbose": "log_level",
     "params": "context",
 }  # fmt: skip
 """The setting that is meant by a name of another tool, or by a guess."""
+
+OLD_NAMES = {"runtime_env": "environment"}
+"""Names that settings had in earlier versions. Files that have them are still read; two names of one setting in one
+file are an error."""
 
 MOST_PROCESSORS = 10_000
 """The largest num_cpus: more processors than any machine has."""
@@ -132,6 +137,8 @@ def load_with_sources(start: str | os.PathLike[str] | None = None, **flags: Any)
         read = object_in(values["context_file"], f"{sources['context_file']}: context_file", BadConfig)
         check_context(read, where=values["context_file"])
         values["context"] = merge_context(read, values.get("context", {}))
+    if "environment" in values:
+        values["environment"] = _with_places(values["environment"], project_dir)
     store = values.pop("store", ".rayflow")
     config = Config(project_dir=project_dir, store=_absolute(store, project_dir))
     known = {item.name for item in fields(Config)}
@@ -213,7 +220,13 @@ def _tables(project: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     return found
 
 
-def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, value in given.items():
+        now = OLD_NAMES.get(name, name)
+        if now in table:
+            raise BadConfig(f"{where}: {name} and {now} are one setting under two names: write {now} alone.")
+        table[now] = value
     for name, value in table.items():
         if name not in _TYPES:
             import difflib
@@ -237,8 +250,8 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "setup" in table and not all(table["setup"].partition(":")[::2]):
         raise BadConfig(f"{where}: setup is {table['setup']!r}: write module:function or file.py:function.")
     _check_limits(table.get("limits", {}), where)
-    check_environment(table.get("runtime_env", {}), where=f"{where}: runtime_env")
-    checked = dict(table)
+    check_for_all(table.get("environment", {}), where=f"{where}: environment")
+    checked = table
     if "options" in table:
         checked["options"] = check_options(table["options"], where=f"{where}: options", at_call=True, many=True)
     check_context(table.get("context", {}), where=f"{where}: context")
@@ -285,6 +298,25 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         else:
             values[name] = text
     return values
+
+
+def _with_places(environment: Mapping[str, Any], project_dir: str) -> dict[str, Any]:
+    """An environment whose local files and directories are relative to the project, not to where a run is started."""
+    placed = dict(environment)
+    directory = placed.get("working_dir")
+    if isinstance(directory, str) and not is_url(directory):
+        placed["working_dir"] = str(Path(project_dir, os.path.expanduser(directory)))
+    if isinstance(placed.get("py_modules"), list | tuple):
+        placed["py_modules"] = [
+            str(Path(project_dir, os.path.expanduser(each))) if isinstance(each, str) and not is_url(each) else each
+            for each in placed["py_modules"]
+        ]
+    for key in ("pip", "uv"):
+        if isinstance(placed.get(key), str):
+            placed[key] = str(Path(project_dir, os.path.expanduser(placed[key])))
+    if isinstance(placed.get("conda"), str) and placed["conda"].endswith((".yaml", ".yml")):
+        placed["conda"] = str(Path(project_dir, os.path.expanduser(placed["conda"])))
+    return placed
 
 
 def _absolute(store: str, project_dir: str) -> str:

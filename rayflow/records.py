@@ -120,6 +120,19 @@ class JobRow(NamedTuple):
         float | None, "part of wall_seconds: the result and files were encoded, hashed and stored; null under 0.1 ms"
     ] = None
     requested: Annotated[str | None, "the resources that it asked of a node, as JSON; null for the default"] = None
+    environment: Annotated[Hash | None, "what the last attempt ran in: see environments; null where none ran"] = None
+
+
+class EnvironmentRow(NamedTuple):
+    """What calls ran in: all worker processes with the same Python, platform, image, accelerators and distributions.
+    Content-addressed."""
+
+    environment: Annotated[Hash, "digest of all that follows"]
+    python: Annotated[str, "version of Python; the implementation before it unless it is CPython"]
+    platform: Annotated[str, "system, processor and C library, such as linux-x86_64 glibc 2.36"]
+    image: Annotated[str | None, "the container image, where known: of the runtime environment, or $RAYFLOW_IMAGE"]
+    accelerator: Annotated[str | None, "accelerators of the machine, such as 2 x NVIDIA L4"]
+    distributions: Annotated[str, "installed distributions as JSON: versions by name, what conda installed included"]
 
 
 class CallRow(NamedTuple):
@@ -262,7 +275,7 @@ class DefinitionRow(NamedTuple):
 
     task_hash: Annotated[Hash, "the task"]
     name: Annotated[str, "full name of the definition"]
-    kind: Annotated[str, "task, function, class or constant"]
+    kind: Annotated[str, "task, function, class, constant or distribution"]
     definition_hash: Annotated[Hash, "hash of this definition alone"]
     reached_from: Annotated[str | None, "the definition that names it: the path by which the task reaches it"]
     place: Annotated[str | None, "file and line"]
@@ -301,10 +314,12 @@ class AttemptRow(NamedTuple):
     pid: Annotated[int | None, "process id of the worker, where known"]
     at: Annotated[Time, "when it ended"]
     started_at: Annotated[Time | None, "when it started on its worker, where known"] = None
+    environment: Annotated[Hash | None, "what it ran in, where known: see environments"] = None
 
 
 Row: TypeAlias = (
     ExecutionRow
+    | EnvironmentRow
     | JobRow
     | CallRow
     | CallChildRow
@@ -435,6 +450,7 @@ class Table(NamedTuple):
 
 TABLES: tuple[Table, ...] = (
     Table("executions", ExecutionRow, ("execution_id",), ("life", "finished_at")),
+    Table("environments", EnvironmentRow, ("environment",)),
     Table("jobs", JobRow, ("job_id",), ("finished_at",)),
     Table("calls", CallRow, ("call_hash",)),
     Table("call_children", CallChildRow, ("call_hash", "position")),

@@ -89,7 +89,7 @@ OF_EXECUTORS = {
     "job_name": ("", "leave it out: a call has its task's name in Ray's dashboard"),
     "queue": ("", "write label_selector={...}, which names the nodes"),
     "role": ("", "leave it out: nodes have their roles where they are started"),
-    "code_package": ("", "write working_dir in [runtime_env] of rayflow.toml"),
+    "code_package": ("", "write working_dir in [environment] of rayflow.toml"),
     "max_workers": ("", "write limits={...} with a capacity in rayflow.toml"),
     "job_def_extra": ("", "leave it out"),
     "volume_mounts": ("", "mount them on the nodes"),

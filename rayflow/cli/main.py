@@ -33,6 +33,7 @@ VERBS = {
     "config": "Show the settings, and where each was set.",
     "up": "Start a local Ray that stays up for this project.",
     "down": "Stop the Ray that `rayflow up` has started.",
+    "doctor": "Look for what would fail a run on a cluster.",
     "completion": "Print the script by which a shell completes words.",
     "help": "Read the documentation, or the help of a verb.",
 }
@@ -51,6 +52,7 @@ MEANT = {
     "prune": "store gc", "check": "store check", "fsck": "store check", "compact": "store compact", "db": "store",
     "rm": "forget", "delete": "forget", "invalidate": "forget", "cp": "fs cp", "copy": "fs cp", "start": "up",
     "stop": "down", "upload": "push", "download": "pull", "sync": "push", "settings": "config show",
+    "diagnose": "doctor", "ping": "doctor", "health": "doctor", "verify": "doctor", "preflight": "doctor",
     "docs": "help", "doc": "help", "man": "help", "manual": "help", "topics": "help",
     "version": "--version", "new": "init", "create": "init", "tags": "tag list",
 }  # fmt: skip

@@ -263,6 +263,7 @@ def _raised(state: State, message: messages.Raised) -> None:
         pid=cost.pid if cost else None,
         at=message.at,
         started_at=cost.started_at if cost else None,
+        environment=cost.environment if cost else None,
     )
     record(state, job, (*message.rows, row))
     delay = retries.retry_delay(job, failure) if job.work.wanted else None

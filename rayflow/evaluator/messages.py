@@ -151,7 +151,7 @@ class Cost(NamedTuple):
 
     started_at: microseconds since the epoch. wall_seconds, cpu_seconds: of the body. stage_in_seconds,
     stage_out_seconds: the part of the wall time in which packed arguments and files were read, and in which the result
-    and files were stored; None where that took next to no time.
+    and files were stored; None where that took next to no time. environment: the key of what it ran in.
     """
 
     started_at: int
@@ -162,6 +162,7 @@ class Cost(NamedTuple):
     pid: int | None = None
     stage_in_seconds: float | None = None
     stage_out_seconds: float | None = None
+    environment: bytes | None = None
 
 
 class Returned(NamedTuple):
@@ -185,7 +186,7 @@ class ReturnedVector(NamedTuple):
     """The bodies of these jobs each returned a scalar, and left nothing else to record. Answers a `RunVector` in part.
 
     jobs: their numbers, all of one RunVector, in its order. terms: the packed scalars. started_at, wall_seconds,
-    cpu_seconds, peaks: for each job, as in `Cost`. node, pid: of the worker.
+    cpu_seconds, peaks: for each job, as in `Cost`. node, pid, environment: of the worker.
     """
 
     at: int
@@ -197,6 +198,7 @@ class ReturnedVector(NamedTuple):
     peaks: Sequence[int | None]
     node: str | None = None
     pid: int | None = None
+    environment: bytes | None = None
 
 
 class Paused(NamedTuple):

@@ -117,6 +117,7 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         stage_in_seconds=cost.stage_in_seconds if cost else None,
         stage_out_seconds=cost.stage_out_seconds if cost else None,
         requested=requested_text(job.options) if work.ready_at is not None else None,
+        environment=cost.environment if cost else None,
     )
 
 
@@ -479,6 +480,7 @@ def attempt_row(
     pid: int | None,
     at: int,
     started_at: int | None = None,
+    environment: bytes | None = None,
 ) -> AttemptRow:
     """An attempt that did not end well."""
     return AttemptRow(
@@ -490,4 +492,5 @@ def attempt_row(
         pid=pid,
         at=at,
         started_at=started_at,
+        environment=environment,
     )

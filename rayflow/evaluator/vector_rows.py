@@ -47,11 +47,13 @@ class Costs(NamedTuple):
     peaks: Sequence[int | None]
     node: str | None
     pid: int | None
+    environment: bytes | None = None
 
     def one(self, place: int) -> Cost:
         """The cost of one attempt."""
         wall, cpu = self.wall_seconds[place], self.cpu_seconds[place]
-        return Cost(self.started_at[place], wall, cpu, self.peaks[place], self.node, self.pid)
+        peak = self.peaks[place]
+        return Cost(self.started_at[place], wall, cpu, peak, self.node, self.pid, environment=self.environment)
 
     def of(self, chosen: Sequence[int]) -> Costs:
         """The costs of some of the attempts."""
@@ -60,7 +62,8 @@ class Costs(NamedTuple):
             return [column[place] for place in chosen]
 
         started_at, peaks = part(self.started_at), part(self.peaks)
-        return Costs(started_at, part(self.wall_seconds), part(self.cpu_seconds), peaks, self.node, self.pid)
+        seconds = part(self.wall_seconds), part(self.cpu_seconds)
+        return Costs(started_at, *seconds, peaks, self.node, self.pid, self.environment)
 
 
 class Members:
@@ -251,6 +254,7 @@ def _job_columns(
         ready_at=Same(vector.queued_at),
         sent_at=Same(vector.sent_at if costs is not None else None),
         requested=Same(requested_text(vector.options)),
+        environment=Same(costs.environment if costs is not None else None),
         **{name: of_costs.get(name, Same(None)) for name in _OF_COSTS},
     )
 

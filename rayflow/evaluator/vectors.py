@@ -428,9 +428,8 @@ def returned(state: State, message: messages.ReturnedVector, alone: Callable[[St
         else:
             chosen.append(place)
             values.append(value)
-    costs = Costs(
-        message.started_at, message.wall_seconds, message.cpu_seconds, message.peaks, message.node, message.pid
-    )
+    of_worker = message.node, message.pid, message.environment
+    costs = Costs(message.started_at, message.wall_seconds, message.cpu_seconds, message.peaks, *of_worker)
     if chosen:
         assert vector is not None
         vector.execution.tally.count(vector.name, "running", -len(chosen))

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from rayflow.errors import BadOption
 from rayflow.lang.code.code_graph import Definition
+from rayflow.lang.code.counted_distributions import definitions_of
 from rayflow.lang.operations import SCRIPT, SUBRUN
 from rayflow.lang.options.options import is_lazy
 from rayflow.lang.options.tags import Tags
@@ -44,6 +45,8 @@ class TaskEntry:
     tags: of the task itself.
     job_info: the parameters that the evaluator fills in with the job's JobInfo. They are not part of the cache key.
     sees_staged_alone: whether the body sees only names and contents of staged files, not the paths they came from.
+    counted: the versions of distributions that its hash contains, by name: a worker has to have them. None
+    for none, also in the tables of earlier versions.
     module, file, qualname: where a worker finds the function; module is None when the function is sent in `code`.
     code: the pickled function, when it is sent.
     source, place, doc, version, definitions: for the records only.
@@ -69,6 +72,7 @@ class TaskEntry:
     tags: Tags | None = None
     job_info: tuple[str, ...] = ()
     sees_staged_alone: bool = False
+    counted: Mapping[str, str] | None = None
 
     @property
     def is_nested(self) -> bool:
@@ -111,7 +115,7 @@ class TaskEntry:
 # --- from a task to its entry -----------------------------------------------------------------------------------------
 
 _ONLY_HERE = frozenset(
-    {"name", "namespace", "hash_includes", "version", "source", "load_module", "track_helpers", "tags"}
+    {"name", "namespace", "hash_includes", "version", "source", "load_module", "track_helpers", "tags", "environment"}
 )
 """Options that say which task it is. The entry has their results (name, hash, version ...) as plain data."""
 
@@ -129,6 +133,7 @@ def entry_of(task: Task) -> TaskEntry:
         given_names = options.get("config_args", ())
         options["config_args"] = type(given_names)([*given_names, *job_info])
     version = task.definition_options.get("version")
+    counted = task.counted_versions()
     counts = version is None and task.definition_options.get("source") is None
     return TaskEntry(
         name=task.fullname,
@@ -145,11 +150,12 @@ def entry_of(task: Task) -> TaskEntry:
         place=task.place,
         doc=(inspect.getdoc(task.func) or "").partition("\n")[0] or None,
         version=None if version is None else text_of(version),
-        definitions=task.code.definitions if counts else (),
+        definitions=(*(task.code.definitions if counts else ()), *definitions_of(counted)),
         unresolved=task.code.unresolved if counts else (),
         tags=task.definition_options.get("tags"),
         job_info=job_info,
         sees_staged_alone=sees_staged_alone(task),
+        counted=counted or None,
     )
 
 

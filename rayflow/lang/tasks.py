@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from rayflow.installation import is_installed
 from rayflow.lang import created_calls
 from rayflow.lang.code.captured_values import captured_by
 from rayflow.lang.code.code_graph import CodeIdentity
+from rayflow.lang.code.counted_distributions import COUNT, counted_versions
 from rayflow.lang.code.identity import code_identity
 from rayflow.lang.modules import namespace_of, project_of
 from rayflow.lang.options.options import check_options, merge, merge_context
@@ -132,7 +134,22 @@ class Task(Generic[P, R_co]):
             parts.append(value_hash(list(includes)))
         if self.script:
             parts.append(f"script:{self.script}".encode())
+        counted = self.counted_versions()
+        if counted:
+            parts.append(b"environment:" + json.dumps(counted).encode())
         return digest("task_hash", *parts)
+
+    def counted_versions(self) -> dict[str, str]:
+        """The versions of distributions that count for its identity, by name: of the option `environment`. Raises
+        BadOption for a name that is not installed here."""
+        option = self.definition_options.get("environment")
+        files: list[str] = []
+        if option == COUNT:
+            places = {each.place.rpartition(":")[0] for each in self.code.definitions if each.place}
+            own = self.origin.__code__.co_filename
+            files = [path for each in places if os.path.isfile(path := os.path.join(self.project_dir or "", each))]
+            files = [*files, own] if os.path.isfile(own) else files
+        return counted_versions(option, files, f"@task of {described(self.func)}")
 
     @functools.cached_property
     def follows_code(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from rayflow.evaluator import commands, messages
+from rayflow.records import Row
 from rayflow.runtime.clock import Clock
 from rayflow.values.witnesses import Witness
 
@@ -26,6 +27,9 @@ class LoopHandle(Protocol):
 
     def wake(self) -> None:
         """Let the loop turn, though there is no message. Any thread may call it."""
+
+    def record(self, row: Row) -> None:
+        """Record a row that says nothing of a job, such as an environment. The loop's thread alone calls it."""
 
 
 class Carrier(Protocol):

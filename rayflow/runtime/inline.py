@@ -18,6 +18,7 @@ from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.output.printing import many_bodies
 from rayflow.runtime.protocol.attempts import Reply, VectorReply, call_of, message_of, operated, vector_call_of
 from rayflow.runtime.worker.body_series import BodySeries
+from rayflow.runtime.worker.environment import Descriptions, own_environment
 from rayflow.runtime.worker.nested_runs import working
 from rayflow.runtime.worker.task_lookup import HOST
 from rayflow.runtime.worker.waiting_bodies import WaitingBodies
@@ -40,6 +41,7 @@ class InlineCarrier:
         self._bodies = WaitingBodies()
         self._waiting: deque[commands.RunTask | commands.RunVector | commands.RunOperation] = deque()
         self._stopped: set[tuple[int, int]] = set()
+        self._descriptions = Descriptions()
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)
@@ -68,6 +70,7 @@ class InlineCarrier:
 
     def forget(self, execution_id: str) -> None:
         self._bodies.end()
+        self._descriptions.forget(execution_id)
 
     def work(self, seconds: float) -> bool:
         """Run what waits, for about this many seconds."""
@@ -79,6 +82,10 @@ class InlineCarrier:
             with many_bodies(), working(), BodySeries(self._worker) as series:
                 while self._waiting and time.perf_counter() < end:
                     command = self._waiting.popleft()
+                    if not isinstance(command, commands.RunOperation):
+                        here = own_environment()
+                        for row in self._descriptions.new(command.execution_id, here.environment, here):
+                            self._loop.record(row)
                     if isinstance(command, commands.RunVector):
                         self._run_vector(command, series, end, answers)
                         continue
@@ -113,7 +120,7 @@ class InlineCarrier:
                 self._waiting.appendleft(vector.part(count))
             if columns.jobs:
                 at = self._loop.clock.now()
-                answers.append((columns.message(at, HOST, os.getpid()), at))
+                answers.append((columns.message(at, HOST, os.getpid(), own_environment().environment), at))
 
     def _answer(self, command: commands.RunTask | commands.RunOperation, series: BodySeries) -> Answer:
         """Carry out one command."""

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.records import Row
 from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
@@ -98,6 +99,10 @@ class Loop(Generic[C]):
     def wake(self) -> None:
         """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
+
+    def record(self, row: Row) -> None:
+        """Record a row that says nothing of a job. The thread that turns the loop calls it."""
+        self._sink.append([row])
 
     def finished(self, execution_id: str) -> commands.Finish | None:
         """The end of an execution; None while it runs."""

@@ -36,19 +36,22 @@ def open_store(url: str | os.PathLike[str], *, create: bool = True, read_only: b
         folder: Folder = MemoryFolder()
         folder.write(layout.FORMAT, [layout.format_text()])
         return Store(folder)
-    check_place(text, "The store", BadConfig)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
+    folder = folder_at(text)
+    _prepare(folder, create=create and not read_only, read_only=read_only)
+    return Store(folder, read_only=read_only)
+
+
+def folder_at(url: str) -> Folder:
+    """The folder of a store at a path or URL, whether or not there is one. Raises BadConfig for what is no place."""
+    check_place(url, "The store", BadConfig)
+    text = url.removeprefix("file://") if url.startswith("file://") else url
     if is_url(text):
         from rayflow.store.folders.remote import RemoteFolder
 
-        folder = RemoteFolder(text)
-    else:
-        place = os.path.abspath(os.path.expanduser(text))
-        _check_local(place)
-        folder = LocalFolder(place)
-    _prepare(folder, create=create and not read_only, read_only=read_only)
-    return Store(folder, read_only=read_only)
+        return RemoteFolder(text)
+    place = os.path.abspath(os.path.expanduser(text))
+    _check_local(place)
+    return LocalFolder(place)
 
 
 def _check_local(place: str) -> None:

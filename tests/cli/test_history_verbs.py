@@ -403,16 +403,16 @@ def test_why_shows_the_change_of_code_and_the_way_to_it(rayflow: Any) -> None:
 def test_why_code_lists_what_a_task_reaches_and_what_it_cannot_follow(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\n\nLIMIT = 3\n\ndef helper(x):\n    return globals()[x]\n\n"
-        "@task\ndef main():\n    return helper('a') < LIMIT\n"
+        "@task(environment={'B_wa': '0.7'})\ndef main():\n    return helper('a') < LIMIT\n"
     )
     done = rayflow("why", "--code", rayflow.file, "main")
     assert done.code == 0
     assert f"function {rayflow.namespace}.helper" in done.out
     assert f"constant {rayflow.namespace}.LIMIT = 3" in done.out
-    assert "could not be followed" in done.out
+    assert "could not be followed" in done.out and "\ndistribution b-wa 0.7  " in done.out
     found = json.loads(rayflow("why", "--code", rayflow.file, "main", "--json").out)
     assert found["task_name"] == f"{rayflow.namespace}.main"
-    assert len(found["definitions"]) == 3 and found["unresolved"]
+    assert len(found["definitions"]) == 4 and found["unresolved"]
 
 
 # --- looking after ----------------------------------------------------------------------------------------------------

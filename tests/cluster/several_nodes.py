@@ -6,6 +6,7 @@ Prints one line of JSON for each scene: its name, and what was seen.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -17,7 +18,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from rayflow import Scheduler
+from rayflow.config import load
 from rayflow.errors import WorkerLost
+from rayflow.runtime.on_ray.doctor.asking import examined
+from rayflow.runtime.protocol.reports import Silent
 
 
 class Watcher:
@@ -49,6 +53,13 @@ def until(path: Path, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def _doctored(address: str, folder: Path) -> list[tuple[str, str, str]]:
+    """What the doctor finds for a project in this folder."""
+    (folder / "rayflow.toml").touch()
+    _, findings = examined(load(folder, address=address, store=str(folder / "store")), Silent())
+    return [(each.level, each.subject, each.text) for each in findings]
+
+
 def main(folder: Path) -> None:
     watcher = Watcher()
     cluster = Cluster(
@@ -69,6 +80,10 @@ def main(folder: Path) -> None:
         there = scheduler.run(flow.node.options(label_selector={"zone": "b"})(1))
         here = scheduler.run(flow.node.options(label_selector={"zone": "!b"})(2))
         tell("labels", there=there == other.node_id, here=here == cluster.head_node.node_id)
+        told = _doctored(cluster.address, folder)
+        (folder / "broken.py").write_text("import rayflow, no_such_library\n")
+        tell("doctor", findings=told, lacking=_doctored(cluster.address, folder), left=os.listdir(folder / "store/tmp"))
+        (folder / "broken.py").unlink()
         tell("scheduler", own=_own_node(), nodes=[_node_of_a_scheduler(cluster.address, folder) for _ in range(4)])
 
         submission = scheduler.submit([flow.node.options(resources={"moon": 1})(3), flow.add(1, 2)])

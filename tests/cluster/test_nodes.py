@@ -103,6 +103,17 @@ def test_a_label_selector_leads_to_the_nodes_that_fit(scenes):
     assert scenes["labels"]["here"]
 
 
+def test_the_doctor_asks_every_node_and_leaves_nothing_behind(scenes):
+    told = {subject: (level, text) for level, subject, text in scenes["doctor"]["findings"]}
+    assert told["reachable"][0] == "ok" and told["reachable"][1].endswith("2 nodes")
+    for subject in ("versions", "store", "clocks"):
+        assert told[subject][0] == "ok", told
+    assert told["keep-alive"][0] == "warning"
+    lacking = [text for level, subject, text in scenes["doctor"]["lacking"] if level == "failure"]
+    assert len(lacking) == 1 and lacking[0].endswith("lacks what the project imports: no_such_library")
+    assert not [name for name in scenes["doctor"]["left"] if name.startswith("doctor-")]
+
+
 def test_a_scheduler_sits_on_the_node_of_its_driver(scenes):
     assert scenes["scheduler"]["nodes"] == [scenes["scheduler"]["own"]] * 4
 

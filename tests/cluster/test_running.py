@@ -207,7 +207,7 @@ def test_options_that_ray_refuses_fail_their_call_alone(project, scheduler):
         scheduler.run([flow.add(1, 2), flow.add.options(label_selector={"a zone": "b"})(3, 4)])
     assert project.sql("select task_name, status from jobs where status = 'done'") == [("flow.add", "done")]
     with pytest.raises(BadOption, match="not plain data"):
-        scheduler.run(flow.add.options(runtime_env={"working_dir": object})(5, 4))
+        scheduler.run(flow.add.options(runtime_env={"config": {"deep": object}})(5, 4))
 
 
 def test_a_body_that_raises_what_would_end_a_process_fails_once_and_loses_no_worker(project, scheduler):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from rayflow.errors import BadOption
-from rayflow.lang.options.option_values import ENVIRONMENT_KEYS, check_context, parse_bytes, parse_seconds
+from rayflow.lang.options import runtime_environments
+from rayflow.lang.options.option_values import check_context, parse_bytes, parse_seconds
 from rayflow.lang.options.options import (
     OPTIONS,
     Option,
@@ -160,6 +161,19 @@ NAN, INF = float("nan"), float("inf")
         ("label_selector", [{"a": 1}, {"a": ""}, {"a": "in("}, {"a": "in()"}, {"a": "!!b"}], "!value"),
         ("runtime_env", [{"pipp": []}], "Did you mean 'pip'"), ("runtime_env", [{"zzz": 1}, {1: 2}], "There are: "),
         ("runtime_env", [{"env_vars": {"A": 1}}, {"env_vars": ["A"]}], "texts"),
+        ("runtime_env", [{"env_vars": {"": "1"}}, {"env_vars": {1: "1"}}], "not empty"),
+        ("runtime_env", [{"pip": ["a"], "uv": ["b"]}, {"pip": ["a"], "conda": "b"}], "cannot have both pip and"),
+        ("runtime_env", [{"image_uri": "a", "pip": ["b"]}, {"image_uri": "a", "working_dir": "s3://b/c.zip"},
+                         {"container": {"image": "a"}, "image_uri": "b"}], "cannot have .*beside an image"),
+        ("runtime_env", [{"working_dir": "."}, {"working_dir": "/code"}, {"working_dir": "s3://b/code"},
+                         {"working_dir": "ftp://h/x.zip"}, {"py_modules": ["lib"]}], "URL of a package.*for all tasks"),
+        ("runtime_env", [{"worker_process_setup_hook": "m.f"}, {"excludes": ["a"]}], "is for all tasks"),
+        ("runtime_env", [{"pip": 3}, {"uv": [3]}, {"pip": ""}, {"pip": ["a", None]}], "list of packages as texts"),
+        ("runtime_env", [{"pip": {"pip_check": True}}], "without packages"),
+        ("runtime_env", [{"conda": ["a"]}, {"conda": 3}], "a name, a file or a table"),
+        ("runtime_env", [{"image_uri": ""}, {"py_executable": 3}, {"working_dir": " "}], "a text, and not empty"),
+        ("runtime_env", [{"py_modules": "lib"}], "list of places"),
+        ("runtime_env", [{"config": {"setup_timeout_seconds": n}} for n in (0, -2, "9", 1.5, True)], "whole number"),
         ("scheduling_strategy", ["NOPE", 3, object()], "DEFAULT, SPREAD or"),
         ("timeout", [0, -1, 1e-9], "0.001 or more"), ("timeout", [1e12], "or less"),
         ("retry_delay", [-0.1], "negative"), ("retry_delay", [1e12], "or less"),
@@ -195,6 +209,9 @@ def test_a_value_that_makes_no_sense_is_refused_wherever_it_is_said(name: str, v
         ("num_gpus", 8.0), ("resources", {"a": 0.5, "b": 0}), ("timeout", 0.001), ("retry_backoff", 1),
         ("priority", -3), ("bundle", False), ("bundle", 1), ("retries", 10**30), ("cache_for", "99999d"),
         ("label_selector", {"a": "!in(b, c)", "d": "e", "f": "!g"}), ("runtime_env", {"env_vars": {"A": ""}}),
+        ("runtime_env", {"working_dir": "S3://b/code.ZIP?version=3", "pip": {"packages": ["a"]}}),
+        ("runtime_env", {"py_modules": ["https://h/a.whl"], "uv": [], "pip": ["a"]}),
+        ("runtime_env", {"image_uri": "a", "env_vars": {}, "config": {"setup_timeout_seconds": -1}}),
         ("limits", {"a": 0}), ("scheduling_strategy", "SPREAD"), ("namespace", ""), ("version", ""),
     ],
 )  # fmt: skip
@@ -233,7 +250,7 @@ def test_the_keys_of_a_runtime_environment_are_rays() -> None:
     from ray.runtime_env import RuntimeEnv
 
     known = {key.removeprefix("_") for key in RuntimeEnv.known_fields if not key.startswith(("_ray", "_inject"))}
-    assert known == ENVIRONMENT_KEYS
+    assert known == runtime_environments.KEYS
 
 
 @pytest.mark.parametrize("memory", [4, 0.5, "8", -1, "-2"])

@@ -54,13 +54,27 @@ def test_a_limit_given_in_code_is_checked_too(tmp_path) -> None:
         ('profiles = {"" = {retries = 1}}', "empty name"), ("profiles = {a = {bundle = -1}}", "profiles.a: option 'b"),
         ('options = {memory = "900TiB"}', "options: memory='900TiB' is more"), ("options = {timeout = nan}", "finite"),
         ('options = {cache = false, cache_scope = "BACKEND"}', "contradict"),
-        ('runtime_env = {pipp = ["lxml"]}', "Did you mean 'pip'"), ("runtime_env = {env_vars = {A = 1}}", "texts"),
+        ('environment = {pipp = ["lxml"]}', "Did you mean 'pip'"), ("environment = {env_vars = {A = 1}}", "texts"),
+        ('environment = {pip = ["a"], conda = "b"}', "both pip and conda"), ("[env]", "Did you mean 'environment'"),
+        ('environment = {image_uri = "a", pip = ["b"]}', "image_uri cannot have pip"),
+        ("environment = {}\nruntime_env = {}", "one setting under two names"),
         ('files = "sometimes"', 'has to be "stat" or "content"'),
     ],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused_with_the_file_that_says_it(tmp_path, text, says) -> None:
     with pytest.raises((BadConfig, BadOption), match=rf"rayflow\.toml: .*{says}"):
         configured(tmp_path, text)
+
+
+def test_the_environment_is_also_read_by_its_earlier_name_and_its_files_are_the_projects(tmp_path) -> None:
+    found = configured(tmp_path, 'runtime_env = {working_dir = "code", pip = "needs.txt"}').environment
+    assert found == {"working_dir": str(tmp_path / "code"), "pip": str(tmp_path / "needs.txt")}
+    placed = {"py_modules": ["lib", "s3://b/x.zip"], "conda": "env.yaml"}
+    assert load(tmp_path, environment=placed).environment == {
+        "py_modules": [str(tmp_path / "lib"), "s3://b/x.zip"], "conda": str(tmp_path / "env.yaml"),
+    }  # fmt: skip
+    named = {"conda": "name", "working_dir": "https://host/x.zip"}
+    assert load(tmp_path, environment=named).environment == named
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1e3", "99999999", "2.5", "\u0662\u00b2"])

@@ -179,14 +179,15 @@ def test_a_scheduler_that_does_not_answer_is_told_and_an_environment_that_it_can
         raise exceptions.RuntimeEnvSetupError("Failed\nERROR: no such package lxml")
 
     monkeypatch.setattr(cluster.ray, "get", get)
-    mine = RayCluster(Config("/p", "s3://bucket/results", runtime_env=runtime_env), watcher)
+    monkeypatch.setattr(cluster.ray, "wait", lambda refs, timeout: (refs, []))
+    mine = RayCluster(Config("/p", "s3://bucket/results", environment=runtime_env), watcher)
     mine._actor = object()
     watch = Watch({})
     monkeypatch.setattr(connecting, "is_connected", lambda: True)
     monkeypatch.setattr(connecting, "watch", lambda before: watch)
     submission = RaySubmission.__new__(RaySubmission)
     submission._cluster, submission._deaths, submission._error = mine, 0, None
-    with pytest.raises(ClusterUnavailable, match=r"no such package lxml. It comes from `runtime_env`"):
+    with pytest.raises(ClusterUnavailable, match=r"no such package lxml. It comes from \[environment\]"):
         submission._again(lambda actor: None)
     watch.stop()
     waits.stop_listening(watcher.warned)
@@ -276,9 +277,10 @@ def test_a_scheduler_has_time_to_begin_and_is_replaced_only_when_it_has_begun_an
         return ref
 
     monkeypatch.setattr(cluster.ray, "get", get)
+    monkeypatch.setattr(cluster.ray, "wait", lambda refs, timeout: (refs, []))
     monkeypatch.setattr(cluster.ray, "kill", killed.append)
     monkeypatch.setattr(cluster, "PAUSE_SECONDS", 0.0)
-    mine = RayCluster(Config("/p", "s3://bucket/results", runtime_env=runtime_env), Silent())
+    mine = RayCluster(Config("/p", "s3://bucket/results", environment=runtime_env), Silent())
     watch = Watch({})
     watch.stop()
     monkeypatch.setattr(connecting, "is_connected", lambda: True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import exceptions
 
 from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.on_ray.actor import carrier, environments
 from rayflow.runtime.on_ray.actor.bundles import Bundle
 from rayflow.runtime.on_ray.actor.environments import Environments, most_seconds
 from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.environment_trouble import Trouble
 from rayflow.runtime.on_ray.lowering import Shape, shape_of
 
 
@@ -36,6 +40,27 @@ class FakeRay:
 
     def cancel(self, ref: int, force: bool) -> None:
         self.cancelled.append(ref)
+
+
+class FakeNodes:
+    """Nodes that answer at once what is wrong there; None is one that leaves the cluster instead."""
+
+    def __init__(self, known: dict[str, Trouble | None]) -> None:
+        self.known = known
+        self.asked: list[tuple[str, float]] = []
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self.known)
+
+    def ask(self, node: str, environment: Mapping[str, Any], seconds: float) -> Future[Trouble]:
+        self.asked.append((node, seconds))
+        answer: Future[Trouble] = Future()
+        known = self.known[node]
+        if known is None:
+            answer.set_exception(exceptions.NodeDiedError("gone"))
+        else:
+            answer.set_result(known)
+        return answer
 
 
 @pytest.fixture
@@ -129,6 +154,39 @@ def test_an_environment_that_is_there_is_not_told(ray: FakeRay, how: str) -> Non
     for moment in (20.0, 2000.0):
         assert known.look_at(old, moment) == ([], [])
     assert len(ray.sent) == (how != "nothing is asked for")
+
+
+FAILED, LACKS, FINE = Trouble(("ERROR: none",)), Trouble((), "needs podman"), Trouble()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "seconds", "says"),
+    [
+        ([FAILED], 26, "its installation fails: ERROR: none"), ([FAILED], 20, None),
+        ([Trouble(("ERROR: one", "ERROR: two"))], 7, "its installation fails: ERROR: two"),
+        ([FINE, FAILED, LACKS], 26, "ERROR: none"), ([LACKS, LACKS], 7, "cannot be made: needs podman"),
+        ([LACKS, FINE], 100, None), ([FINE], 100, None), ([], 100, None),
+        ([LACKS, None], 100, None),
+    ],
+)  # fmt: skip
+def test_the_nodes_tell_early_that_an_environment_cannot_come(
+    ray: FakeRay, nodes: list[Trouble | None], seconds: float, says: str | None
+) -> None:
+    fake = FakeNodes(dict(zip("abc", nodes, strict=False)))
+    known, old = Environments(nowhere, fake.ids, fake.ask), bundles_in({"pip": ["lxml"]})
+    for moment in (10.0, 15.5, 10.5 + seconds):
+        _, in_vain = known.look_at(old, moment)
+        assert moment > 16 or not in_vain
+    assert [says in reason for _, reason in in_vain] == ([True] if says else [])
+    assert {waited for _, waited in fake.asked} <= {15.5, 10.5 + seconds}, "failures count since the calls were sent"
+
+
+def test_no_node_is_asked_about_variables_alone(ray: FakeRay) -> None:
+    fake = FakeNodes({"a": FAILED})
+    known, old = Environments(nowhere, fake.ids, fake.ask), bundles_in({"env_vars": {"A": "1"}})
+    for moment in (10.0, 16.0, 60.0):
+        assert known.look_at(old, moment)[1] == []
+    assert fake.asked == []
 
 
 def test_what_is_still_asked_is_ended_when_nobody_waits(ray: FakeRay) -> None:

@@ -141,6 +141,16 @@ def stages_text(job: Mapping[str, Any]) -> str:
     return ", ".join(f"{duration(took)} {what}" for took, what in stages if took is not None)
 
 
+def environment_text(environment: Mapping[str, Any] | None) -> str | None:
+    """What a job ran in, on one line; None where that is not known."""
+    if environment is None:
+        return None
+    image = f"image {environment['image']}" if environment["image"] else None
+    many = f"{len(environment['distributions']):,} distributions (environment {environment['environment'][:12]})"
+    said = (f"Python {environment['python']}", environment["platform"], image, environment["accelerator"], many)
+    return ", ".join(filter(None, said))
+
+
 def fields(pairs: Iterable[tuple[str, Any]]) -> str:
     """Names and values below each other; those without a value are left out."""
     said = [(name, _one_line(value)) for name, value in pairs if value is not None and value != ""]

@@ -17,6 +17,7 @@ from rayflow.cli.file_uses import show_file
 from rayflow.cli.job_lines import job_lines, show_task
 from rayflow.cli.output.render import (
     block,
+    environment_text,
     fields,
     how_text,
     moment,
@@ -284,7 +285,7 @@ def _job(history: History, job_id: str, as_json: bool) -> None:
     found = history.job(job_id)
     if as_json:
         execution = _for_json(found.execution) if found.execution else None
-        names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
+        names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task", "environment")
         parts = {name: getattr(found, name) for name in names}
         print_json({"execution": execution, "job": _job_for_json(found.job), **parts})
         return
@@ -322,6 +323,7 @@ def _job_head(found: JobDetail) -> str:
             ("asked for", job["requested"]),
             ("attempts", f"{tries}, of which {len(failed)} failed" if tries > 1 else None),
             ("ran on", where),
+            ("ran in", environment_text(found.environment)),
             ("tags", tags_text(found.tags)),
             ("error", job["error"]),
         ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from rayflow.cli.output.style import short_execution, short_job
 from rayflow.cli.parsing.completion import executions
 from rayflow.cli.stores import history_of, json_option, print_json, store_option, store_url
 from rayflow.errors import NotFound
+from rayflow.lang.code.counted_distributions import definitions_of
 from rayflow.lang.code.diff import Change, describe, diff
 from rayflow.lang.modules import load, pick
 from rayflow.lang.tasks import Task, tasks_of
@@ -72,7 +74,9 @@ def _code(target: str, name: str | None, as_json: bool) -> None:
     with answer_alone() as stdout:
         module = load(target)
         task: Task[..., Any] = pick(tasks_of(module), name, where=target, own=tasks_of(module, imported=False))
-        identity = task.code
+        identity = replace(
+            task.code, definitions=(*task.code.definitions, *definitions_of(task.counted_versions()))
+        )
         version = task.definition_options.get("version")
         if as_json:
             made_of = [

@@ -74,7 +74,7 @@ class Definition:
     """One thing that a task's code reaches.
 
     name: full name, module and qualified name; a captured or default value is `function[name]`.
-    kind: its type: 'task', 'function', 'class' or 'constant'.
+    kind: its type: 'task', 'function', 'class' or 'constant'; 'distribution' for one whose version counts.
     digest: of this definition alone, 20 bytes.
     reached_from: name of the definition that names it; None for the function itself.
     place: 'path/to/file.py:12', relative to the project; None when there is no file.

@@ -47,6 +47,8 @@ def describe(identity: CodeIdentity) -> str:
         line = f"{_INDENT * depth}{definition.kind} {definition.name}"
         if definition.kind == "constant" and definition.source:
             line += f" = {definition.source}"
+        elif definition.kind == "distribution":
+            line = f"distribution {definition.source}"
         elif definition.kind == "task":
             line += " (by name only: its calls are its own)"
         line += f"  {definition.digest.hex()[:8]}"

@@ -6,13 +6,13 @@ knows which options there are.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayflow.errors import BadOption
+from rayflow.lang.options.runtime_environments import KEYS, check_for_task
 from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.encoding.nested import iter_leaves
@@ -162,29 +162,23 @@ def _is_rays(value: Any) -> bool:
     return isinstance(kind, str) and kind.partition(".")[0] == "ray"
 
 
-ENVIRONMENT_KEYS = frozenset(
-    {
-        "conda", "config", "container", "env_vars", "excludes", "image_uri", "java_jars", "nsight", "pip",
-        "py_executable", "py_modules", "rocprof_sys", "uv", "worker_process_setup_hook", "working_dir",
-    }
-)  # fmt: skip
-"""The keys that Ray accepts in a runtime environment."""
-
-
-def check_environment(environment: Any, where: str) -> None:
-    """Raise BadOption unless Ray knows all keys of a runtime environment, and its variables are texts."""
-    for key in environment:
-        if key not in ENVIRONMENT_KEYS and not str(key).startswith("_"):
-            near = difflib.get_close_matches(str(key), ENVIRONMENT_KEYS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(ENVIRONMENT_KEYS))}."
-            raise BadOption(f"{where}: a runtime environment has no {key!r}. {hint}")
-    variables = environment.get("env_vars", {})
-    if not isinstance(variables, dict):
-        raise BadOption(f"{where}: runtime_env's env_vars are texts by name, not {preview(variables)}.")
-    for name, value in variables.items():
-        _check_name("runtime_env", name, where)
-        if not isinstance(value, str | Expression):
-            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is {preview(value)}.")
+def check_counted(counted: Any, where: str) -> None:
+    """Raise BadOption unless these are distributions whose versions count: "count", names, or versions by name."""
+    if isinstance(counted, str):
+        if counted != "count":
+            raise BadOption(
+                f"{where}: option 'environment' is {preview(counted)}: write \"count\" for all that the task's code "
+                f"imports, or a list of names: environment=[{counted!r}]."
+            )
+        return
+    for name in counted:
+        _check_name("environment", name, where)
+    for name, version in counted.items() if isinstance(counted, dict) else ():
+        if not isinstance(version, str) or not version.strip():
+            meant = " A runtime environment is the option runtime_env." if name in KEYS else ""
+            raise BadOption(
+                f"{where}: option 'environment' takes a version as a text for {name!r}, not {preview(version)}.{meant}"
+            )
 
 
 # --- names and amounts ------------------------------------------------------------------------------------------------
@@ -282,7 +276,8 @@ CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "resources": check_resources,
     "label_selector": check_labels,
     "scheduling_strategy": check_strategy,
-    "runtime_env": check_environment,
+    "runtime_env": check_for_task,
+    "environment": check_counted,
     "limits": check_limits,
     "tags": check_tags,
     "cache_for": check_age,

@@ -160,6 +160,14 @@ OPTIONS: dict[str, Option] = {
         Option("load_module", (str,), None, "the module that a worker imports to find the task", call=False),
         Option("track_helpers", (bool,), True, "False: the task's own code counts, its helpers do not", call=False),
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
+        Option(
+            "environment",
+            (str, list, tuple, dict),
+            None,
+            "distributions whose versions count for the cache: 'count' for all that the files of its code import, "
+            "a list of names, or versions by name",
+            call=False,
+        ),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
         Option(
             "nout",
@@ -197,7 +205,7 @@ MEANT = {
     "pool": "limits", "limit": "limits", "concurrency": "limits", "max_forks": "limits", "maxforks": "limits",
     "max_concurrency": "limits", "rate_limit": "limits", "priority_weight": "priority", "prio": "priority",
     "num_returns": "nout", "n_out": "nout", "outputs": "nout", "tag": "tags", "labels": "tags", "job_tags": "tags",
-    "task_tags": "tags", "queue": "profile", "env": "runtime_env", "environment": "runtime_env",
+    "task_tags": "tags", "queue": "profile", "env": "runtime_env",
     "env_vars": "runtime_env", "salt": "version", "cache_version": "version", "scope": "cache_scope",
     "recursion_limit": "max_depth", "batch": "bundle", "provenance": "prov", "task_name": "name", "strategy":
     "scheduling_strategy", "node_labels": "label_selector", "type_check": "check_types", "validate": "check_types",

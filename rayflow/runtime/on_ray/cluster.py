@@ -23,10 +23,11 @@ from rayflow.errors import Cancelled, ClusterLost, ClusterUnavailable
 from rayflow.evaluator import commands
 from rayflow.pasting import command
 from rayflow.runtime.on_ray import remote
-from rayflow.runtime.on_ray.actor.environments import most_seconds
+from rayflow.runtime.on_ray.actor.environments import LOOK_SECONDS, impossible_text, most_seconds, verdict
 from rayflow.runtime.on_ray.actor.scheduler import SchedulerActor, Status
 from rayflow.runtime.on_ray.connection import connecting, kept_actors, ray_output
 from rayflow.runtime.on_ray.connection.cluster_watch import Watch
+from rayflow.runtime.on_ray.environment_trouble import trouble_here
 from rayflow.runtime.on_ray.ray_errors import lacks_rayflow, reason_of
 from rayflow.runtime.protocol.attempts import unpack_finish
 from rayflow.runtime.protocol.driver_handle import DriverHandle
@@ -186,10 +187,11 @@ class RayCluster:
         Raises Ray's errors, and ClusterUnavailable for a new actor that gives no answer.
         """
         is_new = actor is not self._has_begun
-        seconds = ANSWER_SECONDS + (most_seconds(self._config.runtime_env) if is_new else 0.0)
+        seconds = ANSWER_SECONDS + (most_seconds(self._config.environment) if is_new else 0.0)
         timeout = seconds if math.isfinite(seconds) else None
         try:
-            answer = self.ask(lambda: ray.get(call(actor), timeout=timeout), self.waits_for())
+            ref = call(actor)
+            answer = self.ask(lambda: self._got(ref, timeout, is_new), self.waits_for())
         except exceptions.GetTimeoutError:
             self.ask(lambda: ray.kill(actor))  # an actor that hangs may still have calls that run
             self.give_up_actor(actor)
@@ -202,9 +204,28 @@ class RayCluster:
             self._has_begun = actor
         return answer
 
+    def _got(self, ref: Any, timeout: float | None, is_new: bool) -> Any:
+        """The answer behind a reference of an actor's. Raises ClusterUnavailable when the environment of all tasks
+        cannot be made for a new actor; Ray's errors, among them GetTimeoutError after so many seconds."""
+        environment = self._config.environment
+        if not is_new or not environment:
+            return ray.get(ref, timeout=timeout)
+        began = time.monotonic()
+        while not ray.wait([ref], timeout=LOOK_SECONDS)[0]:
+            waited = time.monotonic() - began
+            reason = verdict([trouble_here(environment, waited)], 1, waited)
+            if reason is not None:
+                raise ClusterUnavailable(
+                    f"The scheduler does not start: {impossible_text(environment, reason)}. It comes from "
+                    "[environment] in the configuration."
+                )
+            if timeout is not None and waited > timeout:
+                raise exceptions.GetTimeoutError(f"no answer within {timeout:g} s")
+        return ray.get(ref, timeout=timeout)
+
     def waits_for(self) -> str:
         """For people, what a scheduler that does not answer may be doing."""
-        env = f", in the runtime environment {dict(self._config.runtime_env)}" if self._config.runtime_env else ""
+        env = f", in the runtime environment {dict(self._config.environment)}" if self._config.environment else ""
         return f"the scheduler: it starts on the cluster{env}, or waits for its store {self._config.store}"
 
     def give_up_actor(self, dead: Any) -> None:
@@ -363,7 +384,7 @@ class RaySubmission:
                 self._cluster.give_up_actor(actor)
             except exceptions.RuntimeEnvSetupError as error:
                 raise ClusterUnavailable(
-                    f"The scheduler does not start: {reason_of(error)[0]}. It comes from `runtime_env` in the "
+                    f"The scheduler does not start: {reason_of(error)[0]}. It comes from [environment] in the "
                     "configuration."
                 ) from None
             except exceptions.GetTimeoutError:

@@ -91,6 +91,11 @@ def away_from(options: dict[str, Any], node_ids: Sequence[str]) -> dict[str, Any
     return {**options, "label_selector": {**selector, _NODE_LABEL: f"!in({','.join(node_ids)})"}}
 
 
+def on_node(node_id: str) -> dict[str, Any]:
+    """Ray's options for a small task of ours that looks at one node, and at no other one, whatever runs there."""
+    return {"num_cpus": 0, "max_retries": 0, "label_selector": {_NODE_LABEL: node_id}}
+
+
 _PASSED_ON = ("resources", "accelerator_type", "label_selector", "runtime_env")
 
 

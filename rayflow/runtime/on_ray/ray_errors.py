@@ -14,6 +14,7 @@ import re
 from ray import exceptions
 
 from rayflow.errors import TaskTimeout
+from rayflow.runtime.on_ray.environment_trouble import installer_lines
 from rayflow.values.failures import Failure, own_failure
 
 
@@ -43,7 +44,7 @@ def reason_of(error: BaseException) -> tuple[str, bool]:
     if is_cancelled(error):
         return "cancelled from outside", False
     if isinstance(error, exceptions.RuntimeEnvSetupError):
-        return f"its runtime environment cannot be set up: {_setup_error_line(lines)}", True
+        return f"its runtime environment cannot be set up: {installer_lines(str(error))}", True
     if isinstance(error, exceptions.TaskUnschedulableError):
         return f"no node can run it: {first}", True
     if isinstance(error, exceptions.RayTaskError):
@@ -62,12 +63,6 @@ def lost_node(error: BaseException) -> str:
 def lacks_rayflow(text: str) -> bool:
     """Whether an error text says that rayflow is not installed where it was needed."""
     return "No module named 'rayflow" in text
-
-
-def _setup_error_line(lines: list[str]) -> str:
-    """The line of a set-up error that says what is wrong: the last one outside of a traceback's frames."""
-    telling = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "\t"))]
-    return (telling[-1] if telling else "")[:500]
 
 
 def timed_out(name: str, timeout: float) -> Failure:

@@ -24,7 +24,7 @@ from rayflow.evaluator.messages import Cost, NestedEnd
 from rayflow.lang.modules import MARKS
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
-from rayflow.records import Row
+from rayflow.records import EnvironmentRow, Row
 from rayflow.runtime.on_ray import cluster_notes
 from rayflow.runtime.on_ray.shipped_context import ContextKey, TravellingContext
 from rayflow.runtime.on_ray.whereabouts import running
@@ -42,6 +42,7 @@ from rayflow.runtime.protocol.execution_row import is_in_job_copy
 from rayflow.runtime.protocol.reports import WARNING
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.body_series import BodySeries
+from rayflow.runtime.worker.environment import own_environment, tell_environment
 from rayflow.runtime.worker.nested_runs import serving
 from rayflow.runtime.worker.process_policy import RAY_WORKER
 from rayflow.runtime.worker.task_lookup import HOST
@@ -65,6 +66,9 @@ NAME = "rayflow:"
 
 LONGEST_BUNDLE_SECONDS = 1.0
 """After so long a bundle returns the calls that it has not started."""
+
+TIMES_DESCRIBED = 3
+"""How many answers to one context have the whole row of the environment: one may be lost."""
 
 WORKERS_KEPT = 4
 """The number of contexts for which a worker process keeps a worker."""
@@ -98,7 +102,8 @@ class BundleReply(NamedTuple):
     where it has none; tuples, since a bundle has many of them to pickle. vectors: for each vector of the bundle, those
     members that left nothing but a scalar; all others are among the replies. not_started: the numbers of the jobs whose
     turn did not come. kept: digest and size of the large values in the second slot. lines: how many lines the calls
-    have printed. masks: the secrets that became known here.
+    have printed. masks: the secrets that became known here. environment: the key of what this process is; described:
+    the whole row, in the first answers to a context.
     """
 
     replies: list[_Fields]
@@ -109,19 +114,24 @@ class BundleReply(NamedTuple):
     pid: int
     lines: int = 0
     masks: tuple[masking.Mask, ...] = ()
+    environment: bytes | None = None
+    described: EnvironmentRow | None = None
 
     def each(self) -> list[Reply]:
         """The replies, whole."""
-        node, pid = self.node, self.pid
+        node, pid, environment = self.node, self.pid, self.environment
         return [
-            Reply(job, attempt, term, failure, Cost(*cost[:4], node, pid, *cost[4:]), entries, rows, is_paused, below)
+            Reply(
+                job, attempt, term, failure, Cost(*cost[:4], node, pid, *(cost[4:] or NO_STAGES), environment), entries,
+                rows, is_paused, below,
+            )
             for job, attempt, term, failure, cost, entries, rows, is_paused, below in self.replies
-        ]
+        ]  # fmt: skip
 
 
 def _fields(reply: Reply) -> _Fields:
     job, attempt, term, failure, cost, entries, rows, is_paused, below = reply
-    stages = cost[6:]
+    stages = cost[6:8]
     sent = cost[:4] if stages == NO_STAGES else (*cost[:4], *stages)
     return job, attempt, term, failure, sent, entries, rows, is_paused, below
 
@@ -169,13 +179,21 @@ class _LinePrinter:
 class _ProjectWorker:
     """The worker for one context, and its state in this process.
 
-    directory: where its bodies run. chapters: the keys of the chapters of the context that it has fetched.
+    directory: where its bodies run. chapters: the keys of the chapters of the context that it has fetched. described:
+    how many answers have had the whole row of the environment.
     """
 
     worker: Worker
     directory: str
     printer: _LinePrinter
     chapters: set[str] = field(default_factory=set)
+    described: int = 0
+
+    def environment(self) -> tuple[bytes, EnvironmentRow | None]:
+        """The key of this process's environment, and at first the whole row."""
+        row = own_environment()
+        self.described += 1
+        return row.environment, row if self.described <= TIMES_DESCRIBED else None
 
 
 _workers: OrderedDict[str, _ProjectWorker] = OrderedDict()
@@ -223,6 +241,7 @@ def _new_worker(context: WorkerContext) -> _ProjectWorker:
     directory = _directory_of(context)
     printer = _LinePrinter(context)
     SIEVE.stays = True
+    _tell_environment()
     waits.listen_alone(printer.report_wait)
     write_warnings(printer.write_warning)
     worker = Worker(
@@ -235,6 +254,20 @@ def _new_worker(context: WorkerContext) -> _ProjectWorker:
     )
     gc.freeze()
     return _ProjectWorker(worker, directory, printer)
+
+
+def _tell_environment() -> None:
+    """Tell what Ray knows about this process: the image that it runs in, the accelerator of its node."""
+    context = ray.get_runtime_context()
+    given = context.runtime_env
+    image = given.get("image_uri") or (given.get("container") or {}).get("image")
+    # Ray says that a label is a list of texts, and gives a text.
+    label: Any = context.get_node_labels().get(_ACCELERATOR_LABEL)
+    tell_environment(image=image, accelerator=label if label is None or isinstance(label, str) else ", ".join(label))
+
+
+_ACCELERATOR_LABEL = "ray.io/accelerator-type"
+"""The label by which Ray tells the accelerators of a node."""
 
 
 def open_here(url: str) -> Store:
@@ -391,7 +424,8 @@ def _bundle_run(
     done = [_fields(reply.failed(unsynced.get(reply.job))) for reply in replies]
     slot, kept = _slot(worker)
     lines = project_worker.printer.count - lines_before
-    answer = BundleReply(done, columns, not_started, kept, HOST, os.getpid(), lines, masking.known(masks))
+    known_masks, environment = masking.known(masks), project_worker.environment()
+    answer = BundleReply(done, columns, not_started, kept, HOST, os.getpid(), lines, known_masks, *environment)
     return pickle.dumps(answer, protocol=5), slot
 
 

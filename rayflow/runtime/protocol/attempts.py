@@ -128,9 +128,9 @@ class VectorReply(NamedTuple):
         for column, other in zip(self, others, strict=True):
             column.extend(other)  # type: ignore[attr-defined]  # they are all lists
 
-    def message(self, at: int, node: str, pid: int) -> messages.ReturnedVector:
+    def message(self, at: int, node: str, pid: int, environment: bytes | None) -> messages.ReturnedVector:
         """The message that gives it to the evaluator. at: the time on the loop's clock."""
-        return messages.ReturnedVector(at, *self, node, pid)
+        return messages.ReturnedVector(at, *self, node, pid, environment)
 
 
 class OperationReply(NamedTuple):

@@ -19,6 +19,7 @@ from rayflow.lang.registry import task_source
 from rayflow.lang.terms.codec import dumps
 from rayflow.runtime.protocol.attempts import Call, Reply, VectorCall, VectorReply
 from rayflow.runtime.worker.enclosure import Enclosure
+from rayflow.runtime.worker.environment import own_environment
 from rayflow.runtime.worker.task_lookup import HOST
 from rayflow.runtime.worker.waiting_bodies import WaitingBodies
 from rayflow.runtime.worker.worker import Attempt, Ran, Worker
@@ -64,7 +65,9 @@ class BodySeries:
         term = self._plain_term(ran)
         if term is None:
             return self._special(call, bodies, ran)
-        return Reply(call.job, call.attempt, term, None, Cost(*enclosure.meter.lap(), HOST, os.getpid()))
+        measured = enclosure.meter.lap()
+        cost = Cost(*measured, HOST, os.getpid(), environment=own_environment().environment)
+        return Reply(call.job, call.attempt, term, None, cost)
 
     def run_vector(
         self,

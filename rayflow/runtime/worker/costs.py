@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 
 from rayflow.evaluator.messages import Cost
+from rayflow.runtime.worker.environment import own_environment
 from rayflow.runtime.worker.task_lookup import HOST
 
 SLACK_BYTES = 4 << 20
@@ -81,7 +82,8 @@ class Meter:
         self._end(peak)
         stage_in = self.stage_in if self.stage_in >= LEAST_STAGE_SECONDS else None
         stage_out = self.stage_out if self.stage_out >= LEAST_STAGE_SECONDS else None
-        return Cost(started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out)
+        environment = own_environment().environment
+        return Cost(started_at, wall, seconds, peak, HOST, os.getpid(), stage_in, stage_out, environment)
 
     def end(self) -> None:
         """End the measurement after a lap."""

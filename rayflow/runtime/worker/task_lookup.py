@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from rayflow.errors import BadModule, NoSuchTask
+from rayflow.errors import BadModule, NoSuchTask, VersionMismatch
 from rayflow.installation import is_installed
 from rayflow.lang import modules, tasks
+from rayflow.lang.code.counted_distributions import differing
 from rayflow.lang.task_table import TaskEntry
 from rayflow.runtime.protocol.attempts import WorkerContext
 from rayflow.runtime.worker.nested_runs import imported_by_worker
@@ -50,6 +51,7 @@ class TaskFinder:
         """The task of this name with exactly this code. Raises BadModule when this process does not have that code."""
         found = self._verified.get((name, task_hash))
         if found is None:
+            self._check_distributions(name, task_hash)
             found = tasks.registered().get(name)
             if found is None or found.hash != task_hash:
                 found = self.provide(name) or tasks.find_task(name)
@@ -63,6 +65,17 @@ class TaskFinder:
                 )
             self._verified[name, task_hash] = found
         return found
+
+    def _check_distributions(self, name: str, task_hash: bytes) -> None:
+        """Raise VersionMismatch where this process lacks the distributions that count for a task."""
+        entry = self.table.get(name)
+        others = differing(entry.counted) if entry is not None and entry.hash == task_hash else []
+        if others:
+            raise VersionMismatch(
+                f"{name} counts distributions for its cache that this worker ({HOST}) has not: {', '.join(others)}. "
+                "Install the same versions on the workers. If the task has a runtime_env with versions of its own, "
+                "state them: environment={'numpy': '2.1.0'}."
+            )
 
     def _differences(self, task: tasks.Task[..., Any]) -> str:
         """How a task's code differs from the submitted one, as a sentence; empty where the table does not say."""
@@ -141,8 +154,8 @@ class TaskFinder:
                 if entry.file is None or not os.path.exists(entry.file):
                     raise BadModule(
                         f"{entry.name} cannot be run on {HOST}: its module {entry.module} does not import there "
-                        f"({error}). Install what it needs on the workers, or give them an environment: runtime_env in "
-                        "rayflow.toml."
+                        f"({error}). Install what it needs on the workers, or name it in [environment] "
+                        "of rayflow.toml."
                     ) from error
                 modules.load_file(entry.file)
             known: tasks.Task[..., Any] | None = tasks.registered().get(entry.name)

@@ -119,7 +119,9 @@ class CallGraph:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """All about one job. children: their numbers, by task name and by how they were answered."""
+    """All about one job. children: their numbers, by task name and by how they were answered. environment: what its
+    last attempt ran in, with the distributions as a dict; None where none ran, or where an earlier version recorded it.
+    """
 
     job: Record
     execution: Record | None
@@ -131,6 +133,7 @@ class JobDetail:
     logs: tuple[Record, ...]
     tags: tuple[Record, ...]
     task: Record | None
+    environment: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)

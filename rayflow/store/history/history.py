@@ -9,6 +9,7 @@ files are sorted by its columns, and have statistics of them. So a question abou
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -269,7 +270,17 @@ class History(RecordDatabase):
             logs=tuple(self.logs(job_id)),
             tags=tuple(self.tags("job", job_id)),
             task=self.task(row["task_hash"]) if row["task_hash"] else None,
+            environment=self.environment(row["environment"]) if row["environment"] else None,
         )
+
+    @front_door
+    def environment(self, environment: str) -> Record | None:
+        """What calls ran in, by its key, with `distributions` as a dict of versions by name; None where it is not
+        recorded."""
+        rows = self.records(
+            "SELECT * FROM raw.environments WHERE environment = $key LIMIT 1", {"key": as_bytes(environment)}
+        )
+        return {**rows[0], "distributions": json.loads(rows[0]["distributions"])} if rows else None
 
     @front_door
     def logs(self, job_id: str) -> list[Record]:

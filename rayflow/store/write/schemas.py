@@ -72,6 +72,7 @@ _FEW_VALUES: frozenset[str] = frozenset(
         "term_blob",
         "waited_on",
         "requested",
+        "environment",
     }
 )
 """Columns that repeat their values: encoded with a dictionary."""

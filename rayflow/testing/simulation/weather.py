@@ -86,10 +86,14 @@ def one_by_one(message: Any) -> list[Any]:
         case messages.ReturnedVector():
             costs = zip(message.started_at, message.wall_seconds, message.cpu_seconds, message.peaks, strict=True)
             return [
-                messages.Returned(message.at, job, 1, term, messages.Cost(*cost, message.node, message.pid))
+                messages.Returned(message.at, job, 1, term, _cost_of(cost, message))
                 for job, term, cost in zip(message.jobs, message.terms, costs, strict=True)
             ]
     return [message]
+
+
+def _cost_of(measured: tuple[int, float, float, int | None], message: messages.ReturnedVector) -> messages.Cost:
+    return messages.Cost(*measured, message.node, message.pid, environment=message.environment)
 
 
 def asked_by(command: Any) -> tuple[Any, ...] | None:

@@ -46,6 +46,7 @@ from rayflow.runtime.protocol.attempts import (
     vector_call_of,
 )
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
+from rayflow.runtime.worker.environment import Descriptions
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -107,17 +108,18 @@ class RayCarrier:
             "operation": ray.remote(remote.run_operation),
         }
         self._completed: deque[tuple[int, Any]] = deque()
-        self._returned: dict[tuple[int, str, int], VectorReply] = {}
+        self._returned: dict[tuple[int, str, int, bytes | None], VectorReply] = {}
         """Answers of members of vectors that are not posted yet: by vector and worker process."""
         self._sent: dict[int, _SentTask] = {}
         self._operations: dict[int, _SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
-        self._environments = Environments(whereabouts.node_of)
         self._operation_number = 0
         self._checked = 0.0
         self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
+        self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._noted: frozenset[str] = frozenset()
+        self._descriptions = Descriptions()
         self._looking_for_notes: threading.Thread | None = None
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
 
@@ -139,6 +141,7 @@ class RayCarrier:
                 ray.cancel(operating.sent.refs[0], force=False)
         self._shapes_after_loss = {job: one for job, one in self._shapes_after_loss.items() if one[0] != execution_id}
         self._contexts.pop(execution_id, None)
+        self._descriptions.forget(execution_id)
         if not self._contexts:
             self._environments.abandon()
 
@@ -332,10 +335,12 @@ class RayCarrier:
         self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
     ) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
+        for row in self._descriptions.new(bundle.execution_id, bundle_reply.environment, bundle_reply.described):
+            self._loop.record(row)
         for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
             if columns.jobs:
                 self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))
-                self._gather(columns, bundle_reply.node, bundle_reply.pid)
+                self._gather(columns, (bundle_reply.node, bundle_reply.pid, bundle_reply.environment))
         task_of = bundle.task_of() if bundle_reply.replies else {}
         for reply in bundle_reply.each():
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
@@ -343,9 +348,10 @@ class RayCarrier:
                 context.learn(reply.entries)
             self._loop.post(message_of(reply, self._loop.clock.now()))
 
-    def _gather(self, columns: VectorReply, node: str, pid: int) -> None:
-        """Note what members of a vector returned: small answers of one worker become one message."""
-        key = (columns.jobs[0] >> BLOCK_BITS, node, pid)
+    def _gather(self, columns: VectorReply, of_worker: tuple[str, int, bytes | None]) -> None:
+        """Note what members of a vector returned: small answers of one worker become one message. of_worker: its node,
+        process and environment."""
+        key = (columns.jobs[0] >> BLOCK_BITS, *of_worker)
         gathered = self._returned.get(key)
         if gathered is None:
             self._returned[key] = columns
@@ -355,8 +361,8 @@ class RayCarrier:
     def _post_returned(self) -> None:
         if self._returned:
             at = self._loop.clock.now()
-            for (_, node, pid), columns in self._returned.items():
-                self._loop.post(columns.message(at, node, pid))
+            for (_, node, pid, environment), columns in self._returned.items():
+                self._loop.post(columns.message(at, node, pid, environment))
             self._returned.clear()
 
     def _send_with_context(self, bundle: Bundle) -> None:

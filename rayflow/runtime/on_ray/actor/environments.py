@@ -6,20 +6,25 @@ vain. Never: ends a call, or gives up one that is known to run.
 Ray reports only after minutes that it cannot make an environment, and never that no worker starts in it. So, once a
 call takes long, a probe is sent into the same environment: a task that does nothing and needs no processor. As soon as
 the probe answers, or a call is known to run there, the environment exists: calls that still wait in it wait for
-something else.
+something else. Until then the nodes are asked what is wrong there (`environment_trouble`): an installer that has
+failed, or is missing, ends the calls within a minute. One that is only slow has its time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
+from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.bundles import Bundle, calls_text
-from rayflow.runtime.on_ray.lowering import Shape
+from rayflow.runtime.on_ray.connection.cluster_watch import answer_of
+from rayflow.runtime.on_ray.environment_trouble import Trouble, trouble_here
+from rayflow.runtime.on_ray.lowering import Shape, on_node
 
 SLOW_SECONDS = 5.0
 """An environment in which nothing has answered for so long is taken as missing."""
@@ -30,8 +35,32 @@ INSTALL_SECONDS = 600.0
 START_SECONDS = 120.0
 """How long a worker may take to start in an environment that exists."""
 
+LOOK_SECONDS = 5.0
+"""How often the nodes are asked what is wrong with an environment that has not come."""
+
+ONE_FAILURE_SECONDS = 25.0
+"""An environment of which one attempt has failed has this long to come by another one: the network may have failed."""
+
+MOST_NODES = 50
+"""At most so many nodes are asked about one environment."""
+
+_NAME = f"{remote.NAME}environment"
+"""The name of the Ray tasks that ask the nodes."""
+
 _QUICK = {"env_vars", "py_executable", "config"}
 """Keys of an environment for which Ray need not install or fetch anything."""
+
+
+def verdict(known: Sequence[Trouble], asked: int, seconds: float) -> str | None:
+    """Why an environment cannot come; None while it may.
+
+    known: what nodes know about it. asked: the number of nodes that were asked. seconds: for how long it has not come.
+    """
+    failures = [each for trouble in known for each in trouble.failures]
+    if len(failures) > 1 or (failures and seconds > ONE_FAILURE_SECONDS):
+        return f"its installation fails: {failures[-1]}"
+    lacking = [trouble.lacking for trouble in known if trouble.lacking is not None]
+    return lacking[0] if lacking and len(lacking) == asked else None
 
 
 def environment_of(shape: Shape) -> dict[str, Any]:
@@ -49,20 +78,35 @@ def most_seconds(environment: Mapping[str, Any]) -> float:
     return START_SECONDS + (float(limit) if limit > 0 else float("inf"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Probe:
+    """A probe in an environment. looks: the questions to the nodes that have not been answered, by node. known: what
+    each node has answered last. looked_at: when they were asked last."""
+
     ref: Any
     sent_at: float
+    looks: dict[str, Future[Trouble]] = field(default_factory=dict)
+    known: dict[str, Trouble] = field(default_factory=dict)
+    looked_at: float = 0.0
 
 
 class Environments:
     """The knowledge of one scheduler about the environments of its calls, by the options of their shapes.
 
-    node_of: the node that is known to run a bundle, by the bundle's name; None where that is not known.
+    node_of: the node that is known to run a bundle, by the bundle's name; None where that is not known. nodes: gives
+    the ids of the nodes that can be asked. ask: asks a node, by its id, what is wrong with an environment that has been
+    wanted for so many seconds.
     """
 
-    def __init__(self, node_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        node_of: Callable[[str], str | None],
+        nodes: Callable[[], Sequence[str]] = tuple,
+        ask: Callable[[str, Mapping[str, Any], float], Future[Trouble]] | None = None,
+    ) -> None:
         self._node_of = node_of
+        self._nodes = nodes
+        self._ask = trouble_on if ask is None else ask
         self._answered: set[str | None] = set()
         self._probes: dict[str | None, _Probe] = {}
 
@@ -81,7 +125,10 @@ class Environments:
         for shape, bundles in _by_environment(old):
             environment = environment_of(shape)
             seconds = self._unanswered(shape, bundles, moment)
-            if seconds > most_seconds(environment):
+            reason = self._verdict(shape, bundles, seconds, moment)
+            if reason is not None:
+                in_vain.extend((bundle, impossible_text(environment, reason)) for bundle in bundles)
+            elif seconds > most_seconds(environment):
                 # The probe stays: should it answer after all, later calls may have the environment.
                 in_vain.extend((bundle, in_vain_text(environment, seconds)) for bundle in bundles)
             elif seconds > SLOW_SECONDS:
@@ -109,6 +156,32 @@ class Environments:
             return 0.0
         return seconds
 
+    def _verdict(
+        self, shape: Shape, bundles: Sequence[Bundle], seconds: float, moment: float
+    ) -> str | None:
+        """Why an environment that has not answered for so long cannot come; None while it may. Asks the nodes.
+
+        Failures from before the calls were sent do not count: the reason may be gone.
+        """
+        environment = environment_of(shape)
+        probe = self._probes.get(shape.others)
+        if probe is None or seconds <= SLOW_SECONDS or environment.keys() <= {"env_vars", "config"}:
+            return None
+        for node, look in list(probe.looks.items()):
+            if look.done():
+                del probe.looks[node]
+                if look.exception() is None:  # else the node has left, and is not asked again
+                    probe.known[node] = look.result()
+        nodes = self._nodes()[:MOST_NODES]
+        if moment - probe.looked_at >= LOOK_SECONDS:
+            probe.looked_at = moment
+            waited = moment - min(bundle.sent_at for bundle in bundles)
+            for node in nodes:
+                if node not in probe.looks:
+                    probe.looks[node] = self._ask(node, environment, waited)
+        probe.known = {node: known for node, known in probe.known.items() if node in nodes}
+        return verdict(list(probe.known.values()), len(nodes), seconds)
+
     def abandon(self) -> None:
         """End all probes: no call waits for an environment any more."""
         for probe in self._probes.values():
@@ -128,6 +201,29 @@ def _by_environment(old: Mapping[Shape, Sequence[Bundle]]) -> list[tuple[Shape, 
 @ray.remote(max_retries=0)
 def _nothing() -> None:
     """The probe that shows whether an environment exists."""
+
+
+def trouble_on(node: str, environment: Mapping[str, Any], seconds: float) -> Future[Trouble]:
+    """The trouble that a node knows of with an environment that has been wanted for so many seconds.
+
+    This process finds it out for its own node: processes that do not start in the environment may take all the places
+    for new workers there.
+    """
+    if node == ray.get_runtime_context().get_node_id():
+        return answer_of(lambda: trouble_here(environment, seconds))
+    asked: Future[Trouble] = _trouble.options(**on_node(node), name=_NAME).remote(dict(environment), seconds).future()
+    return asked
+
+
+@ray.remote(max_retries=0)
+def _trouble(environment: dict[str, Any], seconds: float) -> Trouble:
+    """The trouble that the node on which this runs knows of."""
+    return trouble_here(environment, seconds)
+
+
+def impossible_text(environment: Mapping[str, Any], reason: str) -> str:
+    """The reason to give up calls whose environment cannot be made."""
+    return f"its runtime environment {dict(environment)} cannot be made: {reason}"
 
 
 def in_vain_text(environment: Mapping[str, Any], seconds: float) -> str:

@@ -95,6 +95,11 @@ class Nodes:
             return None
         return float(sum(node["Resources"].get("CPU", 0.0) for node in self._known if node["Alive"]))
 
+    def answering(self) -> tuple[str, ...]:
+        """The ids of the nodes that are alive and answer, as far as is known."""
+        silent = self._silence.of_at_least(TOLD_SECONDS)
+        return tuple([each["NodeID"] for each in self._known if each["Alive"] and each["NodeID"] not in silent])
+
     def avoided(self) -> tuple[str, ...]:
         """The ids of the nodes that get no calls."""
         return tuple(sorted(self._silence.of_at_least(TOLD_SECONDS)))

@@ -42,8 +42,11 @@ LEFT_BEHIND = (".rayflow", ".git", ".venv", "venv", "__pycache__")
 """The files and folders of a project that are not sent to a cluster."""
 
 
-def connect(config: Config, reporter: Reporter) -> None:
-    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers."""
+def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -> None:
+    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers.
+
+    ships_project: whether machines that do not see the project's files get a copy of them.
+    """
     _await_leaving()
     ray_output.listen()
     address = config.address
@@ -63,15 +66,15 @@ def connect(config: Config, reporter: Reporter) -> None:
         own = local_ray.running_at(address)
     if own is not None:
         reporter.connecting(f"joining the Ray of `rayflow up` at {own.address}")
-        _join(config, own.address, ray_settings.for_own(own.token))
+        _join(config, own.address, ray_settings.for_own(own.token), ships_project)
     elif address is None or address == "local":
         token = ray_settings.own_token()
         without = "" if token else ", where every user can run code in it (RAY_AUTH_MODE=disabled)"
         reporter.connecting(f"starting Ray on this machine{without}")
-        _initialize(config, "local", dict(config.runtime_env), ray_settings.for_own(token))
+        _initialize(config, "local", dict(config.environment), ray_settings.for_own(token))
     else:
         reporter.connecting(f"joining the Ray cluster at {address}")
-        _join(config, address, ray_settings.for_others())
+        _join(config, address, ray_settings.for_others(), ships_project)
     atexit.register(ray_output.silence)
 
 
@@ -151,9 +154,12 @@ def _found() -> str:
         ) from None
 
 
-def _join(config: Config, address: str, environment: ray_settings.Environment) -> None:
+def _join(config: Config, address: str, environment: ray_settings.Environment, ships_project: bool) -> None:
     _reach(address, ray_settings.token_in(environment))
-    runtime_env = dict(config.runtime_env)
+    runtime_env = dict(config.environment)
+    if not ships_project:
+        _initialize(config, address, runtime_env, environment)
+        return
     if "working_dir" in runtime_env or not _is_here(address):
         _initialize(config, address, _with_project(config, runtime_env), environment)
         return

@@ -61,6 +61,9 @@ CREATE OR REPLACE TEMP TABLE chosen_logs AS
 SELECT * FROM raw.logs WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
 CREATE OR REPLACE TEMP TABLE chosen_attempts AS
 SELECT * FROM raw.attempts WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
+CREATE OR REPLACE TEMP TABLE chosen_environments AS
+SELECT DISTINCT * FROM raw.environments WHERE environment IN (
+    SELECT environment FROM temp.chosen_jobs UNION SELECT environment FROM temp.chosen_attempts);
 CREATE OR REPLACE TEMP TABLE chosen_tags AS
 SELECT * FROM raw.tags WHERE (entity, entity_id) IN (
     SELECT 'execution', execution_id FROM temp.chosen

@@ -16,6 +16,11 @@ WHERE jobs.wall_seconds IS NOT NULL AND jobs.how = 'computed'
 ORDER BY jobs.wall_seconds DESC;
 COMMENT ON VIEW slowest IS 'jobs that ran, the longest first';
 
+CREATE OR REPLACE VIEW distributions AS
+SELECT environment, entry.key AS name, entry.value AS version
+FROM (SELECT environment, unnest(map_entries(CAST(distributions::JSON AS MAP(VARCHAR, VARCHAR)))) AS entry FROM environments);
+COMMENT ON VIEW distributions IS 'the installed distributions of each environment, one a row: join jobs using (environment)';
+
 CREATE OR REPLACE VIEW upstream AS
 SELECT arguments.call_hash, calls.task_name, arguments.name, arguments.value_hash,
        arguments.source_call_hash AS upstream_call_hash, sources.task_name AS upstream_task_name
