@@ -6,6 +6,7 @@ In: an id, a name or filters. Out: tables, trees and fields, or JSON. Never: wri
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from dataclasses import fields as fields_of
 from dataclasses import replace
@@ -35,9 +36,9 @@ from rayflow.cli.parsing.completion import executions
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
 from rayflow.pasting import command as pasted
 from rayflow.store.history.answer_types import JobDetail, JobTree, Record, shown_name
-from rayflow.store.history.execution_status import is_lost, status_of
 
 if TYPE_CHECKING:
+    from rayflow.store.history.execution_status import ExecutionStatuses
     from rayflow.store.history.filters import Filter
     from rayflow.store.history.history import History
 
@@ -164,8 +165,9 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
     if wanted.status is not None and wanted.status not in EXECUTIONS:
         raise click.UsageError(f"An execution has no status {wanted.status!r}: its jobs have; add --jobs.")
     rows = history.executions_now(wanted, limit=limit)
+    now = history.statuses()
     if as_json:
-        print_json([_for_json(row) for row in rows])
+        print_json([_for_json(row, now) for row in rows])
         return
     if not rows:
         click.echo("No execution was recorded yet." if wanted == filter_of() else "No execution fits.")
@@ -175,7 +177,7 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
         (
             short_execution(row["execution_id"]),
             moment(row["started_at"]),
-            status_of(row),
+            now.status(row),
             duration(seconds_between(row["started_at"], row["finished_at"])),
             row["arguments"],
             counted(row) if row["jobs"] is not None else "",
@@ -183,9 +185,9 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
         for row in rows
     ]
     click.echo(table(heads, cells, sys.stdout, right=("took",), flexible=("what", "jobs")), nl=False)
-    for row in filter(is_lost, rows):
+    for row in filter(now.is_lost, rows):
         click.echo(
-            f"{short_execution(row['execution_id'])} is lost: its process is gone. Go on with: "
+            f"{short_execution(row['execution_id'])} is lost: {_how_lost(row)}. Go on with: "
             f"{how_to_go_on(row, history.url)}"
         )
 
@@ -195,9 +197,14 @@ def how_to_go_on(row: Record, store: str) -> str:
     return pasted("resume", short_execution(row["execution_id"]), store=store)
 
 
-def _for_json(row: Record) -> Record:
+def _how_lost(row: Record) -> str:
+    """Why an execution is taken for lost."""
+    return "its process is gone" if row["host"] == socket.gethostname() else f"{row['host']} is not heard from"
+
+
+def _for_json(row: Record, now: ExecutionStatuses) -> Record:
     """An execution for JSON: without the packed term, which only rayflow can read, and with whether it is lost."""
-    return {**{name: value for name, value in row.items() if name != "root"}, "lost": is_lost(row)}
+    return {**{name: value for name, value in row.items() if name != "root"}, "lost": now.is_lost(row)}
 
 
 def _job_for_json(row: Record) -> Record:
@@ -213,11 +220,11 @@ def _execution(history: History, execution_id: str, as_json: bool) -> None:
         found = history.job_tree(execution_id, siblings=SIBLINGS)
         tags = history.tags("execution", execution_id)
         lines = [_json_line(line) for line in found.lines]
-        print_json({"execution": _for_json(found.execution), "tags": tags, "jobs": lines})
+        print_json({"execution": _for_json(found.execution, history.statuses()), "tags": tags, "jobs": lines})
         return
     found = history.job_tree(execution_id, siblings=SIBLINGS, most=MOST_LINES, with_sources=False)
     tags = history.tags("execution", execution_id)
-    click.echo(_execution_head(found.execution, tags, history.url), nl=False)
+    click.echo(_execution_head(found.execution, tags, history), nl=False)
     _tree(found, history.url)
 
 
@@ -232,7 +239,8 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _execution_head(row: Record, tags: list[Record], store: str) -> str:
+def _execution_head(row: Record, tags: list[Record], history: History) -> str:
+    now = history.statuses()
     took = duration(seconds_between(row["started_at"], row["finished_at"]))
     versions = [f"rayflow {row['rayflow_version']}", f"Python {row['python_version']}"]
     if row["ray_version"]:
@@ -241,8 +249,8 @@ def _execution_head(row: Record, tags: list[Record], store: str) -> str:
         [
             ("execution", row["execution_id"] + (f" (taken up {_times(row['life'])})" if row["life"] else "")),
             ("command", _command(row["command"])),
-            ("status", status_of(row) + (f" after {took}" if took else "")),
-            ("go on with", how_to_go_on(row, store) if is_lost(row) else None),
+            ("status", now.status(row) + (f" after {took}" if took else "")),
+            ("go on with", how_to_go_on(row, history.url) if now.is_lost(row) else None),
             ("start-up", f"{duration(startup)} before that" if (startup := row["startup_seconds"]) else None),
             ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
             ("jobs", counted(row) if row["jobs"] is not None else None),
@@ -283,7 +291,7 @@ def _tree(found: JobTree, store: str) -> None:
 def _job(history: History, job_id: str, as_json: bool) -> None:
     found = history.job(job_id)
     if as_json:
-        execution = _for_json(found.execution) if found.execution else None
+        execution = _for_json(found.execution, history.statuses()) if found.execution else None
         names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task")
         parts = {name: getattr(found, name) for name in names}
         print_json({"execution": execution, "job": _job_for_json(found.job), **parts})

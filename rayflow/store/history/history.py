@@ -33,7 +33,7 @@ from rayflow.store.history.answer_types import (
     Why,
 )
 from rayflow.store.history.database import RecordDatabase, as_bytes, as_microseconds
-from rayflow.store.history.execution_status import status_of
+from rayflow.store.history.execution_status import ExecutionStatuses
 from rayflow.store.history.filters import ALL, Filter
 from rayflow.store.history.task_names import full_name, nearest, short_name
 from rayflow.store.history.values import value_lookup
@@ -182,11 +182,16 @@ class History(RecordDatabase):
         return self.records(query, conditions.parameters)
 
     def executions_now(self, wanted: Filter = ALL, *, limit: int | None = 20) -> list[Record]:
-        """The same record with the current status: "lost" instead of running, if the process is known to be gone."""
+        """The same, but of the status that they have now: "lost" is one that runs by its record, and lives no more."""
         if wanted.status not in ("running", "lost"):
             return self.executions(wanted, limit=limit)
         running = self.executions(replace(wanted, status="running"), limit=None)
-        return [row for row in running if status_of(row) == wanted.status][:limit]
+        now = self.statuses()
+        return [row for row in running if now.status(row) == wanted.status][:limit]
+
+    def statuses(self) -> ExecutionStatuses:
+        """Tells which executions are lost, and what those that live say of themselves, as of now."""
+        return ExecutionStatuses(self._folder)
 
     @front_door
     def execution(self, execution_id: str) -> Record:

@@ -30,6 +30,7 @@ from rayflow.evaluator import commands, messages
 from rayflow.records import JobRow
 from rayflow.runtime.ending import commit_last
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
+from rayflow.runtime.live.live_board import LiveBoard
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.carrier import RayCarrier
@@ -37,6 +38,7 @@ from rayflow.runtime.on_ray.actor.unread_news import UnreadNews
 from rayflow.runtime.protocol.attempts import WorkerContext, pack_finish
 from rayflow.runtime.protocol.requests import Request
 from rayflow.runtime.worker.task_lookup import HOST
+from rayflow.store.live.live_files import CancelOrder
 from rayflow.store.store import Store
 from rayflow.values.display import masking
 from rayflow.values.display.python_warnings import write_warnings
@@ -89,6 +91,7 @@ class SchedulerActor:
         self._opening = threading.Lock()
         self._store: Store | None = None
         self._loop: Loop[RayCarrier] | None = None
+        self._live: LiveBoard | None = None
         self._thread: threading.Thread | None = None
         self._posted: deque[tuple[Callable[[Loop[RayCarrier]], None], Future[None]]] = deque()
         """Actions for the loop's thread, which does them before its next turn."""
@@ -194,6 +197,7 @@ class SchedulerActor:
             if self._store is None:
                 write_warnings(self._take_warning)
                 self._store = remote.open_here(self._store_url)
+                self._live = LiveBoard(self._store.folder, "ray")
                 self._loop = self._new_loop(self._store)
                 self._thread = threading.Thread(target=self._turn_until_rest, name="rayflow-loop", daemon=True)
                 self._thread.start()
@@ -232,6 +236,7 @@ class SchedulerActor:
             job_ended=self._job_ended if self._tells_jobs else None,
             progress=self._take_counts,
             progress_seconds=PROGRESS_SECONDS,
+            live=self._live.take if self._live is not None else None,
         )
         return Loop(store, RayCarrier, limits=self._limits, listener=listener)
 
@@ -281,6 +286,19 @@ class SchedulerActor:
         loop.post(request.submitted(loop.clock.now()))
         with self._changed:
             self._requests[execution_id] = request
+        if self._live is not None:
+            self._live.begin(
+                execution_id,
+                life=request.life,
+                started_at=request.row.started_at,
+                cancel=partial(self._ordered, execution_id, request.life),
+                running=loop.carrier.running_calls,
+                warned=partial(self._warned_of, execution_id),
+            )
+
+    def _ordered(self, execution_id: str, life: int, order: CancelOrder) -> None:
+        """Somebody asks for the end of an execution, perhaps again. The evaluator hears only the first request."""
+        self.cancel(execution_id, life, order.text)
 
     def _cancel(self, execution_id: str, life: int, by: str, loop: Loop[RayCarrier]) -> None:
         if execution_id in self._requests:
@@ -296,6 +314,8 @@ class SchedulerActor:
                 book.pop(execution_id, None)
             self._warnings.take(execution_id)
             self._ended.take(execution_id)
+        if self._live is not None:
+            self._live.end(execution_id)
         loop.store.compact(execution_id)
         gc.collect()
 
@@ -305,6 +325,9 @@ class SchedulerActor:
             for book in (self._requests, self._finished, self._errors, self._by_task, self._cancelled):
                 book.clear()
             self._store = self._loop = None
+        if self._live is not None:
+            self._live.leave()
+            self._live = None
         loop.store.close()
 
     def _finish(self, loop: Loop[RayCarrier]) -> None:
@@ -319,7 +342,13 @@ class SchedulerActor:
 
         requests = [(self._requests.get(execution_id), finish) for execution_id, finish in finished.items()]
         rows = [request.closing_row(finish) for request, finish in requests if request is not None]
-        commit_last(loop.store, rows, warned)
+        is_recorded = commit_last(loop.store, rows, warned)
+        if self._live is not None:
+            for execution_id in finished:
+                if is_recorded:
+                    self._live.end(execution_id, seconds=0)  # `release` waits for it
+                else:
+                    self._live.leave(execution_id)
         carrier = loop.carrier
         with self._changed:
             for execution_id, finish in finished.items():
@@ -338,6 +367,8 @@ class SchedulerActor:
                 if execution_id not in self._finished:
                     self._errors.setdefault(execution_id, error)
             loop.carrier.abandon()
+            if self._live is not None:
+                self._live.leave()
             self._loop = self._new_loop(loop.store)
             self._changed.notify_all()
         time.sleep(REPAIR_SECONDS)
