@@ -22,6 +22,7 @@ VERBS = {
     "viz": "Draw an execution: who called whom, and what it took.",
     "tag": "List, add, update or remove tags.",
     "sql": "Answer a SQL query over everything that was recorded.",
+    "cancel": "End an execution, wherever it runs.",
     "resume": "Go on with an execution that was stopped or lost.",
     "forget": "Have a task, or one call, computed anew by the next run.",
     "push": "Copy what another store lacks to it.",
@@ -50,7 +51,8 @@ MEANT = {
     "graph": "viz", "dag": "viz", "draw": "viz", "plot": "viz", "gc": "store gc", "clean": "store gc",
     "prune": "store gc", "check": "store check", "fsck": "store check", "compact": "store compact", "db": "store",
     "rm": "forget", "delete": "forget", "invalidate": "forget", "cp": "fs cp", "copy": "fs cp", "start": "up",
-    "stop": "down", "upload": "push", "download": "pull", "sync": "push", "settings": "config show",
+    "stop": "cancel", "kill": "cancel", "abort": "cancel", "tail": "log --follow", "watch": "log --follow",
+    "top": "log --running", "upload": "push", "download": "pull", "sync": "push", "settings": "config show",
     "docs": "help", "doc": "help", "man": "help", "manual": "help", "topics": "help",
     "version": "--version", "new": "init", "create": "init", "tags": "tag list",
 }  # fmt: skip

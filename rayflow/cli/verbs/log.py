@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayflow.cli.file_uses import show_file
+from rayflow.cli.following import follow
 from rayflow.cli.job_lines import job_lines, show_task
+from rayflow.cli.live_text import state_fields
 from rayflow.cli.output.render import (
     block,
     fields,
@@ -33,6 +35,7 @@ from rayflow.cli.output.render import (
 from rayflow.cli.output.style import counted, duration, in_words, short_execution, size
 from rayflow.cli.parsing import given_options
 from rayflow.cli.parsing.completion import executions
+from rayflow.cli.running_list import show_running
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
 from rayflow.pasting import command as pasted
 from rayflow.store.history.answer_types import JobDetail, JobTree, Record, shown_name
@@ -56,6 +59,8 @@ STATUSES = tuple(dict.fromkeys((*EXECUTIONS, *JOBS)))
 
 @click.command("log")
 @click.argument("what", required=False, metavar="[ID|TASK]", shell_complete=executions)
+@click.option("--running", "is_running", is_flag=True, help="What runs now: where, and how far it is.")
+@click.option("--follow", "follows", is_flag=True, help="Watch an execution until it ends: counts, jobs as they end.")
 @click.option("--jobs", "of_jobs", is_flag=True, help="List jobs: of all executions, or of the one that is named.")
 @click.option("--task", metavar="NAME", help="Only calls of this task, or so labelled; of executions, their root's.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only what is so; jobs also by how they were answered.")
@@ -73,12 +78,14 @@ def command(
     context: click.Context,
     /,
     what: str | None,
+    is_running: bool,
+    follows: bool,
     of_jobs: bool,
     as_json: bool,
     store: str | None,
     limit: int,
     **given: Any,
-) -> None:
+) -> int | None:
     """Show what happened: the latest executions, one execution's tree of calls, or one job whole with what it printed.
 
     \b
@@ -90,16 +97,26 @@ def command(
     rayflow log --jobs --task train --arg n=3          jobs that fit, of all executions
     rayflow log - --failed                             the jobs of the last execution that failed
 
-    An execution is lost when its process on this machine is gone; `rayflow resume ID` takes it up again.
+    An execution is lost when its process on this machine is gone, or when it was not heard from for three of the
+    intervals (a second; five in a store on a network) in which it says what it does. `rayflow resume ID` takes it up
+    again.
+
+    --follow ends with the exit code of the run that it watches: 130 when that was cancelled, 2 when it is lost.
 
     --json prints the records; the calls of an execution as {"execution": ..., "tags": [...], "jobs": [...]}, where the
     calls of one task by one job beyond the first few are one entry with their sums.
     """
     wanted = filter_of(**given)
+    _check_now(what, is_running, follows, of_jobs, wanted)
     history = history_of(store)
+    if is_running:
+        show_running(history, limit, as_json)
+        return None
+    if follows:
+        return follow(history, history.resolve(what or "-", kinds=("execution",)).id, as_json)
     if what is None:
         (_jobs if of_jobs else _executions)(history, wanted, limit, as_json)
-        return
+        return None
     has_limit = context.get_parameter_source("limit") is click.core.ParameterSource.COMMANDLINE
     is_list = of_jobs or wanted != filter_of()
     name = history.task_named(what)
@@ -111,7 +128,7 @@ def command(
             _jobs(history, replace(wanted, task=name), limit, as_json)
         else:
             show_task(history, name, as_json)
-        return
+        return None
     found = history.resolve(what)
     if has_limit and not is_list:
         whole = pasted("log", what, "--jobs", store=store)
@@ -122,6 +139,15 @@ def command(
         _jobs(history, replace(wanted, execution_id=found.id), limit, as_json)
     else:
         raise click.UsageError(f"{what} is a {found.kind}: only the jobs of an execution or of a task can be filtered.")
+    return None
+
+
+def _check_now(what: str | None, is_running: bool, follows: bool, of_jobs: bool, wanted: Filter) -> None:
+    """Raise UsageError where --running or --follow stand beside what they cannot be combined with."""
+    if is_running and (what is not None or follows or of_jobs or wanted != filter_of()):
+        raise click.UsageError("--running lists all that runs: it takes no id, and no other filter.")
+    if follows and (of_jobs or wanted != filter_of()):
+        raise click.UsageError("--follow watches one whole execution: it takes no filter.")
 
 
 def filter_of(
@@ -251,6 +277,7 @@ def _execution_head(row: Record, tags: list[Record], history: History) -> str:
             ("command", _command(row["command"])),
             ("status", now.status(row) + (f" after {took}" if took else "")),
             ("go on with", how_to_go_on(row, history.url) if now.is_lost(row) else None),
+            *(state_fields(state) if (state := now.state(row)) is not None else ()),
             ("start-up", f"{duration(startup)} before that" if (startup := row["startup_seconds"]) else None),
             ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
             ("jobs", counted(row) if row["jobs"] is not None else None),

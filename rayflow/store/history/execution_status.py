@@ -55,6 +55,11 @@ class ExecutionStatuses:
             return None
         return self._read(row["execution_id"])[0]
 
+    def heard_seconds(self, row: Mapping[str, Any]) -> float | None:
+        """How long ago a running execution was heard from; None if that is not known."""
+        state = self.state(row)
+        return None if state is None else self._live.age_seconds(state)
+
     def _read(self, execution_id: str) -> tuple[LiveState | None, bool]:
         """The last state of an execution, and whether it is stale."""
         if execution_id not in self._states:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ from rayflow.store.history.answer_types import (
     ValueDetail,
     Why,
 )
-from rayflow.store.history.database import RecordDatabase, as_bytes, as_microseconds
+from rayflow.store.history.database import RecordDatabase, as_bytes, as_microseconds, as_stored
 from rayflow.store.history.execution_status import ExecutionStatuses
 from rayflow.store.history.filters import ALL, Filter
 from rayflow.store.history.task_names import full_name, nearest, short_name
@@ -40,6 +40,7 @@ from rayflow.store.history.values import value_lookup
 from rayflow.store.history.values.stored_value import LARGE_BYTES, Stored
 from rayflow.store.history.why import comparison
 from rayflow.store.history.why.job_inputs import may_hold
+from rayflow.store.live.live_files import LiveFiles
 from rayflow.values.display.tracebacks import front_door
 from rayflow.values.encoding.previews import either
 from rayflow.values.filesystems.filesystems import base_directory, local_path
@@ -188,6 +189,34 @@ class History(RecordDatabase):
         running = self.executions(replace(wanted, status="running"), limit=None)
         now = self.statuses()
         return [row for row in running if now.status(row) == wanted.status][:limit]
+
+    @property
+    def live_seconds(self) -> float:
+        """How often a living execution says what it does."""
+        return LiveFiles(self._folder).interval_seconds
+
+    def ended_jobs(self, execution_id: str, since: datetime | None = None) -> list[tuple[str, datetime]]:
+        """The jobs of an execution that ended since then (all of them by default), each with the time of its end, the
+        first one first."""
+        rows = self.records(
+            """SELECT job_id, max(finished_at) AS finished_at FROM raw.jobs
+               WHERE execution_id = $id AND finished_at IS NOT NULL AND ($since IS NULL OR finished_at >= $since)
+               GROUP BY job_id ORDER BY 2, 1""",
+            {"id": execution_id, "since": None if since is None else as_stored(since)},
+        )
+        return [(row["job_id"], row["finished_at"]) for row in rows]
+
+    def jobs_of(self, job_ids: Sequence[str]) -> list[Record]:
+        """These jobs, in this order."""
+        if not job_ids:
+            return []
+        rows = self.records(
+            """SELECT * FROM raw.jobs WHERE job_id IN (SELECT unnest($ids))
+               QUALIFY raw.is_valid_job(job_id, finished_at)""",
+            {"ids": [as_bytes(job_id) for job_id in job_ids]},
+        )
+        by_id = {row["job_id"]: row for row in rows}
+        return [by_id[job_id] for job_id in job_ids if job_id in by_id]
 
     def statuses(self) -> ExecutionStatuses:
         """Tells which executions are lost, and what those that live say of themselves, as of now."""
