@@ -21,6 +21,7 @@ MOST_RUNNING = 20
 """The most running calls that a state names: those that run longest."""
 
 MOST_SENTENCES = 20
+MOST_WAITS = 50
 _LONGEST_TEXT = 300
 
 OTHERS = "(other tasks)"
@@ -79,23 +80,28 @@ class LiveState:
 
 def encoded(state: LiveState) -> bytes:
     """A state as JSON, of at most `MOST_BYTES`."""
-    tasks, running = MOST_TASKS, MOST_RUNNING
+    share = 1.0
     while True:
-        part = replace(
-            state,
-            tasks={_short(name): dict(row) for name, row in _busiest(state.tasks, tasks).items()},
-            waits={_short(name): count for name, count in list(state.waits.items())[:MOST_TASKS]},
-            sentences=tuple(map(_short, state.sentences[:MOST_SENTENCES])),
-            running=tuple(
-                replace(call, task=_short(call.task))
-                for call in sorted(state.running, key=lambda call: call.since)[:running]
-            ),
-            cancelled_by=None if state.cancelled_by is None else _short(state.cancelled_by),
-        )
-        written = json.dumps(asdict(part), separators=(",", ":")).encode()
-        if len(written) <= MOST_BYTES or tasks == 0:
+        written = json.dumps(asdict(_part(state, share)), separators=(",", ":")).encode()
+        if len(written) <= MOST_BYTES:
             return written
-        tasks, running = tasks // 2, running // 2
+        share /= 2
+
+
+def _part(state: LiveState, share: float) -> LiveState:
+    """A state with this share of what it may name at most, and short texts."""
+    longest = sorted(state.running, key=lambda call: call.since)[: int(MOST_RUNNING * share)]
+    return replace(
+        state,
+        tasks=_with_short_names(_busiest(state.tasks, max(1, int(MOST_TASKS * share)))),
+        waits={_short(name): count for name, count in list(state.waits.items())[: int(MOST_WAITS * share)]},
+        sentences=tuple(map(_short, state.sentences[: int(MOST_SENTENCES * share)])),
+        running=tuple(
+            replace(call, task=_short(call.task), node=None if call.node is None else _short(call.node))
+            for call in longest
+        ),
+        cancelled_by=None if state.cancelled_by is None else _short(state.cancelled_by),
+    )
 
 
 def decoded(content: bytes) -> LiveState | None:
@@ -131,6 +137,15 @@ def _busiest(tasks: Mapping[str, Mapping[str, int]], most: int) -> Mapping[str, 
     named = set(ranked[: max(0, most - 1)])
     others = totals({name: row for name, row in tasks.items() if name not in named})
     return {**{name: row for name, row in tasks.items() if name in named}, OTHERS: others}
+
+
+def _with_short_names(tasks: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
+    """The same rows under names that are short; those that then have one name are one row. Their ends differ."""
+    found: dict[str, Mapping[str, int]] = {}
+    for name, row in tasks.items():
+        short = name if len(name) <= _LONGEST_TEXT else f"...{name[3 - _LONGEST_TEXT :]}"
+        found[short] = totals({"": row, " ": found[short]}) if short in found else dict(row)
+    return found
 
 
 def _short(text: str) -> str:
