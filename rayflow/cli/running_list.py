@@ -18,6 +18,7 @@ from rayflow.cli.stores import print_json
 
 if TYPE_CHECKING:
     from rayflow.store.history.answer_types import Record
+    from rayflow.store.history.execution_status import ExecutionStatuses
     from rayflow.store.history.history import History
 
 
@@ -28,7 +29,7 @@ def show_running(history: History, limit: int, as_json: bool) -> None:
     rows = history.executions_now(Filter(status="running"), limit=limit)
     now = history.statuses()
     if as_json:
-        print_json([_for_json(row, history) for row in rows])
+        print_json([_for_json(row, now) for row in rows])
         return
     if not rows:
         click.echo("Nothing runs.")
@@ -53,9 +54,8 @@ def show_running(history: History, limit: int, as_json: bool) -> None:
     click.echo(table(heads, cells, sys.stdout, right=("heard",), flexible=("what", "jobs")), nl=False)
 
 
-def _for_json(row: Record, history: History) -> Record:
+def _for_json(row: Record, now: ExecutionStatuses) -> Record:
     """An execution with its live state, without the columns that only rayflow can read."""
-    now = history.statuses()
     state = now.state(row)
     shown = {name: value for name, value in row.items() if name != "root"}
     return {**shown, "heard_seconds": now.heard_seconds(row), "live": None if state is None else asdict(state)}

@@ -433,6 +433,7 @@ class InlineSubmission:
             cancel=self._ordered,
             running=self._loop.carrier.running_calls,
             warned=driver.reporter.warned,
+            commit=self._commit_beside_body,
         )
         self._started = time.monotonic()
         self._loop.post(request.submitted(driver.clock.now()))
@@ -531,6 +532,11 @@ class InlineSubmission:
 
     def cancel(self) -> None:
         self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id))
+
+    def _commit_beside_body(self) -> None:
+        """Record what has ended while a body runs, perhaps for hours. Between bodies the loop does it."""
+        if self._loop.carrier.is_in_body:
+            self._driver.store.commit()
 
     def _ordered(self, order: CancelOrder) -> None:
         """Another process asks for the end of this execution. A body that runs is interrupted, as Ctrl-C does it."""

@@ -32,6 +32,10 @@ OLD_ORDER_SECONDS = 60.0
 """A request to cancel that an execution finds as it begins is for an earlier life of it, if it is older than this."""
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(slots=True)
 class _Entry:
     """An execution on the board. due: when its file is written next, in monotonic seconds."""
@@ -42,6 +46,7 @@ class _Entry:
     cancel: Callable[[CancelOrder], None]
     running: Callable[[], Mapping[str, Sequence[RunningCall]]]
     warned: Callable[[str], None]
+    commit: Callable[[], None]
     interval_seconds: float
     counts: LiveCounts = field(default_factory=LiveCounts)
     rates: Rates = field(default_factory=Rates)
@@ -77,13 +82,17 @@ class LiveBoard:
         cancel: Callable[[CancelOrder], None],
         running: Callable[[], Mapping[str, Sequence[RunningCall]]],
         warned: Callable[[str], None],
+        commit: Callable[[], None] = _nothing,
     ) -> None:
         """An execution begins. Its first state is written at once.
 
         cancel: called in each interval from the moment at which somebody asks for the end of the execution until it
-        ends. running: gives the calls that run. warned: gets a text when the store cannot be written.
+        ends. running: gives the calls that run. warned: gets a text when the store cannot be written. commit: called in
+        each interval: where a body keeps the loop's thread, the loop itself cannot record what has ended before.
         """
-        entry = _Entry(execution_id, life, started_at, cancel, running, warned, self._files.interval_seconds)
+        entry = _Entry(
+            execution_id, life, started_at, cancel, running, warned, commit, self._files.interval_seconds
+        )
         entry.counts = LiveCounts(self._clock.now())
         with self._lock:
             self._entries[execution_id] = entry
@@ -142,6 +151,8 @@ class LiveBoard:
             if entry.order is None:
                 self._look_for_order(entry)
             self._files.write(self._state_of(entry))
+            if not entry.is_over:
+                entry.commit()
         except StoreUnavailable as error:
             if not entry.has_warned:
                 entry.has_warned = True
