@@ -59,7 +59,7 @@ def test_a_long_call_is_named_with_its_node_and_the_execution_is_cancelled_throu
         assert state.tasks["flow.quick"]["computed"] == 2 and state.waits == {"calls": 1}
         open_store(url).live.order_cancel(submission.execution_id, CancelOrder("ada@lab", "enough"))
         with pytest.raises(Cancelled, match="was cancelled by ada@lab: enough"):
-            submission.result(timeout=30)
+            submission.result(timeout=60)
     [(status, error)] = project.sql("select status, error from executions")
     assert status == "cancelled" and "ada@lab: enough" in error
     assert live.executions() == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,7 @@ from rayflow.store.history.database import RecordDatabase, as_bytes, as_microsec
 from rayflow.store.history.execution_status import ExecutionStatuses
 from rayflow.store.history.filters import ALL, Filter
 from rayflow.store.history.task_names import full_name, nearest, short_name
+from rayflow.store.history.trace_events import Event, TraceEvents
 from rayflow.store.history.values import value_lookup
 from rayflow.store.history.values.stored_value import LARGE_BYTES, Stored
 from rayflow.store.history.why import comparison
@@ -276,6 +277,15 @@ class History(RecordDatabase):
     def call_graph(self, execution_id: str) -> CallGraph:
         """An execution as a graph. Each box stands for all calls of one task from one place. Raises NotFound."""
         return call_graphs.call_graph(self, self.execution(execution_id))
+
+    def trace_events(self, execution_id: str) -> Iterator[Event]:
+        """An execution as events of the trace event format, one after the other. Raises NotFound."""
+        row = self.execution(execution_id)
+        made = TraceEvents(int(row["started_at"].timestamp() * 1_000_000))
+        key = {"execution": execution_id}
+        yield from made.head(f"{row['task_name'] or row['arguments'] or 'execution'}: the scheduler")
+        yield from made.of_jobs(self.stream(views.text_of("timeline_jobs"), key))
+        yield from made.of_attempts(self.stream(views.text_of("timeline_attempts"), key))
 
     @front_door
     def job(self, job_id: str) -> JobDetail:

@@ -16,6 +16,16 @@ WHERE jobs.wall_seconds IS NOT NULL AND jobs.how = 'computed'
 ORDER BY jobs.wall_seconds DESC;
 COMMENT ON VIEW slowest IS 'jobs that ran, the longest first';
 
+CREATE OR REPLACE VIEW phases AS
+SELECT jobs.job_id, jobs.execution_id, jobs.task_name, jobs.label, jobs.how, jobs.status,
+       greatest(epoch(jobs.ready_at - jobs.queued_at), 0) AS arguments_seconds,
+       greatest(epoch(jobs.sent_at - jobs.ready_at), 0) AS held_seconds, jobs.waited_on,
+       greatest(epoch(jobs.started_at - jobs.sent_at), 0) AS queue_seconds, jobs.stage_in_seconds,
+       greatest(jobs.wall_seconds - coalesce(jobs.stage_in_seconds, 0) - coalesce(jobs.stage_out_seconds, 0), 0) AS body_seconds,
+       jobs.stage_out_seconds, jobs.requested, jobs.node
+FROM jobs;
+COMMENT ON VIEW phases IS 'for each job, the seconds that it waited for its arguments, for limits and retries, and for a worker, and those of its body';
+
 CREATE OR REPLACE VIEW upstream AS
 SELECT arguments.call_hash, calls.task_name, arguments.name, arguments.value_hash,
        arguments.source_call_hash AS upstream_call_hash, sources.task_name AS upstream_task_name
