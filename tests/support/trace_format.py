@@ -1,4 +1,4 @@
-"""The rules of the trace event format, as far as viewers rely on them."""
+"""The rules of the trace format of Chrome, as far as viewers rely on them."""
 
 from __future__ import annotations
 

@@ -41,11 +41,11 @@ def command(execution: str, out: str | None, store: str | None) -> None:
     count = 0
     with _opened(place) as file:
         file.write('{"displayTimeUnit":"ms","traceEvents":[')
-        for count, event in enumerate(history.trace_events(found), 1):
-            file.write(f"{',' if count > 1 else ''}\n{json.dumps(event, separators=(',', ':'))}")
+        for count, mark in enumerate(history.trace_marks(found), 1):
+            file.write(f"{',' if count > 1 else ''}\n{json.dumps(mark, separators=(',', ':'))}")
         file.write(f'\n],"otherData":{json.dumps({"execution": found})}}}\n')
     if place != "-":
-        click.echo(f"{place}: {many(count, 'event')}. Open it in https://ui.perfetto.dev or chrome://tracing.")
+        click.echo(f"{place}: {many(count, 'mark')}. Open it in https://ui.perfetto.dev or chrome://tracing.")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from rayflow.store.history.database import RecordDatabase, as_bytes, as_microsec
 from rayflow.store.history.execution_status import ExecutionStatuses
 from rayflow.store.history.filters import ALL, Filter
 from rayflow.store.history.task_names import full_name, nearest, short_name
-from rayflow.store.history.trace_events import Event, TraceEvents
+from rayflow.store.history.trace_marks import TraceMark, TraceMarks
 from rayflow.store.history.values import value_lookup
 from rayflow.store.history.values.stored_value import LARGE_BYTES, Stored
 from rayflow.store.history.why import comparison
@@ -278,10 +278,10 @@ class History(RecordDatabase):
         """An execution as a graph. Each box stands for all calls of one task from one place. Raises NotFound."""
         return call_graphs.call_graph(self, self.execution(execution_id))
 
-    def trace_events(self, execution_id: str) -> Iterator[Event]:
-        """An execution as events of the trace event format, one after the other. Raises NotFound."""
+    def trace_marks(self, execution_id: str) -> Iterator[TraceMark]:
+        """An execution as marks of the trace format of Chrome, one after the other. Raises NotFound."""
         row = self.execution(execution_id)
-        made = TraceEvents(int(row["started_at"].timestamp() * 1_000_000))
+        made = TraceMarks(int(row["started_at"].timestamp() * 1_000_000))
         key = {"execution": execution_id}
         yield from made.head(f"{row['task_name'] or row['arguments'] or 'execution'}: the scheduler")
         yield from made.of_jobs(self.stream(views.text_of("timeline_jobs"), key))

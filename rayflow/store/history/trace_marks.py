@@ -1,13 +1,13 @@
 """The jobs of an execution as a trace that Chrome (chrome://tracing) and Perfetto (ui.perfetto.dev) draw.
 
-In: rows of jobs and of attempts, one after the other. Out: events of the trace event format, as dictionaries. Never:
+In: rows of jobs and of attempts, one after the other. Out: marks of the trace format of Chrome, as dictionaries. Never:
 holds more than the tracks and one row; reads a file.
 
-A process of the trace is a node, a thread a worker process, and an event on it a body, with what it read and stored as
+A process of the trace is a node, a thread a worker process, and a mark on it a body, with what it read and stored as
 parts. Jobs that ran nowhere (cached, shared, never run) are moments of a track of their own. The waits of a job before
-its body are asynchronous events: for its arguments, for limits and retries, for a worker.
+its body are asynchronous marks: for its arguments, for limits and retries, for a worker.
 
-A viewer draws the events of a track one inside the other. Bodies of one worker that overlap in another way (coroutines
+A viewer draws the marks of a track one inside the other. Bodies of one worker that overlap in another way (coroutines
 that await, clocks that were set) go to a further track of that worker.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-Event: TypeAlias = dict[str, Any]
+TraceMark: TypeAlias = dict[str, Any]
 
 SCHEDULER = 1
 """The process of the trace for what ran on no worker."""
@@ -49,8 +49,8 @@ class _OpenBody(NamedTuple):
     end: int
 
 
-class TraceEvents:
-    """Makes the events of one execution. start: the moment that is 0 in the trace, in microseconds since the epoch."""
+class TraceMarks:
+    """Makes the marks of one execution. start: the moment that is 0 in the trace, in microseconds since the epoch."""
 
     def __init__(self, start: int) -> None:
         self._start = start
@@ -60,15 +60,15 @@ class TraceEvents:
         """For each worker, the bodies that are open in each of its tracks, outermost first. Attempts that failed have
         tracks of their own."""
 
-    def head(self, name: str) -> Iterator[Event]:
-        """The events before all others: the names of the tracks of what ran on no worker."""
+    def head(self, name: str) -> Iterator[TraceMark]:
+        """The marks before all others: the names of the tracks of what ran on no worker."""
         yield _named("process_name", SCHEDULER, 0, name)
         yield {"ph": "M", "name": "process_sort_index", "pid": SCHEDULER, "tid": 0, "args": {"sort_index": 0}}
         for number, track in _TRACKS.items():
             yield _named("thread_name", SCHEDULER, number, track)
 
-    def of_jobs(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
-        """The events of jobs. rows: those of one worker together, in the order in which they began."""
+    def of_jobs(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[TraceMark]:
+        """The marks of jobs. rows: those of one worker together, in the order in which they began."""
         for row in rows:
             yield from self._waits(row)
             if row["started_at"] is not None and row["wall_seconds"] is not None and row["pid"] is not None:
@@ -76,8 +76,8 @@ class TraceEvents:
             elif row["finished_at"] is not None:
                 yield self._moment(row)
 
-    def of_attempts(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
-        """The events of the attempts that did not end well. rows: in the same order."""
+    def of_attempts(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[TraceMark]:
+        """The marks of the attempts that did not end well. rows: in the same order."""
         for row in rows:
             node, pid = row["node"] or "?", row["pid"] or 0
             begin = row["started_at"] - self._start
@@ -90,7 +90,7 @@ class TraceEvents:
                 "args": {"job": row["job_id"], "attempt": row["attempt"], "error": row["error"]},
             }  # fmt: skip
 
-    def _waits(self, row: Mapping[str, Any]) -> Iterator[Event]:
+    def _waits(self, row: Mapping[str, Any]) -> Iterator[TraceMark]:
         """The waits of a job as pairs of a begin and an end."""
         for begin, end, name in _WAITS:
             since, until = row[begin], row[end]
@@ -98,11 +98,11 @@ class TraceEvents:
                 continue
             if begin == "ready_at" and row["waited_on"]:
                 name = f"{name}: {row['waited_on']}"
-            event = {"cat": "wait", "name": name, "id": row["job_id"], "pid": SCHEDULER, "tid": 0}
-            yield {"ph": "b", **event, "ts": since - self._start, "args": {"call": row["name"], "job": row["job_id"]}}
-            yield {"ph": "e", **event, "ts": until - self._start}
+            mark = {"cat": "wait", "name": name, "id": row["job_id"], "pid": SCHEDULER, "tid": 0}
+            yield {"ph": "b", **mark, "ts": since - self._start, "args": {"call": row["name"], "job": row["job_id"]}}
+            yield {"ph": "e", **mark, "ts": until - self._start}
 
-    def _body(self, row: Mapping[str, Any]) -> Iterator[Event]:
+    def _body(self, row: Mapping[str, Any]) -> Iterator[TraceMark]:
         """The body of a job, and as its parts what it read and stored."""
         node, pid = row["node"] or "?", row["pid"]
         begin = row["started_at"] - self._start
@@ -123,7 +123,7 @@ class TraceEvents:
             if length:
                 yield {"ph": "X", "name": name, "cat": "stage", **where, "ts": at, "dur": length}
 
-    def _moment(self, row: Mapping[str, Any]) -> Event:
+    def _moment(self, row: Mapping[str, Any]) -> TraceMark:
         """A job that ran on no worker, at the moment of its end."""
         how = _how(row)
         return {
@@ -143,8 +143,8 @@ class TraceEvents:
         lanes.append([body])
         return len(lanes) - 1
 
-    def _named_track(self, node: str, pid: int, lane: int) -> Iterator[Event]:
-        """The events that name a node and a track of a worker, when they are met for the first time."""
+    def _named_track(self, node: str, pid: int, lane: int) -> Iterator[TraceMark]:
+        """The marks that name a node and a track of a worker, when they are met for the first time."""
         if node not in self._processes:
             self._processes[node] = SCHEDULER + 1 + len(self._processes)
             yield _named("process_name", self._processes[node], 0, node)
@@ -155,7 +155,7 @@ class TraceEvents:
             yield _named("thread_name", self._processes[node], self._threads[key], f"worker {pid}{which}")
 
 
-def _named(what: str, pid: int, tid: int, name: str) -> Event:
+def _named(what: str, pid: int, tid: int, name: str) -> TraceMark:
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
 
 
@@ -164,7 +164,7 @@ def _how(row: Mapping[str, Any]) -> str:
 
 
 def _arguments(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a viewer shows when the event is chosen."""
+    """What a viewer shows when the mark is chosen."""
     found = {
         "job": row["job_id"],
         "how": _how(row),
