@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ import click
 
 from rayflow import errors
 from rayflow.cli.job_lines import job_lines
-from rayflow.cli.live_text import counts_text, progress_of, rate_text
+from rayflow.cli.live_text import progress_of
 from rayflow.cli.output.progress import PlainReporter, reporter_for
 from rayflow.cli.output.render import seconds_between
 from rayflow.cli.output.style import is_terminal
 from rayflow.cli.stores import print_json
 from rayflow.pasting import command as pasted
+from rayflow.runtime.live.outlook import BodySpan, Outlook
 from rayflow.runtime.protocol.reports import Summary
+from rayflow.runtime.wording import progress_text
 
 if TYPE_CHECKING:
     from rayflow.store.history.answer_types import Record
@@ -46,6 +48,7 @@ def follow(history: History, execution_id: str, as_json: bool) -> int:
     reporter = reporter_for(sys.stderr)
     reporter.started(execution_id, history.url, is_new_store=False)
     ended = _EndedJobs(history, execution_id)
+    outlook = Outlook(lambda names: {name: BodySpan(*span) for name, span in history.task_spans(names).items()})
     is_first = True
     try:
         while True:
@@ -58,10 +61,11 @@ def follow(history: History, execution_id: str, as_json: bool) -> int:
             else:
                 _say(reporter, [*job_lines(history, jobs), *((f"... and {more:,} more jobs",) if more else ())])
                 if state is not None:
+                    progress = progress_of(state)
+                    left = outlook.left(state.tasks, progress.elapsed_seconds)
                     if is_first:
-                        rate = rate_text(state.rates)
-                        reporter.say(f"on {state.host}: {counts_text(state)}{f'; {rate}' if rate else ''}", "dim")
-                    reporter.progress(progress_of(state))
+                        reporter.say(f"on {state.host}: {progress_text(progress)}", "dim")
+                    reporter.progress(replace(progress, left=left))
             is_first = False
             if status != "running":
                 break

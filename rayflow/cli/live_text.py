@@ -5,15 +5,10 @@ In: live states. Out: lines. Never: reads a store.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rayflow.cli.output.style import counted, duration, short_job
 from rayflow.runtime.protocol.reports import Progress
-from rayflow.runtime.wording import now_by_task, sum_up
+from rayflow.runtime.wording import now_by_task, rate_text, sum_up
 from rayflow.store.live.live_state import LiveState, RunningCall
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MOST_CALLS = 5
 """The most running calls that are listed."""
@@ -30,20 +25,12 @@ _WAITS = {
 def progress_of(state: LiveState) -> Progress:
     """A live state as the progress of a run."""
     elapsed = max(0.0, (state.written_at - state.started_at) / 1_000_000)
-    return Progress(state.execution_id, elapsed, state.tasks, state.sentences)
+    return Progress(state.execution_id, elapsed, state.tasks, state.sentences, state.rates)
 
 
 def counts_text(state: LiveState) -> str:
     """The counts of all tasks: `2 running, 98 queued, 400 computed`."""
     return counted(sum_up(now_by_task(progress_of(state))))
-
-
-def rate_text(rates: Mapping[str, float]) -> str:
-    """How many jobs end: `12 jobs a second`. Empty where none has ended lately."""
-    ended = rates.get("ended", 0.0)
-    if not ended:
-        return ""
-    return f"{ended:,.0f} jobs a second" if ended >= 10 else f"{60 * ended:,.1f} jobs a minute"
 
 
 def waits_text(state: LiveState) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rayflow.cli.live_text import counts_text, rate_text
+from rayflow.cli.live_text import counts_text
 from rayflow.cli.output.render import moment, table
 from rayflow.cli.output.style import duration, short_execution
 from rayflow.cli.stores import print_json
+from rayflow.runtime.wording import rate_text
 
 if TYPE_CHECKING:
     from rayflow.store.history.answer_types import Record

@@ -398,3 +398,18 @@ def test_answers_are_the_same_after_a_compaction(store: Store, history: History)
     store.compact()
     assert store.history().job_tree("0190-aaaa-1") == tree
     assert store.history().why(job_id("0190-bbbb-3", "score7").hex()) == why
+
+
+def test_the_span_of_a_task_leaves_out_the_fastest_and_the_slowest_quarter(tmp_path) -> None:
+    with_jobs = open_store(tmp_path / "spans")
+    empty = JobRow(*[None] * len(JobRow._fields))
+    for number, seconds in enumerate([1.0, 2.0, 3.0, 4.0, 100.0]):
+        row = empty._replace(
+            job_id=bytes([number]) * 16, execution_id="e", task_name="flow.f", status="done", how="computed",
+            attempts=1, queued_at=number, finished_at=number + 1, wall_seconds=seconds,
+        )  # fmt: skip
+        with_jobs.append([row, row._replace(job_id=bytes([number + 50]) * 16, how="cached")])
+        with_jobs.append([row._replace(job_id=bytes([number + 90]) * 16, label="named", wall_seconds=7.0)])
+    with_jobs.commit()
+    spans = with_jobs.history().task_spans(["flow.f", "named", "flow.never"])
+    assert spans == {"flow.f": (2.0, 4.0), "named": (7.0, 7.0)}

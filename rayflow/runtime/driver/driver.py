@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,12 +40,13 @@ from rayflow.runtime.inline import InlineCarrier, LookingCarrier
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
 from rayflow.runtime.listing_rows import listing_rows
 from rayflow.runtime.live.live_board import LiveBoard
+from rayflow.runtime.live.outlook import BodySpan, Outlook
 from rayflow.runtime.loop import Loop, collecting_rarely
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES
 from rayflow.runtime.protocol.attempts import WorkerContext
 from rayflow.runtime.protocol.execution_row import check_store_stays, opening_row
 from rayflow.runtime.protocol.main_classes import keep_travelling, kept_travelling, script_here
-from rayflow.runtime.protocol.reports import Progress, Reporter, Silent, Summary
+from rayflow.runtime.protocol.reports import Progress, Reporter, Silent, Summary, shows_progress
 from rayflow.runtime.protocol.requests import (
     Request,
     check_execution_id,
@@ -289,6 +290,17 @@ class Driver:
             )
         )
 
+    def outlook(self) -> Outlook:
+        """The forecast of one execution, from what the store knows of its tasks."""
+        return Outlook(self._spans_of, shows_progress(self.reporter))
+
+    def _spans_of(self, names: Iterable[str]) -> dict[str, BodySpan]:
+        history = self.store.history()
+        try:
+            return {name: BodySpan(*span) for name, span in history.task_spans(names).items()}
+        finally:
+            history.close()
+
     def record_cancelled(self, request: Request, by: str) -> None:
         """Record that an execution was cancelled, when its scheduler cannot do so any more."""
         commit_last(self.store, [request.cancelled_row(by, self.clock.now())], self.reporter.warned)
@@ -422,6 +434,7 @@ class InlineSubmission:
         self._lock = threading.Lock()
         self._interrupt: Callable[[], None] | None = None
         self._is_ordered = False
+        self._outlook = driver.outlook()
         self._loop = self._new_loop()
         request.begin(driver.clock.now())
         driver.store.keep(request.opening_rows())
@@ -528,7 +541,9 @@ class InlineSubmission:
     def _report(self, counts: ExecutionCounts) -> None:
         by_task = counts.get(self.execution_id)
         if by_task is not None:
-            self._driver.reporter.progress(Progress(self.execution_id, time.monotonic() - self._started, by_task))
+            elapsed = time.monotonic() - self._started
+            rates, left = self._outlook.rates(by_task), self._outlook.left(by_task, elapsed)
+            self._driver.reporter.progress(Progress(self.execution_id, elapsed, by_task, rates=rates, left=left))
 
     def cancel(self) -> None:
         self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id))

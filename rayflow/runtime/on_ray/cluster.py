@@ -297,6 +297,7 @@ class RaySubmission:
         self.execution_id = request.execution_id
         self._channel = ray_output.channel_for(reporter) if driver.config.log_level != "quiet" else ""
         self._surroundings = driver.worker_context(request, self._channel)
+        self._outlook = driver.outlook()
         self._finish: commands.Finish | None = None
         self._error: BaseException | None = None
         self._started = time.monotonic()
@@ -432,7 +433,9 @@ class RaySubmission:
             self._cluster.note_end(self.execution_id)
             self._cluster.tidy(self.execution_id)
         else:
-            self._reporter.progress(Progress(self.execution_id, elapsed, status.by_task, status.waiting))
+            tasks = status.by_task
+            rates, time_left = self._outlook.rates(tasks), self._outlook.left(tasks, elapsed)
+            self._reporter.progress(Progress(self.execution_id, elapsed, tasks, status.waiting, rates, time_left))
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError("The execution has not ended yet; it goes on.")
 

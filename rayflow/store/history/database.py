@@ -344,6 +344,12 @@ class RecordDatabase:
         rows = self.records(views.text_of("task_costs"), {"tasks": sorted(task_names)})
         return {row["task_name"]: row["wall_seconds"] for row in rows}
 
+    def task_spans(self, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """Between which seconds the bodies of these tasks mostly took, by the names under which their jobs are shown.
+        Names under which nothing has run are left out."""
+        rows = self.records(views.text_of("task_spans"), {"names": sorted(names)})
+        return {row["name"]: (row["low_seconds"], row["high_seconds"]) for row in rows}
+
     # --- the store as a whole ------------------------------------------------------------------------------------
 
     def named_blobs(self) -> list[bytes]:
