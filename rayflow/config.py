@@ -44,6 +44,7 @@ class Config:
     files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
     logs: whether the prints of tasks are shown while they run; they are recorded in any case.
     log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
+    metrics: whether the scheduler gives Ray its metrics, for Prometheus.
     """
 
     project_dir: str
@@ -62,6 +63,7 @@ class Config:
     files: str = "stat"
     logs: bool = True
     log_level: str = "normal"
+    metrics: bool = False
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -80,6 +82,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "files": (str,),
     "logs": (bool,),
     "log_level": (str,),
+    "metrics": (bool,),
 }
 """The settings that a file may contain, and their types."""
 
@@ -94,7 +97,7 @@ MEANT = {
     "n_jobs": "num_cpus", "jobs": "num_cpus", "executor": "profiles", "executors": "profiles",
     "pools": "limits", "env": "runtime_env", "environment": "runtime_env", "local": "inline",
     "defaults": "options", "task_options": "options", "setup_scheduler": "setup", "verbose": "log_level",
-    "params": "context",
+    "params": "context", "prometheus": "metrics",
 }  # fmt: skip
 """The setting that is meant by a name of another tool, or by a guess."""
 

@@ -87,6 +87,10 @@ class Loop(Generic[C]):
         self._next_progress = 0.0
         self._next_live = 0.0
         self._live_seconds = 0.0
+        self.measures_lag = False
+        self.longest_lag_us = 0
+        """The longest time that a message has waited to be handled, in microseconds, if that is measured. Whoever reads
+        it sets it back to 0."""
         self._begun = clock.seconds()
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
@@ -138,6 +142,8 @@ class Loop(Generic[C]):
                 self.outbox.begin(message)
             room -= 1
         if batch:
+            if self.measures_lag:
+                self.longest_lag_us = max(self.longest_lag_us, self.clock.now() - batch[0].at)
             self.outbox.carry_out(self.evaluator.handle(batch))
             if incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.

@@ -306,6 +306,11 @@ class Store:
                     seen.clear()
                 raise
 
+    @property
+    def commits(self) -> int:
+        """How many commits this object has made."""
+        return self._commits
+
     def _writable(self) -> None:
         if self.read_only:
             raise StoreUnavailable(f"The store {self.url} was opened read-only: nothing can be written to it.")

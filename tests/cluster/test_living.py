@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -63,3 +64,32 @@ def test_a_long_call_is_named_with_its_node_and_the_execution_is_cancelled_throu
     [(status, error)] = project.sql("select status, error from executions")
     assert status == "cancelled" and "ada@lab: enough" in error
     assert live.executions() == []
+
+
+def test_prometheus_reads_the_metrics_of_the_scheduler_on_the_port_of_its_node(
+    project: Any, ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("RAYFLOW_METRICS", "1")
+    flow = project.write("flow.py", FLOW) and project.load("flow")
+    [node] = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def scraped() -> dict[str, float]:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if line.startswith("ray_rayflow")]
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    def total(values: dict[str, float], name: str, label: str = "") -> float:
+        return sum(value for key, value in values.items() if key.startswith(name) and label in key)
+
+    with Scheduler(store=str(project.path / ".rayflow"), address=ray_cluster) as scheduler:
+        assert scheduler.run([flow.quick(n) for n in range(30)]) == list(range(30))
+        values = until(lambda: (found := scraped()) and total(found, "ray_rayflow_jobs_total", 'how="computed"') and found)
+        assert total(values, "ray_rayflow_jobs_total", 'how="computed"') == 31  # the root is one, too
+        assert total(values, "ray_rayflow_lookups_total") >= 30
+        assert total(values, "ray_rayflow_commits_total") >= 1
+        assert total(values, "ray_rayflow_bundle_calls_sum") == 30
+        assert total(values, "ray_rayflow_open_jobs") == total(values, "ray_rayflow_executions") == 0
+        assert 0 <= total(values, "ray_rayflow_scheduler_lag_seconds") < 60

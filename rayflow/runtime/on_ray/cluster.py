@@ -165,9 +165,10 @@ class RayCluster:
         started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
         return actor
 
-    def _settings(self) -> tuple[str, dict[str, float], bool]:
+    def _settings(self) -> tuple[str, dict[str, float], bool, bool]:
         """The arguments of a scheduler actor, and of its `prepare`."""
-        return self._config.store, dict(self._config.limits), self._config.log_level == "verbose"
+        config = self._config
+        return config.store, dict(config.limits), config.log_level == "verbose", config.metrics
 
     def prepare(self, actor: Any) -> Any:
         """Have an actor open its store; the reference of its answer."""

@@ -115,6 +115,8 @@ class RayCarrier:
         self._notes: dict[str, whereabouts.BundleNote] = {}
         """The notes of bundles that run longest, by name."""
         self._looking_for_notes: threading.Thread | None = None
+        self.bundle_sizes: list[int] | None = None
+        """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
 
     # --- executions ---------------------------------------------------------------------------------------------------
@@ -278,6 +280,8 @@ class RayCarrier:
                 else:
                     self._lost(*number, f"it could not be sent: {type(error).__name__}: {error}")
             return
+        if self.bundle_sizes is not None:
+            self.bundle_sizes.append(len(bundle))
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
     def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ray
 
@@ -45,6 +46,9 @@ from rayflow.values.display.python_warnings import write_warnings
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.process import waits
 from rayflow.version import VERSION
+
+if TYPE_CHECKING:
+    from rayflow.runtime.on_ray.actor.metrics import SchedulerMetrics
 
 PROGRESS_SECONDS = 0.1
 """How often the counts that a driver can see are brought up to date."""
@@ -79,15 +83,21 @@ class Status:
 
 
 class SchedulerActor:
-    """One evaluator on a cluster, for one driver. tells_jobs: whether the driver wants to know of each job.
+    """One evaluator on a cluster, for one driver.
+
+    tells_jobs: whether the driver wants to know of each job. has_metrics: whether it gives Ray its metrics.
 
     Between two runs of its process it may rest. Then it has no store and no loop, and takes new settings.
     """
 
-    def __init__(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool = False) -> None:
+    def __init__(
+        self, store_url: str, limits: Mapping[str, float], tells_jobs: bool = False, has_metrics: bool = False
+    ) -> None:
         self._store_url = store_url
         self._limits = dict(limits)
         self._tells_jobs = tells_jobs
+        self._has_metrics = has_metrics
+        self._metrics: SchedulerMetrics | None = None
         self._opening = threading.Lock()
         self._store: Store | None = None
         self._loop: Loop[RayCarrier] | None = None
@@ -111,11 +121,14 @@ class SchedulerActor:
 
     # --- what a driver asks, in the actor's threads -------------------------------------------------------------------
 
-    def prepare(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool) -> None:
+    def prepare(
+        self, store_url: str, limits: Mapping[str, float], tells_jobs: bool, has_metrics: bool = False
+    ) -> None:
         """Be ready for executions; with these settings, if the actor has rested. Raises StoreUnavailable."""
         with self._opening:
             if self._store is None:
                 self._store_url, self._limits, self._tells_jobs = store_url, dict(limits), tells_jobs
+                self._has_metrics = has_metrics
         self._open()
 
     def rest(self) -> None:
@@ -238,10 +251,17 @@ class SchedulerActor:
             progress_seconds=PROGRESS_SECONDS,
             live=self._live.take if self._live is not None else None,
         )
-        return Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        loop = Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        if self._has_metrics:
+            from rayflow.runtime.on_ray.actor.metrics import SchedulerMetrics
+
+            self._metrics = SchedulerMetrics(loop)
+        return loop
 
     def _take_counts(self, counts: ExecutionCounts) -> None:
         self._by_task = dict(counts)
+        if self._metrics is not None:
+            self._metrics.take(counts)
 
     def _turn_until_rest(self) -> None:
         while (loop := self._loop) is not None:
@@ -328,6 +348,7 @@ class SchedulerActor:
         if self._live is not None:
             self._live.leave()
             self._live = None
+        self._metrics = None
         loop.store.close()
 
     def _finish(self, loop: Loop[RayCarrier]) -> None:
@@ -343,6 +364,8 @@ class SchedulerActor:
         requests = [(self._requests.get(execution_id), finish) for execution_id, finish in finished.items()]
         rows = [request.closing_row(finish) for request, finish in requests if request is not None]
         is_recorded = commit_last(loop.store, rows, warned)
+        if self._metrics is not None:
+            self._metrics.end(finished)
         if self._live is not None:
             for execution_id in finished:
                 if is_recorded:
