@@ -272,7 +272,7 @@ def _check_limits(limits: Mapping[str, Any], where: str) -> None:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in ("store", "address", "inline", "cache", "num_cpus", "log_level", "context_file", "setup"):
+    for name in ("store", "address", "inline", "cache", "num_cpus", "log_level", "context_file", "setup", "metrics"):
         text = environment.get(f"RAYFLOW_{name.upper()}")
         if not text:
             continue
