@@ -69,3 +69,24 @@ def test_an_execution_that_has_ended_waits_for_nothing() -> None:
     assert book and evaluator.waits("execution") == {"records": 1}
     assert book >> found(job) << runs("lab.f", job=job, arguments={"x": 1}) >> returned(job, 2) << finishes(2)
     assert evaluator.waits("execution") == {}
+
+
+class NotLookedThrough(dict[int, Any]):
+    """Jobs that nobody may look at one by one."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("the jobs are looked through")
+
+    keys = values = items = __iter__  # type: ignore[assignment]  # all of them fail alike
+
+
+def test_the_counts_of_many_open_jobs_are_given_without_a_look_at_any() -> None:
+    evaluator = Evaluator()
+    root = [call("lab.f", number) for number in range(3)]
+    book = Playbook(evaluator) >> submitted(root, task("lab.f", "x", cache=False))
+    assert book << runs("lab.f") << runs("lab.f") << runs("lab.f")
+    execution = evaluator.executions["execution"]
+    execution.open = NotLookedThrough(execution.open)
+    execution.vectors = NotLookedThrough(execution.vectors)
+    assert evaluator.waits("execution") == {"calls": 1}
+    assert evaluator.explain("execution")["lab.f"]["running"] == 3

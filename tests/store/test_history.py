@@ -413,3 +413,19 @@ def test_the_span_of_a_task_leaves_out_the_fastest_and_the_slowest_quarter(tmp_p
     with_jobs.commit()
     spans = with_jobs.history().task_spans(["flow.f", "named", "flow.never"])
     assert spans == {"flow.f": (2.0, 4.0), "named": (7.0, 7.0)}
+
+
+def test_the_phases_of_a_job_are_its_waits_apart_from_its_body(tmp_path) -> None:
+    store = open_store(tmp_path / "phases")
+    row = JobRow(*[None] * len(JobRow._fields))._replace(
+        job_id=b"j" * 16, execution_id="e", task_name="flow.f", status="done", how="computed", attempts=1,
+        queued_at=1_000_000, ready_at=3_000_000, sent_at=3_500_000, started_at=7_500_000, finished_at=9_000_000,
+        wall_seconds=1.5, stage_in_seconds=0.25, stage_out_seconds=0.5, waited_on="limit db",
+    )  # fmt: skip
+    behind = row._replace(job_id=b"k" * 16, started_at=3_400_000)  # the worker's clock is behind
+    store.append([row, behind, row._replace(job_id=b"c" * 16, how="cached", sent_at=None, started_at=None)])
+    store.commit()
+    columns = "arguments_seconds, held_seconds, waited_on, queue_seconds, stage_in_seconds, body_seconds"
+    found = store.history().sql(f"SELECT {columns} FROM phases ORDER BY queue_seconds NULLS LAST").fetchall()
+    assert found[0][3] == 0 and found[2][1] is None and found[2][3] is None
+    assert found[1] == (2.0, 0.5, "limit db", 4.0, 0.25, 0.75)
