@@ -45,6 +45,7 @@ class Config:
     files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
     logs: whether the prints of tasks are shown while they run; they are recorded in any case.
     log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
+    metrics: whether the scheduler gives Ray its metrics, for Prometheus.
     """
 
     project_dir: str
@@ -63,6 +64,7 @@ class Config:
     files: str = "stat"
     logs: bool = True
     log_level: str = "normal"
+    metrics: bool = False
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -81,6 +83,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "files": (str,),
     "logs": (bool,),
     "log_level": (str,),
+    "metrics": (bool,),
 }
 """The settings that a file may contain, and their types."""
 
@@ -95,7 +98,7 @@ MEANT = {
     "n_jobs": "num_cpus", "jobs": "num_cpus", "executor": "profiles", "executors": "profiles",
     "pools": "limits", "env": "environment", "local": "inline",
     "defaults": "options", "task_options": "options", "setup_scheduler": "setup", "verbose": "log_level",
-    "params": "context",
+    "params": "context", "prometheus": "metrics",
 }  # fmt: skip
 """The setting that is meant by a name of another tool, or by a guess."""
 
@@ -282,7 +285,7 @@ def _check_limits(limits: Mapping[str, Any], where: str) -> None:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in ("store", "address", "inline", "cache", "num_cpus", "log_level", "context_file", "setup"):
+    for name in ("store", "address", "inline", "cache", "num_cpus", "log_level", "context_file", "setup", "metrics"):
         text = environment.get(f"RAYFLOW_{name.upper()}")
         if not text:
             continue

@@ -17,7 +17,7 @@ from rayflow.cli.output.errors import complain, show_failures
 from rayflow.cli.output.output import for_programs, shown, write_json
 from rayflow.cli.output.progress import PlainReporter, reporter_for
 from rayflow.cli.output.style import short_execution
-from rayflow.errors import ClusterLost, OutputUnavailable
+from rayflow.errors import Cancelled, ClusterLost, OutputUnavailable
 from rayflow.pasting import command
 from rayflow.runtime import signals
 from rayflow.runtime.protocol import git_commit
@@ -56,6 +56,12 @@ def evaluate(
                 reporter.finish()
             reporter.say(f"stopped; {_how_to_go_on(reporter, config)}")
             return signals.exit_code_of(error)
+        except Cancelled as error:
+            # Another process has asked for the end; the run has done all that Ctrl-C does.
+            if not is_quiet:
+                reporter.finish()
+            reporter.say(f"stopped: {error}")
+            return 128 + signal.SIGINT
         except Exception as error:
             code = _failed(reporter, error, is_quiet)
             if isinstance(error, ClusterLost):

@@ -99,6 +99,7 @@ def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure)
         job.work.note_wait("retry")
         number = next_number(state)
         state.retries[number] = job
+        job.execution.retrying += 1
         state.out.append(SetTimer(RetryTimer(number), delay))
     else:
         start(state, job)
@@ -107,7 +108,10 @@ def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure)
 def retry_now(state: State, timer: RetryTimer) -> None:
     """The wait before an attempt is over."""
     job = state.retries.pop(timer.number, None)
-    if job is not None and job.state is HELD:
+    if job is None:
+        return
+    job.execution.retrying -= 1
+    if job.state is HELD:
         start(state, job)
 
 

@@ -60,6 +60,7 @@ def new_job(
         execution.crowded_at *= 2
         warn(state, execution, explanations.wide_text(execution))
     execution.tally.count(job.name, "open")
+    execution.binding += 1
     if parent is None:
         execution.root = job
     elif not is_begun:

@@ -6,6 +6,7 @@ starts a job.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
@@ -14,6 +15,9 @@ from rayflow.evaluator.graph import Job
 
 _Needs: TypeAlias = tuple[tuple[str, float], ...]
 """The names and amounts of limits, sorted by name."""
+
+_Kind: TypeAlias = tuple[str, _Needs]
+"""The execution of a waiting job, and its needs."""
 
 _Waiting: TypeAlias = tuple[float, int, Job]
 """A waiting job in an order by priority, then by age."""
@@ -61,7 +65,8 @@ class Capacity:
         self._held: dict[int, _Needs] = {}
         # Jobs with equal needs wait in one queue. The queue is listed under the name of each limit that they need.
         self._queues: dict[str, dict[_Needs, list[_Waiting]]] = {}
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, _Kind] = {}
+        self._counts: Counter[_Kind] = Counter()
         self._undeclared: set[str] = set()
         self.unknown: list[str] = []
         self.excess: list[str] = []
@@ -81,7 +86,8 @@ class Capacity:
         needs = tuple(sorted((name, min(amount, self.declared.get(name, 1))) for name, amount in wanted.items()))
         if not self._fits(needs):
             heappush(self._queue(needs), (-job.options.get("priority", 0), job.number, job))
-            self._waiting.add(job.number)
+            self._waiting[job.number] = kind = (job.execution.execution_id, needs)
+            self._counts[kind] += 1
             return False
         self._add(needs)
         self._held[job.number] = needs
@@ -102,7 +108,7 @@ class Capacity:
         while (needs := self._first_fitting(held)) is not None:
             queue = self._queue(needs)
             ready.append((needs, heappop(queue)[2]))
-            self._waiting.discard(ready[-1][1].number)
+            self.drop(ready[-1][1])
             # The job takes its part itself when it starts. Until then the part counts as taken for the jobs behind it.
             self._add(needs)
             if not queue:
@@ -113,7 +119,22 @@ class Capacity:
 
     def drop(self, job: Job) -> None:
         """Forget a waiting job."""
-        self._waiting.discard(job.number)
+        kind = self._waiting.pop(job.number, None)
+        if kind is None:
+            return
+        self._counts[kind] -= 1
+        if not self._counts[kind]:
+            del self._counts[kind]
+
+    def waiting(self, execution_id: str) -> dict[tuple[str, ...], int]:
+        """How many jobs of an execution wait, by the names of the limits that they need. Not by what is lacking now:
+        that would need a look at each of them."""
+        found: dict[tuple[str, ...], int] = {}
+        for (of, needs), count in self._counts.items():
+            if of == execution_id:
+                names = tuple(name for name, _ in needs)
+                found[names] = found.get(names, 0) + count
+        return found
 
     @property
     def held(self) -> dict[str, float]:

@@ -110,6 +110,25 @@ class Evaluator:
         execution = self._state.executions.get(execution_id)
         return {name: dict(row) for name, row in execution.tally.by_task.items()} if execution else {}
 
+    def waits(self, execution_id: str) -> dict[str, int]:
+        """For what the open jobs of an execution wait that are not sent, and how many wait for it. What is zero is left
+        out.
+
+        The counts are kept as jobs move, so that this costs the same for a million jobs. The keys: arguments, records
+        (the store's answer), retry (the pause before the next attempt), "limit NAME", and calls (those that a job made
+        or awaits, or an equal one that runs).
+        """
+        execution = self._state.executions.get(execution_id)
+        if execution is None:
+            return {}
+        limits = {f"limit {', '.join(names)}": count for names, count in self.capacity.waiting(execution_id).items()}
+        known = {
+            "arguments": execution.binding, "records": execution.looking, "retry": execution.retrying, **limits,
+        }  # fmt: skip
+        is_open = sum(row["open"] for row in execution.tally.by_task.values())
+        known["calls"] = max(0, is_open - execution.running - sum(known.values()))
+        return {what: count for what, count in known.items() if count > 0}
+
 
 # --- one function for each message ------------------------------------------------------------------------------------
 
@@ -127,7 +146,7 @@ def _submitted(state: State, message: messages.Submitted) -> None:
         root = new_job(state, execution, None, None, ROOT, root_id)
         root.how = "computed"
         root.work.args_hash = digest("args")
-        root.move(RESULT)
+        move(state, root, RESULT)
         demand(state, term, root, child_path(root_id, "result", 0), root, RESULT_SLOT)
     if execution.root is not None:
         execution.root.seen = witnessing.in_term(execution.root.seen, message.root)

@@ -521,7 +521,7 @@ class Execution:
     outcome. operations: by key, the cells that wait for an operation that has begun; the first cell asks for all.
     looking: how many look-ups of jobs are in flight. running: how many attempts are. in_flight: how many look-ups,
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
-    other.
+    other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
     Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
     that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have
@@ -561,6 +561,8 @@ class Execution:
         self.looking = 0
         self.running = 0
         self.in_flight = 0
+        self.binding = 0
+        self.retrying = 0
 
         self.wanted = True
         self.cancelled_by = ""

@@ -51,8 +51,15 @@ def nested_too_deep(depth: int) -> Failure:
 
 def cancelled(by: str = "") -> Failure:
     """The failure of a cancelled execution, and of every job in it. by: the cause, such as a person or a signal."""
-    message = f"the execution was cancelled by {by}" if by else "the execution was cancelled"
-    return own_failure(errors.Cancelled, message)
+    return own_failure(errors.Cancelled, f"{_CANCELLED} by {by}" if by else _CANCELLED)
+
+
+_CANCELLED = "the execution was cancelled"
+
+
+def cancelled_text(failure: Failure) -> str:
+    """The failure of a cancelled execution as the end of a sentence: "was cancelled by SIGTERM"."""
+    return failure.message.removeprefix("the execution ")
 
 
 def worker_lost(job: Job, reason: str, fatal: bool) -> Failure:

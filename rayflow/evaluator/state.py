@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from rayflow.evaluator.capacity import Capacity
 from rayflow.evaluator.commands import Command, Record, Warn
 from rayflow.evaluator.graph import Cell, Execution, Job, Vector
-from rayflow.evaluator.job_states import IN_FLIGHT, LOOKUP, RUNNING, JobState
+from rayflow.evaluator.job_states import ARGUMENTS, IN_FLIGHT, LOOKUP, RUNNING, JobState
 from rayflow.lang.terms.expressions import Term
 from rayflow.records import HandleRow, Row
 from rayflow.values.failures import Outcome
@@ -72,7 +72,8 @@ def record(state: State, job: Job, rows: tuple[Row, ...]) -> None:
 
 
 def move(state: State, job: Job, to: JobState) -> None:
-    """Move a job to another state. Counts the running jobs, the look-ups, and the jobs in flight."""
+    """Move a job to another state. Counts the running jobs, the look-ups, the jobs in flight, and those whose arguments
+    are being reduced."""
     execution = job.execution
     before = job.state
     job.move(to)
@@ -81,6 +82,8 @@ def move(state: State, job: Job, to: JobState) -> None:
         execution.running -= 1
     elif before is LOOKUP:
         execution.looking -= 1
+    elif before is ARGUMENTS:
+        execution.binding -= 1
     if to is RUNNING:
         execution.tally.count(job.name, "running")
         execution.running += 1

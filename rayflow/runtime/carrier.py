@@ -12,6 +12,7 @@ from typing import Protocol
 from rayflow.evaluator import commands, messages
 from rayflow.records import Row
 from rayflow.runtime.clock import Clock
+from rayflow.store.live.live_state import RunningCall
 from rayflow.values.witnesses import Witness
 
 
@@ -34,6 +35,14 @@ class LoopHandle(Protocol):
 
 class Carrier(Protocol):
     """Runs attempts and operations somewhere, and posts their answers as messages."""
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Sentences for people about calls that cannot start."""
+
+    @property
+    def runs_in_loop(self) -> bool:
+        """Whether bodies run in the loop's thread, inside `work`."""
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         """Run these attempts. Each one is answered by one of the messages that RunTask names."""
@@ -58,6 +67,9 @@ class Carrier(Protocol):
 
     def running(self) -> Mapping[str, Mapping[str, int]]:
         """How many calls are running, and not only sent, by execution and name."""
+
+    def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
+        """The calls that run longest, by execution, as far as they are known. Any thread may call it."""
 
     def busy(self) -> bool:
         """Whether anything is running or waiting to run."""

@@ -23,6 +23,8 @@ from rayflow.runtime.worker.nested_runs import working
 from rayflow.runtime.worker.task_lookup import HOST
 from rayflow.runtime.worker.waiting_bodies import WaitingBodies
 from rayflow.runtime.worker.worker import Worker
+from rayflow.store.live.live_state import RunningCall
+from rayflow.values.digests import to_hex
 from rayflow.values.encoding.nested import iter_leaves
 from rayflow.values.failures import Failure
 from rayflow.values.refs import TaggedTree, ValueRef
@@ -35,6 +37,9 @@ Answer: TypeAlias = Reply | messages.Message
 class InlineCarrier:
     """Runs attempts one after the other, in the thread that turns the loop: for `inline`, debuggers and tests."""
 
+    waiting: tuple[str, ...] = ()
+    runs_in_loop = True
+
     def __init__(self, loop: LoopHandle, worker: Worker) -> None:
         self._loop = loop
         self._worker = worker
@@ -42,6 +47,13 @@ class InlineCarrier:
         self._waiting: deque[commands.RunTask | commands.RunVector | commands.RunOperation] = deque()
         self._stopped: set[tuple[int, int]] = set()
         self._descriptions = Descriptions()
+        self._begun: tuple[commands.RunTask | commands.RunVector, int] | None = None
+        """The attempt whose body runs, and the time at which it began."""
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether a body runs, so that a KeyboardInterrupt ends it and nothing else. Any thread may ask."""
+        return self._begun is not None
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)
@@ -64,6 +76,17 @@ class InlineCarrier:
             if not isinstance(each, commands.RunOperation):
                 return {each.execution_id: {each.shown_name: 1}}
         return {}
+
+    def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
+        begun = self._begun
+        if begun is None:
+            return {}
+        attempt, at = begun
+        job_id, calls = (
+            (attempt.job_ids[0], len(attempt.jobs)) if isinstance(attempt, commands.RunVector) else (attempt.job_id, 1)
+        )
+        call = RunningCall(to_hex(job_id), attempt.shown_name, HOST, at, os.getpid(), calls)
+        return {attempt.execution_id: (call,)}
 
     def busy(self) -> bool:
         return bool(self._waiting)
@@ -113,8 +136,11 @@ class InlineCarrier:
             answers.append((reply, self._loop.clock.now()))
 
         try:
+            self._begun = vector, self._loop.clock.now()
             series.run_vector(vector_call_of(vector), end, columns, replied, bodies=self._bodies)
+            self._begun = None
         finally:
+            self._begun = None
             count = len(columns.jobs) + len(answers) - before
             if count < len(vector.jobs):
                 self._waiting.appendleft(vector.part(count))
@@ -133,10 +159,14 @@ class InlineCarrier:
             return messages.WorkerGone(at, command.job, command.attempt, "stopped before it started")
         try:
             known = self._bodies.news(command.job_id, command.attempt, command.known)
+            self._begun = command, self._loop.clock.now()
             reply = series.run(call_of(command, known), bodies=self._bodies)
-        except KeyboardInterrupt:
-            # The attempt still owes an answer: it gets one when the evaluator stops it.
-            self._waiting.appendleft(command)
+            self._begun = None
+        except BaseException as error:
+            self._begun = None
+            if isinstance(error, KeyboardInterrupt):
+                # The attempt still owes an answer: it gets one when the evaluator stops it.
+                self._waiting.appendleft(command)
             raise
         # Without this each further call would send the same tasks once more.
         self._worker.learn(reply.entries)
@@ -156,6 +186,9 @@ class LookingCarrier:
     It runs no task, no operation that needs the user's code, and no operation that reads a large value: all of these
     would run again on a worker. attempts, operations: the ones that were put aside, in order.
     """
+
+    waiting: tuple[str, ...] = ()
+    runs_in_loop = False
 
     def __init__(self, loop: LoopHandle, worker: Worker) -> None:
         self._loop = loop
@@ -191,6 +224,9 @@ class LookingCarrier:
         """Nothing runs."""
 
     def running(self) -> Mapping[str, Mapping[str, int]]:
+        return {}
+
+    def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
         return {}
 
     def busy(self) -> bool:

@@ -18,7 +18,7 @@ from rayflow.records import Row
 from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
-from rayflow.runtime.listener import LoopListener
+from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
 
@@ -37,6 +37,12 @@ MEMBERS_PER_MESSAGE = 4
 
 IDLE_SECONDS = 0.2
 """The longest wait for news while rows wait to be committed."""
+
+LIVE_SHARE = 0.02
+"""The share of the time that may go into counts before bodies run in this thread."""
+
+LIVE_BURST_SECONDS = 0.05
+"""So much more may go into them: then the first calls of an execution are counted exactly, however short they are."""
 
 C = TypeVar("C", bound=Carrier)
 
@@ -86,6 +92,13 @@ class Loop(Generic[C]):
         self._incoming: deque[messages.Message] = deque()
         self._news = News()
         self._next_progress = 0.0
+        self._next_live = 0.0
+        self._live_seconds = 0.0
+        self.measures_lag = False
+        self.longest_lag_us = 0
+        """The longest time that a message has waited to be handled, in microseconds, if that is measured. Whoever reads
+        it sets it back to 0."""
+        self._begun = clock.seconds()
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
             store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock
@@ -121,6 +134,8 @@ class Loop(Generic[C]):
 
     def turn(self, longest_seconds: float = IDLE_SECONDS) -> None:
         """One tick; waits for news, at most so long, when there is nothing to do."""
+        if self._listener.live is not None and self.carrier.runs_in_loop and self.carrier.busy():
+            self._tell_live(before_bodies=True)
         next_timer = self.outbox.fire_timers()
         if not self._incoming and not self.carrier.work(0.05) and not self._incoming:
             self._settle_down()
@@ -130,6 +145,8 @@ class Loop(Generic[C]):
             batch = self._batch()
             if not batch:
                 break
+            if self.measures_lag:
+                self.longest_lag_us = max(self.longest_lag_us, self.clock.now() - batch[0].at)
             self.outbox.carry_out(self.evaluator.handle(batch))
             if len(batch) > FEW_MESSAGES and self._incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
@@ -138,6 +155,7 @@ class Loop(Generic[C]):
             self.carrier.work(0)  # workers need not wait for the commit
             self._sink.commit()
         self._report_progress()
+        self._tell_live()
 
     def _batch(self) -> list[messages.Message]:
         """The next messages for the evaluator, not too many of them."""
@@ -163,6 +181,31 @@ class Loop(Generic[C]):
         if moment >= self._next_progress:
             self._next_progress = moment + self._listener.progress_seconds
             progress(self.explain_all())
+
+    def _tell_live(self, before_bodies: bool = False) -> None:
+        """Give the live counts to the listener, when the time for it has come.
+
+        before_bodies: bodies run next in this thread, perhaps for an hour. Then the counts have to be right now. But no
+        more than a small share of the time goes into that.
+        """
+        tell = self._listener.live
+        if tell is None:
+            return
+        moment = self.clock.seconds()
+        if moment < self._next_live:
+            most = LIVE_BURST_SECONDS + LIVE_SHARE * (moment - self._begun)
+            if not before_bodies or self._live_seconds > most:
+                return
+        self._next_live = moment + self._listener.live_seconds
+        tell({name: self._live_counts(name, tasks) for name, tasks in self.explain_all().items()})
+        self._live_seconds += self.clock.seconds() - moment
+
+    def _live_counts(self, execution_id: str, tasks: Mapping[str, Mapping[str, int]]) -> LiveCounts:
+        waits = self.evaluator.waits(execution_id)
+        queued = sum(row["queued"] for row in tasks.values())
+        if queued:
+            waits["worker"] = queued
+        return LiveCounts(self.clock.now(), tasks, waits, self.carrier.waiting)
 
     def settle(self) -> None:
         """Turn until no message is left. This does not wait for timers, nor for what runs elsewhere."""

@@ -122,6 +122,8 @@ class Outbox:
         self._post = post
         self._listener = LoopListener() if listener is None else listener
         self.finished: dict[str, commands.Finish] = {}
+        self.looked_up = 0
+        """How many calls were looked up in the store."""
         self._warned: dict[str, set[str]] = {}
         """For each open execution, the topics of its warnings that concern all executions."""
         self._done_before: dict[str, frozenset[bytes]] = {}
@@ -285,6 +287,7 @@ class Outbox:
                 questions.append((each.eval_hash, each.task_hash))
             else:
                 questions.extend(zip(each.eval_hashes, repeat(each.task_hash)))
+        self.looked_up += len(questions)
         found = self.recorded(questions, wanting)
         self._ask_for_blobs(chain.from_iterable(found))
         at = self._clock.now()

@@ -32,6 +32,47 @@ class Stopped(KeyboardInterrupt):
         self.store: str | None = None
 
 
+class Interrupted(KeyboardInterrupt):
+    """Another process has asked for the end of an execution of this process: its body is interrupted."""
+
+
+_INTERRUPTING = signal.SIGURG
+"""Raises Interrupted. Nothing else sends it, and a process that does not handle it ignores it: one that comes late does
+nothing."""
+
+
+@contextlib.contextmanager
+def interruptible(may_interrupt: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+    """While this lasts, the function that it yields raises Interrupted in the main thread. Any thread may call it.
+
+    It interrupts also a body that sleeps. It does nothing when `may_interrupt`, asked in the main thread, says no; when
+    this is not the main thread; or when the user has a handler for SIGURG.
+    """
+    main = threading.main_thread()
+    is_ours = threading.current_thread() is main and signal.getsignal(_INTERRUPTING) == signal.SIG_DFL
+    process = os.getpid()
+    wanted = threading.Event()
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process and wanted.is_set() and may_interrupt():
+            wanted.clear()
+            raise Interrupted(number)
+
+    def interrupt() -> None:
+        wanted.set()
+        if is_ours and main.ident is not None:
+            signal.pthread_kill(main.ident, _INTERRUPTING)
+
+    if is_ours:
+        signal.signal(_INTERRUPTING, heard)
+    try:
+        yield interrupt
+    finally:
+        if is_ours:
+            signal.signal(_INTERRUPTING, signal.SIG_DFL)
+            is_ours = False
+
+
 def stopped_by(error: KeyboardInterrupt, execution_id: str, store: str | None = None) -> str:
     """Note in the error which execution it has interrupted; the name of the signal."""
     if not isinstance(error, Stopped):

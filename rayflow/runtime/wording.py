@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rayflow.runtime.durations import duration
+from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.runtime.protocol.reports import Progress
 
 MOST_TASKS = 15
@@ -53,6 +55,42 @@ def sum_up(by_task: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
         for name, count in numbers.items():
             sums[name] = sums.get(name, 0) + count
     return sums
+
+
+def progress_text(progress: Progress) -> str:
+    """How far a run is: the counts of all jobs, how fast they end, how long it may still take."""
+    parts = [counted(sum_up(now_by_task(progress))), rate_text(progress.rates)]
+    if progress.left is not None:
+        parts.append(left_text(progress.left))
+    return "; ".join(filter(None, parts))
+
+
+def rate_text(rates: Mapping[str, float]) -> str:
+    """How many jobs end: `12 jobs a second`. Empty where none has ended lately."""
+    ended = rates.get("ended", 0.0)
+    if not ended:
+        return ""
+    return f"{ended:,.0f} jobs a second" if ended >= 10 else f"{60 * ended:,.1f} jobs a minute"
+
+
+SHORTEST_LEFT_SECONDS = 2.0
+"""Less time that is left is not said."""
+
+
+def left_text(left: TimeLeft) -> str:
+    """The time that is left, as a range: `2 min 5 s to 4 min 0 s left`. Empty where it is very short."""
+    low, high = rounded(left.low_seconds), rounded(left.high_seconds)
+    if high < SHORTEST_LEFT_SECONDS:
+        return ""
+    if low < 1:
+        return f"up to {duration(high)} left"
+    return f"about {duration(high)} left" if low == high else f"{duration(low)} to {duration(high)} left"
+
+
+def rounded(seconds: float) -> float:
+    """Seconds as roughly as a forecast is: whole ones, from a minute on tens, from an hour on minutes of five."""
+    step = 1 if seconds < 60 else 10 if seconds < 3600 else 300
+    return float(round(seconds / step) * step)
 
 
 def busiest(by_task: Mapping[str, Mapping[str, int]]) -> list[tuple[str, dict[str, int]]]:

@@ -8,9 +8,11 @@ In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
     segments/<table>_by_key/<id>.arrow
                                  the index of a segment; it can be made again
     blobs/<2 hex>/<hex>          bytes by content
+    live/<execution>             what an execution says of itself while it lives
     tmp/                         files being written; nothing reads them
 
-Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `tmp/` is immutable once it is there.
+Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/` and `tmp/` is immutable once it
+is there.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ FORMAT = "format"
 COMMITS = "commits"
 SEGMENTS = "segments"
 BLOBS = "blobs"
+LIVE = "live"
 TEMPORARY = "tmp"
 IGNORE = ".gitignore"
 
 DAMAGED = "damaged-"
 """The beginning of the names of damaged files, which are moved into `tmp/`."""
 
-OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, TEMPORARY, IGNORE})
+OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, LIVE, TEMPORARY, IGNORE})
 
 _ID_LENGTH = 16 + 1 + 10
 
@@ -58,6 +61,11 @@ def blob_path(digest: bytes) -> str:
     """The path of a blob."""
     name = digest.hex()
     return f"{BLOBS}/{name[:2]}/{name}"
+
+
+def live_path(execution_id: str) -> str:
+    """The path of what an execution says of itself while it lives."""
+    return f"{LIVE}/{execution_id}"
 
 
 def aside_path(path: str) -> str:

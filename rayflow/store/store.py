@@ -46,6 +46,7 @@ from rayflow.store.cache.keys import MEMORY_ROWS
 from rayflow.store.cache.reductions import Reductions
 from rayflow.store.folders.layered import LayeredFolder
 from rayflow.store.folders.protocol import Folder
+from rayflow.store.live.live_files import LiveFiles
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
@@ -117,6 +118,11 @@ class Store:
     def folder(self) -> Folder:
         """The folder with its files: for code that handles stores as files."""
         return self._folder
+
+    @property
+    def live(self) -> LiveFiles:
+        """What living executions say of themselves, and requests to cancel them."""
+        return LiveFiles(self._folder)
 
     # --- blobs -----------------------------------------------------------------------------------------------------
 
@@ -326,6 +332,11 @@ class Store:
                 for seen in self._seen.values():
                     seen.clear()
                 raise
+
+    @property
+    def commits(self) -> int:
+        """How many commits this object has made."""
+        return self._commits
 
     def _writable(self) -> None:
         if self.read_only:

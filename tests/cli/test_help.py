@@ -110,5 +110,5 @@ def test_a_shell_is_offered_pages_and_verbs_for_the_first_word() -> None:
         return {item.value for item in argument.shell_complete(context, incomplete)}
 
     assert offered("") == {*help_verb.topics(), *VERBS}
-    assert offered("ca") == {"caching"}
+    assert offered("cac") == {"caching"}
     assert offered("", "caching") == set()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.errors import StoreUnavailable
+from rayflow.errors import BadArguments, StoreUnavailable
 from rayflow.store.exchange.archive import ZipFolder
 from rayflow.store.folders import local
 from rayflow.store.folders.layered import LayeredFolder
@@ -106,3 +106,16 @@ def test_a_disk_that_lost_the_answer_to_a_link_is_asked_whose_it_is(
     assert folder.create("claims/a", [b"one"])
     assert not folder.create("claims/a", [b"two"])
     assert bytes(folder.read("claims/a")) == b"one"
+
+
+def test_a_file_that_is_written_again_and_again_has_the_last_content_for_every_reader(folder: Folder) -> None:
+    if isinstance(folder, ZipFolder):
+        with pytest.raises(BadArguments):
+            folder.overwrite("live/a", [b"1"])
+        return
+    for number in range(3):
+        folder.overwrite("live/a", [b"state ", str(number).encode()])
+        assert bytes(folder.read("live/a")) == f"state {number}".encode()
+    assert folder.names("live") == ["a"] and folder.names("tmp") == []
+    folder.remove("live/a")
+    assert folder.size("live/a") is None

@@ -177,7 +177,8 @@ class Waiter:
     """What a queue has to know of a job."""
 
     def __init__(self, number: int, options: dict[str, object]) -> None:
-        self.number, self.options = number, options
+        self.number, self.options, self.execution = number, options, self
+        self.execution_id = "execution"
 
 
 def test_whoever_fits_goes_first_by_priority_and_age_whatever_the_others_need() -> None:

@@ -77,7 +77,7 @@ MUTANTS = [
     Mutant("ids depend on which twin works", "paths", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return child_path', "if True:\n        return child_path", hint=29),
     Mutant("a shared expression is reduced twice", "reduction", "            if term._shared:\n", "            if False:\n", hint=1),
     Mutant("a cancelled job goes on", "closing", "        job.work.wanted = False\n", "        pass\n", hint=8),
-    Mutant("who waits for a limit is not dropped", "capacity", "self._waiting.discard(job.number)\n\n    @property", "pass\n\n    @property", hint=150),
+    Mutant("who waits for a limit is not dropped", "capacity", "kind = self._waiting.pop(job.number, None)\n", "kind = None\n", hint=150),
     Mutant("a replay forgets what it remembered", "lookups", "return remember_key(job) if execution.life else None", "return None", hint=62),
     Mutant("a replay takes what others remembered", "lookups", "if own_only and candidate.execution_id != execution.execution_id:", "if False:", hint=33),
     Mutant("nothing is remembered", "evaluator", "            state.out.append(commands.Remember(row))\n", "            pass\n", hint=6),

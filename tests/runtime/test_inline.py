@@ -47,7 +47,7 @@ def test_a_call_ends_when_its_own_body_does_and_not_with_the_others_of_its_turn(
     carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=clock), worker)
     carrier.run([RunTask(job, 1, "e1", b"j", ENTRY, {}, {}) for job in (1, 2, 3)])
     worker.sync = lambda: next(moments) and {}
-    assert carrier.work(1.0) and [message.at for message in posted] == [10, 11, 12]
+    assert carrier.work(1.0) and [message.at for message in posted] == [11, 13, 15], "each body begins and ends"
 
 
 def test_ctrl_c_in_the_middle_of_a_tick_ends_the_wait(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -423,3 +423,34 @@ def test_answers_are_the_same_after_a_compaction(store: Store, history: History)
     store.compact()
     assert store.history().job_tree("0190-aaaa-1") == tree
     assert store.history().why(job_id("0190-bbbb-3", "score7").hex()) == why
+
+
+def test_the_span_of_a_task_leaves_out_the_fastest_and_the_slowest_quarter(tmp_path) -> None:
+    with_jobs = open_store(tmp_path / "spans")
+    empty = JobRow(*[None] * len(JobRow._fields))
+    for number, seconds in enumerate([1.0, 2.0, 3.0, 4.0, 100.0]):
+        row = empty._replace(
+            job_id=bytes([number]) * 16, execution_id="e", task_name="flow.f", status="done", how="computed",
+            attempts=1, queued_at=number, finished_at=number + 1, wall_seconds=seconds,
+        )  # fmt: skip
+        with_jobs.append([row, row._replace(job_id=bytes([number + 50]) * 16, how="cached")])
+        with_jobs.append([row._replace(job_id=bytes([number + 90]) * 16, label="named", wall_seconds=7.0)])
+    with_jobs.commit()
+    spans = with_jobs.history().task_spans(["flow.f", "named", "flow.never"])
+    assert spans == {"flow.f": (2.0, 4.0), "named": (7.0, 7.0)}
+
+
+def test_the_phases_of_a_job_are_its_waits_apart_from_its_body(tmp_path) -> None:
+    store = open_store(tmp_path / "phases")
+    row = JobRow(*[None] * len(JobRow._fields))._replace(
+        job_id=b"j" * 16, execution_id="e", task_name="flow.f", status="done", how="computed", attempts=1,
+        queued_at=1_000_000, ready_at=3_000_000, sent_at=3_500_000, started_at=7_500_000, finished_at=9_000_000,
+        wall_seconds=1.5, stage_in_seconds=0.25, stage_out_seconds=0.5, waited_on="limit db",
+    )  # fmt: skip
+    behind = row._replace(job_id=b"k" * 16, started_at=3_400_000)  # the worker's clock is behind
+    store.append([row, behind, row._replace(job_id=b"c" * 16, how="cached", sent_at=None, started_at=None)])
+    store.commit()
+    columns = "arguments_seconds, held_seconds, waited_on, queue_seconds, stage_in_seconds, body_seconds"
+    found = store.history().sql(f"SELECT {columns} FROM phases ORDER BY queue_seconds NULLS LAST").fetchall()
+    assert found[0][3] == 0 and found[2][1] is None and found[2][3] is None
+    assert found[1] == (2.0, 0.5, "limit db", 4.0, 0.25, 0.75)

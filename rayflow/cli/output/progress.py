@@ -27,7 +27,7 @@ from rayflow.pasting import command
 from rayflow.records import JobRow
 from rayflow.runtime.protocol.reports import Progress, Summary, job_text
 from rayflow.runtime.wording import busiest as busiest
-from rayflow.runtime.wording import now_by_task, sum_up
+from rayflow.runtime.wording import now_by_task, progress_text, sum_up
 
 LIVE_AFTER_SECONDS = 0.4
 """A run that is over sooner shows no live table, and does not load what draws it."""
@@ -81,7 +81,7 @@ class PlainReporter:
                 return  # when all has ended, there is nothing in the last one
             said = counted(sum_up(now_by_task(progress)))
             if said != self._last:
-                self.say(f"{duration(progress.elapsed_seconds)}: {said}", "dim")
+                self.say(f"{duration(progress.elapsed_seconds)}: {progress_text(progress)}", "dim")
             self._last = said
             self._next = progress.elapsed_seconds + min(max(progress.elapsed_seconds, 5.0), _LONGEST_PAUSE_SECONDS)
 
@@ -202,7 +202,7 @@ class LiveReporter(PlainReporter):
         assert progress is not None
         elapsed = progress.elapsed_seconds + time.monotonic() - self._progress_at
         by_task = now_by_task(progress)
-        text = Text(f"{duration(elapsed)}  {counted(sum_up(by_task))}\n", no_wrap=True, overflow="ellipsis")
+        text = Text(f"{duration(elapsed)}  {progress_text(progress)}\n", no_wrap=True, overflow="ellipsis")
         width = min(max(map(len, by_task), default=0), 50)
         for name, numbers in busiest(by_task):
             text.append(f"  {visible(name):{width}}  ")

@@ -6,6 +6,7 @@ In: an id, a name or filters. Out: tables, trees and fields, or JSON. Never: wri
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from dataclasses import fields as fields_of
 from dataclasses import replace
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayflow.cli.file_uses import show_file
+from rayflow.cli.following import follow
 from rayflow.cli.job_lines import job_lines, show_task
+from rayflow.cli.live_text import state_fields
 from rayflow.cli.output.render import (
     block,
     environment_text,
@@ -33,12 +36,13 @@ from rayflow.cli.output.render import (
 from rayflow.cli.output.style import counted, duration, in_words, short_execution, size
 from rayflow.cli.parsing import given_options
 from rayflow.cli.parsing.completion import executions
+from rayflow.cli.running_list import show_running
 from rayflow.cli.stores import history_of, json_option, print_json, store_option
 from rayflow.pasting import command as pasted
 from rayflow.store.history.answer_types import JobDetail, JobTree, Record, shown_name
-from rayflow.store.history.execution_status import is_lost, status_of
 
 if TYPE_CHECKING:
+    from rayflow.store.history.execution_status import ExecutionStatuses
     from rayflow.store.history.filters import Filter
     from rayflow.store.history.history import History
 
@@ -56,6 +60,8 @@ STATUSES = tuple(dict.fromkeys((*EXECUTIONS, *JOBS)))
 
 @click.command("log")
 @click.argument("what", required=False, metavar="[ID|TASK]", shell_complete=executions)
+@click.option("--running", "is_running", is_flag=True, help="What runs now: where, and how far it is.")
+@click.option("--follow", "follows", is_flag=True, help="Watch an execution until it ends: counts, jobs as they end.")
 @click.option("--jobs", "of_jobs", is_flag=True, help="List jobs: of all executions, or of the one that is named.")
 @click.option("--task", metavar="NAME", help="Only calls of this task, or so labelled; of executions, their root's.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only what is so; jobs also by how they were answered.")
@@ -73,12 +79,14 @@ def command(
     context: click.Context,
     /,
     what: str | None,
+    is_running: bool,
+    follows: bool,
     of_jobs: bool,
     as_json: bool,
     store: str | None,
     limit: int,
     **given: Any,
-) -> None:
+) -> int | None:
     """Show what happened: the latest executions, one execution's tree of calls, or one job whole with what it printed.
 
     \b
@@ -90,16 +98,26 @@ def command(
     rayflow log --jobs --task train --arg n=3          jobs that fit, of all executions
     rayflow log - --failed                             the jobs of the last execution that failed
 
-    An execution is lost when its process on this machine is gone; `rayflow resume ID` takes it up again.
+    An execution is lost when its process on this machine is gone, or when it was not heard from for three of the
+    intervals (a second; five in a store on a network) in which it says what it does. `rayflow resume ID` takes it up
+    again.
+
+    --follow ends with the exit code of the run that it watches: 130 when that was cancelled, 2 when it is lost.
 
     --json prints the records; the calls of an execution as {"execution": ..., "tags": [...], "jobs": [...]}, where the
     calls of one task by one job beyond the first few are one entry with their sums.
     """
     wanted = filter_of(**given)
+    _check_now(what, is_running, follows, of_jobs, wanted)
     history = history_of(store)
+    if is_running:
+        show_running(history, limit, as_json)
+        return None
+    if follows:
+        return follow(history, history.resolve(what or "-", kinds=("execution",)).id, as_json)
     if what is None:
         (_jobs if of_jobs else _executions)(history, wanted, limit, as_json)
-        return
+        return None
     has_limit = context.get_parameter_source("limit") is click.core.ParameterSource.COMMANDLINE
     is_list = of_jobs or wanted != filter_of()
     name = history.task_named(what)
@@ -111,7 +129,7 @@ def command(
             _jobs(history, replace(wanted, task=name), limit, as_json)
         else:
             show_task(history, name, as_json)
-        return
+        return None
     found = history.resolve(what)
     if has_limit and not is_list:
         whole = pasted("log", what, "--jobs", store=store)
@@ -122,6 +140,15 @@ def command(
         _jobs(history, replace(wanted, execution_id=found.id), limit, as_json)
     else:
         raise click.UsageError(f"{what} is a {found.kind}: only the jobs of an execution or of a task can be filtered.")
+    return None
+
+
+def _check_now(what: str | None, is_running: bool, follows: bool, of_jobs: bool, wanted: Filter) -> None:
+    """Raise UsageError where --running or --follow stand beside what they cannot be combined with."""
+    if is_running and (what is not None or follows or of_jobs or wanted != filter_of()):
+        raise click.UsageError("--running lists all that runs: it takes no id, and no other filter.")
+    if follows and (of_jobs or wanted != filter_of()):
+        raise click.UsageError("--follow watches one whole execution: it takes no filter.")
 
 
 def filter_of(
@@ -165,8 +192,9 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
     if wanted.status is not None and wanted.status not in EXECUTIONS:
         raise click.UsageError(f"An execution has no status {wanted.status!r}: its jobs have; add --jobs.")
     rows = history.executions_now(wanted, limit=limit)
+    now = history.statuses()
     if as_json:
-        print_json([_for_json(row) for row in rows])
+        print_json([_for_json(row, now) for row in rows])
         return
     if not rows:
         click.echo("No execution was recorded yet." if wanted == filter_of() else "No execution fits.")
@@ -176,7 +204,7 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
         (
             short_execution(row["execution_id"]),
             moment(row["started_at"]),
-            status_of(row),
+            now.status(row),
             duration(seconds_between(row["started_at"], row["finished_at"])),
             row["arguments"],
             counted(row) if row["jobs"] is not None else "",
@@ -184,9 +212,9 @@ def _executions(history: History, wanted: Filter, limit: int, as_json: bool) -> 
         for row in rows
     ]
     click.echo(table(heads, cells, sys.stdout, right=("took",), flexible=("what", "jobs")), nl=False)
-    for row in filter(is_lost, rows):
+    for row in filter(now.is_lost, rows):
         click.echo(
-            f"{short_execution(row['execution_id'])} is lost: its process is gone. Go on with: "
+            f"{short_execution(row['execution_id'])} is lost: {_how_lost(row)}. Go on with: "
             f"{how_to_go_on(row, history.url)}"
         )
 
@@ -196,9 +224,14 @@ def how_to_go_on(row: Record, store: str) -> str:
     return pasted("resume", short_execution(row["execution_id"]), store=store)
 
 
-def _for_json(row: Record) -> Record:
+def _how_lost(row: Record) -> str:
+    """Why an execution is taken for lost."""
+    return "its process is gone" if row["host"] == socket.gethostname() else f"{row['host']} is not heard from"
+
+
+def _for_json(row: Record, now: ExecutionStatuses) -> Record:
     """An execution for JSON: without the packed term, which only rayflow can read, and with whether it is lost."""
-    return {**{name: value for name, value in row.items() if name != "root"}, "lost": is_lost(row)}
+    return {**{name: value for name, value in row.items() if name != "root"}, "lost": now.is_lost(row)}
 
 
 def _job_for_json(row: Record) -> Record:
@@ -214,11 +247,11 @@ def _execution(history: History, execution_id: str, as_json: bool) -> None:
         found = history.job_tree(execution_id, siblings=SIBLINGS)
         tags = history.tags("execution", execution_id)
         lines = [_json_line(line) for line in found.lines]
-        print_json({"execution": _for_json(found.execution), "tags": tags, "jobs": lines})
+        print_json({"execution": _for_json(found.execution, history.statuses()), "tags": tags, "jobs": lines})
         return
     found = history.job_tree(execution_id, siblings=SIBLINGS, most=MOST_LINES, with_sources=False)
     tags = history.tags("execution", execution_id)
-    click.echo(_execution_head(found.execution, tags, history.url), nl=False)
+    click.echo(_execution_head(found.execution, tags, history), nl=False)
     _tree(found, history.url)
 
 
@@ -233,7 +266,8 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _execution_head(row: Record, tags: list[Record], store: str) -> str:
+def _execution_head(row: Record, tags: list[Record], history: History) -> str:
+    now = history.statuses()
     took = duration(seconds_between(row["started_at"], row["finished_at"]))
     versions = [f"rayflow {row['rayflow_version']}", f"Python {row['python_version']}"]
     if row["ray_version"]:
@@ -242,8 +276,9 @@ def _execution_head(row: Record, tags: list[Record], store: str) -> str:
         [
             ("execution", row["execution_id"] + (f" (taken up {_times(row['life'])})" if row["life"] else "")),
             ("command", _command(row["command"])),
-            ("status", status_of(row) + (f" after {took}" if took else "")),
-            ("go on with", how_to_go_on(row, store) if is_lost(row) else None),
+            ("status", now.status(row) + (f" after {took}" if took else "")),
+            ("go on with", how_to_go_on(row, history.url) if now.is_lost(row) else None),
+            *(state_fields(state) if (state := now.state(row)) is not None else ()),
             ("start-up", f"{duration(startup)} before that" if (startup := row["startup_seconds"]) else None),
             ("started", f"{moment(row['started_at'])} by {row['user'] or '?'} on {row['host'] or '?'}"),
             ("jobs", counted(row) if row["jobs"] is not None else None),
@@ -284,7 +319,7 @@ def _tree(found: JobTree, store: str) -> None:
 def _job(history: History, job_id: str, as_json: bool) -> None:
     found = history.job(job_id)
     if as_json:
-        execution = _for_json(found.execution) if found.execution else None
+        execution = _for_json(found.execution, history.statuses()) if found.execution else None
         names = ("parent", "arguments", "result", "children", "attempts", "logs", "tags", "task", "environment")
         parts = {name: getattr(found, name) for name in names}
         print_json({"execution": execution, "job": _job_for_json(found.job), **parts})

@@ -16,7 +16,7 @@ from rayflow.cli.parsing.given_options import moment_of
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
 from rayflow.errors import BadArguments
 from rayflow.pasting import command as pasted
-from rayflow.store.history.execution_status import is_lost
+from rayflow.store.history.execution_status import ExecutionStatuses
 
 DAMAGED = 2
 """Exit code when files are damaged or missing."""
@@ -91,12 +91,13 @@ def gc(older_than: str | None, dry_run: bool, yes: bool, store: str | None, as_j
     stays. The space that only they took is free after the next gc, from an hour later on. Others may run meanwhile.
     Where that would forget all executions it asks first; without a terminal it then needs --yes.
     """
-    from rayflow.store.exchange.garbage import collect
+    from rayflow.store.exchange.garbage import LIVE_SECONDS, collect
 
     before = moment_of(older_than) if older_than is not None else None
     opened = open_for(store, read_only=dry_run)
     asked = _no_question if yes else partial(_ask_first, opened.url)
-    result = collect(opened, older_than=before, is_over=is_lost, dry_run=dry_run, confirm=asked)
+    is_over = ExecutionStatuses(opened.folder, patience_seconds=LIVE_SECONDS).is_lost
+    result = collect(opened, older_than=before, is_over=is_over, dry_run=dry_run, confirm=asked)
     if as_json:
         print_json(result)
         return

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from rayflow.config import Config, check_address
 from rayflow.errors import Cancelled, NotFound, NotSerializable, RayflowError, StoreUnavailable
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.hashes import MEANING
+from rayflow.evaluator.own_failures import cancelled_text
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from
 from rayflow.lang.options.options import merge, merge_context
@@ -38,12 +39,14 @@ from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
 from rayflow.runtime.listing_rows import listing_rows
+from rayflow.runtime.live.live_board import LiveBoard
+from rayflow.runtime.live.outlook import BodySpan, Outlook
 from rayflow.runtime.loop import Loop, collecting_rarely
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES
 from rayflow.runtime.protocol.attempts import WorkerContext
 from rayflow.runtime.protocol.execution_row import check_store_stays, opening_row
 from rayflow.runtime.protocol.main_classes import keep_travelling, kept_travelling, script_here
-from rayflow.runtime.protocol.reports import Progress, Reporter, Silent, Summary
+from rayflow.runtime.protocol.reports import Progress, Reporter, Silent, Summary, shows_progress
 from rayflow.runtime.protocol.requests import (
     Request,
     check_execution_id,
@@ -54,10 +57,11 @@ from rayflow.runtime.protocol.requests import (
     status_of,
     written,
 )
-from rayflow.runtime.signals import exit_when_stopped, stopped_by
+from rayflow.runtime.signals import Interrupted, exit_when_stopped, interruptible, stopped_by
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
+from rayflow.store.live.live_files import CancelOrder
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.values.digests import digest, to_hex
@@ -132,6 +136,7 @@ class Driver:
         self._cluster: Any = None
         self._joining = threading.Lock()
         self.is_recorded = True
+        self.live = LiveBoard(self.store.folder, "inline", clock)
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
@@ -296,6 +301,17 @@ class Driver:
             )
         )
 
+    def outlook(self) -> Outlook:
+        """The forecast of one execution, from what the store knows of its tasks."""
+        return Outlook(self._spans_of, shows_progress(self.reporter))
+
+    def _spans_of(self, names: Iterable[str]) -> dict[str, BodySpan]:
+        history = self.store.history()
+        try:
+            return {name: BodySpan(*span) for name, span in history.task_spans(names).items()}
+        finally:
+            history.close()
+
     def record_cancelled(self, request: Request, by: str) -> None:
         """Record that an execution was cancelled, when its scheduler cannot do so any more."""
         commit_last(self.store, [request.cancelled_row(by, self.clock.now())], self.reporter.warned)
@@ -366,7 +382,7 @@ class Driver:
         if isinstance(finish.outcome, Failure):
             if finish.outcome.is_cancelled:
                 raise Cancelled(
-                    f"Execution {finish.execution_id} was cancelled. What was finished is kept: "
+                    f"Execution {finish.execution_id} {cancelled_text(finish.outcome)}. What was finished is kept: "
                     f"`{command('resume', finish.execution_id, store=self.config.store)}` goes on."
                 )
             raise_failure(exception_from_failure(finish.outcome, project_dir=self.config.project_dir))
@@ -387,6 +403,7 @@ class Driver:
 
     def close(self) -> None:
         """Release the cluster, and commit the rows that wait."""
+        self.live.leave()
         with self._joining:
             cluster, self._cluster = self._cluster, None
         try:
@@ -426,10 +443,22 @@ class InlineSubmission:
         self._finish: commands.Finish | None = None
         self._broken: BaseException | None = None
         self._lock = threading.Lock()
+        self._interrupt: Callable[[], None] | None = None
+        self._is_ordered = False
+        self._outlook = driver.outlook()
         self._loop = self._new_loop()
         request.begin(driver.clock.now())
         driver.store.keep(request.opening_rows())
         driver.reporter.recorded(request.execution_id)
+        driver.live.begin(
+            self.execution_id,
+            life=request.life,
+            started_at=request.row.started_at,
+            cancel=self._ordered,
+            running=self._loop.carrier.running_calls,
+            warned=driver.reporter.warned,
+            commit=self._commit_beside_body,
+        )
         self._started = time.monotonic()
         self._loop.post(request.submitted(driver.clock.now()))
 
@@ -453,7 +482,9 @@ class InlineSubmission:
         def warned(_: str, text: str) -> None:
             reporter.warned(text)
 
-        return LoopListener(warned=warned, job_ended=self._driver.job_ended, progress=self._report)
+        return LoopListener(
+            warned=warned, job_ended=self._driver.job_ended, progress=self._report, live=self._driver.live.take
+        )
 
     @front_door
     def result(self, timeout: float | None = None) -> Any:
@@ -461,21 +492,22 @@ class InlineSubmission:
             if self._broken is not None:
                 raise self._broken
             if self._finish is None:
-                self._finish = self._run(timeout)
+                with interruptible(lambda: self._loop.carrier.is_in_body) as self._interrupt:
+                    self._finish = self._run(timeout)
         return self._driver.value_of(self._finish)
 
     def _run(self, timeout: float | None) -> commands.Finish:
         try:
             finish = self._loop.run(self.execution_id, None if timeout is None else _patience(timeout))
+        except Interrupted as error:
+            cancelled = self._run_down(error)
+            if cancelled is None:
+                raise
+            return cancelled
         except KeyboardInterrupt as error:
             by = stopped_by(error, self.execution_id, self._driver.config.store)
             self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id, by))
-            cancelled = self._loop.run_down(self.execution_id)
-            if cancelled is None:
-                self._broken = error
-                self._driver.store.commit()
-            else:
-                self._keep(cancelled)
+            self._run_down(error)
             raise
         except TimeoutError:
             raise  # it goes on with the next result()
@@ -484,11 +516,26 @@ class InlineSubmission:
             ended = self._loop.finished(self.execution_id)
             if ended is None or not isinstance(error, StoreUnavailable):
                 # Half a tick is lost, so the execution can never end: each result() raises the same error.
-                self._broken = error
+                self._break(error)
                 raise
             finish = ended
         self._keep(finish)
         return finish
+
+    def _run_down(self, error: KeyboardInterrupt) -> commands.Finish | None:
+        """Turn until the interrupted execution has ended, and record its end. None when it can never end."""
+        finish = self._loop.run_down(self.execution_id)
+        if finish is None:
+            self._break(error)
+            self._driver.store.commit()
+        else:
+            self._keep(finish)
+        return finish
+
+    def _break(self, error: BaseException) -> None:
+        """The execution can never end: each result() raises this error, and nothing is said of it any more."""
+        self._broken = error
+        self._driver.live.leave(self.execution_id)
 
     def _keep(self, finish: commands.Finish) -> None:
         driver = self._driver
@@ -496,16 +543,34 @@ class InlineSubmission:
         finish = finish._replace(at=driver.clock.now())
         driver.is_recorded = commit_last(driver.store, [self._request.closing_row(finish)], warned)
         if driver.is_recorded:
+            driver.live.end(self.execution_id)
             tidy_up(driver.store, self.execution_id, warned)
+        else:
+            driver.live.leave(self.execution_id)
         driver.report_end(self._request, finish)
 
     def _report(self, counts: ExecutionCounts) -> None:
         by_task = counts.get(self.execution_id)
         if by_task is not None:
-            self._driver.reporter.progress(Progress(self.execution_id, time.monotonic() - self._started, by_task))
+            elapsed = time.monotonic() - self._started
+            rates, left = self._outlook.rates(by_task), self._outlook.left(by_task, elapsed)
+            self._driver.reporter.progress(Progress(self.execution_id, elapsed, by_task, rates=rates, left=left))
 
     def cancel(self) -> None:
         self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id))
+
+    def _commit_beside_body(self) -> None:
+        """Record what has ended while a body runs, perhaps for hours. Between bodies the loop does it."""
+        if self._loop.carrier.is_in_body:
+            self._driver.store.commit()
+
+    def _ordered(self, order: CancelOrder) -> None:
+        """Another process asks for the end of this execution. A body that runs is interrupted, as Ctrl-C does it."""
+        if not self._is_ordered:
+            self._is_ordered = True
+            self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id, order.text))
+        if self._interrupt is not None:
+            self._interrupt()
 
 
 def _patience(seconds: float) -> Callable[[], None]:

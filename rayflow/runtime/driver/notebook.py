@@ -11,9 +11,10 @@ import time
 from typing import Any
 
 from rayflow.records import JobRow
+from rayflow.runtime import wording
 from rayflow.runtime.durations import duration
 from rayflow.runtime.protocol.reports import Progress, Silent, Summary, job_text
-from rayflow.runtime.wording import busiest, counted, now_by_task, sum_up
+from rayflow.runtime.wording import busiest, counted, now_by_task
 
 SHOWN_AFTER_SECONDS = 0.5
 """A run that ends sooner shows only its result."""
@@ -93,7 +94,7 @@ class Notebook(Silent):
 def progress_text(progress: Progress) -> str:
     """The progress of a run: first the totals, then each task, then the calls that cannot start."""
     by_task = now_by_task(progress)
-    lines = [f"{duration(progress.elapsed_seconds)}  {counted(sum_up(by_task))}", *_rows(by_task)]
+    lines = [f"{duration(progress.elapsed_seconds)}  {wording.progress_text(progress)}", *_rows(by_task)]
     return "\n".join([*lines, *(f"  waiting: {text}" for text in progress.waiting)])
 
 

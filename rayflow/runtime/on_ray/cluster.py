@@ -166,9 +166,10 @@ class RayCluster:
         started.future()  # takes an error, which Ray would print: the first call meets the same one, and reports it
         return actor
 
-    def _settings(self) -> tuple[str, dict[str, float], bool]:
+    def _settings(self) -> tuple[str, dict[str, float], bool, bool]:
         """The arguments of a scheduler actor, and of its `prepare`."""
-        return self._config.store, dict(self._config.limits), self._config.log_level == "verbose"
+        config = self._config
+        return config.store, dict(config.limits), config.log_level == "verbose", config.metrics
 
     def prepare(self, actor: Any) -> Any:
         """Have an actor open its store; the reference of its answer."""
@@ -318,6 +319,7 @@ class RaySubmission:
         self.execution_id = request.execution_id
         self._channel = ray_output.channel_for(reporter) if driver.config.log_level != "quiet" else ""
         self._surroundings = driver.worker_context(request, self._channel)
+        self._outlook = driver.outlook()
         self._finish: commands.Finish | None = None
         self._error: BaseException | None = None
         self._started = time.monotonic()
@@ -453,7 +455,9 @@ class RaySubmission:
             self._cluster.note_end(self.execution_id)
             self._cluster.tidy(self.execution_id)
         else:
-            self._reporter.progress(Progress(self.execution_id, elapsed, status.by_task, status.waiting))
+            tasks = status.by_task
+            rates, time_left = self._outlook.rates(tasks), self._outlook.left(tasks, elapsed)
+            self._reporter.progress(Progress(self.execution_id, elapsed, tasks, status.waiting, rates, time_left))
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError("The execution has not ended yet; it goes on.")
 

@@ -1,4 +1,5 @@
-"""Notes which node runs a bundle, for the scheduler, which needs it when a node does not answer.
+"""Notes which node runs a bundle, and since when, for the scheduler: it needs that when a node does not answer, and to
+say what runs.
 
 In: the name of a bundle, while it runs. Out: the node that runs it. Never: costs a short bundle anything.
 
@@ -10,9 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import os
+import socket
 import threading
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ray
 
@@ -26,6 +31,16 @@ TURN_SECONDS = 1.0
 
 _PREFIX = "runs:"
 """Stands before a bundle's name in the key of its note."""
+
+
+class BundleNote(NamedTuple):
+    """Where a bundle runs. node: Ray's id of the node. host: its name. since: when the bundle began, in microseconds
+    since the epoch."""
+
+    node: str
+    host: str
+    pid: int
+    since: int
 
 
 @dataclass(slots=True)
@@ -71,14 +86,23 @@ def _note_for_ever() -> None:
             continue
         bundle.is_noted = True
         with contextlib.suppress(Exception):  # the cluster is lost, and with it this process
-            cluster_notes.write(f"{_PREFIX}{bundle.name}", own)
+            since = time.time_ns() // 1000 - round((time.monotonic() - bundle.begun) * 1_000_000)
+            text = json.dumps(BundleNote(own, socket.gethostname(), os.getpid(), since))
+            cluster_notes.write(f"{_PREFIX}{bundle.name}", text)
         if _current is not bundle:
             forget(bundle.name)
 
 
 def node_of(name: str) -> str | None:
     """The id of the node that has been running a bundle for some seconds; None when that is not known."""
-    return cluster_notes.read(f"{_PREFIX}{name}")
+    note = note_of(name)
+    return None if note is None else note.node
+
+
+def note_of(name: str) -> BundleNote | None:
+    """The note of a bundle that has been running for some seconds; None when there is none."""
+    text = cluster_notes.read(f"{_PREFIX}{name}")
+    return None if text is None else BundleNote(*json.loads(text))
 
 
 def noted_of(owner: str) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from rayflow.config import Config
 from rayflow.evaluator import commands
 from rayflow.runtime.clock import Clock
+from rayflow.runtime.live.outlook import Outlook
 from rayflow.runtime.protocol.attempts import WorkerContext
 from rayflow.runtime.protocol.requests import Request
 
@@ -22,6 +23,9 @@ class DriverHandle(Protocol):
 
     def worker_context(self, request: Request, channel: str = "") -> WorkerContext:
         """The settings that a worker needs to run this request's tasks. channel: where to send their prints."""
+
+    def outlook(self) -> Outlook:
+        """The forecast of one execution, from what the store knows of its tasks."""
 
     def report_end(self, request: Request, finish: commands.Finish) -> None:
         """Tell the reporter how an execution ended."""

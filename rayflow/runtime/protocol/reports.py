@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 from rayflow.records import JobRow
 from rayflow.runtime.durations import duration
+from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.values.failures import Failure
 
 WARNING = "warning"
@@ -26,12 +27,16 @@ class Progress:
     by_task: counts for each task's full name: open, running (on a worker), queued (for a worker), computed, cached,
     shared, failed, not_run (an argument had failed), cancelled, and retries (attempts after the first).
     waiting: sentences about calls that cannot start, such as a call that needs a GPU that no node has.
+    rates: jobs that ended a second, over the last ten, by how; in all as "ended". left: how long the known jobs may
+    still take, from what bodies of their tasks took before; None if that is not known.
     """
 
     execution_id: str
     elapsed_seconds: float
     by_task: Mapping[str, Mapping[str, int]]
     waiting: tuple[str, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    left: TimeLeft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,12 @@ class Reporter(Protocol):
 
     def ended(self, summary: Summary) -> None:
         """The execution has ended."""
+
+
+def shows_progress(reporter: Reporter) -> bool:
+    """Whether a reporter shows the progress of a run to anybody."""
+    behind = getattr(reporter, "reporter", reporter)  # that of a filter
+    return type(behind).progress is not Silent.progress and not getattr(reporter, "is_quiet", False)
 
 
 class Silent:

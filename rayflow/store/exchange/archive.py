@@ -74,6 +74,10 @@ class ZipFolder(PathlessFolder):
         except OSError as error:
             raise unavailable(self.url, error) from error
 
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Raises BadArguments: nothing is written twice in an archive."""
+        raise BadArguments(f"{self.url} is an archive: no execution lives in it.")
+
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Add a file, unless there is one."""
         if self.size(path) is not None:

@@ -46,6 +46,9 @@ GRACE_SECONDS = 24 * 3600.0
 SILENT_SECONDS = 30 * 24 * 3600.0
 """An execution that has recorded nothing for this long counts as ended, even if its row says that it runs."""
 
+LIVE_SECONDS = 3600.0
+"""So long the live file of an execution stays that has ended, and an execution of another machine may be silent."""
+
 _CLOCKS_DIFFER_SECONDS = 600.0
 
 _BLOB = re.compile(rf"{layout.BLOBS}/[0-9a-f]{{2}}/([0-9a-f]{{40}})")
@@ -103,7 +106,7 @@ def collect(
                 confirm(len(forgotten))
             _keep_only(store, history, snapshot, sorted(seen.keys() - forgotten))
     history.close()
-    swept = store.sweep(dry_run=dry_run)
+    swept = {**store.sweep(dry_run=dry_run), **_sweep_live(store, running, dry_run)}
     blobs: dict[str, int] = {}
     young = 0
     if unread is None:
@@ -149,6 +152,19 @@ def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executio
         replaces.update(older for older in commit.replaces if older in listed)
     last = snapshot.commits[-1].id
     write_commit(store.folder, layout.IdMaker().make(after=last), [rows], replaces=replaces, executions=executions)
+
+
+def _sweep_live(store: Store, running: Mapping[str, datetime], dry_run: bool) -> dict[str, int]:
+    """Remove the live files of executions that have ended, or that nobody knows any more. Returns their sizes."""
+    folder = store.folder
+    sizes = folder.sizes(layout.LIVE)
+    gone: dict[str, int] = {}
+    for path, age in folder.ages(layout.LIVE).items():
+        if age > LIVE_SECONDS and path.rpartition("/")[2].partition(".")[0] not in running:
+            gone[path] = sizes.get(path, 0)
+            if not dry_run:
+                folder.remove(path)
+    return gone
 
 
 # --- blobs ------------------------------------------------------------------------------------------------------------

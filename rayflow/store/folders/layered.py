@@ -53,6 +53,10 @@ class LayeredFolder:
         self._files[path] = b"".join(parts)
         self._removed.discard(path)
 
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Keep a file in this layer."""
+        self.write(path, parts)
+
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Keep a file in this layer, unless one of the layers has it already."""
         with self._creating:

@@ -16,7 +16,7 @@ from rayflow.errors import StoreUnavailable
 from rayflow.store import layout
 from rayflow.store.folders.mapped import mapped
 from rayflow.store.folders.protocol import unavailable
-from rayflow.values.filesystems.atomic_writes import move_durably, write_new
+from rayflow.values.filesystems.atomic_writes import move_durably, write_new, write_new_unsynced
 from rayflow.values.filesystems.fsync import sync
 
 _MAP_FROM_BYTES = 256 * 1024
@@ -87,12 +87,22 @@ class LocalFolder:
         """Write a temporary file, sync it, rename it, and sync the directory."""
         self._put(path, parts, _rename)
 
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Write a temporary file and rename it. Nothing is synced: the file counts only while this machine is up."""
+        self._put(path, parts, _replace, write_new_unsynced)
+
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Write in the same way, but with a hard link instead of the rename. The link fails if the file exists."""
         return self.size(path) is None and self._put(path, parts, _link)
 
-    def _put(self, path: str, parts: Sequence[Any], publish: Callable[[str, str], bool]) -> bool:
-        """Write a temporary file, and let `publish` give it its name. Returns the result of `publish`."""
+    def _put(
+        self,
+        path: str,
+        parts: Sequence[Any],
+        publish: Callable[[str, str], bool],
+        write: Callable[[str, Sequence[Any]], None] = write_new,
+    ) -> bool:
+        """Let `write` make a temporary file, and `publish` give it its name. Returns the result of `publish`."""
         target = self._path(path)
         self._count += 1
         beside = self._path(f"{layout.TEMPORARY}/{os.getpid():x}-{id(self):x}-{time.time_ns():x}-{self._count}")
@@ -100,7 +110,7 @@ class LocalFolder:
             self._make_directory(layout.TEMPORARY)
             self._make_directory(os.path.dirname(path))
             try:
-                write_new(beside, parts)
+                write(beside, parts)
                 is_published = publish(beside, target)
             except BaseException:
                 self._discard(beside)
@@ -219,6 +229,11 @@ class LocalFolder:
 
 def _rename(beside: str, target: str) -> bool:
     move_durably(beside, target)
+    return True
+
+
+def _replace(beside: str, target: str) -> bool:
+    os.rename(beside, target)
     return True
 
 

@@ -50,6 +50,10 @@ class MemoryFolder(PathlessFolder):
         """Keep a file."""
         self._files[path] = b"".join(parts)
 
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Keep a file."""
+        self.write(path, parts)
+
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Keep a file, unless a file of this path exists."""
         with self._creating:

@@ -3,8 +3,8 @@
 In: paths inside the folder, and bytes. Out: bytes. Never: knows what the files mean.
 
 A `Folder` promises little, so that object stores can be folders: a file appears whole or not at all, and is durable
-when `write` returns; files are never changed. A missing file raises FileNotFoundError, every other trouble
-StoreUnavailable.
+when `write` returns; files are never changed, except by `overwrite`. A missing file raises FileNotFoundError, every
+other trouble StoreUnavailable.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class Folder(Protocol):
 
     def write(self, path: str, parts: Sequence[Any]) -> None:
         """Write a file from these buffers, whole or not at all. The file is durable on return."""
+        ...
+
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Write a file that is written again and again: whole or not at all, but perhaps lost with the machine."""
         ...
 
     def create(self, path: str, parts: Sequence[Any]) -> bool:

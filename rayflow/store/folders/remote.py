@@ -88,6 +88,10 @@ class RemoteFolder:
         if self._mirror is not None and path.startswith(_MIRRORED):
             self._keep(self._mirror, path, parts)
 
+    def overwrite(self, path: str, parts: Sequence[Any]) -> None:
+        """Write a file in one put. It is not mirrored."""
+        self._files.write_parts(self._path(path), parts)
+
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Write a file, unless it exists. If the server cannot refuse a second write, a check comes first."""
         return self._files.create_parts(self._path(path), parts)

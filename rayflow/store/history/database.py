@@ -7,7 +7,7 @@ was compared with its checksum.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,9 @@ from rayflow.store.history.connections import Connections, ReadyConnection
 from rayflow.store.history.parameter_order import in_order, parameters_in
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, StoreSnapshot
+
+STREAMED_ROWS = 5_000
+"""How many rows of a long answer are Python objects at a time."""
 
 
 class RecordDatabase:
@@ -142,6 +145,12 @@ class RecordDatabase:
                 if type(cell := row[name]) is datetime:
                     row[name] = cell.replace(tzinfo=UTC)
         return rows
+
+    def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Record]:
+        """Rows of a query as records, as they are, without hex and time zones. DuckDB holds the answer as columns; only
+        a few thousand of its rows are Python objects at a time."""
+        for batch in self.answer(query, parameters).to_arrow_reader(STREAMED_ROWS):
+            yield from batch.to_pylist()
 
     def one(self, query: str, parameters: dict[str, Any]) -> Record | None:
         """The first row of a query as a record."""
@@ -334,6 +343,12 @@ class RecordDatabase:
         """The usual seconds of the bodies of these tasks, by task. Tasks that have not run are left out."""
         rows = self.records(views.text_of("task_costs"), {"tasks": sorted(task_names)})
         return {row["task_name"]: row["wall_seconds"] for row in rows}
+
+    def task_spans(self, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """Between which seconds the bodies of these tasks mostly took, by the names under which their jobs are shown.
+        Names under which nothing has run are left out."""
+        rows = self.records(views.text_of("task_spans"), {"names": sorted(names)})
+        return {row["name"]: (row["low_seconds"], row["high_seconds"]) for row in rows}
 
     # --- the store as a whole ------------------------------------------------------------------------------------
 

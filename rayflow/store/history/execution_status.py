@@ -1,6 +1,7 @@
-"""The status of an execution as it is now: a process that is gone records nothing any more.
+"""The status of an execution as it is now: one that nobody has heard from records nothing any more.
 
-In: the record of an execution. Out: its status. Never: signals a process, asks another machine.
+In: the record of an execution, and the folder of the store with its live files. Out: its status. Never: signals a
+process, asks another machine.
 """
 
 from __future__ import annotations
@@ -9,18 +10,59 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from rayflow.store.folders.protocol import Folder
+from rayflow.store.live.live_files import LiveFiles
+from rayflow.store.live.live_state import LiveState
 from rayflow.values.filesystems.atomic_writes import is_alive
 
 
-def is_lost(row: Mapping[str, Any]) -> bool:
-    """Whether an execution is recorded as running, and its driver, a process of this machine, is gone.
+class ExecutionStatuses:
+    """Says which executions of a store are lost. For one question: it remembers the states that it has read.
 
-    An execution of another machine is taken for alive: nothing here can tell.
+    patience_seconds: an execution may be silent for so long before it is lost, if it allows itself less. For decisions
+    that cannot be taken back.
     """
-    pid = row["pid"]
-    return row["status"] == "running" and pid is not None and row["host"] == socket.gethostname() and not is_alive(pid)
 
+    def __init__(self, folder: Folder, patience_seconds: float = 0.0) -> None:
+        self._live = LiveFiles(folder)
+        self._patience_seconds = patience_seconds
+        self._states: dict[str, tuple[LiveState | None, bool]] = {}
 
-def status_of(row: Mapping[str, Any]) -> str:
-    """The recorded status, but "lost" for an execution whose driver is gone."""
-    return "lost" if is_lost(row) else str(row["status"])
+    def is_lost(self, row: Mapping[str, Any]) -> bool:
+        """Whether an execution is recorded as running, and nothing of it lives.
+
+        If its driver is a process of this machine, that process tells. Else its live state tells, from whichever
+        machine: it is written every few seconds, by the process that evaluates. An execution of another machine without
+        such a state is taken for alive: nothing can tell.
+        """
+        if row["status"] != "running":
+            return False
+        here = socket.gethostname()
+        if row["pid"] is not None and row["host"] == here:
+            return not is_alive(row["pid"])
+        state, is_stale = self._read(row["execution_id"])
+        if state is None:
+            return False
+        return is_stale or (state.host == here and not is_alive(state.pid))
+
+    def status(self, row: Mapping[str, Any]) -> str:
+        """The recorded status, but "lost" for an execution of which nothing lives."""
+        return "lost" if self.is_lost(row) else str(row["status"])
+
+    def state(self, row: Mapping[str, Any]) -> LiveState | None:
+        """What a running execution says of itself; None if it has ended, is lost, or says nothing."""
+        if row["status"] != "running" or self.is_lost(row):
+            return None
+        return self._read(row["execution_id"])[0]
+
+    def heard_seconds(self, row: Mapping[str, Any]) -> float | None:
+        """How long ago a running execution was heard from; None if that is not known."""
+        state = self.state(row)
+        return None if state is None else self._live.age_seconds(state)
+
+    def _read(self, execution_id: str) -> tuple[LiveState | None, bool]:
+        """The last state of an execution, and whether it is stale."""
+        if execution_id not in self._states:
+            state = self._live.read(execution_id)
+            self._states[execution_id] = state, state is not None and self._live.is_stale(state, self._patience_seconds)
+        return self._states[execution_id]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,14 +33,16 @@ from rayflow.store.history.answer_types import (
     ValueDetail,
     Why,
 )
-from rayflow.store.history.database import RecordDatabase, as_bytes, as_microseconds
-from rayflow.store.history.execution_status import status_of
+from rayflow.store.history.database import RecordDatabase, as_bytes, as_microseconds, as_stored
+from rayflow.store.history.execution_status import ExecutionStatuses
 from rayflow.store.history.filters import ALL, Filter
 from rayflow.store.history.task_names import full_name, nearest, short_name
+from rayflow.store.history.trace_marks import TraceMark, TraceMarks
 from rayflow.store.history.values import value_lookup
 from rayflow.store.history.values.stored_value import LARGE_BYTES, Stored
 from rayflow.store.history.why import comparison
 from rayflow.store.history.why.job_inputs import may_hold
+from rayflow.store.live.live_files import LiveFiles
 from rayflow.values.display.tracebacks import front_door
 from rayflow.values.encoding.previews import either
 from rayflow.values.filesystems.filesystems import base_directory, local_path
@@ -183,11 +185,44 @@ class History(RecordDatabase):
         return self.records(query, conditions.parameters)
 
     def executions_now(self, wanted: Filter = ALL, *, limit: int | None = 20) -> list[Record]:
-        """The same record with the current status: "lost" instead of running, if the process is known to be gone."""
+        """The same, but of the status that they have now: "lost" is one that runs by its record, and lives no more."""
         if wanted.status not in ("running", "lost"):
             return self.executions(wanted, limit=limit)
         running = self.executions(replace(wanted, status="running"), limit=None)
-        return [row for row in running if status_of(row) == wanted.status][:limit]
+        now = self.statuses()
+        return [row for row in running if now.status(row) == wanted.status][:limit]
+
+    @property
+    def live_seconds(self) -> float:
+        """How often a living execution says what it does."""
+        return LiveFiles(self._folder).interval_seconds
+
+    def ended_jobs(self, execution_id: str, since: datetime | None = None) -> list[tuple[str, datetime]]:
+        """The jobs of an execution that ended since then (all of them by default), each with the time of its end, the
+        first one first."""
+        rows = self.records(
+            """SELECT job_id, max(finished_at) AS finished_at FROM raw.jobs
+               WHERE execution_id = $id AND finished_at IS NOT NULL AND ($since IS NULL OR finished_at >= $since)
+               GROUP BY job_id ORDER BY 2, 1""",
+            {"id": execution_id, "since": None if since is None else as_stored(since)},
+        )
+        return [(row["job_id"], row["finished_at"]) for row in rows]
+
+    def jobs_of(self, job_ids: Sequence[str]) -> list[Record]:
+        """These jobs, in this order."""
+        if not job_ids:
+            return []
+        rows = self.records(
+            """SELECT * FROM raw.jobs WHERE job_id IN (SELECT unnest($ids))
+               QUALIFY raw.is_valid_job(job_id, finished_at)""",
+            {"ids": [as_bytes(job_id) for job_id in job_ids]},
+        )
+        by_id = {row["job_id"]: row for row in rows}
+        return [by_id[job_id] for job_id in job_ids if job_id in by_id]
+
+    def statuses(self) -> ExecutionStatuses:
+        """Tells which executions are lost, and what those that live say of themselves, as of now."""
+        return ExecutionStatuses(self._folder)
 
     @front_door
     def execution(self, execution_id: str) -> Record:
@@ -243,6 +278,15 @@ class History(RecordDatabase):
     def call_graph(self, execution_id: str) -> CallGraph:
         """An execution as a graph. Each box stands for all calls of one task from one place. Raises NotFound."""
         return call_graphs.call_graph(self, self.execution(execution_id))
+
+    def trace_marks(self, execution_id: str) -> Iterator[TraceMark]:
+        """An execution as marks of the trace format of Chrome, one after the other. Raises NotFound."""
+        row = self.execution(execution_id)
+        made = TraceMarks(int(row["started_at"].timestamp() * 1_000_000))
+        key = {"execution": execution_id}
+        yield from made.head(f"{row['task_name'] or row['arguments'] or 'execution'}: the scheduler")
+        yield from made.of_jobs(self.stream(views.text_of("timeline_jobs"), key))
+        yield from made.of_attempts(self.stream(views.text_of("timeline_attempts"), key))
 
     @front_door
     def job(self, job_id: str) -> JobDetail:

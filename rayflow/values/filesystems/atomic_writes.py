@@ -87,15 +87,31 @@ def replacing(path: str) -> Iterator[str]:
 
 def write_new(path: str, parts: Iterable[Any]) -> None:
     """Write buffers to a new file, one after the other. When this returns, they are on the disk."""
+    with _new(path) as descriptor:
+        _write_all(descriptor, parts)
+        os.fsync(descriptor)
+
+
+def write_new_unsynced(path: str, parts: Iterable[Any]) -> None:
+    """Write buffers to a new file, one after the other. They are lost if the machine fails in the next seconds."""
+    with _new(path) as descriptor:
+        _write_all(descriptor, parts)
+
+
+@contextlib.contextmanager
+def _new(path: str) -> Iterator[int]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        for part in parts:
-            view = memoryview(part).cast("B")
-            while view.nbytes:
-                view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, parts: Iterable[Any]) -> None:
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while view.nbytes:
+            view = view[os.write(descriptor, view) :]
 
 
 def move_durably(beside: str, target: str) -> None:

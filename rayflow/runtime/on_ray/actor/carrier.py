@@ -47,6 +47,8 @@ from rayflow.runtime.protocol.attempts import (
 )
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.worker.environment import Descriptions
+from rayflow.store.live.live_state import MOST_RUNNING, RunningCall
+from rayflow.values.digests import to_hex
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -92,6 +94,8 @@ class RayCarrier:
     waiting: sentences for people about calls that cannot start. lines: how many lines calls have printed, by channel.
     """
 
+    runs_in_loop = False
+
     def __init__(self, loop: LoopHandle) -> None:
         self._loop = loop
         self.waiting: tuple[str, ...] = ()
@@ -120,7 +124,11 @@ class RayCarrier:
         self._running = RunningCounts(time.monotonic)
         self._noted: frozenset[str] = frozenset()
         self._descriptions = Descriptions()
+        self._notes: dict[str, whereabouts.BundleNote] = {}
+        """The notes of bundles that run longest, by name."""
         self._looking_for_notes: threading.Thread | None = None
+        self.bundle_sizes: list[int] | None = None
+        """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
 
     # --- executions ---------------------------------------------------------------------------------------------------
@@ -159,7 +167,32 @@ class RayCarrier:
     def _look_for_notes(self) -> None:
         with contextlib.suppress(Exception):  # the cluster is lost: the driver notices that
             self._noted = whereabouts.noted_of(self._bundler.name)
+            self._notes = self._notes_read()
         time.sleep(NOTES_SECONDS)
+
+    def _notes_read(self) -> dict[str, whereabouts.BundleNote]:
+        """The notes of the bundles that were sent first, each read once."""
+        known = self._notes
+        found: dict[str, whereabouts.BundleNote] = {}
+        for bundle in list(self._bundler.in_flight.values()):
+            if bundle.name in self._noted and len(found) < MOST_RUNNING:
+                note = known.get(bundle.name) or whereabouts.note_of(bundle.name)
+                if note is not None:
+                    found[bundle.name] = note
+        return found
+
+    def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
+        notes = self._notes
+        found: dict[str, list[RunningCall]] = {}
+        for bundle in list(self._bundler.in_flight.values()) if notes else ():
+            note = notes.get(bundle.name)
+            if note is None:
+                continue
+            first = bundle.first
+            job_id = first.job_ids[0] if isinstance(first, commands.RunVector) else first.job_id
+            call = RunningCall(to_hex(job_id), first.shown_name, note.host, note.since, note.pid, len(bundle))
+            found.setdefault(bundle.execution_id, []).append(call)
+        return found
 
     def lines_of(self, execution_id: str) -> int:
         """How many lines were printed so far in an execution's channel."""
@@ -263,6 +296,8 @@ class RayCarrier:
                 else:
                     self._lost(*number, f"it could not be sent: {type(error).__name__}: {error}")
             return
+        if self.bundle_sizes is not None:
+            self.bundle_sizes.append(len(bundle))
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
     def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ray
 
@@ -30,6 +31,7 @@ from rayflow.evaluator import commands, messages
 from rayflow.records import JobRow
 from rayflow.runtime.ending import commit_last
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
+from rayflow.runtime.live.live_board import LiveBoard
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.carrier import RayCarrier
@@ -37,6 +39,7 @@ from rayflow.runtime.on_ray.actor.unread_news import UnreadNews
 from rayflow.runtime.protocol.attempts import WorkerContext, pack_finish
 from rayflow.runtime.protocol.requests import Request
 from rayflow.runtime.worker.task_lookup import HOST
+from rayflow.store.live.live_files import CancelOrder
 from rayflow.store.store import Store
 from rayflow.values.display import masking
 from rayflow.values.display.python_warnings import write_warnings
@@ -44,6 +47,9 @@ from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.process import waits
 from rayflow.values.process.free_memory import give_back
 from rayflow.version import VERSION
+
+if TYPE_CHECKING:
+    from rayflow.runtime.on_ray.actor.metrics import SchedulerMetrics
 
 PROGRESS_SECONDS = 0.1
 """How often the counts that a driver can see are brought up to date."""
@@ -78,18 +84,25 @@ class Status:
 
 
 class SchedulerActor:
-    """One evaluator on a cluster, for one driver. tells_jobs: whether the driver wants to know of each job.
+    """One evaluator on a cluster, for one driver.
+
+    tells_jobs: whether the driver wants to know of each job. has_metrics: whether it gives Ray its metrics.
 
     Between two runs of its process it may rest. Then it has no store and no loop, and takes new settings.
     """
 
-    def __init__(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool = False) -> None:
+    def __init__(
+        self, store_url: str, limits: Mapping[str, float], tells_jobs: bool = False, has_metrics: bool = False
+    ) -> None:
         self._store_url = store_url
         self._limits = dict(limits)
         self._tells_jobs = tells_jobs
+        self._has_metrics = has_metrics
+        self._metrics: SchedulerMetrics | None = None
         self._opening = threading.Lock()
         self._store: Store | None = None
         self._loop: Loop[RayCarrier] | None = None
+        self._live: LiveBoard | None = None
         self._thread: threading.Thread | None = None
         self._posted: deque[tuple[Callable[[Loop[RayCarrier]], None], Future[None]]] = deque()
         """Actions for the loop's thread, which does them before its next turn."""
@@ -109,11 +122,14 @@ class SchedulerActor:
 
     # --- what a driver asks, in the actor's threads -------------------------------------------------------------------
 
-    def prepare(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool) -> None:
+    def prepare(
+        self, store_url: str, limits: Mapping[str, float], tells_jobs: bool, has_metrics: bool = False
+    ) -> None:
         """Be ready for executions; with these settings, if the actor has rested. Raises StoreUnavailable."""
         with self._opening:
             if self._store is None:
                 self._store_url, self._limits, self._tells_jobs = store_url, dict(limits), tells_jobs
+                self._has_metrics = has_metrics
         self._open()
 
     def rest(self) -> None:
@@ -195,6 +211,7 @@ class SchedulerActor:
             if self._store is None:
                 write_warnings(self._take_warning)
                 self._store = remote.open_here(self._store_url)
+                self._live = LiveBoard(self._store.folder, "ray")
                 self._loop = self._new_loop(self._store)
                 self._thread = threading.Thread(target=self._turn_until_rest, name="rayflow-loop", daemon=True)
                 self._thread.start()
@@ -233,11 +250,19 @@ class SchedulerActor:
             job_ended=self._job_ended if self._tells_jobs else None,
             progress=self._take_counts,
             progress_seconds=PROGRESS_SECONDS,
+            live=self._live.take if self._live is not None else None,
         )
-        return Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        loop = Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        if self._has_metrics:
+            from rayflow.runtime.on_ray.actor.metrics import SchedulerMetrics
+
+            self._metrics = SchedulerMetrics(loop)
+        return loop
 
     def _take_counts(self, counts: ExecutionCounts) -> None:
         self._by_task = dict(counts)
+        if self._metrics is not None:
+            self._metrics.take(counts)
 
     def _turn_until_rest(self) -> None:
         while (loop := self._loop) is not None:
@@ -282,6 +307,19 @@ class SchedulerActor:
         loop.post(request.submitted(loop.clock.now()))
         with self._changed:
             self._requests[execution_id] = request
+        if self._live is not None:
+            self._live.begin(
+                execution_id,
+                life=request.life,
+                started_at=request.row.started_at,
+                cancel=partial(self._ordered, execution_id, request.life),
+                running=loop.carrier.running_calls,
+                warned=partial(self._warned_of, execution_id),
+            )
+
+    def _ordered(self, execution_id: str, life: int, order: CancelOrder) -> None:
+        """Somebody asks for the end of an execution, perhaps again. The evaluator hears only the first request."""
+        self.cancel(execution_id, life, order.text)
 
     def _cancel(self, execution_id: str, life: int, by: str, loop: Loop[RayCarrier]) -> None:
         if execution_id in self._requests:
@@ -297,6 +335,8 @@ class SchedulerActor:
                 book.pop(execution_id, None)
             self._warnings.take(execution_id)
             self._ended.take(execution_id)
+        if self._live is not None:
+            self._live.end(execution_id)
         # What the execution took must be free before the merging, which takes much, too.
         give_back()
         loop.store.compact(execution_id)
@@ -308,6 +348,10 @@ class SchedulerActor:
             for book in (self._requests, self._finished, self._errors, self._by_task, self._cancelled):
                 book.clear()
             self._store = self._loop = None
+        if self._live is not None:
+            self._live.leave()
+            self._live = None
+        self._metrics = None
         loop.store.close()
 
     def _finish(self, loop: Loop[RayCarrier]) -> None:
@@ -322,7 +366,15 @@ class SchedulerActor:
 
         requests = [(self._requests.get(execution_id), finish) for execution_id, finish in finished.items()]
         rows = [request.closing_row(finish) for request, finish in requests if request is not None]
-        commit_last(loop.store, rows, warned)
+        is_recorded = commit_last(loop.store, rows, warned)
+        if self._metrics is not None:
+            self._metrics.end(finished)
+        if self._live is not None:
+            for execution_id in finished:
+                if is_recorded:
+                    self._live.end(execution_id, seconds=0)  # `release` waits for it
+                else:
+                    self._live.leave(execution_id)
         carrier = loop.carrier
         with self._changed:
             for execution_id, finish in finished.items():
@@ -341,6 +393,8 @@ class SchedulerActor:
                 if execution_id not in self._finished:
                     self._errors.setdefault(execution_id, error)
             loop.carrier.abandon()
+            if self._live is not None:
+                self._live.leave()
             self._loop = self._new_loop(loop.store)
             self._changed.notify_all()
         time.sleep(REPAIR_SECONDS)

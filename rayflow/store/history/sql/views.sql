@@ -21,6 +21,22 @@ SELECT environment, entry.key AS name, entry.value AS version
 FROM (SELECT environment, unnest(map_entries(CAST(distributions::JSON AS MAP(VARCHAR, VARCHAR)))) AS entry FROM environments);
 COMMENT ON VIEW distributions IS 'the installed distributions of each environment, one a row: join jobs using (environment)';
 
+-- Clocks of two machines differ: a wait that would end before it began is none. (`greatest` would turn a null into 0.)
+CREATE OR REPLACE VIEW phases AS
+WITH spans AS (
+    SELECT jobs.*, epoch(jobs.ready_at - jobs.queued_at) AS for_arguments, epoch(jobs.sent_at - jobs.ready_at) AS held,
+           epoch(jobs.started_at - jobs.sent_at) AS queue,
+           jobs.wall_seconds - coalesce(jobs.stage_in_seconds, 0) - coalesce(jobs.stage_out_seconds, 0) AS body
+    FROM jobs
+)
+SELECT spans.job_id, spans.execution_id, spans.task_name, spans.label, spans.how, spans.status,
+       if(spans.for_arguments < 0, 0, spans.for_arguments) AS arguments_seconds,
+       if(spans.held < 0, 0, spans.held) AS held_seconds, spans.waited_on,
+       if(spans.queue < 0, 0, spans.queue) AS queue_seconds, spans.stage_in_seconds,
+       if(spans.body < 0, 0, spans.body) AS body_seconds, spans.stage_out_seconds, spans.requested, spans.node
+FROM spans;
+COMMENT ON VIEW phases IS 'for each job, the seconds that it waited for its arguments, for limits and retries, and for a worker, and those of its body';
+
 CREATE OR REPLACE VIEW upstream AS
 SELECT arguments.call_hash, calls.task_name, arguments.name, arguments.value_hash,
        arguments.source_call_hash AS upstream_call_hash, sources.task_name AS upstream_task_name

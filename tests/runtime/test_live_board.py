@@ -1,0 +1,155 @@
+"""The board writes what executions say of themselves, whatever their loops do, and hears who cancels them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayflow.errors import StoreUnavailable
+from rayflow.runtime.listener import LiveCounts
+from rayflow.runtime.live.live_board import LiveBoard
+from rayflow.runtime.live.rates import Rates
+from rayflow.store.folders.local import LocalFolder
+from rayflow.store.folders.memory import MemoryFolder
+from rayflow.store.folders.protocol import Folder
+from rayflow.store.live.live_files import CancelOrder, LiveFiles
+from rayflow.store.live.live_state import RunningCall
+
+pytestmark = pytest.mark.quick
+
+CALL = RunningCall("ab", "flow.f", "node1", 5)
+
+
+@pytest.fixture(autouse=True)
+def quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rayflow.store.live.live_files.LOCAL_SECONDS", 0.01)
+
+
+def until(is_so: Callable[[], Any]) -> Any:
+    """What this gives when it gives something. Fails after 20 seconds."""
+    end = time.monotonic() + 20
+    while not (found := is_so()):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    return found
+
+
+class Shell:
+    """A board with one execution, and what it was told."""
+
+    def __init__(self, folder: Folder, life: int = 0) -> None:
+        self.board = LiveBoard(folder, "ray")
+        self.files = LiveFiles(folder)
+        self.orders: list[CancelOrder] = []
+        self.warnings: list[str] = []
+        self.begin("e1", life)
+
+    def begin(self, execution_id: str, life: int = 0) -> None:
+        self.board.begin(
+            execution_id, life=life, started_at=1, cancel=self.orders.append,
+            running=lambda: {"e1": [CALL]}, warned=self.warnings.append,
+        )  # fmt: skip
+
+    def state(self, execution_id: str = "e1") -> Any:
+        return self.files.read(execution_id)
+
+
+def test_a_state_is_written_at_once_and_again_while_the_loop_is_silent() -> None:
+    shell = Shell(MemoryFolder())
+    first = until(shell.state)
+    assert (first.host, first.pid, first.shell, first.running) == (os.uname().nodename, os.getpid(), "ray", (CALL,))
+    assert until(lambda: shell.state().written_at > first.written_at)
+    assert shell.state().counted_at == first.counted_at, "the counts are not right for a later moment"
+    shell.board.take({"e1": LiveCounts(9, {"flow.f": {"open": 2}}, {"worker": 2}, ("no node has a GPU",))})
+    state = until(lambda: (found := shell.state()).counted_at == 9 and found)
+    assert (state.tasks, state.waits, state.sentences) == (
+        {"flow.f": {"open": 2}}, {"worker": 2}, ("no node has a GPU",)
+    )  # fmt: skip
+    shell.board.end("e1")
+    assert shell.state() is None
+
+
+def test_each_execution_of_a_board_has_a_state_and_the_thread_ends_with_the_last() -> None:
+    shell = Shell(MemoryFolder())
+    shell.begin("e2")
+    until(lambda: shell.state() and shell.state("e2"))
+    assert shell.state("e2").running == ()
+    shell.board.end("e1")
+    later = shell.state("e2").written_at
+    until(lambda: shell.state("e2").written_at > later)
+    shell.board.leave()
+    until(lambda: not any(each.name == "rayflow-live" for each in threading.enumerate()))
+    assert shell.state() is None
+    assert shell.state("e2") is not None, "its end is not recorded: its silence tells"
+    shell.begin("e3")
+    until(lambda: shell.state("e3"))
+    shell.board.end("e3")
+
+
+def test_who_asks_for_the_end_is_heard_and_the_state_says_so() -> None:
+    shell = Shell(MemoryFolder())
+    until(shell.state)
+    shell.files.order_cancel("e1", CancelOrder("ada@lab", "enough"))
+    until(lambda: len(shell.orders) > 2)  # a body that was about to begin is asked again
+    assert set(shell.orders) == {CancelOrder("ada@lab", "enough")}
+    assert until(lambda: shell.state().cancelled_by) == "ada@lab: enough"
+    shell.board.end("e1")
+    assert shell.files.cancel_order("e1") is None
+
+
+@pytest.mark.parametrize(("life", "age", "counts"), [(1, 300, False), (1, 1, True), (0, 300, True)])
+def test_a_request_to_an_earlier_life_does_not_end_a_later_one(
+    tmp_path: Path, life: int, age: float, counts: bool
+) -> None:
+    folder = LocalFolder(str(tmp_path))
+    LiveFiles(folder).order_cancel("e1", CancelOrder("ada"))
+    at = time.time() - age
+    os.utime(tmp_path / "live" / "e1.cancel", (at, at))
+    shell = Shell(folder, life)
+    first = until(shell.state)
+    until(lambda: shell.state().written_at > first.written_at)
+    assert bool(shell.orders) is counts
+    shell.board.end("e1")
+
+
+def test_a_store_that_cannot_be_written_is_told_once_and_nothing_fails() -> None:
+    class Full(MemoryFolder):
+        tries = 0
+
+        def overwrite(self, path: str, parts: Any) -> None:
+            self.tries += 1
+            if self.tries < 4:
+                raise StoreUnavailable("the disk is full")
+            super().overwrite(path, parts)
+
+    shell = Shell(Full())
+    until(shell.state)
+    assert len(shell.warnings) == 1 and "seems lost" in shell.warnings[0]
+    shell.board.end("e1")
+
+
+def test_a_slow_store_gets_longer_intervals() -> None:
+    class Slow(MemoryFolder):
+        def overwrite(self, path: str, parts: Any) -> None:
+            time.sleep(0.02)
+            super().overwrite(path, parts)
+
+    shell = Shell(Slow())
+    assert until(lambda: (found := shell.state()) and found.interval_seconds > 0.1 and found)
+    shell.board.end("e1")
+
+
+def test_a_rate_is_of_the_last_ten_seconds() -> None:
+    rates = Rates()
+    assert rates.of({}, 100.0) == {}
+    tasks = {"f": {"computed": 30, "cached": 10, "open": 7}}
+    assert rates.of(tasks, 110.0) == {"computed": 3.0, "cached": 1.0, "ended": 4.0}
+    for moment in range(111, 130):
+        rates.of(tasks, float(moment))
+    assert rates.of(tasks, 130.0) == {}
