@@ -1,7 +1,7 @@
 """Follow a job on a cluster, and show what it prints as if it ran here.
 
-In: a job. Out: its texts and progress on stderr, its answer on stdout, its exit code. Never: stops the job: whoever
-ends this process leaves the job running.
+In: a job. Out: its texts and progress on stderr, its answer on stdout, its exit code. Never: stops the job,
+which goes on when this process ends.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def users_headers() -> dict[str, str]:
 
 def base_of(address: str) -> str:
     """The URL of a dashboard, from the address as people write it. Raises BadConfig."""
-    text = address.strip().rstrip("/")
+    text = address.strip()
     if "://" not in text:
         text = f"http://{text}"
     parts = urlsplit(text)
@@ -98,7 +98,7 @@ def base_of(address: str) -> str:
             f"{address!r} is not the address of a cluster's dashboard: write http://HEAD:8265. A cluster behind a "
             "firewall is reached through a tunnel, `ssh -L 8265:127.0.0.1:8265 HEAD`, at http://127.0.0.1:8265."
         )
-    return text
+    return text.rstrip("/")
 
 
 class JobApi:

@@ -41,7 +41,7 @@ class JobRequest:
     """What a job has to do.
 
     execution_id: of the execution that it makes. words: the command, `run FILE ...`, without the store. directory:
-    where the user is, relative to the project. store: a URL or an absolute path. witness: the name of a file that the
+    where the user is, relative to the project. store: a URL or an absolute path. beacon: the name of a file that the
     submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     has_store_folder: whether the submitting machine has the folder of such a store. default_store: of commands without
     `--store` where the user is. input_file: name and text of a file with arguments. environment: variables of the
@@ -52,7 +52,7 @@ class JobRequest:
     words: tuple[str, ...]
     directory: str
     store: str
-    witness: str | None = None
+    beacon: str | None = None
     default_store: str | None = None
     input_file: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class JobRequest:
         Raises BadArguments when it is too long.
         """
         specification = {
-            "execution": self.execution_id, "directory": self.directory, "store": self.store, "witness": self.witness,
+            "execution": self.execution_id, "directory": self.directory, "store": self.store, "beacon": self.beacon,
             "default_store": self.default_store, "input_file": self.input_file,
             "environment": dict(self.environment), "typed": self.typed, "commit": self.commit,
             "rayflow": VERSION, "python": python_version(), "needs": _needs() if is_shipped else [],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathspec import GitIgnoreSpec
 
 from rayflow.errors import BadProject
-from rayflow.lang.modules import MARKS
+from rayflow.lang.modules import MARKS, project_of
 from rayflow.runtime.wording import size
 from rayflow.store import layout
 
@@ -55,14 +55,14 @@ class ProjectFile:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """The rules of one file with patterns. base: its directory, relative to the project (`../` for one above)."""
+    """The rules of one file with patterns. base: its directory."""
 
     base: str
     spec: GitIgnoreSpec
 
-    def verdict(self, name: str) -> bool | None:
-        """Whether the rules leave a path out; None when they do not speak of it. name: relative to the project."""
-        return self.spec.check_file(os.path.relpath(name, self.base) + ("/" if name.endswith("/") else "")).include
+    def verdict(self, path: str, is_directory: bool) -> bool | None:
+        """Whether the rules leave a path out; None when they do not speak of it."""
+        return self.spec.check_file(os.path.relpath(path, self.base) + ("/" if is_directory else "")).include
 
 
 def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile]:
@@ -73,7 +73,7 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
     """
     root = os.path.realpath(project_dir)
     ours = GitIgnoreSpec.from_lines(excludes)
-    found = list(_walk(root, "", _above(root), [_Rules(".", ours)], frozenset()))
+    found = list(_walk(root, "", _above(root), [_Rules(root, ours)], frozenset()))
     found.extend(_marks(root, found))
     for file in found:
         _check_name(file.name)
@@ -105,7 +105,7 @@ def _walk(
     """The files below a directory. within: its path in the project, which ends with a slash unless it is the project.
     above: the real paths of the directories that it lies in, since a link may lead back to one of them."""
     above |= {os.path.realpath(directory)}
-    git, ray = [*git, *_rules(directory, within, GIT)], [*ray, *_rules(directory, within, RAY)]
+    git, ray = [*git, *_rules(directory, GIT)], [*ray, *_rules(directory, RAY)]
     is_empty = True
     for entry in _entries(directory):
         is_empty = False
@@ -118,9 +118,9 @@ def _walk(
         name = f"{within}{entry.name}"
         if stat.S_ISDIR(state.st_mode):
             is_known = os.path.realpath(entry.path) in above
-            if not is_known and not _is_environment(entry.path) and not _is_out(f"{name}/", git, ray):
+            if not is_known and not _is_environment(entry.path) and not _is_out(entry.path, True, git, ray):
                 yield from _walk(entry.path, f"{name}/", git, ray, above)
-        elif stat.S_ISREG(state.st_mode) and not _is_out(name, git, ray):
+        elif stat.S_ISREG(state.st_mode) and not _is_out(entry.path, False, git, ray):
             yield ProjectFile(name, entry.path, state.st_size, bool(state.st_mode & stat.S_IXUSR))
     if is_empty and within:
         yield ProjectFile(within, directory)
@@ -144,19 +144,19 @@ def _is_environment(directory: str) -> bool:
     return all(os.path.exists(os.path.join(directory, name)) for name in (layout.FORMAT, layout.COMMITS))
 
 
-def _is_out(name: str, git: list[_Rules], ray: list[_Rules]) -> bool:
+def _is_out(path: str, is_directory: bool, git: list[_Rules], ray: list[_Rules]) -> bool:
     """Whether the rules leave a path out: of those that speak of it the nearest counts, and ours before git's."""
     for rules in (*reversed(ray), *reversed(git)):
-        verdict = rules.verdict(name)
+        verdict = rules.verdict(path, is_directory)
         if verdict is not None:
             return verdict
     return False
 
 
-def _rules(directory: str, base: str, file: str) -> list[_Rules]:
+def _rules(directory: str, file: str) -> list[_Rules]:
     try:
         with open(os.path.join(directory, file), encoding="utf-8", errors="surrogateescape") as stream:
-            return [_Rules(base or ".", GitIgnoreSpec.from_lines(stream))]
+            return [_Rules(directory, GitIgnoreSpec.from_lines(stream))]
     except (FileNotFoundError, IsADirectoryError):
         return []
     except OSError as error:
@@ -166,13 +166,13 @@ def _rules(directory: str, base: str, file: str) -> list[_Rules]:
 def _above(root: str) -> list[_Rules]:
     """The rules of the repository's directories above the project, the outermost first."""
     found: list[_Rules] = []
-    directory, base = root, ""
+    directory = root
     while not os.path.exists(os.path.join(directory, ".git")):
         parent = os.path.dirname(directory)
         if parent == directory:
             return []  # no repository
-        directory, base = parent, f"../{base}"
-        found[:0] = _rules(directory, base, GIT)
+        directory = parent
+        found[:0] = _rules(directory, GIT)
     return found
 
 
@@ -181,13 +181,10 @@ def _marks(root: str, files: list[ProjectFile]) -> Iterator[ProjectFile]:
     depend on that, and some marks are left out."""
     names = {file.name for file in files}
     directories = {""} | {name[: place + 1] for name in names for place, sign in enumerate(name) if sign == "/"}
-    is_marked = any(os.path.lexists(os.path.join(root, mark)) for mark in MARKS)
     for directory in directories:
-        here = os.path.join(root, directory)
-        if any(f"{directory}{mark}" in names for mark in MARKS):
-            continue
-        # Where no directory has a mark, each is a project of its own.
-        if not is_marked or any(os.path.lexists(os.path.join(here, mark)) for mark in MARKS):
+        here = os.path.realpath(os.path.join(root, directory))
+        # Below no mark, each directory is a project of its own.
+        if project_of(here) == here and not any(f"{directory}{mark}" in names for mark in MARKS):
             yield ProjectFile(f"{directory}{_MARK}", None)
 
 

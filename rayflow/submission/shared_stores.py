@@ -3,7 +3,7 @@
 In: the store that a configuration names. Out: nothing, or what to configure. Never: records anything.
 
 A URL is the same store everywhere. A path may be a folder of one machine, or a shared one. So the submitting machine
-writes a small file into it, the witness, and the job looks for it before it runs.
+writes a small file into it, the beacon, and the job looks for it before it runs.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def check_shared(store: str, project_dir: str) -> None:
         raise BadConfig(f"The store is {path}, in the project on this machine, where no cluster reaches it. {_ADVICE}")
 
 
-def leave_witness(store: str, execution_id: str) -> str | None:
-    """Write the witness into a store that is a folder here, and make the store if there is none. Returns its name; None
+def leave_beacon(store: str, execution_id: str) -> str | None:
+    """Write the beacon into a store that is a folder here, and make the store if there is none. Returns its name; None
     for a URL, and for a path whose parent is not on this machine."""
     path = path_of(store)
     if path is None or not os.path.isdir(os.path.dirname(path)):
@@ -58,20 +58,20 @@ def leave_witness(store: str, execution_id: str) -> str | None:
     return name
 
 
-def remove_witness(store: str, witness: str | None) -> None:
-    """Remove the witness, when nobody will look for it."""
+def remove_beacon(store: str, beacon: str | None) -> None:
+    """Remove the beacon, when nobody will look for it."""
     path = path_of(store)
-    if path is not None and witness is not None:
+    if path is not None and beacon is not None:
         with contextlib.suppress(OSError):  # it is gone, or the store is: it does no harm
-            os.unlink(os.path.join(path, witness))
+            os.unlink(os.path.join(path, beacon))
 
 
-def check_reached(store: str, witness: str | None) -> None:
+def check_reached(store: str, beacon: str | None) -> None:
     """In a job: raise StoreUnavailable unless this machine reaches the store that the submitting machine means."""
     path = path_of(store)
     here = f"{socket.gethostname()}, a machine of the cluster"
-    if path is not None and witness is not None:
-        if not os.path.exists(os.path.join(path, witness)):
+    if path is not None and beacon is not None:
+        if not os.path.exists(os.path.join(path, beacon)):
             what = "is another folder" if os.path.isdir(path) else "does not exist"
             raise StoreUnavailable(
                 f"The store {path} is a folder of the machine that has submitted; on {here}, it {what}. {_ADVICE}"

@@ -1,4 +1,4 @@
-"""A cluster that is reached by its dashboard alone, as users of clusters have it: nothing of this process is known there.
+"""A cluster that is reached by its dashboard alone, as users of clusters have it.
 
 Its Python is a virtual environment of its own, which PATH does not name: PATH has `bash` alone, which Ray itself needs.
 rayflow can be taken out of this environment, and be put back. The cluster asks for a token.
@@ -99,7 +99,9 @@ def remote_cluster() -> Iterator[RemoteCluster]:
     found.token_file.write_text(TOKEN)
     (folder / "bin").mkdir()
     (folder / "bin" / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
-    names = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port")
+    names = (
+        "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port",
+    )  # fmt: skip
     command = [
         str(found.python), "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={control}",
         "--num-cpus=2", "--node-ip-address=127.0.0.1", "--include-dashboard=true", f"--dashboard-port={dashboard}",
@@ -114,7 +116,9 @@ def remote_cluster() -> Iterator[RemoteCluster]:
     }  # fmt: skip
     log = folder / "log"
     with log.open("wb") as output:
-        ray = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True)
+        ray = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True
+        )
     try:
         end = time.monotonic() + 60
         while b"Ray runtime started" not in log.read_bytes():

@@ -51,7 +51,8 @@ def test_what_was_computed_here_is_cached_there_and_the_other_way_round(laptop, 
     assert (code, out) == (0, "[0, 2, 4]\n")
     assert "4 jobs, 4 cached" in err
     # It is recorded as the user has typed it, and found by the id that was printed.
-    [(command, execution)] = laptop.sql("select command, execution_id from executions where command like 'rayflow submit%'")
+    submitted = "select command, execution_id from executions where command like 'rayflow submit%'"
+    [(command, execution)] = laptop.sql(submitted)
     assert command.startswith("rayflow submit steps.py main --n 3")
     assert laptop.sql(f"select value from tags where key = 'owner' and entity_id = '{execution}'")
     # The cluster's own Python was found, although PATH does not name it.
@@ -134,8 +135,8 @@ def test_a_cluster_without_rayflow_says_so_before_anything_runs_and_it_can_be_se
 def test_a_store_that_only_the_submitting_machine_has_is_refused_before_anything_runs(laptop, monkeypatch):
     from rayflow.cli.verbs import submit
 
-    # The cluster is on this machine, and sees all of its folders. So it looks for a witness that nobody has left.
-    monkeypatch.setattr(submit, "leave_witness", lambda store, execution: "tmp/submitted-elsewhere")
+    # The cluster is on this machine, and sees all of its folders. So it looks for a beacon that nobody has left.
+    monkeypatch.setattr(submit, "leave_beacon", lambda store, execution: "tmp/submitted-elsewhere")
     laptop.store.mkdir()
     code, _, err = laptop.submit("flows/steps.py", "main")
     assert code == 2

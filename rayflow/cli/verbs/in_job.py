@@ -20,7 +20,7 @@ from rayflow.cli.verbs import run
 from rayflow.runtime.protocol import git_commit
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
-from rayflow.submission.shared_stores import check_reached, remove_witness
+from rayflow.submission.shared_stores import check_reached, remove_beacon
 
 STDERR = 2
 
@@ -37,8 +37,8 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     pasting.ask_for_default(lambda _: told["default_store"])  # commands are pasted where the user is
     sys.argv[:] = ["rayflow", *told["typed"]]
     git_commit.tell(project, told["commit"])
-    check_reached(told["store"], told["witness"])
-    remove_witness(told["store"], told["witness"])
+    check_reached(told["store"], told["beacon"])
+    remove_beacon(told["store"], told["beacon"])
     verb, *others = words
     assert verb == "run"
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:

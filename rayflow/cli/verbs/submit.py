@@ -35,7 +35,7 @@ from rayflow.submission.job_api import JobApi
 from rayflow.submission.job_requests import JobRequest, check_ray, directory_in, start
 from rayflow.submission.packages import own_package, project_package
 from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_witness
+from rayflow.submission.shared_stores import check_shared, leave_beacon
 from rayflow.values.filesystems.filesystems import use_base
 
 _SENT_ALONG = ("RAYFLOW_CACHE", "RAYFLOW_LOG_LEVEL", "RAYFLOW_SETUP", "RAYFLOW_FULL_TRACEBACKS")
@@ -115,7 +115,7 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
         words=("run", *run_words),
         directory=directory_in(config.project_dir, os.getcwd()),
         store=config.store,
-        witness=leave_witness(config.store, execution_id),
+        beacon=leave_beacon(config.store, execution_id),
         default_store=load_config(os.getcwd()).store,
         input_file=data,
         environment=_environment(config),
