@@ -16,8 +16,8 @@ from rayflow.pasting import command as pasted
 VERBS = {
     "init": "Begin a project: a first workflow, settings, .gitignore.",
     "run": "Run a task; what was computed before is not computed again.",
-    "submit": "Run a task on a cluster, as a job that goes on without this machine.",
-    "attach": "Follow a submitted execution: what it prints, its result.",
+    "submit": "Run a task on a cluster, as a job that goes on by itself.",
+    "attach": "Show what a submitted run prints, and its result.",
     "repl": "Open a Python prompt with rayflow's names and a scheduler.",
     "log": "Show what happened: executions, their calls, one job.",
     "why": "Say why a job ran: what differs from the time before.",

@@ -220,8 +220,8 @@ class JobApi:
         except (http.client.HTTPException, ConnectionResetError) as error:
             raise ClusterUnavailable(
                 f"Something answers at {self.address}, but it does not speak HTTP ({type(error).__name__}). Is it the "
-                "port of the cluster's control service (GCS, 6379), which `rayflow run --address` joins? `rayflow "
-                "submit` needs the port of the dashboard: http://HEAD:8265."
+                "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "
+                "elsewhere the port of the dashboard is needed: http://HEAD:8265."
             ) from None
         except OSError as error:
             raise ClusterUnavailable(self._unreachable(error)) from None

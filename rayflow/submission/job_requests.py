@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from platform import python_version
 from typing import Any
 
@@ -120,8 +119,8 @@ def check_ray(version: str) -> str | None:
     if here == version:
         return None
     return (
-        f"the cluster runs Ray {version}, and this machine has {here}. The job uses the cluster's; `rayflow run "
-        "--address` from here would need the same version."
+        f"the cluster runs Ray {version}, and this machine has {here}. The job uses the cluster's; only a run that "
+        "joins the cluster from here would need the same version."
     )
 
 
@@ -179,9 +178,3 @@ def _send(api: JobApi, package: Package, what: str, say: Callable[[str], None]) 
         path = os.path.join(folder, "package.zip")
         package.write(path)
         api.send_package(package.uri, path)
-
-
-def directory_in(project_dir: str, directory: str) -> str:
-    """A directory relative to the project; the project itself for one outside."""
-    within = os.path.relpath(os.path.realpath(directory), os.path.realpath(project_dir))
-    return "." if within.split(os.sep)[0] == ".." else Path(within).as_posix()

@@ -18,10 +18,11 @@ import pytest
 from rayflow.errors import BadArguments, BadConfig, ClusterUnavailable, NotFound, StoreUnavailable, VersionMismatch
 from rayflow.submission import bootstrap, job_requests
 from rayflow.submission.job_api import JobApi, base_of, job_of, users_headers, users_token
-from rayflow.submission.job_requests import JobRequest, check_ray, directory_in, start
+from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import files_of
 from rayflow.submission.shared_stores import check_reached, check_shared, leave_beacon, remove_beacon
+from rayflow.submission.submitting import directory_in
 from rayflow.version import VERSION
 
 ID = "0197a3c2-51f0-7000-8000-000000000000"

@@ -133,10 +133,10 @@ def test_a_cluster_without_rayflow_says_so_before_anything_runs_and_it_can_be_se
 
 
 def test_a_store_that_only_the_submitting_machine_has_is_refused_before_anything_runs(laptop, monkeypatch):
-    from rayflow.cli.verbs import submit
+    from rayflow.submission import submitting
 
     # The cluster is on this machine, and sees all of its folders. So it looks for a beacon that nobody has left.
-    monkeypatch.setattr(submit, "leave_beacon", lambda store, execution: "tmp/submitted-elsewhere")
+    monkeypatch.setattr(submitting, "leave_beacon", lambda store, execution: "tmp/submitted-elsewhere")
     laptop.store.mkdir()
     code, _, err = laptop.submit("flows/steps.py", "main")
     assert code == 2

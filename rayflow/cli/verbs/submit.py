@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,20 +26,14 @@ from rayflow.cli.parsing.run_options import MEANT, SUBMIT, choose, merge, near, 
 from rayflow.cli.stores import config_of
 from rayflow.config import Config
 from rayflow.config import load as load_config
-from rayflow.errors import BadArguments, BadConfig, BadModule
+from rayflow.errors import BadArguments, BadModule
 from rayflow.lang.options.options import parse_option
 from rayflow.pasting import command as pasted
-from rayflow.runtime.protocol import git_commit
-from rayflow.runtime.protocol.requests import check_uuid, new_execution_id
-from rayflow.submission.job_api import JobApi
-from rayflow.submission.job_requests import JobRequest, check_ray, directory_in, start
-from rayflow.submission.packages import own_package, project_package
-from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_beacon
 from rayflow.values.filesystems.filesystems import use_base
+from rayflow.values.filesystems.mapping_files import parsed
 
-_SENT_ALONG = ("RAYFLOW_CACHE", "RAYFLOW_LOG_LEVEL", "RAYFLOW_SETUP", "RAYFLOW_FULL_TRACEBACKS")
-"""The variables of the user's that count on the cluster, too. Store, address and context are sent in other ways."""
+if TYPE_CHECKING:
+    from rayflow.submission.submitting import SubmittedCommand
 
 
 @click.command(
@@ -75,6 +69,8 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 
 def _submit(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
+    from rayflow.submission.submitting import SubmittedCommand, directory_in
+
     reporter = PlainReporter(sys.stderr)
     try:
         chosen = choose(context, options, target, words, stdout, verb="submit", known=SUBMIT)
@@ -95,61 +91,43 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
         file, name, arguments = getattr(chosen.module, "__file__", None), chosen.name, list(chosen.arguments)
 
     config = _config(options, file)
-    data = _input(options["input"])
+    input_file, data = _input(options["input"])
     if chosen is not None:
-        given = given_object(options["input"]) if data is not None and options["input"] != "-" else _parsed(data)
-        reading.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=given, meant=MEANT)
-    run_words = [*_words(options), *_target(target, file, config.project_dir), *([name] if name else []), *arguments]
-    if options["execution_id"] is not None:
-        check_uuid(options["execution_id"])
-    check_shared(config.store, config.project_dir)
-    _check_environment(config)
-    api = api_of(options["address"], config.address, verb="submit")
-
-    files = files_of(config.project_dir, config.runtime_env.get("excludes") or ())
-    warnings = check_sizes(files, config.project_dir)
-    warnings.extend(filter(None, [check_ray(api.ray_version())]))
-    execution_id = options["execution_id"] or new_execution_id()
-    request = JobRequest(
-        execution_id=execution_id,
-        words=("run", *run_words),
-        directory=directory_in(config.project_dir, os.getcwd()),
-        store=config.store,
-        beacon=leave_beacon(config.store, execution_id),
+        reading.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+    begins = directory_in(config.project_dir, os.getcwd())
+    called = [_target(target, file, config.project_dir, begins), *([name] if name else []), *arguments]
+    command = SubmittedCommand(
+        words=("run", *_words(options), *called),
+        directory=begins,
+        execution_id=options["execution_id"],
         default_store=load_config(os.getcwd()).store,
-        input_file=data,
-        environment=_environment(config),
+        input_file=input_file,
         typed=("submit", target, *words),
-        commit=git_commit.commit_of(config.project_dir),
     )
-    for text in warnings:
-        reporter.say(f"warning: {text}")
-    return _start(api, request, files, options, stdout, reporter, is_quiet=config.log_level == "quiet")
+    return _start(config, command, options, stdout, reporter)
 
 
 def _start(
-    api: JobApi,
-    request: JobRequest,
-    files: Any,
-    options: Mapping[str, Any],
-    stdout: Any,
-    reporter: PlainReporter,
-    *,
-    is_quiet: bool,
+    config: Config, command: SubmittedCommand, options: Mapping[str, Any], stdout: Any, reporter: PlainReporter
 ) -> int:
+    from rayflow.submission.submitting import submit
+
     def say(text: str) -> None:
-        if not is_quiet:
+        if config.log_level != "quiet":
             reporter.say(text, "dim")
 
-    own = own_package() if options["ship_rayflow"] else None
-    job, is_new = start(api, request, project_package(files), own, say)
+    def warn(text: str) -> None:
+        reporter.say(f"warning: {text}")
+
     address = options["address"]
-    say(f"{'submitted as' if is_new else 'submitted before as'} {job.submission_id}")
+    api = api_of(address, config.address, verb="submit")
+    started = submit(api, config, command, ships_rayflow=options["ship_rayflow"], say=say, warn=warn)
+    say(f"{'submitted as' if started.is_new else 'submitted before as'} {started.job.submission_id}")
     if options["detach"]:
-        say(how_to_come_back(job, address))
-        stdout.write(f"{request.execution_id}\n")
+        say(how_to_come_back(started.job, address))
+        stdout.write(f"{started.execution_id}\n")
         return 0
-    return follow_job(api, job, stdout, address=address)
+    return follow_job(api, started.job, stdout, address=address)
 
 
 def _lacking_module(error: BadModule) -> str | None:
@@ -170,23 +148,17 @@ def _config(options: Mapping[str, Any], file: str | None) -> Config:
     return config
 
 
-def _check_environment(config: Config) -> None:
-    if "working_dir" in config.runtime_env:
-        raise BadConfig(
-            "runtime_env has a working_dir, but a submitted run works in the copy of the project that is sent: leave "
-            "it out."
-        )
+def _target(target: str, file: str | None, project_dir: str, begins: str) -> str:
+    """The file of the tasks, as it is called where the job begins; a module that is not in the project by its name.
 
-
-def _target(target: str, file: str | None, project_dir: str) -> list[str]:
-    """The file of the tasks, as it is called where the job begins; a module that is not in the project by its name."""
+    begins: the directory where the job begins, relative to the project.
+    """
     if file is None:
-        return [target]
+        return target
     real, project = os.path.realpath(file), os.path.realpath(project_dir)
     if os.path.relpath(real, project).split(os.sep)[0] == "..":
-        return [target]
-    begins = os.path.join(project, directory_in(project_dir, os.getcwd()))
-    return [os.path.relpath(real, begins)]
+        return target
+    return os.path.relpath(real, os.path.join(project, begins))
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:
@@ -211,30 +183,12 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _input(path: str | None) -> tuple[str, str] | None:
-    """The name and the text of a file with arguments."""
+def _input(path: str | None) -> tuple[tuple[str, str] | None, dict[str, Any]]:
+    """A file with arguments: its name and text, and what it holds. Raises BadArguments."""
     if path is None:
-        return None
+        return None, {}
     if path == "-":
-        return "stdin.json", sys.stdin.read()
-    given_object(path)  # raises what is wrong with it
-    return path, Path(path).read_text(encoding="utf-8")
-
-
-def _parsed(data: tuple[str, str] | None) -> dict[str, Any]:
-    from rayflow.values.filesystems.mapping_files import parsed
-
-    return parsed(data[1], "JSON", "stdin", BadArguments) if data is not None else {}
-
-
-def _environment(config: Config) -> dict[str, str]:
-    """The variables that are sent along. Raises BadConfig for a file with a context that is not in the project."""
-    found = {name: os.environ[name] for name in _SENT_ALONG if os.environ.get(name)}
-    path = os.environ.get("RAYFLOW_CONTEXT_FILE")
-    if path:
-        whole = os.path.realpath(os.path.join(config.project_dir, os.path.expanduser(path)))
-        within = os.path.relpath(whole, os.path.realpath(config.project_dir))
-        if within.split(os.sep)[0] == "..":
-            raise BadConfig(f"RAYFLOW_CONTEXT_FILE is {path}, which is not in the project, and so is not sent.")
-        found["RAYFLOW_CONTEXT_FILE"] = within
-    return found
+        text = sys.stdin.read()
+        return ("stdin.json", text), parsed(text, "JSON", "stdin", BadArguments)
+    held = given_object(path)
+    return (path, Path(path).read_text(encoding="utf-8-sig")), held
