@@ -23,6 +23,7 @@ from typing import Any
 
 import processes
 import pytest
+from played_dashboard import PlayedDashboard
 from projects import REPOSITORY, Project
 
 from rayflow.__main__ import main
@@ -89,8 +90,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def remote_cluster() -> Iterator[RemoteCluster]:
-    """A head with a dashboard and a token, for all tests of this folder."""
+def remote_cluster(s3_server: str) -> Iterator[RemoteCluster]:
+    """A head with a dashboard and a token, for all tests of this folder. It reaches the S3 server, too."""
     folder = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))  # short: the paths of Ray's sockets have a limit
     control, dashboard, *others = free_ports(6)
     found = RemoteCluster(folder, f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{control}", folder / "venv")
@@ -168,7 +169,7 @@ def fail():
 
 
 if __name__ == "__main__":
-    print(run(main(5)))
+    print(run(main(4)))
 '''
 
 
@@ -178,7 +179,7 @@ class Laptop:
 
     project: Project
     cluster: RemoteCluster
-    store: Path
+    store: str
     capsys: Any
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
@@ -195,7 +196,7 @@ class Laptop:
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         from rayflow.api import history
 
-        return list(history(store=str(self.store)).sql(query).fetchall())
+        return list(history(store=self.store).sql(query).fetchall())
 
 
 @pytest.fixture
@@ -213,4 +214,12 @@ def laptop(
     project.write("flows/steps.py", FLOW)
     monkeypatch.delenv("RAY_AUTH_MODE")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(remote_cluster.token_file))
-    return Laptop(project, remote_cluster, store, capsys)
+    return Laptop(project, remote_cluster, str(store), capsys)
+
+
+@pytest.fixture
+def dashboard() -> Iterator[PlayedDashboard]:
+    played = PlayedDashboard()
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
