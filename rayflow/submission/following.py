@@ -30,6 +30,8 @@ STOPPED_CODE = 143
 
 _FIRST_WAIT_SECONDS = 5.0
 
+_KEPT = "What it had finished is kept in the store: submit it again to go on."
+
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
@@ -161,12 +163,12 @@ class JobFollower:
         job = self._job
         if job.exit_code is not None:
             code = job.exit_code if job.exit_code >= 0 else 128 - job.exit_code
-            killed = f"Its process was killed by signal {-job.exit_code}." if job.exit_code < 0 else None
+            killed = f"The job's process was killed by signal {-job.exit_code}. {_KEPT}" if job.exit_code < 0 else None
             if not self._has_begun:
                 killed = "\n".join([*self._before, "The job ended before rayflow began."])
             return JobEnd(code, killed)
         if job.state == "STOPPED":
-            return JobEnd(STOPPED_CODE, "The job was stopped.")
+            return JobEnd(STOPPED_CODE, f"The job was stopped. {_KEPT}")
         return JobEnd(2, f"The job has failed on the cluster: {job.message}")
 
 

@@ -18,6 +18,7 @@ from rayflow.submission.job_api import RayJob
 ID = "0197a3c2-51f0-7000-8000-000000000000"
 RAYS = b"Runtime env is setting up.\nRunning entrypoint for job\n"
 BEGUN = frame(ID, "begun", {"python": "3.11.7"}).encode()
+KEPT = "What it had finished is kept in the store: submit it again to go on."
 ANSWER = frame(ID, "answer", "[0, 2]\n").encode()
 
 
@@ -94,8 +95,8 @@ def test_what_the_stream_has_not_brought_is_fetched_at_the_end():
     ("last", "log", "code", "problem"),
     [
         (job("FAILED", 3), BEGUN, 3, None),
-        (job("FAILED", -9), BEGUN, 137, "Its process was killed by signal 9."),
-        (job("STOPPED"), BEGUN, 143, "The job was stopped."),
+        (job("FAILED", -9), BEGUN, 137, f"killed by signal 9. {KEPT}"),
+        (job("STOPPED"), BEGUN, 143, f"The job was stopped. {KEPT}"),
         (job("FAILED", node=None), b"", 2, "The job has failed on the cluster: it is FAILED"),
         (job("FAILED", 127), RAYS + b"sh: no python3\n", 127, "sh: no python3\nThe job ended before rayflow began."),
     ],
