@@ -36,6 +36,10 @@ ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 """The states of a job that has ended."""
 
 
+class NoAnswer(ClusterUnavailable):
+    """The cluster has not answered, so that it is not known what it has done."""
+
+
 @dataclass(frozen=True, slots=True)
 class RayJob:
     """What a cluster says of a job.
@@ -218,13 +222,13 @@ class JobApi:
                 raise ClusterUnavailable(self._locked(error.code)) from None
             return error.code, body
         except (http.client.HTTPException, ConnectionResetError) as error:
-            raise ClusterUnavailable(
+            raise NoAnswer(
                 f"Something answers at {self.address}, but it does not speak HTTP ({type(error).__name__}). Is it the "
                 "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "
                 "elsewhere the port of the dashboard is needed: http://HEAD:8265."
             ) from None
         except OSError as error:
-            raise ClusterUnavailable(self._unreachable(error)) from None
+            raise NoAnswer(self._unreachable(error)) from None
 
     def _request(
         self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None

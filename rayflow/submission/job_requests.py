@@ -17,7 +17,7 @@ from typing import Any
 from rayflow.errors import BadArguments, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
-from rayflow.submission.job_api import PREFIX, JobApi, RayJob
+from rayflow.submission.job_api import PREFIX, JobApi, NoAnswer, RayJob
 from rayflow.submission.packages import Package
 from rayflow.values.digests import digest, to_hex
 from rayflow.version import VERSION
@@ -156,7 +156,13 @@ def start(
     runtime_env: dict[str, Any] = {"working_dir": project.uri}
     if own is not None:
         runtime_env["py_modules"] = [own.uri]
-    is_new = api.submit(request.submission_id, entrypoint, runtime_env, metadata_of_job)
+    try:
+        is_new = api.submit(request.submission_id, entrypoint, runtime_env, metadata_of_job)
+    except NoAnswer as error:
+        raise NoAnswer(
+            f"{error} It is not known whether the job was started: the same command with --execution-id "
+            f"{request.execution_id} starts it once, or finds it."
+        ) from None
     job = api.job(request.submission_id)
     if job is None:
         raise BadArguments(f"The job {request.submission_id} was deleted while it was being started.")

@@ -135,6 +135,19 @@ def test_a_project_is_sent_once_and_a_request_starts_once(dashboard, tmp_path):
     assert told["metadata"]["rayflow_execution"] == ID
 
 
+def test_a_request_that_was_not_answered_can_be_repeated(dashboard, tmp_path):
+    (tmp_path / "flow.py").write_text("x = 1\n")
+    package = project_package(files_of(str(tmp_path)))
+    api = JobApi(dashboard.address, TOKEN)
+    dashboard.is_mute = True
+    with pytest.raises(ClusterUnavailable, match=rf"not known whether .* --execution-id {ID} starts it once"):
+        start(api, request(), package, None, lambda _: None)
+    dashboard.is_mute = False
+    job, is_new = start(api, request(), package, None, lambda _: None)
+    assert not is_new and job.state == "PENDING"
+    assert len(dashboard.jobs) == 1
+
+
 def test_a_job_is_found_by_the_beginning_of_its_execution(dashboard):
     api = JobApi(dashboard.address, TOKEN)
     for name in ("rayflow-aa1", "rayflow-aa2", "another", "rayflow-b"):

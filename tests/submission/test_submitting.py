@@ -143,6 +143,22 @@ def test_a_store_that_only_the_submitting_machine_has_is_refused_before_anything
     assert "it is another folder. Name one that both reach" in err
 
 
+def test_the_ports_of_a_cluster_and_a_wrong_token_are_told_within_seconds(laptop, monkeypatch):
+    begun = time.monotonic()
+    dashboard = laptop.cluster.address.removeprefix("http://")
+    code, _, err = laptop("run", "flows/steps.py", "main", "--address", dashboard)
+    assert code == 2
+    assert f"{dashboard} is the dashboard of a Ray cluster" in err
+    code, _, err = laptop("run", "flows/steps.py", "main", "--address", laptop.cluster.address)
+    assert code == 1 and f"use `rayflow submit --address {laptop.cluster.address}`" in err
+    code, _, err = laptop("submit", "flows/steps.py", "main", "--address", f"http://{laptop.cluster.control}")
+    assert code == 2 and "does not speak HTTP" in err
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
+    code, _, err = laptop.submit("flows/steps.py", "main")
+    assert code == 2 and "wants another token" in err
+    assert time.monotonic() - begun < 40
+
+
 def run_in_job(laptop, entrypoint: str) -> tuple[str, str]:
     """The state and the log of a job that a user has submitted by Ray's own means."""
     from rayflow.submission.packages import project_package

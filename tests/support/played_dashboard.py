@@ -17,6 +17,8 @@ class PlayedDashboard:
         self.packages: dict[str, bytes] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.is_mute = False
+        """Whether it starts a job, but does not answer that it has."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,6 +51,8 @@ class PlayedDashboard:
                         return self._answer(500, f"ValueError: Job {wanted['submission_id']} already exists. Use")
                     start_time = len(outer.jobs)
                     outer.jobs[wanted["submission_id"]] = {**wanted, "status": "PENDING", "start_time": start_time}
+                    if outer.is_mute:
+                        return None
                     return self._answer(200, {"submission_id": wanted["submission_id"]})
                 if self.path == "/api/jobs/":
                     return self._answer(200, [*outer.jobs.values(), {"submission_id": None, "status": "RUNNING"}])
