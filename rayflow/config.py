@@ -199,9 +199,11 @@ def check_address(address: str) -> None:
     """Raise BadConfig unless this can be the address of a Ray cluster."""
     host, _, port = address.rpartition(":")
     is_place = bool(host) and port.isdigit() and 0 < int(port) < 65536
-    if address not in ("auto", "local") and not is_place:
+    is_dashboard = address.startswith(("http://", "https://"))
+    if address not in ("auto", "local") and (is_dashboard or not is_place):
         what = f"{address!r} is not the address of a Ray cluster"
-        raise BadConfig(f"{what}: write host:port, such as 10.0.0.5:6379, or auto.")
+        also = f" With a dashboard alone, use `rayflow submit --address {address}`." if is_dashboard else ""
+        raise BadConfig(f"{what}: write host:port, such as 10.0.0.5:6379, or auto.{also}")
 
 
 _FILES = ("pyproject.toml", "rayflow.toml")

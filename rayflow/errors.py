@@ -144,6 +144,10 @@ class BadModule(UserError):
     """A module or class of a workflow cannot be found or imported. The message says why."""
 
 
+class BadProject(UserError):
+    """The project cannot be sent to a cluster: it is too large, or holds a file that cannot be read or packed."""
+
+
 class NotFound(UserError, LookupError):
     """The store has no record of this id or name."""
 

@@ -6,6 +6,7 @@ Never: parses words.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -25,21 +26,32 @@ from rayflow.values.display.python_warnings import write_warnings
 
 if TYPE_CHECKING:
     from rayflow.api import Scheduler
+    from rayflow.cli.output.job_output import JobOutput
     from rayflow.config import Config
 
 
 def evaluate(
-    config: Config, work: Callable[[Scheduler], Any], *, stdout: TextIO, as_json: bool, debug: bool = False
+    config: Config,
+    work: Callable[[Scheduler], Any],
+    *,
+    stdout: TextIO,
+    as_json: bool,
+    debug: bool = False,
+    output: JobOutput | None = None,
 ) -> int:
     """Call `work` with a scheduler, and print its value as the last thing on `stdout`.
 
-    debug: stop in the debugger where a task raises.
+    debug: stop in the debugger where a task raises. output: where a submitted run writes, in place of stdout and a
+    terminal.
     """
     git_commit.ask(config.project_dir)  # git answers while the next line imports for a tenth of a second
     from rayflow.api import Scheduler
 
     # A table that is drawn again and again would overwrite the text that the user types into the debugger.
-    reporter = PlainReporter(sys.stderr) if debug else reporter_for(sys.stderr)
+    if output is not None:
+        reporter = output.reporter(sys.stderr)
+    else:
+        reporter = PlainReporter(sys.stderr) if debug else reporter_for(sys.stderr)
     is_quiet = config.log_level == "quiet"
     # As on workers: a path that is relative for a File is so for Python's own `open`, too.
     with _stopping_well(reporter, config), chdir(config.project_dir), _silent_warnings() if is_quiet else nullcontext():
@@ -72,7 +84,12 @@ def evaluate(
         if not is_quiet:
             reporter.finish()
         try:
-            _print_answer(value, stdout, as_json)
+            if output is None:
+                _print_answer(value, stdout, as_json)
+            else:
+                written = io.StringIO()
+                _print_answer(value, written, as_json)
+                output.answer(written.getvalue())
         except OutputUnavailable as error:
             raise OutputUnavailable(f"{error} The run itself is done, and recorded.") from None
     return 0

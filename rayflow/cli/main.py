@@ -16,6 +16,8 @@ from rayflow.pasting import command as pasted
 VERBS = {
     "init": "Begin a project: a first workflow, settings, .gitignore.",
     "run": "Run a task; what was computed before is not computed again.",
+    "submit": "Run a task on a cluster, as a job that goes on by itself.",
+    "attach": "Show what a submitted run prints, and its result.",
     "repl": "Open a Python prompt with rayflow's names and a scheduler.",
     "log": "Show what happened: executions, their calls, one job.",
     "why": "Say why a job ran: what differs from the time before.",
@@ -42,6 +44,9 @@ VERBS = {
 """Every verb, in the order of `rayflow --help`, and what is said there of it. Each is `command` of the module
 `rayflow.cli.verbs.<verb>`, which loads more than `rayflow --help` and a shell's Tab have time for."""
 
+HIDDEN = {"in-job": "in_job"}
+"""Verbs that are not for people, and their modules."""
+
 COMPLETE = "_RAYFLOW_COMPLETE"
 """The environment variable by which a shell asks what may follow a word."""
 
@@ -58,7 +63,7 @@ MEANT = {
     "top": "log --running", "upload": "push", "download": "pull", "sync": "push", "settings": "config show",
     "diagnose": "doctor", "ping": "doctor", "health": "doctor", "verify": "doctor", "preflight": "doctor",
     "docs": "help", "doc": "help", "man": "help", "manual": "help", "topics": "help",
-    "version": "--version", "new": "init", "create": "init", "tags": "tag list",
+    "follow": "attach", "job": "submit", "version": "--version", "new": "init", "create": "init", "tags": "tag list",
 }  # fmt: skip
 """Other names of verbs: of other tools, or as people guess them. They are offered, not accepted."""
 
@@ -72,9 +77,9 @@ class Verbs(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The verb's command; None when there is none of that name."""
-        if name not in VERBS:
+        if name not in VERBS and name not in HIDDEN:
             return None
-        found: click.Command = importlib.import_module(f"rayflow.cli.verbs.{name}").command
+        found: click.Command = importlib.import_module(f"rayflow.cli.verbs.{HIDDEN.get(name, name)}").command
         return found
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -26,13 +26,19 @@ from rayflow.values.process.main_module import NEEDED_MODULES, dotted_name_of, i
 MARKS = ("pyproject.toml", "rayflow.toml", ".git", ".rayflow")
 """The names that mark the directory of a project. rayflow looks for them upward from the file that runs."""
 
+JOB_COPIES = ("runtime_resources", "working_dir_files")
+"""The folders in which Ray keeps its copies of projects, each in a folder of its own."""
+
 
 @lru_cache(maxsize=1024)
 def project_of(directory: str) -> str:
-    """The project's directory: the nearest one, upward, with one of MARKS; else the directory itself."""
+    """The project's directory: the nearest one, upward, with one of MARKS; else the directory itself.
+
+    The copy that Ray makes of a project for a job is one, too: its marks may have been left out.
+    """
     start = Path(directory).resolve()
     for candidate in (start, *start.parents):
-        if any((candidate / mark).exists() for mark in MARKS):
+        if any((candidate / mark).exists() for mark in MARKS) or candidate.parts[-3:-1] == JOB_COPIES:
             return str(candidate)
     return str(start)
 

@@ -26,6 +26,17 @@ _COUNTED = (
 )  # fmt: skip
 
 
+def size(count: float | None) -> str:
+    """A number of bytes as people say it: 512 B, 3.4 KiB, 1.2 GiB."""
+    if count is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def counted(counts: Mapping[str, Any]) -> str:
     """Counts in words, without those that are zero: "3 jobs, 2 computed, 1 cached"."""
     parts = [many(counts["jobs"], "job")] if counts.get("jobs") else []

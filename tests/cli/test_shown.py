@@ -55,6 +55,8 @@ LINES: dict[str, list[list[str]]] = {
     "run": [
         ["FLOW", "--dry-run"], ["FLOW"], ["FLOW", "fail", "--text", EVIL], ["FLOW", "--help"], [EVIL], ["FLOW", EVIL],
     ],
+    "submit": [["FLOW", "--help"], [EVIL], ["FLOW", EVIL], ["FLOW", "--address", EVIL], ["FLOW", "--store", EVIL]],
+    "attach": [[EVIL], ["-", "--address", EVIL]],
     "repl": [[f"no{EVIL}.py"]],
     "init": [[f"new{EVIL}"], [f"new{EVIL}"]],
     "completion": [["bash"], [EVIL]],

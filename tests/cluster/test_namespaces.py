@@ -175,7 +175,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         head, worker = stack.enter_context(two_machines(HEAD, WORKER))
         log = logs / "s3.log"
         server = head.start(sys.executable, "-m", "moto.server", "-H", HEAD, "-p", "9000", log=log)
-        start(head, "here", "--head", "--port=6379", "--include-dashboard=false")
+        start(head, "here", "--head", "--port=6379", "--include-dashboard=true", f"--dashboard-host={HEAD}")
         start(worker, "there", f"--address={HEAD}:6379")
         wait_for(server, log, b"Running on")
         made = head.run(sys.executable, "-c", "import s3fs; s3fs.S3FileSystem().mkdir('s3://bucket')", **s3)
@@ -258,6 +258,20 @@ def test_files_on_s3_serve_both_machines_and_what_one_has_computed_the_other_has
     for machine in (cluster.head, cluster.worker):
         kept = list(machine.seen(machine.disk).glob("cache/mirrors/*/*/**/*"))
         assert kept, f"{machine.name} keeps no copy of the records"
+
+
+def test_a_run_that_is_submitted_by_a_machine_with_the_dashboard_alone_works_on_both(cluster: Cluster) -> None:
+    """The project is on the submitting machine, and in the copies that Ray makes of it for the job."""
+    place = cluster.put_project(cluster.worker, **{"rayflow.toml": 'store = "s3://bucket/submitted"'})
+    words = ["-m", "rayflow", "submit", "flows/flow.py", "main", "--bucket", "s3://bucket/sent", "--json"]
+    done = cluster.worker.run(
+        sys.executable, *words, "--address", f"http://{HEAD}:8265", cwd=place, timeout=240, **cluster.s3
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        "machine-one\n", "machine-two\n", ["machine-one", "A\nB\n"], ["machine-two", "A\nB\n"]
+    ]  # fmt: skip
+    assert "6 jobs, 6 computed" in done.stderr
 
 
 # --- a cluster that is lost, in part and as a whole -------------------------------------------------------------------

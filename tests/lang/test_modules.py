@@ -33,6 +33,14 @@ def test_a_project_is_found_upward_by_its_marks(tmp_path: Path, mark: str) -> No
     assert modules.project_of(str(tmp_path / "a" / "b")) == str(tmp_path)
 
 
+def test_the_copy_of_a_project_that_ray_makes_for_a_job_is_a_project(tmp_path: Path) -> None:
+    copy = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0123"
+    (copy / "flows").mkdir(parents=True)
+    (copy / "flows" / "etl.py").touch()
+    assert modules.project_of(str(copy / "flows")) == str(copy)
+    assert modules.namespace_of("etl", str(copy / "flows" / "etl.py")) == "flows.etl"
+
+
 def test_installed_modules_go_by_their_own_name() -> None:
     assert modules.namespace_of("json.decoder", json.decoder.__file__) == "json.decoder"
 

@@ -15,6 +15,7 @@ from typing import TextIO
 from rayflow.runtime.durations import duration as duration
 from rayflow.runtime.wording import counted as counted
 from rayflow.runtime.wording import many as many
+from rayflow.runtime.wording import size as size
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
@@ -85,17 +86,6 @@ def styled(text: str, style: str | None, stream: TextIO) -> str:
     if style is None or not has_colours(stream):
         return text
     return f"{_MARK}{_CODES[style]}m{text}{_MARK}0m"
-
-
-def size(count: float | None) -> str:
-    """A number of bytes as people say it: 512 B, 3.4 KiB, 1.2 GiB."""
-    if count is None:
-        return ""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def short_execution(execution_id: str) -> str:

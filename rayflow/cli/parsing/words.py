@@ -296,16 +296,21 @@ def _parsed(option: str, parse: Any) -> Any:
 
 
 def help_of(
-    task: Task[..., Any], *, target: str, own: Sequence[tuple[str, str]] = (), others: Iterable[str] = ()
+    task: Task[..., Any],
+    *,
+    target: str,
+    own: Sequence[tuple[str, str]] = (),
+    others: Iterable[str] = (),
+    verb: str = "run",
 ) -> str:
     """The help text for a task: its docstring, its arguments, and the options of the verb itself.
 
     target: the file or module as the user wrote it. own: name and meaning of the verb's options. others: the names of
-    the other tasks of the file.
+    the other tasks of the file. verb: that the user asks about.
     """
     found = arguments_of(task)
     usage = [_usage(each) if each.is_required or each.is_rest else f"[{_usage(each)}]" for each in found]
-    lines = [" ".join([f"Usage: {command('run', target, task.name)}", *usage]), ""]
+    lines = [" ".join([f"Usage: {command(verb, target, task.name)}", *usage]), ""]
     doc = inspect.getdoc(task.func)
     if doc:
         lines.extend([*(f"  {line}".rstrip() for line in doc.splitlines()), ""])
@@ -346,10 +351,10 @@ def _default_text(default: Any) -> str:
     return repr(default)[:100] if isinstance(default, Expression) else preview(default, 100)
 
 
-def help_of_module(target: str, tasks: Iterable[Task[..., Any]]) -> str:
+def help_of_module(target: str, tasks: Iterable[Task[..., Any]], *, verb: str = "run") -> str:
     """The help text for a file without a default task: the tasks of the file."""
     rows = [(task.name, (inspect.getdoc(task.func) or "").partition("\n")[0]) for task in tasks]
-    usage = command("run", target, "TASK")
+    usage = command(verb, target, "TASK")
     lines = [f"Usage: {usage} [--argument VALUE ...]", "", "Tasks:", *_columns(rows)]
     return "\n".join([*lines, "", f"{usage} --help lists a task's arguments."]) + "\n"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -17,66 +16,24 @@ from rayflow.cli.evaluation import evaluate
 from rayflow.cli.output import dry_run_text
 from rayflow.cli.output.output import answer_alone, write_json
 from rayflow.cli.parsing import words as reading
-from rayflow.cli.parsing.completion import CommandWithTasks, executions, run_words
+from rayflow.cli.parsing.completion import CommandWithTasks, run_words
 from rayflow.cli.parsing.given_options import context_of, given_object, tags_of
+from rayflow.cli.parsing.run_options import MEANT, RUN, choose, merge, near, own_words, split
 from rayflow.cli.parsing.words import given_in, take_own
 from rayflow.cli.recorded_tasks import load_tasks, task_of
 from rayflow.cli.stores import check_one_place, config_of, store_url
 from rayflow.config import Config
-from rayflow.lang.modules import default_task, load, pick
+from rayflow.lang.modules import load
 from rayflow.lang.options.options import parse_option
-from rayflow.lang.tasks import Task, tasks_of
 from rayflow.pasting import command as pasted
 from rayflow.values.filesystems.filesystems import use_base
-
-_OPTIONS: list[click.Parameter] = [
-    click.Option(["--inline"], is_flag=True, help="Run everything in this process, without Ray."),
-    click.Option(["--dry-run"], is_flag=True, help="Run nothing: say what would run, why, and how long it took."),
-    click.Option(["--no-cache"], is_flag=True, help="Compute anew what earlier runs have computed."),
-    click.Option(
-        ["--rerun"],
-        shell_complete=executions,
-        metavar="ID",
-        help="Evaluate an execution's root, or a job's call, with today's code.",
-    ),
-    click.Option(["--pdb"], is_flag=True, help="Stop in the debugger where a task raises; runs all in this process."),
-    click.Option(["--fail-fast"], is_flag=True, help="Stop at the first failure; else all that can be done is done."),
-    click.Option(["--input"], metavar="FILE", help="Read arguments from JSON (- for stdin) or TOML; words count more."),
-    click.Option(["--tag"], multiple=True, metavar="KEY=VALUE", help="A tag of this execution."),
-    click.Option(["--context-file"], metavar="FILE", help="The same, from JSON, TOML or YAML; --context counts more."),
-    click.Option(["--context"], multiple=True, metavar="NAME=VALUE|JSON|@FILE", help="What get_context reads."),
-    click.Option(["--execution-id"], metavar="UUID", help="The id of this execution, given by you."),
-    click.Option(["--option"], multiple=True, metavar="NAME=VALUE", help="A task option for every call."),
-    click.Option(["--logs", "logs"], flag_value=True, default=None, help="Show what tasks print as it comes."),
-    click.Option(["--no-logs", "logs"], flag_value=False, default=None, help="Do not; rayflow log JOB shows it later."),
-    click.Option(["--quiet", "log_level"], flag_value="quiet", help="Only the result and errors."),
-    click.Option(["--verbose", "log_level"], flag_value="verbose", help="Each job that ends, too."),
-    click.Option(["--store"], metavar="URL", help="Where results are kept; .rayflow in the project by default."),
-    click.Option(["--address"], metavar="ADDRESS", help="The Ray cluster to join; a local one is started by default."),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
-]
-"""The options of the run itself. They may stand anywhere; behind a task's name, its own arguments win."""
-
-MEANT = {
-    "--local": "--inline", "--debug": "--pdb", "--dryrun": "--dry-run", "-n": "--dry-run", "--plan": "--dry-run",
-    "--force": "--no-cache", "--nocache": "--no-cache", "--no-resume": "--no-cache", "--params-file": "--input",
-    "--args": "--input", "--arguments": "--input", "--tags": "--tag", "--label": "--tag", "--options": "--option",
-    "--opt": "--option", "--profile": "--option profile=NAME", "--executor": "--option profile=NAME",
-    "--retries": "--option retries=N", "--timeout": "--option timeout=SECONDS",
-    "-q": "--quiet", "-v": "--verbose", "--backend": "--store", "--work-dir": "--store",
-    "-w": "--store", "--db": "--store", "--cluster": "--address", "--ray-address": "--address",
-    "--id": "--execution-id",
-    "--run-id": "--execution-id", "--ctx": "--context", "--config": "--context-file", "--cpus": "--option num_cpus=N",
-    "--failfast": "--fail-fast", "-x": "--fail-fast", "--replay": "--rerun", "--output": "--json",
-}  # fmt: skip
-"""Other names of the options of a run: of other tools, or as people guess them."""
 
 
 @click.command(
     "run",
     cls=CommandWithTasks,
     params=[
-        *_OPTIONS,
+        *RUN,
         click.Argument(
             ["words"], nargs=-1, type=click.UNPROCESSED, metavar="FILE|MODULE [TASK] ...", shell_complete=run_words
         ),
@@ -104,7 +61,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
         raise click.UsageError(f"Name the file with the tasks: {offer}", context)
     if words and words[0].startswith("-") and options["rerun"] is None:
         name = words[0].partition("=")[0]
-        raise click.UsageError(f"No such option {name!r}.{_near(name)}", context)
+        raise click.UsageError(f"No such option {name!r}.{near(name, RUN)}", context)
     with answer_alone() as stdout:
         if options["rerun"] is not None or _asks_for_rerun(words[1:]):
             return _rerun(context, words, options, stdout)
@@ -112,31 +69,14 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 
 def _run(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
-    module = load(target)
-    tasks = list(tasks_of(module))
-    own = {name: not option.is_flag for option in _own_options() for name in option.opts}
-    name, before, behind = _task_name(words, own)
-    wants_help = "--help" in _up_to_dashes(behind)
-    defined = list(tasks_of(module, imported=False))
-    is_clear = default_task(tasks, {task.fullname for task in defined}) is not None
-    if wants_help and name is None and tasks and not is_clear:
-        stdout.write(reading.help_of_module(target, tasks))
+    chosen = choose(context, options, target, words, stdout, verb="run", known=RUN)
+    if chosen is None:
         return 0
-    task: Task[..., Any] = pick(tasks, name, where=target, own=defined)
-    taken = reading.option_names(task)
-    if wants_help and "--help" not in taken:
-        meanings = [(option.get_help_record(context) or ("", "")) for option in _own_options()]
-        others = [each.name for each in tasks] if name is None else []
-        stdout.write(reading.help_of(task, target=target, own=meanings, others=others))
-        return 0
-    late, arguments = reading.take_own(behind, own, taken)
-    _merge(context, options, [*before, *late])
-
     _check_together(context, options)
 
-    config = _config(options, module)
+    config = _config(options, chosen.module)
     data = given_object(options["input"]) if options["input"] is not None else {}
-    call = reading.call_of(task, arguments, others=own, data=data, meant=MEANT)
+    call = reading.call_of(chosen.task, chosen.arguments, others=own_words(RUN), data=data, meant=MEANT)
     if options["dry_run"]:
         # The other options concern the run itself, and are only checked. So any command line works with --dry-run.
         how = {name: value for name, value in _how(options).items() if name in ("cache", "options", "context")}
@@ -148,6 +88,7 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
         stdout=stdout,
         as_json=options["as_json"],
         debug=options["pdb"],
+        output=context.obj,
     )
 
 
@@ -165,7 +106,7 @@ def _how(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asks_for_rerun(words: Sequence[str]) -> bool:
     """Whether the option stands behind the file. Behind a task's name it would be an argument of the task's own."""
-    name, before, behind = _task_name(words, {name: not o.is_flag for o in _own_options() for name in o.opts})
+    name, before, behind = split(words, own_words(RUN))
     return any(word.partition("=")[0] == "--rerun" for word in (before if name is not None else behind))
 
 
@@ -174,7 +115,7 @@ def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any]
     in place of those recorded."""
     from rayflow.store.open import open_store
 
-    own = {name: not option.is_flag for option in _own_options() for name in option.opts}
+    own = own_words(RUN)
     target = words[0] if words and not words[0].startswith("-") else None
     late, given = take_own(words[1:] if target is not None else words, own, frozenset())
     if given and not given[0].startswith("--"):
@@ -183,7 +124,7 @@ def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any]
             "--name value.",
             context,
         )
-    _merge(context, options, late)
+    merge(context, options, late, RUN)
     _check_together(context, options)
     module = load(target) if target is not None else None
     config = _config(options, module)
@@ -204,6 +145,7 @@ def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any]
         stdout=stdout,
         as_json=options["as_json"],
         debug=options["pdb"],
+        output=context.obj,
     )
 
 
@@ -246,43 +188,3 @@ def _dry_run(config: Config, call: Any, how: Mapping[str, Any], stdout: Any, as_
     else:
         stdout.writelines(f"{line}\n" for line in dry_run_text.lines(found, stdout))
     return 0
-
-
-def _own_options() -> list[click.Option]:
-    return [option for option in _OPTIONS if isinstance(option, click.Option)]
-
-
-def _near(word: str) -> str:
-    near = get_close_matches(word, [name for option in _own_options() for name in option.opts], n=1)
-    offer = MEANT.get(word) or (near[0] if near else None)
-    return f" Did you mean '{offer}'?" if offer else ""
-
-
-def _task_name(words: Sequence[str], own: dict[str, bool]) -> tuple[str | None, list[str], list[str]]:
-    """The task's name, the run's options before it, and all words behind it."""
-    position = 0
-    while position < len(words):
-        name, equals, _ = words[position].partition("=")
-        if name not in own:
-            break
-        position += 2 if own[name] and not equals else 1
-    if position < len(words) and not words[position].startswith("-"):
-        return words[position], list(words[:position]), list(words[position + 1 :])
-    return None, [], list(words)
-
-
-def _up_to_dashes(words: Sequence[str]) -> Sequence[str]:
-    return words[: words.index("--")] if "--" in words else words
-
-
-def _merge(context: click.Context, options: dict[str, Any], late: list[str]) -> None:
-    """Add the options that stood behind the file to those before it."""
-    if not late:
-        return
-    reader = click.Command("run", params=_OPTIONS, add_help_option=False)
-    parsed = reader.make_context("run", late, parent=context.parent)
-    for name, value in parsed.params.items():
-        if name in ("option", "tag", "context"):
-            options[name] = (*options[name], *value)
-        elif parsed.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            options[name] = value

@@ -21,7 +21,6 @@ import ray
 
 from rayflow.errors import NotFound, StoreUnavailable
 from rayflow.evaluator.messages import Cost, NestedEnd
-from rayflow.lang.modules import MARKS
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
 from rayflow.records import EnvironmentRow, Row
@@ -293,17 +292,10 @@ def _directory_of(context: WorkerContext) -> str:
     If Ray has copied the project, or if this machine has no project, it is the first directory of the process."""
     first = _first_directory()
     if is_in_job_copy(first):
-        _mark_project(first)
-    elif context.project_dir and os.path.isdir(context.project_dir) and os.access(context.project_dir, os.X_OK):
+        return first
+    if context.project_dir and os.path.isdir(context.project_dir) and os.access(context.project_dir, os.X_OK):
         return context.project_dir
     return first
-
-
-def _mark_project(copy: str) -> None:
-    """Mark Ray's copy of a project as a project directory, since the names of tasks depend on that."""
-    if not any(os.path.exists(os.path.join(copy, mark)) for mark in MARKS):
-        with open(os.path.join(copy, "rayflow.toml"), "a"):
-            pass
 
 
 # --- calls that have a timeout ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from rayflow.errors import BadConfig
 from rayflow.evaluator.hashes import MEANING
 from rayflow.installation import is_installed
+from rayflow.lang.modules import JOB_COPIES
 from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import ExecutionRow
 from rayflow.runtime.protocol.git_commit import commit_of
@@ -40,7 +41,7 @@ def _is_our_command(file: str) -> bool:
 
 def is_in_job_copy(path: str) -> bool:
     """Whether a path lies in the copy of a project that Ray makes for a job, and throws away after it."""
-    return "runtime_resources/working_dir_files" in path.replace(os.sep, "/")
+    return "/".join(JOB_COPIES) in path.replace(os.sep, "/")
 
 
 def check_store_stays(url: str) -> None:

@@ -35,6 +35,9 @@ _lock = threading.Lock()
 _asked: dict[str, _Question | None] = {}
 """The question about each project; None for one without git."""
 
+_told: dict[str, str | None] = {}
+"""The commit of each project that is a copy."""
+
 
 def ask(project_dir: str) -> None:
     """Begin to ask git, unless that was done; `commit_of` waits for the answer."""
@@ -48,6 +51,8 @@ def ask(project_dir: str) -> None:
 
 def commit_of(project_dir: str) -> str | None:
     """The project's commit, with a + at its end when the tree is dirty; None without git."""
+    if project_dir in _told:
+        return _told[project_dir]
     ask(project_dir)
     question = _asked[project_dir]
     if question is None:
@@ -56,9 +61,15 @@ def commit_of(project_dir: str) -> str | None:
     return question.commit
 
 
+def tell(project_dir: str, commit: str | None) -> None:
+    """Use this commit for a copy of a project, which has no repository."""
+    _told[project_dir] = commit
+
+
 def forget() -> None:
     """Ask anew."""
     _asked.clear()
+    _told.clear()
 
 
 def _commit_in(status: str) -> str | None:

@@ -44,14 +44,19 @@ def new_execution_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def check_execution_id(text: str, store: Store) -> None:
-    """Raise BadArguments unless this is a UUID, as text with dashes, that no execution of the store has."""
+def check_uuid(text: str) -> None:
+    """Raise BadArguments unless this is a UUID, as text with dashes."""
     try:
         is_uuid = str(uuid.UUID(text)) == text
     except ValueError:
         is_uuid = False
     if not is_uuid:
         raise BadArguments(f"{text!r} is not an execution id: give a UUID in lower case, such as {new_execution_id()}.")
+
+
+def check_execution_id(text: str, store: Store) -> None:
+    """Raise BadArguments unless this is a UUID, as text with dashes, that no execution of the store has."""
+    check_uuid(text)
     history = store.history()
     known = history.find_execution(text)
     history.close()

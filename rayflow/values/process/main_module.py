@@ -171,7 +171,7 @@ def is_needed(name: str) -> bool:
 NEEDED_MODULES = sys.stdlib_module_names | {
     # the modules that rayflow imports
     "rayflow", "ray", "blake3", "click", "cloudpickle", "duckdb", "fsspec", "gcsfs", "grpc", "numpy", "pandas",
-    "polars", "pyarrow", "pydantic", "rich", "s3fs", "yaml",
+    "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "yaml",
     # the modules that these import
     "aiobotocore", "aiohttp", "aiosignal", "attr", "attrs", "botocore", "certifi", "charset_normalizer", "colorful",
     "dateutil", "filelock", "frozenlist", "google", "idna", "jsonschema", "markdown_it", "msgpack", "multidict",

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http.client
 import importlib
+import json
 import os
 import socket
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
 from ray._private import services
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.job_config import JobConfig
 
 from rayflow.config import Config
@@ -160,6 +165,11 @@ def _join(config: Config, address: str, environment: ray_settings.Environment, s
     if not ships_project:
         _initialize(config, address, runtime_env, environment)
         return
+    if _job_has_project():
+        # Ray refuses a second one, and what is not sent with the first was left out then.
+        runtime_env.pop("excludes", None)
+        _initialize(config, address, runtime_env, environment)
+        return
     if "working_dir" in runtime_env or not _is_here(address):
         _initialize(config, address, _with_project(config, runtime_env), environment)
         return
@@ -168,6 +178,15 @@ def _join(config: Config, address: str, environment: ray_settings.Environment, s
         # Only a connected process can know this. But the files of a job are fixed when the process connects.
         ray.shutdown()
         _initialize(config, address, _with_project(config, runtime_env), environment)
+
+
+def _job_has_project() -> bool:
+    """Whether this process is the program of a Ray job with a working directory, which all of its workers get."""
+    try:
+        told = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
+    except ValueError:
+        return False
+    return bool((told.get("runtime_env") or {}).get("working_dir"))
 
 
 def _with_project(config: Config, runtime_env: dict[str, Any]) -> dict[str, Any]:
@@ -257,9 +276,9 @@ def _ask_whether_alive(address: str, token: str | None) -> None:
             if code is grpc.StatusCode.UNAUTHENTICATED:
                 raise ClusterUnavailable(_locked(address, bool(token))) from None
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise ClusterUnavailable(_unreachable(address, "nothing answers in time")) from None
+                raise ClusterUnavailable(_no_control_service(address, "nothing answers in time")) from None
             if code is grpc.StatusCode.UNAVAILABLE:
-                raise ClusterUnavailable(_unreachable(address, "something else listens there")) from None
+                raise ClusterUnavailable(_no_control_service(address, "something else listens there")) from None
             # Any other answer comes from Ray, perhaps in another version, which Ray itself reports.
 
 
@@ -271,6 +290,23 @@ def _unreachable(address: str, what: str) -> str:
     return (
         f"No Ray cluster answers at {address}: {what}. Is it running (`ray status` there), and can this machine reach "
         "it?"
+    )
+
+
+def _no_control_service(address: str, what: str) -> str:
+    """The message for an address that does not speak gRPC: perhaps a dashboard listens there. what: else the reason."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/api/version", timeout=REACH_SECONDS) as answer:
+            is_dashboard = b"ray_version" in answer.read(10_000)
+    except urllib.error.HTTPError as error:
+        is_dashboard = error.code in (401, 403)  # it wants a token
+    except (OSError, http.client.HTTPException):
+        is_dashboard = False
+    if not is_dashboard:
+        return _unreachable(address, what)
+    return (
+        f"{address} is the dashboard of a Ray cluster. A run joins its control service (GCS), mostly at port 6379 of "
+        f"the same machine; with the dashboard alone, use `rayflow submit --address http://{address}`."
     )
 
 

@@ -1,0 +1,58 @@
+"""`rayflow in-job`: carry out a submitted command, in its job on the cluster. Not for people.
+
+In: what `rayflow submit` has packed, and the words of the command. Out: what the command prints, with frames for the
+one who follows; its exit code. Never: runs anything before the store is reached.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rayflow import pasting
+from rayflow.cli.output.job_output import JobOutput
+from rayflow.cli.verbs import run
+from rayflow.runtime.protocol import git_commit
+from rayflow.submission.bootstrap import unpacked
+from rayflow.submission.frames import FrameWriter
+from rayflow.submission.shared_stores import check_reached, remove_beacon
+
+STDERR = 2
+
+
+@click.command("in-job", hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("specification")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(context: click.Context, /, specification: str, words: tuple[str, ...]) -> int:
+    """Carry out a submitted command."""
+    told: dict[str, Any] = unpacked(specification)
+    project = os.getcwd()
+    os.environ.update(told["environment"])
+    pasting.ask_for_default(lambda _: told["default_store"])  # commands are pasted where the user is
+    sys.argv[:] = ["rayflow", *told["typed"]]
+    git_commit.tell(project, told["commit"])
+    check_reached(told["store"], told["beacon"])
+    remove_beacon(told["store"], told["beacon"])
+    verb, *others = words
+    assert verb == "run"
+    with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
+        here = [f"--store={told['store']}", f"--execution-id={told['execution']}"]
+        here.append(f"--address={os.environ['RAY_ADDRESS']}")
+        if told["input_file"] is not None:
+            name, text = told["input_file"]
+            path = Path(folder, os.path.basename(name))
+            path.write_text(text, encoding="utf-8")
+            here.append(f"--input={path}")
+        directory = os.path.join(project, told["directory"])
+        os.makedirs(directory, exist_ok=True)  # one that holds nothing but what is not sent
+        os.chdir(directory)
+        output = JobOutput(FrameWriter(told["execution"], STDERR))
+        with run.command.make_context("run", [*here, *others], parent=context, obj=output) as inner:
+            code: int = run.command.invoke(inner)
+    return code

@@ -1,0 +1,303 @@
+"""Speaks with a cluster's job API: packages, jobs, their logs.
+
+In: the address of the dashboard, a token. Out: what the cluster answers, or one clear error within seconds. Never:
+imports Ray; tries again by itself.
+
+The log of a job is read through the dashboard's log service, which sends the bytes of a file as they come. The job
+API's own endpoint gives the whole text each time, and its websocket ends seconds after the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from rayflow.errors import BadConfig, ClusterUnavailable, NotFound
+from rayflow.runtime.on_ray.connection import ray_settings
+
+ANSWER_SECONDS = 10.0
+"""How long the cluster may take to answer a question."""
+
+UPLOAD_SECONDS = 600.0
+"""How long sending a package may take."""
+
+LOG_PAUSE_SECONDS = 0.1
+"""How often the cluster looks for new lines in a log that is followed."""
+
+ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+"""The states of a job that has ended."""
+
+
+class NoAnswer(ClusterUnavailable):
+    """The cluster has not answered, so that it is not known what it has done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayJob:
+    """What a cluster says of a job.
+
+    submission_id: its id. state: PENDING, RUNNING, or one of ENDED. exit_code: of its program, if that has ended.
+    message: why it is in this state. node_id: where its program runs, as soon as that is known. metadata: what was
+    given with it. started_at: in milliseconds since 1970.
+    """
+
+    submission_id: str
+    state: str
+    exit_code: int | None = None
+    message: str = ""
+    node_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    started_at: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in ENDED
+
+
+def users_token() -> str | None:
+    """The token that the user has for clusters of others, as Ray finds it; None where there is none, or tokens are
+    switched off."""
+    mine = ray_settings.users()
+    if (mine[ray_settings.MODE] or "").lower() == "disabled":
+        return None
+    return ray_settings.token_in(mine, any_mode=True)
+
+
+def users_headers() -> dict[str, str]:
+    """The headers that the user wants to be sent, for a proxy that asks who he is: RAY_JOB_HEADERS, as in Ray's own
+    tools. Raises BadConfig."""
+    text = os.environ.get("RAY_JOB_HEADERS")
+    if not text:
+        return {}
+    try:
+        headers = json.loads(text)
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict):
+        raise BadConfig(f"RAY_JOB_HEADERS is {text!r}: write a JSON object of texts by name.")
+    return {str(name): str(value) for name, value in headers.items()}
+
+
+def base_of(address: str) -> str:
+    """The URL of a dashboard, from the address as people write it. Raises BadConfig."""
+    text = address.strip()
+    if "://" not in text:
+        text = f"http://{text}"
+    parts = urlsplit(text)
+    try:
+        is_place = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_place = False
+    if not is_place or ("://" not in address and parts.port is None):
+        raise BadConfig(
+            f"{address!r} is not the address of a cluster's dashboard: write http://HEAD:8265. A cluster behind a "
+            "firewall is reached through a tunnel, `ssh -L 8265:127.0.0.1:8265 HEAD`, at http://127.0.0.1:8265."
+        )
+    return text.rstrip("/")
+
+
+class JobApi:
+    """The job API of one cluster. address: of its dashboard. token: what it asks for; None where it asks for none."""
+
+    def __init__(self, address: str, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        self.address = base_of(address)
+        self._has_token = token is not None
+        self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+
+    def ray_version(self) -> str:
+        """The version of the cluster's Ray. Raises ClusterUnavailable when this is no dashboard of Ray."""
+        status, body = self._ask("GET", "/api/version")
+        try:
+            if status == 200:
+                return str(json.loads(body)["ray_version"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise ClusterUnavailable(
+            f"{self.address} answers, but it is not the dashboard of a Ray cluster (it says {status} to /api/version). "
+            "Is the port right? The dashboard's is 8265, if `ray start` was given no other."
+        )
+
+    # --- packages -----------------------------------------------------------------------------------------------------
+
+    def has_package(self, uri: str) -> bool:
+        """Whether the cluster has a package. If so, it keeps it for the next minutes."""
+        status, body = self._ask("GET", f"/api/packages/{_in_path(uri)}")
+        if status not in (200, 404):
+            raise self._refused("be asked for a package", status, body)
+        return status == 200
+
+    def send_package(self, uri: str, path: str) -> None:
+        """Send a zip file."""
+        with open(path, "rb") as stream:
+            status, body = self._ask(
+                "PUT", f"/api/packages/{_in_path(uri)}", stream, seconds=UPLOAD_SECONDS,
+                headers={"Content-Length": str(os.path.getsize(path)), "Content-Type": "application/octet-stream"},
+            )  # fmt: skip
+        if status != 200:
+            raise self._refused("take the project", status, body)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, submission_id: str, entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
+    ) -> bool:
+        """Start a job. False when the cluster has one of this id already."""
+        request = {
+            "submission_id": submission_id, "entrypoint": entrypoint, "runtime_env": runtime_env, "metadata": metadata,
+        }  # fmt: skip
+        status, body = self._ask("POST", "/api/jobs/", json.dumps(request).encode(), seconds=60.0)
+        if status == 200:
+            return True
+        if b"already exists" in body:
+            return False
+        raise self._refused("start the job", status, body)
+
+    def job(self, submission_id: str) -> RayJob | None:
+        """What the cluster says of a job; None when it has none of this id."""
+        status, body = self._ask("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        if status == 404:
+            return None
+        if status != 200:
+            raise self._refused("be asked for the job", status, body)
+        return _job(json.loads(body))
+
+    def jobs(self) -> list[RayJob]:
+        """All submitted jobs that the cluster remembers, the latest first."""
+        status, body = self._ask("GET", "/api/jobs/")
+        if status != 200:
+            raise self._refused("list its jobs", status, body)
+        found = [_job(each) for each in json.loads(body) if each.get("submission_id")]
+        return sorted(found, key=lambda job: -job.started_at)
+
+    # --- logs ---------------------------------------------------------------------------------------------------------
+
+    def log(self, job: RayJob) -> bytes:
+        """All that a job has printed until now; nothing where it has not begun."""
+        if job.node_id is None:
+            return b""
+        status, body = self._ask("GET", self._log_path(job, "file"), seconds=60.0)
+        if status != 200:
+            raise self._refused("give the job's log", status, body)
+        return body
+
+    def follow_log(self, job: RayJob) -> Iterator[bytes]:
+        """What a job has printed, and then what it prints, in pieces, without end. The job has begun."""
+        request = self._request("GET", f"{self._log_path(job, 'stream')}&interval={LOG_PAUSE_SECONDS}")
+        try:
+            with self._open(request, None) as got:
+                while piece := got.read1(1 << 16):
+                    yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise ClusterUnavailable(f"{self.address} sends the job's log no longer: {error}") from None
+
+    def _log_path(self, job: RayJob, kind: str) -> str:
+        asked = {"node_id": job.node_id, "filename": f"job-driver-{job.submission_id}.log", "lines": -1}
+        return f"/api/v0/logs/{kind}?{urlencode(asked)}"
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, method: str, path: str, data: Any = None, *, seconds: float = ANSWER_SECONDS,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:  # fmt: skip
+        """The status and the body of an answer. Raises ClusterUnavailable if there is none, or if it is about the
+        token."""
+        request = self._request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+        try:
+            with self._open(request, seconds) as got:
+                return got.status, got.read()
+        except urllib.error.HTTPError as error:
+            with contextlib.closing(error):
+                body = error.read()
+            if error.code in (401, 403):
+                raise ClusterUnavailable(self._locked(error.code)) from None
+            return error.code, body
+        except (http.client.HTTPException, ConnectionResetError) as error:
+            raise NoAnswer(
+                f"Something answers at {self.address}, but it does not speak HTTP ({type(error).__name__}). Is it the "
+                "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "
+                "elsewhere the port of the dashboard is needed: http://HEAD:8265."
+            ) from None
+        except OSError as error:
+            raise NoAnswer(self._unreachable(error)) from None
+
+    def _request(
+        self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> urllib.request.Request:
+        every = {**self._headers, **(headers or {})}
+        return urllib.request.Request(f"{self.address}{path}", data=data, headers=every, method=method)
+
+    def _open(self, request: urllib.request.Request, seconds: float | None) -> http.client.HTTPResponse:
+        opened: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)
+        return opened
+
+    def _unreachable(self, error: OSError) -> str:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, http.client.HTTPException | ConnectionResetError):
+            reason = "it does not speak HTTP"
+        text = "it does not answer in time" if isinstance(reason, TimeoutError) else getattr(reason, "strerror", None)
+        return (
+            f"No dashboard of a Ray cluster can be reached at {self.address}: {text or reason}. It is part of "
+            "ray[default], and `ray start --head` starts it on port 8265 of 127.0.0.1, unless --dashboard-host=0.0.0.0 "
+            "is given. From elsewhere, make a tunnel, `ssh -L 8265:127.0.0.1:8265 HEAD`, and name http://127.0.0.1:8265."
+        )
+
+    def _locked(self, status: int) -> str:
+        if self._has_token:
+            return (
+                f"The Ray cluster at {self.address} wants another token than the one that this machine has: set "
+                "RAY_AUTH_TOKEN_PATH to the cluster's token file."
+            )
+        return (
+            f"The Ray cluster at {self.address} wants a token, and there is none here ({status}): set "
+            "RAY_AUTH_TOKEN_PATH to the cluster's token file, or RAY_AUTH_TOKEN."
+        )
+
+    def _refused(self, what: str, status: int, body: bytes) -> ClusterUnavailable:
+        lines = [line for line in body.decode("utf-8", "replace").strip().splitlines() if line.strip(" .")]
+        reason = lines[-1] if lines else "it says nothing more"
+        return ClusterUnavailable(f"The Ray cluster at {self.address} cannot {what} ({status}): {reason}")
+
+
+def job_of(api: JobApi, text: str) -> RayJob:
+    """The job of an execution. text: the id of the execution, its beginning, the id of the job, or `-` for the last
+    one. Raises NotFound."""
+    name = text.removeprefix(PREFIX)
+    found = [job for job in api.jobs() if job.submission_id.startswith(PREFIX if text == "-" else f"{PREFIX}{name}")]
+    if len(found) > 1 and text != "-":
+        listed = ", ".join(job.submission_id.removeprefix(PREFIX) for job in found[:5])
+        raise NotFound(f"{text} is the beginning of several executions at {api.address}: {listed}.")
+    if not found:
+        which = "no job that `rayflow submit` has started" if text == "-" else f"no job of an execution {text}"
+        raise NotFound(f"The Ray cluster at {api.address} has {which}. A cluster forgets its jobs when it ends.")
+    return found[0]
+
+
+PREFIX = "rayflow-"
+"""The beginning of the ids of our jobs; the id of the execution follows."""
+
+
+def _in_path(uri: str) -> str:
+    scheme, _, name = uri.partition("://")
+    return f"{scheme}/{quote(name)}"
+
+
+def _job(told: Mapping[str, Any]) -> RayJob:
+    return RayJob(
+        submission_id=str(told["submission_id"]),
+        state=str(told["status"]),
+        exit_code=told.get("driver_exit_code"),
+        message=str(told.get("message") or ""),
+        node_id=told.get("driver_node_id"),
+        metadata=told.get("metadata") or {},
+        started_at=int(told.get("start_time") or 0),
+    )

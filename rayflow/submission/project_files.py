@@ -1,0 +1,201 @@
+"""Which files of a project are sent to a cluster.
+
+In: a project's directory. Out: its files with their sizes, and which of them are large. Never: reads a file's content,
+except for `.gitignore` and `.rayignore`.
+
+Left out are: what `.gitignore` and `.rayignore` name (the latter counts more, and `!name` in it brings back a file that
+git ignores), the repository itself, stores, virtual environments, and caches.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
+
+from rayflow.errors import BadProject
+from rayflow.lang.modules import MARKS, project_of
+from rayflow.runtime.wording import size
+from rayflow.store import layout
+
+WARNED_BYTES = 10 << 20
+"""A file of more bytes is named: it is more likely data than code."""
+
+MOST_BYTES = 512 << 20
+"""A project of more bytes is refused. The cluster keeps it in the memory of its head, and takes no more."""
+
+MOST_NAMED = 5
+"""How many large files an error names."""
+
+_LEFT_OUT = frozenset({
+    ".git", ".hg", ".svn", ".rayflow", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".ruff_cache",
+    ".pytest_cache", ".hypothesis", ".tox", ".nox", ".ipynb_checkpoints", ".DS_Store",
+})  # fmt: skip
+"""The names that are never sent."""
+
+GIT, RAY = ".gitignore", ".rayignore"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """A file, or an empty directory, of a project.
+
+    name: its path in the project, with slashes; a directory's ends with one. path: where it is. size: in bytes.
+    is_program: whether it may be run. A mark has no path: it is an empty file that the project itself lacks.
+    """
+
+    name: str
+    path: str | None
+    size: int = 0
+    is_program: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules of one file with patterns. base: its directory."""
+
+    base: str
+    spec: GitIgnoreSpec
+
+    def verdict(self, path: str, is_directory: bool) -> bool | None:
+        """Whether the rules leave a path out; None when they do not speak of it."""
+        return self.spec.check_file(os.path.relpath(path, self.base) + ("/" if is_directory else "")).include
+
+
+def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile]:
+    """The files of a project that are sent, sorted by name.
+
+    excludes: further patterns, as in `.rayignore` of the project's directory. Raises BadProject for a file or directory
+    that cannot be read, and for a name that an archive cannot hold.
+    """
+    root = os.path.realpath(project_dir)
+    ours = GitIgnoreSpec.from_lines(excludes)
+    found = list(_walk(root, "", _above(root), [_Rules(root, ours)], frozenset()))
+    found.extend(_marks(root, found))
+    for file in found:
+        _check_name(file.name)
+    return sorted(found, key=lambda file: file.name)
+
+
+def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
+    """A warning for each large file. Raises BadProject when all together are too large; the error names the largest."""
+    by_size = sorted(files, key=lambda file: -file.size)
+    total = sum(file.size for file in by_size)
+    if total > MOST_BYTES:
+        largest = ", ".join(f"{file.name} ({size(file.size)})" for file in by_size[:MOST_NAMED])
+        raise BadProject(
+            f"The project {project_dir} has {size(total)}, and a cluster takes at most "
+            f"{size(MOST_BYTES)}. The largest files are {largest}. Name what the tasks do not need in "
+            f"{RAY}, or keep data at a URL such as s3://bucket/data."
+        )
+    return [
+        f"{file.name} has {size(file.size)} and is sent with the project: if the tasks do not need it, name "
+        f"it in {RAY}."
+        for file in by_size
+        if file.size > WARNED_BYTES
+    ]
+
+
+def _walk(
+    directory: str, within: str, git: list[_Rules], ray: list[_Rules], above: frozenset[str]
+) -> Iterator[ProjectFile]:
+    """The files below a directory. within: its path in the project, which ends with a slash unless it is the project.
+    above: the real paths of the directories that it lies in, since a link may lead back to one of them."""
+    above |= {os.path.realpath(directory)}
+    git, ray = [*git, *_rules(directory, GIT)], [*ray, *_rules(directory, RAY)]
+    is_empty = True
+    for entry in _entries(directory):
+        is_empty = False
+        if entry.name in _LEFT_OUT or entry.name.endswith((".pyc", ".pyo")):
+            continue
+        try:
+            state = entry.stat()
+        except OSError:  # a link that leads nowhere
+            continue
+        name = f"{within}{entry.name}"
+        if stat.S_ISDIR(state.st_mode):
+            is_known = os.path.realpath(entry.path) in above
+            if not is_known and not _is_environment(entry.path) and not _is_out(entry.path, True, git, ray):
+                yield from _walk(entry.path, f"{name}/", git, ray, above)
+        elif stat.S_ISREG(state.st_mode) and not _is_out(entry.path, False, git, ray):
+            yield ProjectFile(name, entry.path, state.st_size, bool(state.st_mode & stat.S_IXUSR))
+    if is_empty and within:
+        yield ProjectFile(within, directory)
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except OSError as error:
+        raise BadProject(
+            f"{directory} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
+        ) from None
+
+
+def _is_environment(directory: str) -> bool:
+    """Whether a directory holds a virtual environment, a conda environment, or a store of rayflow."""
+    names = ("pyvenv.cfg", "conda-meta")
+    if any(os.path.exists(os.path.join(directory, name)) for name in names):
+        return True
+    return all(os.path.exists(os.path.join(directory, name)) for name in (layout.FORMAT, layout.COMMITS))
+
+
+def _is_out(path: str, is_directory: bool, git: list[_Rules], ray: list[_Rules]) -> bool:
+    """Whether the rules leave a path out: of those that speak of it the nearest counts, and ours before git's."""
+    for rules in (*reversed(ray), *reversed(git)):
+        verdict = rules.verdict(path, is_directory)
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _rules(directory: str, file: str) -> list[_Rules]:
+    try:
+        with open(os.path.join(directory, file), encoding="utf-8", errors="surrogateescape") as stream:
+            return [_Rules(directory, GitIgnoreSpec.from_lines(stream))]
+    except (FileNotFoundError, IsADirectoryError):
+        return []
+    except OSError as error:
+        raise BadProject(f"{os.path.join(directory, file)} cannot be read: {error.strerror}.") from None
+
+
+def _above(root: str) -> list[_Rules]:
+    """The rules of the repository's directories above the project, the outermost first."""
+    found: list[_Rules] = []
+    directory = root
+    while not os.path.exists(os.path.join(directory, ".git")):
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return []  # no repository
+        directory = parent
+        found[:0] = _rules(directory, GIT)
+    return found
+
+
+def _marks(root: str, files: list[ProjectFile]) -> Iterator[ProjectFile]:
+    """Marks for the copy, so that each of its directories belongs to the same project as here: the names of tasks
+    depend on that, and some marks are left out."""
+    names = {file.name for file in files}
+    directories = {""} | {name[: place + 1] for name in names for place, sign in enumerate(name) if sign == "/"}
+    for directory in directories:
+        here = os.path.realpath(os.path.join(root, directory))
+        # Below no mark, each directory is a project of its own.
+        if project_of(here) == here and not any(f"{directory}{mark}" in names for mark in MARKS):
+            yield ProjectFile(f"{directory}{_MARK}", None)
+
+
+_MARK = "rayflow.toml"
+"""The mark that is added. Empty, it changes no setting."""
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadProject(f"The name of {name!a} is not UTF-8, and cannot be sent: rename or exclude it.") from None
+    if "\\" in name:
+        raise BadProject(f"The name of {name} has a backslash, which Ray does not unpack: rename it, or leave it out.")

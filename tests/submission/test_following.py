@@ -1,0 +1,170 @@
+"""How a job is followed, against a cluster that is played: no network, no Ray."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from rayflow.errors import ClusterUnavailable
+from rayflow.runtime.protocol.reports import Progress
+from rayflow.submission import following
+from rayflow.submission.bootstrap import frame
+from rayflow.submission.following import JobEnd, JobFollower
+from rayflow.submission.frames import FrameReader, FrameWriter, JobAnswer, JobBegun, JobText
+from rayflow.submission.job_api import RayJob
+
+ID = "0197a3c2-51f0-7000-8000-000000000000"
+RAYS = b"Runtime env is setting up.\nRunning entrypoint for job\n"
+BEGUN = frame(ID, "begun", {"python": "3.11.7"}).encode()
+KEPT = "What it had finished is kept in the store: submit it again to go on."
+ANSWER = frame(ID, "answer", "[0, 2]\n").encode()
+
+
+def job(state: str, code: int | None = None, node: str | None = "n") -> RayJob:
+    return RayJob(f"rayflow-{ID}", state, code, f"it is {state}", node)
+
+
+@dataclass
+class PlayedApi:
+    """states: the answers to each question for the job; the last one stays. cuts: where the stream of the log breaks,
+    in bytes from the log's beginning, once each."""
+
+    states: list[RayJob | Exception | None]
+    whole: bytes
+    cuts: list[int] = field(default_factory=list)
+    address: str = "http://head:8265"
+    streams: int = 0
+    drained: threading.Event = field(default_factory=threading.Event)
+
+    def job(self, submission_id: str) -> RayJob | None:
+        if self.streams:
+            self.drained.wait(2)
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    def log(self, asked: RayJob) -> bytes:
+        return self.whole
+
+    def follow_log(self, asked: RayJob):
+        self.streams += 1
+        end = self.cuts.pop(0) if self.cuts else len(self.whole)
+        for start in range(0, end, 7):
+            yield self.whole[start : min(start + 7, end)]
+        self.drained.set()
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+
+
+def follow(api: PlayedApi, first: RayJob, **how) -> tuple[list, list[str], JobEnd]:
+    told: list = []
+    waiting: list[str] = []
+    end = JobFollower(api, first, told.append, waiting.append, **how).follow()
+    return told, waiting, end
+
+
+def test_all_that_a_job_prints_is_told_once_in_its_order_without_rays_own_lines():
+    api = PlayedApi([job("RUNNING"), job("RUNNING"), job("SUCCEEDED", 0)], RAYS + BEGUN + b"one\ntwo\n" + ANSWER)
+    told, waiting, end = follow(api, job("PENDING", node=None))
+    assert told == [JobBegun({"python": "3.11.7"}), JobText("one"), JobText("two"), JobAnswer("[0, 2]\n")]
+    assert (waiting, end) == ([], JobEnd(0))
+
+
+def test_a_log_that_breaks_off_is_read_again_without_repeating_anything():
+    log = RAYS + BEGUN + b"".join(b"line %d\n" % number for number in range(30))
+    api = PlayedApi([job("RUNNING")] * 12 + [job("SUCCEEDED", 0)], log, cuts=[80, 200, 81])
+    told, _, _ = follow(api, job("RUNNING"))
+    assert [word.text for word in told[1:]] == [f"line {number}" for number in range(30)]
+    assert api.streams >= 3
+
+
+def test_what_the_stream_has_not_brought_is_fetched_at_the_end():
+    api = PlayedApi([job("FAILED", 1)], BEGUN + b"one\n" + b"last words", cuts=[len(BEGUN) + 2])
+    told, _, end = follow(api, job("RUNNING"))
+    assert told[1:] == [JobText("one"), JobText("last words")]
+    assert end == JobEnd(1)
+
+
+@pytest.mark.parametrize(
+    ("last", "log", "code", "problem"),
+    [
+        (job("FAILED", 3), BEGUN, 3, None),
+        (job("FAILED", -9), BEGUN, 137, f"killed by signal 9. {KEPT}"),
+        (job("STOPPED"), BEGUN, 143, f"The job was stopped. {KEPT}"),
+        (job("FAILED", node=None), b"", 2, "The job has failed on the cluster: it is FAILED"),
+        (job("FAILED", 127), RAYS + b"sh: no python3\n", 127, "sh: no python3\nThe job ended before rayflow began."),
+    ],
+)
+def test_the_exit_code_and_the_problem_say_how_the_job_ended(last, log, code, problem):
+    told, _, end = follow(PlayedApi([last], log), last)
+    assert end.code == code
+    assert (end.problem or "").endswith(problem or "") and bool(end.problem) == bool(problem)
+    assert [word for word in told if isinstance(word, JobText)] == []
+
+
+def test_a_tail_leaves_out_older_texts_but_no_answer():
+    log = RAYS + BEGUN + ANSWER + b"".join(b"line %d\n" % number for number in range(9))
+    told, _, _ = follow(PlayedApi([job("SUCCEEDED", 0)], log), job("SUCCEEDED", 0), tail=2)
+    assert told == [JobBegun({"python": "3.11.7"}), JobAnswer("[0, 2]\n"), JobText("line 7"), JobText("line 8")]
+
+
+def test_a_cluster_that_is_gone_for_a_moment_is_told_once_and_asked_again(monkeypatch):
+    monkeypatch.setattr(following.time, "sleep", lambda seconds: None)
+    gone = ClusterUnavailable("nothing answers")
+    api = PlayedApi([gone, gone, gone, job("SUCCEEDED", 0)], BEGUN + b"one\n")
+    told, waiting, end = follow(api, job("RUNNING"))
+    assert end == JobEnd(0) and told[1:] == [JobText("one")]
+    assert waiting == ["the cluster cannot be reached, trying again: nothing answers"]
+
+
+def test_a_cluster_that_is_gone_for_good_or_has_forgotten_the_job_is_an_error(monkeypatch):
+    monkeypatch.setattr(following, "LOST_SECONDS", 0.0)
+    with pytest.raises(ClusterUnavailable, match="nothing answers"):
+        follow(PlayedApi([ClusterUnavailable("nothing answers")], BEGUN), job("RUNNING"))
+    with pytest.raises(ClusterUnavailable, match="does not know the job"):
+        follow(PlayedApi([None], BEGUN), job("RUNNING"))
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def progress(seconds: float) -> Progress:
+    return Progress(ID, seconds, {"flow.main": {"open": 1}}, ("no node has a GPU",))
+
+
+def test_frames_are_read_back_however_the_bytes_are_cut(tmp_path):
+    with (tmp_path / "log").open("wb") as stream:
+        writer = FrameWriter(ID, stream.fileno())
+        writer.progress(progress(0.5))
+        stream.write("é\r\n half a line".encode())
+        stream.flush()
+        writer.answer("x" * 40_000 + "é\x1b")
+    log = (tmp_path / "log").read_bytes() + b"::rayflow not a frame\n"
+    for size in (1, 13, 10_000_000):
+        reader = FrameReader(ID)
+        words = [w for start in range(0, len(log), size) for w in reader.read(log[start : start + size])]
+        words.extend(reader.end())
+        assert [word for word in words if isinstance(word, Progress)] == [progress(0.5)]
+        assert "".join(word.piece for word in words if isinstance(word, JobAnswer)) == "x" * 40_000 + "é\x1b"
+        texts = [word.text for word in words if isinstance(word, JobText)]
+        assert texts == ["é\r", " half a line", "::rayflow not a frame"]
+
+
+def test_a_task_that_prints_the_frame_of_another_execution_prints_text():
+    [word] = FrameReader(ID).read(frame("another", "answer", "42").encode())
+    assert isinstance(word, JobText)
+
+
+def test_a_day_of_progress_takes_a_megabyte_at_most(tmp_path):
+    with (tmp_path / "log").open("wb") as stream:
+        writer = FrameWriter(ID, stream.fileno())
+        for second in range(86_400):
+            writer.progress(progress(float(second)))
+    size = (tmp_path / "log").stat().st_size
+    assert 100_000 < size < 1_000_000
