@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from rayflow.lang.scripts import script
     from rayflow.lang.tasks import Task, task
     from rayflow.lang.wrappers import wraps_task
+    from rayflow.runtime.on_ray.gangs import Gang, get_gang
     from rayflow.values.custom import Handler, Value, register_handler
     from rayflow.values.files.files import ContentDir, ContentFile, ContentFileSet, Dir, File, FileSet
     from rayflow.values.handles import Handle
@@ -79,6 +80,7 @@ __all__ = [
     "Failed",
     "File",
     "FileSet",
+    "Gang",
     "Handle",
     "Handler",
     "JobInfo",
@@ -106,6 +108,7 @@ __all__ = [
     "form",
     "gather",
     "get_context",
+    "get_gang",
     "history",
     "identity",
     "join_thread",
@@ -173,6 +176,8 @@ _PLACES = {
     "script": "rayflow.lang.scripts",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
+    "Gang": "rayflow.runtime.on_ray.gangs",
+    "get_gang": "rayflow.runtime.on_ray.gangs",
     "Handler": "rayflow.values.custom",
     "Value": "rayflow.values.custom",
     "register_handler": "rayflow.values.custom",

@@ -68,7 +68,7 @@ FILE_KINDS = "rayflow.values.files."
 """The beginnings of the types of files and directories, also of the user's own file classes."""
 
 
-RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector")
+RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector", "gang", "strategy")
 """The options that ask something of the node on which a call runs."""
 
 MANY = 64

@@ -133,6 +133,52 @@ def check_resources(resources: Any, where: str) -> None:
             )
 
 
+MOST_BUNDLES = 10_000
+"""The most bundles of a gang."""
+
+_BUNDLES_CALL = {
+    "cpu": "CPU", "cpus": "CPU", "num_cpus": "CPU", "gpu": "GPU", "gpus": "GPU", "num_gpus": "GPU", "memory": "memory",
+}  # fmt: skip
+"""Ray's names of the quantities that have an option of their own, by what people write in lower case."""
+
+
+def check_gang(gang: Any, where: str) -> None:
+    """Raise BadOption unless these are bundles: amounts of resources by name, in Ray's words."""
+    if not gang or len(gang) > MOST_BUNDLES:
+        raise BadOption(f"{where}: option 'gang' has from 1 to {MOST_BUNDLES:,} bundles, not {len(gang)}.")
+    for bundle in gang:
+        if isinstance(bundle, Expression):
+            continue
+        if not isinstance(bundle, dict) or not bundle:
+            raise BadOption(
+                f"{where}: a bundle of option 'gang' is a dict of amounts, such as {{'CPU': 2}}, not {preview(bundle)}."
+            )
+        for name, amount in bundle.items():
+            _check_amount_of_bundle(name, amount, where)
+
+
+def _check_amount_of_bundle(name: Any, amount: Any, where: str) -> None:
+    _check_name("gang", name, where)
+    meant = _BUNDLES_CALL.get(name.lower(), name)
+    if meant != name:
+        raise BadOption(f"{where}: a bundle of option 'gang' calls it {meant}, not {name}.")
+    if isinstance(amount, Expression):
+        return
+    what = f"option 'gang' for {name!r}"
+    if name == "memory":
+        check_memory(amount, where)
+        amount = parse_bytes(amount, where=where)
+    else:
+        _check_number(what, amount, where)
+        check_share(what, amount, where)
+    if not amount:
+        raise BadOption(f"{where}: {what} is 0: leave it out.")
+    if name == "GPU" and amount > 1 and amount != int(amount):
+        raise BadOption(f"{where}: {what} is {preview(amount)}: above 1 it has to be a whole number.")
+    if name != "memory" and amount > MOST_UNITS:
+        raise BadOption(f"{where}: {what} is {preview(amount)}, more than any node can have ({MOST_UNITS:g} at most).")
+
+
 _LABEL_RULE = re.compile(r"!?(in\(\s*[^(),\s]+(\s*,\s*[^(),\s]+)*\s*\)|[^!(),\s]+)")
 
 
@@ -282,6 +328,7 @@ CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "resources": check_resources,
     "label_selector": check_labels,
     "scheduling_strategy": check_strategy,
+    "gang": check_gang,
     "runtime_env": check_environment,
     "limits": check_limits,
     "tags": check_tags,

@@ -28,6 +28,7 @@ from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
 from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments
+from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
@@ -103,6 +104,7 @@ class RayCarrier:
         self._operations: dict[int, _SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
         self._environments = Environments(whereabouts.node_of)
+        self._gangs = HeldGangs()
         self._operation_number = 0
         self._checked = 0.0
         self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
@@ -159,6 +161,7 @@ class RayCarrier:
             ray.cancel(sent.refs[0], force=True)
         self._sent.clear()
         self._operations.clear()
+        self._gangs.release_all()
         self._checks.abandon()
         self._nodes.stop()
         self._environments.abandon()
@@ -237,8 +240,7 @@ class RayCarrier:
         try:
             self._sent[bundle.number] = sent = self._sent_bundle(bundle, with_context)
         except Exception as error:
-            self._bundler.ended(bundle.number)
-            self._sent.pop(bundle.number, None)
+            self._ended(bundle.number)
             for number in bundle.numbers():
                 # Ray checks options only now: resources that are not numbers, an environment without meaning.
                 if isinstance(error, (ValueError, TypeError, BadOption)):
@@ -258,7 +260,7 @@ class RayCarrier:
         context = self._contexts[bundle.execution_id]
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
-        function = self._function(kind, bundle.shape, bundle.first.entry.name)
+        function = self._function(kind, bundle.shape, bundle.first.entry.name, self._gangs.place(bundle))
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
         made = function.remote(*remote.arguments_of(travelling, (small, bundle.name, calls, vectors), inputs))
         return _SentTask((made, None) if small else made, inputs)
@@ -274,8 +276,15 @@ class RayCarrier:
         self._operations[self._operation_number] = _SentOperation(operation, _SentTask(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 
-    def _function(self, kind: str, shape: Shape, task: str) -> Any:
-        """Ray's remote function for a shape; cached, since its options would double the cost of a call."""
+    def _function(self, kind: str, shape: Shape, task: str, place: Any = None) -> Any:
+        """Ray's remote function for a shape; cached, since its options would double the cost of a call.
+
+        place: the scheduling strategy for one bundle alone."""
+        if place is not None:
+            options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
+            return self._remotes[kind].options(
+                name=f"{remote.NAME}{task}", num_returns=1 if kind == "small bundle" else 2, **options
+            )
         avoided = self._nodes.avoided()
         known = self._functions.get((kind, task, shape, avoided))
         if known is None:
@@ -294,8 +303,7 @@ class RayCarrier:
         if isinstance(answer, bytes) and answer == remote.LACKS_CONTEXT and number in self._bundler.in_flight:
             self._send_with_context(self._bundler.in_flight[number])
             return
-        bundle = self._bundler.ended(number)
-        sent = self._sent.pop(number, None)
+        bundle, sent = self._ended(number)
         if bundle is None or sent is None:
             return
         if isinstance(answer, BaseException):
@@ -314,6 +322,11 @@ class RayCarrier:
         left = frozenset(bundle_reply.not_started)
         for ready in bundle.left(left) if left else ():
             self._again(bundle, ready)
+
+    def _ended(self, number: int) -> tuple[Bundle | None, _SentTask | None]:
+        """A bundle has ended, whatever its end: it is in flight no more, and holds nothing."""
+        self._gangs.release(number)
+        return self._bundler.ended(number), self._sent.pop(number, None)
 
     def _take_replies(
         self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
@@ -335,8 +348,7 @@ class RayCarrier:
         if bundle.execution_id in self._contexts and bundle.stopping_since is None:
             self._send_bundle(bundle, with_context=True)
         else:
-            self._bundler.ended(bundle.number)
-            self._sent.pop(bundle.number, None)
+            self._ended(bundle.number)
             for number in bundle.numbers():
                 self._lost(*number, "stopped before it started")
 
@@ -452,8 +464,8 @@ class RayCarrier:
 
     def _give_up(self, bundle: Bundle, reason: str | None) -> None:
         """The bundle's node does not answer: run its calls elsewhere, and ignore a later answer."""
-        self._bundler.ended(bundle.number)
-        sent = self._sent.pop(bundle.number)
+        _, sent = self._ended(bundle.number)
+        assert sent is not None, "a bundle in flight was sent"
         whereabouts.forget(bundle.name)
         ray.cancel(sent.refs[0], force=True)
         for ref in sent.inputs:
