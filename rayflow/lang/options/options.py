@@ -279,7 +279,7 @@ def check_options(
             raise BadOption(f"{where}: a context cannot be lazy. Pass a lazy value as an argument.")
         checked[name] = _as_recorded(option, value, where)
     _check_together(checked, given.get("cache_scope"), where)
-    if not at_call and not many and "strategy" in checked and "gang" not in checked:
+    if not at_call and not many and isinstance(checked.get("strategy"), str) and "gang" not in checked:
         raise BadOption(f"{where}: {NO_GANG}")
     return checked
 
