@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from rayflow.lang.gather import gather
     from rayflow.lang.parameters.job_info import JobInfo
+    from rayflow.lang.parameters.kept import Kept
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.scripts import script
     from rayflow.lang.tasks import Task, task
@@ -84,6 +85,7 @@ __all__ = [
     "Handle",
     "Handler",
     "JobInfo",
+    "Kept",
     "Need",
     "Scheduler",
     "Secret",
@@ -173,6 +175,7 @@ _PLACES = {
     "Need": "rayflow.lang.rules",
     "form": "rayflow.lang.rules",
     "JobInfo": "rayflow.lang.parameters.job_info",
+    "Kept": "rayflow.lang.parameters.kept",
     "script": "rayflow.lang.scripts",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
