@@ -43,6 +43,7 @@ class Awaits:
                 pid=cost.pid,
                 stage_in_seconds=_sum(before.stage_in_seconds, cost.stage_in_seconds),
                 stage_out_seconds=_sum(before.stage_out_seconds, cost.stage_out_seconds),
+                requested=cost.requested,
             )
         self._cost = cost
         return cost

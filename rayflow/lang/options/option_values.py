@@ -69,6 +69,15 @@ def check_finite(what: str, number: float, where: str) -> None:
         raise BadOption(f"{where}: {what} has to be a finite number, but is {preview(number)}.")
 
 
+AUTO, SIZED = "auto", ("num_cpus", "memory")
+"""In place of a size: as much as earlier calls of the task used. The options that take it."""
+
+
+def is_auto(options: Mapping[str, Any]) -> bool:
+    """Whether a size is to be chosen for a call with these options."""
+    return any(type(options.get(name)) is str and options[name] == AUTO for name in SIZED)
+
+
 # --- what a call asks of a node ---------------------------------------------------------------------------------------
 
 LEAST_MEMORY = 1000
@@ -87,7 +96,9 @@ _HAVE_OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 
 
 def check_memory(memory: Any, where: str) -> None:
-    """Raise BadOption unless a node can have so many bytes."""
+    """Raise BadOption unless a node can have so many bytes, or it is "auto"."""
+    if memory == AUTO:
+        return
     if not isinstance(memory, str):
         check_finite("option 'memory'", memory, where)
     size = parse_bytes(memory, where=f"{where}: option 'memory'")
@@ -106,6 +117,15 @@ def check_share(what: str, amount: float, where: str) -> None:
     """Raise BadOption for a part of a resource that is smaller than Ray can give."""
     if 0 < amount < LEAST_UNITS:
         raise BadOption(f"{where}: {what} is {preview(amount)}: the smallest part that can be given is {LEAST_UNITS}.")
+
+
+def check_cpus(amount: Any, where: str) -> None:
+    """Raise BadOption unless it is an amount of processors, or "auto"."""
+    if isinstance(amount, str):
+        if amount != AUTO:
+            raise BadOption(f"{where}: option 'num_cpus' takes a number or 'auto', not {preview(amount)}.")
+    else:
+        check_share("option 'num_cpus'", amount, where)
 
 
 def check_gpus(amount: Any, where: str) -> None:
@@ -323,7 +343,7 @@ def check_context(context: Mapping[str, Any], where: str) -> None:
 
 CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "memory": check_memory,
-    "num_cpus": lambda amount, where: check_share("option 'num_cpus'", amount, where),
+    "num_cpus": check_cpus,
     "num_gpus": check_gpus,
     "resources": check_resources,
     "label_selector": check_labels,

@@ -123,14 +123,19 @@ OPTIONS: dict[str, Option] = {
         Option("label", (str,), None, "the name that a call is shown and found by, beside its task's", many=False),
         Option(
             "num_cpus",
-            NUMBER,
+            (*NUMBER, str),
             1,
-            "processors that the task needs; 0 becomes a small fraction",
+            "processors that the task needs; 0 becomes a small fraction; auto: as many as earlier calls used",
             least=0,
             most=MOST_UNITS,
         ),
         Option("num_gpus", NUMBER, 0, "GPUs that the task needs; may be a fraction", least=0, most=MOST_UNITS),
-        Option("memory", (int, float, str), None, "memory that the task needs, in bytes or as text such as 4GiB"),
+        Option(
+            "memory",
+            (int, float, str),
+            None,
+            "memory that the task needs, in bytes or as text such as 4GiB; auto: as much as earlier calls used",
+        ),
         Option("resources", (dict,), None, "custom Ray resources"),
         Option("accelerator_type", (str,), None, "the accelerator that a node must have"),
         Option("label_selector", (dict,), None, "labels that a node must have"),
@@ -341,6 +346,8 @@ def check_value(option: Option, value: Any, where: str) -> None:
 
 
 def _check_range(option: Option, value: Any, where: str) -> None:
+    if isinstance(value, str):
+        return
     if option.least is not None and value < option.least:
         least = "cannot be negative" if option.least == 0 else f"has to be {option.least:g} or more"
         raise BadOption(f"{where}: option {option.name!r} {least}, but is {preview(value)} ({option.meaning}).")

@@ -121,7 +121,7 @@ class BundleReply(NamedTuple):
 
 def _fields(reply: Reply) -> _Fields:
     job, attempt, term, failure, cost, entries, rows, is_paused, below = reply
-    stages = cost[6:]
+    stages = cost[6:8]
     sent = cost[:4] if stages == NO_STAGES else (*cost[:4], *stages)
     return job, attempt, term, failure, sent, entries, rows, is_paused, below
 

@@ -26,12 +26,14 @@ from rayflow.evaluator import commands, messages
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
+from rayflow.runtime.on_ray.actor.auto_calls import AutoCalls, Recorded
 from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
+from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, reason_of, timed_out
@@ -45,6 +47,7 @@ from rayflow.runtime.protocol.attempts import (
     vector_call_of,
 )
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
+from rayflow.store.history.history import History
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -82,9 +85,12 @@ class RayCarrier:
     """Runs the bundles of calls on a Ray cluster.
 
     waiting: sentences for people about calls that cannot start. lines: how many lines calls have printed, by channel.
+    history: opens the records, to read what calls used. warned: takes an execution's id and a text for its driver.
     """
 
-    def __init__(self, loop: LoopHandle) -> None:
+    def __init__(
+        self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]
+    ) -> None:
         self._loop = loop
         self.waiting: tuple[str, ...] = ()
         self.lines: dict[str, int] = {}
@@ -105,6 +111,8 @@ class RayCarrier:
         self._checks = WitnessChecks(loop.wake)
         self._environments = Environments(whereabouts.node_of)
         self._gangs = HeldGangs()
+        self._history = history
+        self._autos = AutoCalls(self._recorded, warned, loop.wake)
         self._operation_number = 0
         self._checked = 0.0
         self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
@@ -122,6 +130,7 @@ class RayCarrier:
     def forget(self, execution_id: str) -> None:
         """End the work that is left of an execution that has ended."""
         self._bundler.forget(execution_id)
+        self._autos.forget(execution_id)
         for bundle in self._bundler.in_flight.values():
             if bundle.execution_id == execution_id and bundle.stopping_since is None:
                 self._cancel(bundle)
@@ -170,7 +179,7 @@ class RayCarrier:
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         add = self._bundler.add
-        for attempt in attempts:
+        for attempt in self._autos.ready(attempts):
             try:
                 if attempt.losses:
                     _, shape = self._shapes_after_loss.pop(attempt.job, (None, None))
@@ -180,6 +189,16 @@ class RayCarrier:
             except RayflowError as error:
                 self._failed(attempt.job, attempt.attempt, failure_from_exception(error))
         self._send()
+
+    def _recorded(self, task: str) -> Recorded:
+        """What calls of a task used, and the most that a node has. Takes a while."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        most = Most(*(max(node.get(name, 0.0) for node in nodes) for name in ("CPU", "memory")))
+        history = self._history()
+        try:
+            return [Used(*used) for used in history.calls_used(task, MOST_CALLS)], most
+        finally:
+            history.close()
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
         for vector in vectors:
@@ -200,7 +219,7 @@ class RayCarrier:
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         stopped = {(each.job, each.attempt) for each in attempts}
-        for number in self._bundler.drop(stopped):
+        for number in (*self._bundler.drop(stopped), *self._autos.drop(stopped)):
             self._lost(*number, "stopped before it started")
         for bundle in self._bundler.in_flight.values():
             if bundle.stopping_since is None and all(number in stopped for number in bundle.numbers()):
@@ -211,7 +230,8 @@ class RayCarrier:
         ray.cancel(self._sent[bundle.number].refs[0], force=False)
 
     def busy(self) -> bool:
-        return bool(self._bundler.in_flight or self._operations or len(self._bundler) or len(self._checks))
+        waiting = len(self._bundler) or len(self._checks) or len(self._autos)
+        return bool(self._bundler.in_flight or self._operations or waiting)
 
     def work(self, seconds: float) -> bool:
         """Take in the answers that have come, and send the bundles that are ready."""
@@ -222,6 +242,8 @@ class RayCarrier:
                 self._operation_ended(-number, answer)
             else:
                 self._bundle_ended(number, answer)
+        if waiting := self._autos.take_waiting():
+            self.run(waiting)
         self._send()
         moment = time.monotonic()
         if moment - self._checked > CHECK_SECONDS:
@@ -341,7 +363,9 @@ class RayCarrier:
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
             if reply.entries and context is not None:
                 context.learn(reply.entries)
-            self._loop.post(message_of(reply, self._loop.clock.now()))
+            cost = self._autos.note(task_of[reply.job], reply.job, reply.cost)
+            sized = reply if cost is reply.cost else reply._replace(cost=cost)
+            self._loop.post(message_of(sized, self._loop.clock.now()))
 
     def _send_with_context(self, bundle: Bundle) -> None:
         """Send a bundle again, with references to its whole context, because a worker lacks the context."""
@@ -398,7 +422,8 @@ class RayCarrier:
             message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
             self._failed(attempt.job, attempt.attempt, failure_from_exception(TaskFailed(message)))
             return
-        if isinstance(error, exceptions.OutOfMemoryError):
+        is_full = isinstance(error, exceptions.OutOfMemoryError)
+        if is_full and not self._autos.note_out_of_memory(attempt, bundle.shape.memory):
             self._shapes_after_loss[attempt.job] = attempt.execution_id, whole_node(bundle.shape, ray.nodes())
         self._lost(attempt.job, attempt.attempt, *reason_of(error))
 

@@ -233,7 +233,8 @@ class SchedulerActor:
             progress=self._take_counts,
             progress_seconds=PROGRESS_SECONDS,
         )
-        return Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        carrier_of = partial(RayCarrier, history=store.history, warned=self._warned_of)
+        return Loop(store, carrier_of, limits=self._limits, listener=listener)
 
     def _take_counts(self, counts: ExecutionCounts) -> None:
         self._by_task = dict(counts)
