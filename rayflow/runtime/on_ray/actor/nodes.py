@@ -32,8 +32,9 @@ NODES_SECONDS = 2.0
 TOLD_SECONDS = 10.0
 """A node that has been silent for so long is reported, and gets no more calls."""
 
-GONE_SECONDS = 20.0
-"""The calls on a node that has been silent for so long are given up, and run elsewhere."""
+GONE_SECONDS = 16.0
+"""The calls on a node that has been silent for so long are given up, and run elsewhere. With the time until it is tried
+next, that is under 20 seconds after its link was cut."""
 
 LEFT_SECONDS = 10.0
 """How long it is reported that a node has left."""
