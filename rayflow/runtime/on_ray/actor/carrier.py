@@ -1,8 +1,9 @@
 """Runs attempts as Ray tasks, for the scheduler actor.
 
 In: attempts and operations. Out: messages that answer them. Never: decides whether something is tried again. There are
-two exceptions: the calls of a bundle that died are sent again one by one, so that only the culprit counts an attempt;
-and a call whose input was lost is sent again, and reads it from the store.
+three exceptions: the calls of a bundle that died are sent again one by one, so that only the culprit counts an attempt;
+a call whose input was lost is sent again, and reads it from the store; and what ran on a node that was drained or
+preempted is sent again.
 
 Completions come through callbacks on the small outcome slot of each Ray task. The second slot, with large values, is
 never touched here: its bytes stay on the node where the task ran.
@@ -36,7 +37,7 @@ from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
-from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, reason_of, timed_out
+from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
 from rayflow.runtime.on_ray.shipped_context import ShippedContext
 from rayflow.runtime.protocol.attempts import (
     OperationReply,
@@ -62,6 +63,11 @@ NOTES_SECONDS = 0.5
 
 OPERATION_TRIES = 4
 """How often an operation is sent. When all its workers are lost, it fails."""
+
+
+def draining_nodes() -> list[str]:
+    """The ids of the nodes that are being drained. Ray lists nodes without that."""
+    return list(ray._private.state.state.get_draining_nodes())
 
 
 @dataclass(slots=True)
@@ -115,7 +121,8 @@ class RayCarrier:
         self._autos = AutoCalls(self._recorded, warned, loop.wake)
         self._operation_number = 0
         self._checked = 0.0
-        self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
+        own = ray.get_runtime_context().get_node_id()
+        self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=draining_nodes)
         self._running = RunningCounts(time.monotonic)
         self._noted: frozenset[str] = frozenset()
         self._looking_for_notes: threading.Thread | None = None
@@ -402,6 +409,9 @@ class RayCarrier:
             # Not the call's fault. Its next attempt reads these inputs from the store.
             for ref in sent.inputs:
                 self._objects.forget(ref)
+            for ready in bundle.left():
+                self._again(bundle, ready)
+        elif self._nodes.was_drained(lost_node_id(error)):
             for ready in bundle.left():
                 self._again(bundle, ready)
         elif len(bundle) > 1:
