@@ -152,11 +152,12 @@ def main(folder: Path) -> None:
 
 def drain(address: str, node_id: str) -> None:
     """Tell the cluster that this node will be taken away."""
+    from ray._raylet import GcsClient
     from ray.core.generated import autoscaler_pb2
 
     reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     at = int((time.time() + 60) * 1000)
-    accepted, why = ray._raylet.GcsClient(address=address).drain_node(node_id, reason, "spot", at)
+    accepted, why = GcsClient(address=address).drain_node(node_id, reason, "spot", at)
     assert accepted, why
 
 
