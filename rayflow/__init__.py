@@ -60,10 +60,12 @@ if TYPE_CHECKING:
     )
     from rayflow.lang.gather import gather
     from rayflow.lang.parameters.job_info import JobInfo
+    from rayflow.lang.parameters.kept import Kept
     from rayflow.lang.rules import Become, Fail, Failed, Need, form
     from rayflow.lang.scripts import script
     from rayflow.lang.tasks import Task, task
     from rayflow.lang.wrappers import wraps_task
+    from rayflow.runtime.on_ray.gangs import Gang, get_gang
     from rayflow.values.custom import Handler, Value, register_handler
     from rayflow.values.files.files import ContentDir, ContentFile, ContentFileSet, Dir, File, FileSet
     from rayflow.values.handles import Handle
@@ -79,9 +81,11 @@ __all__ = [
     "Failed",
     "File",
     "FileSet",
+    "Gang",
     "Handle",
     "Handler",
     "JobInfo",
+    "Kept",
     "Need",
     "Scheduler",
     "Secret",
@@ -106,6 +110,7 @@ __all__ = [
     "form",
     "gather",
     "get_context",
+    "get_gang",
     "history",
     "identity",
     "join_thread",
@@ -170,9 +175,12 @@ _PLACES = {
     "Need": "rayflow.lang.rules",
     "form": "rayflow.lang.rules",
     "JobInfo": "rayflow.lang.parameters.job_info",
+    "Kept": "rayflow.lang.parameters.kept",
     "script": "rayflow.lang.scripts",
     "Task": "rayflow.lang.tasks",
     "task": "rayflow.lang.tasks",
+    "Gang": "rayflow.runtime.on_ray.gangs",
+    "get_gang": "rayflow.runtime.on_ray.gangs",
     "Handler": "rayflow.values.custom",
     "Value": "rayflow.values.custom",
     "register_handler": "rayflow.values.custom",

@@ -44,6 +44,7 @@ class Awaits:
                 stage_in_seconds=_sum(before.stage_in_seconds, cost.stage_in_seconds),
                 stage_out_seconds=_sum(before.stage_out_seconds, cost.stage_out_seconds),
                 environment=cost.environment,
+                requested=cost.requested,
             )
         self._cost = cost
         return cost

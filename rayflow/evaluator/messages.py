@@ -151,7 +151,8 @@ class Cost(NamedTuple):
 
     started_at: microseconds since the epoch. wall_seconds, cpu_seconds: of the body. stage_in_seconds,
     stage_out_seconds: the part of the wall time in which packed arguments and files were read, and in which the result
-    and files were stored; None where that took next to no time. environment: the key of what it ran in.
+    and files were stored; None where that took next to no time. environment: the key of what it ran in. requested: what
+    the shell has asked of a node for it, as in `JobRow` but empty for the default; None where the options say it.
     """
 
     started_at: int
@@ -163,6 +164,7 @@ class Cost(NamedTuple):
     stage_in_seconds: float | None = None
     stage_out_seconds: float | None = None
     environment: bytes | None = None
+    requested: str | None = None
 
 
 class Returned(NamedTuple):

@@ -20,7 +20,7 @@ from rayflow.evaluator.forms import Tag
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import hash_of
 from rayflow.evaluator.job_states import DONE, FAILED, RESULT
-from rayflow.lang.options.option_values import parse_bytes
+from rayflow.lang.options.option_values import AUTO, parse_bytes
 from rayflow.lang.options.options import OPTIONS
 from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.task_table import TaskEntry
@@ -68,7 +68,7 @@ FILE_KINDS = "rayflow.values.files."
 """The beginnings of the types of files and directories, also of the user's own file classes."""
 
 
-RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector")
+RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector", "gang", "strategy")
 """The options that ask something of the node on which a call runs."""
 
 MANY = 64
@@ -116,9 +116,16 @@ def job_row(job: Job, finished_at: int | None) -> JobRow:
         waited_on=work.waited_on,
         stage_in_seconds=cost.stage_in_seconds if cost else None,
         stage_out_seconds=cost.stage_out_seconds if cost else None,
-        requested=requested_text(job.options) if work.ready_at is not None else None,
+        requested=_requested(job) if work.ready_at is not None else None,
         environment=cost.environment if cost else None,
     )
+
+
+def _requested(job: Job) -> str | None:
+    cost = job.work.cost
+    if cost is not None and cost.requested is not None:
+        return cost.requested or None
+    return requested_text(job.options)
 
 
 def requested_text(options: Mapping[str, Any]) -> str | None:
@@ -128,7 +135,7 @@ def requested_text(options: Mapping[str, Any]) -> str | None:
     asked = {name: options[name] for name in RESOURCES if name in options and options[name] != OPTIONS[name].default}
     if not asked:
         return None
-    if "memory" in asked:
+    if "memory" in asked and asked["memory"] != AUTO:
         asked["memory"] = parse_bytes(asked["memory"])
     return json_text(masked_parts(asked), default=render)
 

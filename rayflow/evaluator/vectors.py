@@ -31,6 +31,7 @@ from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.state import State, wait_for, warn
 from rayflow.evaluator.vector_rows import Costs, EndedMembers, Members, record_ended
+from rayflow.lang.options.option_values import is_auto
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
@@ -185,6 +186,8 @@ def _binding_of(shape: _Shape, scope: Job) -> _Binding | None:
         return None  # each job says what is wrong with its call
     if not PLAIN_OPTIONS.issuperset(options) or hands_down is not received:
         return None
+    if is_auto(options):
+        return None  # sizes are chosen for one call after the other
     defaults = execution.tasks.defaults_of(entry) if entry.defaults is not None else {}
     names = tuple([name for name in entry.parameters.names if name in bound or name in defaults])
     places = tuple([bound[name] if name in bound else _Default(defaults[name]) for name in names])

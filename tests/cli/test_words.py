@@ -12,6 +12,7 @@ import pytest
 from rayflow.cli.parsing.words import arguments_of, call_of, help_of, option_names, take_own
 from rayflow.errors import BadArguments
 from rayflow.lang.parameters.job_info import JobInfo
+from rayflow.lang.parameters.kept import Kept
 from rayflow.lang.registry import forget_tasks
 from rayflow.lang.tasks import Task, task
 
@@ -135,8 +136,8 @@ def test_help_says_what_each_argument_takes() -> None:
 
 
 def test_nobody_is_asked_for_what_is_filled_in_with_the_job() -> None:
-    space: dict[str, Any] = {"JobInfo": JobInfo}
-    exec("def f(n: int, job: JobInfo = JobInfo(), *, m=2): ...", space)
+    space: dict[str, Any] = {"JobInfo": JobInfo, "Kept": Kept}
+    exec("def f(n: int, job: JobInfo = JobInfo(), *, model=Kept(int), m=2): ...", space)
     made = task(name=f"words{next(_NUMBERS)}")(space["f"])
     assert [argument.name for argument in arguments_of(made)] == ["n", "m"]
     assert call_of(made, ["1", "--m", "3"])._kwargs == {"m": 3}

@@ -130,6 +130,27 @@ def main(folder: Path) -> None:
         except WorkerLost as error:
             tell("mistake", error=f"lost {error}")
 
+        spot = folder / "spot"
+        spot.mkdir()
+        preempted = scheduler.submit(flow.long_there.options(max_worker_losses=0)(str(spot), 5))
+        until(spot / "5")
+        told_before = len(watcher.warnings)
+        drain(cluster.address, island.node_id)
+        end = time.monotonic() + 30
+        values: list[int] = []
+        waiter = threading.Thread(target=lambda: values.append(preempted.result(timeout=90)))
+        waiter.start()
+        while not any("drained" in text for _, text in watcher.warnings[told_before:]):
+            assert time.monotonic() < end, "the drained node is not noticed"
+            time.sleep(0.05)
+        cluster.remove_node(island, allow_graceful=False)
+        island = cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000)
+        (spot / "5").unlink()
+        until(spot / "5")
+        (spot / "go").touch()
+        waiter.join(60)
+        tell("preempted", values=values)
+
         fan_out = scheduler.submit([flow.noted(str(folder), n) for n in range(3000)])
         until(folder / f"on {island.node_id}")
         cluster.remove_node(island, allow_graceful=False)
@@ -142,6 +163,17 @@ def main(folder: Path) -> None:
         tell("members", is_right=is_right, rows=rows, ran=[list(map(int, each)) for each in ran])
     ray.shutdown()
     cluster.shutdown()
+
+
+def drain(address: str, node_id: str) -> None:
+    """Tell the cluster that this node will be taken away."""
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    at = int((time.time() + 60) * 1000)
+    accepted, why = GcsClient(address=address).drain_node(node_id, reason, "spot", at)
+    assert accepted, why
 
 
 def _own_node(*_: Any) -> str:

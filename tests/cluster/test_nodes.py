@@ -143,6 +143,10 @@ def test_a_call_whose_node_leaves_runs_again_on_another_and_the_others_do_not(sc
     assert re.match(r"its node \S+ left the cluster|its process died", reason)
 
 
+def test_a_call_whose_node_is_drained_and_taken_away_runs_elsewhere_and_loses_nothing_by_it(scenes):
+    assert scenes["preempted"]["values"] == [5]
+
+
 def test_after_all_that_a_mistake_in_a_task_is_still_the_tasks_own(scenes):
     assert "/nowhere" in scenes["mistake"]["error"]
     assert not scenes["mistake"]["error"].startswith("lost")

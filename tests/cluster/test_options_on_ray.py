@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
+from evaluations import Watching
 
 from rayflow import config
 from rayflow.api import Scheduler
@@ -69,3 +71,33 @@ def test_a_limit_that_is_not_configured_is_told_on_a_cluster_too(project, schedu
     scheduler._driver.reporter.warned = told.append
     assert scheduler.run(project.load("flow").main()) == 1
     assert [text for text in told if "no limit db" in text]
+
+
+def test_sizes_are_chosen_from_what_earlier_calls_used_and_recorded_and_do_not_count(project, ray_cluster):
+    project.write(
+        "flow.py",
+        """
+        import time
+        import ray
+        from rayflow import task
+
+        @task(num_cpus="auto", memory="auto")
+        def sleeps(n):
+            time.sleep(0.15)
+            resources = ray.get_runtime_context().get_assigned_resources()
+            return resources["CPU"], resources.get("memory")
+        """,
+    )
+    flow, watching = project.load("flow"), Watching()
+    loaded = config.load(str(project.path), address=ray_cluster)
+    with Scheduler(config=loaded, reporter=watching) as scheduler:
+        assert scheduler.run(flow.sleeps(1)) == (1.0, None)
+    assert [text for text in watching.warnings if "flow.sleeps" in text and "as by default" in text]
+    with Scheduler(config=loaded) as later:
+        cpus, memory = later.run(flow.sleeps(2))
+        assert cpus <= 0.5 and memory % (64 << 20) == 0 and memory >= 64 << 20
+        assert later.run(flow.sleeps.options(num_cpus=1)(1)) == (1.0, None), "the size does not count"
+    asked = project.sql("select requested from jobs where task_name = 'flow.sleeps' and how = 'computed' order by all")
+    assert [None if text is None else json.loads(text) for (text,) in asked] == [
+        {"num_cpus": cpus, "memory": int(memory)}, None,
+    ]  # fmt: skip

@@ -40,6 +40,15 @@ FLOW = """
             fill(8)
         return tries, ray.get_runtime_context().get_assigned_resources()["CPU"]
 
+    @task(memory="auto")
+    def grows(folder, n):
+        asked = ray.get_runtime_context().get_assigned_resources().get("memory")
+        if n and not os.path.exists(f"{folder}/asked"):
+            with open(f"{folder}/asked", "w") as file:
+                file.write(str(asked))
+            fill(8)
+        return asked
+
     @task
     def small(n):
         return n
@@ -64,10 +73,13 @@ SCRIPT = """
         told = {"hungry": scheduler.run(flow.main(sys.argv[1]))}
         query = "select task_name, ended, a.error from attempts a join jobs using (job_id)"
         told["attempts"] = scheduler.sql(query).fetchall()
+        told["grown"] = [scheduler.run(flow.grows(sys.argv[1], n)) for n in range(2)]
+        told["deaths"] = scheduler.sql(query).fetchall()[len(told["attempts"]):]
         try:
             scheduler.run(flow.greedy())
         except Exception as error:
             told["greedy"] = [error.exit_code, str(error)]
+    told["asked"] = open(f"{sys.argv[1]}/asked").read()
     print(json.dumps(told))
 """
 
@@ -96,8 +108,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def test_a_call_that_ran_out_of_memory_has_a_node_to_itself_the_next_time(told: dict[str, Any]) -> None:
-    assert told["hungry"] == [[1, 2.0], [0, 1, 2]]
+    assert told["hungry"] == [[1, 2.0], [0, 1, 2]], told["attempts"]
     assert told["attempts"] == [["flow.hungry", "lost", "killed because its node ran out of memory"]]
+
+
+def test_a_call_whose_memory_is_chosen_asks_for_twice_as_much_after_it_ran_out(told: dict[str, Any]) -> None:
+    first, last = told["grown"]
+    assert first is None
+    assert last == 2 * float(told["asked"]), told["deaths"]
 
 
 def test_a_call_that_never_fits_is_named_as_what_ran_out_of_memory(told: dict[str, Any]) -> None:

@@ -18,10 +18,12 @@ MODULES = {
     "lang.combinators": "all_ and_ any_ apply_tags catch catch_all cond delay flat_map flatten force get_context len_ "
     "map_ not_ or_ quote seq starmap zip_",
     "lang.job_info": "JobInfo",
+    "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",
     "lang.scripts": "script",
     "lang.tasks": "Task task",
     "lang.wrapping": "wraps_task",
+    "runtime.on_ray.gangs": "Gang get_gang",
     "values.custom": "Handler Value register_handler",
     "values.files": "ContentDir ContentFile ContentFileSet Dir File FileSet",
     "values.handles": "Handle",

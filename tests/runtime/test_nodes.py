@@ -13,7 +13,7 @@ from rayflow.runtime.on_ray.actor.bundles import Bundle
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.connection.cluster_watch import Silence
 from rayflow.runtime.on_ray.lowering import away_from, shape_of
-from rayflow.runtime.on_ray.ray_errors import lost_node, reason_of
+from rayflow.runtime.on_ray.ray_errors import lost_node, lost_node_id, reason_of
 
 
 @dataclass
@@ -23,10 +23,11 @@ class World:
     silent: set[str] = field(default_factory=set)
     noted: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
+    draining: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         silence = Silence(lambda address: "no answer" if address[0] in self.silent else None, lambda: self.now)
-        self.nodes = Nodes("a", self.asked, self.noted.get, lambda: None, silence)
+        self.nodes = Nodes("a", self.asked, self.noted.get, lambda: None, silence, lambda: self.draining)
 
     def asked(self) -> list[Any]:
         return [
@@ -43,6 +44,22 @@ class World:
             self.now += 2
         self.nodes.look()
         return self.nodes
+
+
+def test_a_drained_node_is_told_and_counts_neither_for_what_waits_nor_against_what_ran_there() -> None:
+    world = World()
+    only_b = bundle("1", num_cpus=4)
+    assert world.after(12, [only_b]).sentences([only_b], 12.0) == ()
+    world.draining = {"b", "gone before"}
+    assert world.after(2, [only_b]).sentences([only_b], 14.0) == (
+        "The node b (host-b) is being drained: it gets no more calls. What runs there has until it leaves.",
+        "flow.step cannot start: it asks for CPU=4; the most that a node has is CPU=2.",
+    )
+    world.draining = set()
+    nodes = world.after(2, [])
+    assert nodes.was_drained("b") and not nodes.was_drained("c") and not nodes.was_drained(None)
+    text = "Task failed. Node IP: 10.0.0.2, node ID: 0a1b. This can happen if the node was preempted"
+    assert (lost_node_id(ValueError(text)), lost_node_id(ValueError("another"))) == ("0a1b", None)
 
 
 def bundle(name: str, *names: str, sent_at: float = 0.0, **options: Any) -> Bundle:

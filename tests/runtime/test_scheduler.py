@@ -255,7 +255,7 @@ class InProcessCarrier(InlineCarrier):
 
     waiting: tuple[str, ...] = ()
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, **_: object) -> None:
         super().__init__(loop, Worker(WorkerContext(None, (), ":memory:", task_table()), loop.store))
         self.threads: set[str] = set()
 

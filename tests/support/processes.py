@@ -18,8 +18,13 @@ def mark() -> None:
 
 def started_here() -> list[int]:
     """The processes that carry our mark, also those whose parent has ended."""
+    return marked(MARKER, str(os.getpid()))
+
+
+def marked(name: str, value: str) -> list[int]:
+    """The processes that have this variable with this value in their environment."""
     found = []
-    mark = f"{MARKER}={os.getpid()}".encode()
+    mark = f"{name}={value}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is somebody else's
             if mark in (entry / "environ").read_bytes().split(b"\0"):
@@ -29,6 +34,11 @@ def started_here() -> list[int]:
 
 def end_all() -> None:
     """End every process that carries our mark."""
-    for process in started_here():
+    end(started_here())
+
+
+def end(those: list[int]) -> None:
+    """End these processes at once."""
+    for process in those:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)

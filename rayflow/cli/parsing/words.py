@@ -29,6 +29,7 @@ from rayflow.errors import BadArguments
 from rayflow.lang.arguments import from_text, scalars
 from rayflow.lang.parameters.hints import ANYTHING, describe, hint_of, is_flag, takes_many
 from rayflow.lang.parameters.job_info import JobInfo
+from rayflow.lang.parameters.kept import KeptObject
 from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Expression
 from rayflow.pasting import command
@@ -65,10 +66,11 @@ class CommandParameter:
 
 
 def arguments_of(task: Task[..., Any]) -> list[CommandParameter]:
-    """The parameters of a task, in the signature's order, except those that get the job's JobInfo."""
+    """The parameters of a task, in the signature's order, except those that get the job's JobInfo or a kept
+    object."""
     found = []
     for parameter in task.signature.parameters.values():
-        if isinstance(parameter.default, JobInfo):
+        if isinstance(parameter.default, JobInfo | KeptObject):
             continue
         hint: Any = hint_of(parameter, task.func.__globals__)
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

@@ -52,6 +52,7 @@ from rayflow.lang.code.object_names import (
     name_of_callable,
     outside_name,
 )
+from rayflow.lang.code.ray_remotes import ray_remote_in
 from rayflow.lang.code.runtime_attributes import READ_AS_DATA, attributes_of_class, attributes_of_function, read_as_data
 from rayflow.lang.code.source_files import Project
 from rayflow.values.digests import Digest, digest
@@ -374,6 +375,11 @@ class CodeGraph:
         self, node: _Node, text: str, name: str, value: Any, holder: str | None = None, *, is_in_text: bool = False
     ) -> None:
         """Add the object that a name is bound to: a definition, or a constant with the definitions inside it."""
+        remote = ray_remote_in(value)
+        if remote is not None:
+            if remote.options:
+                self._value(node, f"{text} options", f"{name}.options", remote.options)
+            value = remote.code
         edge = text.encode("utf-8", "surrogatepass")
         token = self._definition(node, edge, value)
         if token is not None:

@@ -69,6 +69,15 @@ def check_finite(what: str, number: float, where: str) -> None:
         raise BadOption(f"{where}: {what} has to be a finite number, but is {preview(number)}.")
 
 
+AUTO, SIZED = "auto", ("num_cpus", "memory")
+"""In place of a size: as much as earlier calls of the task used. The options that take it."""
+
+
+def is_auto(options: Mapping[str, Any]) -> bool:
+    """Whether a size is to be chosen for a call with these options."""
+    return any(type(options.get(name)) is str and options[name] == AUTO for name in SIZED)
+
+
 # --- what a call asks of a node ---------------------------------------------------------------------------------------
 
 LEAST_MEMORY = 1000
@@ -87,7 +96,9 @@ _HAVE_OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 
 
 def check_memory(memory: Any, where: str) -> None:
-    """Raise BadOption unless a node can have so many bytes."""
+    """Raise BadOption unless a node can have so many bytes, or it is "auto"."""
+    if memory == AUTO:
+        return
     if not isinstance(memory, str):
         check_finite("option 'memory'", memory, where)
     size = parse_bytes(memory, where=f"{where}: option 'memory'")
@@ -106,6 +117,15 @@ def check_share(what: str, amount: float, where: str) -> None:
     """Raise BadOption for a part of a resource that is smaller than Ray can give."""
     if 0 < amount < LEAST_UNITS:
         raise BadOption(f"{where}: {what} is {preview(amount)}: the smallest part that can be given is {LEAST_UNITS}.")
+
+
+def check_cpus(amount: Any, where: str) -> None:
+    """Raise BadOption unless it is an amount of processors, or "auto"."""
+    if isinstance(amount, str):
+        if amount != AUTO:
+            raise BadOption(f"{where}: option 'num_cpus' takes a number or 'auto', not {preview(amount)}.")
+    else:
+        check_share("option 'num_cpus'", amount, where)
 
 
 def check_gpus(amount: Any, where: str) -> None:
@@ -131,6 +151,52 @@ def check_resources(resources: Any, where: str) -> None:
                 f"{where}: {what} is {preview(amount)}, more than any node can have ({MOST_UNITS:g} at "
                 "most)."
             )
+
+
+MOST_BUNDLES = 10_000
+"""The most bundles of a gang."""
+
+_BUNDLES_CALL = {
+    "cpu": "CPU", "cpus": "CPU", "num_cpus": "CPU", "gpu": "GPU", "gpus": "GPU", "num_gpus": "GPU", "memory": "memory",
+}  # fmt: skip
+"""Ray's names of the quantities that have an option of their own, by what people write in lower case."""
+
+
+def check_gang(gang: Any, where: str) -> None:
+    """Raise BadOption unless these are bundles: amounts of resources by name, in Ray's words."""
+    if not gang or len(gang) > MOST_BUNDLES:
+        raise BadOption(f"{where}: option 'gang' has from 1 to {MOST_BUNDLES:,} bundles, not {len(gang)}.")
+    for bundle in gang:
+        if isinstance(bundle, Expression):
+            continue
+        if not isinstance(bundle, dict) or not bundle:
+            raise BadOption(
+                f"{where}: a bundle of option 'gang' is a dict of amounts, such as {{'CPU': 2}}, not {preview(bundle)}."
+            )
+        for name, amount in bundle.items():
+            _check_amount_of_bundle(name, amount, where)
+
+
+def _check_amount_of_bundle(name: Any, amount: Any, where: str) -> None:
+    _check_name("gang", name, where)
+    meant = _BUNDLES_CALL.get(name.lower(), name)
+    if meant != name:
+        raise BadOption(f"{where}: a bundle of option 'gang' calls it {meant}, not {name}.")
+    if isinstance(amount, Expression):
+        return
+    what = f"option 'gang' for {name!r}"
+    if name == "memory":
+        check_memory(amount, where)
+        amount = parse_bytes(amount, where=where)
+    else:
+        _check_number(what, amount, where)
+        check_share(what, amount, where)
+    if not amount:
+        raise BadOption(f"{where}: {what} is 0: leave it out.")
+    if name == "GPU" and amount > 1 and amount != int(amount):
+        raise BadOption(f"{where}: {what} is {preview(amount)}: above 1 it has to be a whole number.")
+    if name != "memory" and amount > MOST_UNITS:
+        raise BadOption(f"{where}: {what} is {preview(amount)}, more than any node can have ({MOST_UNITS:g} at most).")
 
 
 _LABEL_RULE = re.compile(r"!?(in\(\s*[^(),\s]+(\s*,\s*[^(),\s]+)*\s*\)|[^!(),\s]+)")
@@ -271,11 +337,12 @@ def check_context(context: Mapping[str, Any], where: str) -> None:
 
 CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "memory": check_memory,
-    "num_cpus": lambda amount, where: check_share("option 'num_cpus'", amount, where),
+    "num_cpus": check_cpus,
     "num_gpus": check_gpus,
     "resources": check_resources,
     "label_selector": check_labels,
     "scheduling_strategy": check_strategy,
+    "gang": check_gang,
     "runtime_env": check_for_task,
     "environment": check_counted,
     "limits": check_limits,

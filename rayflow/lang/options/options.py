@@ -123,18 +123,36 @@ OPTIONS: dict[str, Option] = {
         Option("label", (str,), None, "the name that a call is shown and found by, beside its task's", many=False),
         Option(
             "num_cpus",
-            NUMBER,
+            (*NUMBER, str),
             1,
-            "processors that the task needs; 0 becomes a small fraction",
+            "processors that the task needs; 0 becomes a small fraction; auto: as many as earlier calls used",
             least=0,
             most=MOST_UNITS,
         ),
         Option("num_gpus", NUMBER, 0, "GPUs that the task needs; may be a fraction", least=0, most=MOST_UNITS),
-        Option("memory", (int, float, str), None, "memory that the task needs, in bytes or as text such as 4GiB"),
+        Option(
+            "memory",
+            (int, float, str),
+            None,
+            "memory that the task needs, in bytes or as text such as 4GiB; auto: as much as earlier calls used",
+        ),
         Option("resources", (dict,), None, "custom Ray resources"),
         Option("accelerator_type", (str,), None, "the accelerator that a node must have"),
         Option("label_selector", (dict,), None, "labels that a node must have"),
         Option("scheduling_strategy", (str, object), None, "DEFAULT, SPREAD or a Ray scheduling strategy object"),
+        Option(
+            "gang",
+            (list, tuple),
+            None,
+            "bundles of resources that the call holds while its body runs: [{'CPU': 2}] * 4; see get_gang",
+        ),
+        Option(
+            "strategy",
+            (str,),
+            None,
+            "how a gang's bundles are spread over nodes: PACK (the default), SPREAD, STRICT_PACK, STRICT_SPREAD",
+            choices=("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
+        ),
         Option("runtime_env", (dict,), None, "Ray's runtime environment for the task"),
         Option("bundle", (bool, int), True, "whether small calls may share one Ray task, or how many at most"),
         Option("name", (str,), None, "the task's name instead of the function's", call=False),
@@ -190,6 +208,12 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+NO_GANG = (
+    "strategy says how a gang is spread over nodes, and there is no gang. Add gang=[...], or write scheduling_strategy "
+    "for a call without one."
+)
+TWO_PLACES = "gang and scheduling_strategy contradict each other: the body runs in its gang. Leave one out."
+
 ALIASES = {"executor": "profile"}
 """Other words for an option."""
 
@@ -207,8 +231,9 @@ MEANT = {
     "num_returns": "nout", "n_out": "nout", "outputs": "nout", "tag": "tags", "labels": "tags", "job_tags": "tags",
     "task_tags": "tags", "queue": "profile", "env": "runtime_env",
     "env_vars": "runtime_env", "salt": "version", "cache_version": "version", "scope": "cache_scope",
-    "recursion_limit": "max_depth", "batch": "bundle", "provenance": "prov", "task_name": "name", "strategy":
-    "scheduling_strategy", "node_labels": "label_selector", "type_check": "check_types", "validate": "check_types",
+    "recursion_limit": "max_depth", "batch": "bundle", "provenance": "prov", "task_name": "name",
+    "placement_group": "gang", "placement_group_bundles": "gang", "bundles": "gang",
+    "node_labels": "label_selector", "type_check": "check_types", "validate": "check_types",
 }  # fmt: skip
 """Other names of options: of Ray, redun, Nextflow, Snakemake, Airflow and Prefect, or as people guess them. They are
 offered, not accepted: one word for one thing."""
@@ -267,6 +292,8 @@ def check_options(
             raise BadOption(f"{where}: a context cannot be lazy. Pass a lazy value as an argument.")
         checked[name] = _as_recorded(option, value, where)
     _check_together(checked, given.get("cache_scope"), where)
+    if not at_call and not many and isinstance(checked.get("strategy"), str) and "gang" not in checked:
+        raise BadOption(f"{where}: {NO_GANG}")
     return checked
 
 
@@ -327,6 +354,8 @@ def check_value(option: Option, value: Any, where: str) -> None:
 
 
 def _check_range(option: Option, value: Any, where: str) -> None:
+    if isinstance(value, str):
+        return
     if option.least is not None and value < option.least:
         least = "cannot be negative" if option.least == 0 else f"has to be {option.least:g} or more"
         raise BadOption(f"{where}: option {option.name!r} {least}, but is {preview(value)} ({option.meaning}).")
@@ -345,6 +374,8 @@ def _check_together(checked: Mapping[str, Any], written: Any, where: str) -> Non
     if checked.get("cache_for") is not None and (cache is False or scope in ("NONE", "CSE")):
         instead = "cache=False" if cache is False else f"cache_scope={written!r}"
         raise BadOption(f"{where}: cache_for has no effect beside {instead}: no later run uses the result.")
+    if checked.get("gang") is not None and checked.get("scheduling_strategy") is not None:
+        raise BadOption(f"{where}: {TWO_PLACES}")
 
 
 def parse_option(text: str) -> tuple[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from rayflow.errors import BadOption
 from rayflow.lang.options.option_values import parse_bytes
+from rayflow.lang.options.options import NO_GANG, TWO_PLACES
+from rayflow.runtime.on_ray.gang_fit import ROUNDING, GangShape, gang_of, why_not_held
 from rayflow.values.encoding.encoding import decode_inline
 from rayflow.values.refs import ValueRef
 
@@ -25,7 +27,8 @@ class Shape:
     """The needs of a Ray task on a node. Calls of one shape may share a Ray task.
 
     others: the remaining Ray options as JSON, or None. strategy: a scheduling strategy object of Ray's (as it is, or as
-    a reference that carries it), or its name.
+    a reference that carries it), or its name. gang: what the call holds while its body runs; the quantities are then
+    those that the body itself takes of the first bundle.
     """
 
     num_cpus: float
@@ -33,6 +36,7 @@ class Shape:
     memory: int | None
     others: str | None
     strategy: Any = None
+    gang: GangShape | None = None
 
     def ray_options(self) -> dict[str, Any]:
         """Keyword arguments for Ray's `.options()`."""
@@ -49,7 +53,10 @@ class Shape:
 
     def describe(self) -> str:
         """The shape for people: `num_gpus=1, label_selector={"zone": "a"}`."""
-        return ", ".join(f"{key}={value!r}" for key, value in self.ray_options().items() if key != "max_retries")
+        texts = [f"{key}={value!r}" for key, value in self.ray_options().items() if key != "max_retries"]
+        if self.gang is not None:
+            texts.append(f"gang={self.gang.given()!r}, strategy={self.gang.strategy!r}")
+        return ", ".join(texts)
 
     def resources(self) -> dict[str, float]:
         """Named quantities that one node has to have."""
@@ -101,26 +108,52 @@ _PASSED_ON = ("resources", "accelerator_type", "label_selector", "runtime_env")
 
 def shape_of(options: Mapping[str, Any]) -> Shape:
     """The shape of a call with these options. Raises BadOption for an option that cannot be sent to Ray."""
-    cpus = options.get("num_cpus", 1) or FREE_CPUS
+    gang = gang_of(options)
+    # In a gang no other call waits for these processors, so that a body may well take none of them.
+    cpus = options.get("num_cpus", 1) or FREE_CPUS if gang is None else options.get("num_cpus", 0)
     memory = options.get("memory")
     others = {name: options[name] for name in _PASSED_ON if options.get(name)}
     try:
         packed = json.dumps(others, sort_keys=True) if others else None
     except (TypeError, ValueError) as error:
         raise BadOption(f"{' or '.join(others)} holds something that is not plain data: {error}.") from None
-    return Shape(
+    shape = Shape(
         float(cpus),
         float(options.get("num_gpus", 0)),
         None if memory is None else parse_bytes(memory),
         packed,
         options.get("scheduling_strategy"),
+        gang,
     )
+    if gang is not None:
+        _check_in_gang(shape, gang)
+    elif options.get("strategy") is not None:
+        raise BadOption(NO_GANG)
+    return shape
+
+
+def _check_in_gang(shape: Shape, gang: GangShape) -> None:
+    """Raise BadOption for a body that its gang has no room for, or that is to run elsewhere."""
+    if shape.strategy is not None:
+        raise BadOption(TWO_PLACES)
+    first = dict(gang.bundles[0])
+    for name, amount in shape.resources().items():
+        if amount > first.get(name, 0.0) + ROUNDING:
+            raise BadOption(
+                f"The body runs in the first bundle of its gang, and asks for {name}={amount:g} of it, which has "
+                f"{name}={first.get(name, 0.0):g}. Leave the option out: a body that only directs its gang needs "
+                "nothing."
+            )
 
 
 def missing_from(shape: Shape, nodes: list[Mapping[str, Any]]) -> str | None:
     """Why no node alive can ever run a task of this shape; None when one can. A sentence without the subject."""
     alive = [node for node in nodes if node.get("Alive")]
     needs, labels = shape.resources(), shape.labels()
+    if shape.gang is not None:
+        labelled = [node["Resources"] for node in alive if _labels_fit(labels, node.get("Labels", {}))]
+        why = why_not_held(shape.gang, labelled)
+        return f"{why}, among the nodes with the labels {labels}" if why and labels else why
     fitting = nodes_for(shape, alive)
     if not fitting:
         asked = ", ".join(f"{name}={amount:g}" for name, amount in needs.items())
@@ -143,7 +176,9 @@ def nodes_for(shape: Shape, nodes: list[Mapping[str, Any]]) -> list[Mapping[str,
 
 
 def whole_node(shape: Shape, nodes: list[Mapping[str, Any]]) -> Shape:
-    """The shape for a call that has all processors of a node to itself."""
+    """The shape for a call that has all processors of a node to itself; of a gang, the same: it has its bundles."""
+    if shape.gang is not None:
+        return shape
     most = max((node["Resources"].get("CPU", 0.0) for node in nodes_for(shape, nodes)), default=0.0)
     return replace(shape, num_cpus=max(most, shape.num_cpus))
 

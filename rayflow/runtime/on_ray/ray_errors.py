@@ -60,6 +60,12 @@ def lost_node(error: BaseException) -> str:
     return f"node {found[1]}" if found else "node"
 
 
+def lost_node_id(error: BaseException) -> str | None:
+    """The id of the node that left the cluster with a task that ran there; None where the error does not tell."""
+    found = re.search(r"node ID: ([0-9a-f]+)", str(error))
+    return found[1] if found else None
+
+
 def lacks_rayflow(text: str) -> bool:
     """Whether an error text says that rayflow is not installed where it was needed."""
     return "No module named 'rayflow" in text

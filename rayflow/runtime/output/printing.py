@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from rayflow.evaluator.explanations import LABEL_CHARACTERS
 from rayflow.lang.parameters.job_info import JobInfo
+from rayflow.lang.parameters.kept import KeptObject
 from rayflow.records import LogRow, Row
 from rayflow.runtime.output.sieve import SIEVE
 from rayflow.runtime.protocol.attempts import Call
@@ -92,7 +93,7 @@ def call_label(task: str, arguments: Mapping[str, Any]) -> str:
     shown = [
         f"{name}={preview(value, LONGEST_ARGUMENT)}"
         for name, value in arguments.items()
-        if not isinstance(value, JobInfo)
+        if not isinstance(value, JobInfo | KeptObject)
     ]
     short = task.rpartition(".")[2]
     return f"{short}({one_line(', '.join(shown), LABEL_CHARACTERS)})" if shown else short

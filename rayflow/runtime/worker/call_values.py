@@ -11,6 +11,7 @@ from typing import Any
 
 from rayflow.lang.packing.realize import realize, task_of, tree_built
 from rayflow.lang.terms.expressions import Term
+from rayflow.runtime.worker.kept_objects import KeptUser
 from rayflow.runtime.worker.result_conditions import ResultConditions
 from rayflow.store.store import Store
 from rayflow.values.encoding.encoding import decode, decode_inline
@@ -22,16 +23,18 @@ class CallValues:
     """Reads the values that a call is given, and keeps the large ones that it makes.
 
     fetched: large values that came with the call, by digest. new: takes the large values that the call makes.
-    conditions: what the result depends on, besides the task's own code.
+    conditions: what the result depends on, besides the task's own code. user: has the kept objects of the call, while
+    the body may still need them.
     """
 
-    __slots__ = ("_fetched", "_new", "_store", "conditions")
+    __slots__ = ("_fetched", "_new", "_store", "conditions", "user")
 
     def __init__(self, store: Store, fetched: Mapping[bytes, Encoded], new: dict[bytes, Encoded]) -> None:
         self._store = store
         self._fetched = fetched
         self._new = new
         self.conditions = ResultConditions()
+        self.user = KeptUser()
 
     def for_body(self, term: Term) -> Any:
         """The object that a term stands for, made ready for a body."""

@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rayflow.values.display.masking import masked
@@ -118,6 +118,18 @@ def _keep_change_since(before: ProcessState) -> None:
         environment = {**_initial.environment, **change.environment}
         present = {name: value for name, value in environment.items() if value is not None}
         _initial = ProcessState(change.directory or _initial.directory, present)
+
+
+@contextlib.contextmanager
+def lasting_changes() -> Iterator[None]:
+    """A context manager for what a body does once for all later ones: its changes of directory and environment stay, as
+    those of an import do."""
+    before = _state_now()
+    try:
+        yield
+    finally:
+        if _body_count:
+            _keep_change_since(before)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from rayflow.lang.created_calls import CreatedCalls, collecting_calls
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing.pack import pack
 from rayflow.lang.parameters.argument_checks import check_arguments
+from rayflow.lang.parameters.kept import KeptObject
 from rayflow.lang.registry import task_source, use_task_source
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, loads
@@ -42,6 +43,7 @@ from rayflow.runtime.worker.body import (
 )
 from rayflow.runtime.worker.call_values import CallValues
 from rayflow.runtime.worker.enclosure import Enclosure
+from rayflow.runtime.worker.kept_objects import loaded_argument
 from rayflow.runtime.worker.met_tasks import entries_of
 from rayflow.runtime.worker.process_policy import USERS_PROCESS, ProcessPolicy
 from rayflow.runtime.worker.process_state import change_so_far, own_process, watch_process
@@ -233,6 +235,7 @@ class Attempt:
         self._bodies = bodies
         self._waiting = waiting
         self._coroutine: AwaitingBody | None = None
+        self._kept: dict[str, Term] = {}
         self._ran = ran
         self._enclosure = enclosure or Enclosure(worker.printed, worker.written, waiting)
         self._output = self._enclosure.output
@@ -264,12 +267,12 @@ class Attempt:
         worker, call, waiting, enclosure = self._worker, self._call, self._waiting, self._enclosure
         try:
             task = worker.find(call.task, call.task_hash)
-            args, kwargs = self._arguments(task) if waiting is None and self._ran is None else ((), {})
+            arguments = self._arguments(task) if waiting is None and self._ran is None else {}
             if self._ran is None:
                 enclosure.enter()
             try:
                 with deadline(call, worker.policy, worker.began):
-                    result = self._result(task, args, kwargs)
+                    result = self._result(task, arguments)
                     coroutine = self._coroutine
                     is_paused = coroutine is not None and coroutine.is_paused
                     if task.script and not is_paused:
@@ -301,25 +304,40 @@ class Attempt:
         finally:
             enclosure.leave()
 
-    def _arguments(self, task: tasks.Task[..., Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The arguments for the task's function."""
+    def _arguments(self, task: tasks.Task[..., Any]) -> Mapping[str, Any]:
+        """The arguments for the task's function, by parameter; those that are kept stay to be loaded."""
         call = self._call
         arguments = call.arguments
         if not isinstance(arguments, dict):
             began = time.perf_counter()
-            arguments = self._values.for_body(loads(arguments))
+            terms = loads(arguments)
+            arguments = self._values.for_body(terms)
+            self._kept = {name: terms[name] for name, value in arguments.items() if type(value) is KeptObject}
             self._enclosure.meter.stage_in += time.perf_counter() - began
         self._output.begin(call.label or call.task, None if call.label else arguments)
-        if task.checks:
+        if task.checks and not self._kept:
             check_arguments(task.checks, arguments, task.name)
-        return task.parameters.spread(arguments)
+        return arguments
 
-    def _result(self, task: tasks.Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def _loaded(self, task: tasks.Task[..., Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments with the kept objects in their places."""
+        if not self._kept:
+            return arguments
+        began = time.perf_counter()
+        user, directory = self._values.user, self._worker.surroundings.project_dir or ""
+        loaded = {name: loaded_argument(arguments[name], term, user, directory) for name, term in self._kept.items()}
+        self._enclosure.meter.stage_in += time.perf_counter() - began
+        if task.checks:
+            check_arguments(task.checks, {**arguments, **loaded}, task.name)
+        return {**arguments, **loaded}
+
+    def _result(self, task: tasks.Task[..., Any], arguments: Mapping[str, Any]) -> Any:
         """The result of the body; of a coroutine that pauses, the expressions that it waits for."""
         if self._waiting is not None:
             self._coroutine = self._waiting.coroutine
             return self._coroutine.go_on(_awaited_outcomes(self._call))
         if self._ran is None:
+            args, kwargs = task.parameters.spread(self._loaded(task, arguments))
             result = task.func(*args, **kwargs)
         elif self._ran.error is not None:
             raise self._ran.error

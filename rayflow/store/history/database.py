@@ -350,6 +350,18 @@ class RecordDatabase:
         rows = self.records(views.text_of("task_spans"), {"names": sorted(names)})
         return {row["name"]: (row["low_seconds"], row["high_seconds"]) for row in rows}
 
+    def calls_used(self, task_name: str, most: int) -> list[tuple[float, float, int | None]]:
+        """What the latest calls of a task that ran used, at most so many, the latest one last: seconds, seconds of
+        processors, and the most bytes of memory of one process."""
+        rows = self.records(
+            "SELECT wall_seconds, cpu_seconds, peak_memory_bytes FROM raw.jobs WHERE task_name = $task "
+            "AND how = 'computed' AND status = 'done' AND cpu_seconds IS NOT NULL "
+            "ORDER BY finished_at DESC LIMIT $most",
+            {"task": task_name, "most": most},
+        )
+        found = [(row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) for row in rows]
+        return found[::-1]
+
     # --- the store as a whole ------------------------------------------------------------------------------------
 
     def named_blobs(self) -> list[bytes]:

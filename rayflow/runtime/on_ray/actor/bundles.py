@@ -43,6 +43,8 @@ SHORT_SECONDS = 0.001
 are large."""
 SHORT_WINDOW_PER_CPU = 6
 """Ray tasks of one queue in flight per processor, while it is the turn of a short task."""
+GANGS_IN_FLIGHT = 16
+"""Calls of one queue in flight that hold a gang: Ray places the gangs that wait one by one, in no set order."""
 LARGEST_WINDOW = 10_000
 """The most Ray tasks in flight."""
 FIRST_TRIES_PER_CPU = 2
@@ -264,6 +266,8 @@ class Bundler:
 
     def _window(self, queue: _Queue) -> int:
         """How many Ray tasks of this queue may be in flight."""
+        if queue.shape.gang is not None:
+            return GANGS_IN_FLIGHT
         first = queue.first()
         seconds = self._seconds.get(first[0].entry.name) if first else None
         is_short = seconds is not None and seconds < SHORT_SECONDS
@@ -277,7 +281,7 @@ class Bundler:
         if first is None:
             return None
         name = first[0].entry.name
-        if first is queue.alone or not self._bundles(first[0]):
+        if first is queue.alone or queue.shape.gang is not None or not self._bundles(first[0]):
             return self._new_bundle(queue, self._taken_alone(queue, first))
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None

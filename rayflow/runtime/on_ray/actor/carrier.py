@@ -1,8 +1,9 @@
 """Runs attempts as Ray tasks, for the scheduler actor.
 
 In: attempts and operations. Out: messages that answer them. Never: decides whether something is tried again. There are
-two exceptions: the calls of a bundle that died are sent again one by one, so that only the culprit counts an attempt;
-and a call whose input was lost is sent again, and reads it from the store.
+three exceptions: the calls of a bundle that died are sent again one by one, so that only the culprit counts an attempt;
+a call whose input was lost is sent again, and reads it from the store; and what ran on a node that was drained or
+preempted is sent again.
 
 Completions come through callbacks on the small outcome slot of each Ray task. The second slot, with large values, is
 never touched here: its bytes stay on the node where the task ran.
@@ -27,14 +28,17 @@ from rayflow.evaluator.graph import BLOCK_BITS
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
+from rayflow.runtime.on_ray.actor.auto_calls import AutoCalls, Recorded
 from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments
+from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
+from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
-from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, reason_of, timed_out
+from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
 from rayflow.runtime.on_ray.shipped_context import ShippedContext
 from rayflow.runtime.protocol.attempts import (
     OperationReply,
@@ -47,6 +51,7 @@ from rayflow.runtime.protocol.attempts import (
 )
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.worker.environment import Descriptions
+from rayflow.store.history.history import History
 from rayflow.store.live.live_state import MOST_RUNNING, RunningCall
 from rayflow.values.digests import to_hex
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
@@ -71,6 +76,11 @@ OPERATION_TRIES = 4
 """How often an operation is sent. When all its workers are lost, it fails."""
 
 
+def draining_nodes() -> list[str]:
+    """The ids of the nodes that are being drained. Ray lists nodes without that."""
+    return list(ray._private.state.state.get_draining_nodes())
+
+
 @dataclass(slots=True)
 class _SentTask:
     """A Ray task. refs: its outcome, and its large values if there may be some. inputs: objects that it reads. at: when
@@ -92,11 +102,14 @@ class RayCarrier:
     """Runs the bundles of calls on a Ray cluster.
 
     waiting: sentences for people about calls that cannot start. lines: how many lines calls have printed, by channel.
+    history: opens the records, to read what calls used. warned: takes an execution's id and a text for its driver.
     """
 
     runs_in_loop = False
 
-    def __init__(self, loop: LoopHandle) -> None:
+    def __init__(
+        self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]
+    ) -> None:
         self._loop = loop
         self.waiting: tuple[str, ...] = ()
         self.lines: dict[str, int] = {}
@@ -117,9 +130,13 @@ class RayCarrier:
         self._sent: dict[int, _SentTask] = {}
         self._operations: dict[int, _SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
+        self._gangs = HeldGangs()
+        self._history = history
+        self._autos = AutoCalls(self._recorded, warned, loop.wake)
         self._operation_number = 0
         self._checked = 0.0
-        self._nodes = Nodes(ray.get_runtime_context().get_node_id(), ray.nodes, whereabouts.node_of, loop.wake)
+        own = ray.get_runtime_context().get_node_id()
+        self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=draining_nodes)
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._noted: frozenset[str] = frozenset()
@@ -140,6 +157,7 @@ class RayCarrier:
     def forget(self, execution_id: str) -> None:
         """End the work that is left of an execution that has ended."""
         self._bundler.forget(execution_id)
+        self._autos.forget(execution_id)
         for bundle in self._bundler.in_flight.values():
             if bundle.execution_id == execution_id and bundle.stopping_since is None:
                 self._cancel(bundle)
@@ -205,6 +223,7 @@ class RayCarrier:
             ray.cancel(sent.refs[0], force=True)
         self._sent.clear()
         self._operations.clear()
+        self._gangs.release_all()
         self._checks.abandon()
         self._nodes.stop()
         self._environments.abandon()
@@ -213,7 +232,7 @@ class RayCarrier:
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         add = self._bundler.add
-        for attempt in attempts:
+        for attempt in self._autos.ready(attempts):
             try:
                 if attempt.losses:
                     _, shape = self._shapes_after_loss.pop(attempt.job, (None, None))
@@ -223,6 +242,16 @@ class RayCarrier:
             except RayflowError as error:
                 self._failed(attempt.job, attempt.attempt, failure_from_exception(error))
         self._send()
+
+    def _recorded(self, task: str) -> Recorded:
+        """What calls of a task used, and the most that a node has. Takes a while."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        most = Most(*(max(node.get(name, 0.0) for node in nodes) for name in ("CPU", "memory")))
+        history = self._history()
+        try:
+            return [Used(*used) for used in history.calls_used(task, MOST_CALLS)], most
+        finally:
+            history.close()
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
         for vector in vectors:
@@ -243,7 +272,7 @@ class RayCarrier:
 
     def stop(self, attempts: Sequence[commands.Stop]) -> None:
         stopped = {(each.job, each.attempt) for each in attempts}
-        for number in self._bundler.drop(stopped):
+        for number in (*self._bundler.drop(stopped), *self._autos.drop(stopped)):
             self._lost(*number, "stopped before it started")
         for bundle in self._bundler.in_flight.values():
             if bundle.stopping_since is None and all(number in stopped for number in bundle.numbers()):
@@ -254,7 +283,8 @@ class RayCarrier:
         ray.cancel(self._sent[bundle.number].refs[0], force=False)
 
     def busy(self) -> bool:
-        return bool(self._bundler.in_flight or self._operations or len(self._bundler) or len(self._checks))
+        waiting = len(self._bundler) or len(self._checks) or len(self._autos)
+        return bool(self._bundler.in_flight or self._operations or waiting)
 
     def work(self, seconds: float) -> bool:
         """Take in the answers that have come, and send the bundles that are ready."""
@@ -268,6 +298,8 @@ class RayCarrier:
             else:
                 self._bundle_ended(number, answer)
         self._post_returned()
+        if waiting := self._autos.take_waiting():
+            self.run(waiting)
         self._send()
         moment = time.monotonic()
         if moment - self._checked > CHECK_SECONDS:
@@ -286,8 +318,7 @@ class RayCarrier:
         try:
             self._sent[bundle.number] = sent = self._sent_bundle(bundle, with_context)
         except Exception as error:
-            self._bundler.ended(bundle.number)
-            self._sent.pop(bundle.number, None)
+            self._ended(bundle.number)
             for number in bundle.numbers():
                 # Ray checks options only now: resources that are not numbers, an environment without meaning.
                 if isinstance(error, (ValueError, TypeError, BadOption)):
@@ -309,7 +340,7 @@ class RayCarrier:
         context = self._contexts[bundle.execution_id]
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
-        function = self._function(kind, bundle.shape, bundle.first.entry.name)
+        function = self._function(kind, bundle.shape, bundle.first.entry.name, self._gangs.place(bundle))
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
         made = function.remote(*remote.arguments_of(travelling, (small, bundle.name, calls, vectors), inputs))
         return _SentTask((made, None) if small else made, inputs)
@@ -325,8 +356,15 @@ class RayCarrier:
         self._operations[self._operation_number] = _SentOperation(operation, _SentTask(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 
-    def _function(self, kind: str, shape: Shape, task: str) -> Any:
-        """Ray's remote function for a shape; cached, since its options would double the cost of a call."""
+    def _function(self, kind: str, shape: Shape, task: str, place: Any = None) -> Any:
+        """Ray's remote function for a shape; cached, since its options would double the cost of a call.
+
+        place: the scheduling strategy for one bundle alone."""
+        if place is not None:
+            options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
+            return self._remotes[kind].options(
+                name=f"{remote.NAME}{task}", num_returns=1 if kind == "small bundle" else 2, **options
+            )
         avoided = self._nodes.avoided()
         known = self._functions.get((kind, task, shape, avoided))
         if known is None:
@@ -345,8 +383,7 @@ class RayCarrier:
         if isinstance(answer, bytes) and answer == remote.LACKS_CONTEXT and number in self._bundler.in_flight:
             self._send_with_context(self._bundler.in_flight[number])
             return
-        bundle = self._bundler.ended(number)
-        sent = self._sent.pop(number, None)
+        bundle, sent = self._ended(number)
         if bundle is None or sent is None:
             return
         if isinstance(answer, BaseException):
@@ -366,6 +403,11 @@ class RayCarrier:
         for ready in bundle.left(left) if left else ():
             self._again(bundle, ready)
 
+    def _ended(self, number: int) -> tuple[Bundle | None, _SentTask | None]:
+        """A bundle has ended, whatever its end: it is in flight no more, and holds nothing."""
+        self._gangs.release(number)
+        return self._bundler.ended(number), self._sent.pop(number, None)
+
     def _take_replies(
         self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
     ) -> None:
@@ -381,7 +423,9 @@ class RayCarrier:
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
             if reply.entries and context is not None:
                 context.learn(reply.entries)
-            self._loop.post(message_of(reply, self._loop.clock.now()))
+            cost = self._autos.note(task_of[reply.job], reply.job, reply.cost)
+            sized = reply if cost is reply.cost else reply._replace(cost=cost)
+            self._loop.post(message_of(sized, self._loop.clock.now()))
 
     def _gather(self, columns: VectorReply, of_worker: tuple[str, int, bytes | None]) -> None:
         """Note what members of a vector returned: small answers of one worker become one message. of_worker: its node,
@@ -405,8 +449,7 @@ class RayCarrier:
         if bundle.execution_id in self._contexts and bundle.stopping_since is None:
             self._send_bundle(bundle, with_context=True)
         else:
-            self._bundler.ended(bundle.number)
-            self._sent.pop(bundle.number, None)
+            self._ended(bundle.number)
             for number in bundle.numbers():
                 self._lost(*number, "stopped before it started")
 
@@ -438,6 +481,9 @@ class RayCarrier:
                 self._objects.forget(ref)
             for ready in bundle.left():
                 self._again(bundle, ready)
+        elif self._nodes.was_drained(lost_node_id(error)):
+            for ready in bundle.left():
+                self._again(bundle, ready)
         elif len(bundle) > 1:
             for attempt in bundle.attempts:
                 self._again(bundle, attempt, alone=True)
@@ -456,7 +502,8 @@ class RayCarrier:
             message = f"{attempt.entry.name} raised KeyboardInterrupt (or its Ray task was cancelled from outside)"
             self._failed(attempt.job, attempt.attempt, failure_from_exception(TaskFailed(message)))
             return
-        if isinstance(error, exceptions.OutOfMemoryError):
+        is_full = isinstance(error, exceptions.OutOfMemoryError)
+        if is_full and not self._autos.note_out_of_memory(attempt, bundle.shape.memory):
             self._shapes_after_loss[attempt.job] = attempt.execution_id, whole_node(bundle.shape, ray.nodes())
         self._lost(attempt.job, attempt.attempt, *reason_of(error))
 
@@ -522,8 +569,8 @@ class RayCarrier:
 
     def _give_up(self, bundle: Bundle, reason: str | None) -> None:
         """The bundle's node does not answer: run its calls elsewhere, and ignore a later answer."""
-        self._bundler.ended(bundle.number)
-        sent = self._sent.pop(bundle.number)
+        _, sent = self._ended(bundle.number)
+        assert sent is not None, "a bundle in flight was sent"
         whereabouts.forget(bundle.name)
         ray.cancel(sent.refs[0], force=True)
         for ref in sent.inputs:

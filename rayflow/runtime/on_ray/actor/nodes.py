@@ -32,8 +32,9 @@ NODES_SECONDS = 2.0
 TOLD_SECONDS = 10.0
 """A node that has been silent for so long is reported, and gets no more calls."""
 
-GONE_SECONDS = 20.0
-"""The calls on a node that has been silent for so long are given up, and run elsewhere."""
+GONE_SECONDS = 16.0
+"""The calls on a node that has been silent for so long are given up, and run elsewhere. With the time until it is tried
+next, that is under 20 seconds after its link was cut."""
 
 LEFT_SECONDS = 10.0
 """How long it is reported that a node has left."""
@@ -43,7 +44,8 @@ class Nodes:
     """The knowledge of the scheduler about the nodes.
 
     own: the id of the scheduler's node. asked: gives the nodes, as ray.nodes() does. node_of: the node that runs the
-    bundle of a name, or None. news: called from a thread when there is something new.
+    bundle of a name, or None. news: called from a thread when there is something new. drained: gives the ids of the
+    nodes that are being drained: they go on with what they run, and take nothing new.
     """
 
     def __init__(
@@ -53,12 +55,16 @@ class Nodes:
         node_of: Callable[[str], str | None],
         news: Callable[[], None],
         silence: Silence | None = None,
+        drained: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._own = own
         self._asked = asked
         self._node_of = node_of
         self._news = news
         self._silence = silence or Silence()
+        self._drained = drained
+        self._draining: frozenset[str] = frozenset()
+        self._were_drained: set[str] = set()
         self._bundle_names: list[str] = []
         self._where: dict[str, str | None] = {}
         self._known: list[Mapping[str, Any]] = []
@@ -118,6 +124,10 @@ class Nodes:
             if time.monotonic() - at < LEFT_SECONDS
         ]
         found += [f"The {self.name_of(node)} does not answer: {_waiting(tasks)}" for node, tasks in there.items()]
+        found += [
+            f"The {self.name_of(node)} is being drained: it gets no more calls. What runs there has until it leaves."
+            for node in sorted(self._draining)
+        ]
         for shape, waiting in self._in_flight_for_long(bundles, moment).items():
             why = self._missing_from(shape)
             if why is not None:
@@ -140,9 +150,10 @@ class Nodes:
         return found
 
     def _missing_from(self, shape: Shape) -> str | None:
-        """Why no node that answers can run a shape; None where one can, or where none is known."""
+        """Why no node that answers and takes calls can run a shape; None where one can, or where none is known."""
         silent = self._silence.of_at_least(TOLD_SECONDS)
-        answering = [node for node in self._known if node["NodeID"] not in silent]
+        out = self._draining | silent.keys()
+        answering = [node for node in self._known if node["NodeID"] not in out]
         return missing_from(shape, answering) if answering else None
 
     def given_up(self, bundles: Iterable[Bundle], moment: float) -> list[tuple[Bundle, str | None]]:
@@ -172,6 +183,10 @@ class Nodes:
         """A node has left the cluster, with so many calls."""
         before, _ = self._left.get(node, (0, 0.0))
         self._left[node] = before + calls, time.monotonic()
+
+    def was_drained(self, node_id: str | None) -> bool:
+        """Whether a node that has left was drained before, so that nothing that ran there is to blame."""
+        return node_id in self._were_drained
 
     def name_of(self, node_id: str) -> str:
         """A node for people."""
@@ -206,6 +221,9 @@ class Nodes:
             }
         )
         self._known = nodes
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        self._draining = frozenset(self._drained()) & alive
+        self._were_drained |= self._draining
         names = self._bundle_names
         is_one_silent = self._silence.of_at_least(TOLD_SECONDS - 2 * NODES_SECONDS)
         self._where = {name: self._node_of(name) for name in names} if is_one_silent else {}

@@ -252,7 +252,8 @@ class SchedulerActor:
             progress_seconds=PROGRESS_SECONDS,
             live=self._live.take if self._live is not None else None,
         )
-        loop = Loop(store, RayCarrier, limits=self._limits, listener=listener)
+        carrier_of = partial(RayCarrier, history=store.history, warned=self._warned_of)
+        loop = Loop(store, carrier_of, limits=self._limits, listener=listener)
         if self._has_metrics:
             from rayflow.runtime.on_ray.actor.metrics import SchedulerMetrics
 
