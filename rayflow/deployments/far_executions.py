@@ -1,0 +1,232 @@
+"""An execution in another store, on another cluster: started once, and followed until it ends.
+
+In: its id, a deployment. Out: its row when it has ended. Never: starts a second one under the same id; stops it.
+
+The row in the other store says how it ended. The job API tells whether something still works at it: a job that is gone
+leaves no row. So the row is asked for first, and once more after the job's end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rayflow import config as configuration
+from rayflow.deployment_settings import DeploymentSettings
+from rayflow.errors import BadConfig, ClusterUnavailable, DeploymentFailed, StoreUnavailable
+from rayflow.pasting import command
+from rayflow.runtime.protocol.git_commit import commit_of
+from rayflow.store.history.answer_types import Record
+from rayflow.store.history.history import History
+from rayflow.submission.following import LOST_SECONDS
+from rayflow.submission.frames import FrameReader, JobBegun, JobText
+from rayflow.submission.job_api import PREFIX, JobApi, RayJob, users_headers, users_token
+from rayflow.submission.job_requests import JobRequest, check_ray, start
+from rayflow.submission.packages import project_package
+from rayflow.submission.project_files import check_sizes, files_of
+from rayflow.submission.shared_stores import check_shared, leave_beacon
+from rayflow.values.digests import digest
+from rayflow.values.filesystems.filesystems import base_directory, is_url
+
+CALL = "call"
+"""The first word of a job that carries out a call, in place of a command of the user's."""
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+PAUSE_GROWTH = 1.3
+"""The times between two questions whether it has ended."""
+
+MOST_LINES = 12
+"""How many lines of a job's output stand in the error about it."""
+
+
+def far_execution_id(execution_id: str, job_id: str) -> str:
+    """The id of the execution that a call makes in another store.
+
+    job_id: of the call; it is a digest of the execution and of the call's path in it. So the id is the same in each
+    attempt, and after a resume.
+    """
+    number = int.from_bytes(digest("far execution", execution_id.encode(), job_id.encode())[:16])
+    number = number & ~(0xF << 76) | 0x8 << 76  # a UUID whose content is the maker's own
+    number = number & ~(0b11 << 62) | 0b10 << 62
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def place_of(path: str) -> str:
+    """A path or URL of the settings; a relative path is relative to this process's project."""
+    return path if is_url(path) else str(Path(base_directory(), os.path.expanduser(path)))
+
+
+def token_of(settings: DeploymentSettings) -> str | None:
+    """The token of a deployment's cluster. Raises BadConfig when it is not where the settings say."""
+    if settings.token_file is not None:
+        path = place_of(settings.token_file)
+        try:
+            text = Path(path).read_text().strip()
+        except OSError as error:
+            raise BadConfig(f"The token of the deployment cannot be read from {path}: {error.strerror}.") from None
+        if not text:
+            raise BadConfig(f"The token of the deployment cannot be read from {path}: it is empty.")
+        return text
+    if settings.token_env is not None:
+        text = os.environ.get(settings.token_env, "").strip()
+        if not text:
+            raise BadConfig(
+                f"The token of the deployment should be in the variable {settings.token_env}, which is not set where "
+                "the call runs."
+            )
+        return text
+    return users_token()
+
+
+@dataclass(frozen=True, slots=True)
+class FarExecution:
+    """One execution of a deployment.
+
+    name: of the deployment. target: the task, as `file.py:task`. history: of the other store. execution_id: in it. say:
+    gets a line about each step.
+    """
+
+    name: str
+    settings: DeploymentSettings
+    target: str
+    history: History
+    execution_id: str
+    say: Callable[[str], None]
+
+    def begin(self, package: Callable[[], bytes]) -> None:
+        """Start it, unless it was started before. package: sends the call to the store, and gives its digest.
+
+        Where its job has ended and it has not, as after a lost node, a new job goes on with it. Raises BadConfig,
+        BadProject, VersionMismatch, StoreUnavailable, and ClusterUnavailable within seconds.
+        """
+        row = self._row()
+        if has_ended(row):
+            self.say(f"execution {self.execution_id} has ended before")
+            return
+        api = self._api()
+        job = api.job(self._job_id)
+        if job is not None and job.has_ended and not has_ended(self._row()):
+            api.forget(job)
+            job = None
+        if job is not None:
+            self.say(f"execution {self.execution_id} was started before")
+            return
+        self._submit(api, package)
+        self.say(f"started execution {self.execution_id} in {self.history.url}")
+
+    def end(self) -> Record:
+        """Wait for its end, and give its row. Raises DeploymentFailed unless it is done; ClusterUnavailable when its
+        job is gone, or when neither store nor cluster has answered for a minute."""
+        pause, heard = FIRST_PAUSE_SECONDS, time.monotonic()
+        row: Record | None = None
+        while not has_ended(row):
+            try:
+                row = self._row()
+                if has_ended(row):
+                    break
+                api = self._api()
+                job = api.job(self._job_id)
+                heard = time.monotonic()
+                if job is None or job.has_ended:
+                    row = self._row()
+                    if not has_ended(row):
+                        raise self._without_end(api, job)
+                    break
+            except (ClusterUnavailable, StoreUnavailable) as error:
+                if isinstance(error, _JobGone) or time.monotonic() - heard > LOST_SECONDS:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+        assert row is not None
+        if row["status"] != "done":
+            how = "was cancelled" if row["status"] == "cancelled" else "has failed"
+            reason = f": {row['error']}" if row["error"] else ""
+            raise DeploymentFailed(f"The execution {self.execution_id} {how} at {self._where}{reason}\n{self._advice}")
+        return row
+
+    def _api(self) -> JobApi:
+        return JobApi(self.settings.address, token_of(self.settings), users_headers())
+
+    @property
+    def _job_id(self) -> str:
+        return f"{PREFIX}{self.execution_id}"
+
+    @property
+    def _where(self) -> str:
+        return f"the deployment {self.name!r}"
+
+    @property
+    def _advice(self) -> str:
+        return f"More about it: {command('log', self.execution_id, store=self.history.url)}"
+
+    def _row(self) -> Record | None:
+        return self.history.find_execution(self.execution_id)
+
+    def _submit(self, api: JobApi, package: Callable[[], bytes]) -> None:
+        """Send the call and the project, and start the job."""
+        project = place_of(self.settings.project)
+        if not os.path.isdir(project):
+            raise BadConfig(
+                f"The project of {self._where}, {project}, is not on this machine. A call may run on any node: keep it "
+                "in this project, which is sent along, or on a disk that all nodes share."
+            )
+        config = configuration.load(project)
+        if os.path.realpath(config.project_dir) != os.path.realpath(project):
+            raise BadConfig(
+                f"The project of {self._where}, {project}, is a part of {config.project_dir}. Name that, or make it "
+                "one of its own by an empty rayflow.toml in it."
+            )
+        check_shared(self.history.url, project)
+        note = check_ray(api.ray_version())
+        files = files_of(project, config.runtime_env.get("excludes") or ())
+        for each in (*check_sizes(files, project), *([note] if note else [])):
+            self.say(f"warning: {each}")
+        file, _, task = self.target.rpartition(":")
+        request = JobRequest(
+            execution_id=self.execution_id,
+            words=(CALL, file, task, package().hex()),
+            directory=".",
+            store=self.history.url,
+            beacon=leave_beacon(self.history.url, self.execution_id),
+            typed=("in-job", CALL, file, task),
+            commit=commit_of(project),
+        )
+        start(api, request, project_package(files), None, self.say)
+
+    def _without_end(self, api: JobApi, job: RayJob | None) -> ClusterUnavailable:
+        """The error for an execution whose job is gone."""
+        if job is None:
+            return _JobGone(
+                f"The cluster of {self._where} at {api.address} does not know the job of execution "
+                f"{self.execution_id} any longer: it was started anew, or the job was deleted there."
+            )
+        lines = _last_lines(api, job, self.execution_id) or job.message
+        return _JobGone(
+            f"The job of execution {self.execution_id} at {self._where} has ended before the execution:\n{lines}"
+        )
+
+
+class _JobGone(ClusterUnavailable):
+    """No job works at the execution. A further attempt of the call starts another one."""
+
+
+def has_ended(row: Record | None) -> bool:
+    """Whether this is the row of an execution that has ended."""
+    return row is not None and row["finished_at"] is not None
+
+
+def _last_lines(api: JobApi, job: RayJob, execution_id: str) -> str:
+    """The end of what a job has printed; nothing when that cannot be read."""
+    reader = FrameReader(execution_id)
+    try:
+        words: list[Any] = [*reader.read(api.log(job)), *reader.end()]
+    except ClusterUnavailable:
+        return ""
+    begun = next((place for place, word in enumerate(words) if isinstance(word, JobBegun)), -1)
+    return "\n".join([word.text for word in words[begun + 1 :] if isinstance(word, JobText)][-MOST_LINES:])
