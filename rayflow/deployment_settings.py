@@ -7,6 +7,7 @@ reads a file, asks a cluster.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -34,6 +35,7 @@ class DeploymentSettings:
     version: str | int | None = None
 
 
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _REQUIRED = ("address", "store", "project", "entries")
 _KNOWN = tuple(each.name for each in fields(DeploymentSettings))
 _MEANT = {
@@ -47,8 +49,8 @@ def check_deployments(tables: Mapping[str, Any], where: str) -> None:
     """Raise BadConfig unless these are tables of deployments, by name. where: the file, for the error."""
     for name, table in tables.items():
         place = f"{where}: deployments.{name}"
-        if not name:
-            raise BadConfig(f"{where}: a deployment has an empty name.")
+        if not _NAME.fullmatch(name):
+            raise BadConfig(f"{where}: {name!r} cannot name a deployment: use letters, digits, _ and -.")
         if not isinstance(table, Mapping):
             raise BadConfig(f"{place} has to be a table with {', '.join(_REQUIRED)}, not {table!r}.")
         _check(table, place)
@@ -83,6 +85,20 @@ def _check_entries(entries: Any, place: str) -> None:
         file, colon, task = target.rpartition(":") if isinstance(target, str) else ("", "", "")
         if not (name and file and colon and task):
             raise BadConfig(f"{place}: the entry {name!r} is {target!r}: write file.py:task.")
+
+
+CONTEXT_PATH = "rayflow.deployments"
+"""The path of the deployments in the context of each run.
+
+A call reads its deployment's settings there when it is evaluated. So a recorded call does not keep an old address, and
+the nodes need no configuration file.
+"""
+
+
+def context_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The context that a run gets from its configuration's deployments."""
+    outer, inner = CONTEXT_PATH.split(".")
+    return {outer: {inner: {name: dict(table) for name, table in tables.items()}}} if tables else {}
 
 
 def deployment_called(name: str, tables: Mapping[str, Mapping[str, Any]], where: str) -> DeploymentSettings:

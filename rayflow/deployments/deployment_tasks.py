@@ -7,19 +7,19 @@ asks a cluster before a call runs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayflow import config as configuration
-from rayflow.deployment_settings import DeploymentSettings, deployment_called, entry_called
+from rayflow.deployment_settings import CONTEXT_PATH, deployment_called, entry_called
 from rayflow.deployments.call_packages import send_call
 from rayflow.deployments.far_executions import FarExecution, far_execution_id, place_of
 from rayflow.errors import BadArguments
 from rayflow.installation import is_installed
-from rayflow.lang.combinators import apply_tags
+from rayflow.lang.combinators import apply_tags, get_context
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.registry import task_source
@@ -62,41 +62,65 @@ def _task(deployment: str, entry: str, wait: bool, file: str | None) -> Task[...
     is_of_project = file is not None and not is_installed(os.path.abspath(file))
     start = os.path.dirname(os.path.abspath(file)) if file is not None and is_of_project else base_directory()
     config = configuration.load(start)
-    settings = deployment_called(deployment, config.deployments, config.project_dir)
-    target = entry_called(entry, deployment, settings)
-    reached = {**asdict(settings), "entries": {entry: target}}
-    given = deployment_call.partial(deployment, entry, settings.version, bool(wait), reached)
-    return given.options(label=f"{deployment}.{entry}")
+    entry_called(entry, deployment, deployment_called(deployment, config.deployments, config.project_dir))
+    return _task_of(deployment).partial(deployment, entry, bool(wait)).options(label=f"{deployment}.{entry}")
 
 
-@task(name="deployment_call", version="1", num_cpus=LEAST_CPUS, bundle=False, config_args=["settings"])
-def deployment_call(
+@functools.cache
+def _task_of(deployment: str) -> Task[..., Any]:
+    """The task behind all calls of one deployment.
+
+    Each has its own, since the settings are read from the context when a call is evaluated, and only by the default of
+    a parameter. So a recorded call does not keep an old address, and another version makes it another call.
+    """
+    path = f"{CONTEXT_PATH}.{deployment}"
+
+    @task(
+        name=f"deployments.{deployment}", version="1", num_cpus=LEAST_CPUS, bundle=False,
+        config_args=["rayflow_settings"],
+    )  # fmt: skip
+    def call(
+        deployment: str,
+        entry: str,
+        waits: bool,
+        /,
+        *args: Any,
+        rayflow_version: str | int | None = get_context(f"{path}.version"),  # a lazy default
+        rayflow_settings: Mapping[str, Any] | None = get_context(path),  # likewise
+        rayflow_job: JobInfo = JobInfo(),  # noqa: B008  # frozen
+        **kwargs: Any,
+    ) -> Any:
+        """An entry of another project, on another cluster."""
+        return carry_out(deployment, entry, waits, rayflow_settings or {}, rayflow_job, args, kwargs)
+
+    return call
+
+
+def carry_out(
     deployment: str,
     entry: str,
-    version: str | int | None,
     waits: bool,
     settings: Mapping[str, Any],
-    /,
-    *args: Any,
-    rayflow_job: JobInfo = JobInfo(),  # noqa: B008  # frozen
-    **kwargs: Any,
+    job: JobInfo,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> Any:
-    """The value of an entry of a deployment on these arguments, or the id of the execution that computes it.
+    """The value of an entry on these arguments; or, if it does not wait, the id of the execution that computes it.
 
-    version: counts for the key alone. settings: of the deployment, with this entry alone.
+    settings: of the deployment, in the configuration of the run. job: that carries out the call here.
     """
-    known = DeploymentSettings(**settings)
+    known = deployment_called(deployment, {deployment: settings} if settings else {}, "this run")
+    target = entry_called(entry, deployment, known)
     store = open_store(place_of(known.store))
-    tags = {"called_by_execution": rayflow_job.execution_id, "called_by_job": rayflow_job.job_id}
+    tags = {"called_by_execution": job.execution_id, "called_by_job": job.job_id}
     source = task_source()
     if isinstance(source, TaskFinder):
         tags["called_by_store"] = source.surroundings.store_url
     # As it is for a call here: the call itself is computed anew, and what it calls is not.
-    options = {} if scope_of(rayflow_job.options) == "BACKEND" else {"cache": False}
+    options = {} if scope_of(job.options) == "BACKEND" else {"cache": False}
     with contextlib.closing(store.history()) as history:
         far = FarExecution(
-            deployment, known, known.entries[entry], history,
-            far_execution_id(rayflow_job.execution_id, rayflow_job.job_id),
+            deployment, known, target, history, far_execution_id(job.execution_id, job.job_id),
             lambda text: print(f"{deployment}: {text}", flush=True),
         )  # fmt: skip
         far.begin(lambda: send_call(store, args, kwargs, options=options, tags=tags))

@@ -17,7 +17,7 @@ from typing import Any
 
 from rayflow import config as configuration
 from rayflow.deployment_settings import DeploymentSettings
-from rayflow.errors import BadConfig, ClusterUnavailable, DeploymentFailed, StoreUnavailable
+from rayflow.errors import BadConfig, ClusterUnavailable, DeploymentFailed, RayflowError, StoreUnavailable
 from rayflow.pasting import command
 from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.store.history.answer_types import Record
@@ -39,6 +39,12 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 PAUSE_GROWTH = 1.3
 """The times between two questions whether it has ended."""
+
+AGAIN_PAUSES_SECONDS = (1.0, 4.0, 16.0)
+"""The pauses before a new job takes the id of one that has ended."""
+
+WATCHED_SECONDS = 3.0
+"""How long such a job is watched."""
 
 MOST_LINES = 12
 """How many lines of a job's output stand in the error about it."""
@@ -109,46 +115,93 @@ class FarExecution:
         if has_ended(row):
             self.say(f"execution {self.execution_id} has ended before")
             return
-        api = self._api()
-        job = api.job(self._job_id)
-        if job is not None and job.has_ended and not has_ended(self._row()):
-            api.forget(job)
-            job = None
-        if job is not None:
+        try:
+            api = self._api()
+            job = api.job(self._job_id)
+        except ClusterUnavailable as error:
+            raise ClusterUnavailable(
+                f"The cluster of {self._where} does not take the call: {error} (Its address and token are in "
+                f"[deployments.{self.name}]: address, and token_file or token_env.)"
+            ) from None
+        if job is None:
+            self._submit(api, package)
+            self.say(f"started execution {self.execution_id} in {self.history.url}")
+        elif job.has_ended and not has_ended(self._row()):
+            self._submit_again(api, job, package)
+            self.say(f"started execution {self.execution_id} again")
+        else:
             self.say(f"execution {self.execution_id} was started before")
-            return
-        self._submit(api, package)
-        self.say(f"started execution {self.execution_id} in {self.history.url}")
 
     def end(self) -> Record:
         """Wait for its end, and give its row. Raises DeploymentFailed unless it is done; ClusterUnavailable when its
-        job is gone, or when neither store nor cluster has answered for a minute."""
+        job is gone, or when store or cluster have not answered for a minute."""
         pause, heard = FIRST_PAUSE_SECONDS, time.monotonic()
-        row: Record | None = None
-        while not has_ended(row):
+        while True:
             try:
-                row = self._row()
-                if has_ended(row):
-                    break
-                api = self._api()
-                job = api.job(self._job_id)
+                row, problem = self._row(), None
+                if not has_ended(row):
+                    problem = self._problem()
+                    row = row if problem is None else self._row()
                 heard = time.monotonic()
-                if job is None or job.has_ended:
-                    row = self._row()
-                    if not has_ended(row):
-                        raise self._without_end(api, job)
-                    break
-            except (ClusterUnavailable, StoreUnavailable) as error:
-                if isinstance(error, _JobGone) or time.monotonic() - heard > LOST_SECONDS:
+            except (ClusterUnavailable, StoreUnavailable):
+                if time.monotonic() - heard > LOST_SECONDS:
                     raise
+            else:
+                if row is not None and has_ended(row):
+                    return self._done(row)
+                if problem is not None:
+                    raise problem
             time.sleep(pause)
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
-        assert row is not None
-        if row["status"] != "done":
-            how = "was cancelled" if row["status"] == "cancelled" else "has failed"
-            reason = f": {row['error']}" if row["error"] else ""
-            raise DeploymentFailed(f"The execution {self.execution_id} {how} at {self._where}{reason}\n{self._advice}")
-        return row
+
+    def _done(self, row: Record) -> Record:
+        """The row of the ended execution. Raises DeploymentFailed unless it is done."""
+        if row["status"] == "done":
+            return row
+        how = "was cancelled" if row["status"] == "cancelled" else "has failed"
+        reason = f": {row['error']}" if row["error"] else ""
+        more = command("log", self.execution_id, store=self.history.url)
+        raise DeploymentFailed(
+            f"The execution {self.execution_id} {how} at {self._where}{reason}\nMore about it: {more}"
+        )
+
+    def _submit_again(self, api: JobApi, job: RayJob, package: Callable[[], bytes]) -> None:
+        """Start another job under the id of one that has ended.
+
+        The process of Ray's that had looked after the old job may still be ending. Ray would give the new job to it,
+        and the job would fail with it. So there is a pause before, a look after, and a further job if that is needed.
+        """
+        for pause in AGAIN_PAUSES_SECONDS:
+            time.sleep(pause)
+            api.forget(job)
+            self._submit(api, package)
+            end = time.monotonic() + WATCHED_SECONDS
+            while time.monotonic() < end:
+                time.sleep(FIRST_PAUSE_SECONDS)
+                found = api.job(self._job_id)
+                if found is not None and found.has_ended:
+                    break
+            else:
+                return
+            if found.exit_code is not None:  # its program did run
+                return
+            job = found
+
+    def _problem(self) -> RayflowError | None:
+        """Why nothing works at the execution; None while its job does."""
+        api = self._api()
+        job = api.job(self._job_id)
+        if job is None:
+            return ClusterUnavailable(
+                f"The cluster of {self._where} at {api.address} does not know the job of execution "
+                f"{self.execution_id} any longer: it was started anew, or the job was deleted there."
+            )
+        if not job.has_ended:
+            return None
+        text = f"The job of execution {self.execution_id} at {self._where} has ended before the execution:"
+        lines = _last_lines(api, job, self.execution_id) or job.message
+        error = DeploymentFailed if job.exit_code == DeploymentFailed.exit_code else ClusterUnavailable
+        return error(f"{text}\n{lines}")
 
     def _api(self) -> JobApi:
         return JobApi(self.settings.address, token_of(self.settings), users_headers())
@@ -160,10 +213,6 @@ class FarExecution:
     @property
     def _where(self) -> str:
         return f"the deployment {self.name!r}"
-
-    @property
-    def _advice(self) -> str:
-        return f"More about it: {command('log', self.execution_id, store=self.history.url)}"
 
     def _row(self) -> Record | None:
         return self.history.find_execution(self.execution_id)
@@ -198,22 +247,6 @@ class FarExecution:
             commit=commit_of(project),
         )
         start(api, request, project_package(files), None, self.say)
-
-    def _without_end(self, api: JobApi, job: RayJob | None) -> ClusterUnavailable:
-        """The error for an execution whose job is gone."""
-        if job is None:
-            return _JobGone(
-                f"The cluster of {self._where} at {api.address} does not know the job of execution "
-                f"{self.execution_id} any longer: it was started anew, or the job was deleted there."
-            )
-        lines = _last_lines(api, job, self.execution_id) or job.message
-        return _JobGone(
-            f"The job of execution {self.execution_id} at {self._where} has ended before the execution:\n{lines}"
-        )
-
-
-class _JobGone(ClusterUnavailable):
-    """No job works at the execution. A further attempt of the call starts another one."""
 
 
 def has_ended(row: Record | None) -> bool:
