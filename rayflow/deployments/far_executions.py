@@ -40,12 +40,6 @@ LONGEST_PAUSE_SECONDS = 10.0
 PAUSE_GROWTH = 1.3
 """The times between two questions whether it has ended."""
 
-AGAIN_PAUSES_SECONDS = (1.0, 4.0, 16.0)
-"""The pauses before a new job takes the id of one that has ended."""
-
-WATCHED_SECONDS = 3.0
-"""How long such a job is watched."""
-
 MOST_LINES = 12
 """How many lines of a job's output stand in the error about it."""
 
@@ -91,6 +85,23 @@ def token_of(settings: DeploymentSettings) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberedRequest(JobRequest):
+    """The request for one of the jobs of an execution. Ray never gives the id of a job again, not even of a lost one,
+    so that each further job has a number behind its id. number: from 1."""
+
+    number: int = 1
+
+    @property
+    def submission_id(self) -> str:
+        """The id of the job."""
+        return job_id_of(self.execution_id, self.number)
+
+
+def job_id_of(execution_id: str, number: int) -> str:
+    """The id of a job of an execution. number: from 1."""
+    return f"{PREFIX}{execution_id}" if number == 1 else f"{PREFIX}{execution_id}-{number}"
+
+
 class FarExecution:
     """One execution of a deployment.
 
@@ -98,12 +109,23 @@ class FarExecution:
     gets a line about each step.
     """
 
-    name: str
-    settings: DeploymentSettings
-    target: str
-    history: History
-    execution_id: str
-    say: Callable[[str], None]
+    def __init__(
+        self,
+        name: str,
+        settings: DeploymentSettings,
+        target: str,
+        history: History,
+        execution_id: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.target = target
+        self.history = history
+        self.execution_id = execution_id
+        self.say = say
+        self._number = 1
+        """Of the job that works at it."""
 
     def begin(self, package: Callable[[], bytes]) -> None:
         """Start it, unless it was started before. package: sends the call to the store, and gives its digest.
@@ -117,20 +139,20 @@ class FarExecution:
             return
         try:
             api = self._api()
-            job = api.job(self._job_id)
+            job = self._latest_job(api)
         except ClusterUnavailable as error:
             raise ClusterUnavailable(
                 f"The cluster of {self._where} does not take the call: {error} (Its address and token are in "
                 f"[deployments.{self.name}]: address, and token_file or token_env.)"
             ) from None
-        if job is None:
-            self._submit(api, package)
-            self.say(f"started execution {self.execution_id} in {self.history.url}")
-        elif job.has_ended and not has_ended(self._row()):
-            self._submit_again(api, job, package)
-            self.say(f"started execution {self.execution_id} again")
-        else:
+        if job is not None and (not job.has_ended or has_ended(self._row())):
             self.say(f"execution {self.execution_id} was started before")
+            return
+        if job is not None:
+            self._number += 1
+        self._submit(api, package)
+        again = " again" if job is not None else ""
+        self.say(f"started execution {self.execution_id} in {self.history.url}{again}")
 
     def end(self) -> Record:
         """Wait for its end, and give its row. Raises DeploymentFailed unless it is done; ClusterUnavailable when its
@@ -165,32 +187,10 @@ class FarExecution:
             f"The execution {self.execution_id} {how} at {self._where}{reason}\nMore about it: {more}"
         )
 
-    def _submit_again(self, api: JobApi, job: RayJob, package: Callable[[], bytes]) -> None:
-        """Start another job under the id of one that has ended.
-
-        The process of Ray's that had looked after the old job may still be ending. Ray would give the new job to it,
-        and the job would fail with it. So there is a pause before, a look after, and a further job if that is needed.
-        """
-        for pause in AGAIN_PAUSES_SECONDS:
-            time.sleep(pause)
-            api.forget(job)
-            self._submit(api, package)
-            end = time.monotonic() + WATCHED_SECONDS
-            while time.monotonic() < end:
-                time.sleep(FIRST_PAUSE_SECONDS)
-                found = api.job(self._job_id)
-                if found is not None and found.has_ended:
-                    break
-            else:
-                return
-            if found.exit_code is not None:  # its program did run
-                return
-            job = found
-
     def _problem(self) -> RayflowError | None:
         """Why nothing works at the execution; None while its job does."""
         api = self._api()
-        job = api.job(self._job_id)
+        job = api.job(job_id_of(self.execution_id, self._number))
         if job is None:
             return ClusterUnavailable(
                 f"The cluster of {self._where} at {api.address} does not know the job of execution "
@@ -206,9 +206,14 @@ class FarExecution:
     def _api(self) -> JobApi:
         return JobApi(self.settings.address, token_of(self.settings), users_headers())
 
-    @property
-    def _job_id(self) -> str:
-        return f"{PREFIX}{self.execution_id}"
+    def _latest_job(self, api: JobApi) -> RayJob | None:
+        """The last job that was started for it, whose number is noted; None when there was none."""
+        latest = job = api.job(job_id_of(self.execution_id, 1))
+        while job is not None:
+            latest = job
+            job = api.job(job_id_of(self.execution_id, self._number + 1))
+            self._number += job is not None
+        return latest
 
     @property
     def _where(self) -> str:
@@ -237,7 +242,7 @@ class FarExecution:
         for each in (*check_sizes(files, project), *([note] if note else [])):
             self.say(f"warning: {each}")
         file, _, task = self.target.rpartition(":")
-        request = JobRequest(
+        request = NumberedRequest(
             execution_id=self.execution_id,
             words=(CALL, file, task, package().hex()),
             directory=".",
@@ -245,6 +250,7 @@ class FarExecution:
             beacon=leave_beacon(self.history.url, self.execution_id),
             typed=("in-job", CALL, file, task),
             commit=commit_of(project),
+            number=self._number,
         )
         start(api, request, project_package(files), None, self.say)
 

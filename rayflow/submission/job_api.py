@@ -174,12 +174,6 @@ class JobApi:
         found = [_job(each) for each in json.loads(body) if each.get("submission_id")]
         return sorted(found, key=lambda job: -job.started_at)
 
-    def forget(self, job: RayJob) -> None:
-        """Let the cluster forget a job that has ended, so that its id may be used again."""
-        status, body = self._ask("DELETE", f"/api/jobs/{quote(job.submission_id, safe='')}")
-        if status not in (200, 404):
-            raise self._refused("forget the job", status, body)
-
     # --- logs ---------------------------------------------------------------------------------------------------------
 
     def log(self, job: RayJob) -> bytes:

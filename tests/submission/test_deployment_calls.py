@@ -196,11 +196,12 @@ def test_an_execution_starts_once_whatever_is_killed_here_and_there(sides, tmp_p
     assert [each.submission_id for each in sides.laptop.cluster.api.jobs()].count(job) == 1
     # The next attempt of the call goes on with the execution whose process is gone.
     os.kill(pid, signal.SIGKILL)
-    read_to(resumed.stdout, f"started execution {far_id} again", lines)
+    read_to(resumed.stdout, " again", lines)
     sign.touch()
     lines.append(resumed.communicate(timeout=90)[0])
     assert resumed.returncode == 0 and "'seen'" in lines[-1], "".join(lines)
     assert sides.far("select execution_id, status, life from executions") == [(far_id, "done", 1)]
+    assert [each.submission_id.startswith(job) for each in sides.laptop.cluster.api.jobs()].count(True) == 2
 
 
 def read_to(stream: IO[str], text: str, lines: list[str]) -> None:
