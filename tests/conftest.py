@@ -98,7 +98,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 # --- three tiers: quick, full, campaign -------------------------------------------------------------------------------
 
-QUICK_ROOMS = {"contracts", "evaluator", "house", "lang", "simulation", "store", "submission", "testing", "values"}
+QUICK_ROOMS = {
+    "contracts", "deployments", "evaluator", "house", "lang", "simulation", "store", "submission", "testing", "values",
+}  # fmt: skip
 """Folders of tests that need no Ray. All of their tests are quick that are not marked otherwise."""
 
 NOT_QUICK = {"ray", "netns", "mounts", "slow", "campaign"}
