@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayflow.api import Scheduler, history, run
+    from rayflow.deployments.deployment_tasks import deployment_task
     from rayflow.lang.builtins import (
         apply_func,
         as_task,
@@ -103,6 +104,7 @@ __all__ = [
     "cond",
     "const",
     "delay",
+    "deployment_task",
     "flat_map",
     "flatten",
     "force",
@@ -137,6 +139,7 @@ _PLACES = {
     "Scheduler": "rayflow.api",
     "history": "rayflow.api",
     "run": "rayflow.api",
+    "deployment_task": "rayflow.deployments.deployment_tasks",
     "gather": "rayflow.lang.gather",
     "apply_func": "rayflow.lang.builtins",
     "as_task": "rayflow.lang.builtins",

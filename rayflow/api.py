@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rayflow import config as configuration
+from rayflow import deployment_settings
 from rayflow.errors import BadConfig
 from rayflow.lang.options.option_values import check_context
 from rayflow.lang.options.options import check_options, merge, merge_context
@@ -143,7 +144,8 @@ class Scheduler:
         """The checked settings of the call, over the settings of the configuration and of its setup function."""
         options = check_options(asked.options, where="run(options=...)", at_call=True, many=True, lazy=False)
         check_context(asked.context, where="run(context=...)")
-        configured = merge_context(set_up(self.config), self.config.context)
+        deployments = deployment_settings.context_of(self.config.deployments)
+        configured = merge_context(merge_context(deployments, set_up(self.config)), self.config.context)
         return replace(
             asked,
             cache=asked.cache and self.config.cache,

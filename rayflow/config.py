@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rayflow import pasting
+from rayflow.deployment_settings import check_deployments
 from rayflow.errors import BadConfig, BadOption
 from rayflow.lang.modules import project_of
 from rayflow.lang.options.option_values import check_context
@@ -42,6 +43,7 @@ class Config:
     setup: `module:function` or `file.py:function`, called once in the driver before its first run. It may prepare this
         process (logging, credentials, handlers of values), and may return a dict, which is context below all other.
     environment: Ray's runtime environment for all workers; the task option runtime_env is for one task.
+    deployments: projects on other clusters whose tasks may be called, by name (see deployment_settings).
     files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
     logs: whether the prints of tasks are shown while they run; they are recorded in any case.
     log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
@@ -61,6 +63,7 @@ class Config:
     context_file: str | None = None
     setup: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
+    deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: str = "stat"
     logs: bool = True
     log_level: str = "normal"
@@ -80,6 +83,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "context_file": (str,),
     "setup": (str,),
     "environment": (dict,),
+    "deployments": (dict,),
     "files": (str,),
     "logs": (bool,),
     "log_level": (str,),
@@ -98,7 +102,7 @@ MEANT = {
     "n_jobs": "num_cpus", "jobs": "num_cpus", "executor": "profiles", "executors": "profiles",
     "pools": "limits", "env": "environment", "local": "inline",
     "defaults": "options", "task_options": "options", "setup_scheduler": "setup", "verbose": "log_level",
-    "params": "context", "prometheus": "metrics",
+    "params": "context", "prometheus": "metrics", "federated": "deployments", "deployment": "deployments",
 }  # fmt: skip
 """The setting that is meant by a name of another tool, or by a guess."""
 
@@ -255,6 +259,7 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "setup" in table and not all(table["setup"].partition(":")[::2]):
         raise BadConfig(f"{where}: setup is {table['setup']!r}: write module:function or file.py:function.")
     _check_limits(table.get("limits", {}), where)
+    check_deployments(table.get("deployments", {}), where)
     check_for_all(table.get("environment", {}), where=f"{where}: environment")
     checked = table
     if "options" in table:

@@ -98,6 +98,11 @@ class TaskFailed(UserError):
     """A task raised an exception that cannot be rebuilt in this process. Type, message and traceback are its text."""
 
 
+class DeploymentFailed(UserError):
+    """An execution that a call of `deployment_task` has started elsewhere has failed, or was cancelled. The message has
+    its id, and its own error."""
+
+
 class Cancelled(UserError):
     """The execution was cancelled before it ended: run again to go on."""
 

@@ -15,8 +15,10 @@ from typing import Any
 import click
 
 from rayflow import pasting
+from rayflow.cli.deployment_entry import carry_out_call
 from rayflow.cli.output.job_output import JobOutput
 from rayflow.cli.verbs import run
+from rayflow.deployments.far_executions import CALL
 from rayflow.runtime.protocol import git_commit
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
@@ -40,6 +42,9 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     check_reached(told["store"], told["beacon"])
     remove_beacon(told["store"], told["beacon"])
     verb, *others = words
+    output = JobOutput(FrameWriter(told["execution"], STDERR))
+    if verb == CALL:
+        return carry_out_call(told["store"], told["execution"], others, output)
     assert verb == "run"
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
         here = [f"--store={told['store']}", f"--execution-id={told['execution']}"]
@@ -52,7 +57,6 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
         directory = os.path.join(project, told["directory"])
         os.makedirs(directory, exist_ok=True)  # one that holds nothing but what is not sent
         os.chdir(directory)
-        output = JobOutput(FrameWriter(told["execution"], STDERR))
         with run.command.make_context("run", [*here, *others], parent=context, obj=output) as inner:
             code: int = run.command.invoke(inner)
     return code
