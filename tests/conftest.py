@@ -99,7 +99,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 # --- three tiers: quick, full, campaign -------------------------------------------------------------------------------
 
 QUICK_ROOMS = {
-    "contracts", "deployment", "deployments", "evaluator", "house", "lang", "simulation", "store", "submission",
+    "cluster_files", "contracts", "deployments", "evaluator", "house", "lang", "simulation", "store", "submission",
     "testing", "values",
 }  # fmt: skip
 """Folders of tests that need no Ray. All of their tests are quick that are not marked otherwise."""

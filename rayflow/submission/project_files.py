@@ -54,7 +54,7 @@ class ProjectFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class _IgnoreRules:
     """The rules of one file with patterns. base: its directory."""
 
     base: str
@@ -73,7 +73,7 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
     """
     root = os.path.realpath(project_dir)
     ours = GitIgnoreSpec.from_lines(excludes)
-    found = list(_walk(root, "", _above(root), [_Rules(root, ours)], frozenset()))
+    found = list(_walk(root, "", _above(root), [_IgnoreRules(root, ours)], frozenset()))
     found.extend(_marks(root, found))
     for file in found:
         _check_name(file.name)
@@ -100,7 +100,7 @@ def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
 
 
 def _walk(
-    directory: str, within: str, git: list[_Rules], ray: list[_Rules], above: frozenset[str]
+    directory: str, within: str, git: list[_IgnoreRules], ray: list[_IgnoreRules], above: frozenset[str]
 ) -> Iterator[ProjectFile]:
     """The files below a directory. within: its path in the project, which ends with a slash unless it is the project.
     above: the real paths of the directories that it lies in, since a link may lead back to one of them."""
@@ -144,7 +144,7 @@ def _is_environment(directory: str) -> bool:
     return all(os.path.exists(os.path.join(directory, name)) for name in (layout.FORMAT, layout.COMMITS))
 
 
-def _is_out(path: str, is_directory: bool, git: list[_Rules], ray: list[_Rules]) -> bool:
+def _is_out(path: str, is_directory: bool, git: list[_IgnoreRules], ray: list[_IgnoreRules]) -> bool:
     """Whether the rules leave a path out: of those that speak of it the nearest counts, and ours before git's."""
     for rules in (*reversed(ray), *reversed(git)):
         verdict = rules.verdict(path, is_directory)
@@ -153,19 +153,19 @@ def _is_out(path: str, is_directory: bool, git: list[_Rules], ray: list[_Rules])
     return False
 
 
-def _rules(directory: str, file: str) -> list[_Rules]:
+def _rules(directory: str, file: str) -> list[_IgnoreRules]:
     try:
         with open(os.path.join(directory, file), encoding="utf-8", errors="surrogateescape") as stream:
-            return [_Rules(directory, GitIgnoreSpec.from_lines(stream))]
+            return [_IgnoreRules(directory, GitIgnoreSpec.from_lines(stream))]
     except (FileNotFoundError, IsADirectoryError):
         return []
     except OSError as error:
         raise BadProject(f"{os.path.join(directory, file)} cannot be read: {error.strerror}.") from None
 
 
-def _above(root: str) -> list[_Rules]:
+def _above(root: str) -> list[_IgnoreRules]:
     """The rules of the repository's directories above the project, the outermost first."""
-    found: list[_Rules] = []
+    found: list[_IgnoreRules] = []
     directory = root
     while not os.path.exists(os.path.join(directory, ".git")):
         parent = os.path.dirname(directory)

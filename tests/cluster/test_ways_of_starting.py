@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import deployment
+import cluster_files
 import pytest
 from machines import Machine, two_machines, wait_for
 from projects import REPOSITORY
@@ -51,7 +51,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mach
 def by_unit(name: str, machine: Machine) -> tuple[str, dict[str, str]]:
     """The shell code of a unit, with the paths of this machine for those of the unit, and its environment."""
     places = {
-        "/etc/rayflow/env.sh": str(deployment.CLUSTER / "env.sh"), "/etc/rayflow": str(machine.disk),
+        "/etc/rayflow/env.sh": str(cluster_files.CLUSTER / "env.sh"), "/etc/rayflow": str(machine.disk),
         "/var/lib/rayflow": str(machine.disk), "${HEAD}": HEAD, "10.0.0.5": HEAD,
     }  # fmt: skip
 
@@ -60,8 +60,8 @@ def by_unit(name: str, machine: Machine) -> tuple[str, dict[str, str]]:
             text = text.replace(there, place)
         return text
 
-    service = dict(deployment.unit(name)["Service"])
-    environment = dict(re.findall(r"^(\w+)=(.*)$", here(deployment.FILES["onprem/cluster.conf"]), re.MULTILINE))
+    service = dict(cluster_files.unit(name)["Service"])
+    environment = dict(re.findall(r"^(\w+)=(.*)$", here(cluster_files.FILES["onprem/cluster.conf"]), re.MULTILINE))
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if "Environment" in service:
         key, _, value = here(service["Environment"]).partition("=")
@@ -84,7 +84,7 @@ def test_a_head_that_is_killed_is_started_again_by_its_service_and_the_worker_co
     def run(n: int) -> set[str]:
         _, environment = by_unit("ray-head", head)
         words = f"rayflow run --address auto --store {tmp_path}/store flow.py main --n {n}"
-        code = f". {deployment.CLUSTER}/env.sh && {words}"
+        code = f". {cluster_files.CLUSTER}/env.sh && {words}"
         own = {"PYTHONPATH": str(REPOSITORY), **environment}
         done = head.run("/bin/sh", "-c", code, cwd=tmp_path, **own)
         assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def test_a_head_that_is_killed_is_started_again_by_its_service_and_the_worker_co
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-    tidy = dict(deployment.unit("ray-head")["Service"])["ExecStartPre"].replace("/var/lib/rayflow", str(head.disk))
+    tidy = dict(cluster_files.unit("ray-head")["Service"])["ExecStartPre"].replace("/var/lib/rayflow", str(head.disk))
     assert head.run(*shlex.split(tidy)).returncode == 0
     start(head, "ray-head")
     assert run(8) == {"machine-two"}
@@ -124,12 +124,12 @@ def test_a_slurm_job_uses_all_its_nodes_and_leaves_nothing(pair: tuple[Machine, 
         (tmp_path / "bin" / name).chmod(0o755)
     own = {
         "HOME": str(tmp_path / "home"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "VENV": str(Path(sys.executable).parents[1]), "CLUSTER_ENV": str(deployment.CLUSTER / "env.sh"),
+        "VENV": str(Path(sys.executable).parents[1]), "CLUSTER_ENV": str(cluster_files.CLUSTER / "env.sh"),
         "PYTHONPATH": str(REPOSITORY), "SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": "machine-[one,two]",
         "SLURM_CPUS_ON_NODE": "1", "SLURM_CPUS_PER_TASK": "1", "SLURM_MEM_PER_NODE": "2000",
         "RAY_raylet_start_wait_time_s": "120",
     }  # fmt: skip
-    script = str(deployment.CLUSTER / "slurm.sbatch")
+    script = str(cluster_files.CLUSTER / "slurm.sbatch")
     done = first.run("bash", script, "flow.py", "main", "--n", "60", cwd=tmp_path, timeout=240, **own)
     assert done.returncode == 0, done.stderr
     assert set(re.findall(r"machine-\w+", done.stdout.splitlines()[-1])) == {"machine-one", "machine-two"}

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tomllib
 
-import deployment
+import cluster_files
 import pytest
-from deployment import instructions
+from cluster_files import instructions
 from projects import REPOSITORY
 
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -40,8 +40,8 @@ def test_nobody_in_the_image_is_root() -> None:
     assert int(number) > 0 and int(group) > 0, "by number, so that Kubernetes can see it"
     assert names.index("USER") < names.index("COPY") < names.index("RUN")
     assert all(text.startswith(f"--chown={user} ") for text in of("COPY"))
-    for name, spec in deployment.cluster_specs().items():
-        for _, pod in deployment.pods(spec):
+    for name, spec in cluster_files.cluster_specs().items():
+        for _, pod in cluster_files.pods(spec):
             own = pod["spec"]["securityContext"]
             assert (own["runAsUser"], own["fsGroup"]) == (int(number), int(group)), name
 
@@ -54,7 +54,7 @@ def copied() -> list[str]:
 def ignored(path: str) -> bool:
     """Whether a path stays out of the build, by the patterns of the .dockerignore; the last one decides."""
     state = False
-    for line in deployment.FILES["Dockerfile.dockerignore"].splitlines():
+    for line in cluster_files.FILES["Dockerfile.dockerignore"].splitlines():
         pattern = line.removeprefix("!")
         if line and not line.startswith("#"):
             parents = [path, *(path.rsplit("/", count)[0] for count in range(1, path.count("/") + 1))]
@@ -81,7 +81,7 @@ def test_ray_is_pinned_pip_stays_and_all_is_compiled() -> None:
     assert '"ray[default]==${RAY_VERSION}" /home/ray/rayflow ${PACKAGES}' in script
     assert "--compile " in script and "compileall" in script
     assert "python -m pip --version" in script, "Ray needs pip for a runtime_env with packages"
-    assert "PYTHONDONTWRITEBYTECODE" not in deployment.FILES["Dockerfile"]
+    assert "PYTHONDONTWRITEBYTECODE" not in cluster_files.FILES["Dockerfile"]
 
 
 @pytest.mark.slow

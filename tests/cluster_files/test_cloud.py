@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import deployment
+import cluster_files
 import jsonschema
 import pytest
 
@@ -24,7 +24,7 @@ def prepared_by_ray(config: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_ray_takes_the_configuration(name: str) -> None:
-    prepared = prepared_by_ray(deployment.document(name))
+    prepared = prepared_by_ray(cluster_files.document(name))
     types = prepared["available_node_types"]
     assert types[prepared["head_node_type"]]["max_workers"] == 0, "there is one head"
     assert types["workers"]["min_workers"] == 0 < types["workers"]["max_workers"] <= prepared["max_workers"]
@@ -37,12 +37,12 @@ def test_ray_takes_the_configuration(name: str) -> None:
 @pytest.mark.parametrize("change", [{"max_worker": 3}, {"head_node_type": "boss"}, {"provider": {"typ": "aws"}}])
 def test_ray_refuses_a_configuration_with_a_mistake(name: str, change: dict[str, Any]) -> None:
     with pytest.raises((jsonschema.ValidationError, ValueError, KeyError)):
-        prepared_by_ray(deployment.document(name) | change)
+        prepared_by_ray(cluster_files.document(name) | change)
 
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_no_task_runs_on_the_head_and_a_worker_may_be_taken_away(name: str) -> None:
-    types = deployment.document(name)["available_node_types"]
+    types = cluster_files.document(name)["available_node_types"]
     assert types["head"]["resources"] == {"CPU": 0}
     assert types["workers"]["resources"] == {}, "Ray finds out what the machine has"
     spot = "InstanceMarketOptions" if name == "aws.yaml" else "scheduling"
@@ -52,7 +52,7 @@ def test_no_task_runs_on_the_head_and_a_worker_may_be_taken_away(name: str) -> N
 @pytest.mark.parametrize("name", CLOUDS)
 def test_a_node_can_be_set_up_again(name: str) -> None:
     """`ray up` repeats all commands when one has changed, and ends what ran before."""
-    config = deployment.document(name)
+    config = cluster_files.document(name)
     for line in config["setup_commands"]:
         assert "venv ~/venv" not in line or line.startswith("test -x ~/venv/bin/pip ||")
         assert shlex.split(line)
@@ -75,7 +75,7 @@ def test_ray_starts_the_nodes_of_aws_on_an_emulator(tmp_path: Path, monkeypatch:
     with moto.mock_aws():
         for profile in ("rayflow-head", "rayflow-store"):
             boto3.client("iam", region_name="us-east-1").create_instance_profile(InstanceProfileName=profile)
-        config = bootstrap_aws(prepared_by_ray(deployment.document("aws.yaml")))
+        config = bootstrap_aws(prepared_by_ray(cluster_files.document("aws.yaml")))
         provider = AWSNodeProvider(config["provider"], config["cluster_name"])
         for name, kind in config["available_node_types"].items():
             [instance] = provider.create_node(kind["node_config"], {"ray-cluster-name": "rayflow"}, 1).values()

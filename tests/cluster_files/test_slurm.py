@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import deployment
+import cluster_files
 import pytest
-from deployment import check_ray_command, options_of
+from cluster_files import check_ray_command, options_of
 
 pytestmark = pytest.mark.slow
 
@@ -95,11 +95,11 @@ class Slurm:
             (programs / name).chmod(0o755)
         (programs / "python").symlink_to(sys.executable)
         script = self.folder / "slurm_script"  # sbatch runs a copy
-        script.write_text(deployment.FILES["slurm.sbatch"])
+        script.write_text(cluster_files.FILES["slurm.sbatch"])
         (self.folder / "home").mkdir()
         own = {
             "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder / "home"), "VENV": str(programs.parent),
-            "CLUSTER_ENV": str(deployment.CLUSTER / "env.sh"), "SLURM_JOB_ID": self.job,
+            "CLUSTER_ENV": str(cluster_files.CLUSTER / "env.sh"), "SLURM_JOB_ID": self.job,
             "SLURM_JOB_NODELIST": ",".join(f"node{number}" for number in range(self.nodes)),
             "SLURM_CPUS_ON_NODE": "8", "SLURM_CPUS_PER_TASK": "8", "SLURM_MEM_PER_NODE": "32000", **self.environment,
         }  # fmt: skip
@@ -176,7 +176,7 @@ def test_the_token_is_the_jobs_own_and_nothing_is_left(slurm: Slurm) -> None:
     assert len({row["token"] for row in rows}) == 1 and re.fullmatch("[0-9a-f]{64}", rows[0]["token"])
     assert {row["mode"] for row in rows} == {"0o600"}
     for row in rows:
-        assert row["environment"].items() >= deployment.settings_of_env().items()
+        assert row["environment"].items() >= cluster_files.settings_of_env().items()
         assert "RAY_AUTH_TOKEN" not in row["environment"]
         assert not row["environment"]["RAY_AUTH_TOKEN_PATH"].startswith("/tmp/rayflow"), "other nodes cannot read it"
     assert len(slurm.notes("ray", has_ended=True)) == 2
@@ -232,11 +232,11 @@ def test_memory_is_asked_for_in_three_ways(slurm: Slurm, given: dict[str, str], 
 
 
 def test_the_script_can_be_run_and_its_directives_are_slurms() -> None:
-    assert (deployment.CLUSTER / "slurm.sbatch").stat().st_mode & stat.S_IXUSR
-    directives = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", deployment.FILES["slurm.sbatch"], re.MULTILINE))
+    assert (cluster_files.CLUSTER / "slurm.sbatch").stat().st_mode & stat.S_IXUSR
+    directives = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", cluster_files.FILES["slurm.sbatch"], re.MULTILINE))
     assert directives.keys() == {
         "job-name", "nodes", "ntasks-per-node", "cpus-per-task", "mem", "time", "output", "signal"
     }  # fmt: skip
     assert directives["signal"].startswith("B:TERM@"), "else the script does not get it, but the steps do"
-    body = deployment.FILES["slurm.sbatch"].split("set -euo pipefail")
+    body = cluster_files.FILES["slurm.sbatch"].split("set -euo pipefail")
     assert "#SBATCH" not in body[1], "Slurm does not read directives behind the first command"

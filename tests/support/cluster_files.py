@@ -16,7 +16,7 @@ import yaml
 from projects import REPOSITORY
 
 CLUSTER = REPOSITORY / "cluster"
-SCHEMAS = REPOSITORY / "tests" / "deployment" / "schemas"
+SCHEMAS = REPOSITORY / "tests" / "cluster_files" / "schemas"
 
 FILES = {
     path.relative_to(CLUSTER).as_posix(): path.read_text() for path in sorted(CLUSTER.rglob("*")) if path.is_file()

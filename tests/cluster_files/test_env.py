@@ -7,12 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import deployment
+import cluster_files
 import pytest
 
 pytestmark = pytest.mark.slow
 
-ENV = deployment.CLUSTER / "env.sh"
+ENV = cluster_files.CLUSTER / "env.sh"
 SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
 
 
@@ -43,7 +43,7 @@ def test_a_shell_gets_the_settings_and_the_token_becomes_private(shell: str, hom
     code, found, said = sourced(shell, home, PYTHONDONTWRITEBYTECODE="1")
     assert (code, said) == (0, "")
     token = home / ".ray" / "auth_token"
-    settings = deployment.settings_of_env() | {"RAY_AUTH_TOKEN_PATH": str(token)}
+    settings = cluster_files.settings_of_env() | {"RAY_AUTH_TOKEN_PATH": str(token)}
     assert {name: value for name, value in found.items() if name.startswith("RAY")} == settings
     assert token.stat().st_mode & 0o777 == 0o600
     assert "PYTHONDONTWRITEBYTECODE" not in found
@@ -79,6 +79,6 @@ def test_only_a_node_with_a_place_for_it_keeps_the_state_of_the_head(home: Path)
 @pytest.mark.parametrize("name", ["env.sh", "slurm.sbatch"])
 def test_the_shell_code_has_no_known_mistake(name: str) -> None:
     dialect = "sh" if name == "env.sh" else "bash"
-    words = ["shellcheck", f"--shell={dialect}", "--external-sources", f"--source-path={deployment.CLUSTER}"]
-    checked = subprocess.run([*words, str(deployment.CLUSTER / name)], capture_output=True, text=True)
+    words = ["shellcheck", f"--shell={dialect}", "--external-sources", f"--source-path={cluster_files.CLUSTER}"]
+    checked = subprocess.run([*words, str(cluster_files.CLUSTER / name)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import deployment
+import cluster_files
 import pytest
 import yaml
-from deployment import cluster_specs, complaints, document, documents, pods
+from cluster_files import cluster_specs, complaints, document, documents, pods
 
-MANIFESTS = [name for name in deployment.FILES if name.startswith("k8s/")]
+MANIFESTS = [name for name in cluster_files.FILES if name.startswith("k8s/")]
 CHECKED = [(name, each, "kubernetes", each["kind"]) for name in MANIFESTS for each in documents(name)]
 CHECKED.append(("compose.yaml", document("compose.yaml"), "compose", "file"))
 IDS = [f"{name}-{kind}" for name, _, _, kind in CHECKED]
@@ -123,7 +123,7 @@ def test_a_cluster_that_stays_keeps_the_state_of_its_head() -> None:
 
 
 def test_no_file_holds_a_token() -> None:
-    for name, text in deployment.FILES.items():
+    for name, text in cluster_files.FILES.items():
         assert not re.search(r"\b[0-9a-f]{32,}\b", text), name
 
 
@@ -149,7 +149,7 @@ def test_the_nodes_of_compose_use_the_emulator_and_have_room_for_ray() -> None:
         node = services()[name]
         assert node["environment"]["AWS_ENDPOINT_URL"] == f"http://s3:{port}", name
         assert "?" in node["environment"]["RAY_AUTH_TOKEN"], "Compose has to stop where no token is set"
-        words = deployment.options_of(node["command"])
+        words = cluster_files.options_of(node["command"])
         store = int(words.get("object-store-memory", 0))
         assert store <= int(node["shm_size"].removesuffix("gb")) * 10**9, name
     bucket = services()["head"]["environment"]["RAYFLOW_STORE"].split("/")[2]
@@ -158,8 +158,8 @@ def test_the_nodes_of_compose_use_the_emulator_and_have_room_for_ray() -> None:
 
 def test_the_build_of_compose_finds_its_files() -> None:
     build = services()["head"]["build"]
-    context = (deployment.CLUSTER / build["context"]).resolve()
-    assert (context / build["dockerfile"]).samefile(deployment.CLUSTER / "Dockerfile")
+    context = (cluster_files.CLUSTER / build["context"]).resolve()
+    assert (context / build["dockerfile"]).samefile(cluster_files.CLUSTER / "Dockerfile")
 
 
 @pytest.mark.slow

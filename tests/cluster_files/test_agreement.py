@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 
-import deployment
+import cluster_files
 import pytest
-from deployment import FILES, check_ray_command, document, exec_start, options_of, ray_commands
+from cluster_files import FILES, check_ray_command, document, exec_start, options_of, ray_commands
 from packaging.requirements import Requirement
 from projects import REPOSITORY
 
@@ -68,15 +68,15 @@ def test_the_image_has_one_name() -> None:
 
 
 def test_the_image_has_the_settings_of_env() -> None:
-    assert deployment.settings_of_image() == deployment.settings_of_env()
+    assert cluster_files.settings_of_image() == cluster_files.settings_of_env()
 
 
 def test_the_settings_that_let_a_lost_node_be_seen_are_those_of_rayflow_itself() -> None:
-    assert KEEPALIVE.items() <= deployment.settings_of_env().items()
+    assert KEEPALIVE.items() <= cluster_files.settings_of_env().items()
 
 
 def test_the_settings_that_matter_are_made_and_a_comment_says_why() -> None:
-    settings = deployment.settings_of_env()
+    settings = cluster_files.settings_of_env()
     assert settings["RAY_AUTH_MODE"] == "token"
     assert settings["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     assert 0.5 < float(settings["RAY_memory_usage_threshold"]) < 0.95
@@ -91,10 +91,10 @@ def test_every_way_takes_its_settings_from_env_or_from_the_image() -> None:
     for name, words in ray_commands():
         if words[1] == "start" and not name.startswith(("compose", "k8s")):
             assert "env.sh" in FILES[name], name
-    for name, spec in deployment.cluster_specs().items():
-        for group, pod in deployment.pods(spec):
+    for name, spec in cluster_files.cluster_specs().items():
+        for group, pod in cluster_files.pods(spec):
             given = {each["name"] for each in pod["spec"]["containers"][0]["env"]}
-            assert not given & deployment.settings_of_env().keys(), f"{name}: {group} has settings of its own"
+            assert not given & cluster_files.settings_of_env().keys(), f"{name}: {group} has settings of its own"
 
 
 # --- ports ------------------------------------------------------------------------------------------------------------
@@ -161,9 +161,9 @@ def test_one_bucket_and_one_store_stand_everywhere() -> None:
 def test_the_files_that_a_page_or_a_comment_names_are_there() -> None:
     for name, text in FILES.items():
         for path in re.findall(r"\bcluster/([\w./-]+\w)", text):
-            assert (deployment.CLUSTER / path).exists(), f"{name} names cluster/{path}"
+            assert (cluster_files.CLUSTER / path).exists(), f"{name} names cluster/{path}"
     for link in re.findall(r"\]\(([^)]+)\)", FILES["README.md"]):
-        assert (deployment.CLUSTER / link).exists(), link
+        assert (cluster_files.CLUSTER / link).exists(), link
 
 
 def test_what_is_copied_to_a_node_is_where_its_commands_look_for_it() -> None:

@@ -8,9 +8,9 @@ import re
 import shlex
 import subprocess
 
-import deployment
+import cluster_files
 import pytest
-from deployment import FILES, blocks, commands_in
+from cluster_files import FILES, blocks, commands_in
 
 from rayflow import Scheduler
 from rayflow.cli.main import VERBS
@@ -60,7 +60,7 @@ def test_the_verbs_of_rayflow_are_there() -> None:
     for text in FILES.values():
         shown |= set(re.findall(r"[`(]rayflow ([a-z]+)", text))
     shown.add(FILES["slurm.sbatch"].split("command=(rayflow ")[1].split()[0])
-    shown.add(deployment.document("k8s/rayjob.yaml")["spec"]["entrypoint"].split()[1])
+    shown.add(cluster_files.document("k8s/rayjob.yaml")["spec"]["entrypoint"].split()[1])
     assert {"submit", "run", "resume", "up"} == shown
     assert shown <= set(VERBS)
 
