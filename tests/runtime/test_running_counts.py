@@ -42,6 +42,11 @@ def test_what_workers_have_noted_runs_and_takes_its_processors() -> None:
     assert running.look(bundles(5), {"b:0", "b:1", "b:2"}, 2)["e", "lab.f"] == 3  # more than were thought to fit
 
 
+def test_a_call_takes_the_processors_of_its_whole_gang() -> None:
+    gangs = bundles(5, gang=[{"CPU": 2}, {"CPU": 1, "GPU": 1}])
+    assert RunningCounts(Clock()).look(gangs, (), 8)["e", "lab.f"] == 2
+
+
 def test_what_is_never_noted_is_queued_and_so_is_what_stands_behind_it() -> None:
     clock, all_of_them = Clock(), bundles(6)
     running = RunningCounts(clock)

@@ -58,6 +58,13 @@ class Shape:
             texts.append(f"gang={self.gang.given()!r}, strategy={self.gang.strategy!r}")
         return ", ".join(texts)
 
+    @property
+    def held_cpus(self) -> float:
+        """The processors that nothing else can have while the call runs."""
+        if self.gang is None:
+            return self.num_cpus
+        return sum(amount for bundle in self.gang.bundles for name, amount in bundle if name == "CPU")
+
     def resources(self) -> dict[str, float]:
         """Named quantities that one node has to have."""
         needs = {"CPU": self.num_cpus}

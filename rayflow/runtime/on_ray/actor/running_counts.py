@@ -42,7 +42,7 @@ class RunningCounts:
         others = []
         for bundle in bundles:
             if bundle.name in noted:
-                free -= bundle.shape.num_cpus
+                free -= bundle.shape.held_cpus
                 running[_key_of(bundle)] += 1
             else:
                 others.append(bundle)
@@ -50,7 +50,7 @@ class RunningCounts:
         for bundle in others[:MOST_LOOKED_AT]:
             if free <= 0:
                 break
-            needed = bundle.shape.num_cpus
+            needed = bundle.shape.held_cpus
             if needed > free - blocked[bundle.shape] + 1e-9:
                 continue
             since[bundle.name] = begun = self._since.get(bundle.name, moment)
