@@ -51,9 +51,10 @@ class InlineCarrier:
         """The attempt whose body runs, and the time at which it began."""
 
     @property
-    def is_in_body(self) -> bool:
-        """Whether a body runs, so that a KeyboardInterrupt ends it and nothing else. Any thread may ask."""
-        return self._begun is not None
+    def body(self) -> object | None:
+        """A token of the body that runs, so that a KeyboardInterrupt ends it and nothing else; None between bodies. Any
+        thread may ask."""
+        return self._begun
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)

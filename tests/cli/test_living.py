@@ -31,8 +31,13 @@ WAITING = """
 
     @task
     def held(n):
-        while not Path("go").exists():
-            time.sleep(0.02)
+        try:
+            while not Path("go").exists():
+                time.sleep(0.02)
+        except KeyboardInterrupt:
+            time.sleep(2.5)  # it is not interrupted again
+            Path("tidy").touch()
+            raise
         if Path("bad").exists():
             raise ValueError("not this one")
         return n
@@ -239,7 +244,7 @@ def test_an_execution_in_a_long_body_is_cancelled_from_another_process_and_says_
     cancel = waiting("cancel", "-", "--reason", "wrong input")
     again = waiting("cancel", state.execution_id)
     out, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and out == ""
+    assert run.returncode == 130 and out == "" and (project.path / "tidy").exists()
     assert "was cancelled by " in err and "rayflow resume" in err
     assert "is cancelled; what was finished is kept" in cancel.communicate(timeout=60)[0] and cancel.returncode == 0
     assert again.wait(timeout=60) == 0

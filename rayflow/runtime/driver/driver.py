@@ -445,6 +445,7 @@ class InlineSubmission:
         self._lock = threading.Lock()
         self._interrupt: Callable[[], None] | None = None
         self._is_ordered = False
+        self._interrupted: object | None = None
         self._outlook = driver.outlook()
         self._loop = self._new_loop()
         request.begin(driver.clock.now())
@@ -492,7 +493,7 @@ class InlineSubmission:
             if self._broken is not None:
                 raise self._broken
             if self._finish is None:
-                with interruptible(lambda: self._loop.carrier.is_in_body) as self._interrupt:
+                with interruptible(lambda: self._loop.carrier.body is not None) as self._interrupt:
                     self._finish = self._run(timeout)
         return self._driver.value_of(self._finish)
 
@@ -561,7 +562,7 @@ class InlineSubmission:
 
     def _commit_beside_body(self) -> None:
         """Record what has ended while a body runs, perhaps for hours. Between bodies the loop does it."""
-        if self._loop.carrier.is_in_body:
+        if self._loop.carrier.body is not None:
             self._driver.store.commit()
 
     def _ordered(self, order: CancelOrder) -> None:
@@ -569,7 +570,9 @@ class InlineSubmission:
         if not self._is_ordered:
             self._is_ordered = True
             self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id, order.text))
-        if self._interrupt is not None:
+        body = self._loop.carrier.body
+        if self._interrupt is not None and body is not None and body is not self._interrupted:
+            self._interrupted = body  # once: it may take its time to tidy up
             self._interrupt()
 
 
