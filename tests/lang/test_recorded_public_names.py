@@ -18,7 +18,6 @@ MODULES = {
     "no_prov subrun throw",
     "lang.combinators": "all_ and_ any_ apply_tags catch catch_all cond delay flat_map flatten force get_context len_ "
     "map_ not_ or_ quote seq starmap zip_",
-    "deployments.deployment_tasks": "deployment_task",
     "lang.job_info": "JobInfo",
     "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",
