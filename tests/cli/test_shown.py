@@ -62,9 +62,12 @@ LINES: dict[str, list[list[str]]] = {
     "completion": [["bash"], [EVIL]],
     "help": [[], ["testing"], ["run"], [EVIL]],
     "log": [
-        [], ["-"], ["~1"], ["JOB"], ["FAILED"], ["named"], ["FILE"], ["VALUE"], [EVIL], ["--tag", EVIL], ["--jobs"],
+        [], ["--running"], ["-"], ["-", "--follow"], ["~1"], ["JOB"], ["FAILED"], ["named"], ["FILE"],
+        ["VALUE"], [EVIL], ["--tag", EVIL], ["--jobs"],
     ],
     "why": [["JOB"], ["--code", "FLOW", "main"], [EVIL]],
+    "timeline": [["-", "-o", "-"], ["-", "-o", f"trace{EVIL}"], [EVIL]],
+    "cancel": [["-", "--reason", EVIL], [EVIL]],
     "viz": [["-"], ["-", "--format", "dot"], ["-", "--format", "html"], [EVIL]],
     "tag": [["list", "-"], ["add", "-", f"more{EVIL}={EVIL}"], ["list", "-", "--history"], ["list", EVIL]],
     "sql": [
