@@ -89,6 +89,7 @@ LINES: dict[str, list[list[str]]] = {
     "config": [["show"]],
     "up": [[EVIL]],
     "down": [[EVIL]],
+    "doctor": [["--address", EVIL], [EVIL]],
 }
 """Verb -> command lines that say what somebody has chosen."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from rayflow.evaluator import commands, messages, sharing
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.evaluator.graph import MOST_MEMBERS
 from rayflow.evaluator.opening_rows import OPENING_TIMER
 from rayflow.evaluator.reduction import MOST_RUNNING
 from rayflow.evaluator.vectors import FEWEST
@@ -326,6 +327,18 @@ def test_calls_that_no_cache_may_answer_wait_for_those_before_them() -> None:
             running -= len(each.jobs)
     assert talk.outcome() == [0] * count
     assert MOST_RUNNING / 2 < most < 1.5 * MOST_RUNNING
+
+
+def test_the_first_bodies_start_while_later_calls_are_still_to_be_met() -> None:
+    count = 4 * MOST_MEMBERS
+    talk = Talk(calls(count), F)
+    asked = talk.all(commands.LookUpVector)
+    assert sum(len(each.eval_hashes) for each in asked) < count / 2 + 1
+    news = talk.tell(messages.LookedUpVector(0, asked[0].first, {}))
+    started = [each for each in news if isinstance(each, commands.RunVector)]
+    assert sum(len(each.jobs) for each in started) == len(asked[0].eval_hashes)
+    met = sum(len(each.eval_hashes) for each in talk.all(commands.LookUpVector))
+    assert len(asked[0].eval_hashes) < met < count
 
 
 def test_an_uncached_member_is_remembered_under_its_own_place() -> None:
