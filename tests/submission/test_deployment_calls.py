@@ -146,6 +146,7 @@ def test_a_call_is_an_execution_there_and_its_value_here_and_only_new_calls_are_
     [(execution, job)] = sides.near(f"select execution_id, job_id from jobs where task_name = '{CALL}'")
     assert f"genomics: started execution {far_id} in {sides.far_store}" in err
     assert f"far_execution={far_id}" in sides.laptop("log", job)[1]
+    assert job[:12] in sides.laptop("log", "--jobs", "--tag", f"far_execution={far_id}")[1]
     told = sides.laptop("log", far_id, "--store", str(sides.far_store))[1]
     assert f"called_by_execution={execution}" in told and f"called_by_store={sides.laptop.store}" in told
     # The cache answers here, and the cluster is not asked.
