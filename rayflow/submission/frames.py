@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.runtime.protocol.reports import Progress
 from rayflow.submission.bootstrap import frame, mark
 
@@ -107,15 +108,20 @@ class FrameReader:
         yield word
 
 
+def _progress(told: dict[str, Any]) -> Progress:
+    """The counts as they were written. JSON has made lists of their tuples."""
+    left = told.get("left")
+    return Progress(**{**told, "waiting": tuple(told["waiting"]), "left": None if left is None else TimeLeft(*left)})
+
+
 def _word(data: str) -> FrameWord | None:
     """What a frame says; None for what is none, or comes from a newer rayflow."""
     try:
         value = json.loads(data)
         if "progress" in value:
-            told = value["progress"]
-            return Progress(**{**told, "waiting": tuple(told["waiting"])})
+            return _progress(value["progress"])
         if "answer" in value:
             return JobAnswer(value["answer"])
         return JobBegun(value["begun"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None

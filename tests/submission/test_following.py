@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass, field
 
 import pytest
 
 from rayflow.errors import ClusterUnavailable
+from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.runtime.protocol.reports import Progress
+from rayflow.runtime.wording import progress_text
 from rayflow.submission import following
 from rayflow.submission.bootstrap import frame
 from rayflow.submission.following import JobEnd, JobFollower
@@ -154,6 +157,24 @@ def test_frames_are_read_back_however_the_bytes_are_cut(tmp_path):
         assert "".join(word.piece for word in words if isinstance(word, JobAnswer)) == "x" * 40_000 + "é\x1b"
         texts = [word.text for word in words if isinstance(word, JobText)]
         assert texts == ["é\r", " half a line", "::rayflow not a frame"]
+
+
+def test_every_field_of_the_progress_comes_back_as_it_was(tmp_path):
+    full = Progress(
+        execution_id=ID, elapsed_seconds=12.5, by_task={"flow.main": {"open": 2, "running": 1}},
+        waiting=("no node has a GPU",), rates={"computed": 1.5, "ended": 2.0}, left=TimeLeft(60.0, 90.0),
+    )  # fmt: skip
+    for each in dataclasses.fields(Progress):
+        is_given = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        default = each.default_factory() if callable(each.default_factory) else each.default
+        assert is_given or getattr(full, each.name) != default, f"this test does not set {each.name}"
+    with (tmp_path / "log").open("wb") as stream:
+        FrameWriter(ID, stream.fileno()).progress(full)
+    [back] = FrameReader(ID).read((tmp_path / "log").read_bytes())
+    for each in dataclasses.fields(Progress):
+        was, came = getattr(full, each.name), getattr(back, each.name)
+        assert (came, type(came)) == (was, type(was)), each.name
+    assert progress_text(back) == progress_text(full)
 
 
 def test_a_task_that_prints_the_frame_of_another_execution_prints_text():
