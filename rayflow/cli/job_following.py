@@ -20,7 +20,7 @@ from rayflow.runtime import signals
 from rayflow.runtime.protocol.reports import Progress
 from rayflow.submission.following import JobEnd, JobFollower
 from rayflow.submission.frames import FrameWord, JobAnswer, JobText
-from rayflow.submission.job_api import PREFIX, JobApi, RayJob
+from rayflow.submission.job_api import JobApi, RayJob
 
 
 def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None, tail: int | None = None) -> int:
@@ -66,5 +66,5 @@ def _ended(end: JobEnd, answer: str, reporter: PlainReporter, stdout: TextIO) ->
 
 def how_to_come_back(job: RayJob, address: str | None) -> str:
     """The command by which a user sees the job again."""
-    words = ["attach", short_execution(job.submission_id.removeprefix(PREFIX))]
+    words = ["attach", short_execution(job.execution_id)]
     return f"Come back with: {command(*words, *(['--address', address] if address else []))}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from rayflow.errors import ClusterUnavailable
 from rayflow.submission.frames import FrameReader, FrameWord, JobBegun, JobText
-from rayflow.submission.job_api import PREFIX, JobApi, RayJob
+from rayflow.submission.job_api import JobApi, RayJob
 
 POLL_SECONDS = 0.25
 """How often the job's state is asked for."""
@@ -62,7 +62,7 @@ class JobFollower:
         self._told = told
         self._waiting = waiting
         self._tail = tail
-        self._reader = FrameReader(job.submission_id.removeprefix(PREFIX))
+        self._reader = FrameReader(job.execution_id)
         self._seen_bytes = 0
         self._has_begun = False
         self._before: list[str] = []

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import json
 import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from rayflow.errors import BadConfig, ClusterUnavailable, NotFound
@@ -31,6 +32,12 @@ UPLOAD_SECONDS = 600.0
 
 LOG_PAUSE_SECONDS = 0.1
 """How often the cluster looks for new lines in a log that is followed."""
+
+PREFIX = "rayflow-"
+"""The beginning of the ids of our jobs; the id of the execution follows, and a number in a further job of it."""
+
+EXECUTION = "rayflow_execution"
+"""The name of the execution's id in the metadata of our jobs."""
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 """The states of a job that has ended."""
@@ -62,6 +69,11 @@ class RayJob:
         """Whether the job has ended."""
         return self.state in ENDED
 
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution that it works at. That of a further job of an execution has a number behind it."""
+        return self.metadata.get(EXECUTION) or self.submission_id.removeprefix(PREFIX)
+
 
 def users_token() -> str | None:
     """The token that the user has for clusters of others, as Ray finds it; None where there is none, or tokens are
@@ -83,7 +95,8 @@ def users_headers() -> dict[str, str]:
     except ValueError:
         headers = None
     if not isinstance(headers, dict):
-        raise BadConfig(f"RAY_JOB_HEADERS is {text!r}: write a JSON object of texts by name.")
+        # Without the text itself: it may hold a password, and errors are recorded.
+        raise BadConfig("The variable RAY_JOB_HEADERS is not a JSON object of texts by name.")
     return {str(name): str(value) for name, value in headers.items()}
 
 
@@ -112,6 +125,8 @@ class JobApi:
         self.address = base_of(address)
         self._has_token = token is not None
         self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        proxies = {} if _is_loopback(self.address) else None  # None: those of the environment
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirect)
 
     def ray_version(self) -> str:
         """The version of the cluster's Ray. Raises ClusterUnavailable when this is no dashboard of Ray."""
@@ -237,7 +252,7 @@ class JobApi:
         return urllib.request.Request(f"{self.address}{path}", data=data, headers=every, method=method)
 
     def _open(self, request: urllib.request.Request, seconds: float | None) -> http.client.HTTPResponse:
-        opened: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)
+        opened: http.client.HTTPResponse = self._opener.open(request, timeout=seconds)
         return opened
 
     def _unreachable(self, error: OSError) -> str:
@@ -268,22 +283,49 @@ class JobApi:
         return ClusterUnavailable(f"The Ray cluster at {self.address} cannot {what} ({status}): {reason}")
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect. The token and the headers would go along, to whatever host an answer names; and a request
+    that starts a job would become one that only asks."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> NoReturn:
+        fp.close()
+        there, here = (f"{parts.scheme}://{parts.netloc}" for parts in (urlsplit(newurl), urlsplit(req.full_url)))
+        raise ClusterUnavailable(
+            f"{here} is not the dashboard itself: it sends requests on to {there}, and rayflow does not follow, since "
+            "the token would go along. If that is the dashboard of your cluster, name that address. If it is the login "
+            "of a proxy, RAY_JOB_HEADERS has headers for it."
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether a URL is a place on this machine, such as the end of a tunnel, to which no proxy leads."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def job_of(api: JobApi, text: str) -> RayJob:
-    """The job of an execution. text: the id of the execution, its beginning, the id of the job, or `-` for the last
-    one. Raises NotFound."""
-    name = text.removeprefix(PREFIX)
-    found = [job for job in api.jobs() if job.submission_id.startswith(PREFIX if text == "-" else f"{PREFIX}{name}")]
-    if len(found) > 1 and text != "-":
-        listed = ", ".join(job.submission_id.removeprefix(PREFIX) for job in found[:5])
+    """The latest job of an execution. text: the id of the execution, its beginning, or `-` for the last one; or the id
+    of one job. Raises NotFound."""
+    ours = [job for job in api.jobs() if job.submission_id.startswith(PREFIX)]
+    name = "" if text == "-" else text.removeprefix(PREFIX)
+    latest: dict[str, RayJob] = {}
+    for job in ours:  # the latest first
+        if job.submission_id == text:
+            return job
+        if job.execution_id.startswith(name):
+            latest.setdefault(job.execution_id, job)
+    if len(latest) > 1 and text != "-":
+        listed = ", ".join(list(latest)[:5])
         raise NotFound(f"{text} is the beginning of several executions at {api.address}: {listed}.")
-    if not found:
+    if not latest:
         which = "no job that `rayflow submit` has started" if text == "-" else f"no job of an execution {text}"
         raise NotFound(f"The Ray cluster at {api.address} has {which}. A cluster forgets its jobs when it ends.")
-    return found[0]
-
-
-PREFIX = "rayflow-"
-"""The beginning of the ids of our jobs; the id of the execution follows."""
+    return next(iter(latest.values()))
 
 
 def _in_path(uri: str) -> str:

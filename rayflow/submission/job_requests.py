@@ -17,7 +17,7 @@ from typing import Any
 from rayflow.errors import BadArguments, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
-from rayflow.submission.job_api import PREFIX, JobApi, NoAnswer, RayJob
+from rayflow.submission.job_api import EXECUTION, PREFIX, JobApi, NoAnswer, RayJob
 from rayflow.submission.packages import Package
 from rayflow.values.digests import digest, to_hex
 from rayflow.version import VERSION
@@ -31,7 +31,6 @@ _ONLY_HERE = frozenset({"pathspec"})
 """What only the submitting machine needs."""
 
 _DIGEST = "rayflow_request"
-_EXECUTION = "rayflow_execution"
 _STORE = "rayflow_store"
 
 
@@ -42,9 +41,8 @@ class JobRequest:
     execution_id: of the execution that it makes. words: the command, `run FILE ...`, without the store. directory:
     where the user is, relative to the project. store: a URL or an absolute path. beacon: the name of a file that the
     submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
-    has_store_folder: whether the submitting machine has the folder of such a store. default_store: of commands without
-    `--store` where the user is. input_file: name and text of a file with arguments. environment: variables of the
-    user's that change how rayflow works. typed: the command as the user has typed it. commit: the project's.
+    default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
+    environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it. commit: the project's.
     """
 
     execution_id: str
@@ -149,7 +147,7 @@ def start(
     packages = [project] if own is None else [project, own]
     entrypoint = request.entrypoint(is_shipped=own is not None)
     metadata_of_job = {
-        _EXECUTION: request.execution_id, _STORE: request.store, _DIGEST: request.digest(packages),
+        EXECUTION: request.execution_id, _STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
     for package, what in zip(packages, ("the project", "rayflow"), strict=False):
         _send(api, package, what, say)

@@ -79,6 +79,13 @@ def test_all_that_a_job_prints_is_told_once_in_its_order_without_rays_own_lines(
     assert (waiting, end) == ([], JobEnd(0))
 
 
+def test_the_frames_of_a_further_job_of_an_execution_are_read():
+    further = RayJob(f"rayflow-{ID}-2", "SUCCEEDED", 0, "", "n", {"rayflow_execution": ID})
+    told, _, end = follow(PlayedApi([further], RAYS + BEGUN + b"one\n" + ANSWER), further)
+    assert told == [JobBegun({"python": "3.11.7"}), JobText("one"), JobAnswer("[0, 2]\n")]
+    assert end == JobEnd(0)
+
+
 def test_a_log_that_breaks_off_is_read_again_without_repeating_anything():
     log = RAYS + BEGUN + b"".join(b"line %d\n" % number for number in range(30))
     api = PlayedApi([job("RUNNING")] * 12 + [job("SUCCEEDED", 0)], log, cuts=[80, 200, 81])

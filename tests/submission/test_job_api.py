@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from played_dashboard import TOKEN
 
+from rayflow.cli.job_following import how_to_come_back
 from rayflow.errors import BadArguments, BadConfig, ClusterUnavailable, NotFound, StoreUnavailable, VersionMismatch
 from rayflow.submission import bootstrap, job_requests
-from rayflow.submission.job_api import JobApi, base_of, job_of, users_headers, users_token
+from rayflow.submission.job_api import JobApi, RayJob, base_of, job_of, users_headers, users_token
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import files_of
@@ -72,6 +75,14 @@ def test_a_proxy_may_stand_before_a_dashboard_and_wants_headers(monkeypatch):
         users_headers()
 
 
+def test_headers_that_are_refused_are_not_repeated_since_they_may_hold_a_password(monkeypatch):
+    for text in ('{"Authorization": "hunter2"', '["hunter2"]'):
+        monkeypatch.setenv("RAY_JOB_HEADERS", text)
+        with pytest.raises(BadConfig, match="RAY_JOB_HEADERS") as refused:
+            users_headers()
+        assert "hunter2" not in str(refused.value)
+
+
 def test_the_token_is_the_one_that_ray_would_send(monkeypatch, tmp_path):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -106,6 +117,68 @@ def test_a_port_where_nobody_or_somebody_else_listens_is_told(gibberish, dashboa
         JobApi(gibberish).ray_version()
     with pytest.raises(ClusterUnavailable, match="not the dashboard of a Ray cluster"):
         JobApi(f"{dashboard.address}/elsewhere", TOKEN).ray_version()
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_and_the_token_stays(code):
+    reached: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            if self.server.server_port == first.server_port:
+                self.send_response(code)
+                self.send_header("Location", f"http://localhost:{second.server_port}/login?next=secret")
+                self.end_headers()
+                return
+            reached.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+
+        do_POST = do_GET
+
+    first, second = (HTTPServer(("127.0.0.1", 0), Elsewhere) for _ in range(2))
+    with first, second:
+        for each in (first, second):
+            threading.Thread(target=each.serve_forever, args=(0.02,), daemon=True).start()
+        api = JobApi(f"http://127.0.0.1:{first.server_port}", TOKEN)
+        job = RayJob("rayflow-x", "RUNNING", node_id="n")
+        starts = partial(api.submit, job.submission_id, "true", {}, {})
+        for ask in (api.ray_version, api.jobs, lambda: list(api.follow_log(job)), starts):
+            with pytest.raises(ClusterUnavailable, match=f"on to http://localhost:{second.server_port}, and") as refused:
+                ask()
+            assert "secret" not in str(refused.value)
+        first.shutdown()
+        second.shutdown()
+    assert reached == []
+
+
+@pytest.mark.parametrize(
+    ("address", "is_direct"),
+    [
+        ("http://127.0.0.1:8265", True), ("http://127.8.0.1:8265", True), ("http://[::1]:8265", True),
+        ("http://localhost:8265", True), ("http://head:8265", False), ("http://10.0.0.5:8265", False),
+    ],
+)  # fmt: skip
+def test_no_proxy_stands_between_a_tunnel_and_its_user(monkeypatch, address, is_direct):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        proxy = f"127.0.0.1:{nobody.getsockname()[1]}"
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://{proxy}")
+        met: list[str] = []
+
+        def connect(place: tuple[str, int], *_: Any, **__: Any) -> Any:
+            met.append(f"{place[0]}:{place[1]}")
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "create_connection", connect)
+        with pytest.raises(ClusterUnavailable):
+            JobApi(address).ray_version()
+    assert (met != [proxy]) == is_direct and len(met) == 1
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------
@@ -158,6 +231,17 @@ def test_a_job_is_found_by_the_beginning_of_its_execution(dashboard):
         job_of(api, "aa")
     with pytest.raises(NotFound, match="no job of an execution another"):
         job_of(api, "another")
+
+
+def test_the_latest_job_of_an_execution_is_found_by_the_id_of_the_execution(dashboard):
+    api = JobApi(dashboard.address, TOKEN)
+    for name in (f"rayflow-{ID}", f"rayflow-{ID}-2", f"rayflow-{ID}-3"):
+        api.submit(name, "true", {}, {"rayflow_execution": ID})
+    for text in (ID, ID[:13], "-", f"rayflow-{ID[:13]}"):
+        found = job_of(api, text)
+        assert (found.submission_id, found.execution_id) == (f"rayflow-{ID}-3", ID)
+    assert job_of(api, f"rayflow-{ID}-2").submission_id == f"rayflow-{ID}-2"  # as Ray lists it
+    assert how_to_come_back(found, None) == f"Come back with: rayflow attach {ID[:18]}"
 
 
 def test_arguments_that_no_command_can_hold_are_refused():
