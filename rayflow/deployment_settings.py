@@ -22,8 +22,8 @@ class DeploymentSettings:
     address: of the cluster's dashboard, http://HEAD:8265. store: where its executions are recorded; both clusters reach
     it. project: the directory with its code, which is sent to the cluster. entries: the tasks that may be called, by
     the name that callers use: `file.py:task`, the file relative to the project. token_file: a file with the cluster's
-    token; token_env: the variable that has it. Without both, the token is found as Ray finds the user's. version: a
-    part of the key of each call. Relative paths are relative to the project of the caller.
+    token; token_env: the variable that has it. Without both, none is sent. version: a part of the key of each call.
+    Relative paths are relative to the project of the caller.
     """
 
     address: str

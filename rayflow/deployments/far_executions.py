@@ -24,7 +24,7 @@ from rayflow.store.history.answer_types import Record
 from rayflow.store.history.history import History
 from rayflow.submission.following import LOST_SECONDS
 from rayflow.submission.frames import FrameReader, JobBegun, JobText
-from rayflow.submission.job_api import PREFIX, JobApi, RayJob, users_headers, users_token
+from rayflow.submission.job_api import PREFIX, JobApi, RayJob
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import check_sizes, files_of
@@ -63,7 +63,8 @@ def place_of(path: str) -> str:
 
 
 def token_of(settings: DeploymentSettings) -> str | None:
-    """The token of a deployment's cluster. Raises BadConfig when it is not where the settings say."""
+    """The token of a deployment's cluster; None where the settings name none. The user's own token is for the caller's
+    cluster: it is not sent to that of others. Raises BadConfig when it is not where the settings say."""
     if settings.token_file is not None:
         path = place_of(settings.token_file)
         try:
@@ -81,7 +82,7 @@ def token_of(settings: DeploymentSettings) -> str | None:
                 "the call runs."
             )
         return text
-    return users_token()
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ class FarExecution:
             job = self._latest_job(api)
         except ClusterUnavailable as error:
             raise ClusterUnavailable(
-                f"The cluster of {self._where} does not take the call: {error} (Its address and token are in "
-                f"[deployments.{self.name}]: address, and token_file or token_env.)"
+                f"The cluster of {self._where} does not take the call: {error} (Its address is in "
+                f"[deployments.{self.name}].)"
             ) from None
         if job is not None and (not job.has_ended or has_ended(self._row())):
             self.say(f"execution {self.execution_id} was started before")
@@ -204,7 +205,9 @@ class FarExecution:
         return error(f"{text}\n{lines}")
 
     def _api(self) -> JobApi:
-        return JobApi(self.settings.address, token_of(self.settings), users_headers())
+        # Not the user's headers: what they tell a proxy, such as a password, is not for the cluster of others.
+        where = f"set token_file or token_env of [deployments.{self.name}]"
+        return JobApi(self.settings.address, token_of(self.settings), token_place=where)
 
     def _latest_job(self, api: JobApi) -> RayJob | None:
         """The last job that was started for it, whose number is noted; None when there was none."""

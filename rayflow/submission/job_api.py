@@ -30,6 +30,9 @@ ANSWER_SECONDS = 10.0
 UPLOAD_SECONDS = 600.0
 """How long sending a package may take."""
 
+USERS_TOKEN_PLACE = "set RAY_AUTH_TOKEN_PATH to the cluster's token file, or RAY_AUTH_TOKEN"
+"""Where the token of the user's cluster is named."""
+
 LOG_PAUSE_SECONDS = 0.1
 """How often the cluster looks for new lines in a log that is followed."""
 
@@ -119,10 +122,18 @@ def base_of(address: str) -> str:
 
 
 class JobApi:
-    """The job API of one cluster. address: of its dashboard. token: what it asks for; None where it asks for none."""
+    """The job API of one cluster.
 
-    def __init__(self, address: str, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    address: of its dashboard. token: what it asks for; None where it asks for none. headers: for a proxy before it.
+    token_place: what a user has to do to give the token, for the error that asks for it.
+    """
+
+    def __init__(
+        self, address: str, token: str | None = None, headers: Mapping[str, str] | None = None, *,
+        token_place: str = USERS_TOKEN_PLACE,
+    ) -> None:  # fmt: skip
         self.address = base_of(address)
+        self._token_place = token_place
         self._has_token = token is not None
         self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         proxies = {} if _is_loopback(self.address) else None  # None: those of the environment
@@ -269,12 +280,11 @@ class JobApi:
     def _locked(self, status: int) -> str:
         if self._has_token:
             return (
-                f"The Ray cluster at {self.address} wants another token than the one that this machine has: set "
-                "RAY_AUTH_TOKEN_PATH to the cluster's token file."
+                f"The Ray cluster at {self.address} wants another token than the one that was sent ({status}): "
+                f"{self._token_place}."
             )
         return (
-            f"The Ray cluster at {self.address} wants a token, and there is none here ({status}): set "
-            "RAY_AUTH_TOKEN_PATH to the cluster's token file, or RAY_AUTH_TOKEN."
+            f"The Ray cluster at {self.address} wants a token, and none was sent ({status}): {self._token_place}."
         )
 
     def _refused(self, what: str, status: int, body: bytes) -> ClusterUnavailable:
@@ -294,8 +304,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         there, here = (f"{parts.scheme}://{parts.netloc}" for parts in (urlsplit(newurl), urlsplit(req.full_url)))
         raise ClusterUnavailable(
             f"{here} is not the dashboard itself: it sends requests on to {there}, and rayflow does not follow, since "
-            "the token would go along. If that is the dashboard of your cluster, name that address. If it is the login "
-            "of a proxy, RAY_JOB_HEADERS has headers for it."
+            "the token would go along. If that is the dashboard, name that address; it may be the login page of a proxy."
         )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from played_dashboard import TOKEN, PlayedDashboard
 
 from rayflow import config, deployment_task, task
 from rayflow.deployment_settings import DeploymentSettings, check_deployments, context_of
@@ -79,6 +81,26 @@ def test_a_token_is_read_where_the_settings_say(project: Any, monkeypatch: pytes
         token_of(DeploymentSettings(**TABLE, token_env="OTHER"))
     with pytest.raises(BadConfig, match=r"cannot be read from .*nowhere"):
         token_of(DeploymentSettings(**TABLE, token_file=str(project.path / "nowhere")))
+
+
+def test_the_users_own_token_and_headers_are_not_sent_to_the_cluster_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Either of them would open this dashboard.
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("RAY_JOB_HEADERS", f'{{"Authorization": "Bearer {TOKEN}"}}')
+    monkeypatch.setenv("FAR_TOKEN", "wrong")
+    dashboard = PlayedDashboard()
+    try:
+        for more, text in (
+            ({}, r"wants a token, and none was sent \(401\): set token_file or token_env of \[deployments.genomics\]"),
+            ({"token_env": "FAR_TOKEN"}, r"another token .* \(403\): set token_file or token_env of \[deployments.genom"),
+        ):
+            settings = DeploymentSettings(**{**TABLE, "address": dashboard.address, **more})
+            store: Any = SimpleNamespace(url="s3://b/s", find_execution=lambda _: None)
+            with pytest.raises(ClusterUnavailable, match=text):
+                FarExecution("genomics", settings, "p.py:align", store, "ID", lambda _: None).begin(bytes)
+    finally:
+        dashboard.server.shutdown()
+        dashboard.server.server_close()
 
 
 # --- the key ----------------------------------------------------------------------------------------------------------
@@ -200,7 +222,7 @@ class FarSide:
         self.rows, self.jobs = iter(rows), iter(jobs)
         self.url, self.address = "s3://b/s", "http://head:8265"
         self.now = 0.0
-        monkeypatch.setattr(far_executions, "JobApi", lambda *_: self)
+        monkeypatch.setattr(far_executions, "JobApi", lambda *_, **__: self)
         monkeypatch.setattr(far_executions.time, "sleep", self.sleep)
         monkeypatch.setattr(far_executions.time, "monotonic", lambda: self.now)
         self.pauses: list[float] = []
