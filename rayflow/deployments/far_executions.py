@@ -28,7 +28,7 @@ from rayflow.submission.job_api import PREFIX, JobApi, RayJob
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_beacon
+from rayflow.submission.shared_stores import check_shared, leave_job_beacon
 from rayflow.values.digests import digest
 from rayflow.values.filesystems.filesystems import base_directory, is_url
 
@@ -250,7 +250,7 @@ class FarExecution:
             words=(CALL, file, task, package().hex()),
             directory=".",
             store=self.history.url,
-            beacon=leave_beacon(self.history.url, self.execution_id),
+            beacon=leave_job_beacon(self.history.url, self.execution_id),
             typed=("in-job", CALL, file, task),
             commit=commit_of(project),
             number=self._number,

@@ -10,6 +10,7 @@ In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
     blobs/<2 hex>/<hex>          bytes by content
     live/<execution>             what an execution says of itself while it lives
     tmp/                         files being written; nothing reads them
+    tmp/beacon-<name>            tells other machines that they reach the same store
 
 Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/` and `tmp/` is immutable once it
 is there.
@@ -36,6 +37,9 @@ IGNORE = ".gitignore"
 
 DAMAGED = "damaged-"
 """The beginning of the names of damaged files, which are moved into `tmp/`."""
+
+BEACON = "beacon-"
+"""The beginning of the names of beacons, in `tmp/`."""
 
 OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, LIVE, TEMPORARY, IGNORE})
 
@@ -71,6 +75,11 @@ def live_path(execution_id: str) -> str:
 def aside_path(path: str) -> str:
     """The path to which a damaged file is moved."""
     return f"{TEMPORARY}/{DAMAGED}{path.rpartition('/')[2]}"
+
+
+def beacon_path(name: str) -> str:
+    """The path of a beacon."""
+    return f"{TEMPORARY}/{BEACON}{name}"
 
 
 def is_id(name: str) -> bool:

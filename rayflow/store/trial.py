@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rayflow.errors import NotFound
 from rayflow.store import layout
+from rayflow.store.beacons import sees_beacon
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.open import folder_at
 
@@ -37,29 +38,13 @@ class StoreTrial(NamedTuple):
     filesystem: str | None
 
 
-def leave_beacon(url: str) -> str:
-    """Leave a file in a store, by which other machines see that they reach the same store. Its path in the store."""
-    path = f"{layout.TEMPORARY}/doctor-{os.urandom(8).hex()}"
-    folder_at(url).write(path, [path.encode()])
-    return path
-
-
-def remove_beacon(url: str, beacon: str) -> None:
-    """Remove the file again."""
-    folder_at(url).remove(beacon)
-
-
 def try_store(url: str, beacon: str) -> StoreTrial:
     """Read and write in the store. Raises NotFound where this machine reaches no store there, or another one than that
     with the beacon; StoreUnavailable where it cannot be used."""
     folder = folder_at(url)
     if folder.size(layout.FORMAT) is None:
         raise NotFound(f"there is no store at {url} on this machine")
-    try:
-        seen = bytes(folder.read(beacon))
-    except FileNotFoundError:
-        seen = b""
-    if seen != beacon.encode():
+    if not sees_beacon(url, beacon):
         raise NotFound(f"{url} is another folder on this machine: what one machine writes, the other does not see")
     names = [f"{layout.TEMPORARY}/doctor-{os.urandom(8).hex()}" for _ in range(SMALL_FILES + 1)]
     try:

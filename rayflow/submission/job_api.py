@@ -136,7 +136,7 @@ class JobApi:
         self._token_place = token_place
         self._has_token = token is not None
         self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-        proxies = {} if _is_loopback(self.address) else None  # None: those of the environment
+        proxies: dict[str, str] | None = {} if _is_loopback(self.address) else None  # None: those of the environment
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirect)
 
     def ray_version(self) -> str:
@@ -283,9 +283,7 @@ class JobApi:
                 f"The Ray cluster at {self.address} wants another token than the one that was sent ({status}): "
                 f"{self._token_place}."
             )
-        return (
-            f"The Ray cluster at {self.address} wants a token, and none was sent ({status}): {self._token_place}."
-        )
+        return f"The Ray cluster at {self.address} wants a token, and none was sent ({status}): {self._token_place}."
 
     def _refused(self, what: str, status: int, body: bytes) -> ClusterUnavailable:
         lines = [line for line in body.decode("utf-8", "replace").strip().splitlines() if line.strip(" .")]
@@ -304,7 +302,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         there, here = (f"{parts.scheme}://{parts.netloc}" for parts in (urlsplit(newurl), urlsplit(req.full_url)))
         raise ClusterUnavailable(
             f"{here} is not the dashboard itself: it sends requests on to {there}, and rayflow does not follow, since "
-            "the token would go along. If that is the dashboard, name that address; it may be the login page of a proxy."
+            "the token would go along. If that is the dashboard, name that address; it may be a proxy's login page."
         )
 
 

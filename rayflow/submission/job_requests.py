@@ -39,10 +39,11 @@ class JobRequest:
     """What a job has to do.
 
     execution_id: of the execution that it makes. words: the command, `run FILE ...`, without the store. directory:
-    where the user is, relative to the project. store: a URL or an absolute path. beacon: the name of a file that the
-    submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
+    where the user is, relative to the project. store: a URL or an absolute path. beacon: the path in it of a file that
+    the submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
-    environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it. commit: the project's.
+    environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it.
+    commit: the project's.
     """
 
     execution_id: str

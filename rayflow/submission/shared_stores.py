@@ -13,7 +13,7 @@ import os
 import socket
 
 from rayflow.errors import BadConfig, NotFound, StoreUnavailable
-from rayflow.store import layout
+from rayflow.store.beacons import leave_beacon, remove_beacon, sees_beacon
 from rayflow.store.open import open_store
 from rayflow.values.filesystems.filesystems import is_url
 
@@ -41,29 +41,22 @@ def check_shared(store: str, project_dir: str) -> None:
         raise BadConfig(f"The store is {path}, in the project on this machine, where no cluster reaches it. {_ADVICE}")
 
 
-def leave_beacon(store: str, execution_id: str) -> str | None:
-    """Write the beacon into a store that is a folder here, and make the store if there is none. Returns its name; None
-    for a URL, and for a path whose parent is not on this machine."""
+def leave_job_beacon(store: str, execution_id: str) -> str | None:
+    """Write the beacon into a store that is a folder here, and make the store if there is none. Returns its path
+    in the store; None for a URL, and for a path whose parent is not on this machine. Raises StoreUnavailable."""
     path = path_of(store)
     if path is None or not os.path.isdir(os.path.dirname(path)):
         return None
     open_store(path)
-    name = f"{layout.TEMPORARY}/submitted-{execution_id}"
-    try:
-        os.makedirs(os.path.join(path, layout.TEMPORARY), exist_ok=True)
-        with open(os.path.join(path, name), "w") as stream:
-            stream.write(socket.gethostname())
-    except OSError as error:
-        raise StoreUnavailable(f"The store {path} cannot be written: {error.strerror}.") from None
-    return name
+    return leave_beacon(path, f"submitted-{execution_id}")
 
 
-def remove_beacon(store: str, beacon: str | None) -> None:
+def remove_job_beacon(store: str, beacon: str | None) -> None:
     """Remove the beacon, when nobody will look for it."""
     path = path_of(store)
     if path is not None and beacon is not None:
-        with contextlib.suppress(OSError):  # it is gone, or the store is: it does no harm
-            os.unlink(os.path.join(path, beacon))
+        with contextlib.suppress(StoreUnavailable):  # it does no harm, and a compaction sweeps it later
+            remove_beacon(path, beacon)
 
 
 def check_reached(store: str, beacon: str | None) -> None:
@@ -71,7 +64,7 @@ def check_reached(store: str, beacon: str | None) -> None:
     path = path_of(store)
     here = f"{socket.gethostname()}, a machine of the cluster"
     if path is not None and beacon is not None:
-        if not os.path.exists(os.path.join(path, beacon)):
+        if not sees_beacon(path, beacon):
             what = "is another folder" if os.path.isdir(path) else "does not exist"
             raise StoreUnavailable(
                 f"The store {path} is a folder of the machine that has submitted; on {here}, it {what}. {_ADVICE}"

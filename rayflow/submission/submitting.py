@@ -19,7 +19,7 @@ from rayflow.submission.job_api import JobApi, RayJob
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import own_package, project_package
 from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_beacon
+from rayflow.submission.shared_stores import check_shared, leave_job_beacon
 
 _SENT_ALONG = ("RAYFLOW_CACHE", "RAYFLOW_LOG_LEVEL", "RAYFLOW_SETUP", "RAYFLOW_FULL_TRACEBACKS")
 """The variables of the user's that count on the cluster, too. Store, address and context are sent in other ways."""
@@ -89,7 +89,7 @@ def submit(
         words=command.words,
         directory=command.directory,
         store=config.store,
-        beacon=leave_beacon(config.store, execution_id),
+        beacon=leave_job_beacon(config.store, execution_id),
         default_store=command.default_store,
         input_file=command.input_file,
         environment=environment,

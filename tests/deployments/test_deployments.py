@@ -92,7 +92,7 @@ def test_the_users_own_token_and_headers_are_not_sent_to_the_cluster_of_others(m
     try:
         for more, text in (
             ({}, r"wants a token, and none was sent \(401\): set token_file or token_env of \[deployments.genomics\]"),
-            ({"token_env": "FAR_TOKEN"}, r"another token .* \(403\): set token_file or token_env of \[deployments.genom"),
+            ({"token_env": "FAR_TOKEN"}, r"another token .* \(403\): set token_file or token_env of \[deployments.gen"),
         ):
             settings = DeploymentSettings(**{**TABLE, "address": dashboard.address, **more})
             store: Any = SimpleNamespace(url="s3://b/s", find_execution=lambda _: None)

@@ -14,8 +14,9 @@ from rayflow.runtime.on_ray.doctor import node_probe
 from rayflow.runtime.on_ray.doctor.asking import is_under_uv
 from rayflow.runtime.on_ray.doctor.findings import FAILURE, OK, WARNING, ClusterFacts, NodeFacts, fails, findings_of
 from rayflow.runtime.on_ray.doctor.imported_modules import modules_needed
+from rayflow.store.beacons import leave_beacon, remove_beacon
 from rayflow.store.open import open_store
-from rayflow.store.trial import StoreTrial, filesystem_of, leave_beacon, remove_beacon, try_store
+from rayflow.store.trial import StoreTrial, filesystem_of, try_store
 
 TRIAL = StoreTrial(0.004, 0.001, 300e6, 900e6, "ext4")
 SETTINGS = {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}
@@ -72,9 +73,7 @@ def test_a_cluster_that_is_well_has_one_line_for_each_thing_that_was_looked_at()
         ({"under_uv_here": True}, FAILURE, "uv", "by uv, which is missing on node a, node b"),
     ],
 )  # fmt: skip
-def test_each_thing_that_is_wrong_is_one_finding(
-    changes: dict[str, Any], level: str, subject: str, says: str
-) -> None:
+def test_each_thing_that_is_wrong_is_one_finding(changes: dict[str, Any], level: str, subject: str, says: str) -> None:
     ((was, what, text, advice),) = found(**changes)
     assert (was, what) == (level, subject) and says in text and advice
 
@@ -124,7 +123,7 @@ def test_a_node_without_rayflow_or_a_store_still_tells_what_it_is(tmp_path: Path
 def test_a_store_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     url = str(tmp_path / "store")
     open_store(url)
-    beacon = leave_beacon(url)
+    beacon = leave_beacon(url, "doctor-1")
     trial = try_store(url, beacon)
     assert 0 < trial.write_seconds < 10 and trial.read_rate > 0 and trial.filesystem
     assert try_store(f"file://{url}", beacon).filesystem == trial.filesystem
@@ -137,7 +136,7 @@ def test_another_folder_at_the_same_path_is_noticed(tmp_path: Path) -> None:
     for url in (one, other):
         open_store(url)
     with pytest.raises(NotFound, match="another folder on this machine"):
-        try_store(other, leave_beacon(one))
+        try_store(other, leave_beacon(one, "doctor-1"))
     with pytest.raises(NotFound, match="there is no store"):
         try_store(str(tmp_path / "none"), "tmp/doctor-1")
     assert not (tmp_path / "none").exists()

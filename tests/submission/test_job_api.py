@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,12 +19,14 @@ from played_dashboard import TOKEN
 
 from rayflow.cli.job_following import how_to_come_back
 from rayflow.errors import BadArguments, BadConfig, ClusterUnavailable, NotFound, StoreUnavailable, VersionMismatch
+from rayflow.store.beacons import sees_beacon
+from rayflow.store.open import open_store
 from rayflow.submission import bootstrap, job_requests
 from rayflow.submission.job_api import JobApi, RayJob, base_of, job_of, users_headers, users_token
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import files_of
-from rayflow.submission.shared_stores import check_reached, check_shared, leave_beacon, remove_beacon
+from rayflow.submission.shared_stores import check_reached, check_shared, leave_job_beacon, remove_job_beacon
 from rayflow.submission.submitting import directory_in
 from rayflow.version import VERSION
 
@@ -147,7 +150,7 @@ def test_no_redirect_is_followed_and_the_token_stays(code):
         job = RayJob("rayflow-x", "RUNNING", node_id="n")
         starts = partial(api.submit, job.submission_id, "true", {}, {})
         for ask in (api.ray_version, api.jobs, lambda: list(api.follow_log(job)), starts):
-            with pytest.raises(ClusterUnavailable, match=f"on to http://localhost:{second.server_port}, and") as refused:
+            with pytest.raises(ClusterUnavailable, match=f"on to http://localhost:{second.server_port},") as refused:
                 ask()
             assert "secret" not in str(refused.value)
         first.shutdown()
@@ -341,21 +344,35 @@ def test_a_store_in_the_project_or_in_memory_is_refused(tmp_path):
 
 def test_a_job_recognizes_the_folder_that_the_submitting_machine_means(tmp_path):
     store = str(tmp_path / "results")
-    beacon = leave_beacon(store, ID)
+    beacon = leave_job_beacon(store, ID)
     assert beacon is not None
+    assert leave_job_beacon(store, ID) == beacon  # the same request, made again
     check_reached(store, beacon)
     with pytest.raises(StoreUnavailable, match="it is another folder"):
         check_reached(store, "tmp/submitted-other")
     with pytest.raises(StoreUnavailable, match="it does not exist"):
         check_reached(str(tmp_path / "other"), beacon)
-    remove_beacon(store, beacon)
+    remove_job_beacon(store, beacon)
     with pytest.raises(StoreUnavailable):
         check_reached(store, beacon)
 
 
+def test_a_job_that_waits_for_days_still_finds_its_beacon(tmp_path):
+    store = str(tmp_path / "results")
+    beacon = leave_job_beacon(store, ID)
+    assert beacon is not None
+    for days, is_left in ((29, True), (31, False)):
+        written = time.time() - days * 86_400
+        os.utime(os.path.join(store, beacon), (written, written))
+        opened = open_store(store)
+        assert opened.check() == []
+        opened.compact()
+        assert sees_beacon(store, beacon) == is_left
+
+
 def test_a_folder_that_only_the_cluster_has_is_used_and_nothing_is_made_here(tmp_path):
     store = str(tmp_path / "mnt" / "results")
-    assert leave_beacon(store, ID) is None
+    assert leave_job_beacon(store, ID) is None
     assert not (tmp_path / "mnt").exists()
     with pytest.raises(StoreUnavailable, match=f"there is no {tmp_path / 'mnt'}"):
         check_reached(store, None)
@@ -365,4 +382,4 @@ def test_a_folder_that_only_the_cluster_has_is_used_and_nothing_is_made_here(tmp
 
 
 def test_a_url_has_no_beacon():
-    assert leave_beacon("s3://bucket/results", ID) is None
+    assert leave_job_beacon("s3://bucket/results", ID) is None

@@ -135,7 +135,7 @@ def test_a_store_that_only_the_submitting_machine_has_is_refused_before_anything
     from rayflow.submission import submitting
 
     # The cluster is on this machine, and sees all of its folders. So it looks for a beacon that nobody has left.
-    monkeypatch.setattr(submitting, "leave_beacon", lambda store, execution: "tmp/submitted-elsewhere")
+    monkeypatch.setattr(submitting, "leave_job_beacon", lambda store, execution: "tmp/submitted-elsewhere")
     Path(laptop.store).mkdir()
     code, _, err = laptop.submit("flows/steps.py", "main")
     assert code == 2

@@ -22,7 +22,7 @@ from rayflow.deployments.far_executions import CALL
 from rayflow.runtime.protocol import git_commit
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
-from rayflow.submission.shared_stores import check_reached, remove_beacon
+from rayflow.submission.shared_stores import check_reached, remove_job_beacon
 
 STDERR = 2
 
@@ -40,7 +40,7 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     sys.argv[:] = ["rayflow", *told["typed"]]
     git_commit.tell(project, told["commit"])
     check_reached(told["store"], told["beacon"])
-    remove_beacon(told["store"], told["beacon"])
+    remove_job_beacon(told["store"], told["beacon"])
     verb, *others = words
     output = JobOutput(FrameWriter(told["execution"], STDERR))
     if verb == CALL:

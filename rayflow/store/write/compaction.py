@@ -46,6 +46,9 @@ from rayflow.store.write.segments import (
 GRACE_SECONDS = 3600
 """How long replaced files stay."""
 
+BEACON_SECONDS = 30 * 24 * 3600
+"""How long a beacon stays that nobody removes. The job that looks for it may wait for its turn for days."""
+
 _SEGMENT_ROWS = 2_000
 _SEGMENT_BYTES = 256 * 1024
 """Tables with fewer rows and bytes than this stay inside the commit file: one file costs less than seventeen."""
@@ -273,7 +276,7 @@ class Compactor:
         for name in self._folder.names(layout.TEMPORARY):
             path = f"{layout.TEMPORARY}/{name}"
             age = self._folder.age_seconds(path)
-            if age is not None and age > GRACE_SECONDS:
+            if age is not None and age > (BEACON_SECONDS if name.startswith(layout.BEACON) else GRACE_SECONDS):
                 found.append(path)
         return found
 
@@ -315,6 +318,8 @@ class Compactor:
         for directory in (layout.COMMITS, layout.TEMPORARY):
             for name in self._folder.names(directory):
                 path = f"{directory}/{name}"
+                if directory == layout.TEMPORARY and name.startswith(layout.BEACON):
+                    continue
                 if directory == layout.TEMPORARY or not layout.is_id(name):
                     text = "a file that was being written when its process ended, or is being written now"
                     if name.startswith(layout.DAMAGED):

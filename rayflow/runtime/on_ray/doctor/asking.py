@@ -29,8 +29,9 @@ from rayflow.runtime.on_ray.doctor.findings import ClusterFacts, Finding, NodeFa
 from rayflow.runtime.on_ray.doctor.imported_modules import modules_needed
 from rayflow.runtime.on_ray.lowering import on_node
 from rayflow.runtime.protocol.reports import Reporter
+from rayflow.store.beacons import leave_beacon, remove_beacon
 from rayflow.store.open import open_store
-from rayflow.store.trial import StoreTrial, leave_beacon, remove_beacon
+from rayflow.store.trial import StoreTrial
 from rayflow.values.filesystems.filesystems import is_url
 from rayflow.version import VERSION
 
@@ -81,14 +82,14 @@ def _beacon(url: str) -> Iterator[tuple[str | None, str | None]]:
     else:
         try:
             open_store(url)
-            beacon = leave_beacon(url)
+            beacon = leave_beacon(url, f"doctor-{os.urandom(8).hex()}")
         except RayflowError as failed:
             error = " ".join(str(failed).split())
     try:
         yield beacon, error
     finally:
         if beacon is not None:
-            with contextlib.suppress(RayflowError):  # it lies in tmp/, where what is old is removed
+            with contextlib.suppress(RayflowError):  # a compaction sweeps it later
                 remove_beacon(url, beacon)
 
 
