@@ -109,7 +109,7 @@ class Sides:
 
 @pytest.fixture
 def sides(laptop) -> Sides:
-    far_store = laptop.store.parent / "far store"
+    far_store = Path(laptop.store).parent / "far store"
     laptop.project.write("genomics/rayflow.toml", "")
     laptop.project.write("genomics/pipeline.py", FAR)
     laptop.project.write("flow.py", NEAR)
