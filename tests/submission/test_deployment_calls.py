@@ -207,6 +207,9 @@ def test_an_execution_starts_once_whatever_is_killed_here_and_there(sides, tmp_p
     assert resumed.returncode == 0 and "'seen'" in lines[-1], "".join(lines)
     assert sides.far("select execution_id, status, life from executions") == [(far_id, "done", 1)]
     assert [each.submission_id.startswith(job) for each in sides.laptop.cluster.api.jobs()].count(True) == 2
+    # Who attaches sees the job that went on.
+    code, _, err = sides.laptop("attach", far_id, "--address", sides.laptop.cluster.address)
+    assert code == 0 and "rayflow began" not in err, err
 
 
 def read_to(stream: IO[str], text: str, lines: list[str]) -> None:
