@@ -189,6 +189,12 @@ def test_a_task_that_prints_the_frame_of_another_execution_prints_text():
     assert isinstance(word, JobText)
 
 
+@pytest.mark.parametrize("told", [[], 5, {}, {"waiting": 5}, {"waiting": [], "left": [1]}, {"waiting": [], "new": 1}])
+def test_progress_of_another_form_is_text(told):
+    [word] = FrameReader(ID).read(frame(ID, "progress", told).encode())
+    assert isinstance(word, JobText)
+
+
 def test_a_day_of_progress_takes_a_megabyte_at_most(tmp_path):
     with (tmp_path / "log").open("wb") as stream:
         writer = FrameWriter(ID, stream.fileno())
