@@ -182,6 +182,12 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         _quick_test.clear()
 
 
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without a secret that is masked: masking starts a process, and would go on in all later tests."""
+    monkeypatch.setattr("rayflow.values.display.masking._masks", {})
+
+
 # --- object stores ----------------------------------------------------------------------------------------------------
 
 

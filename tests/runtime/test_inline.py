@@ -33,7 +33,7 @@ def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0), (MET,))
     worker = SimpleNamespace(run=lambda *call: reply, learn=learnt.extend, kept={}, sync=dict)
     posted: list[object] = []
-    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=CLOCK), worker)
+    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=CLOCK, record=len), worker)
     carrier.run([RunTask(1, 1, "e1", b"j", ENTRY, {}, {})])
     assert carrier.work(1.0) and learnt == [MET] and posted[0].entries == (MET,)
 
@@ -44,7 +44,7 @@ def test_a_call_ends_when_its_own_body_does_and_not_with_the_others_of_its_turn(
     worker = SimpleNamespace(run=lambda *call: reply, learn=len, kept={}, sync=dict)
     posted: list[object] = []
     clock = SimpleNamespace(now=lambda: next(moments))
-    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=clock), worker)
+    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=clock, record=len), worker)
     carrier.run([RunTask(job, 1, "e1", b"j", ENTRY, {}, {}) for job in (1, 2, 3)])
     worker.sync = lambda: next(moments) and {}
     assert carrier.work(1.0) and [message.at for message in posted] == [11, 13, 15], "each body begins and ends"
@@ -108,7 +108,7 @@ class Inline:
         worker = Worker(context, open_store(":memory:"))
         worker.find(entry.name, entry.hash)
         worker.check([])  # this process is the worker's now
-        self.carrier = InlineCarrier(SimpleNamespace(post=self.posted.append, clock=CLOCK), worker)
+        self.carrier = InlineCarrier(SimpleNamespace(post=self.posted.append, clock=CLOCK, record=len), worker)
 
     def vector(self, count: int, **options: Any) -> RunVector:
         jobs = range(10, 10 + count)
@@ -168,7 +168,7 @@ def test_after_ctrl_c_in_a_member_those_before_it_are_answered_and_the_others_wa
 
 
 def test_a_carrier_that_only_looks_sets_vectors_aside(inline: Inline) -> None:
-    looking = LookingCarrier(SimpleNamespace(post=inline.posted.append, clock=CLOCK), None)
+    looking = LookingCarrier(SimpleNamespace(post=inline.posted.append, clock=CLOCK, record=len), None)
     assert not looking.needs_worker
     looking.run_vectors([inline.vector(2)])
     assert looking.needs_worker and looking.attempts == [inline.vector(2)] and not inline.posted

@@ -226,7 +226,7 @@ def test_bodies_of_an_execution_that_breaks_off_tidy_up_at_once(flow: Flow, monk
         submitted = scheduler.submit(flow.module.chain(50))
         append, said = Store.append, []
 
-        def full(store: Store, rows: Sequence[Row], columns: Sequence[Columns]) -> None:
+        def full(store: Store, rows: Sequence[Row], columns: Sequence[Columns] = ()) -> None:
             said.append(len(rows))
             if len(said) > 12:
                 raise StoreUnavailable("The disk is full.")

@@ -146,7 +146,7 @@ def test_a_store_that_only_the_submitting_machine_has_is_refused_before_anything
 def test_the_ports_of_a_cluster_and_a_wrong_token_are_told_within_seconds(laptop, monkeypatch):
     begun = time.monotonic()
     dashboard = laptop.cluster.address.removeprefix("http://")
-    code, _, err = laptop("run", "flows/steps.py", "main", "--address", dashboard)
+    code, err = laptop.in_new_process("run", "flows/steps.py", "main", "--address", dashboard)
     assert code == 2
     assert f"{dashboard} is the dashboard of a Ray cluster" in err
     code, _, err = laptop("run", "flows/steps.py", "main", "--address", laptop.cluster.address)

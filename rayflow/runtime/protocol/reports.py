@@ -90,7 +90,8 @@ class Reporter(Protocol):
 def shows_progress(reporter: Reporter) -> bool:
     """Whether a reporter shows the progress of a run to anybody."""
     behind = getattr(reporter, "reporter", reporter)  # that of a filter
-    return type(behind).progress is not Silent.progress and not getattr(reporter, "is_quiet", False)
+    shown = getattr(type(behind), "progress", None)  # a reporter of the user's may answer to any name
+    return shown is not Silent.progress and not getattr(reporter, "is_quiet", False)
 
 
 class Silent:
