@@ -184,7 +184,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test begins without a secret that is masked: masking starts a process, and would go on in all later tests."""
+    """Each test begins without a secret to mask: masking starts a process, and would go on in all later tests."""
     monkeypatch.setattr("rayflow.values.display.masking._masks", {})
 
 
