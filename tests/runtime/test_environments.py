@@ -15,6 +15,7 @@ from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.on_ray.actor import carrier, environments
 from rayflow.runtime.on_ray.actor.bundles import Bundle
 from rayflow.runtime.on_ray.actor.environments import Environments, most_seconds
+from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.environment_trouble import Trouble
 from rayflow.runtime.on_ray.lowering import Shape, shape_of
@@ -249,6 +250,7 @@ def test_the_note_of_a_run_is_taken_away_when_its_node_is_given_up(monkeypatch: 
     monkeypatch.setattr(carrier, "ray", SimpleNamespace(cancel=lambda ref, force: None))
     mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
     mine._bundler = SimpleNamespace(ended=lambda number: None)  # type: ignore[assignment]
+    mine._gangs = HeldGangs()
     mine._loop = SimpleNamespace(post=lambda event: None, clock=CLOCK)  # type: ignore[assignment]
     mine._sent = {1: SimpleNamespace(refs=("the call", None), inputs=[])}  # type: ignore[dict-item]
     ((bundle,),) = bundles_in(None).values()
