@@ -90,7 +90,8 @@ def bundles_in(runtime_env: dict[str, Any] | None, calls: int = 1) -> dict[Shape
     return {shape: [Bundle(1, "e", shape, [Attempt] * calls)]}  # type: ignore[list-item]
 
 
-ENVIRONMENTS = [{"pip": ["lxml"]}, {"py_executable": "/no/python"}, {"env_vars": {"A": "1"}, "working_dir": "s3://b/x.zip"}]
+SECRET = {"env_vars": {"TOKEN": "hush-hush"}, "working_dir": "s3://b/x.zip"}
+ENVIRONMENTS = [{"pip": ["lxml"]}, {"py_executable": "/no/python"}, SECRET]
 
 
 @pytest.mark.parametrize("runtime_env", ENVIRONMENTS, ids=str)
@@ -103,12 +104,15 @@ def test_an_environment_that_does_not_come_is_told_and_ends_its_calls_at_last(
     assert known.look_at(old, 11.0) == ([], [])
     (sentence,), in_vain = known.look_at(old, 16.0)
     assert sentence.startswith("flow.f and 2 more calls cannot" if calls == 3 else "flow.f cannot")
-    assert str(runtime_env) in sentence and in_vain == []
+    told = str({**runtime_env, "env_vars": ["TOKEN"]} if "env_vars" in runtime_env else runtime_env)
+    assert told in sentence and in_vain == [] and "hush-hush" not in sentence
     (sent,) = ray.sent
     assert sent["runtime_env"] == runtime_env and sent["num_cpus"] == 0 and not sent["memory"]
     sentences, ((bundle, reason),) = known.look_at(old, 11.0 + most_seconds(runtime_env))
     assert sentences == [] and [bundle] == next(iter(old.values()))
-    assert str(runtime_env) in reason and "cannot be made" in reason
+    assert told in reason and "cannot be made" in reason and "hush-hush" not in reason
+    failed = environments.impossible_text(runtime_env, "pip got 'hush-hush'")
+    assert told in failed and ("pip got <value of TOKEN>" in failed) is ("env_vars" in runtime_env)
     known.abandon()
     assert ray.cancelled == [1]
 
@@ -205,6 +209,25 @@ def test_what_is_still_asked_is_ended_when_nobody_waits(ray: FakeRay) -> None:
 )  # fmt: skip
 def test_an_environment_has_the_time_that_ray_gives_it(runtime_env: dict[str, Any], seconds: float) -> None:
     assert most_seconds(runtime_env) == seconds
+
+
+def test_options_that_ray_refuses_are_told_without_the_values_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[Any] = []
+    mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
+
+    def refuses(bundle: Bundle, with_context: bool) -> Any:
+        raise ValueError("no such thing: {'TOKEN': 'hush-hush'}")
+
+    monkeypatch.setattr(mine, "_sent_bundle", refuses)
+    mine._bundler = SimpleNamespace(ended=lambda number: None)  # type: ignore[assignment]
+    mine._gangs = HeldGangs()
+    mine._sent = {}
+    mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)  # type: ignore[assignment]
+    ((bundle,),) = bundles_in(SECRET).values()
+    mine._send_bundle(bundle)
+    (raised,) = posted
+    assert "'env_vars': ['TOKEN']" in raised.failure.summary and "hush-hush" not in raised.failure.summary
+    assert raised.failure.summary.endswith("no such thing: {'TOKEN': <value of TOKEN>}")
 
 
 def test_a_call_that_waits_in_vain_ends_and_one_that_no_node_can_hold_is_told_as_such(

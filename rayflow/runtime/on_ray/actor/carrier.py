@@ -24,12 +24,13 @@ from ray import exceptions
 from rayflow.errors import BadOption, RayflowError, TaskFailed, WorkerLost
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.graph import BLOCK_BITS
+from rayflow.lang.options.runtime_environments import without_values
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
 from rayflow.runtime.on_ray.actor.auto_calls import AutoCalls, Recorded
 from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
-from rayflow.runtime.on_ray.actor.environments import Environments
+from rayflow.runtime.on_ray.actor.environments import Environments, environment_of
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
@@ -330,7 +331,8 @@ class RayCarrier:
             for number in bundle.numbers():
                 # Ray checks options only now: resources that are not numbers, an environment without meaning.
                 if isinstance(error, (ValueError, TypeError, BadOption)):
-                    message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
+                    why = without_values(str(error), environment_of(bundle.shape))
+                    message = f"Ray refuses the options {bundle.shape.describe()}: {why}"
                     self._failed(*number, failure_from_exception(BadOption(message)))
                 else:
                     self._lost(*number, f"it could not be sent: {type(error).__name__}: {error}")
