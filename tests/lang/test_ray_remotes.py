@@ -115,7 +115,7 @@ def test_a_remote_whose_code_ray_does_not_show_is_a_doubt(
 ) -> None:
     pytest.importorskip("ray")
     captured = {("ray.remote_function", "FuncWrapper"): "other"}
-    monkeypatch.setattr("rayflow.lang.code.ray_remotes._WITH_OPTIONS", captured)
+    monkeypatch.setattr("rayflow.lang.code.ray_remotes.WITH_OPTIONS", captured)
     for value, where in (("[step.options(num_cpus=2)]", "held[0]"), ("step.options(num_cpus=2)", "held")):
         found = projects.identity({"flow.py": INSIDE.replace("{added}", "1").replace("{value}", value)})
         assert found.unresolved == (f"flow.main: {where} is {UNREADABLE}, so only the statement that makes it counts",)

@@ -211,20 +211,23 @@ def test_an_environment_has_the_time_that_ray_gives_it(runtime_env: dict[str, An
     assert most_seconds(runtime_env) == seconds
 
 
-def test_options_that_ray_refuses_are_told_without_the_values_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_ray_refuses_are_told_without_the_values_of_variables() -> None:
     posted: list[Any] = []
     mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
 
     def refuses(bundle: Bundle, with_context: bool) -> Any:
         raise ValueError("no such thing: {'TOKEN': 'hush-hush'}")
 
-    monkeypatch.setattr(mine, "_sent_bundle", refuses)
-    mine._bundler = SimpleNamespace(ended=lambda number: None)  # type: ignore[assignment]
+    ((bundle,),) = bundles_in(SECRET).values()
+    coming = iter([bundle, None])
+    mine._sent_bundle = refuses  # type: ignore[method-assign]
+    mine._bundler = SimpleNamespace(  # type: ignore[assignment]
+        next=lambda: next(coming), ended=lambda number: None
+    )
     mine._gangs = HeldGangs()
     mine._sent = {}
     mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)  # type: ignore[assignment]
-    ((bundle,),) = bundles_in(SECRET).values()
-    mine._send_bundle(bundle)
+    mine.run_vectors([])  # sends what is ready
     (raised,) = posted
     assert "'env_vars': ['TOKEN']" in raised.failure.summary and "hush-hush" not in raised.failure.summary
     assert raised.failure.summary.endswith("no such thing: {'TOKEN': <value of TOKEN>}")

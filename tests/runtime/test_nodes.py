@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -186,19 +188,18 @@ def test_a_look_at_the_nodes_that_fails_is_told_once_unless_the_cluster_does_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(subject, "NODES_SECONDS", 0.0)
-    nodes = World().nodes
-    errors: list[Exception] = [KeyError("NodeID"), exceptions.RpcError("no answer"), KeyError("NodeID")]
+    errors: list[Exception] = [KeyError("NodeID"), KeyError("NodeID"), exceptions.RpcError("no answer")]
+    looked = threading.Semaphore(0)
 
     def asked() -> list[Any]:
-        error = errors.pop()
-        nodes._wanted.set()
-        if not errors:
-            nodes._is_over = True
-        raise error
+        raise errors.pop()
 
-    nodes._asked = asked
-    nodes._wanted.set()
-    with pytest.warns(RayflowWarning) as told:
-        nodes._look_for_ever()
+    nodes = Nodes("a", asked, lambda run: None, looked.release)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for moment in range(len(errors)):
+            nodes.look_after([], at_all=True, moment=1.0 + moment)
+            assert looked.acquire(timeout=30)
+    nodes.stop()
     (only,) = told
     assert str(only.message).startswith("The cluster's nodes cannot be tried") and errors == []

@@ -29,8 +29,8 @@ def ray_remote_in(value: Any) -> RayRemote | None:
     of = type(value)
     if of.__name__ == "RemoteFunction" and of.__module__ == "ray.remote_function":
         code = value._function
-    elif (of.__module__, of.__name__) in _WITH_OPTIONS:
-        return _with_options(value, _WITH_OPTIONS[of.__module__, of.__name__])
+    elif (of.__module__, of.__name__) in WITH_OPTIONS:
+        return _with_options(value, WITH_OPTIONS[of.__module__, of.__name__])
     elif any(base.__name__ == "ActorClass" and base.__module__ == "ray.actor" for base in of.__mro__):
         code = value.__ray_metadata__.modified_class.__ray_actor_class__
     else:
@@ -38,7 +38,7 @@ def ray_remote_in(value: Any) -> RayRemote | None:
     return None if code is None else RayRemote(code, dict(value._default_options or {}))
 
 
-_WITH_OPTIONS = {("ray.remote_function", "FuncWrapper"): "func_cls", ("ray.actor", "ActorOptionWrapper"): "actor_cls"}
+WITH_OPTIONS = {("ray.remote_function", "FuncWrapper"): "func_cls", ("ray.actor", "ActorOptionWrapper"): "actor_cls"}
 """The classes of what `.options()` gives, and the name by which their methods have captured the remote itself."""
 
 
