@@ -26,6 +26,25 @@ def test_each_setting_says_where_it_came_from(rayflow: Any, monkeypatch: pytest.
     assert not (project.path / ".rayflow").exists()
 
 
+def test_variables_of_a_runtime_environment_are_shown_by_name(rayflow: Any) -> None:
+    rayflow.project.write(
+        "rayflow.toml",
+        'environment = { env_vars = { TOKEN = "hush-hush" } }\n'
+        'options = { runtime_env = { env_vars = { RUNS_TOKEN = "hush-hush" } } }\n'
+        'profiles = { p = { runtime_env = { env_vars = { KEY = "hush-hush" } } } }\n',
+    )
+    told = json.loads(rayflow("config", "show", "--json").out)
+    assert told["environment"]["value"] == {"env_vars": ["TOKEN"]}
+    assert told["profiles"]["value"] == {"p": {"runtime_env": {"env_vars": ["KEY"]}}}
+    out = rayflow("config", "show").out
+    assert "TOKEN" in out and "hush-hush" not in out
+    rayflow.run("main")
+    ((execution_id,),) = rayflow.project.sql("select execution_id from executions")
+    for words in ((execution_id,), (execution_id, "--json"), ("--json",)):
+        text = rayflow("log", *words).out
+        assert "RUNS_TOKEN" in text and "hush-hush" not in text
+
+
 @pytest.mark.parametrize("address", ["nowhere", "host:port", ":6379", "host:99999", "http://host"])
 def test_an_address_that_is_none_is_said_also_where_all_is_cached(rayflow: Any, address: str) -> None:
     rayflow.run("main")

@@ -172,6 +172,66 @@ def test_a_coroutine_that_awaits_has_its_object_all_the_while(flow: Flow, model:
     assert len(KEPT_OBJECTS) <= 9
 
 
+INSIDE = TEXT + """
+    from dataclasses import dataclass
+
+    @dataclass
+    class Config:
+        n: int
+        model: object
+
+    @task
+    def models(of, more=None):
+        return str(of)
+
+    @task
+    def by_default(n, of=[Kept(load, "model.txt")]):
+        return str(of)
+
+    @task
+    def many(*of, **named):
+        return str((of, named))
+
+    @task
+    def give(value):
+        return value
+
+    @task
+    def choose(in_list):
+        return [Kept(load, "model.txt")] if in_list else Kept(load, "model.txt")
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "way"),
+    [
+        ("models([kept])", "of[0]"), ("models({'a': (1, kept)})", 'of["a"][1]'),
+        ("models(Config(1, kept))", "of.model"), ("models([Config(1, kept)] * 300)", "of[0].model"),
+        ("models([give(1), kept])", "of[1]"), ("models(Config(give(1), kept))", "of.model"),
+        ("models(choose(True))", "of[0]"), ("models(kept, [kept])", "more[0]"),
+        ("by_default(1)", "of[0]"), ("many(1, kept)", "of[1]"), ("many(a=kept)", 'named["a"]'),
+        ("models(Kept(load, kept))", "of.args[0]"),
+    ],
+)  # fmt: skip
+def test_one_inside_another_value_is_refused_and_no_result_is_recorded(
+    flow: Flow, model: Path, call: str, way: str
+) -> None:
+    module = flow.write(INSIDE)
+    names = {**vars(module), "kept": module.Kept(module.load, "model.txt")}
+    with pytest.raises(BadArguments) as refused:
+        flow.run(eval(call, names))
+    task_name = call.partition("(")[0]
+    text = str(refused.value)
+    assert f"{task_name}: {way} is Kept(load, 'model.txt'), which is loaded only where it is a whole" in text
+    (status,) = {row for (row,) in flow.project.sql(f"select status from jobs where task_name = 'flow.{task_name}'")}
+    assert status == "failed" and loads(flow) == []
+
+
+def test_one_that_another_task_returns_is_loaded_where_it_is_the_whole_argument(flow: Flow, model: Path) -> None:
+    module = flow.write(INSIDE)
+    assert flow.run(module.predict(1, module.choose(False))) == "m10 1 yes"
+
+
 def test_a_loader_that_is_no_plain_function_is_refused() -> None:
     @task
     def lazy(n):

@@ -321,3 +321,10 @@ def test_exported_options_are_checked_as_any() -> None:
         check_options({"export_options": {"version": "1"}}, where="f")
     kept = check_options({"export_options": {"retry_on": ValueError, "executor": "p"}}, where="f")
     assert kept == {"export_options": {"retry_on": ("builtins.ValueError",), "profile": "p"}}
+
+
+@pytest.mark.parametrize("variables", [{"A": 31337}, ["31337"]])
+def test_a_refused_variable_of_a_runtime_environment_is_told_without_its_value(variables: Any) -> None:
+    with pytest.raises(BadOption) as refused:
+        runtime_environments.check_for_all({"env_vars": variables}, "here")
+    assert "31337" not in str(refused.value)

@@ -90,7 +90,8 @@ def bundles_in(runtime_env: dict[str, Any] | None, calls: int = 1) -> dict[Shape
     return {shape: [Bundle(1, "e", shape, [Attempt] * calls)]}  # type: ignore[list-item]
 
 
-ENVIRONMENTS = [{"pip": ["lxml"]}, {"py_executable": "/no/python"}, {"env_vars": {"A": "1"}, "working_dir": "s3://b/x.zip"}]
+SECRET = {"env_vars": {"TOKEN": "hush-hush"}, "working_dir": "s3://b/x.zip"}
+ENVIRONMENTS = [{"pip": ["lxml"]}, {"py_executable": "/no/python"}, SECRET]
 
 
 @pytest.mark.parametrize("runtime_env", ENVIRONMENTS, ids=str)
@@ -103,12 +104,15 @@ def test_an_environment_that_does_not_come_is_told_and_ends_its_calls_at_last(
     assert known.look_at(old, 11.0) == ([], [])
     (sentence,), in_vain = known.look_at(old, 16.0)
     assert sentence.startswith("flow.f and 2 more calls cannot" if calls == 3 else "flow.f cannot")
-    assert str(runtime_env) in sentence and in_vain == []
+    told = str({**runtime_env, "env_vars": ["TOKEN"]} if "env_vars" in runtime_env else runtime_env)
+    assert told in sentence and in_vain == [] and "hush-hush" not in sentence
     (sent,) = ray.sent
     assert sent["runtime_env"] == runtime_env and sent["num_cpus"] == 0 and not sent["memory"]
     sentences, ((bundle, reason),) = known.look_at(old, 11.0 + most_seconds(runtime_env))
     assert sentences == [] and [bundle] == next(iter(old.values()))
-    assert str(runtime_env) in reason and "cannot be made" in reason
+    assert told in reason and "cannot be made" in reason and "hush-hush" not in reason
+    failed = environments.impossible_text(runtime_env, "pip got 'hush-hush'")
+    assert told in failed and ("pip got <value of TOKEN>" in failed) is ("env_vars" in runtime_env)
     known.abandon()
     assert ray.cancelled == [1]
 
@@ -207,6 +211,28 @@ def test_an_environment_has_the_time_that_ray_gives_it(runtime_env: dict[str, An
     assert most_seconds(runtime_env) == seconds
 
 
+def test_options_that_ray_refuses_are_told_without_the_values_of_variables() -> None:
+    posted: list[Any] = []
+    mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
+
+    def refuses(bundle: Bundle, with_context: bool) -> Any:
+        raise ValueError("no such thing: {'TOKEN': 'hush-hush'}")
+
+    ((bundle,),) = bundles_in(SECRET).values()
+    coming = iter([bundle, None])
+    mine._sent_bundle = refuses  # type: ignore[method-assign]
+    mine._bundler = SimpleNamespace(  # type: ignore[assignment]
+        next=lambda: next(coming), ended=lambda number: None
+    )
+    mine._gangs = HeldGangs()
+    mine._sent = {}
+    mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)  # type: ignore[assignment]
+    mine.run_vectors([])  # sends what is ready
+    (raised,) = posted
+    assert "'env_vars': ['TOKEN']" in raised.failure.summary and "hush-hush" not in raised.failure.summary
+    assert raised.failure.summary.endswith("no such thing: {'TOKEN': <value of TOKEN>}")
+
+
 def test_a_call_that_waits_in_vain_ends_and_one_that_no_node_can_hold_is_told_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -250,6 +276,7 @@ def test_the_note_of_a_run_is_taken_away_when_its_node_is_given_up(monkeypatch: 
     monkeypatch.setattr(carrier, "ray", SimpleNamespace(cancel=lambda ref, force: None))
     mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
     mine._bundler = SimpleNamespace(ended=lambda number: None)  # type: ignore[assignment]
+    mine._gangs = HeldGangs()
     mine._loop = SimpleNamespace(post=lambda event: None, clock=CLOCK)  # type: ignore[assignment]
     mine._sent = {1: SimpleNamespace(refs=("the call", None), inputs=[])}  # type: ignore[dict-item]
     mine._gangs = HeldGangs()

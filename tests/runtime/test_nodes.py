@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import exceptions
 
+from rayflow.errors import RayflowWarning
 from rayflow.runtime.on_ray.actor import nodes as subject
 from rayflow.runtime.on_ray.actor.bundles import Bundle
 from rayflow.runtime.on_ray.actor.nodes import Nodes
@@ -152,3 +156,50 @@ def test_the_node_that_left_is_named_as_ray_names_it() -> None:
     assert lost_node(NodeDiedError(told)) == "node 10.0.0.7"
     assert reason_of(NodeDiedError(told)) == ("its node 10.0.0.7 left the cluster", False)
     assert reason_of(NodeDiedError("gone")) == ("its node left the cluster", False)
+
+
+def test_a_ray_that_does_not_tell_what_is_drained_is_told_once_and_silent_nodes_are_given_up_as_before() -> None:
+    def drained() -> set[str]:
+        raise AttributeError("no get_draining_nodes")
+
+    world = World(silent={"b"}, noted={"1": "b"})
+    world.nodes._drained = drained
+    flying = [bundle("1")]
+    with pytest.warns(RayflowWarning) as told:
+        given_up = world.after(20, flying).given_up(flying, world.now)
+    assert [each.name for each, _ in given_up] == ["1"]
+    assert [str(each.message) for each in told] == [
+        "Ray does not tell which nodes are being drained, so they get calls as others do: AttributeError: "
+        "no get_draining_nodes"
+    ]
+
+
+def test_a_node_stays_drained_while_the_control_service_does_not_say() -> None:
+    def unanswered() -> set[str]:
+        raise exceptions.RpcError("no answer")
+
+    world = World(draining={"b"})
+    world.after(2, [])
+    world.nodes._drained = unanswered
+    assert world.after(2, []).sentences([], world.now)[0].startswith("The node b (host-b) is being drained")
+
+
+def test_a_look_at_the_nodes_that_fails_is_told_once_unless_the_cluster_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subject, "NODES_SECONDS", 0.0)
+    errors: list[Exception] = [KeyError("NodeID"), KeyError("NodeID"), exceptions.RpcError("no answer")]
+    looked = threading.Semaphore(0)
+
+    def asked() -> list[Any]:
+        raise errors.pop()
+
+    nodes = Nodes("a", asked, lambda run: None, looked.release)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for moment in range(len(errors)):
+            nodes.look_after([], at_all=True, moment=1.0 + moment)
+            assert looked.acquire(timeout=30)
+    nodes.stop()
+    (only,) = told
+    assert str(only.message).startswith("The cluster's nodes cannot be tried") and errors == []

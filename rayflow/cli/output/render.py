@@ -5,6 +5,7 @@ In: plain data. Out: text, or lines of it. Never: asks a store.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,8 +24,10 @@ from rayflow.cli.output.style import (
     without_styles,
 )
 from rayflow.lang.operations import is_shown
+from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.lang.options.tags import tag_text
 from rayflow.values.encoding.previews import shorten
+from rayflow.values.encoding.whole_numbers import json_text, number_of
 
 _DEEPEST = 40
 """Deeper lines of a tree are not indented any further; they say how deep they are."""
@@ -139,6 +142,13 @@ def stages_text(job: Mapping[str, Any]) -> str:
     """How long reading the arguments and storing the result took a worker. Empty where neither was long."""
     stages = ((job["stage_in_seconds"], "reading arguments"), (job["stage_out_seconds"], "storing the result"))
     return ", ".join(f"{duration(took)} {what}" for took, what in stages if took is not None)
+
+
+def options_text(recorded: str) -> str:
+    """The recorded options of a run, as JSON, without the values of variables."""
+    if "runtime_env" not in recorded:
+        return recorded
+    return json_text(shown_in(json.loads(recorded, parse_int=number_of)), default=str)
 
 
 def environment_text(environment: Mapping[str, Any] | None) -> str | None:

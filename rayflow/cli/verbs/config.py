@@ -14,6 +14,7 @@ import click
 from rayflow.cli.output.render import table
 from rayflow.cli.stores import json_option, print_json, store_option, store_url
 from rayflow.config import load_with_sources
+from rayflow.lang.options.runtime_environments import shown, shown_in
 
 
 @click.group("config")
@@ -36,12 +37,17 @@ def show(store: str | None, address: str | None, as_json: bool) -> None:
     rayflow config show --json
     """
     config, sources = load_with_sources(store=store_url(store), address=address)
-    rows = [(item.name, getattr(config, item.name), sources.get(item.name, "default")) for item in fields(config)]
+    # Of variables of a runtime environment the names alone: their values may be secrets.
+    values = {item.name: getattr(config, item.name) for item in fields(config)}
+    values["environment"] = shown(config.environment)
+    values["options"] = shown_in(config.options)
+    values["profiles"] = {name: shown_in(options) for name, options in config.profiles.items()}
+    rows = [(name, value, sources.get(name, "default")) for name, value in values.items()]
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return
-    shown = [(name, "" if value in (None, {}) else _text(value), source) for name, value, source in rows]
-    click.echo(table(("setting", "value", "set by"), shown, sys.stdout, flexible=("value",)), nl=False)
+    lines = [(name, "" if value in (None, {}) else _text(value), source) for name, value, source in rows]
+    click.echo(table(("setting", "value", "set by"), lines, sys.stdout, flexible=("value",)), nl=False)
 
 
 def _text(value: object) -> str:

@@ -24,6 +24,7 @@ from rayflow.cli.output.render import (
     fields,
     how_text,
     moment,
+    options_text,
     seconds_between,
     seconds_taken,
     sources_text,
@@ -231,7 +232,8 @@ def _how_lost(row: Record) -> str:
 
 def _for_json(row: Record, now: ExecutionStatuses) -> Record:
     """An execution for JSON: without the packed term, which only rayflow can read, and with whether it is lost."""
-    return {**{name: value for name, value in row.items() if name != "root"}, "lost": now.is_lost(row)}
+    told = {name: value for name, value in row.items() if name != "root"}
+    return {**told, "options": options_text(row["options"] or "{}"), "lost": now.is_lost(row)}
 
 
 def _job_for_json(row: Record) -> Record:
@@ -284,7 +286,7 @@ def _execution_head(row: Record, tags: list[Record], history: History) -> str:
             ("jobs", counted(row) if row["jobs"] is not None else None),
             ("project", row["project_dir"]),
             ("commit", row["git_commit"]),
-            ("options", row["options"] if row["options"] not in (None, "{}") else None),
+            ("options", options_text(row["options"]) if row["options"] not in (None, "{}") else None),
             ("versions", ", ".join(versions)),
             ("tags", tags_text(tags)),
             ("error", row["error"]),

@@ -22,6 +22,7 @@ from rayflow.errors import NotFound
 from rayflow.lang.code.counted_distributions import definitions_of
 from rayflow.lang.code.diff import Change, describe, diff
 from rayflow.lang.modules import load, pick
+from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.lang.tasks import Task, tasks_of
 from rayflow.pasting import command as pasted
 from rayflow.store.history.answer_types import Record, Why, shown_name
@@ -137,7 +138,9 @@ def _options(history: History, found: Why) -> dict[str, tuple[Any, Any]]:
         return {}
     before, now = (_run_options(history, job["execution_id"]) for job in (found.earlier, found.job))
     names = sorted({*before, *now})
-    return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    told_before, told_now = shown_in(before), shown_in(now)
+    return {name: (told_before.get(name), told_now.get(name)) for name in changed}
 
 
 def _run_options(history: History, execution_id: str) -> dict[str, Any]:

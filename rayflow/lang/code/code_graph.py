@@ -376,7 +376,7 @@ class CodeGraph:
     ) -> None:
         """Add the object that a name is bound to: a definition, or a constant with the definitions inside it."""
         remote = ray_remote_in(value)
-        if remote is not None:
+        if remote is not None and remote.code is not None:
             if remote.options:
                 self._value(node, f"{text} options", f"{name}.options", remote.options)
             value = remote.code

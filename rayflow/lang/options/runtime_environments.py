@@ -7,12 +7,13 @@ a file.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from rayflow.errors import BadOption
 from rayflow.lang.terms.expressions import Expression
-from rayflow.values.encoding.previews import preview
+from rayflow.values.encoding.previews import kind_of, preview
 
 KEYS = frozenset(
     {
@@ -37,6 +38,9 @@ _FOR_ALL = {
     "java_jars": "jars",
 }
 """The keys that Ray takes for all tasks together, or without effect for one."""
+
+_SHORT = 3
+"""A value of so few characters may stand in any text."""
 
 _SCHEMES = ("http", "https", "s3", "gs", "azure", "abfss", "file", "gcs", "local")
 """The beginnings of addresses from which Ray fetches packages."""
@@ -84,6 +88,33 @@ def check_for_all(environment: Mapping[Any, Any], where: str) -> None:
     _check_config(environment.get("config"), where)
 
 
+def shown(environment: Mapping[Any, Any]) -> dict[Any, Any]:
+    """An environment for people and for records: of its variables the names alone, since values may be secrets."""
+    variables = environment.get("env_vars")
+    if not variables:
+        return dict(environment)
+    names = sorted(map(str, variables)) if isinstance(variables, Mapping) else f"<{kind_of(variables)}>"
+    return {**environment, "env_vars": names}
+
+
+def shown_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Task options for people: as they are, but the runtime environment as `shown` gives it."""
+    environment = options.get("runtime_env")
+    return {**options, "runtime_env": shown(environment)} if isinstance(environment, Mapping) else dict(options)
+
+
+def without_values(text: str, environment: Mapping[Any, Any]) -> str:
+    """A text of somebody else's about an environment, with `<value of NAME>` for each value of its variables. Short
+    ones are found in quotes only: the text may have a 1 of its own."""
+    variables = environment.get("env_vars")
+    pairs = variables.items() if isinstance(variables, Mapping) else ()
+    for name, value in sorted(pairs, key=lambda pair: -len(str(pair[1]))):
+        forms = [repr(value), json.dumps(value), *([value] if len(value) > _SHORT else ())] if value else ()
+        for form in forms:
+            text = text.replace(form, f"<value of {name}>")
+    return text
+
+
 def _check_together(environment: Mapping[Any, Any], where: str) -> None:
     """Raise BadOption for keys that Ray does not take together."""
     given = [key for key in INSTALLERS if environment.get(key)]
@@ -123,14 +154,14 @@ def _check_variables(variables: Any, where: str) -> None:
     if isinstance(variables, Expression):
         return
     if not isinstance(variables, dict):
-        raise BadOption(f"{where}: runtime_env's env_vars are texts by name, not {preview(variables)}.")
+        raise BadOption(f"{where}: runtime_env's env_vars are texts by name, not a {kind_of(variables)}.")
     for name, value in variables.items():
         if not isinstance(name, str) or not name.strip():
             raise BadOption(
                 f"{where}: a name in option 'runtime_env' has to be a text, and not empty, but is {name!r}."
             )
         if not isinstance(value, str | Expression):
-            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is {preview(value)}.")
+            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is a {kind_of(value)}.")
 
 
 def _check_config(config: Any, where: str) -> None:

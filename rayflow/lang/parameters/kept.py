@@ -6,26 +6,41 @@ loads (the worker does).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
 from rayflow.errors import BadArguments
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.display.tracebacks import front_door
+from rayflow.values.encoding.nested import Container, parts_of
 from rayflow.values.encoding.previews import preview
+from rayflow.values.native import SCALARS
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_numbers = itertools.count(1)
+
+
 @dataclass(frozen=True)
 class KeptObject:
-    """What a worker loads: the loader, and its arguments by place and by name."""
+    """What a worker loads: the loader, and its arguments by place and by name.
+
+    latest: the number of the instance that this process has made last, by a call or by unpickling: a cheap way to see
+    that a value which was just read has none inside.
+    """
 
     loader: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    latest: ClassVar[int] = 0
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        KeptObject.latest = next(_numbers)
+        return object.__new__(cls)
 
     def load(self) -> Any:
         """The object. Raises what the loader raises; BadArguments where it gives a lazy value."""
@@ -62,3 +77,37 @@ def Kept(loader: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         what = "a task" if callable(loader) else "not a function"
         raise BadArguments(f"Kept takes a plain function and its arguments: {preview(loader)} is {what}.")
     return cast(R, KeptObject(loader, args, kwargs))
+
+
+def refuse_inside(arguments: Mapping[str, Any], task_name: str) -> None:
+    """Raise BadArguments where one of a call's arguments has a `Kept` inside: the body would get it unloaded."""
+    for name, argument in arguments.items():
+        found = _inside(argument)
+        if found is not None:
+            way, kept = found
+            raise BadArguments(
+                f"{task_name}: {name}{way} is {kept}, which is loaded only where it is a whole argument, not inside "
+                "another value. Give it a parameter of its own, or let the loader return the whole value."
+            )
+
+
+def _inside(argument: Any) -> tuple[str, KeptObject] | None:
+    """The first `Kept` inside an argument, and the way to it such as `[3].model`; the argument itself does not
+    count."""
+    waiting: list[tuple[str, Container]] = []
+    seen: dict[int, Container] = {}
+
+    def enter(way: str, part: Any) -> None:
+        container = None if id(part) in seen else parts_of(part)
+        if container is not None:
+            seen[id(part)] = container  # with its parts: some exist only there, and an id may be used again
+            waiting.append((way, container))
+
+    enter("", argument)
+    for way, container in waiting:
+        for position, part in enumerate(container.parts):
+            if type(part) is KeptObject:
+                return way + container.step(position), part
+            if type(part) not in SCALARS:
+                enter(way + container.step(position), part)
+    return None

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rayflow.config import Config
 from rayflow.errors import Cancelled, ClusterLost, ClusterUnavailable
 from rayflow.evaluator import commands
+from rayflow.lang.options.runtime_environments import shown
 from rayflow.pasting import command
 from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.environments import LOOK_SECONDS, impossible_text, most_seconds, verdict
@@ -226,7 +227,7 @@ class RayCluster:
 
     def waits_for(self) -> str:
         """For people, what a scheduler that does not answer may be doing."""
-        env = f", in the runtime environment {dict(self._config.environment)}" if self._config.environment else ""
+        env = f", in the runtime environment {shown(self._config.environment)}" if self._config.environment else ""
         return f"the scheduler: it starts on the cluster{env}, or waits for its store {self._config.store}"
 
     def give_up_actor(self, dead: Any) -> None:

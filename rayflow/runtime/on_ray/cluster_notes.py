@@ -7,7 +7,11 @@ Ray calls this store experimental; it has had it since its first versions. This 
 
 from __future__ import annotations
 
+from ray import exceptions
 from ray.experimental import internal_kv
+
+NO_ANSWER = (exceptions.RayError, OSError, RuntimeError)
+"""Ray's errors when the cluster's control service does not answer, or this process has left the cluster."""
 
 _NAMESPACE = b"rayflow"
 

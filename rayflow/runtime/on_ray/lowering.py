@@ -14,6 +14,7 @@ from typing import Any
 from rayflow.errors import BadOption
 from rayflow.lang.options.option_values import parse_bytes
 from rayflow.lang.options.options import NO_GANG, TWO_PLACES
+from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.runtime.on_ray.gang_fit import ROUNDING, GangShape, gang_of, why_not_held
 from rayflow.values.encoding.encoding import decode_inline
 from rayflow.values.refs import ValueRef
@@ -53,7 +54,8 @@ class Shape:
 
     def describe(self) -> str:
         """The shape for people: `num_gpus=1, label_selector={"zone": "a"}`."""
-        texts = [f"{key}={value!r}" for key, value in self.ray_options().items() if key != "max_retries"]
+        options = shown_in(self.ray_options())
+        texts = [f"{key}={value!r}" for key, value in options.items() if key != "max_retries"]
         if self.gang is not None:
             texts.append(f"gang={self.gang.given()!r}, strategy={self.gang.strategy!r}")
         return ", ".join(texts)

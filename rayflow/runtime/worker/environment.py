@@ -56,13 +56,17 @@ class Descriptions:
         worker has sent it."""
         if environment is None:
             return []
-        if row is not None:
-            self._rows[environment] = row
+        self.learn(row)
         recorded = self._recorded.setdefault(execution_id, set())
         if environment in recorded or environment not in self._rows:
             return []
         recorded.add(environment)
         return [self._rows[environment]]
+
+    def learn(self, row: EnvironmentRow | None) -> None:
+        """Know an environment from an answer for an execution that has ended: later ones may run in it, too."""
+        if row is not None:
+            self._rows[row.environment] = row
 
     def forget(self, execution_id: str) -> None:
         """Forget an execution that has ended."""

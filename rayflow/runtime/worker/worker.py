@@ -23,7 +23,7 @@ from rayflow.lang.created_calls import CreatedCalls, collecting_calls
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing.pack import pack
 from rayflow.lang.parameters.argument_checks import check_arguments
-from rayflow.lang.parameters.kept import KeptObject
+from rayflow.lang.parameters.kept import KeptObject, refuse_inside
 from rayflow.lang.registry import task_source, use_task_source
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, loads
@@ -312,6 +312,8 @@ class Attempt:
             began = time.perf_counter()
             terms = loads(arguments)
             arguments = self._values.for_body(terms)
+            if self._values.has_kept:
+                refuse_inside(arguments, task.name)
             self._kept = {name: terms[name] for name, value in arguments.items() if type(value) is KeptObject}
             self._enclosure.meter.stage_in += time.perf_counter() - began
         self._output.begin(call.label or call.task, None if call.label else arguments)

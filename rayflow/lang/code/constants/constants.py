@@ -23,6 +23,7 @@ from typing import Any
 from rayflow.lang.code.constants.constant_leaves import leaf
 from rayflow.lang.code.normal_form import constant_bytes
 from rayflow.lang.code.object_names import contents_of, outside_name
+from rayflow.lang.code.ray_remotes import UNREADABLE, ray_remote_in
 from rayflow.lang.terms.codec import children
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.display.masking import masked, masked_parts
@@ -70,6 +71,14 @@ def content(
             continue
         if type(value) in LITERALS:
             tokens.append(constant_bytes(value))
+            continue
+        remote = ray_remote_in(value)
+        if remote is not None:  # pickled, it would have other bytes in each process
+            tokens.append(b"<ray remote>")
+            if remote.code is None:
+                doubts.append(f"{path} is {UNREADABLE}")
+            else:
+                stack.extend([(f"{path} options", dict(remote.options)), (path, remote.code)])
             continue
         token = definition(path.encode("utf-8", "surrogatepass"), value)
         if token is not None:
@@ -295,9 +304,11 @@ def key_token(key: Any) -> bytes:
         return constant_bytes(key)
     if isinstance(key, enum.Enum):
         return b"enum " + f"{type(key).__qualname__}.{key.name}".encode()
-    name = getattr(key, "__qualname__", None)
+    remote = ray_remote_in(key)
+    name = getattr(key if remote is None else remote.code, "__qualname__", None)
     if isinstance(name, str):
-        return b"name " + name.encode()
+        options = repr(sorted(remote.options.items())) if remote is not None and remote.options else ""
+        return b"name " + name.encode() + options.encode()
     try:
         with contained:
             return b"hash " + value_hash(key)

@@ -11,7 +11,6 @@ never touched here: its bytes stay on the node where the task ran.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -25,17 +24,19 @@ from ray import exceptions
 from rayflow.errors import BadOption, RayflowError, TaskFailed, WorkerLost
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.graph import BLOCK_BITS
+from rayflow.lang.options.runtime_environments import without_values
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
 from rayflow.runtime.on_ray.actor.auto_calls import AutoCalls, Recorded
 from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
-from rayflow.runtime.on_ray.actor.environments import Environments
+from rayflow.runtime.on_ray.actor.environments import Environments, environment_of
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
+from rayflow.runtime.on_ray.cluster_notes import NO_ANSWER
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
@@ -54,6 +55,7 @@ from rayflow.runtime.worker.environment import Descriptions
 from rayflow.store.history.history import History
 from rayflow.store.live.live_state import MOST_RUNNING, RunningCall
 from rayflow.values.digests import to_hex
+from rayflow.values.display.user_warnings import warn_user
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -144,6 +146,7 @@ class RayCarrier:
         self._notes: dict[str, whereabouts.BundleNote] = {}
         """The notes of bundles that run longest, by name."""
         self._looking_for_notes: threading.Thread | None = None
+        self._has_warned_of_notes = False
         self.bundle_sizes: list[int] | None = None
         """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
@@ -183,9 +186,15 @@ class RayCarrier:
         return found
 
     def _look_for_notes(self) -> None:
-        with contextlib.suppress(Exception):  # the cluster is lost: the driver notices that
+        try:
             self._noted = whereabouts.noted_of(self._bundler.name)
             self._notes = self._notes_read()
+        except NO_ANSWER:  # the cluster is lost: the driver notices that
+            pass
+        except Exception as error:  # what runs is then shown as of the last look
+            if not self._has_warned_of_notes:
+                self._has_warned_of_notes = True
+                warn_user(f"The notes about what runs cannot be read: {type(error).__name__}: {error}")
         time.sleep(NOTES_SECONDS)
 
     def _notes_read(self) -> dict[str, whereabouts.BundleNote]:
@@ -322,7 +331,8 @@ class RayCarrier:
             for number in bundle.numbers():
                 # Ray checks options only now: resources that are not numbers, an environment without meaning.
                 if isinstance(error, (ValueError, TypeError, BadOption)):
-                    message = f"Ray refuses the options {bundle.shape.describe()}: {error}"
+                    why = without_values(str(error), environment_of(bundle.shape))
+                    message = f"Ray refuses the options {bundle.shape.describe()}: {why}"
                     self._failed(*number, failure_from_exception(BadOption(message)))
                 else:
                     self._lost(*number, f"it could not be sent: {type(error).__name__}: {error}")
@@ -412,8 +422,11 @@ class RayCarrier:
         self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
     ) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
-        for row in self._descriptions.new(bundle.execution_id, bundle_reply.environment, bundle_reply.described):
-            self._loop.record(row)
+        if context is None:  # the execution has ended, and nothing of it is recorded any more
+            self._descriptions.learn(bundle_reply.described)
+        else:
+            for row in self._descriptions.new(bundle.execution_id, bundle_reply.environment, bundle_reply.described):
+                self._loop.record(row)
         for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
             if columns.jobs:
                 self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))

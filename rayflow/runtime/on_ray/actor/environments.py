@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 
+from rayflow.lang.options.runtime_environments import shown, without_values
 from rayflow.runtime.on_ray import remote
 from rayflow.runtime.on_ray.actor.bundles import Bundle, calls_text
 from rayflow.runtime.on_ray.connection.cluster_watch import answer_of
@@ -133,8 +134,8 @@ class Environments:
                 in_vain.extend((bundle, in_vain_text(environment, seconds)) for bundle in bundles)
             elif seconds > SLOW_SECONDS:
                 sentences.append(
-                    f"{calls_text(bundles)} cannot start yet: no worker runs in the runtime environment {environment}. "
-                    "Ray is making it."
+                    f"{calls_text(bundles)} cannot start yet: no worker runs in the runtime environment "
+                    f"{shown(environment)}. Ray is making it."
                 )
         return sentences, in_vain
 
@@ -223,13 +224,13 @@ def _trouble(environment: dict[str, Any], seconds: float) -> Trouble:
 
 def impossible_text(environment: Mapping[str, Any], reason: str) -> str:
     """The reason to give up calls whose environment cannot be made."""
-    return f"its runtime environment {dict(environment)} cannot be made: {reason}"
+    return f"its runtime environment {shown(environment)} cannot be made: {without_values(reason, environment)}"
 
 
 def in_vain_text(environment: Mapping[str, Any], seconds: float) -> str:
     """The reason to give up calls whose environment is not made."""
     return (
-        f"no worker came up in its runtime environment {dict(environment)} within {seconds:.0f} s: it cannot be made, "
+        f"no worker came up in its runtime environment {shown(environment)} within {seconds:.0f} s: it cannot be made, "
         "or Python does not start in it. The logs of the Ray session on its nodes say more (raylet.err, "
         "runtime_env_setup-*.log)"
     )

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rayflow.runtime.on_ray.actor.bundles import Bundle, calls_text
+from rayflow.runtime.on_ray.cluster_notes import NO_ANSWER
 from rayflow.runtime.on_ray.connection.cluster_watch import Silence
 from rayflow.runtime.on_ray.lowering import Shape, missing_from
+from rayflow.values.display.user_warnings import warn_user
 
 WAITING_SECONDS = 10.0
 """A Ray task in flight for so long is checked: is there a node that could ever run it?"""
@@ -70,6 +72,7 @@ class Nodes:
         self._known: list[Mapping[str, Any]] = []
         self._left: dict[str, tuple[int, float]] = {}
         self._looked = 0.0
+        self._warned_of: set[str] = set()
         self._wanted = threading.Event()
         self._is_over = False
         self._thread: threading.Thread | None = None
@@ -206,7 +209,10 @@ class Nodes:
                 return
             try:
                 self.look()
-            except Exception:  # the control service does not answer: the driver notices and reports that
+            except NO_ANSWER:  # the control service does not answer: the driver notices and reports that
+                time.sleep(NODES_SECONDS)
+            except Exception as error:  # the thread goes on: the next look may be answered
+                self._warn_once("The cluster's nodes cannot be tried, so calls on a silent one wait for it", error)
                 time.sleep(NODES_SECONDS)
             self._news()
 
@@ -221,12 +227,27 @@ class Nodes:
             }
         )
         self._known = nodes
-        alive = {node["NodeID"] for node in nodes if node["Alive"]}
-        self._draining = frozenset(self._drained()) & alive
-        self._were_drained |= self._draining
         names = self._bundle_names
         is_one_silent = self._silence.of_at_least(TOLD_SECONDS - 2 * NODES_SECONDS)
         self._where = {name: self._node_of(name) for name in names} if is_one_silent else {}
+        self._look_for_drained({node["NodeID"] for node in nodes if node["Alive"]})
+
+    def _look_for_drained(self, alive: set[str]) -> None:
+        """Ask which of the nodes are being drained. This is private to Ray, so another version may lack it: then all
+        else is known as before."""
+        try:
+            self._draining = frozenset(self._drained()) & alive
+        except NO_ANSWER:  # the control service has stopped answering since it gave the nodes
+            self._draining &= alive
+        except Exception as error:
+            self._warn_once("Ray does not tell which nodes are being drained, so they get calls as others do", error)
+            self._draining = frozenset()
+        self._were_drained |= self._draining
+
+    def _warn_once(self, text: str, error: Exception) -> None:
+        if text not in self._warned_of:
+            self._warned_of.add(text)
+            warn_user(f"{text}: {type(error).__name__}: {error}")
 
 
 def _calls(count: int) -> str:
