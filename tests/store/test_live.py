@@ -162,12 +162,25 @@ def test_a_request_to_cancel_stands_until_it_is_dropped(folder: LocalFolder, rea
     files = LiveFiles(folder)
     assert files.cancel_order("e1") is None
     files.order_cancel("e1", CancelOrder("ada@lab", reason))
-    files.order_cancel("e1", CancelOrder("ada@lab", reason))
-    assert files.cancel_order("e1") == CancelOrder("ada@lab", reason)
+    files.order_cancel("e1", CancelOrder("ada@lab", reason, 3))
+    assert files.cancel_order("e1") == CancelOrder("ada@lab", reason, 3)
     assert files.executions() == []
     files.drop_order("e1")
     files.drop_order("e1")
     assert files.cancel_order("e1") is None
+
+
+def test_what_is_of_a_later_life_stays_when_an_earlier_one_ends(folder: LocalFolder) -> None:
+    files = LiveFiles(folder)
+    files.write(replace(STATE, life=1))
+    files.order_cancel("e1", CancelOrder("ada", life=0))
+    files.remove("e1", 0)
+    assert sorted(folder.names("live")) == ["e1", "e1.cancel"], "its driver may obey the request in a later life"
+    files.order_cancel("e1", CancelOrder("ada", life=2))
+    files.remove("e1", 1)
+    assert folder.names("live") == ["e1.cancel"]
+    files.remove("e1", 2)
+    assert folder.names("live") == []
 
 
 def test_a_request_that_cannot_be_read_is_a_request(folder: LocalFolder) -> None:

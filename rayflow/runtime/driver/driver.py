@@ -454,6 +454,7 @@ class InlineSubmission:
         driver.live.begin(
             self.execution_id,
             life=request.life,
+            first_life=request.first_life,
             started_at=request.row.started_at,
             cancel=self._ordered,
             running=self._loop.carrier.running_calls,
