@@ -147,7 +147,8 @@ class Loop(Generic[C]):
                 break
             if self.measures_lag:
                 self.longest_lag_us = max(self.longest_lag_us, self.clock.now() - batch[0].at)
-            self.outbox.carry_out(self.evaluator.handle(batch))
+            with self.store.together():
+                self.outbox.carry_out(self.evaluator.handle(batch))
             if len(batch) > FEW_MESSAGES and self._incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)

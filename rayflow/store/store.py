@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,12 @@ class Store:
         self._seen: dict[type, set[Any]] = {row: set() for row in _KEY_LENGTHS}
         self._first_append_us: int | None = None
         self._is_due = False
+        self._between = threading.Lock()
+        """Held by `commit_beside`, so that no thread begins to append what belongs together."""
+        self._appending: set[int] = set()
+        """The threads that append what belongs together."""
+        self._kept_error: Exception | None = None
+        """The error of a `commit_beside`, for the next commit."""
         self._commits = 0
         self._opened = False
 
@@ -261,8 +268,16 @@ class Store:
         """Make everything appended durable and visible, at once. Nothing happens when nothing was appended.
 
         Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit. Raises Bug
-        when rows do not fit their table: those are dropped, so that the next commit can keep all others.
+        when rows do not fit their table: those are dropped, so that the next commit can keep all others. Raises the
+        error that an earlier `commit_beside` has kept.
         """
+        with self._lock:
+            kept, self._kept_error = self._kept_error, None
+            if kept is not None:
+                raise kept
+            self._commit_waiting()
+
+    def _commit_waiting(self) -> None:
         with self._lock:
             waiting: dict[type, list[Columns]] = {}
             for row_type, rows in self._buffers.items():
@@ -285,6 +300,33 @@ class Store:
             self._commits += 1
             if self._commits % _TIDY_EVERY == 0:
                 self._compactor.merge_own(self._ids.writer)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """While this lasts, `commit_beside` does nothing: what this thread appends belongs together."""
+        thread = threading.get_ident()
+        with self._between:
+            self._appending.add(thread)
+        try:
+            yield
+        finally:
+            self._appending.discard(thread)
+
+    def commit_beside(self) -> None:
+        """Commit, in a thread that appends nothing itself. Nothing happens while another one is in `together`.
+
+        Raises StoreUnavailable, as `commit`. Any other error is kept, and the next `commit` raises it: that is in a
+        thread which answers for the rows.
+        """
+        with self._between:
+            if self._appending:
+                return
+            try:
+                self._commit_waiting()
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                self._kept_error = self._kept_error or error
 
     def _slices(self, waiting: dict[type, list[Columns]]) -> Iterator[dict[str, Any]]:
         """The waiting rows as slices of a commit, as Arrow tables by name. Raises Bug as `commit`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rayflow.store.live.live_files import CancelOrder
+from rayflow.store.live.live_files import CancelOrder, LiveFiles
 from rayflow.store.live.live_state import LiveState, RunningCall
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -164,6 +164,25 @@ def test_a_request_that_nobody_answers_stands_and_says_so(rayflow: Any, monkeypa
     assert told.code == 2 and json.loads(told.out)["status"] == "running"
     order = store.live.cancel_order(running)
     assert isinstance(order, CancelOrder) and order.reason == "wrong input" and order.by.endswith(socket.gethostname())
+    assert order.life == 0
+    store.live.write(state_of(running, life=2))  # the driver has submitted it again
+    rayflow("cancel", running)
+    assert store.live.cancel_order(running) == CancelOrder(order.by, life=2)
+
+
+def test_a_request_to_what_then_seems_lost_stands_for_its_driver(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, running = running_elsewhere(rayflow)
+    store.live.write(state_of(running))
+    monkeypatch.setattr("rayflow.cli.verbs.cancel.LOOK_SECONDS", 0.0)
+    order_cancel = LiveFiles.order_cancel
+
+    def order_and_die(files: LiveFiles, execution_id: str, order: CancelOrder) -> None:
+        order_cancel(files, execution_id, order)
+        fall_silent(store, execution_id)
+
+    monkeypatch.setattr(LiveFiles, "order_cancel", order_and_die)
+    assert rayflow("cancel", running).code == 1
+    assert store.live.cancel_order(running) is not None
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

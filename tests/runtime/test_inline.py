@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,18 +13,22 @@ import pytest
 from projects import Project
 
 from rayflow import Scheduler
+from rayflow.errors import Bug
 from rayflow.evaluator.commands import RunTask, RunVector, Stop
 from rayflow.evaluator.messages import Cost, ReturnedVector
 from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.registry import use_task_source
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
+from rayflow.records import TagRow
 from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
 from rayflow.runtime.loop import Loop
+from rayflow.runtime.outbox import Outbox
 from rayflow.runtime.protocol.attempts import Reply, WorkerContext
 from rayflow.runtime.worker.worker import Worker
 from rayflow.store.open import open_store
+from rayflow.store.store import Store
 
 ENTRY = TaskEntry(name="lab.f", hash=b"f" * 20, parameters=Parameters((), (), frozenset()))
 MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), frozenset()))
@@ -33,7 +39,7 @@ def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0), (MET,))
     worker = SimpleNamespace(run=lambda *call: reply, learn=learnt.extend, kept={}, sync=dict)
     posted: list[object] = []
-    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=CLOCK, record=len), worker)
+    carrier = InlineCarrier(SimpleNamespace(post=posted.append, record=lambda row: None, clock=CLOCK), worker)
     carrier.run([RunTask(1, 1, "e1", b"j", ENTRY, {}, {})])
     assert carrier.work(1.0) and learnt == [MET] and posted[0].entries == (MET,)
 
@@ -44,10 +50,81 @@ def test_a_call_ends_when_its_own_body_does_and_not_with_the_others_of_its_turn(
     worker = SimpleNamespace(run=lambda *call: reply, learn=len, kept={}, sync=dict)
     posted: list[object] = []
     clock = SimpleNamespace(now=lambda: next(moments))
-    carrier = InlineCarrier(SimpleNamespace(post=posted.append, clock=clock, record=len), worker)
+    carrier = InlineCarrier(SimpleNamespace(post=posted.append, record=lambda row: None, clock=clock), worker)
     carrier.run([RunTask(job, 1, "e1", b"j", ENTRY, {}, {}) for job in (1, 2, 3)])
     worker.sync = lambda: next(moments) and {}
     assert carrier.work(1.0) and [message.at for message in posted] == [11, 13, 15], "each body begins and ends"
+
+
+NESTING = """
+    from rayflow import subrun, task
+
+    @task
+    def inc(x):
+        return x + 1
+
+    @task
+    def main():
+        return [inc(1), inc(subrun(inc(inc(2))))]
+"""
+
+
+def test_no_other_thread_can_commit_a_part_of_a_tick_also_not_of_a_nested_execution(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = project.write("flow.py", NESTING) and project.load("flow")
+    turn, carry_out, run = Loop.turn, Outbox.carry_out, Worker.run
+    stores: list[Store] = []
+    seen: dict[str, list[int]] = {"tick": [], "body": []}
+
+    def commits_of(store: Store) -> int:
+        before = store.commits
+        store.append([TagRow("job", "x", "k", "1", 1, False)])
+        beside.submit(store.commit_beside).result()
+        return store.commits - before
+
+    def noted(loop: Loop, *given: Any) -> None:
+        stores.append(loop.store)
+        turn(loop, *given)
+
+    def in_tick(outbox: Outbox, batch: Any) -> None:
+        seen["tick"].append(commits_of(stores[-1]))
+        carry_out(outbox, batch)
+
+    def in_body(worker: Worker, *given: Any, **named: Any) -> Any:
+        seen["body"].append(commits_of(worker.store))
+        return run(worker, *given, **named)
+
+    monkeypatch.setattr(Loop, "turn", noted)
+    monkeypatch.setattr(Outbox, "carry_out", in_tick)
+    monkeypatch.setattr(Worker, "run", in_body)
+    with ThreadPoolExecutor(1) as beside, Scheduler(inline=True) as scheduler:
+        assert scheduler.run(flow.main()) == [2, 5]
+    assert set(seen["tick"]) == {0} and len(seen["tick"]) > 5
+    assert set(seen["body"]) == {1}
+
+
+def test_rows_that_are_dropped_while_a_body_runs_are_told_by_the_result(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayflow.store.live.live_files.LOCAL_SECONDS", 0.01)
+    flow = project.write("flow.py", NESTING) and project.load("flow")
+    run = Worker.run
+
+    def dropped(worker: Worker, *given: Any, **named: Any) -> Any:
+        worker.store.append([TagRow("job", "x", "k", 5, 1, False)])  # type: ignore[arg-type]
+        end = time.monotonic() + 20
+        while worker.store.pending():
+            assert time.monotonic() < end, "nothing is recorded while a body runs"
+            time.sleep(0.002)
+        return run(worker, *given, **named)
+
+    monkeypatch.setattr(Worker, "run", dropped)
+    with Scheduler(inline=True) as scheduler:
+        with pytest.raises(Bug, match=r"tags\.value"):
+            scheduler.run(flow.inc(1))
+        monkeypatch.undo()
+        assert scheduler.run(flow.inc(2)) == 3
 
 
 def test_ctrl_c_in_the_middle_of_a_tick_ends_the_wait(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +185,8 @@ class Inline:
         worker = Worker(context, open_store(":memory:"))
         worker.find(entry.name, entry.hash)
         worker.check([])  # this process is the worker's now
-        self.carrier = InlineCarrier(SimpleNamespace(post=self.posted.append, clock=CLOCK, record=len), worker)
+        loop = SimpleNamespace(post=self.posted.append, record=lambda row: None, clock=CLOCK)
+        self.carrier = InlineCarrier(loop, worker)
 
     def vector(self, count: int, **options: Any) -> RunVector:
         jobs = range(10, 10 + count)

@@ -43,16 +43,16 @@ def until(is_so: Callable[[], Any]) -> Any:
 class Shell:
     """A board with one execution, and what it was told."""
 
-    def __init__(self, folder: Folder, life: int = 0) -> None:
+    def __init__(self, folder: Folder, execution_id: str = "e1", life: int = 0, first_life: int = 0) -> None:
         self.board = LiveBoard(folder, "ray")
         self.files = LiveFiles(folder)
         self.orders: list[CancelOrder] = []
         self.warnings: list[str] = []
-        self.begin("e1", life)
+        self.begin(execution_id, life, first_life)
 
-    def begin(self, execution_id: str, life: int = 0) -> None:
+    def begin(self, execution_id: str, life: int = 0, first_life: int = 0) -> None:
         self.board.begin(
-            execution_id, life=life, started_at=1, cancel=self.orders.append,
+            execution_id, life=life, first_life=first_life, started_at=1, cancel=self.orders.append,
             running=lambda: {"e1": [CALL]}, warned=self.warnings.append,
         )  # fmt: skip
 
@@ -103,19 +103,141 @@ def test_who_asks_for_the_end_is_heard_and_the_state_says_so() -> None:
     assert shell.files.cancel_order("e1") is None
 
 
-@pytest.mark.parametrize(("life", "age", "counts"), [(1, 300, False), (1, 1, True), (0, 300, True)])
-def test_a_request_to_an_earlier_life_does_not_end_a_later_one(
-    tmp_path: Path, life: int, age: float, counts: bool
+@pytest.mark.parametrize(
+    ("asked", "first_life", "life", "is_obeyed"),
+    [
+        (0, 0, 0, True),
+        (0, 0, 1, True),  # the driver has submitted it again, after its scheduler has died
+        (0, 1, 1, False),  # somebody has resumed it
+        (1, 1, 2, True),
+        (1, 2, 3, False),
+        (None, 0, 1, True),  # of an unknown life
+        (None, 1, 1, False),
+    ],
+)
+@pytest.mark.parametrize("age", [1, 300])
+def test_a_request_ends_the_life_that_it_means_and_those_that_its_driver_begins_and_no_resumed_one(
+    tmp_path: Path, asked: int | None, first_life: int, life: int, is_obeyed: bool, age: float
 ) -> None:
     folder = LocalFolder(str(tmp_path))
-    LiveFiles(folder).order_cancel("e1", CancelOrder("ada"))
+    LiveFiles(folder).order_cancel("e1", CancelOrder("ada", life=asked))
     at = time.time() - age
     os.utime(tmp_path / "live" / "e1.cancel", (at, at))
-    shell = Shell(folder, life)
+    shell = Shell(folder, "e1", life, first_life)
     first = until(shell.state)
     until(lambda: shell.state().written_at > first.written_at)
-    assert bool(shell.orders) is counts
+    assert bool(shell.orders) is is_obeyed
+    assert (shell.files.cancel_order("e1") is not None) is is_obeyed
     shell.board.end("e1")
+
+
+def test_a_request_to_a_resumed_life_is_obeyed_also_if_nobody_knows_which_life_it_means() -> None:
+    shell = Shell(MemoryFolder(), "e1", 1, 1)
+    until(shell.state)
+    shell.files.order_cancel("e1", CancelOrder("ada"))
+    until(lambda: shell.orders)
+    shell.board.end("e1")
+
+
+class Held(MemoryFolder):
+    """Holds up the thread that writes the state of the execution e0, once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held = False
+        self.is_writing, self.may_go_on = threading.Event(), threading.Event()
+
+    def overwrite(self, path: str, parts: Any) -> None:
+        if path.endswith("e0") and self.is_held:
+            self.is_writing.set()
+            assert self.may_go_on.wait(20)
+        super().overwrite(path, parts)
+
+
+def test_the_end_of_an_earlier_life_takes_nothing_from_a_later_one_and_waits_for_nothing() -> None:
+    folder = Held()
+    shell = Shell(folder, "e0")
+    shell.begin("e1")
+    until(lambda: shell.state("e0") and shell.state())
+    folder.is_held = True
+    assert folder.is_writing.wait(20)
+    ending = threading.Thread(target=shell.board.end, args=("e1", 20))
+    ending.start()
+    ending.join(0.05)
+    assert ending.is_alive()
+    shell.begin("e1", life=1)
+    shell.files.order_cancel("e1", CancelOrder("ada", life=0))
+    ending.join(10)
+    assert not ending.is_alive(), "the file is that of the later life"
+    folder.may_go_on.set()
+    assert until(lambda: shell.orders) and shell.state().life == 1
+    shell.board.await_end("e1")
+    assert shell.state(), "it has not ended"
+    shell.board.end("e1")
+    shell.board.end("e0")
+    assert folder.names("live") == []
+
+
+def test_an_error_of_one_execution_is_told_once_and_the_board_goes_on() -> None:
+    shell = Shell(MemoryFolder())
+    until(shell.state)
+    told: list[str] = []
+    calls: list[int] = []
+
+    def broken() -> None:
+        calls.append(1)
+        raise ZeroDivisionError("what nobody expects")
+
+    def begin(execution_id: str, warned: Callable[[str], None]) -> None:
+        shell.board.begin(
+            execution_id, life=0, first_life=0, started_at=1, cancel=shell.orders.append, running=dict, warned=warned,
+            commit=broken,
+        )  # fmt: skip
+
+    def closed(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    begin("e2", told.append)
+    begin("e3", closed)
+    until(lambda: len(calls) > 6)
+    assert len(told) == 1 and "ZeroDivisionError: what nobody expects" in told[0]
+    shell.files.order_cancel("e2", CancelOrder("ada"))
+    before = shell.state().written_at
+    until(lambda: shell.state().written_at > before)
+    for name in ("e1", "e2", "e3"):
+        shell.board.end(name)
+        assert shell.state(name) is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_died_is_replaced() -> None:
+    shell = Shell(MemoryFolder())
+    until(shell.state)
+    endings: list[type[BaseException]] = [SystemExit, SystemExit]
+
+    def running() -> Any:
+        if endings:
+            raise endings.pop()
+        return {}
+
+    def begin(execution_id: str) -> None:
+        shell.board.begin(
+            execution_id, life=0, first_life=0, started_at=1, cancel=shell.orders.append, running=running,
+            warned=shell.warnings.append,
+        )  # fmt: skip
+
+    def is_dead() -> bool:
+        return not any(each.name == "rayflow-live" for each in threading.enumerate())
+
+    begin("e2")
+    until(is_dead)
+    begin("e3")
+    until(is_dead)
+    shell.board.end("e1")
+    assert shell.state() is None, "the end of an execution starts it again, too"
+    until(lambda: shell.state("e2") and shell.state("e3"))
+    shell.board.end("e2")
+    shell.board.end("e3")
 
 
 def test_a_store_that_cannot_be_written_is_told_once_and_nothing_fails() -> None:

@@ -20,14 +20,17 @@ from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.driver.driver import Driver
 from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.live.live_board import END_SECONDS
 from rayflow.runtime.loop import Loop
 from rayflow.runtime.on_ray.actor.scheduler import SchedulerActor, Status
 from rayflow.runtime.on_ray.actor.unread_news import UnreadNews
 from rayflow.runtime.on_ray.cluster import RayCluster, RaySubmission
 from rayflow.runtime.protocol.attempts import WorkerContext, unpack_finish
 from rayflow.runtime.protocol.reports import Silent
+from rayflow.runtime.protocol.requests import Request
 from rayflow.runtime.worker.worker import Worker
 from rayflow.store.folders.memory import MemoryFolder
+from rayflow.store.live.live_files import CancelOrder
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.values.failures import Failure
@@ -275,6 +278,10 @@ def doubled(n: int) -> int:
     return 2 * n
 
 
+def requested(driver: Driver, *calls: Any) -> Request:
+    return driver._request(list(calls), RunSettings())
+
+
 def test_whatever_the_actors_threads_ask_the_loop_s_thread_alone_does_it(actor, monkeypatch) -> None:
     """Several drivers' threads submit, wait, cancel and release at the same time, without a cluster."""
     store = OneThreadStore()
@@ -287,7 +294,7 @@ def test_whatever_the_actors_threads_ask_the_loop_s_thread_alone_does_it(actor, 
     def drive(number: int) -> None:
         try:
             for turn in range(5):
-                wanted = driver._request([doubled(10 * number + turn), doubled(number)], RunSettings())
+                wanted = requested(driver, doubled(10 * number + turn), doubled(number))
                 name = wanted.execution_id
                 if turn == 3:
                     actor.cancel(name, 0)
@@ -318,6 +325,83 @@ def test_whatever_the_actors_threads_ask_the_loop_s_thread_alone_does_it(actor, 
             assert outcome == [2 * number, 2 * (number // 10)]
     assert len(outcomes) == 30
     assert store.threads | actor._loop.carrier.threads == {"rayflow-loop"}
+
+
+class StuckFolder(MemoryFolder):
+    """A slow store: what is removed from it takes until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_removing, self.may_go_on = threading.Event(), threading.Event()
+
+    def remove(self, path: str) -> None:
+        if path.startswith("live/"):
+            self.is_removing.set()
+            assert self.may_go_on.wait(20)
+        super().remove(path)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """A driver whose actor runs calls in its own process."""
+    monkeypatch.setattr("rayflow.runtime.on_ray.actor.scheduler.RayCarrier", InProcessCarrier)
+    return Driver(Config("/p", ":memory:"), Silent(), open_store(":memory:"))
+
+
+def test_to_release_an_execution_in_a_slow_store_does_not_hold_up_the_others(actor, driver, monkeypatch) -> None:
+    folder = StuckFolder()
+    monkeypatch.setattr("rayflow.runtime.on_ray.remote.open_here", lambda url: Store(folder))
+    first, second = requested(driver, doubled(1)), requested(driver, doubled(2))
+    actor.submit(first, driver.worker_context(first))
+    while actor.wait(first.execution_id, 5.0).finish is None:
+        pass
+    releasing = threading.Thread(target=actor.release, args=(first.execution_id,))
+    releasing.start()
+    assert folder.is_removing.wait(20)
+    while actor.wait(first.execution_id, 0.01).known:
+        pass
+    began = time.monotonic()
+    actor.submit(second, driver.worker_context(second))
+    while (finish := actor.wait(second.execution_id, 5.0).finish) is None:
+        pass
+    assert unpack_finish(finish).outcome == [4]
+    assert time.monotonic() - began < END_SECONDS / 2
+    assert releasing.is_alive(), "it waits until the file is removed"
+    folder.may_go_on.set()
+    releasing.join(20)
+    assert not releasing.is_alive()
+
+
+@pytest.mark.parametrize("who", ["the driver", "a person"])
+def test_a_request_to_cancel_is_obeyed_where_the_driver_submits_again_and_not_where_a_person_resumes(
+    actor, driver, monkeypatch, who: str
+) -> None:
+    store = Store(MemoryFolder())
+    monkeypatch.setattr("rayflow.store.live.live_files.LOCAL_SECONDS", 0.01)
+    monkeypatch.setattr("rayflow.runtime.on_ray.remote.open_here", lambda url: store)
+    heard: list[tuple[int, str]] = []
+    monkeypatch.setattr(actor, "cancel", lambda _, life, by: heard.append((life, by)))
+    wanted = requested(driver, doubled(1))
+    name = wanted.execution_id
+    run = Worker.run
+
+    def run_when_heard(worker: Worker, *given: Any, **named: Any) -> Any:
+        end = time.monotonic() + 20
+        while not heard and store.live.cancel_order(name) is not None:
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        return run(worker, *given, **named)
+
+    monkeypatch.setattr(Worker, "run", run_when_heard)
+    store.live.order_cancel(name, CancelOrder("ada", life=0))
+    if who == "the driver":
+        wanted.life += 1
+    else:
+        wanted = Request(name, wanted.root, wanted.table, wanted.settings, wanted.row, life=1)
+    actor.submit(wanted, driver.worker_context(wanted))
+    while actor.wait(name, 5.0).finish is None:
+        pass
+    assert set(heard) == ({(1, "ada")} if who == "the driver" else set())
 
 
 def test_what_nobody_asks_for_does_not_grow_and_how_much_was_lost_is_known() -> None:

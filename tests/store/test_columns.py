@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,40 @@ def test_a_column_that_is_too_short_is_refused() -> None:
     store.append([], [Columns(TagRow, 2, (Same("job"), ["x"], Same("k"), Same("1"), Same(1), Same(False)))])
     with pytest.raises(Bug, match=r"tags\.entity_id: 1 values for 2 rows"):
         store.commit()
+
+
+def test_a_commit_beside_others_records_nothing_while_one_of_them_appends_what_belongs_together() -> None:
+    store = open_store(":memory:")
+    with ThreadPoolExecutor(1) as beside:
+        with store.together():
+            store.append(values([1]).rows())
+            beside.submit(store.commit_beside).result()
+            assert store.pending() == 1
+            store.append(values([2]).rows())
+        beside.submit(store.commit_beside).result()
+    assert (store.pending(), len(recorded(store, "values"))) == (0, 2)
+
+
+def test_what_a_commit_beside_others_has_to_drop_is_told_by_the_next_commit() -> None:
+    store = open_store(":memory:")
+    store.append([values([1]).rows()[0]._replace(size_bytes="three")])
+    store.commit_beside()
+    assert store.pending() == 0
+    store.commit_beside()
+    with pytest.raises(Bug, match=r"values\.size_bytes"):
+        store.commit()
+    store.commit()
+
+
+def test_a_commit_beside_others_says_that_the_store_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(MemoryFolder())
+    store.append(values([1]).rows())
+    with monkeypatch.context() as patched:
+        patched.setattr(store.folder, "write", full)
+        with pytest.raises(StoreUnavailable):
+            store.commit_beside()
+    store.commit()
+    assert len(recorded(store, "values")) == 1
 
 
 def full(path: str, parts: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ STATE = LiveState(
 
 
 def row_of(**changes: Any) -> dict[str, Any]:
-    return {"execution_id": "e1", "status": "running", "pid": 1, "host": "elsewhere", **changes}
+    row = {"execution_id": "e1", "status": "running", "pid": 1, "host": "elsewhere", "life": 0}
+    return {**row, "started_at": datetime.now(UTC), **changes}
 
 
 def test_a_state_is_read_as_it_was_written() -> None:
@@ -125,6 +128,32 @@ def test_an_execution_that_says_nothing_is_taken_for_alive_on_another_machine(fo
     assert ExecutionStatuses(folder).state(row_of()) is None
 
 
+@pytest.mark.parametrize("life", [0, 1])
+@pytest.mark.parametrize("seen", ["long before this process", "now", "by nobody"])
+def test_a_process_that_has_only_the_number_of_the_driver_is_not_taken_for_it(
+    folder: LocalFolder, seen: str, life: int
+) -> None:
+    """A container that starts again has the same name and the same numbers."""
+    mine = {"host": socket.gethostname(), "pid": os.getpid()}
+    written_at = round((time.time() - 30 * 86400 * (seen != "now")) * 1_000_000)
+    begun = datetime.now(UTC) - timedelta(days=30)
+    if seen != "by nobody":
+        LiveFiles(folder).write(replace(STATE, life=life, written_at=written_at, next_at=written_at, **mine))
+        written_ago(folder, 3600.0)  # a process that is stopped for an hour is not lost
+    is_lost = seen == "long before this process" or (seen == "by nobody" and life == 0)
+    assert ExecutionStatuses(folder).is_lost(row_of(life=life, started_at=begun, **mine)) is is_lost
+    assert not ExecutionStatuses(folder).is_lost(row_of(life=life + 1, started_at=begun, **mine)), "another driver"
+
+
+def test_a_scheduler_of_this_machine_whose_number_another_process_has_got_is_lost(folder: LocalFolder) -> None:
+    LiveFiles(folder).write(replace(STATE, host=socket.gethostname(), pid=os.getpid()))
+    assert ExecutionStatuses(folder).is_lost(row_of())
+    LiveFiles(folder).write(
+        replace(STATE, host=socket.gethostname(), pid=os.getpid(), written_at=round(time.time() * 1_000_000))
+    )
+    assert not ExecutionStatuses(folder).is_lost(row_of())
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -133,12 +162,25 @@ def test_a_request_to_cancel_stands_until_it_is_dropped(folder: LocalFolder, rea
     files = LiveFiles(folder)
     assert files.cancel_order("e1") is None
     files.order_cancel("e1", CancelOrder("ada@lab", reason))
-    files.order_cancel("e1", CancelOrder("ada@lab", reason))
-    assert files.cancel_order("e1") == CancelOrder("ada@lab", reason)
+    files.order_cancel("e1", CancelOrder("ada@lab", reason, 3))
+    assert files.cancel_order("e1") == CancelOrder("ada@lab", reason, 3)
     assert files.executions() == []
     files.drop_order("e1")
     files.drop_order("e1")
     assert files.cancel_order("e1") is None
+
+
+def test_what_is_of_a_later_life_stays_when_an_earlier_one_ends(folder: LocalFolder) -> None:
+    files = LiveFiles(folder)
+    files.write(replace(STATE, life=1))
+    files.order_cancel("e1", CancelOrder("ada", life=0))
+    files.remove("e1", 0)
+    assert sorted(folder.names("live")) == ["e1", "e1.cancel"], "its driver may obey the request in a later life"
+    files.order_cancel("e1", CancelOrder("ada", life=2))
+    files.remove("e1", 1)
+    assert folder.names("live") == ["e1.cancel"]
+    files.remove("e1", 2)
+    assert folder.names("live") == []
 
 
 def test_a_request_that_cannot_be_read_is_a_request(folder: LocalFolder) -> None:

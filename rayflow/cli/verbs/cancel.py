@@ -42,10 +42,13 @@ def command(execution: str, reason: str, store: str | None, as_json: bool) -> in
     opened = open_for(store, read_only=False)
     history = opened.history()
     found = history.resolve(execution, kinds=("execution",)).id
-    before = history.statuses().status(history.execution(found))
+    row, now = history.execution(found), history.statuses()
+    before = now.status(row)
     if before == "running":
+        state = now.state(row)  # it knows of lives that the driver has begun since the row was recorded
+        life = row["life"] if state is None else max(row["life"], state.life)
         by = f"{user() or 'somebody'}@{socket.gethostname()}"
-        opened.live.order_cancel(found, CancelOrder(by, " ".join(reason.split())))
+        opened.live.order_cancel(found, CancelOrder(by, " ".join(reason.split()), life))
     end = time.monotonic() + WAIT_SECONDS
     while True:
         row = history.execution(found)
@@ -53,8 +56,8 @@ def command(execution: str, reason: str, store: str | None, as_json: bool) -> in
         if status != "running" or time.monotonic() >= end:
             break
         time.sleep(LOOK_SECONDS)
-    if before == "running" and status != "running":
-        opened.live.drop_order(found)  # one that came as the execution ended
+    if before == "running" and status not in ("running", "lost"):
+        opened.live.drop_order(found)  # one that came as the execution ended; what seems lost may be submitted again
     if as_json:
         print_json({"execution_id": found, "status": status, "was": before, "error": row["error"]})
     else:

@@ -454,6 +454,7 @@ class InlineSubmission:
         driver.live.begin(
             self.execution_id,
             life=request.life,
+            first_life=request.first_life,
             started_at=request.row.started_at,
             cancel=self._ordered,
             running=self._loop.carrier.running_calls,
@@ -561,9 +562,13 @@ class InlineSubmission:
         self._loop.post(messages.CancelRequested(self._loop.clock.now(), self.execution_id))
 
     def _commit_beside_body(self) -> None:
-        """Record what has ended while a body runs, perhaps for hours. Between bodies the loop does it."""
+        """Record what has ended while a body runs, perhaps for hours. Between bodies the loop does it.
+
+        The body may end at this moment, or be a nested execution with a loop of its own. So the store looks that no
+        part of a tick is recorded.
+        """
         if self._loop.carrier.body is not None:
-            self._driver.store.commit()
+            self._driver.store.commit_beside()
 
     def _ordered(self, order: CancelOrder) -> None:
         """Another process asks for the end of this execution. A body that runs is interrupted, as Ctrl-C does it."""

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,9 +29,6 @@ END_SECONDS = 10.0
 WRITING_SHARE = 10
 """Writing may take a tenth of an interval. A slow store gets longer intervals."""
 
-OLD_ORDER_SECONDS = 60.0
-"""A request to cancel that an execution finds as it begins is for an earlier life of it, if it is older than this."""
-
 
 def _nothing() -> None:
     pass
@@ -42,6 +40,7 @@ class _Entry:
 
     execution_id: str
     life: int
+    first_life: int
     started_at: int
     cancel: Callable[[CancelOrder], None]
     running: Callable[[], Mapping[str, Sequence[RunningCall]]]
@@ -54,6 +53,7 @@ class _Entry:
     is_first: bool = True
     order: CancelOrder | None = None
     has_warned: bool = False
+    has_failed: bool = False
     is_over: bool = False
     is_removed: threading.Event = field(default_factory=threading.Event)
 
@@ -78,6 +78,7 @@ class LiveBoard:
         execution_id: str,
         *,
         life: int,
+        first_life: int,
         started_at: int,
         cancel: Callable[[CancelOrder], None],
         running: Callable[[], Mapping[str, Sequence[RunningCall]]],
@@ -86,20 +87,23 @@ class LiveBoard:
     ) -> None:
         """An execution begins. Its first state is written at once.
 
+        life, first_life: of those from `first_life` on, one submission has begun each; a request to cancel one of them
+        is obeyed. A request to an earlier one is dropped: somebody has resumed the execution since.
         cancel: called in each interval from the moment at which somebody asks for the end of the execution until it
         ends. running: gives the calls that run. warned: gets a text when the store cannot be written. commit: called in
         each interval: where a body keeps the loop's thread, the loop itself cannot record what has ended before.
         """
         entry = _Entry(
-            execution_id, life, started_at, cancel, running, warned, commit, self._files.interval_seconds
+            execution_id, life, first_life, started_at, cancel, running, warned, commit, self._files.interval_seconds
         )
         entry.counts = LiveCounts(self._clock.now())
         with self._lock:
+            earlier = self._entries.get(execution_id)
+            if earlier is not None:
+                earlier.is_removed.set()  # its file is this one's now
             self._entries[execution_id] = entry
             self._news.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_until_empty, name="rayflow-live", daemon=True)
-                self._thread.start()
+            self._have_thread()
 
     def take(self, counts: Mapping[str, LiveCounts]) -> None:
         """The newest counts of the executions."""
@@ -115,7 +119,16 @@ class LiveBoard:
             return
         entry.is_over = True
         self._news.set()
+        with self._lock:
+            self._have_thread()
         entry.is_removed.wait(seconds)
+
+    def await_end(self, execution_id: str, seconds: float = END_SECONDS) -> None:
+        """Wait, at most so long, until the file of an execution is removed that has ended. One that has not ended, such
+        as a later life, is left alone."""
+        entry = self._entries.get(execution_id)
+        if entry is not None and entry.is_over:
+            entry.is_removed.wait(seconds)
 
     def leave(self, execution_id: str | None = None) -> None:
         """Write nothing more of an execution, or of all, though its end is not recorded. Its file stays: from it others
@@ -127,16 +140,25 @@ class LiveBoard:
                     del self._entries[entry.execution_id]
             self._news.set()
 
+    def _have_thread(self) -> None:
+        """Start the board's thread, unless it runs. The caller has the lock."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._write_until_empty, name="rayflow-live", daemon=True)
+            self._thread.start()
+
     # --- the board's own thread ---------------------------------------------------------------------------------------
 
     def _write_until_empty(self) -> None:
         while True:
             self._news.clear()
             for entry in list(self._entries.values()):
-                if entry.is_over:
-                    self._remove(entry)
-                elif time.monotonic() >= entry.due:
-                    self._beat(entry)
+                try:
+                    if entry.is_over:
+                        self._remove(entry)
+                    elif time.monotonic() >= entry.due:
+                        self._beat(entry)
+                except Exception as error:
+                    self._failed(entry, error)
             with self._lock:
                 if not self._entries:
                     self._thread = None
@@ -147,6 +169,7 @@ class LiveBoard:
     def _beat(self, entry: _Entry) -> None:
         """Write the state of an execution, and look whether anybody asks for its end."""
         began = time.monotonic()
+        entry.due = began + entry.interval_seconds  # also if it fails
         try:
             if entry.order is None:
                 self._look_for_order(entry)
@@ -166,13 +189,24 @@ class LiveBoard:
         if entry.order is not None and self._entries.get(entry.execution_id) is entry and not entry.is_over:
             entry.cancel(entry.order)
 
+    def _failed(self, entry: _Entry, error: Exception) -> None:
+        """An error that nobody has expected. The thread goes on, for the other executions and for the next interval."""
+        if entry.has_failed:
+            return
+        entry.has_failed = True
+        text = "".join(traceback.format_exception(error))
+        try:
+            entry.warned(f"What this execution does now cannot be told to others, by a mistake of rayflow:\n{text}")
+        except Exception:  # whoever is warned has failed
+            traceback.print_exc()
+
     def _look_for_order(self, entry: _Entry) -> None:
         order = self._files.cancel_order(entry.execution_id)
-        if order is not None and entry.is_first and entry.life:
-            age = self._files.order_age_seconds(entry.execution_id)
-            if age is not None and age > OLD_ORDER_SECONDS:
-                self._files.drop_order(entry.execution_id)
-                order = None
+        # One without a life that was there before a resumption is an old one: nothing else can tell.
+        unknown = 0 if entry.is_first else entry.first_life
+        if order is not None and (unknown if order.life is None else order.life) < entry.first_life:
+            self._files.drop_order(entry.execution_id)
+            order = None
         entry.is_first = False
         entry.order = order
 
@@ -197,12 +231,16 @@ class LiveBoard:
         )
 
     def _remove(self, entry: _Entry) -> None:
-        with self._lock:
-            if self._entries.get(entry.execution_id) is entry:
-                del self._entries[entry.execution_id]
         try:
-            self._files.remove(entry.execution_id)
+            # A later life, here or in another process, has this file as its own. One that begins here at this moment
+            # writes it afterwards, in this thread.
+            if self._entries.get(entry.execution_id) is entry:
+                self._files.remove(entry.execution_id, entry.life)
         except StoreUnavailable as error:
             # Nobody reads it: the execution's row says that it has ended. `rayflow store gc` removes it.
             entry.warned(f"The live file of {entry.execution_id} could not be removed: {error}")
-        entry.is_removed.set()
+        finally:
+            with self._lock:
+                if self._entries.get(entry.execution_id) is entry:
+                    del self._entries[entry.execution_id]
+            entry.is_removed.set()

@@ -69,9 +69,10 @@ class Request:
     """One submission: a packed term, the tasks that it needs, its settings, and the row of its execution.
 
     settings: their context is packed, and their tags hold those of the environment, too. life: how often the execution
-    was resumed before. parts: rows about the values in the term. script: the driver's `__main__`. masks: the secrets
-    that the driver knows. waited_since: the moment (monotonic) at which the start-up begins. startup_seconds: how long
-    the start-up took.
+    was resumed before. first_life: the life in which a person submitted or resumed it; the driver itself begins later
+    ones, when a scheduler has died. parts: rows about the values in the term. script: the driver's `__main__`. masks:
+    the secrets that the driver knows. waited_since: the moment (monotonic) at which the start-up begins.
+    startup_seconds: how long the start-up took.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Request:
         self.settings = settings
         self.row = row
         self.life = life
+        self.first_life = life
         self.parts = parts
         self.script = script
         self.masks = known()

@@ -6,6 +6,7 @@ process, asks another machine.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.live.live_files import LiveFiles
 from rayflow.store.live.live_state import LiveState
-from rayflow.values.filesystems.atomic_writes import is_alive
+from rayflow.values.filesystems.atomic_writes import is_alive_since
 
 
 class ExecutionStatuses:
@@ -31,19 +32,28 @@ class ExecutionStatuses:
     def is_lost(self, row: Mapping[str, Any]) -> bool:
         """Whether an execution is recorded as running, and nothing of it lives.
 
-        If its driver is a process of this machine, that process tells. Else its live state tells, from whichever
-        machine: it is written every few seconds, by the process that evaluates. An execution of another machine without
-        such a state is taken for alive: nothing can tell.
+        If its driver is a process of this machine, that process tells. It may be slow, or stopped for a while. A
+        process that has begun after the execution was heard from is another one that got its number. Else its live
+        state tells, from whichever machine: it is written every few seconds, by the process that evaluates. An
+        execution of another machine without such a state is taken for alive: nothing can tell.
         """
         if row["status"] != "running":
             return False
         here = socket.gethostname()
         if row["pid"] is not None and row["host"] == here:
-            return not is_alive(row["pid"])
+            return not is_alive_since(row["pid"], self._seen_at(row))
         state, is_stale = self._read(row["execution_id"])
         if state is None:
             return False
-        return is_stale or (state.host == here and not is_alive(state.pid))
+        return is_stale or (state.host == here and not is_alive_since(state.pid, state.written_at / 1_000_000))
+
+    def _seen_at(self, row: Mapping[str, Any]) -> float:
+        """The latest known time at which the driver on this machine ran, in seconds since the epoch."""
+        state, _ = self._read(row["execution_id"])
+        if state is not None and state.host == row["host"] and state.life >= row["life"]:
+            return state.written_at / 1_000_000
+        # The row of a resumed execution has the begin of its first life, and another driver.
+        return math.inf if row["life"] else row["started_at"].timestamp()
 
     def status(self, row: Mapping[str, Any]) -> str:
         """The recorded status, but "lost" for an execution of which nothing lives."""

@@ -40,10 +40,12 @@ _CANCEL = ".cancel"
 
 @dataclass(frozen=True, slots=True)
 class CancelOrder:
-    """The request to cancel an execution. by: who asks. reason: why, in their words; may be empty."""
+    """The request to cancel an execution. by: who asks. reason: why, in their words; may be empty. life: of the
+    execution as they saw it; None if that is not known. A life that somebody has begun later is not meant."""
 
     by: str
     reason: str = ""
+    life: int | None = None
 
     @property
     def text(self) -> str:
@@ -103,10 +105,16 @@ class LiveFiles:
         """The ids of all executions with a state, in no order."""
         return [name for name in self._folder.names(layout.LIVE) if not name.endswith(_CANCEL)]
 
-    def remove(self, execution_id: str) -> None:
-        """Remove what is said of an execution and asked of it. Raises StoreUnavailable."""
+    def remove(self, execution_id: str, life: int) -> None:
+        """Remove what an execution said and what was asked of it in this life, and in earlier ones. What is of a later
+        life stays. Raises StoreUnavailable."""
+        state = self.read(execution_id)
+        if state is not None and state.life > life:
+            return
         self._folder.remove(layout.live_path(execution_id))
-        self._folder.remove(layout.live_path(execution_id) + _CANCEL)
+        order = self.cancel_order(execution_id)
+        if order is not None and (order.life is None or order.life <= life):
+            self.drop_order(execution_id)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -122,17 +130,14 @@ class LiveFiles:
             return None
         try:
             parts = json.loads(content)
-            return CancelOrder(str(parts["by"]), str(parts.get("reason", "")))
+            life = parts.get("life")
+            return CancelOrder(str(parts["by"]), str(parts.get("reason", "")), None if life is None else int(life))
         except (ValueError, TypeError, KeyError, AttributeError):
             return CancelOrder("somebody")  # the file is there, so somebody asks
 
     def drop_order(self, execution_id: str) -> None:
         """Remove the request to cancel an execution. Raises StoreUnavailable."""
         self._folder.remove(layout.live_path(execution_id) + _CANCEL)
-
-    def order_age_seconds(self, execution_id: str) -> float | None:
-        """How long ago somebody asked for the end of an execution; None if nobody has, or that is not known."""
-        return self._folder.age_seconds(layout.live_path(execution_id) + _CANCEL)
 
     # --- the folder's clock -------------------------------------------------------------------------------------------
 

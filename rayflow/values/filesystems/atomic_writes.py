@@ -36,6 +36,12 @@ LOOKED_AT = 20_000
 OTHERS_SECONDS = 86_400.0
 """Age at which the remains of a process of another machine are removed: whether it is alive cannot be asked."""
 
+BEGIN_SECONDS = 2.0
+"""By so much the begin of a process may be known wrongly."""
+
+_START = 19
+"""The place of the begin of a process, in clock ticks since the machine has started, among what Linux says of it."""
+
 _SUFFIX = ".rayflow-tmp"
 _WRITER = re.compile(r"\.([0-9a-f]{8})-([0-9a-f]+)-[0-9a-f]{8}\.rayflow-tmp$")
 _swept: dict[str, float] = {}
@@ -269,7 +275,31 @@ def is_alive(pid: int) -> bool:
     except PermissionError:  # a process of another user
         return True
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        return _stat_fields(pid)[0] != "Z"
     except (OSError, IndexError):  # no such file on this system
         return True
+
+
+def is_alive_since(pid: int, at: float) -> bool:
+    """Whether a process of this number is running on this machine that ran already at this time (seconds since the
+    epoch). Numbers are given again: in a container that starts anew, the first processes have those of the last time.
+
+    Where the system does not tell when a process has begun, the number alone decides.
+    """
+    if not is_alive(pid):
+        return False
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    if clock is None:
+        return True
+    try:
+        age = time.clock_gettime(clock) - int(_stat_fields(pid)[_START]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return True
+    # A negative age: the two clocks do not fit together in this container.
+    return age < -BEGIN_SECONDS or time.time() - age <= at + BEGIN_SECONDS
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """What Linux says of a process, from its state on. Raises OSError where it says nothing."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+        return stat.read().rpartition(")")[2].split()

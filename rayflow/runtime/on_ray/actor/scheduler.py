@@ -199,7 +199,10 @@ class SchedulerActor:
     def release(self, execution_id: str) -> None:
         """Forget an execution whose driver has its result, and merge its small files. Raises StoreUnavailable."""
         self._open()
+        live = self._live
         self._post(partial(self._let_go, execution_id)).result()
+        if live is not None:
+            live.await_end(execution_id)  # here, not in the loop's thread: a slow store must not hold up the others
 
     def process_id(self) -> int:
         """The actor's process id, for diagnosis."""
@@ -312,6 +315,7 @@ class SchedulerActor:
             self._live.begin(
                 execution_id,
                 life=request.life,
+                first_life=request.first_life,
                 started_at=request.row.started_at,
                 cancel=partial(self._ordered, execution_id, request.life),
                 running=loop.carrier.running_calls,
@@ -337,7 +341,7 @@ class SchedulerActor:
             self._warnings.take(execution_id)
             self._ended.take(execution_id)
         if self._live is not None:
-            self._live.end(execution_id)
+            self._live.end(execution_id, seconds=0)
         # What the execution took must be free before the merging, which takes much, too.
         give_back()
         loop.store.compact(execution_id)
