@@ -269,10 +269,9 @@ class Bundler:
         if queue.shape.gang is not None:
             return GANGS_IN_FLIGHT
         first = queue.first()
-        seconds = self._seconds.get(first[0].entry.name) if first else None
+        # Calls that go alone win nothing by waiting here.
+        seconds = None if first is None or self._go_alone(queue, first) else self._seconds.get(first[0].entry.name)
         is_short = seconds is not None and seconds < SHORT_SECONDS
-        if is_short and first and (first is queue.alone or not self._bundles(first[0])):
-            is_short = False  # nothing is won by their waiting here
         return min(LARGEST_WINDOW, int((SHORT_WINDOW_PER_CPU if is_short else WINDOW_PER_CPU) * self.cpus))
 
     def _cut(self, queue: _Queue, room: int) -> Bundle | None:
@@ -281,7 +280,7 @@ class Bundler:
         if first is None:
             return None
         name = first[0].entry.name
-        if first is queue.alone or queue.shape.gang is not None or not self._bundles(first[0]):
+        if self._go_alone(queue, first):
             return self._new_bundle(queue, self._taken_alone(queue, first))
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
@@ -311,6 +310,10 @@ class Bundler:
         estimate = self._estimate(ready.entry.name)
         overhead = MEMBER_OVERHEAD_SECONDS if isinstance(ready, RunVector) else OVERHEAD_SECONDS
         return overhead + (TARGET_SECONDS if estimate is None else estimate)
+
+    def _go_alone(self, queue: _Queue, first: deque[RunTask | RunVector]) -> bool:
+        """Whether the next call of a queue has a Ray task of its own. first: where it stands."""
+        return first is queue.alone or queue.shape.gang is not None or not self._bundles(first[0])
 
     def _taken_alone(self, queue: _Queue, source: deque[RunTask | RunVector]) -> list[RunTask | RunVector]:
         taken = queue.take(source, 1)

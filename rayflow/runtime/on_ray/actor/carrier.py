@@ -372,20 +372,20 @@ class RayCarrier:
         place: the scheduling strategy for one bundle alone."""
         if place is not None:
             options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
-            return self._remotes[kind].options(
-                name=f"{remote.NAME}{task}", num_returns=1 if kind == "small bundle" else 2, **options
-            )
+            return self._with_options(kind, task, options)
         avoided = self._nodes.avoided()
         known = self._functions.get((kind, task, shape, avoided))
         if known is None:
             if len(self._functions) > 5_000:
                 self._functions.clear()
-            # The name stands beside what the task's own child processes print.
-            options = away_from(shape.ray_options(), avoided)
-            returns = 1 if kind == "small bundle" else 2
-            known = self._remotes[kind].options(name=f"{remote.NAME}{task}", num_returns=returns, **options)
+            known = self._with_options(kind, task, away_from(shape.ray_options(), avoided))
             self._functions[kind, task, shape, avoided] = known
         return known
+
+    def _with_options(self, kind: str, task: str, options: Mapping[str, Any]) -> Any:
+        returns = 1 if kind == "small bundle" else 2
+        # The name stands beside what the task's own child processes print.
+        return self._remotes[kind].options(name=f"{remote.NAME}{task}", num_returns=returns, **options)
 
     # --- what came back -----------------------------------------------------------------------------------------------
 
