@@ -7,7 +7,7 @@ Options may stand anywhere. Behind a task's name, one that the task takes itself
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import ModuleType
@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from rayflow.cli.parsing import words as reading
-from rayflow.cli.parsing.completion import executions
+from rayflow.cli.parsing.completion import CommandWithTasks, executions, run_words
 from rayflow.lang.modules import default_task, load, pick
 from rayflow.lang.tasks import Task, tasks_of
 
@@ -154,7 +154,23 @@ def merge(context: click.Context, options: dict[str, Any], late: list[str], know
             options[name] = value
 
 
-def near(word: str, known: Sequence[click.Option]) -> str:
+def with_words(verb: str, known: Sequence[click.Option]) -> Callable[[Callable[..., Any]], click.Command]:
+    """A verb with these options of its own, behind which stand a file, a task and its arguments: `words`."""
+    words = click.Argument(
+        ["words"], nargs=-1, type=click.UNPROCESSED, metavar="FILE|MODULE [TASK] ...", shell_complete=run_words
+    )
+    settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    return click.command(verb, cls=CommandWithTasks, params=[*known, words], context_settings=settings)
+
+
+def check_option(context: click.Context, word: str, known: Sequence[click.Option]) -> None:
+    """Raise UsageError for an option where the file should stand: the verb has no such one."""
+    if word.startswith("-"):
+        name = word.partition("=")[0]
+        raise click.UsageError(f"No such option {name!r}.{_near(name, known)}", context)
+
+
+def _near(word: str, known: Sequence[click.Option]) -> str:
     """The option that a mistyped one means, as the end of a message; empty when there is none."""
     names = [name for option in known for name in option.opts]
     close = get_close_matches(word, names, n=1)

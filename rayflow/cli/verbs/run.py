@@ -16,9 +16,17 @@ from rayflow.cli.evaluation import evaluate
 from rayflow.cli.output import dry_run_text
 from rayflow.cli.output.output import answer_alone, write_json
 from rayflow.cli.parsing import words as reading
-from rayflow.cli.parsing.completion import CommandWithTasks, run_words
 from rayflow.cli.parsing.given_options import context_of, given_object, tags_of
-from rayflow.cli.parsing.run_options import MEANT, RUN, choose, merge, near, own_words, split
+from rayflow.cli.parsing.run_options import (
+    MEANT,
+    RUN,
+    check_option,
+    choose,
+    merge,
+    own_words,
+    split,
+    with_words,
+)
 from rayflow.cli.parsing.words import given_in, take_own
 from rayflow.cli.recorded_tasks import load_tasks, task_of
 from rayflow.cli.stores import check_one_place, config_of, store_url
@@ -29,17 +37,7 @@ from rayflow.pasting import command as pasted
 from rayflow.values.filesystems.filesystems import use_base
 
 
-@click.command(
-    "run",
-    cls=CommandWithTasks,
-    params=[
-        *RUN,
-        click.Argument(
-            ["words"], nargs=-1, type=click.UNPROCESSED, metavar="FILE|MODULE [TASK] ...", shell_complete=run_words
-        ),
-    ],
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
+@with_words("run", RUN)
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Run a task and print its result; what was computed before is not computed again.
@@ -59,9 +57,8 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     if not words and options["rerun"] is None:
         offer = pasted("run", "flow.py", store=store_url(options["store"]))
         raise click.UsageError(f"Name the file with the tasks: {offer}", context)
-    if words and words[0].startswith("-") and options["rerun"] is None:
-        name = words[0].partition("=")[0]
-        raise click.UsageError(f"No such option {name!r}.{near(name, RUN)}", context)
+    if words and options["rerun"] is None:
+        check_option(context, words[0], RUN)
     with answer_alone() as stdout:
         if options["rerun"] is not None or _asks_for_rerun(words[1:]):
             return _rerun(context, words, options, stdout)

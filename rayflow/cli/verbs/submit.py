@@ -20,9 +20,17 @@ from rayflow.cli.job_following import follow_job, how_to_come_back
 from rayflow.cli.output.output import answer_alone
 from rayflow.cli.output.progress import PlainReporter
 from rayflow.cli.parsing import words as reading
-from rayflow.cli.parsing.completion import CommandWithTasks, run_words
 from rayflow.cli.parsing.given_options import context_of, given_object, tags_of
-from rayflow.cli.parsing.run_options import MEANT, SUBMIT, choose, merge, near, own_words, split
+from rayflow.cli.parsing.run_options import (
+    MEANT,
+    SUBMIT,
+    check_option,
+    choose,
+    merge,
+    own_words,
+    split,
+    with_words,
+)
 from rayflow.cli.stores import config_of
 from rayflow.config import Config
 from rayflow.config import load as load_config
@@ -36,17 +44,7 @@ if TYPE_CHECKING:
     from rayflow.submission.submitting import SubmittedCommand
 
 
-@click.command(
-    "submit",
-    cls=CommandWithTasks,
-    params=[
-        *SUBMIT,
-        click.Argument(
-            ["words"], nargs=-1, type=click.UNPROCESSED, metavar="FILE|MODULE [TASK] ...", shell_complete=run_words
-        ),
-    ],
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
+@with_words("submit", SUBMIT)
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Run a task on a cluster, as a job that goes on when this command ends, and print its result.
@@ -61,9 +59,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     """
     if not words:
         raise click.UsageError(f"Name the file with the tasks: {pasted('submit', 'flow.py')}", context)
-    if words[0].startswith("-"):
-        name = words[0].partition("=")[0]
-        raise click.UsageError(f"No such option {name!r}.{near(name, SUBMIT)}", context)
+    check_option(context, words[0], SUBMIT)
     with answer_alone() as stdout:
         return _submit(context, words[0], words[1:], options, stdout)
 
