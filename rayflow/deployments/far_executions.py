@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ def job_id_of(execution_id: str, number: int) -> str:
     return f"{PREFIX}{execution_id}" if number == 1 else f"{PREFIX}{execution_id}-{number}"
 
 
+@dataclass(slots=True)
 class FarExecution:
     """One execution of a deployment.
 
@@ -110,23 +111,14 @@ class FarExecution:
     gets a line about each step.
     """
 
-    def __init__(
-        self,
-        name: str,
-        settings: DeploymentSettings,
-        target: str,
-        history: History,
-        execution_id: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self.target = target
-        self.history = history
-        self.execution_id = execution_id
-        self.say = say
-        self._number = 1
-        """Of the job that works at it."""
+    name: str
+    settings: DeploymentSettings
+    target: str
+    history: History
+    execution_id: str
+    say: Callable[[str], None]
+    _number: int = field(default=1, init=False)
+    """Of the job that works at it."""
 
     def begin(self, package: Callable[[], bytes]) -> None:
         """Start it, unless it was started before. package: sends the call to the store, and gives its digest.
