@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_stores import running_elsewhere
+from waiting import until
 
 from rayflow.store.live.live_files import CancelOrder, LiveFiles
 from rayflow.store.live.live_state import LiveState, RunningCall
@@ -50,19 +52,6 @@ WAITING = """
 
 def now_us() -> int:
     return time.time_ns() // 1000
-
-
-def running_elsewhere(rayflow: Any, pid: int | None = None, host: str = "another-host") -> tuple[Store, str]:
-    """Record an execution of another machine that has not ended."""
-    rayflow.run("main")
-    store = open_store(rayflow.project.path / ".rayflow")
-    known = store.history().execution_row("-")
-    execution_id = "1" + known.execution_id[1:]
-    store.append(
-        [known._replace(execution_id=execution_id, status="running", finished_at=None, pid=pid, host=host, jobs=None)]
-    )
-    store.commit()
-    return store, execution_id
 
 
 def state_of(execution_id: str, **changes: Any) -> LiveState:
@@ -207,15 +196,6 @@ def waiting(project: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for each in begun:
         each.kill()
         each.communicate()
-
-
-def until(is_so: Callable[[], Any]) -> Any:
-    """What this gives when it gives something. Fails after a minute."""
-    end = time.monotonic() + 60
-    while not (found := is_so()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def live_state(folder: Path, is_so: Callable[[LiveState], bool]) -> LiveState:

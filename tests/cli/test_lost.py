@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 import pytest
+from small_stores import running_elsewhere
 
-from rayflow.store.open import open_store
 from rayflow.values.filesystems.atomic_writes import is_alive
 
 
@@ -24,13 +24,7 @@ def ended_process() -> int:
 
 def opened(rayflow: Any, pid: int | None, host: str) -> str:
     """Record an execution that was begun by this process, and never ended."""
-    rayflow.run("main")
-    store = open_store(rayflow.project.path / ".rayflow")
-    known = store.history().execution_row("-")
-    execution_id = "1" + known.execution_id[1:]
-    store.append(
-        [known._replace(execution_id=execution_id, status="running", finished_at=None, pid=pid, host=host, jobs=None)]
-    )
+    store, execution_id = running_elsewhere(rayflow, pid, host)
     store.close()
     return execution_id
 

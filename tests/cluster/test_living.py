@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from waiting import until
 
 from rayflow.api import Scheduler
 from rayflow.errors import Cancelled
@@ -34,14 +33,6 @@ FLOW = """
     def main():
         return [quick(1), long(quick(2)), long(3)]
 """
-
-
-def until(is_so: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 60
-    while not (found := is_so()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def test_a_long_call_is_named_with_its_node_and_the_execution_is_cancelled_through_the_store(

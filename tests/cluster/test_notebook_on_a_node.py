@@ -10,8 +10,6 @@ import json
 import os
 import queue
 import secrets
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from heads import running_head
 from projects import REPOSITORY
+from waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -55,30 +55,8 @@ def node() -> Iterator[Node]:
         "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=100000000",
         "--min-worker-port=0", "--max-worker-port=0",
     ]  # fmt: skip
-    log = folder / "log"
-    with log.open("wb") as output:
-        ray = subprocess.Popen(
-            [*WITH_SETTINGS, *command], env=own, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        until(lambda: b"Ray runtime started" in log.read_bytes(), ray, log)
+    with running_head([*WITH_SETTINGS, *command], own, folder, patience_seconds=40):
         yield Node(folder, own, (folder / "ray" / "ray_current_cluster").read_text().strip())
-    finally:
-        ray.send_signal(signal.SIGTERM)
-        try:
-            ray.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(ray.pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, log: Path | None = None) -> None:
-    """Wait until something is so; fail after a minute, or when a process has ended before."""
-    end = time.monotonic() + 60
-    while not is_so():
-        is_late = time.monotonic() > end or (process is not None and process.poll() is not None)
-        assert not is_late, log.read_text()[-2000:] if log is not None else "it did not come to that"
-        time.sleep(0.02)
 
 
 @dataclass

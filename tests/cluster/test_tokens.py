@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from heads import running_head
 from projects import Project
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -30,28 +28,14 @@ def guarded() -> Iterator[tuple[str, Path]]:
     folder = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))
     token = folder / "token"
     token.write_text(TOKEN)
-    log = folder / "log"
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=1",
         "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--object-store-memory=100000000",
         "--disable-usage-stats", f"--temp-dir={folder / 'ray'}",
     ]  # fmt: skip
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    with log.open("wb") as output:
-        ray = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
-    try:
-        end = time.monotonic() + 60
-        while b"Ray runtime started" not in log.read_bytes():
-            assert ray.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.1)
+    with running_head(command, environment, folder):
         yield f"127.0.0.1:{port}", token
-    finally:
-        ray.send_signal(signal.SIGTERM)
-        try:
-            ray.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(ray.pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_token_opens_the_cluster_and_the_lack_of_one_is_told_in_one_line(guarded, project: Project, monkeypatch):

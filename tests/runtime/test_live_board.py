@@ -6,10 +6,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 from rayflow.errors import StoreUnavailable
 from rayflow.runtime.listener import LiveCounts
@@ -31,13 +33,7 @@ def quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rayflow.store.live.live_files.LOCAL_SECONDS", 0.01)
 
 
-def until(is_so: Callable[[], Any]) -> Any:
-    """What this gives when it gives something. Fails after 20 seconds."""
-    end = time.monotonic() + 20
-    while not (found := is_so()):
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    return found
+until = partial(waiting.until, seconds=20, pause_seconds=0.002)
 
 
 class Shell:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import processes
 import pytest
+from heads import running_head
 from played_dashboard import PlayedDashboard
 from projects import REPOSITORY, Project
 
@@ -115,24 +114,8 @@ def remote_cluster(s3_server: str) -> Iterator[RemoteCluster]:
         "RAY_USAGE_STATS_ENABLED": "0", processes.MARKER: os.environ[processes.MARKER],
         **{name: text for name, text in os.environ.items() if name.startswith("AWS_")},
     }  # fmt: skip
-    log = folder / "log"
-    with log.open("wb") as output:
-        ray = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True
-        )
-    try:
-        end = time.monotonic() + 60
-        while b"Ray runtime started" not in log.read_bytes():
-            assert ray.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.1)
+    with running_head(command, environment, folder, cwd=folder):
         yield found
-    finally:
-        ray.send_signal(signal.SIGTERM)
-        try:
-            ray.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(ray.pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 FLOW = '''

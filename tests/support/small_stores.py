@@ -119,3 +119,16 @@ def is_whole(store: Store) -> bool:
         for name, table in rows_in(store.folder, commit):
             named |= named_in({name: table}, term_reader(store))
     return all(map(store.has_blob, named))
+
+
+def running_elsewhere(rayflow: Any, pid: int | None = None, host: str = "another-host") -> tuple[Store, str]:
+    """Record an execution of some machine that has not ended, in the store of a test's project: the store, its id."""
+    rayflow.run("main")
+    store = open_store(rayflow.project.path / ".rayflow")
+    known = store.history().execution_row("-")
+    execution_id = "1" + known.execution_id[1:]
+    store.append(
+        [known._replace(execution_id=execution_id, status="running", finished_at=None, pid=pid, host=host, jobs=None)]
+    )
+    store.commit()
+    return store, execution_id
