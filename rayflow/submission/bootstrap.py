@@ -62,7 +62,7 @@ def packed(value: object) -> str:
 
 
 def unpacked(word: str) -> dict[str, object]:
-    """What was packed into a word."""
+    """The object that `packed` has made a word of."""
     found: dict[str, object] = json.loads(zlib.decompress(base64.urlsafe_b64decode(word)))
     return found
 

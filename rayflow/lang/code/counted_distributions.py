@@ -72,7 +72,7 @@ def differing(counted: Mapping[str, str] | None) -> list[str]:
 
 
 def python_version() -> str:
-    """The version of Python as it counts."""
+    """The version of Python, as it enters the hash of a task that counts it."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

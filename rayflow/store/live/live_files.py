@@ -156,5 +156,5 @@ class LiveFiles:
 
 
 def _is_plausible(age: float, state: LiveState) -> bool:
-    """Whether an age needs no doubt: the execution was heard of in time, or our clock agrees with the folder's."""
+    """Whether an age can be trusted: the execution was heard from in time, or this clock agrees with the folder's."""
     return -LOCAL_SECONDS <= age <= INTERVALS * max(state.interval_seconds, LOCAL_SECONDS)

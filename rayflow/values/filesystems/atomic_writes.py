@@ -37,7 +37,7 @@ OTHERS_SECONDS = 86_400.0
 """Age at which the remains of a process of another machine are removed: whether it is alive cannot be asked."""
 
 BEGIN_SECONDS = 2.0
-"""By so much the begin of a process may be known wrongly."""
+"""The greatest error of the time at which a process is said to have begun, in seconds."""
 
 _START = 19
 """The place of the begin of a process, in clock ticks since the machine has started, among what Linux says of it."""
