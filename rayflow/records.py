@@ -43,7 +43,7 @@ class ExecutionRow(NamedTuple):
     life: Annotated[int, "0 at first; one more each time a crashed execution is taken up again"]
     root: Annotated[bytes | None, "the packed root term, or null when it is a blob"]
     root_blob: Annotated[Hash | None, "the blob of the packed root term when it is large"]
-    options: Annotated[str, "the run's options as JSON"]
+    options: Annotated[str, "the run's options as JSON; of variables the names"]
     task_table: Annotated[Hash | None, "the blob of the task table that the driver sent"]
     project_dir: Annotated[str | None, "the project's directory on the driver"]
     task_name: Annotated[str | None, "full name of the root task; null for a bare expression"]

@@ -140,8 +140,8 @@ class Task(Generic[P, R_co]):
         return digest("task_hash", *parts)
 
     def counted_versions(self) -> dict[str, str]:
-        """The versions of distributions that count for its identity, by name: of the option `hash_distributions`. Raises
-        BadOption for a name that is not installed here."""
+        """The versions of distributions that count for its identity, by name: of the option `hash_distributions`.
+        Raises BadOption for a name that is not installed here."""
         option = self.definition_options.get("hash_distributions")
         files: list[str] = []
         if option is True:

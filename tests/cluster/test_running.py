@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rayflow.api import Scheduler
+from rayflow.config import load
 
 pytestmark = pytest.mark.ray
 
@@ -183,6 +184,36 @@ def test_environment_variables_and_names_of_options_reach_the_worker(project, sc
     assert scheduler.run(flow.cpus.options(num_cpus=2)())["CPU"] == 2.0
     assert scheduler.run(flow.cpus.options(num_cpus=0)(), cache=False)["CPU"] == pytest.approx(0.01)
     assert scheduler.run(flow.cpus.options(memory="10MiB")(), cache=False)["memory"] == 10 * 1024 * 1024
+
+
+def test_what_is_resumed_or_run_again_has_the_values_of_variables_that_are_configured_now(project, ray_cluster):
+    flow = project.write(
+        "flow.py",
+        """
+        import os
+        from pathlib import Path
+        from rayflow import task
+
+        @task
+        def variable(path):
+            Path(path).read_text()
+            return os.environ.get("TOKEN")
+        """,
+    ) and project.load("flow")
+
+    def scheduler(value: str) -> Scheduler:
+        options = {"runtime_env": {"env_vars": {"TOKEN": value}}}
+        return Scheduler(config=load(str(project.path), address=ray_cluster, options=options))
+
+    with scheduler("first") as first, pytest.raises(FileNotFoundError):
+        first.run(flow.variable(str(project.path / "there")))
+    (project.path / "there").touch()
+    ((execution_id, options),) = project.sql("select execution_id, options from executions")
+    assert options == '{"runtime_env": {"env_vars": ["TOKEN"]}}'
+    with scheduler("second") as second:
+        assert second.resume(execution_id) == "second"
+    with scheduler("third") as third:
+        assert third.rerun(execution_id, cache=False) == "third"
 
 
 def test_a_scheduling_strategy_object_is_passed_on(project, scheduler):

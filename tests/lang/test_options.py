@@ -328,3 +328,35 @@ def test_a_refused_variable_of_a_runtime_environment_is_told_without_its_value(v
     with pytest.raises(BadOption) as refused:
         runtime_environments.check_for_all({"env_vars": variables}, "here")
     assert "31337" not in str(refused.value)
+
+
+NAMED = {"runtime_env": {"env_vars": ["A", "B"], "pip": ["x"]}, "export_options": {"runtime_env": {"env_vars": ["C"]}}}
+VALUED = {
+    "runtime_env": {"env_vars": {"A": "1", "B": "2"}, "pip": ["x"]},
+    "export_options": {"runtime_env": {"env_vars": {"C": "3"}}},
+}
+
+
+def test_options_without_the_values_of_variables_get_them_again_by_name() -> None:
+    assert runtime_environments.shown_in(VALUED) == runtime_environments.shown_in(NAMED) == NAMED
+    more = {"runtime_env": {"env_vars": {"A": "1", "B": "2", "D": "4"}}, "export_options": VALUED["export_options"]}
+    assert runtime_environments.with_variables(NAMED, more, "It") == VALUED
+    assert runtime_environments.with_variables(VALUED, {}, "It") == VALUED
+    for lacks in ({}, {**VALUED, "export_options": {}}, {"runtime_env": {"env_vars": {"A": "1", "C": "3"}}}):
+        with pytest.raises(BadOption, match=r"It had values for (A, B|B|C) in"):
+            runtime_environments.with_variables(NAMED, lacks, "It")
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ('runtime_env={"env_vars": {"A": "hush"}}', 'runtime_env={"env_vars": ["A"]}'),
+        ('--option=runtime-env = {"env_vars":{"A":"hush"}}', '--option=runtime-env ={"env_vars": ["A"]}'),
+        ('runtime_env={"env_vars": {"A": "hush"', "runtime_env=..."),
+        ('export_options={"runtime_env": {"env_vars": {"A": "hush"}}}',
+         'export_options={"runtime_env": {"env_vars": ["A"]}}'),
+        ('runtime_env={"pip":["x"]}', 'runtime_env={"pip":["x"]}'), ("n=env_vars", "n=env_vars"),
+    ],
+)  # fmt: skip
+def test_a_word_of_a_command_line_is_shown_without_the_values_of_variables(word: str, shown: str) -> None:
+    assert runtime_environments.shown_words(["run", word]) == ["run", shown]

@@ -145,6 +145,15 @@ def test_a_library_that_only_the_cluster_has_is_no_obstacle_but_a_mistake_in_the
     assert code == 1 and "ZeroDivisionError" in err
 
 
+def test_no_job_is_submitted_whose_command_would_have_values_of_variables(played):
+    given = '{"runtime_env": {"env_vars": {"TOKEN": "hush-hush"}}}'
+    for option in (f"runtime_env={json.loads(given)['runtime_env']}".replace("'", '"'), f"export_options={given}"):
+        code, _, err = played.submit("flow.py", "main", "--option", option)
+        assert code == 1 and "everyone on the cluster can read" in err and "hush-hush" not in err
+    assert not played.dashboard.jobs
+    assert played.submit("flow.py", "main", "--option", 'runtime_env={"pip": ["lxml"]}')[0] == 0
+
+
 def test_settings_of_the_environment_go_along_where_they_can(played, monkeypatch, tmp_path):
     monkeypatch.setenv("RAYFLOW_LOG_LEVEL", "verbose")
     (played.project.path / "context.json").write_text("{}")

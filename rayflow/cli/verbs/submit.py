@@ -36,6 +36,7 @@ from rayflow.config import Config
 from rayflow.config import load as load_config
 from rayflow.errors import BadArguments, BadModule
 from rayflow.lang.options.options import parse_option
+from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.pasting import command as pasted
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.filesystems.mapping_files import parsed
@@ -166,7 +167,12 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     if options["logs"] is not None:
         found.append("--logs" if options["logs"] else "--no-logs")
     for text in options["option"]:
-        parse_option(text)
+        name, value = parse_option(text)
+        if shown_in({name: value}) != {name: value}:
+            raise BadArguments(
+                f"--option {name} has values of variables (env_vars). They would stand in the job's command, which "
+                "everyone on the cluster can read: write the option into options of the project's rayflow.toml."
+            )
         found.append(f"--option={text}")
     tags_of(options["tag"])
     found.extend(f"--tag={text}" for text in options["tag"])

@@ -30,7 +30,8 @@ DISTRIBUTION = "distribution"
 def counted_versions(option: Any, files: Iterable[str], where: str) -> dict[str, str]:
     """The versions that count for a task with this option `hash_distributions`, by name, sorted.
 
-    files: those with the task's code; they matter for True, which means all distributions that they import. Raises BadOption for a name that is not installed.
+    files: those with the task's code; they matter for True, which counts all distributions that they import. Raises
+    BadOption for a name that is not installed.
     """
     if option is None or option is False:
         return {}
@@ -41,8 +42,8 @@ def counted_versions(option: Any, files: Iterable[str], where: str) -> dict[str,
     missing = [name for name in names if name not in here]
     if missing:
         raise BadOption(
-            f"{where}: option 'hash_distributions' names {missing[0]!r}, which is not installed here. State the version that "
-            f"the workers have: hash_distributions={{{missing[0]!r}: '1.0'}}."
+            f"{where}: option 'hash_distributions' names {missing[0]!r}, which is not installed here. State the "
+            f"version that the workers have: hash_distributions={{{missing[0]!r}: '1.0'}}."
         )
     return {name: here[name] for name in sorted(set(names))}
 

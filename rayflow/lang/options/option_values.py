@@ -238,7 +238,8 @@ def check_counted(counted: Any, where: str) -> None:
         if not isinstance(version, str) or not version.strip():
             meant = " A runtime environment is the option runtime_env." if name in KEYS else ""
             raise BadOption(
-                f"{where}: option 'hash_distributions' takes a version as a text for {name!r}, not {preview(version)}.{meant}"
+                f"{where}: option 'hash_distributions' takes a version as a text for {name!r}, not {preview(version)}."
+                f"{meant}"
             )
 
 

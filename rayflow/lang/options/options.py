@@ -182,8 +182,8 @@ OPTIONS: dict[str, Option] = {
             "hash_distributions",
             (bool, list, tuple, dict),
             False,
-            "distributions whose versions count as part of the code's identity: True for all that the files of its code "
-            "import, a list of names, or versions by name",
+            "distributions whose versions count as part of the code's identity: True for all that the files of its "
+            "code import, a list of names, or versions by name",
             call=False,
         ),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
@@ -407,7 +407,8 @@ def _parse_value(option: Option, raw: str) -> Any:
         try:
             return json.loads(raw, parse_int=number_of)
         except json.JSONDecodeError as error:
-            raise BadOption(f"--option {option.name}: write the value as JSON; {raw!r} is not ({error}).") from None
+            given = "what is given" if "env_vars" in raw else repr(raw)  # values of variables may be secrets
+            raise BadOption(f"--option {option.name}: write the value as JSON; {given} is not ({error}).") from None
     return raw
 
 

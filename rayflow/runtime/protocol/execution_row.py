@@ -16,6 +16,7 @@ from rayflow.errors import BadConfig
 from rayflow.evaluator.hashes import MEANING
 from rayflow.installation import is_installed
 from rayflow.lang.modules import JOB_COPIES
+from rayflow.lang.options.runtime_environments import shown_words
 from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import ExecutionRow
 from rayflow.runtime.protocol.git_commit import commit_of
@@ -79,7 +80,7 @@ def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) ->
         cached=None,
         shared=None,
         failed=None,
-        command=" ".join(sys.argv)[:2000],
+        command=" ".join(shown_words(sys.argv))[:2000],
         user=user(),
         host=socket.gethostname(),
         project=Path(project_dir).name,
