@@ -91,15 +91,18 @@ def users_headers() -> dict[str, str]:
     """The headers that the user wants to be sent, for a proxy that asks who he is: RAY_JOB_HEADERS, as in Ray's own
     tools. Raises BadConfig."""
     text = os.environ.get("RAY_JOB_HEADERS")
-    if not text:
-        return {}
+    return headers_in(text, "The variable RAY_JOB_HEADERS") if text else {}
+
+
+def headers_in(text: str, place: str) -> dict[str, str]:
+    """The headers that a text holds. place: where it stands, for the error. Raises BadConfig."""
     try:
         headers = json.loads(text)
     except ValueError:
         headers = None
     if not isinstance(headers, dict):
         # Without the text itself: it may hold a password, and errors are recorded.
-        raise BadConfig("The variable RAY_JOB_HEADERS is not a JSON object of texts by name.")
+        raise BadConfig(f"{place} is not a JSON object of texts by name.")
     return {str(name): str(value) for name, value in headers.items()}
 
 

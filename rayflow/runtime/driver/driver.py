@@ -474,7 +474,7 @@ class InlineSubmission:
         return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),
-            limits=driver.config.limits,
+            limits=driver.config.capacities,
             listener=self._listener(),
             clock=driver.clock,
         )
