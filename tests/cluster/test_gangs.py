@@ -6,11 +6,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from waiting import until
 
 from rayflow.api import Scheduler
 from rayflow.errors import BadOption, Cancelled
@@ -78,13 +78,6 @@ def gangs(task: str) -> Counter[str]:
 
     begins = f"rayflow:flow.{task}:"
     return Counter(each["state"] for each in placement_group_table().values() if each["name"].startswith(begins))
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "this does not become true"
-        time.sleep(0.05)
 
 
 def test_each_rank_runs_in_its_bundle_and_gangs_take_turns_and_are_given_back(project, scheduler):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from machines import Machine, two_machines, wait_for
 from projects import REPOSITORY
+from waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.netns]
 
@@ -314,13 +315,6 @@ def begun(cluster: Cluster, project: Path, task: str) -> tuple[subprocess.Popen[
     told = project / f"{task}.told"
     words = ["-m", "rayflow", "run", str(project / "flow.py"), task, "--marks", str(project)]
     return cluster.head.start(sys.executable, *words, "--address", cluster.address, log=told, **cluster.s3), told
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_calls_on_a_machine_that_falls_silent_run_elsewhere_and_that_is_told_before(

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from waiting import until
 
 from rayflow.submission.job_api import PREFIX
 
@@ -163,13 +163,6 @@ def sides_with(laptop: Any, far_store: str) -> Sides:
         """,
     )
     return Sides(laptop, far_store)
-
-
-def until(holds: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_call_is_an_execution_there_and_its_value_here_and_only_new_calls_are_asked_for(sides):

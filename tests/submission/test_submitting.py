@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from rayflow.submission.frames import FrameReader, JobBegun
 from rayflow.submission.job_api import PREFIX
@@ -17,13 +17,6 @@ from rayflow.submission.job_api import PREFIX
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ID = "0197a3c2-51f0-7000-8000-0000000000{:02d}"
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def started(laptop, *words: str) -> subprocess.Popen[str]:
