@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from played_dashboard import TOKEN, PlayedDashboard
 
-from rayflow import config, deployment_task, task
+from rayflow import Scheduler, config, deployment_task, task
 from rayflow.deployment_settings import DeploymentSettings, check_deployments, context_of
 from rayflow.deployments import far_executions
 from rayflow.deployments.call_packages import read_call, send_call
@@ -20,6 +20,7 @@ from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.expressions import TaskCall
 from rayflow.store.open import open_store
 from rayflow.submission.job_api import RayJob
+from rayflow.testing import Rehearsal
 from rayflow.values.encoding.encoding import decode, from_bytes
 
 TABLE: dict[str, Any] = {
@@ -160,15 +161,13 @@ class Asked:
         return sum(args)
 
 
-def run_main(here: Any, value: int, **table: Any) -> int:
-    from rayflow import Scheduler
+def run_main(here: Any, value: int, scheduler_class: type[Scheduler] = Scheduler, **table: Any) -> Any:
 
     lines = "\n".join(f"{name} = {each!r}" for name, each in {**TABLE, **table}.items() if name != "entries")
     here.write("rayflow.toml", f"[deployments.genomics]\n{lines}\nentries = {{ align = 'p.py:align' }}\n")
     main = here.load("flow").main
-    with Scheduler(config=config.load(here.path, inline=True)) as scheduler:
-        found: int = scheduler.run(main(value))
-    return found
+    with scheduler_class(config=config.load(here.path, inline=True)) as scheduler:
+        return scheduler.run(main(value))
 
 
 @pytest.mark.slow
@@ -200,13 +199,14 @@ def test_calls_of_a_deployment_hold_its_limit_whose_capacity_is_a_setting(projec
         config.load(project.path, limits={"deployments.lab": 3})
 
 
+@pytest.mark.parametrize("scheduler_class", [Scheduler, Rehearsal])
 @pytest.mark.parametrize(("most", "held"), [(2, 3), (10, 0)])
 def test_no_more_calls_of_a_deployment_wait_at_a_time_than_its_settings_say(
-    project: Any, monkeypatch: pytest.MonkeyPatch, most: int, held: int
+    project: Any, monkeypatch: pytest.MonkeyPatch, scheduler_class: type[Scheduler], most: int, held: int
 ) -> None:
     project.write("flow.py", MANY)
     Asked(monkeypatch)
-    assert run_main(project, 5, max_calls=most) == [0, 1, 2, 3, 4]  # type: ignore[comparison-overlap]
+    assert run_main(project, 5, scheduler_class, max_calls=most) == [0, 1, 2, 3, 4]
     waited = "count(*) filter (waited_on = 'limit deployments.genomics')"
     assert project.sql(f"select count(*), {waited} from jobs where task_name = 'rayflow.deployments.genomics'") == [
         (5, held)
