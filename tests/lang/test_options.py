@@ -20,6 +20,7 @@ from rayflow.lang.options.options import (
     scope_of,
 )
 from rayflow.lang.terms.expressions import TaskCall
+from rayflow.values.secrets import Secret
 
 
 def test_an_unknown_option_names_the_nearest_known_one() -> None:
@@ -328,6 +329,11 @@ def test_a_refused_variable_of_a_runtime_environment_is_told_without_its_value(v
     with pytest.raises(BadOption) as refused:
         runtime_environments.check_for_all({"env_vars": variables}, "here")
     assert "31337" not in str(refused.value)
+
+
+def test_a_secret_is_no_variable_and_the_error_says_where_it_is_read() -> None:
+    with pytest.raises(BadOption, match=r"TOKEN is a \S*Secret\. Pass the secret to the task, whose body reads it by get"):
+        runtime_environments.check_for_task({"env_vars": {"TOKEN": Secret("env:TOKEN")}}, "here")
 
 
 NAMED = {"runtime_env": {"env_vars": ["A", "B"], "pip": ["x"]}, "export_options": {"runtime_env": {"env_vars": ["C"]}}}

@@ -1,7 +1,8 @@
 """A cluster that is reached by its dashboard alone, as users of clusters have it.
 
-Its Python is a virtual environment of its own, which PATH does not name: PATH has `bash` alone, which Ray itself needs.
-rayflow can be taken out of this environment, and be put back. The cluster asks for a token.
+Its Python is a virtual environment of its own, which PATH does not name: PATH has `bash` and `sleep` alone, which Ray
+itself needs. (Without `sleep`, Ray's watcher of each job would take a whole processor.) rayflow can be taken out of
+this environment, and be put back. The cluster asks for a token.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def remote_cluster(s3_server: str) -> Iterator[RemoteCluster]:
     found.install_rayflow()
     found.token_file.write_text(TOKEN)
     (folder / "bin").mkdir()
-    (folder / "bin" / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
+    for name in ("bash", "sleep"):
+        (folder / "bin" / name).symlink_to(shutil.which(name) or f"/bin/{name}")
     names = (
         "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port",
     )  # fmt: skip

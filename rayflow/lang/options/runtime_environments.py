@@ -218,7 +218,10 @@ def _check_variables(variables: Any, where: str) -> None:
                 f"{where}: a name in option 'runtime_env' has to be a text, and not empty, but is {name!r}."
             )
         if not isinstance(value, str | Expression):
-            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is a {kind_of(value)}.")
+            from rayflow.values.secrets import Secret  # takes several milliseconds to import, and few need it
+
+            meant = " Pass the secret to the task, whose body reads it by get()." if isinstance(value, Secret) else ""
+            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is a {kind_of(value)}.{meant}")
 
 
 def _check_config(config: Any, where: str) -> None:
