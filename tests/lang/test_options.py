@@ -332,7 +332,7 @@ def test_a_refused_variable_of_a_runtime_environment_is_told_without_its_value(v
 
 
 def test_a_secret_is_no_variable_and_the_error_says_where_it_is_read() -> None:
-    with pytest.raises(BadOption, match=r"TOKEN is a \S*Secret\. Pass the secret to the task, whose body reads it by get"):
+    with pytest.raises(BadOption, match=r"TOKEN is a \S*Secret\. Pass the secret to the task, whose body reads it"):
         runtime_environments.check_for_task({"env_vars": {"TOKEN": Secret("env:TOKEN")}}, "here")
 
 
