@@ -134,5 +134,3 @@ def exit_code(row: Record, status: str) -> int:
         return 2
     kind: Any = getattr(errors, str(row["error"] or "").partition(":")[0].removeprefix("rayflow.errors."), None)
     return int(getattr(kind, "exit_code", 1))
-
-
