@@ -192,6 +192,10 @@ class ClusterLost(ClusterUnavailable):
     """The cluster of an execution is gone. The message says how to go on on another one."""
 
 
+class ServiceUnavailable(WorldError, ConnectionError):
+    """No service answers, or what answers is none. `rayflow serve` starts one."""
+
+
 class WorkerLost(WorldError):
     """The worker of a task was lost in every attempt: it crashed, was killed, ran out of memory, or its node left."""
 

@@ -18,6 +18,8 @@ from rayflow.records import Row
 from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
+from rayflow.runtime.keeping.beside import Beside
+from rayflow.runtime.keeping.plain_waits import PlainWaits
 from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
@@ -71,7 +73,7 @@ class Loop(Generic[C]):
     """One evaluator, one store, one carrier. It runs in the thread that calls `turn`.
 
     sink: takes the rows; by default the store. listener: hears warnings, ended jobs and counts. clock: stamps every
-    message, and runs the timers.
+    message, and runs the timers. beside: resolves waits; by default the timers of a plain run.
     """
 
     def __init__(
@@ -83,10 +85,12 @@ class Loop(Generic[C]):
         sink: RowSink | None = None,
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
+        beside: Beside | None = None,
     ) -> None:
         self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
+        self._beside: Beside = PlainWaits(clock) if beside is None else beside
         self._sink: RowSink = store if sink is None else sink
         self._listener = LoopListener() if listener is None else listener
         self._incoming: deque[messages.Message] = deque()
@@ -137,18 +141,21 @@ class Loop(Generic[C]):
         if self._listener.live is not None and self.carrier.runs_in_loop and self.carrier.busy():
             self._tell_live(before_bodies=True)
         next_timer = self.outbox.fire_timers()
-        if not self._incoming and not self.carrier.work(0.05) and not self._incoming:
+        if not self._has_news() and not self.carrier.work(0.05) and not self._has_news():
             self._settle_down()
-            self.clock.wait(self._news, longest_seconds, next_timer)
+            self.clock.wait(self._news, longest_seconds, _sooner(next_timer, self._beside.seconds_left()))
         self._news.clear()
         for _ in range(BATCHES_PER_TICK):
             batch = self._batch()
-            if not batch:
+            if not batch and not self._beside.has_news():
                 break
-            if self.measures_lag:
+            if self.measures_lag and batch:
                 self.longest_lag_us = max(self.longest_lag_us, self.clock.now() - batch[0].at)
             with self.store.together():
-                self.outbox.carry_out(self.evaluator.handle(batch))
+                turned = self._beside.turn(self.evaluator, batch)
+                self.outbox.carry_out(turned.commands, turned.rows)
+                for action in turned.after:
+                    action()
             if len(batch) > FEW_MESSAGES and self._incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)
@@ -157,6 +164,9 @@ class Loop(Generic[C]):
             self._sink.commit()
         self._report_progress()
         self._tell_live()
+
+    def _has_news(self) -> bool:
+        return bool(self._incoming) or self._beside.has_news()
 
     def _batch(self) -> list[messages.Message]:
         """The next messages for the evaluator, not too many of them."""
@@ -210,7 +220,7 @@ class Loop(Generic[C]):
 
     def settle(self) -> None:
         """Turn until no message is left. This does not wait for timers, nor for what runs elsewhere."""
-        while self._incoming:
+        while self._has_news():
             self.turn()
 
     def _settle_down(self) -> None:
@@ -232,10 +242,15 @@ class Loop(Generic[C]):
 
         None when it can never end: a tick was interrupted, and the commands that it left undone are never answered.
         """
-        while self.finished(execution_id) is None and (self._incoming or self.carrier.busy()):
+        while self.finished(execution_id) is None and (self._has_news() or self.carrier.busy()):
             self.turn()
         self.carrier.forget(execution_id)
         return self.finished(execution_id)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two waits, where None has no end."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def with_queued(by_task: Mapping[str, Mapping[str, int]], running: Mapping[str, int]) -> dict[str, dict[str, int]]:
