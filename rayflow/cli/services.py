@@ -23,7 +23,8 @@ service_option = click.option(
 
 def client_of(service: str | None, store: str | None) -> Client:
     """The client of the service that is meant. Raises ServiceUnavailable when none is known."""
-    from rayflow.client.client import Client, address_of
+    from rayflow.client.addresses import address_of
+    from rayflow.client.client import Client
 
     return Client(address_of(service, None, config_of(store).store))
 

@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rayflow.client.wire import LONGEST_POLL_SECONDS
+from rayflow.client.wire import AGAIN, LONGEST_POLL_SECONDS
 from rayflow.errors import BadArguments, EventConflict, NoSuchTask, NotFound, RayflowError, RunConflict, UserError
 from rayflow.service.service import Service
 
@@ -129,17 +129,18 @@ class _Handlers:
         body = await _body(request)
         how = {name: body.get(name) for name in ("id", "due_at", "tags")}
         how |= {"reuse": body.get("reuse") or "return", "priority": body.get("priority") or 0}
+        how |= {"request_id": body.get("request_id"), "is_repeated": AGAIN in request.headers}
         service = self._service
         if "root" in body:
             root = base64.b64decode(body["root"])
             future = service.start_packed(
-                root, flow=body.get("task"), arguments=body.get("shown") or "", request_id=body.get("request_id"), **how
+                root, flow=body.get("task"), arguments=body.get("shown") or "", **how
             )
         else:
             name, arguments = str(body.get("task")), body.get("arguments") or {}
             words, directory = body.get("words") or (), body.get("directory")
             future = await asyncio.to_thread(
-                service.start_named, name, arguments, words, directory, request_id=body.get("request_id"), **how
+                service.start_named, name, arguments, words, directory, **how
             )
         return await asyncio.wrap_future(future)
 
@@ -160,13 +161,14 @@ class _Handlers:
     async def result(self, request: Request) -> Any:
         wait = min(LONGEST_POLL_SECONDS, float(request.query_params.get("wait") or 0))
         run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
-        future = self._service.ended(run_id)
+        future = await asyncio.to_thread(self._service.await_end, run_id)
         try:
-            ended = await asyncio.wait_for(asyncio.wrap_future(future), wait) if wait > 0 else _now(future)
+            ended = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), max(wait, 0.001))
         except TimeoutError:
             ended = None
         finally:
-            self._service.leave(run_id, future)
+            if not future.done():
+                self._service.leave(run_id, future)
         if ended is None:
             return {"run_id": run_id, "state": await self._state(run_id), "outcome": None, "error": None}
         outcome = None if ended.outcome is None else base64.b64encode(ended.outcome).decode()
@@ -178,7 +180,7 @@ class _Handlers:
     async def cancel(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")
         run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
-        return await asyncio.wrap_future(self._service.cancel(run_id, reason))
+        return {"run_id": run_id, "cancelled": await asyncio.wrap_future(self._service.cancel(run_id, reason))}
 
     async def retry(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")
@@ -192,7 +194,7 @@ class _Handlers:
         return await asyncio.wrap_future(future)
 
     async def asks(self, request: Request) -> Any:
-        return {"asks": await asyncio.wrap_future(self._service.asks())}
+        return {"asks": await asyncio.to_thread(self._service.asks)}
 
     async def emit(self, request: Request) -> Any:
         body = await _body(request)
@@ -221,9 +223,8 @@ class _Handlers:
         return Response(content, media_type="application/octet-stream")
 
     async def health(self, request: Request) -> Any:
-        error = self._service.error
-        if error is not None or self._service.ended_event.is_set():
-            return _error("ServiceUnavailable", f"The service has ended: {error}", 503)
+        if self._service.has_ended.is_set():
+            return _error("ServiceUnavailable", f"The service has ended: {self._service.error}", 503)
         return {"ok": True, "store": self._service.config.store}
 
 
@@ -234,7 +235,3 @@ def _number(text: str | None, default: int) -> int:
         return max(1, min(10_000, int(text)))
     except ValueError:
         raise BadArguments(f"limit={text!r} is not a number.") from None
-
-
-def _now(future: Any) -> Any:
-    return future.result() if future.done() else None

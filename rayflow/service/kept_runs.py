@@ -1,7 +1,7 @@
 """The runs that a service keeps, as far as both cores leave them to it.
 
 In: what the keeper orders of runs, and what has happened at their places. Out: the messages and rows that start, take
-up and end an evaluation. Never: decides; touches a thread.
+up and end an evaluation; the outcomes of runs that have ended. Never: decides.
 
 For each run that has not ended the service remembers what has happened at its places: so a run that waits can leave the
 evaluator's memory, and be taken up again without a question to the store.
@@ -9,160 +9,156 @@ evaluator's memory, and be taken up again without a question to the store.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 
-from rayflow.config import Config
 from rayflow.evaluator import commands, messages
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import ExecutionRow, PlaceRow, Row
+from rayflow.records import ExecutionRow, PlaceRow, Row, RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import Clock
+from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
 from rayflow.values.failures import Failure
 
-
-class KeptRun:
-    """A run that has not ended. root: its packed term. life, generation: as in `Evaluate`. pins: what has happened at
-    its places. resolved: the packed outcomes of its waits, by place. request: of its present life, while it is
-    evaluated."""
-
-    __slots__ = ("generation", "life", "pins", "request", "resolved", "root")
-
-    def __init__(self, root: bytes, life: int = 0, generation: int = 0) -> None:
-        self.root = root
-        self.life = life
-        self.generation = generation
-        self.pins: list[PlaceRow] = []
-        self.resolved: dict[bytes, bytes] = {}
-        self.request: Request | None = None
+MOST_ENDED = 10_000
+"""So many runs that have ended are remembered with their outcomes; of others the store is asked."""
 
 
 class KeptRuns:
-    """The runs of a service, by id. begun: is told of an execution that begins here. table: the tasks of the loaded
-    code. settings: of every run."""
+    """What a service knows of its runs. Only the loop's thread changes it.
+
+    table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
+    makes the root term of the run that an event starts. recall: reads the rows of a run that has ended. replied: gets
+    the answers to requests.
+    """
 
     def __init__(
         self,
-        config: Config,
+        project_dir: str,
         table: Mapping[str, TaskEntry],
         settings: RunSettings,
         clock: Clock,
         *,
-        bind: Callable[[orders.BindEvent, int], requests.BoundArguments],
         begun: Callable[[str], None],
+        bind: Callable[[orders.BindEvent], requests.BoundArguments],
+        recall: Callable[[orders.Recall], requests.Recalled],
         replied: Callable[[orders.Reply], None],
         ray_version: str | None = None,
     ) -> None:
-        self._config = config
+        self._project_dir = project_dir
         self._table = table
         self._settings = settings
         self._clock = clock
-        self._bind = bind
         self._begun = begun
-        self._replied = replied
+        self.bind = bind
+        self.recall = recall
+        self.replied = replied
         self._ray_version = ray_version
-        self._runs: dict[str, KeptRun] = {}
+        self._pins: defaultdict[str, list[PlaceRow]] = defaultdict(list)
+        self._requests: dict[str, Request] = {}
+        """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
+        self._ended: OrderedDict[str, RunRow] = OrderedDict()
+        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
 
-    def take_up(
-        self, roots: Mapping[str, tuple[bytes, int, int]], places: Sequence[PlaceRow], resolved: Mapping[str, Any]
-    ) -> None:
-        """The open runs of the store: root, life and generation by id; their places; the outcomes of their waits."""
-        for run_id, (root, life, generation) in roots.items():
-            self._runs[run_id] = KeptRun(root, life, generation)
+    def take_up(self, places: Iterable[PlaceRow]) -> None:
+        """What has happened at the places of the runs that have not ended, as the store has it."""
         for row in places:
-            if row.execution_id in self._runs:
-                self._runs[row.execution_id].pins.append(row)
-        for run_id, outcomes in resolved.items():
-            if run_id in self._runs:
-                self._runs[run_id].resolved.update(outcomes)
+            self._pins[row.execution_id].append(row)
 
-    # --- what the turn of both cores asks -----------------------------------------------------------------------------
+    # --- what the tick of both cores asks -----------------------------------------------------------------------------
 
-    def begin(self, order: orders.Evaluate) -> tuple[messages.Submitted, Sequence[Row]]:
-        run = self._runs.get(order.run_id)
-        if run is None:
-            run = self._runs[order.run_id] = KeptRun(order.root)
-        run.life, run.generation = order.life, order.generation
-        return self._submitted(order.run_id, run)
-
-    def wake(self, run_id: str) -> tuple[messages.Submitted, Sequence[Row]]:
-        run = self._runs[run_id]
-        run.life += 1
-        return self._submitted(run_id, run)
-
-    def _submitted(self, run_id: str, run: KeptRun) -> tuple[messages.Submitted, Sequence[Row]]:
+    def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         at = self._clock.now()
-        request = run.request = Request(
-            execution_id=run_id,
-            root=run.root,
+        request = Request(
+            execution_id=order.run_id,
+            root=order.root,
             table=self._table,
             settings=self._settings,
-            row=self._opening_row(run_id, run, at),
-            life=run.life,
+            row=self._opening_row(order, at),
+            life=order.life,
         )
-        self._begun(run_id)
+        self._requests[order.run_id] = request
+        self._begun(order.run_id)
         submitted = request.submitted(at)._replace(
-            pins=tuple(run.pins), resolved=run.resolved, is_run=True, generation=run.generation
+            is_run=True,
+            pins=tuple(self._pins.get(order.run_id, ())),
+            resolved=resolved,
+            generation=order.generation,
         )
-        return submitted, request.opening_rows(self._ray_version)
+        return Begun(submitted, request.opening_rows(self._ray_version))
 
-    def _opening_row(self, run_id: str, run: KeptRun, at: int) -> ExecutionRow:
-        term = loads(run.root)
+    def _opening_row(self, order: orders.Evaluate, at: int) -> ExecutionRow:
+        term = loads(order.root)
         if self._row is None:
-            self._row = opening_row(run_id, term, self._config.project_dir, at)
-        from rayflow.lang.terms.expressions import TaskCall, render
-
+            self._row = opening_row(order.run_id, term, self._project_dir, at)
         return self._row._replace(
-            execution_id=run_id,
-            life=run.life,
-            root=run.root,
+            execution_id=order.run_id,
+            life=order.life,
+            root=order.root,
             task_name=term._task if type(term) is TaskCall else None,
             arguments=render(term),
-            host=socket.gethostname(),
             started_at=at,
         )
 
-    def bind(self, order: orders.BindEvent) -> requests.BoundArguments:
-        return self._bind(order, self._clock.now())
-
     def note(self, row: PlaceRow) -> None:
-        run = self._runs.get(row.execution_id)
-        if run is not None:
-            run.pins.append(row)
+        self._pins[row.execution_id].append(row)
 
-    def note_outcome(self, run_id: str, place: bytes, outcome: bytes) -> None:
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.resolved[place] = outcome
-
-    def ended(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
+    def evaluated(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
         at = self._clock.now()
-        run = self._runs.get(finish.execution_id)
         failure = finish.outcome if isinstance(finish.outcome, Failure) else None
         ended = requests.RunEnded(
             at,
             finish.execution_id,
             pack_outcome(finish.outcome),
-            failure.summary[:4000] if failure is not None else None,
+            None if failure is None else failure.summary[:4000],
             is_cancelled=failure is not None and failure.is_cancelled,
         )
-        if run is None or run.request is None:
-            return ended, ()
-        closing = run.request.closing_row(finish._replace(at=at))
-        run.request = None
+        request = self._requests.pop(finish.execution_id)
+        closing = request.closing_row(finish._replace(at=at))
+        if failure is not None and failure.is_cancelled and CONTINUED in failure.message:
+            closing = closing._replace(status="done", error=None)
         return ended, (closing,)
 
-    def replied(self, reply: orders.Reply) -> None:
-        self._replied(reply)
+    # --- runs that have ended -----------------------------------------------------------------------------------------
 
-    def forget(self, run_id: str) -> None:
-        """A run has ended for good."""
-        self._runs.pop(run_id, None)
+    def ended(self, row: RunRow) -> None:
+        self._pins.pop(row.run_id, None)
+        self._ended[row.run_id] = row
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+        for future in self._waiters.pop(row.run_id, ()):
+            if not future.done():
+                future.set_result(row)
+
+    def began_again(self, run_id: str) -> None:
+        """A run that had ended goes on."""
+        self._ended.pop(run_id, None)
+
+    def end_of(self, run_id: str) -> RunRow | None:
+        """The last row of a run that has ended lately."""
+        return self._ended.get(run_id)
+
+    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
+        """Give a future the last row of a run, when it has ended."""
+        row = self._ended.get(run_id)
+        if row is not None:
+            future.set_result(row)
+        else:
+            self._waiters[run_id].append(future)
+
+    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+        """Nobody waits for a future of `await_end` any more."""
+        waiters = self._waiters.get(run_id)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[run_id]

@@ -10,25 +10,31 @@ store's lease from its start to its end: a service that loses it stops at once, 
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import traceback
+import uuid
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from rayflow import errors
 from rayflow.config import Config, check_address
-from rayflow.errors import Bug, NoSuchTask, RayflowError
+from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, RayflowError, ServiceUnavailable, WorldError
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.keeper import Keeper
+from rayflow.lang.arguments import from_words
+from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from, load
 from rayflow.lang.tasks import Task, registered, task_table
-from rayflow.lang.terms.codec import dumps
-from rayflow.lang.terms.expressions import TaskCall, Term, render
+from rayflow.lang.terms.codec import dumps, loads
+from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.outcomes import pack_outcome
+from rayflow.records import RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.inline import InlineCarrier
@@ -41,54 +47,70 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
+from rayflow.service.flows import event_root, flow_specs
 from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.questions import Questions
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.values.digests import digest
+from rayflow.values.encoding.encoding import from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
 
+T = TypeVar("T")
+
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
+
+MOST_REQUESTS = 10_000
+"""The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
 
 
 class Service:
     """The runs of one store. Use it as: `open()`, then requests, then `close()`.
 
-    targets: files or modules with the flows. reporter: is told what happens, and what tasks print.
+    targets: files or modules with the flows. reporter: is told what happens.
     """
 
-    def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK
+    ) -> None:
         self.config = config
+        self.error: BaseException | None = None
+        """Why the service has ended by itself, if it has."""
+        self.has_ended = threading.Event()
         self._targets = targets
         self._reporter = reporter
         self._clock = clock
-        self._numbers = itertools.count(1)
         self._futures: dict[str, Future[Any]] = {}
+        self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        """Questions for the loop's thread, which answers them before its next turn."""
+        self._recent: OrderedDict[str, str] = OrderedDict()
+        """The run ids of the latest start requests, by the requests' ids."""
         self._stopping = threading.Event()
-        self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
         self.store: Store
+        self.questions: Questions
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
-        self.ended = threading.Event()
-        """Set when the service has ended, by itself or by `close`."""
 
     # --- start and end ------------------------------------------------------------------------------------------------
 
-    def open(self, *, standby_seconds: float | None = None) -> None:
+    def open(self, *, wait_seconds: float = 0.0) -> None:
         """Load the flows, take the lease, fold the records, and begin to turn.
 
-        standby_seconds: how long to wait for another service of the store to end. Raises LeaseHeld, StoreUnavailable,
-        and what the modules raise.
+        wait_seconds: how long to wait for another service of the store to end. Raises LeaseHeld, StoreUnavailable, and
+        what the modules raise.
         """
         use_project(self.config.project_dir, self.config.files)
         use_base(self.config.project_dir)
         for target in self._targets:
             load(target)
         self.store = open_store(self.config.store)
+        self.store.take_lease("rayflow serve", wait=wait_seconds)
+        self.questions = Questions(self.store)
         table = task_table(TASKS)
         settings = RunSettings(
             cache=self.config.cache,
@@ -98,57 +120,58 @@ class Service:
         )
         self._context = self._worker_context(table)
         self._runs = KeptRuns(
-            self.config, table, settings, self._clock,
-            bind=self._bound, begun=self._begun, replied=self._replied,
-        )  # fmt: skip
+            self.config.project_dir,
+            table,
+            settings,
+            self._clock,
+            begun=self._begun,
+            bind=self._bound,
+            recall=self.questions.recalled,
+            replied=self._replied,
+        )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
-        self._fold(table)
+        recovered, places = self.questions.recovered(self._clock.now())
+        self._runs.take_up(places)
+        self._turn.post(recovered)
+        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered(), self._keep)))
         self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
         self._thread.start()
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """Take nothing new, let attempts end for so long, and leave every run where it is."""
+        del grace_seconds
         self._stopping.set()
         self._loop.wake()
         if self._thread is not None:
             self._thread.join()
 
-    def _fold(self, table: Mapping[str, Any]) -> None:
-        """Hand the open runs of the store to the keeper."""
-
     def _worker_context(self, table: Mapping[str, Any]) -> WorkerContext:
-        paths = tuple(dict.fromkeys(importable_from(self.config.project_dir)))
         config = self.config
-        return WorkerContext(config.project_dir, paths, config.store, table, "", config.files, shows_prints=config.logs)
+        paths = tuple(dict.fromkeys(importable_from(config.project_dir)))
+        return WorkerContext(
+            config.project_dir, paths, config.store, table, "", config.files, shows_prints=config.logs
+        )
 
     def _new_loop(self) -> Loop[Any]:
         listener = LoopListener(warned=lambda _, text: self._reporter.warned(text))
+        loop_of: Callable[..., Loop[Any]] = partial(
+            Loop, self.store, limits=self.config.limits, listener=listener, clock=self._clock, beside=self._turn
+        )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)
-            return Loop(
-                self.store,
-                lambda loop: InlineCarrier(loop, worker),
-                limits=self.config.limits,
-                listener=listener,
-                clock=self._clock,
-                beside=self._turn,
-            )
+            return loop_of(carrier_of=lambda loop: InlineCarrier(loop, worker))
         if self.config.address is not None:
             check_address(self.config.address)
         from rayflow.runtime.on_ray.actor.carrier import RayCarrier
         from rayflow.runtime.on_ray.connection import connecting
 
         connecting.connect(self.config, self._reporter)
-
-        def carrier_of(loop: Any) -> RayCarrier:
-            return RayCarrier(loop, self.store.history, lambda _, text: self._reporter.warned(text))
-
-        return Loop(
-            self.store, carrier_of, limits=self.config.limits, listener=listener, clock=self._clock, beside=self._turn
-        )
+        warned = listener.warned
+        return loop_of(carrier_of=lambda loop: RayCarrier(loop, self.store.history, warned))
 
     def _begun(self, execution_id: str) -> None:
+        """An evaluation begins here: a carrier that sends calls away has to know their surroundings."""
         take_up = getattr(self._loop.carrier, "take_up", None)
         if take_up is not None:
             take_up(execution_id, self._context)
@@ -159,108 +182,276 @@ class Service:
         collect_rarely()
         try:
             while not self._stopping.is_set():
+                while self._posted:
+                    ask, future = self._posted.popleft()
+                    _fill(future, ask)
                 self._loop.turn(TURN_SECONDS)
                 for execution_id in list(self._loop.outbox.finished):
                     del self._loop.outbox.finished[execution_id]
                     self._loop.carrier.forget(execution_id)
-            self._loop.store.close()
+            self.store.close()
         except BaseException as error:
-            self._error = error
-            if not isinstance(error, RayflowError):
+            self.error = error
+            if not isinstance(error, WorldError):
                 traceback.print_exc()
         finally:
-            self.ended.set()
-            for future in list(self._futures.values()):
-                future.set_exception(self._error or RuntimeError("The service has ended."))
+            self.has_ended.set()
+            ended = ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}.")
+            for future in [*self._futures.values(), *(future for _, future in self._posted)]:
+                if not future.done():
+                    future.set_exception(ended)
 
     def _replied(self, reply: orders.Reply) -> None:
         future = self._futures.pop(reply.request, None)
-        if future is None:
+        if future is None or future.done():
             return
         if reply.error is None:
             future.set_result(reply.answer)
-        else:
-            name, message = reply.error
-            of = getattr(errors, name, None)
-            future.set_exception(of(message) if of is not None else Bug(f"{name}: {message}"))
+            return
+        name, message = reply.error
+        of = getattr(errors, name, Bug)
+        future.set_exception(of(message))
+
+    def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
+        return event_root(order, self._clock.now(), self._keep)
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
 
-    # --- requests, from any thread ------------------------------------------------------------------------------------
+    # --- from any thread ----------------------------------------------------------------------------------------------
 
     def ask(self, make: Callable[[int, str], requests.Request]) -> Future[Any]:
         """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply."""
         future: Future[Any] = Future()
-        name = str(next(self._numbers))
+        if self.has_ended.is_set():
+            future.set_exception(ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}."))
+            return future
+        name = uuid.uuid4().hex
         self._futures[name] = future
         self._turn.post(make(self._clock.now(), name))
         self._loop.wake()
         return future
 
+    def look(self, question: Callable[[Keeper], T]) -> T:
+        """Ask the keeper something that changes nothing: in the loop's thread, between two turns."""
+        future: Future[T] = Future()
+        self._posted.append((partial(question, self._turn.keeper), future))
+        self._loop.wake()
+        return future.result()
+
     def task_named(self, name: str) -> Task[..., Any]:
         """The task of the loaded code with this full name, or with this short one if only one has it."""
-        known = registered()
+        known = {full: each for full, each in registered().items() if not full.startswith("rayflow.")}
         if name in known:
             return known[name]
-        found = [full for full in known if full.rpartition(".")[2] == name]
+        found = sorted(full for full in known if full.rpartition(".")[2] == name)
         if len(found) == 1:
             return known[found[0]]
-        what = f"{name} may be {' or '.join(sorted(found))}" if found else f"The service knows no task {name!r}"
-        raise NoSuchTask(f"{what}. It has loaded {', '.join(self._targets)}.")
+        loaded = f"It has loaded {', '.join(self._targets)}"
+        if found:
+            raise NoSuchTask(f"{name} may be {' or '.join(found)}: write one of these. {loaded}.")
+        raise NoSuchTask(f"The service knows no task {name!r}. {loaded}: {', '.join(sorted(known)) or 'no tasks'}.")
 
-    def start(
+    def start_named(
         self,
-        expr: Term,
-        *,
-        id: str | None = None,
-        reuse: str = "return",
-        due_at: int | None = None,
-        priority: int = 0,
-        tags: Mapping[str, Any] | None = None,
+        name: str,
+        arguments: Mapping[str, Any],
+        words: Sequence[str] = (),
+        directory: str | None = None,
+        **how: Any,
     ) -> Future[Any]:
-        """Start a run of an expression of this process."""
-        symbolic, parts = pack_expression(expr, self._keep)
-        if parts:
-            self.store.append(parts)
-        return self.start_packed(
-            dumps(symbolic),
-            flow=symbolic._task if type(symbolic) is TaskCall else None,
-            arguments=render(symbolic),
-            id=id, reuse=reuse, due_at=due_at, priority=priority, tags=tags,
-        )  # fmt: skip
+        """Start a run of a task by its name. arguments: plain data by name, read by the type hints of the task's
+        parameters. words: the same as on a command line, typed in this directory. how: as for `start_packed`."""
+        task = self.task_named(name)
+        call = from_words.call_of(task, words, data=arguments, typed_at=directory or self.config.project_dir)
+        symbolic, _ = pack_expression(call, self._keep)
+        return self.start_packed(dumps(symbolic), flow=task.fullname, arguments=render(symbolic), **how)
 
     def start_packed(
         self,
         root: bytes,
         *,
-        flow: str | None,
-        arguments: str,
+        flow: str | None = None,
+        arguments: str = "",
         id: str | None = None,
         reuse: str = "return",
         due_at: int | None = None,
         priority: int = 0,
         tags: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        is_repeated: bool = False,
     ) -> Future[Any]:
-        """Start a run of a packed root term."""
-        run_id = new_execution_id() if id is None else run_id_of(id)
-        timeout_us = None
-        return self.ask(
-            lambda at, name: requests.StartRequested(
+        """Start a run of a packed root term.
+
+        request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
+        come before, to a service that has ended since. The others: as in `StartRequested`.
+        """
+        if reuse not in ("return", "reject", "if_failed"):
+            raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
+        try:
+            term = loads(root)
+        except ValueError as error:
+            raise BadArguments(f"The root term cannot be read: {error}. Has the client the same rayflow?") from None
+        if flow is None and type(term) is TaskCall:
+            flow = term._task
+        run_id = new_execution_id()
+        if request_id is not None and id is None:
+            run_id = self._recent.setdefault(request_id, _run_id_of_request(request_id))
+            if len(self._recent) > MOST_REQUESTS:
+                self._recent.popitem(last=False)
+            known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
+            if known is not None:
+                done: Future[Any] = Future()
+                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
+                return done
+        given = None if not tags else json.dumps(dict(tags))
+
+        def request(at: int, name: str) -> requests.StartRequested:
+            return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=digest("input", root), flow=flow,
-                arguments=arguments, id=id, reuse=reuse, due_at=due_at, priority=priority,
-                tags=json.dumps(dict(tags)) if tags else None, timeout_us=timeout_us,
+                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+            )  # fmt: skip
+
+        return self.ask(request)
+
+    def run_id(self, text: str) -> str:
+        """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
+        return self.questions.run_id(text)
+
+    def describe(self, text: str) -> dict[str, Any]:
+        """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
+        run_id = self.run_id(text)
+        found, explained, waits = self.look(
+            lambda keeper: (keeper.run(run_id), keeper.explain(run_id), keeper.waits(run_id))
+        )
+        return self.questions.described(run_id, found, explained, waits)
+
+    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
+        """The latest runs, newest first."""
+        rows = self.questions.runs(state=state, flow=flow, limit=limit)
+        open_runs = [row["run_id"] for row in rows if row["finished_at"] is None]
+        explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in open_runs})
+        return [self.questions.with_explanation(row, explained.get(row["run_id"])) for row in rows]
+
+    def history(self, text: str) -> list[dict[str, Any]]:
+        """The transitions of a run and of its waits, and what was done at its places, in order."""
+        return self.questions.history(self.run_id(text))
+
+    def await_end(self, run_id: str) -> Future[RunRow]:
+        """The last row of a run, when it has ended."""
+        future: Future[RunRow] = Future()
+        known = self._runs.end_of(run_id) or self.questions.end_of(run_id, self._is_open(run_id))
+        if known is not None:
+            future.set_result(known)
+        else:
+            self._posted.append((partial(self._runs.await_end, run_id, future), Future()))
+            self._loop.wake()
+        return future
+
+    def _is_open(self, run_id: str) -> bool:
+        return self.look(lambda keeper: keeper.run(run_id)) is not None
+
+    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+        """Nobody waits for a future of `await_end` any more."""
+        self._posted.append((partial(self._runs.leave, run_id, future), Future()))
+
+    def cancel(self, run_id: str, reason: str) -> Future[Any]:
+        """End a run. The answer: whether it had not ended."""
+        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
+
+    def retry(self, run_id: str, reason: str) -> Future[Any]:
+        """Have a failed run go on."""
+        self._posted.append((partial(self._runs.began_again, run_id), Future()))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+
+    def asks(self) -> list[dict[str, Any]]:
+        """The open questions to people."""
+
+        def found(keeper: Keeper) -> list[dict[str, Any]]:
+            return [
+                {"run_id": run["run_id"], "id": run["id"], "deadline_at": None, **wait}
+                for run in keeper.runs()
+                for wait in keeper.waits(run["run_id"])
+                if wait["kind"] == "ask"
+            ]
+
+        return self.look(found)
+
+    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+        """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
+        chosen = [each for each in asked if place is None or each["place"].startswith(place)]
+        of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
+        if of_place is not None:
+            value = self._fitting(run_id, of_place, value)
+        symbolic, _ = pack_expression(value, self._keep)
+        outcome = pack_outcome(symbolic)
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+
+    def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
+        """An answer as an object of the form that its question has."""
+        form = self.look(lambda keeper: keeper.form(run_id, place))
+        hint = self.questions.hint_in(form)
+        try:
+            return convert(value, hint)
+        except BadArguments as error:
+            raise BadArguments(f"The answer does not fit: {error}") from None
+
+    def emit(
+        self,
+        name: str,
+        data: Any,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        due_at: int | None = None,
+        strict: bool = False,
+    ) -> Future[Any]:
+        """Emit an event. The answer: the event, and its deliveries."""
+        symbolic, _ = pack_expression(data, self._keep)
+        packed = dumps(symbolic)
+        content = digest("event", name.encode(), repr(key).encode(), packed)
+        event_id = id if id is not None else uuid.uuid4().hex
+        return self.ask(
+            lambda at, request: requests.EmitRequested(
+                at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
             )
-        )  # fmt: skip
+        )
 
-    def _bound(self, order: orders.BindEvent, at: int) -> requests.BoundArguments:
-        raise NotImplementedError
+    def event(self, event_id: str) -> dict[str, Any]:
+        """An event and its deliveries."""
+        found = self.look(lambda keeper: keeper.event(event_id)) or self.questions.event(event_id)
+        if found is None:
+            raise NotFound(f"There is no event {event_id!r} in this store.")
+        return {"data": self.questions.event_data(event_id), **found}
+
+    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first."""
+        return self.questions.events(name=name, limit=limit)
+
+    def put_blob(self, text: str, content: bytes) -> None:
+        """Take in a large value of an argument. Raises BadArguments for what is none."""
+        self.store.put_blob(_digest_in(text), from_bytes(content))
+
+    def blob(self, text: str) -> bytes:
+        """The bytes of a large value."""
+        return to_bytes(self.store.get_blob(_digest_in(text)))
 
 
-def run_id_of(id: str) -> str:
-    """The id of the run that has this id of its starter's: a UUID of version 8, made of the text."""
-    raw = bytearray(digest("run", id.encode())[:16])
-    raw[6] = 0x80 | (raw[6] & 0x0F)
-    raw[8] = 0x80 | (raw[8] & 0x3F)
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:
+    try:
+        future.set_result(ask())
+    except RayflowError as error:
+        future.set_exception(error)
+
+
+def _digest_in(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise BadArguments(f"{text!r} is not the hash of a value.") from None
+
+
+def _run_id_of_request(request_id: str) -> str:
+    """The id of the run that a request starts: the same for the same request, whichever service gets it."""
+    return str(uuid.UUID(bytes=digest("request", request_id.encode())[:16], version=8))

@@ -6,6 +6,7 @@ In: a configuration, modules. Out: an exit code. Never: two services of one stor
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -42,7 +43,7 @@ def serve(
     listening = _listening(host, port)
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     service = Service(config, targets, Printing())
-    service.open(standby_seconds=float("inf") if standby else None)
+    service.open(wait_seconds=math.inf if standby else 0.0)
     url = f"http://{host}:{listening.getsockname()[1]}"
     place = ServicePlace(url, token, config.store, os.getpid())
     server = _Server(
@@ -88,7 +89,7 @@ class _Server(uvicorn.Server):
 
 
 def _stop_with(service: Service, server: uvicorn.Server) -> None:
-    service.ended_event.wait()
+    service.has_ended.wait()
     server.should_exit = True
 
 

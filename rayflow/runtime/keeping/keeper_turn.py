@@ -11,16 +11,16 @@ before anything leaves the process. So neither core has to be told how far the o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.keeper import Keeper
-from rayflow.records import PlaceRow, Row
+from rayflow.records import PlaceRow, Row, RunRow
 from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.beside import Turned
 from rayflow.runtime.keeping.wait_requests import wait_opened
@@ -29,27 +29,40 @@ from rayflow.runtime.keeping.wait_requests import wait_opened
 class RunShell(Protocol):
     """What a service does for the runs that it keeps. Only the loop's thread calls it."""
 
-    def begin(self, order: orders.Evaluate) -> tuple[messages.Submitted, Sequence[Row]]:
-        """The message that starts or takes up the evaluation of a run, and the rows to record with it."""
-
-    def wake(self, run_id: str) -> tuple[messages.Submitted, Sequence[Row]]:
-        """The same for a run that has left the evaluator's memory while it waited."""
+    def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
+        """Start the evaluation of a run, or take it up again. resolved: the packed outcomes of its waits."""
 
     def bind(self, order: orders.BindEvent) -> requests.BoundArguments:
         """The root term of the run that an event starts."""
 
+    def recall(self, order: orders.Recall) -> requests.Recalled:
+        """The rows of a run that has ended, from the store."""
+
     def note(self, row: PlaceRow) -> None:
         """Something has happened at a place of a run: it holds when the run is taken up again."""
 
-    def note_outcome(self, run_id: str, place: bytes, outcome: bytes) -> None:
-        """A wait of a run has this outcome: it holds when the run is taken up again."""
-
-    def ended(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
+    def evaluated(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
         """The evaluation of a run has ended: what to tell the keeper, and the rows to record with it."""
 
-    def replied(self, reply: orders.Reply) -> None:
-        """A request has its answer."""
+    def ended(self, row: RunRow) -> None:
+        """A run has ended, and that is recorded."""
 
+    def replied(self, reply: orders.Reply) -> None:
+        """A request has its answer, and all that it says is recorded."""
+
+
+class Begun(NamedTuple):
+    """An evaluation that begins: the message that starts it, and the rows to record with it."""
+
+    submitted: messages.Submitted
+    rows: Sequence[Row]
+
+
+ENDED = frozenset({"done", "failed", "cancelled"})
+"""The states of a run that has ended."""
+
+CONTINUED = "continued"
+"""The cause with which the evaluation of a run ends that goes on as another call."""
 
 MOST_PARKED = 1_000
 """So many runs that wait for their open waits alone stay in the evaluator's memory. Those that have waited longest
@@ -68,6 +81,8 @@ class KeeperTurn:
         self._alarm_seconds = 0.0
         self._parked: dict[str, None] = {}
         """The runs in the evaluator's memory that wait for their open waits alone, longest first."""
+        self._open: dict[str, set[bytes]] = {}
+        """For each run in the evaluator's memory, the places of the waits that are open for it."""
 
     def post(self, request: requests.Request) -> None:
         """Hand a request to the keeper, from any thread. The caller wakes the loop."""
@@ -95,26 +110,37 @@ class KeeperTurn:
                 answered = self.keeper.handle(asked)
                 asked = []
                 for order in answered:
-                    self._of_keeper(order, evaluator, rows, incoming, asked, after)
+                    self._of_keeper(order, rows, incoming, asked, after)
             if not (incoming or asked):
-                incoming = self._forgotten(evaluator)
+                incoming = self._forgotten()
         return Turned(carried, rows, after)
 
-    def _forgotten(self, evaluator: Evaluator) -> list[messages.Message]:
+    def _forgotten(self) -> list[messages.Message]:
         """Let runs leave the evaluator's memory, if too many of those in it only wait."""
         forgotten: list[messages.Message] = []
         while len(self._parked) > MOST_PARKED:
             run_id = next(iter(self._parked))
             del self._parked[run_id]
+            self._open.pop(run_id, None)
             forgotten.append(messages.Forget(self._clock.now(), run_id))
         return forgotten
 
-    def _wake(self, run_id: str, rows: list[Row], incoming: list[messages.Message]) -> None:
-        """Take up a run that is not in the evaluator's memory, unless this tick does so already."""
-        if not any(type(each) is messages.Submitted and each.execution_id == run_id for each in incoming):
-            message, opening = self._shell.wake(run_id)
-            rows.extend(opening)
-            incoming.append(message)
+    def _begin(self, order: orders.Evaluate, rows: list[Row], incoming: list[messages.Message]) -> None:
+        begun = self._shell.begin(order, self.keeper.resolved(order.run_id))
+        self._open[order.run_id] = set()
+        rows.extend(begun.rows)
+        incoming.append(begun.submitted)
+
+    def _wake(self, run_id: str, rows: list[Row], incoming: list[messages.Message]) -> bool:
+        """Take up a run that has left the evaluator's memory. Returns whether it has to be taken up, and was."""
+        self._parked.pop(run_id, None)
+        if run_id in self._open:
+            return False
+        order = self.keeper.evaluation(run_id)
+        if order is None:
+            return False
+        self._begin(order, rows, incoming)
+        return True
 
     def _taken(self) -> list[requests.Request]:
         """The requests that have come, and the alarm if its time has come."""
@@ -133,58 +159,68 @@ class KeeperTurn:
         rows: list[Row],
         asked: list[requests.Request],
     ) -> None:
-        kind = type(command)
-        if kind is commands.OpenWait:
-            asked.append(wait_opened(command, self._clock.now()))
-        elif kind is commands.CloseWait:
-            asked.append(requests.WaitClosed(self._clock.now(), command.execution_id, command.place))
-        elif kind is commands.Parked:
-            asked.append(requests.RunParked(self._clock.now(), command.execution_id))
-            self._parked[command.execution_id] = None
-        elif kind is commands.Finish:
-            ended, closing = self._shell.ended(command)
-            asked.append(ended)
-            rows.extend(closing)
-            carried.append(command)
-        else:
-            if kind is commands.Record:
-                for row in command.rows:
-                    if type(row) is PlaceRow:
-                        self._shell.note(row)
-            carried.append(command)
+        """Sort a command of the evaluator: to the keeper, or to those that are carried out."""
+        at = self._clock.now()
+        match command:
+            case commands.OpenWait():
+                self._open[command.execution_id].add(command.place)
+                asked.append(wait_opened(command, at))
+            case commands.CloseWait():
+                self._open[command.execution_id].discard(command.place)
+                asked.append(requests.WaitClosed(at, command.execution_id, command.place))
+            case commands.Parked():
+                self._parked[command.execution_id] = None
+                places = tuple(self._open[command.execution_id])
+                asked.append(requests.RunParked(at, command.execution_id, places))
+            case commands.Finish():
+                self._parked.pop(command.execution_id, None)
+                self._open.pop(command.execution_id, None)
+                ended, closing = self._shell.evaluated(command)
+                asked.append(ended)
+                rows.extend(closing)
+                carried.append(command)
+            case _:
+                if type(command) is commands.Record:
+                    for row in command.rows:
+                        if type(row) is PlaceRow:
+                            self._shell.note(row)
+                carried.append(command)
 
     def _of_keeper(
         self,
         order: orders.KeeperCommand,
-        evaluator: Evaluator,
         rows: list[Row],
         incoming: list[messages.Message],
         asked: list[requests.Request],
         after: list[Callable[[], None]],
     ) -> None:
-        kind = type(order)
-        if kind is orders.Write:
-            rows.extend(order.rows)
-        elif kind is orders.Evaluate:
-            message, opening = self._shell.begin(order)
-            rows.extend(opening)
-            incoming.append(message)
-        elif kind is orders.Resolve:
-            self._shell.note_outcome(order.run_id, order.place, order.outcome)
-            self._parked.pop(order.run_id, None)
-            if order.run_id in evaluator.executions:
-                incoming.append(messages.Resolved(self._clock.now(), order.run_id, order.place, order.outcome))
-            else:
-                self._wake(order.run_id, rows, incoming)
-        elif kind is orders.StopRun:
-            self._parked.pop(order.run_id, None)
-            if order.run_id not in evaluator.executions:
+        """Do what the keeper orders; what has to wait for the commit goes to `after`."""
+        at = self._clock.now()
+        match order:
+            case orders.Write():
+                rows.extend(order.rows)
+                for row in order.rows:
+                    if type(row) is RunRow and row.state in ENDED:
+                        after.append(partial(self._shell.ended, row))
+            case orders.Evaluate():
+                if order.run_id not in self._open:
+                    self._begin(order, rows, incoming)
+            case orders.Resolve():
+                if not self._wake(order.run_id, rows, incoming):
+                    self._open.get(order.run_id, set()).discard(order.place)
+                    incoming.append(messages.Resolved(at, order.run_id, order.place, order.outcome))
+            case orders.StopRun():
                 self._wake(order.run_id, rows, incoming)  # its clean-up has to be found
-            incoming.append(messages.CancelRequested(self._clock.now(), order.run_id, order.by))
-        elif kind is orders.BindEvent:
-            asked.append(self._shell.bind(order))
-        elif kind is orders.SetAlarm:
-            self._alarm = order.at
-            self._alarm_seconds = self._clock.seconds() + max(0.0, (order.at - self._clock.now()) / 1_000_000)
-        elif kind is orders.Reply:
-            after.append(partial(self._shell.replied, order))
+                incoming.append(messages.CancelRequested(at, order.run_id, order.by))
+            case orders.ForgetRun():
+                if order.run_id in self._open:
+                    incoming.append(messages.CancelRequested(at, order.run_id, CONTINUED))
+            case orders.BindEvent():
+                asked.append(self._shell.bind(order))
+            case orders.Recall():
+                asked.append(self._shell.recall(order))
+            case orders.SetAlarm():
+                self._alarm = order.at
+                self._alarm_seconds = self._clock.seconds() + max(0.0, (order.at - at) / 1_000_000)
+            case orders.Reply():
+                after.append(partial(self._shell.replied, order))
