@@ -223,6 +223,21 @@ class Loop(Generic[C]):
         while self._has_news():
             self.turn()
 
+    def wind_down(self, seconds: float) -> None:
+        """Take in what still comes of the attempts that run, for so long, and record it; start nothing any more.
+
+        What would have been sent next is not recorded as sent either. So whoever takes up the executions sends it.
+        """
+        end = self.clock.seconds() + seconds
+        while self.carrier.busy() and self.clock.seconds() < end:
+            self.carrier.work(min(0.05, seconds))
+        with self.store.together():
+            turned = self._beside.turn(self.evaluator, list(self._incoming))
+            self._incoming.clear()
+            self.outbox.carry_out_last(turned.commands, turned.rows)
+        for action in turned.after:
+            action()
+
     def _settle_down(self) -> None:
         """Nothing to do: commit, unless something runs that could soon add to it."""
         if not self.carrier.busy() and self._sink.pending():

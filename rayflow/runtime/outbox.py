@@ -106,6 +106,10 @@ def _plain_candidate(row: ReductionRow) -> messages.Candidate | None:
     return messages.Candidate(kind, term, execution_id, at, True, None, None, wall_seconds)
 
 
+def _is_start(row: Row) -> bool:
+    return type(row) is PlaceRow and row.kind == "started"
+
+
 def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
     """Whether any of these is longer than this many bytes."""
     return any(text is not None and len(text) > most_bytes for text in texts)
@@ -192,6 +196,19 @@ class Outbox:
         for of_type, carry_out in self._in_order.items():
             if of_type in by_type:
                 carry_out(by_type[of_type])
+
+    def carry_out_last(self, batch: Sequence[commands.Command], rows: Sequence[Row]) -> None:
+        """Record what has happened, and carry out nothing else: this process takes nothing new any more.
+
+        An effect of the batch is not recorded as started, because it is not.
+        """
+        records = [
+            each._replace(rows=tuple([row for row in each.rows if not _is_start(row)]))
+            for each in batch
+            if isinstance(each, commands.Record)
+        ]
+        self._record(records, [each for each in batch if isinstance(each, commands.Remember)], rows)
+        self._finish(each for each in batch if isinstance(each, commands.Finish))
 
     # --- records ------------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ class Service:
         self._recent: OrderedDict[str, str] = OrderedDict()
         """The run ids of the latest start requests, by the requests' ids."""
         self._stopping = threading.Event()
+        self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
         self.store: Store
         self.questions: Questions
@@ -140,7 +141,7 @@ class Service:
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """Take nothing new, let attempts end for so long, and leave every run where it is."""
-        del grace_seconds
+        self._grace_seconds = grace_seconds
         self._stopping.set()
         self._loop.wake()
         if self._thread is not None:
@@ -189,6 +190,7 @@ class Service:
                 for execution_id in list(self._loop.outbox.finished):
                     del self._loop.outbox.finished[execution_id]
                     self._loop.carrier.forget(execution_id)
+            self._loop.wind_down(self._grace_seconds)
             self.store.close()
         except BaseException as error:
             self.error = error
