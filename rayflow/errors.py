@@ -161,6 +161,30 @@ class BadQuery(UserError):
     """DuckDB refuses a SQL query (the message is DuckDB's own), or the text is not a single query."""
 
 
+# --- the user's fault: durable runs -----------------------------------------------------------------------------------
+
+
+class RunConflict(UserError):
+    """A run of this id exists that is another one: it has another input, hangs on another run, or must not exist. Also:
+    a run is not in the state that a request needs. The message says which."""
+
+
+class EventConflict(UserError):
+    """An event of this id was accepted before, with another name, key or data. Nothing was recorded."""
+
+
+class EventRefused(UserError):
+    """The data of an event do not fit a flow that it would start, and the event was to be refused then."""
+
+
+class NoOpenAsk(UserError, LookupError):
+    """An answer fits no open `ask` of the run, or fits several. The message lists those that are open."""
+
+
+class RunCancelled(UserError):
+    """A run that another one waited for was cancelled."""
+
+
 # --- nobody's fault ---------------------------------------------------------------------------------------------------
 
 

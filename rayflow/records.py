@@ -347,7 +347,9 @@ class RunRow(NamedTuple):
     generation: Annotated[int | None, "how often it was retried after it had failed"] = None
     outcome: Annotated[bytes | None, "the packed outcome, when it has ended"] = None
     error: Annotated[str | None, "type and message of the error that ended it"] = None
-    reason: Annotated[str | None, "the reason that was given for a cancel or a retry"] = None
+    reason: Annotated[str | None, "why: what was given with a cancel or retry; tasks whose code is missing"] = None
+    chain_run_id: Annotated[str | None, "the first run of its chain by continue_as; its own id for that one"] = None
+    next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
 
 
 class PlaceRow(NamedTuple):
@@ -392,6 +394,12 @@ class WaitRow(NamedTuple):
     target_run_id: Annotated[str | None, "the run that it waits for"] = None
     event_id: Annotated[str | None, "the event that resolved it"] = None
     outcome: Annotated[bytes | None, "the packed outcome, when it is resolved"] = None
+    error: Annotated[str | None, "type and message, when the outcome is a failure"] = None
+    default: Annotated[bytes | None, "the packed outcome at the deadline; null for none"] = None
+    condition: Annotated[bytes | None, "the packed condition on the event"] = None
+    seen_from: Annotated[int | None, "the number of events from which on the wait sees them"] = None
+    is_exclusive: Annotated[bool | None, "whether no other exclusive wait gets its event"] = None
+    is_cleanup: Annotated[bool | None, "whether a clean-up of the run needs it, so that a cancel leaves it open"] = None
 
 
 class EventRow(NamedTuple):
@@ -407,19 +415,22 @@ class EventRow(NamedTuple):
     due_at: Annotated[Time | None, "when it is delivered, where that is later"] = None
     run_id: Annotated[str | None, "the run that emitted it"] = None
     place: Annotated[Hash | None, "the place in that run"] = None
+    tie: Annotated[bool | None, "whether the runs that it starts are cancelled with that run"] = None
 
 
 class DeliveryRow(NamedTuple):
-    """One transition of the delivery of an event to a subscribed flow or to a wait."""
+    """One transition of the delivery of an event to a subscribed flow or to a wait; and the moment when a delayed event
+    is due."""
 
     event_id: Annotated[str, "the event"]
-    target: Annotated[str, "the subscribed flow's full name, or the run id and place of the wait"]
+    target: Annotated[str, "the subscribed flow's full name; the chain's run id and the place of the wait; or empty"]
     number: Annotated[int, "the number of the transition"]
     at: Annotated[Time, "when it happened"]
-    state: Annotated[str, "delivered, failed or pending"]
+    state: Annotated[str, "delivered, failed or pending; due, for the moment when a delayed event is delivered"]
     run_id: Annotated[str | None, "the run that was started, or whose wait was resolved"] = None
     place: Annotated[Hash | None, "the place of the wait"] = None
-    error: Annotated[str | None, "why it failed, or what it is pending for"] = None
+    error: Annotated[str | None, "why it failed"] = None
+    is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
 
 
 Row: TypeAlias = (

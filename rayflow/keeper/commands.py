@@ -2,7 +2,8 @@
 
 In: nothing. Out: the command classes. Never: logic.
 
-The shell commits the rows of a turn (`Write`) before it carries out any other command of that turn.
+The shell commits the rows of a turn (`Write`) before it carries out any other command of that turn. Commands may be
+lost with the process: the keeper gives them again when it recovers. They may also come twice.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
 
 
 class Write(NamedTuple):
-    """Commit these rows before anything else of this turn is done."""
+    """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
     rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow, ...]
 
 
 class Evaluate(NamedTuple):
-    """Begin the evaluation of a run, or take it up again. Its end comes as `RunEnded`.
+    """Begin the evaluation of a run, or take it up again with what is pinned and with `Keeper.resolved(run_id)`. Its
+    end comes as `RunEnded`. Nothing changes if it is in memory with this life.
 
-    life: how often it was begun before. generation: how often it was retried.
+    life: greater each time that it may have been taken up again. generation: how often it was retried.
     """
 
     run_id: str
@@ -31,7 +33,8 @@ class Evaluate(NamedTuple):
 
 
 class Resolve(NamedTuple):
-    """A wait has this packed outcome. If the evaluation of the run is not in memory, it is taken up again first."""
+    """A wait has this packed outcome. If the evaluation of the run is not in memory, it is taken up again first, as
+    `Keeper.evaluation(run_id)` says. An outcome that the evaluation has already changes nothing."""
 
     run_id: str
     place: bytes
@@ -39,19 +42,35 @@ class Resolve(NamedTuple):
 
 
 class StopRun(NamedTuple):
-    """The run is cancelled: end what runs of it, let its clean-up run, then report `RunEnded`."""
+    """The run is cancelled, or has taken too long: end what runs of it, let its clean-up run, then report `RunEnded`.
+    If its evaluation is not in memory and no clean-up of it is open, report that at once.
+
+    by: cancel, timeout or parent. is_again: end the clean-up, too.
+    """
 
     run_id: str
     by: str
     is_again: bool = False
 
 
+class ForgetRun(NamedTuple):
+    """The run has ended by itself (continue_as): drop its evaluation, and end what runs of it."""
+
+    run_id: str
+
+
 class BindEvent(NamedTuple):
-    """Make the root term of the run that an event starts. Answered by `BoundArguments`."""
+    """Make the root term of the run of this flow that an event starts. Answered by `BoundArguments`."""
 
     event_id: str
     flow: str
-    data: bytes | None
+    event: EventRow
+
+
+class Recall(NamedTuple):
+    """Read the rows of a run that has ended, or never was. Answered by `Recalled`."""
+
+    run_id: str
 
 
 class SetAlarm(NamedTuple):
@@ -68,4 +87,4 @@ class Reply(NamedTuple):
     error: tuple[str, str] | None = None
 
 
-KeeperCommand: TypeAlias = Write | Evaluate | Resolve | StopRun | BindEvent | SetAlarm | Reply
+KeeperCommand: TypeAlias = Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | Reply

@@ -18,22 +18,39 @@ from typing import NamedTuple, TypeAlias
 from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
 
 
+class EndedRun(NamedTuple):
+    """What the keeper has to know of a run that has ended and to which its starter gave an id: nobody may start another
+    one under this id. parent_run_id: the run that started it by child or spawn."""
+
+    id: str
+    run_id: str
+    input_hash: bytes
+    state: str
+    parent_run_id: str | None = None
+
+
 class Recovered(NamedTuple):
-    """The keeper begins with these rows of the store: those of all runs that have not ended, of open waits, of events
-    that are protected by retention, and of their deliveries. In the order of their numbers. latest: the greatest number
-    and time recorded."""
+    """The keeper begins with these rows of the store. It comes first, and once.
+
+    runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
+    when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
+    numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
+    and time recorded.
+    """
 
     at: int
     runs: Sequence[RunRow] = ()
     waits: Sequence[WaitRow] = ()
     events: Sequence[EventRow] = ()
     deliveries: Sequence[DeliveryRow] = ()
+    ended: Sequence[EndedRun] = ()
     latest_number: int = 0
     latest_at: int = 0
 
 
 class FlowsKnown(NamedTuple):
-    """The flows of the code that the service has loaded: by full name, the events that start a run of each."""
+    """The flows of the code that the service has loaded, by full name. Runs that waited for code are taken up again,
+    and deliveries that did are made."""
 
     at: int
     flows: Mapping[str, FlowSpec]
@@ -57,10 +74,13 @@ class FlowSpec(NamedTuple):
 class StartRequested(NamedTuple):
     """Somebody wants a run of this root term.
 
-    run_id: for the run, if one is made. id: the starter's own id, which makes repeated requests one run.
-    input_hash: of the root term: the same id with another one is a conflict. reuse: "return", "reject" or "if_failed":
-    what an id means that has a run already. flow: full name of the root task; arguments: as text, for people.
-    tags: as JSON.
+    run_id: a new id for the run, if one is made and has no id (else it is `derived_run_id(id)`). id: the starter's own
+    id, which makes repeated requests one run. input_hash: of the root term: the same id with another one is a conflict.
+    reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
+    already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
+    of the flow.
+
+    The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
     """
 
     at: int
@@ -80,16 +100,24 @@ class StartRequested(NamedTuple):
 
 
 class WaitOpened(NamedTuple):
-    """A run has met a wait. A wait that is open, or resolved, already changes nothing (a run that is taken up again
-    meets its waits again); if it is resolved, it is resolved again.
+    """A run has met a wait. A wait that is open already changes nothing (a run that is taken up again meets its waits
+    again); if it is resolved, it is resolved again with the same outcome. But in a later generation of the run, a wait
+    that was closed or has failed is opened anew.
 
     kind: sleep, sleep_until, event, ask, emit, child, spawn, join or continue_as. The fields that a kind does not use
-    are None. deadline_at: when it resolves by itself (sleep: the end; others: the timeout). default: the packed outcome
-    then. name, key, data: of the event that it waits for or emits; the prompt of an ask (name), and the form of its
-    answer (data). where: the packed condition on the event's data. since: "run", "now", "any", or a number of
-    microseconds as text. take: "shared" or "exclusive". root, input_hash, flow, arguments: of the run that child, spawn
-    or continue_as starts. run_id: for that run, if one is made; for join, the run that it waits for. event_id: for
-    emit, the id of the event. id: the id that the user gave to the run or event.
+    are None. given: the arguments as a packed term, for people. deadline_at, delay_us: when it resolves by itself, as a
+    time or from now on (sleep: the end; others: the timeout). default: the packed outcome then; if there is none, a
+    sleep, event and ask give None, a child and a join fail with TaskTimeout. name, key, data, data_hash: of the event
+    that it waits for or emits; name is also the prompt of an ask. A wait without a key takes an event with any key.
+    where: the packed condition on the event (see `conditions`). since: "run", "now", "any", or a number of microseconds
+    as text. take: "shared" or "exclusive". root, input_hash, flow, arguments, queue, tags: of the run that child, spawn
+    or continue_as starts. target: the id of the run that a join waits for. id: the id that the user gave to the run or
+    event. due_at: when the run starts, or the event is delivered. tie: whether the run, or the runs that the event
+    starts, are cancelled with this one. is_cleanup: whether the clean-up of a `finally_` has met it: then a first
+    cancel leaves it open.
+
+    Values of the outcomes: sleep None; event a dict of id, name, key, data, time (in microseconds) and number; emit the
+    event's id, spawn the run's id; child and join the outcome of the run.
     """
 
     at: int
@@ -117,6 +145,7 @@ class WaitOpened(NamedTuple):
     queue: str | None = None
     tags: str | None = None
     tie: bool = False
+    is_cleanup: bool = False
 
 
 class WaitClosed(NamedTuple):
@@ -128,16 +157,22 @@ class WaitClosed(NamedTuple):
 
 
 class RunParked(NamedTuple):
-    """Nothing of a run is in flight: it waits for its open waits alone. A later Resolve wakes it."""
+    """Nothing of a run is in flight: it waits for its open waits alone. A later Resolve wakes it.
+
+    places: the waits that the evaluation knows as open. If the keeper has resolved one of them, that outcome is on its
+    way to the evaluation, and the run is not parked.
+    """
 
     at: int
     run_id: str
+    places: tuple[bytes, ...]
 
 
 class RunEnded(NamedTuple):
     """The evaluation of a run has ended. outcome: packed. error: type and message; None for a value. is_cancelled:
     whether the only reason is that it was cancelled. missing: names of tasks that the loaded code lacks, if that is why
-    it could not go on; then the run waits for code."""
+    it could not go on; then the run waits for code, and its evaluation is to be dropped. If the run has ended before,
+    nothing changes."""
 
     at: int
     run_id: str
@@ -149,7 +184,10 @@ class RunEnded(NamedTuple):
 
 class EmitRequested(NamedTuple):
     """Somebody emits an event. Its id with another content is a conflict. strict: refuse it if it does not fit one of
-    its subscribers."""
+    its subscribers.
+
+    The answer: what `Keeper.event` says. Errors: EventConflict, EventRefused.
+    """
 
     at: int
     request: str
@@ -169,7 +207,6 @@ class BoundArguments(NamedTuple):
     at: int
     event_id: str
     flow: str
-    run_id: str
     root: bytes | None = None
     input_hash: bytes | None = None
     arguments: str | None = None
@@ -178,7 +215,10 @@ class BoundArguments(NamedTuple):
 
 class AnswerRequested(NamedTuple):
     """Somebody answers an `ask` of a run. The shell has checked the answer's form. place: None if the run has only one
-    open ask. outcome: packed."""
+    open ask. outcome: packed.
+
+    The answer: `run_id` and `place`; the same for the same answer again. Errors: NoOpenAsk.
+    """
 
     at: int
     request: str
@@ -188,7 +228,10 @@ class AnswerRequested(NamedTuple):
 
 
 class CancelRunRequested(NamedTuple):
-    """Somebody cancels a run."""
+    """Somebody cancels a run. A second cancel ends its clean-up, too.
+
+    The answer: whether it had not ended. Errors: NotFound.
+    """
 
     at: int
     request: str
@@ -197,12 +240,24 @@ class CancelRunRequested(NamedTuple):
 
 
 class RetryRequested(NamedTuple):
-    """Somebody wants a failed run to go on: failures that reached the root are cleared."""
+    """Somebody wants a failed or cancelled run to go on: failures that reached the root are cleared.
+
+    The answer: `run_id` and `state`. Errors: NotFound, RunConflict.
+    """
 
     at: int
     request: str
     run_id: str
     reason: str = ""
+
+
+class Recalled(NamedTuple):
+    """The shell's answer to `Recall`: all rows of this run in the store, in the order of their numbers."""
+
+    at: int
+    run_id: str
+    runs: Sequence[RunRow] = ()
+    waits: Sequence[WaitRow] = ()
 
 
 class TimeCame(NamedTuple):
@@ -224,5 +279,6 @@ Request: TypeAlias = (
     | AnswerRequested
     | CancelRunRequested
     | RetryRequested
+    | Recalled
     | TimeCame
 )
