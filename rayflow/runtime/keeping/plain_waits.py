@@ -22,6 +22,9 @@ from rayflow.values.failures import own_failure
 TIMERS = frozenset({"sleep", "sleep_until"})
 """The waits that a clock alone resolves."""
 
+ABOUT_WAITS = frozenset({commands.OpenWait, commands.CloseWait, commands.Parked})
+"""The commands that do not go on to be carried out."""
+
 
 class PlainWaits:
     """The sleeps of the executions of one loop, and their deadlines. A deadline that is recorded does not move when the
@@ -57,7 +60,11 @@ class PlainWaits:
         incoming: Sequence[messages.Message] = [*self._due(rows), *batch] if self._deadlines else batch
         while incoming:
             answers: list[messages.Message] = []
-            for command in evaluator.handle(incoming):
+            followed = evaluator.handle(incoming)
+            if not self._open and ABOUT_WAITS.isdisjoint(map(type, followed)):
+                carried.extend(followed)
+                break
+            for command in followed:
                 kind = type(command)
                 if kind is commands.OpenWait:
                     answers.extend(self._opened(command, rows))  # type: ignore[arg-type]  # `is` does not narrow
