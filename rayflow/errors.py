@@ -103,6 +103,26 @@ class DeploymentFailed(UserError):
     its id, and its own error."""
 
 
+class NonRetriable(UserError):
+    """A task's body raises this, or a class derived from it, for an error that another attempt would meet again. The
+    job fails at once, whatever its `retries` are."""
+
+
+class OutcomeUnknown(UserError):
+    """An attempt of an effect has started, and nobody knows whether it has done its work. With `on_unknown="fail"` it is
+    not made again: find out what has happened outside, then retry or cancel the run."""
+
+
+class EffectChanged(UserError):
+    """The body of an async task does not come again to an effect that it has done, and asks for one of the same task
+    with other arguments. The message names both."""
+
+
+class EffectMisplaced(UserError):
+    """An effect or a wait stands where it cannot be kept: below `prov=False`, `no_prov`, `check_valid="shallow"`, in a
+    `subrun` or a thread. The message says what to do."""
+
+
 class Cancelled(UserError):
     """The execution was cancelled before it ended: run again to go on."""
 
@@ -117,6 +137,11 @@ class SecretUnavailable(UserError, LookupError):
 
 class FileMissing(UserError, FileNotFoundError):
     """A File does not exist that a task returned, or wants to read on this machine."""
+
+
+class FileGone(UserError, FileNotFoundError):
+    """A value that a run has pinned names a File that is gone or was changed since. `retry` with `refresh` makes it
+    again."""
 
 
 class DirectoryNotEmpty(UserError, OSError):

@@ -358,14 +358,15 @@ class PlaceRow(NamedTuple):
 
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
-    kind: Annotated[str, "started, outcome, term, decision, awaited, late or cleared"]
+    kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
     number: Annotated[
         int, "its number among the rows of this place: attempts of an effect, outcomes that a body awaited"
     ]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]
     parent: Annotated[Hash | None, "the place of the caller; null for the root"] = None
-    job_id: Annotated[Hash | None, "the job of the life that recorded it"] = None
+    job_id: Annotated[Hash | None, "the job, or the path of the form, in the caller's term; equal in every life"] = None
+    path: Annotated[Hash | None, "of a term: the path from which the ids of the jobs in it are made"] = None
     is_effect: Annotated[bool | None, "whether it is an effect"] = None
     generation: Annotated[int | None, "how often its failure was cleared by a retry of the run"] = None
     life: Annotated[int | None, "the life of the execution in which it happened"] = None
@@ -374,6 +375,7 @@ class PlaceRow(NamedTuple):
     outcome: Annotated[bytes | None, "the packed outcome or term"] = None
     outcome_blob: Annotated[Hash | None, "the blob of the packed outcome or term when it is large"] = None
     value_hash: Annotated[Hash | None, "hash of the value; null for a failure or a term"] = None
+    call_hash: Annotated[Hash | None, "the call node of a call that has a value"] = None
     error: Annotated[str | None, "type and message of a failure"] = None
 
 

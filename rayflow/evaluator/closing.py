@@ -18,8 +18,9 @@ from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
 from rayflow.evaluator.members import forget, leave_all
 from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
+from rayflow.evaluator.places import outcome_row
 from rayflow.evaluator.rows import closing_record, full_reduction_row, status_of
-from rayflow.evaluator.state import State, move
+from rayflow.evaluator.state import State, move, settle
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.failures import Failure
 
@@ -64,6 +65,10 @@ def stop(state: State, execution: Execution) -> None:
     """Stop an execution that nothing needs any more: start nothing, and end its running calls."""
     execution.wanted = False
     leave_all(state, execution)
+    for place, cell in execution.waits.items():
+        state.out.append(commands.CloseWait(execution.execution_id, place))
+        settle(state, cell, cancelled(), ())
+    execution.waits.clear()
     for job in list(execution.open.values()):
         job.work.wanted = False
         if job.state is RUNNING:
@@ -87,7 +92,13 @@ def close(
     execution.open.pop(job.number, None)
     state.jobs.pop(job.number, None)
     tally = execution.tally
-    if job.is_recorded:
+    if execution.ledger is not None:
+        row = outcome_row(job, state.now)
+        if row is not None:
+            state.out.append(commands.Record((row,)))
+    if job.standing is not None and job.standing.is_answered:
+        tally.totals["recorded"] += 1  # by an earlier life
+    elif job.is_recorded:
         state.out.append(closing_record(job, state.now, is_left_to_follower, tells_value=tells_value))
         tally.totals["recorded"] += 1
     how = status_of(job) if to is FAILED else job.how or "computed"
@@ -148,17 +159,13 @@ def end_thread(state: State, execution: Execution) -> None:
 
 def finish(state: State, execution: Execution, root: Job) -> None:
     """End an execution whose root and threads have ended."""
-    del state.executions[execution.execution_id]
-    execution.demands.clear()
+    drop(state, execution)
     outcome = root.outcome
     if isinstance(outcome, Failure):
         _list_first(execution, root, outcome)
         if outcome.is_cancelled and execution.cancelled_by:
             outcome = cancelled(execution.cancelled_by)
-    for job in execution.open.values():
-        state.jobs.pop(job.number, None)
-    for vector in list(execution.vectors.values()):
-        forget(state, vector)
+    state.out.extend(commands.CloseWait(execution.execution_id, place) for place in execution.waits)
     failures = [
         (explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures
     ]
@@ -174,6 +181,17 @@ def finish(state: State, execution: Execution, root: Job) -> None:
             is_torn=execution.is_torn,
         )
     )
+
+
+def drop(state: State, execution: Execution) -> None:
+    """Forget an execution, with all that is open in it."""
+    del state.executions[execution.execution_id]
+    execution.demands.clear()
+    for job in execution.open.values():
+        state.jobs.pop(job.number, None)
+        state.capacity.drop(job)
+    for vector in list(execution.vectors.values()):
+        forget(state, vector)
 
 
 def _list_first(execution: Execution, root: Job, last: Failure) -> None:

@@ -9,10 +9,10 @@ fills and out of the State.
 from __future__ import annotations
 
 from rayflow.errors import BadOption, Bug
-from rayflow.evaluator import commands
+from rayflow.evaluator import commands, waits
 from rayflow.evaluator.calls import meet
 from rayflow.evaluator.closing import located
-from rayflow.evaluator.forms import FORMS, Begin, ReadContext, Tag
+from rayflow.evaluator.forms import FORMS, Begin, Note, Open, ReadContext, Tag
 from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
@@ -44,6 +44,10 @@ def step(state: State, cell: Cell) -> None:
             demand(state, term, cell.scope, child_path(cell.path, "step", position), cell, position)
     elif type(answer) is Become:
         demand(state, answer.term, cell.scope, child_path(cell.path, "become", 0), cell, BECOME_SLOT)
+    elif type(answer) is Open:
+        waits.open_wait(state, cell, answer.kind, answer.given)
+    elif type(answer) is Note:
+        waits.note(state, cell, answer.kind)
     elif type(answer) is ReadContext:
         _read_context(state, cell, answer)
     elif type(answer) is Begin:

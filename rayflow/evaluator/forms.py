@@ -20,7 +20,8 @@ from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.lang.operations import operate
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
-from rayflow.lang.terms.expressions import Expression, Form, Operation, TaskCall, Term, render
+from rayflow.lang.terms.codec import content_digest
+from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term, render
 from rayflow.values.encoding.nested import map_leaves
 from rayflow.values.failures import Failure, Outcome, failure_from_exception, raised_while_handling
 
@@ -51,7 +52,23 @@ class Tag:
     execution_tags: Tags
 
 
-Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A rule's answer: the form becomes what a wait of this kind resolves to. given: what the wait is made with."""
+
+    kind: str
+    given: Mapping[str, Term]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A rule's answer: the form becomes the term that `made` gives for what is recorded once: the time in microseconds
+    ("now"), or a text that no other place has ("uuid")."""
+
+    kind: str
+
+
+Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag | Open | Note
 Rule: TypeAlias = Callable[[tuple[Term, ...], Sequence[Outcome]], Step]
 
 
@@ -184,6 +201,70 @@ def apply_tags(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     return Tag(seen[0], *tags)
 
 
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+WAITS: Mapping[str, tuple[str, ...]] = {
+    "sleep": ("seconds",),
+    "sleep_until": ("at",),
+    "event": ("name", "key", "timeout", "default", "where", "since", "take"),
+    "ask": ("prompt", "form", "timeout"),
+    "emit": ("name", "data", "key", "at", "id"),
+    "child": ("expr", "id"),
+    "spawn": ("expr", "id", "tie"),
+    "join": ("run",),
+    "continue_as": ("expr",),
+}
+"""The forms that wait for something from outside, and the names of their arguments."""
+
+_OF_RUNS = frozenset({"child", "spawn", "continue_as"})
+"""The waits whose first argument is the quoted expression of another run."""
+
+
+def _wait(kind: str) -> Rule:
+    """The rule of a wait: its arguments are reduced, then it opens."""
+    names = WAITS[kind]
+
+    def rule(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+        for outcome in seen:
+            if isinstance(outcome, Failure):
+                return Fail(outcome)
+        if kind in _OF_RUNS:
+            return _wait_for_run(kind, args, seen)
+        if not seen and not all(map(is_value, args)):
+            return Need(args)
+        return Open(kind, dict(zip(names, seen or args, strict=True)))
+
+    return rule
+
+
+def _wait_for_run(kind: str, args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The arguments of the call that another run makes are reduced in this one."""
+    term, rest = args[0]._term, args[1:]
+    inside: tuple[Term, ...] = ()
+    if type(term) is TaskCall:
+        inside = (*term._args, *(term._kwargs or {}).values())
+    needed = (*inside, *rest)
+    if not seen and not all(map(is_value, needed)):
+        return Need(needed)
+    known = tuple(seen) or needed
+    if type(term) is TaskCall:
+        values, count = known[: len(inside)], len(term._args)
+        named = dict(zip(term._kwargs or (), values[count:], strict=True))
+        term = TaskCall(term._task, values[:count], named or None, term._options, term._length)
+    given = (Quoted(term, content_digest(term)), *known[len(inside) :])
+    return Open(kind, dict(zip(WAITS[kind], given, strict=True)))
+
+
+def now(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `now`. It has no arguments."""
+    return Note("now")
+
+
+def uuid(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `uuid`. It has no arguments."""
+    return Note("uuid")
+
+
 MOST_STEPS = 1_000
 """A user's rule that still asks after this many answers is taken for one that never ends. (Each time it is called with
 all earlier answers, so its cost grows with their square.)"""
@@ -243,6 +324,9 @@ FORMS: Mapping[str, FormDefinition] = {
     "fork_thread": FormDefinition(fork_thread),
     "apply_tags": FormDefinition(apply_tags, passes_on=True),
     "own": FormDefinition(own),
+    **{kind: FormDefinition(_wait(kind), passes_on=True) for kind in WAITS},
+    "now": FormDefinition(now),
+    "uuid": FormDefinition(uuid),
 }
 """Every form by name."""
 

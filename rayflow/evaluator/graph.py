@@ -20,6 +20,7 @@ from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
+from rayflow.evaluator.ledger import Ledger, Standing
 from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
@@ -157,6 +158,7 @@ class Work:
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
     cost: the cost of its attempts that returned.
+    packed: the term that its body returned, as it came.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
     children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
@@ -166,8 +168,8 @@ class Work:
 
     __slots__ = (
         "args_hash", "attempt", "awaits", "below", "bound", "call", "causes", "children", "cost", "followers",
-        "listed", "losses", "memo", "missed", "never_ran", "ordinal", "raised", "ready_at", "sent_at", "sources",
-        "waited_on", "wanted",
+        "listed", "losses", "memo", "missed", "never_ran", "ordinal", "packed", "raised", "ready_at", "sent_at",
+        "sources", "waited_on", "wanted",
     )  # fmt: skip
 
     def __init__(self, call: TaskCall | None, ordinal: int) -> None:
@@ -188,6 +190,7 @@ class Work:
         self.losses = 0
         self.causes: tuple[str, ...] = ()
         self.cost: Cost | None = None
+        self.packed: bytes | None = None
         self.awaits: Awaits | None = None
         self.below: NestedEnd | None = None
         self.children: list[Job | Vector] = []
@@ -226,11 +229,12 @@ class Job:
     oldest: when the oldest record behind its value was computed; None if no record is older than the job.
     fleeting: whether a later execution has to ask again for a call below it (see `lookups.is_fleeting`).
     seen: the witnesses in its term and below (Files, Handles, the code of classes that results were computed with).
+    standing: its place, and what is recorded there; None for most calls.
     """
 
     __slots__ = (
         "call_hash", "clean", "depth", "entry", "eval_hash", "execution", "fleeting", "hands_down", "how", "job_id",
-        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "state", "task_set",
+        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "standing", "state", "task_set",
         "trail", "unrecorded", "value_hash", "waiters", "work",
     )  # fmt: skip
 
@@ -268,6 +272,7 @@ class Job:
         self.outcome: Outcome = None
         self.waiters: list[tuple[Cell | Job, int]] = []
         self.unrecorded: UnrecordedReturn | None = None
+        self.standing: Standing | None = None
         self.trail = b"\0"
         self.work = Work(call, execution.tally.totals["jobs"])
 
@@ -293,7 +298,13 @@ class Job:
     def let_go(self) -> None:
         """Forget the data that only an open job needs."""
         work = self.work
-        if self.state is DONE and not work.children and work.sources is None and work.below is None:
+        if self.execution.ledger is not None:
+            # A caller that becomes pinned later pins what has ended below it.
+            if work.args_hash is not None:
+                if self.standing is None:
+                    self.standing = Standing()
+                self.standing.args_hash = work.args_hash
+        elif self.state is DONE and not work.children and work.sources is None and work.below is None:
             self.job_id = b""  # nothing is below it, not even in a default: no row and no failure names it
             if type(self.outcome) in SCALARS and self.parent is not None:
                 self.value_hash = None  # an equal call makes it again in a microsecond
@@ -475,7 +486,9 @@ class Vector:
 
     def let_go(self) -> None:
         """Forget the data that only open members need."""
-        self.arguments = self.job_ids = self.args_hashes = _NO_ITEMS
+        self.arguments = self.job_ids = _NO_ITEMS
+        if self.execution.ledger is None:
+            self.args_hashes = _NO_ITEMS
 
 
 # --- executions -------------------------------------------------------------------------------------------------------
@@ -523,6 +536,9 @@ class Execution:
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
+    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits, by
+    place. is_parked: whether it was said that nothing but these can bring news.
+
     Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
     that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have
     open jobs that are not known here.
@@ -563,6 +579,13 @@ class Execution:
         self.in_flight = 0
         self.binding = 0
         self.retrying = 0
+
+        self.is_run = submitted.is_run
+        self.ledger: Ledger | None = None
+        if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
+            self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
+        self.waits: dict[bytes, Cell] = {}
+        self.is_parked = False
 
         self.wanted = True
         self.cancelled_by = ""

@@ -23,7 +23,7 @@ from rayflow.lang.code.code_graph import CodeIdentity
 from rayflow.lang.code.counted_distributions import COUNT, counted_versions
 from rayflow.lang.code.identity import code_identity
 from rayflow.lang.modules import namespace_of, project_of
-from rayflow.lang.options.options import check_options, merge, merge_context
+from rayflow.lang.options.options import check_of_effect, check_options, merge, merge_context
 from rayflow.lang.packing.pack import notice_task
 from rayflow.lang.parameters.argument_checks import Parameter, check_arguments, checks_of, fit_by_type
 from rayflow.lang.parameters.signatures import Parameters, length_of, parameters_of
@@ -183,6 +183,11 @@ class Task(Generic[P, R_co]):
         return inspect.iscoroutinefunction(self.origin) or inspect.iscoroutinefunction(self.func)
 
     @property
+    def is_effect(self) -> bool:
+        """Whether its calls are effects: each is made once at its place in a run."""
+        return self.definition_options.get("effect") is True
+
+    @property
     def nout(self) -> int | None:
         """How many items the result has; None if that is not known."""
         return self._length
@@ -266,7 +271,9 @@ class Task(Generic[P, R_co]):
     @front_door
     def options(self, **options: Any) -> Task[P, R_co]:
         """The same task with other options for its calls. Raises BadOption for an unknown name or a wrong type."""
-        checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
+        where = f"{self.fullname}.options"
+        checked = check_options(options, where=where, at_call=True)
+        check_of_effect(checked, self.is_effect, where)
         kept = {name: as_now(value) for name, value in checked.items()}
         return self._again(call_options=merge(self._call_options, kept))
 

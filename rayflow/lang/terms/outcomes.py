@@ -1,68 +1,62 @@
-"""Outcomes as bytes: the value or failure of a place, as it is recorded and passed on.
+"""Outcomes as bytes, and back.
 
-In: an outcome. Out: bytes of plain data, which any process can read without user code. Never: pickles an object.
+In: the outcome of a reduction: a symbolic value, or a `Failure`. Out: bytes that any process can read without user
+code. Never: a user's object; an exception (a failure has its own one as bytes, which are passed on unread).
+
+An outcome is written as a packed term: a pair of the word "value" and the value, or of the word "failure" and a dict of
+all fields of the failure. So the witnesses and blobs of a value stand at the front, as for any packed term.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.values.display.tracebacks import Frame
 from rayflow.values.failures import Failure, Outcome, Related
 
-_FAILURE = b"F"
-"""First byte of a packed failure. A packed term never starts so."""
+_VALUE, _FAILURE = "value", "failure"
 
 
 def pack_outcome(outcome: Outcome) -> bytes:
-    """The bytes of an outcome: of a value, which is a symbolic term, or of a failure."""
-    return _FAILURE + dumps(_plain(outcome)) if isinstance(outcome, Failure) else dumps(outcome)
+    """The packed form of a symbolic value or of a failure."""
+    if isinstance(outcome, Failure):
+        return dumps((_FAILURE, _as_data(outcome)))
+    return dumps((_VALUE, outcome))
 
 
 def unpack_outcome(packed: bytes) -> Outcome:
-    """The outcome that these bytes hold. Raises ValueError if they are damaged."""
-    return _failure(*loads(packed[1:])) if packed[:1] == _FAILURE else loads(packed)
+    """The value or failure of a packed outcome. Raises ValueError when the bytes are not a packed outcome."""
+    try:
+        kind, content = loads(packed)
+    except TypeError as error:
+        raise ValueError(f"not a packed outcome: {error}") from error
+    if kind == _VALUE:
+        return content
+    if kind != _FAILURE:
+        raise ValueError(f"not a packed outcome, but {kind!r}")
+    return Failure(**_read(content))
+
+
+def _as_data(part: Failure | Related) -> dict[str, Any]:
+    """The fields of a failure, or of an error that belongs to it, by name."""
+    data = {each.name: getattr(part, each.name) for each in fields(part)}
+    data["frames"] = tuple([tuple([getattr(frame, each.name) for each in fields(Frame)]) for frame in part.frames])
+    data["related"] = tuple([_as_data(each) for each in part.related])
+    return data
+
+
+def _read(data: dict[str, Any]) -> dict[str, Any]:
+    known = {
+        **data,
+        "frames": tuple([Frame(*frame) for frame in data["frames"]]),
+        "related": tuple([Related(**_read(each)) for each in data["related"]]),
+    }
+    return known
 
 
 def error_of(packed: bytes) -> str | None:
-    """Type and message of a packed failure; None for a value. It does not unpack a value."""
-    return unpack_outcome(packed).summary if packed[:1] == _FAILURE else None  # type: ignore[attr-defined]
-
-
-def _plain(failure: Failure) -> tuple[Any, ...]:
-    return (
-        failure.type_name, failure.classes, failure.message, failure.digest, failure.pickled,
-        _plain_frames(failure.frames), failure.trail, failure.fault, failure.notes, _plain_related(failure.related),
-    )  # fmt: skip
-
-
-def _plain_frames(frames: tuple[Frame, ...]) -> tuple[tuple[Any, ...], ...]:
-    return tuple([(frame.file, frame.line, frame.function, frame.text, frame.left_out) for frame in frames])
-
-
-def _plain_related(related: tuple[Related, ...]) -> tuple[tuple[Any, ...], ...]:
-    return tuple(
-        [
-            (each.relation, each.summary, each.pickled, _plain_frames(each.frames), each.notes,
-             _plain_related(each.related), each.trail)
-            for each in related
-        ]
-    )  # fmt: skip
-
-
-def _failure(
-    type_name: str, classes: tuple[str, ...], message: str, digest: bytes, pickled: bytes | None,
-    frames: tuple[Any, ...], trail: tuple[str, ...], fault: str, notes: tuple[str, ...], related: tuple[Any, ...],
-) -> Failure:  # fmt: skip
-    below = tuple(map(_related, related))
-    return Failure(type_name, classes, message, digest, pickled, _frames(frames), trail, fault, notes, below)
-
-
-def _frames(frames: tuple[Any, ...]) -> tuple[Frame, ...]:
-    return tuple([Frame(*frame) for frame in frames])
-
-
-def _related(plain: tuple[Any, ...]) -> Related:
-    relation, summary, pickled, frames, notes, related, trail = plain
-    return Related(relation, summary, pickled, _frames(frames), notes, tuple(map(_related, related)), trail)
+    """Type and message of a packed failure; None for a value."""
+    found = unpack_outcome(packed)
+    return found.summary if isinstance(found, Failure) else None
