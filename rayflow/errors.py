@@ -189,6 +189,10 @@ class BadQuery(UserError):
 # --- the user's fault: durable runs -----------------------------------------------------------------------------------
 
 
+class NeedsService(UserError):
+    """A plain run has met a wait that only a service can keep: `rayflow serve` starts one."""
+
+
 class RunConflict(UserError):
     """A run of this id exists that is another one: it has another input, hangs on another run, or must not exist. Also:
     a run is not in the state that a request needs. The message says which."""
