@@ -237,6 +237,14 @@ class VersionMismatch(WorldError):
     """A newer rayflow has written the store, or client and cluster have different versions. Use the same version."""
 
 
+class LeaseHeld(WorldError):
+    """Another process keeps the runs of the store, or evaluates the execution. The message says which."""
+
+
+class LeaseLost(WorldError):
+    """Another process has taken over what this one was doing, so this one records nothing more."""
+
+
 class ClusterUnavailable(WorldError, ConnectionError):
     """No Ray cluster answers at the given address, or none can be started on this machine."""
 

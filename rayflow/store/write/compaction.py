@@ -13,9 +13,11 @@ for readers.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,12 +92,17 @@ class _PartGone(Exception):
 
 
 class Compactor:
-    """Merges and sweeps for one store."""
+    """Merges and sweeps for one store.
 
-    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker) -> None:
+    lock: held by the thread that uses the catalog. `merge_own` may be called without it; it reads and writes the files
+    of a merge without it.
+    """
+
+    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker, lock: threading.RLock) -> None:
         self._folder = folder
         self._catalog = catalog
         self._ids = ids
+        self._lock = lock
 
     # --- what to merge ---------------------------------------------------------------------------------------------
 
@@ -112,19 +119,23 @@ class Compactor:
                 after += commit.total_size
         return CompactionResult(merged, written, self.sweep(), before, after)
 
-    def merge_own(self, writer: str) -> None:
-        """Merge the small commits of a writer that goes on writing; short enough to do between two commits."""
-        own = [
-            commit
-            for commit in self._catalog.snapshot.commits
-            if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
-        ]
-        if len(own) > _FEW_COMMITS and sum(commit.total_size for commit in own) < _OWN_TOTAL_BYTES:
-            try:
-                self._merge(own)
-            except StoreUnavailable:
-                # The commit itself is done. The next one will report the fault of the disk.
-                return
+    def merge_own(self, writer: str) -> tuple[Commit, list[Commit]] | None:
+        """Merge the small commits of a writer that goes on writing; short enough to do between two commits. Returns the
+        new commit, and those that it replaces."""
+        with self._lock:
+            own = [
+                commit
+                for commit in self._catalog.snapshot.commits
+                if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
+            ]
+        if len(own) <= _FEW_COMMITS or sum(commit.total_size for commit in own) >= _OWN_TOTAL_BYTES:
+            return None
+        try:
+            merged = self._merge(own)
+        except StoreUnavailable:
+            # The commit itself is done. The next one will report the fault of the disk.
+            return None
+        return None if merged is None else (merged, [each for each in own if each.id in merged.replaces])
 
     def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
         commits = self._catalog.snapshot.commits
@@ -181,11 +192,11 @@ class Compactor:
         """One commit in place of these. Those with a part that cannot be read are left as they are."""
         taken = [commit for commit in commits if self._is_readable(commit)]
         while taken:
-            merged_id = self._ids.make(after=taken[-1].id)
-            listed = self._catalog.names
             replaces = {commit.id for commit in taken}
-            for commit in taken:
-                replaces.update(older for older in commit.replaces if older in listed)
+            with self._lock:
+                merged_id = self._ids.make(after=max(replaces))
+                for commit in taken:
+                    replaces.update(older for older in commit.replaces if older in self._catalog.names)
             try:
                 merged = write_commit(
                     self._folder,
@@ -198,7 +209,8 @@ class Compactor:
                 # What was written belongs to no commit, and is swept.
                 taken.remove(gone.commit)
                 continue
-            self._catalog.add(merged)
+            with self._lock:
+                self._catalog.add(merged)
             return merged
         return None
 
@@ -210,11 +222,20 @@ class Compactor:
         files: tuple[Commit | Segment, ...] = (commit, *commit.segments)
         try:
             for each in files:
-                with self._catalog.reading(commit, each.path):
+                with self._reading(commit, each.path):
                     read_intact(self._folder, each.path, each.matches)
         except Replaced:
             return False
         return not any(self._catalog.is_broken(each.path) for each in files)
+
+    @contextmanager
+    def _reading(self, commit: Commit, path: str) -> Iterator[None]:
+        """`Catalog.reading` for a thread that does not hold the lock."""
+        try:
+            yield
+        except Exception:
+            with self._lock, self._catalog.reading(commit, path):
+                raise
 
     def _tables(self, commits: Sequence[Commit]) -> Iterator[dict[str, Any]]:
         """All rows of these commits, as Arrow tables by name: few large tables at a time, each of them whole.
@@ -232,14 +253,14 @@ class Compactor:
         """The rows of these tables in a commit. Raises _PartGone when a part cannot be read, which is reported."""
         whole = False
         try:
-            with self._catalog.reading(commit, commit.path):
+            with self._reading(commit, commit.path):
                 yield from embedded_tables(self._folder, commit, *names)
                 whole = True
             for segment in commit.segments:
                 wanted = [name for name in segment.tables if name in names]
                 if wanted and whole:
                     whole = False
-                    with self._catalog.reading(commit, segment.path):
+                    with self._reading(commit, segment.path):
                         yield from segment_tables(self._folder, segment, *wanted)
                         whole = True
         except Replaced:
