@@ -13,7 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
-from rayflow.evaluator import commands, messages
+from rayflow.evaluator import commands
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.task_table import TaskEntry
@@ -36,8 +36,8 @@ class KeptRuns:
     """What a service knows of its runs. Only the loop's thread changes it.
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
-    makes the root term of the run that an event starts. recall: reads the rows of a run that has ended. replied: gets
-    the answers to requests.
+    makes the root term of the run that an event starts. recall, places_of: read the rows of a run that has ended, and
+    what has happened at its places. replied: gets the answers to requests.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class KeptRuns:
         begun: Callable[[str], None],
         bind: Callable[[orders.BindEvent], requests.BoundArguments],
         recall: Callable[[orders.Recall], requests.Recalled],
+        places_of: Callable[[str], list[PlaceRow]],
         replied: Callable[[orders.Reply], None],
         ray_version: str | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class KeptRuns:
         self._begun = begun
         self.bind = bind
         self.recall = recall
+        self._places_of = places_of
         self.replied = replied
         self._ray_version = ray_version
         self._pins: defaultdict[str, list[PlaceRow]] = defaultdict(list)
@@ -87,6 +89,8 @@ class KeptRuns:
             life=order.life,
         )
         self._requests[order.run_id] = request
+        if order.generation and order.run_id not in self._pins:
+            self._pins[order.run_id] = self._places_of(order.run_id)  # a run that had ended is retried
         self._begun(order.run_id)
         submitted = request.submitted(at)._replace(
             is_run=True,

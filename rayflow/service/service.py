@@ -30,6 +30,7 @@ from rayflow.lang.arguments import from_words
 from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from, load
+from rayflow.lang.packing.realize import realized
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, render
@@ -47,13 +48,14 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import event_root, flow_specs
+from rayflow.service.flows import bound_to_event, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
-from rayflow.service.questions import Questions
+from rayflow.service.questions import Questions, with_explanation
+from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
 from rayflow.values.digests import digest
-from rayflow.values.encoding.encoding import from_bytes, to_bytes
+from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
@@ -110,7 +112,9 @@ class Service:
         for target in self._targets:
             load(target)
         self.store = open_store(self.config.store)
-        self.store.take_lease("rayflow serve", wait=wait_seconds)
+        self._lease = Lease(self.store.folder, "rayflow serve")
+        self._lease.take(wait=wait_seconds)
+        self.store.commit_by(self._lease)
         self.questions = Questions(self.store)
         table = task_table(TASKS)
         settings = RunSettings(
@@ -127,7 +131,8 @@ class Service:
             self._clock,
             begun=self._begun,
             bind=self._bound,
-            recall=self.questions.recalled,
+            recall=lambda order: self.questions.recalled(order, self._clock.now()),
+            places_of=self.questions.places_of,
             replied=self._replied,
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
@@ -135,7 +140,7 @@ class Service:
         recovered, places = self.questions.recovered(self._clock.now())
         self._runs.take_up(places)
         self._turn.post(recovered)
-        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered(), self._keep)))
+        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))
         self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
         self._thread.start()
 
@@ -215,7 +220,16 @@ class Service:
         future.set_exception(of(message))
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
-        return event_root(order, self._clock.now(), self._keep)
+        return bound_to_event(
+            order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep
+        )
+
+    def _value_in(self, packed: bytes) -> Any:
+        """The object behind a packed value."""
+        return realized(loads(packed), self._fetch)
+
+    def _fetch(self, ref: ValueRef) -> Any:
+        return decode_inline(ref) if ref.inline is not None else decode(self.store.get_blob(ref.digest))
 
     def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
         self.store.put_blob(ref.digest, encoded)
@@ -310,7 +324,7 @@ class Service:
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
-                at=at, request=name, run_id=run_id, root=root, input_hash=digest("input", root), flow=flow,
+                at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
             )  # fmt: skip
 
@@ -323,17 +337,14 @@ class Service:
     def describe(self, text: str) -> dict[str, Any]:
         """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
         run_id = self.run_id(text)
-        found, explained, waits = self.look(
-            lambda keeper: (keeper.run(run_id), keeper.explain(run_id), keeper.waits(run_id))
-        )
-        return self.questions.described(run_id, found, explained, waits)
+        explained, waits = self.look(lambda keeper: (keeper.explain(run_id), keeper.waits(run_id)))
+        return self.questions.describe(run_id, explained, waits)
 
     def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest runs, newest first."""
         rows = self.questions.runs(state=state, flow=flow, limit=limit)
-        open_runs = [row["run_id"] for row in rows if row["finished_at"] is None]
-        explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in open_runs})
-        return [self.questions.with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        explained = self.look(lambda keeper: {row["run_id"]: keeper.explain(row["run_id"]) for row in rows})
+        return [with_explanation(row, explained[row["run_id"]]) for row in rows]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -342,16 +353,14 @@ class Service:
     def await_end(self, run_id: str) -> Future[RunRow]:
         """The last row of a run, when it has ended."""
         future: Future[RunRow] = Future()
-        known = self._runs.end_of(run_id) or self.questions.end_of(run_id, self._is_open(run_id))
-        if known is not None:
-            future.set_result(known)
-        else:
-            self._posted.append((partial(self._runs.await_end, run_id, future), Future()))
-            self._loop.wake()
+        if self._runs.end_of(run_id) is None and not self.look(lambda keeper: keeper.run(run_id)):
+            known = self.questions.end_of(run_id)
+            if known is not None:
+                future.set_result(known)
+                return future
+        self._posted.append((partial(self._runs.await_end, run_id, future), Future()))
+        self._loop.wake()
         return future
-
-    def _is_open(self, run_id: str) -> bool:
-        return self.look(lambda keeper: keeper.run(run_id)) is not None
 
     def leave(self, run_id: str, future: Future[RunRow]) -> None:
         """Nobody waits for a future of `await_end` any more."""
@@ -392,10 +401,9 @@ class Service:
 
     def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
         """An answer as an object of the form that its question has."""
-        form = self.look(lambda keeper: keeper.form(run_id, place))
-        hint = self.questions.hint_in(form)
+        packed = self.look(lambda keeper: keeper.form(run_id, place))
         try:
-            return convert(value, hint)
+            return value if packed is None else convert(value, self._value_in(packed))
         except BadArguments as error:
             raise BadArguments(f"The answer does not fit: {error}") from None
 
@@ -422,10 +430,11 @@ class Service:
 
     def event(self, event_id: str) -> dict[str, Any]:
         """An event and its deliveries."""
-        found = self.look(lambda keeper: keeper.event(event_id)) or self.questions.event(event_id)
-        if found is None:
+        recorded = self.questions.event(event_id)
+        if recorded is None:
             raise NotFound(f"There is no event {event_id!r} in this store.")
-        return {"data": self.questions.event_data(event_id), **found}
+        found = {**recorded, **(self.look(lambda keeper: keeper.event(event_id)) or {})}
+        return found
 
     def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest events, newest first."""

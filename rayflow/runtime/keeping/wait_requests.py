@@ -45,25 +45,25 @@ def _event(given: Any) -> dict[str, Any]:
     since = given["since"]
     return {
         "name": given["name"],
-        "key": given["key"],
+        "key": _text(given["key"]),
         "default": pack_outcome(given["default"]),
-        "where": None if given["where"] is None else dumps(given["where"]),
+        "where": None if given["where"] is None else dumps(given["where"]._term),
         "since": since if isinstance(since, str) else str(_us(since)),
         "take": given["take"],
     }
 
 
 def _ask(given: Any) -> dict[str, Any]:
-    return {"name": given["prompt"], "data": dumps(given["form"]), "default": pack_outcome(given.get("default"))}
+    return {"name": given["prompt"], "data": dumps(given["form"])}
 
 
 def _emit(given: Any) -> dict[str, Any]:
     data = dumps(given["data"])
     return {
         "name": given["name"],
-        "key": given["key"],
+        "key": _text(given["key"]),
         "data": data,
-        "data_hash": digest("event", str(given["name"]).encode(), repr(given["key"]).encode(), data),
+        "data_hash": digest("event", str(given["name"]).encode(), repr(_text(given["key"])).encode(), data),
         "id": given["id"],
         "due_at": given["at"],
     }
@@ -79,13 +79,12 @@ def _new_run(given: Any) -> dict[str, Any]:
         "flow": term._task if type(term) is TaskCall else None,
         "arguments": render(term),
         "id": given.get("id"),
-        "queue": given.get("queue"),
         "tie": bool(given.get("tie")),
     }
 
 
 def _join(given: Any) -> dict[str, Any]:
-    return {"target": given["run_id"]}
+    return {"target": given["run"]}
 
 
 _FIELDS: Any = {
@@ -97,6 +96,10 @@ _FIELDS: Any = {
     "continue_as": _new_run,
     "join": _join,
 }
+
+
+def _text(key: Any) -> str | None:
+    return None if key is None else str(key)
 
 
 def _us(seconds: Any) -> int:
