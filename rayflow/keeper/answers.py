@@ -1,6 +1,6 @@
 """Answers to requests: plain data that say what a run, a wait or an event is.
 
-In: the State. Out: dicts, lists and scalars, for an API and for people; times are microseconds since the epoch.
+In: the state. Out: dicts, lists and scalars, for an API and for people; times are microseconds since the epoch.
 Never: changes anything.
 """
 
@@ -12,7 +12,7 @@ from rayflow.keeper.folding import DELIVERED, PENDING
 from rayflow.keeper.ids import is_own_id
 from rayflow.keeper.run_states import ENDING, QUEUED, SCHEDULED, WAITING
 from rayflow.keeper.runs import MISSING_CODE
-from rayflow.keeper.state import KeptEvent, KeptRun, KeptWait, State
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
 
 Plain: TypeAlias = dict[str, Any]
 
@@ -97,7 +97,7 @@ def of_event(event: KeptEvent) -> Plain:
     }
 
 
-def explanation(state: State, run: KeptRun) -> Plain:
+def explanation(state: KeeperState, run: KeptRun) -> Plain:
     """Why a run has not ended: exactly one cause, with what belongs to it.
 
     cause: due (at), missing code (tasks), evaluation (something of it runs), waits (each with what it waits for), or
@@ -116,6 +116,6 @@ def explanation(state: State, run: KeptRun) -> Plain:
     return {**said, "cause": "evaluation", "waits": waits}
 
 
-def _explained(state: State, wait: KeptWait) -> Plain:
+def _explained(state: KeeperState, wait: KeptWait) -> Plain:
     target = state.runs.get(wait.opened.target_run_id or "")
     return of_wait(wait) if target is None else {**of_wait(wait), "target_state": target.state}

@@ -79,7 +79,7 @@ class SetAlarm(NamedTuple):
     at: int
 
 
-class Reply(NamedTuple):
+class RequestReply(NamedTuple):
     """The answer to a request. answer: plain data. error: the name of the error class and the message, or None."""
 
     request: str
@@ -87,4 +87,6 @@ class Reply(NamedTuple):
     error: tuple[str, str] | None = None
 
 
-KeeperCommand: TypeAlias = Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | Reply
+KeeperCommand: TypeAlias = (
+    Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | RequestReply
+)

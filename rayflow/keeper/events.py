@@ -1,6 +1,6 @@
 """Events: accepted once, then delivered to waits and to flows.
 
-In: the State and what is emitted. Out: rows; commands that make the runs which an event starts. Never: unpacks data,
+In: the state and what is emitted. Out: rows; commands that make the runs which an event starts. Never: unpacks data,
 but to evaluate conditions.
 """
 
@@ -16,11 +16,11 @@ from rayflow.keeper.ids import delivery_target, derived_run_id, event_run_id
 from rayflow.keeper.requests import BoundArguments
 from rayflow.keeper.run_states import OPEN
 from rayflow.keeper.runs import begin, new_row, resolve
-from rayflow.keeper.state import KeptEvent, KeptWait, State
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptWait
 from rayflow.records import DeliveryRow, EventRow
 
 
-def accept(state: State, row: EventRow, bound: Mapping[str, BoundArguments] | None = None) -> KeptEvent:
+def accept(state: KeeperState, row: EventRow, bound: Mapping[str, BoundArguments] | None = None) -> KeptEvent:
     """Accept an event, and deliver it unless it is due later. row: its number and time are filled in.
 
     bound: root terms that were made before it was accepted, by flow.
@@ -33,13 +33,13 @@ def accept(state: State, row: EventRow, bound: Mapping[str, BoundArguments] | No
     return event
 
 
-def deliver_due(state: State, event: KeptEvent) -> None:
+def deliver_due(state: KeeperState, event: KeptEvent) -> None:
     """The time of a delayed event has come."""
     write(state, DeliveryRow(event.row.event_id, "", state.number + 1, state.now, DUE))
     _deliver(state, event, {})
 
 
-def _deliver(state: State, event: KeptEvent, bound: Mapping[str, BoundArguments]) -> None:
+def _deliver(state: KeeperState, event: KeptEvent, bound: Mapping[str, BoundArguments]) -> None:
     by_key = state.listening.get(event.row.name, {})
     keys = (None,) if event.row.key is None else (None, event.row.key)
     waits = [wait for key in keys for wait in by_key.get(key, {}).values()]
@@ -57,7 +57,7 @@ def _deliver(state: State, event: KeptEvent, bound: Mapping[str, BoundArguments]
                 ask_for_root(state, event.row, flow)
 
 
-def subscribed(state: State, row: EventRow) -> list[str]:
+def subscribed(state: KeeperState, row: EventRow) -> list[str]:
     """The flows of which an event starts a run."""
     return [flow for flow, where in state.subscribers.get(row.name, ()) if is_fulfilled(where, row)]
 
@@ -65,7 +65,7 @@ def subscribed(state: State, row: EventRow) -> list[str]:
 # --- waits ------------------------------------------------------------------------------------------------------------
 
 
-def take_earlier(state: State, wait: KeptWait) -> None:
+def take_earlier(state: KeeperState, wait: KeptWait) -> None:
     """Let a wait that has just been opened take the first event that it sees and that fits."""
     row = wait.opened
     if row.name is None:
@@ -82,7 +82,7 @@ def take_earlier(state: State, wait: KeptWait) -> None:
             return
 
 
-def fits(state: State, event: KeptEvent, wait: KeptWait) -> bool:
+def fits(state: KeeperState, event: KeptEvent, wait: KeptWait) -> bool:
     """Whether a wait takes an event of its name and key."""
     row = wait.opened
     if event.seen is None or event.seen < (row.seen_from or 0) or (row.is_exclusive and event.is_taken):
@@ -90,7 +90,7 @@ def fits(state: State, event: KeptEvent, wait: KeptWait) -> bool:
     return state.runs[row.run_id].chain not in event.takers and is_fulfilled(row.condition, event.row)
 
 
-def _give(state: State, event: KeptEvent, wait: KeptWait) -> None:
+def _give(state: KeeperState, event: KeptEvent, wait: KeptWait) -> None:
     row = wait.opened
     target = delivery_target(state.runs[row.run_id].chain, row.place)
     delivery = DeliveryRow(
@@ -101,7 +101,7 @@ def _give(state: State, event: KeptEvent, wait: KeptWait) -> None:
     resolve(state, wait, outcomes.of_event(event), "event", event.row.event_id)
 
 
-def ask_for_root(state: State, row: EventRow, flow: str) -> None:
+def ask_for_root(state: KeeperState, row: EventRow, flow: str) -> None:
     """Ask for the root term of the run of a flow that an event starts."""
     state.out.append(BindEvent(row.event_id, flow, row))
 
@@ -109,20 +109,20 @@ def ask_for_root(state: State, row: EventRow, flow: str) -> None:
 # --- flows ------------------------------------------------------------------------------------------------------------
 
 
-def bound(state: State, event: KeptEvent, answer: BoundArguments) -> None:
+def bound(state: KeeperState, event: KeptEvent, answer: BoundArguments) -> None:
     """The root term of a run that an event starts is there, or cannot be made."""
     if (event.row.event_id, answer.flow) in state.pending:
         _start(state, event, answer)
 
 
-def bind_again(state: State) -> None:
+def bind_again(state: KeeperState) -> None:
     """Ask again for the root terms of all deliveries that are pending and whose flows the loaded code has."""
     for event_id, flow in state.pending:
         if state.flows and flow in state.flows:
             ask_for_root(state, state.events[event_id].row, flow)
 
 
-def _start(state: State, event: KeptEvent, answer: BoundArguments) -> None:
+def _start(state: KeeperState, event: KeptEvent, answer: BoundArguments) -> None:
     row, flow = event.row, answer.flow
     if answer.error is not None or answer.root is None:
         _record(state, event, flow, DELIVERY_FAILED, error=answer.error or "it has no root term")
@@ -142,6 +142,6 @@ def _start(state: State, event: KeptEvent, answer: BoundArguments) -> None:
 
 
 def _record(
-    state: State, event: KeptEvent, flow: str, to: str, run_id: str | None = None, error: str | None = None
+    state: KeeperState, event: KeptEvent, flow: str, to: str, run_id: str | None = None, error: str | None = None
 ) -> None:
     write(state, DeliveryRow(event.row.event_id, flow, state.number + 1, state.now, to, run_id, error=error))

@@ -1,6 +1,6 @@
 """Rows to state: the only place where recorded state changes.
 
-In: the State and a row. Out: the State as it is after that row. Never: decides, or writes a row.
+In: the state and a row. Out: the KeeperState as it is after that row. Never: decides, or writes a row.
 
 The live keeper writes each row by `write`, which applies it here. Recovery applies the rows of the store. So a keeper
 that has recovered is in the state of the one that has written the rows.
@@ -23,7 +23,7 @@ from rayflow.keeper.run_states import (
     WAIT_MOVES,
     check_move,
 )
-from rayflow.keeper.state import KeptEvent, KeptRun, KeptWait, State
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, set_timer
 from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
 
@@ -39,13 +39,13 @@ RETRY = "retry"
 """Cause of a row: a run is retried; in a later generation a wait is opened anew."""
 
 
-def write(state: State, row: KeeperRow) -> None:
+def write(state: KeeperState, row: KeeperRow) -> None:
     """Record a row, and make the change that it says."""
     state.rows.append(row)
     apply(state, row)
 
 
-def apply(state: State, row: KeeperRow) -> None:
+def apply(state: KeeperState, row: KeeperRow) -> None:
     """Make the change that a row says."""
     if isinstance(row, RunRow):
         _apply_run(state, row)
@@ -59,8 +59,8 @@ def apply(state: State, row: KeeperRow) -> None:
     state.now = max(state.now, row.at)
 
 
-def fold(state: State, recovered: Recovered) -> None:
-    """Apply the rows of the store to a new State, in the order of their numbers."""
+def fold(state: KeeperState, recovered: Recovered) -> None:
+    """Apply the rows of the store to a new KeeperState, in the order of their numbers."""
     for each in recovered.ended:
         if is_own_id(each.id):
             state.ended[each.id] = each
@@ -73,7 +73,7 @@ def fold(state: State, recovered: Recovered) -> None:
 
 def rebuilt(runs: Sequence[RunRow], waits: Sequence[WaitRow]) -> KeptRun | None:
     """A run that has ended, from all its rows; None if there are none."""
-    apart = State()
+    apart = KeeperState()
     for row in _in_order(runs, waits):
         apply(apart, row)
     return next(iter(apart.gone.values()), None)
@@ -91,7 +91,7 @@ def _number(row: KeeperRow) -> int:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def _apply_run(state: State, row: RunRow) -> None:
+def _apply_run(state: KeeperState, row: RunRow) -> None:
     run = state.runs.get(row.run_id)
     is_new = run is None
     if run is None:
@@ -123,7 +123,7 @@ def _apply_run(state: State, row: RunRow) -> None:
         _leave(state, run)
 
 
-def _enter(state: State, run: KeptRun) -> None:
+def _enter(state: KeeperState, run: KeptRun) -> None:
     first = run.first
     state.runs[first.run_id] = run
     if first.id is not None:
@@ -135,7 +135,7 @@ def _enter(state: State, run: KeptRun) -> None:
         state.children.setdefault(first.parent_run_id, {})[first.run_id] = None
 
 
-def _leave(state: State, run: KeptRun) -> None:
+def _leave(state: KeeperState, run: KeptRun) -> None:
     first = run.first
     del state.runs[first.run_id]
     state.gone[first.run_id] = run
@@ -154,7 +154,7 @@ def _leave(state: State, run: KeptRun) -> None:
 # --- waits ------------------------------------------------------------------------------------------------------------
 
 
-def _apply_wait(state: State, row: WaitRow) -> None:
+def _apply_wait(state: KeeperState, row: WaitRow) -> None:
     run = state.runs[row.run_id]
     wait = run.waits.get(row.place)
     check_move(WAIT_MOVES, None if wait is None else wait.state, row.state, row.run_id, row.place)
@@ -171,7 +171,7 @@ def _apply_wait(state: State, row: WaitRow) -> None:
         _listen(state, wait)
 
 
-def _listen(state: State, wait: KeptWait) -> None:
+def _listen(state: KeeperState, wait: KeptWait) -> None:
     row = wait.opened
     if row.deadline_at is not None:
         set_timer(state, row.deadline_at, DEADLINE, row.number, wait)
@@ -181,7 +181,7 @@ def _listen(state: State, wait: KeptWait) -> None:
         state.listening.setdefault(row.name, {}).setdefault(row.key, {})[row.number] = wait
 
 
-def _stop_listening(state: State, wait: KeptWait) -> None:
+def _stop_listening(state: KeeperState, wait: KeptWait) -> None:
     row = wait.opened
     if row.target_run_id is not None:
         _discard(state.waiters, row.target_run_id, row.number)
@@ -195,7 +195,7 @@ def _stop_listening(state: State, wait: KeptWait) -> None:
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
-def _apply_event(state: State, row: EventRow) -> None:
+def _apply_event(state: KeeperState, row: EventRow) -> None:
     event = state.events[row.event_id] = KeptEvent(row)
     if row.due_at is not None and row.due_at > row.at:
         set_timer(state, row.due_at, EVENT_DUE, row.number, event)
@@ -205,7 +205,7 @@ def _apply_event(state: State, row: EventRow) -> None:
         state.tied.setdefault(row.run_id, {})[row.event_id] = None
 
 
-def _show(state: State, event: KeptEvent, number: int) -> None:
+def _show(state: KeeperState, event: KeptEvent, number: int) -> None:
     row = event.row
     event.seen = number
     state.by_name.setdefault(row.name, []).append(event)
@@ -213,7 +213,7 @@ def _show(state: State, event: KeptEvent, number: int) -> None:
         state.by_key.setdefault((row.name, row.key), []).append(event)
 
 
-def _apply_delivery(state: State, row: DeliveryRow) -> None:
+def _apply_delivery(state: KeeperState, row: DeliveryRow) -> None:
     event = state.events[row.event_id]
     if row.state == DUE:
         _show(state, event, row.number)

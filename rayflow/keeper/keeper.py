@@ -2,8 +2,8 @@
 
 Theory of operation. Each request is handled by one function, after the timers that have come before it. What changes
 is written as rows, and each row changes the state as it does at recovery (folding.py). Work that spreads from run to
-run (a cancel goes down to the children) waits in `State.stops` until the request is handled, so nothing recurses. Every
-race is decided by the order of requests, and is then recorded.
+run (a cancel goes down to the children) waits in `KeeperState.stops` until the request is handled, so nothing recurses.
+Every race is decided by the order of requests, and is then recorded.
 
 The keeper holds the runs that have not ended. Of ended ones it holds only the ids that users gave them. When it needs
 more (a retry, a join of a run that has ended), it asks the store by `Recall`, and goes on with `Recalled`.
@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rayflow.keeper import answers, events, requests, runs, waits
-from rayflow.keeper.commands import Evaluate, KeeperCommand, Reply, SetAlarm, Write
+from rayflow.keeper.commands import Evaluate, KeeperCommand, RequestReply, SetAlarm, Write
 from rayflow.keeper.folding import fold, rebuilt
 from rayflow.keeper.ids import derived_run_id, is_own_id
 from rayflow.keeper.run_states import CANCELLED, DONE, ENDING, FAILED, OPEN, QUEUED, RESOLVED, RUNNING, SCHEDULED
-from rayflow.keeper.state import KeptEvent, KeptRun, KeptWait, State, StrictEmit, find
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
 from rayflow.records import EventRow
 
@@ -30,7 +30,7 @@ class Keeper:
     """All durable runs of one store."""
 
     def __init__(self) -> None:
-        self.state = State()
+        self.state = KeeperState()
         """Everything that it knows. To be read, by tests and for measures."""
 
     def handle(self, incoming: Sequence[requests.Request]) -> list[KeeperCommand]:
@@ -95,7 +95,7 @@ class Keeper:
 # --- the turn ---------------------------------------------------------------------------------------------------------
 
 
-def _fire_due(state: State) -> None:
+def _fire_due(state: KeeperState) -> None:
     """Let everything happen whose time has come, in order."""
     while (timer := next_due(state)) is not None:
         owner = timer[3]
@@ -110,7 +110,7 @@ def _fire_due(state: State) -> None:
         _stop_all(state)
 
 
-def _stop_all(state: State) -> None:
+def _stop_all(state: KeeperState) -> None:
     """Stop what hangs on runs that were stopped, at any depth."""
     while state.stops:
         run_id, by, reason, is_again = state.stops.popleft()
@@ -119,27 +119,27 @@ def _stop_all(state: State) -> None:
             runs.stop(state, run, by, reason, is_again)
 
 
-def _set_alarm(state: State) -> None:
+def _set_alarm(state: KeeperState) -> None:
     at = next_time(state)
     if at is not None and at != state.alarm:
         state.alarm = at
         state.out.append(SetAlarm(at))
 
 
-def _reply(state: State, request: str, answer: Any) -> None:
+def _reply(state: KeeperState, request: str, answer: Any) -> None:
     if request:
-        state.out.append(Reply(request, answer))
+        state.out.append(RequestReply(request, answer))
 
 
-def _refuse(state: State, request: str, name: str, message: str) -> None:
+def _refuse(state: KeeperState, request: str, name: str, message: str) -> None:
     if request:
-        state.out.append(Reply(request, None, (name, message)))
+        state.out.append(RequestReply(request, None, (name, message)))
 
 
 # --- one function for each request ------------------------------------------------------------------------------------
 
 
-def _recovered(state: State, request: requests.Recovered) -> None:
+def _recovered(state: KeeperState, request: requests.Recovered) -> None:
     fold(state, request)
     for run in list(state.runs.values()):
         if run.state in (RUNNING, ENDING):
@@ -151,7 +151,7 @@ def _recovered(state: State, request: requests.Recovered) -> None:
         _code_came(state)
 
 
-def _flows_known(state: State, request: requests.FlowsKnown) -> None:
+def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
     state.flows = request.flows
     state.subscribers = {}
     for flow in sorted(request.flows):
@@ -160,14 +160,14 @@ def _flows_known(state: State, request: requests.FlowsKnown) -> None:
     _code_came(state)
 
 
-def _code_came(state: State) -> None:
+def _code_came(state: KeeperState) -> None:
     for run in list(state.runs.values()):
         if run.state == QUEUED:
             runs.take_up(state, run, "code")
     events.bind_again(state)
 
 
-def _start_requested(state: State, request: requests.StartRequested) -> None:
+def _start_requested(state: KeeperState, request: requests.StartRequested) -> None:
     id = request.id
     if id is not None and not is_own_id(id):
         _refuse(state, request.request, "RunConflict", f"the id {id!r} begins as those that rayflow makes: use another")
@@ -204,14 +204,14 @@ def _start_requested(state: State, request: requests.StartRequested) -> None:
         _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": False})
 
 
-def _wait_closed(state: State, request: requests.WaitClosed) -> None:
+def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
     run = state.runs.get(request.run_id)
     wait = run.waits.get(request.place) if run else None
     if wait is not None and wait.state == OPEN:
         runs.close(state, wait, "lost")
 
 
-def _run_parked(state: State, request: requests.RunParked) -> None:
+def _run_parked(state: KeeperState, request: requests.RunParked) -> None:
     run = state.runs.get(request.run_id)
     if run is None or run.state != RUNNING or not request.places:
         return
@@ -220,7 +220,7 @@ def _run_parked(state: State, request: requests.RunParked) -> None:
         runs.park(state, run)
 
 
-def _run_ended(state: State, request: requests.RunEnded) -> None:
+def _run_ended(state: KeeperState, request: requests.RunEnded) -> None:
     run = state.runs.get(request.run_id)
     if run is None or run.state in (SCHEDULED, QUEUED):
         return
@@ -235,7 +235,7 @@ def _run_ended(state: State, request: requests.RunEnded) -> None:
         runs.end(state, run, to, "end", request.outcome, error=request.error)
 
 
-def _emit_requested(state: State, request: requests.EmitRequested) -> None:
+def _emit_requested(state: KeeperState, request: requests.EmitRequested) -> None:
     row = EventRow(request.event_id, 0, 0, request.name, request.key, request.data, request.data_hash, request.due_at)
     known = state.events.get(request.event_id)
     strict = state.strict.get(request.event_id)
@@ -256,7 +256,7 @@ def _emit_requested(state: State, request: requests.EmitRequested) -> None:
         _accept_strict(state, request.event_id)
 
 
-def _bound_arguments(state: State, request: requests.BoundArguments) -> None:
+def _bound_arguments(state: KeeperState, request: requests.BoundArguments) -> None:
     event = state.events.get(request.event_id)
     if event is not None:
         events.bound(state, event, request)
@@ -267,7 +267,7 @@ def _bound_arguments(state: State, request: requests.BoundArguments) -> None:
         _accept_strict(state, request.event_id)
 
 
-def _accept_strict(state: State, event_id: str) -> None:
+def _accept_strict(state: KeeperState, event_id: str) -> None:
     """Accept or refuse a strict event, if all its subscribers have said whether it fits."""
     strict = state.strict[event_id]
     if strict.lacking:
@@ -285,7 +285,7 @@ def _accept_strict(state: State, event_id: str) -> None:
         _emit_requested(state, request)
 
 
-def _answer_requested(state: State, request: requests.AnswerRequested) -> None:
+def _answer_requested(state: KeeperState, request: requests.AnswerRequested) -> None:
     run = find(state, request.run_id)
     if run is None or run.has_ended:
         text = f"run {request.run_id} waits for no answer: it has ended, or never was"
@@ -308,14 +308,14 @@ def _answer_requested(state: State, request: requests.AnswerRequested) -> None:
     _refuse(state, request.request, "NoOpenAsk", text)
 
 
-def _cancel_requested(state: State, request: requests.CancelRunRequested) -> None:
+def _cancel_requested(state: KeeperState, request: requests.CancelRunRequested) -> None:
     run = _found(state, request)
     if run is not None:
         _reply(state, request.request, not run.has_ended)
         runs.stop(state, run, runs.CANCEL, request.reason or None, is_again=True)
 
 
-def _retry_requested(state: State, request: requests.RetryRequested) -> None:
+def _retry_requested(state: KeeperState, request: requests.RetryRequested) -> None:
     run = _found(state, request)
     if run is None:
         return
@@ -327,7 +327,7 @@ def _retry_requested(state: State, request: requests.RetryRequested) -> None:
         _refuse(state, request.request, "RunConflict", text)
 
 
-def _found(state: State, request: requests.CancelRunRequested | requests.RetryRequested) -> KeptRun | None:
+def _found(state: KeeperState, request: requests.CancelRunRequested | requests.RetryRequested) -> KeptRun | None:
     """The run that a request names, or the one in which its chain goes on. If it is not at hand, the store is asked,
     and the request comes again."""
     run_id = request.run_id
@@ -341,7 +341,7 @@ def _found(state: State, request: requests.CancelRunRequested | requests.RetryRe
     return run
 
 
-def _recalled(state: State, request: requests.Recalled) -> None:
+def _recalled(state: KeeperState, request: requests.Recalled) -> None:
     askers = state.recalls.pop(request.run_id, [])
     if request.run_id not in state.runs:
         run = rebuilt(request.runs, request.waits)
@@ -357,13 +357,13 @@ def _recalled(state: State, request: requests.Recalled) -> None:
             _HANDLERS[type(asker)](state, asker)
 
 
-def _time_came(state: State, request: requests.TimeCame) -> None:
+def _time_came(state: KeeperState, request: requests.TimeCame) -> None:
     """The timers that have come are fired before each request."""
     if state.alarm is not None and state.alarm <= request.at:
         state.alarm = None
 
 
-_HANDLERS: Mapping[type, Callable[[State, Any], None]] = {
+_HANDLERS: Mapping[type, Callable[[KeeperState, Any], None]] = {
     requests.Recovered: _recovered,
     requests.FlowsKnown: _flows_known,
     requests.StartRequested: _start_requested,

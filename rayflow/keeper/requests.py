@@ -5,7 +5,7 @@ In: nothing. Out: the request classes, and the plain data that they carry. Never
 A request says what somebody wants, or what has happened, and when: `at` is in microseconds since the epoch, from the
 shell's clock. The keeper's own time never goes back: a request with an earlier time counts as of the keeper's time.
 
-request: names the request, so that its `Reply` finds who asked; empty if nobody waits for an answer.
+request: names the request, so that its `RequestReply` finds who asked; empty if nobody waits for an answer.
 Terms and outcomes are packed (`rayflow.lang.terms`): the keeper passes them on and does not look inside, except into
 the data and conditions of events.
 """

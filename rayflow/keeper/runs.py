@@ -1,6 +1,6 @@
 """The life of a run: it begins, it is woken, it is stopped, it ends, it is retried.
 
-In: the State and a run. Out: rows and commands. Never: decides about waits that belong to other runs, but for those
+In: the state and a run. Out: rows and commands. Never: decides about waits that belong to other runs, but for those
 that wait for the end of this one.
 """
 
@@ -22,7 +22,7 @@ from rayflow.keeper.run_states import (
     SCHEDULED,
     WAITING,
 )
-from rayflow.keeper.state import KeptRun, KeptWait, State
+from rayflow.keeper.state import KeeperState, KeptRun, KeptWait
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import TaskCall
 from rayflow.lang.terms.outcomes import error_of
@@ -42,7 +42,7 @@ MISSING_CODE = "missing code"
 # --- a run begins -----------------------------------------------------------------------------------------------------
 
 
-def begin(state: State, row: RunRow, timeout_us: int | None) -> KeptRun:
+def begin(state: KeeperState, row: RunRow, timeout_us: int | None) -> KeptRun:
     """Make a run: now, or at its time. row: what describes it; its number, time and state are filled in.
 
     timeout_us: how long it may take from its start on. None: as long as its flow says.
@@ -70,7 +70,7 @@ def begin(state: State, row: RunRow, timeout_us: int | None) -> KeptRun:
     return run
 
 
-def flow_timeout(state: State, flow: str | None) -> int | None:
+def flow_timeout(state: KeeperState, flow: str | None) -> int | None:
     """How long a run of this flow may take."""
     spec = state.flows.get(flow) if state.flows and flow else None
     return spec.timeout_us if spec else None
@@ -86,13 +86,13 @@ def new_row(run_id: str, cause: str) -> RunRow:
     return RunRow(run_id, 0, 0, RUNNING, cause, life=0, generation=0)
 
 
-def begin_due(state: State, run: KeptRun) -> None:
+def begin_due(state: KeeperState, run: KeptRun) -> None:
     """The time of a scheduled run has come."""
     change(state, run, RUNNING, "due")
     evaluate(state, run)
 
 
-def evaluate(state: State, run: KeptRun) -> None:
+def evaluate(state: KeeperState, run: KeptRun) -> None:
     """Let the run be evaluated."""
     state.out.append(evaluation(run))
 
@@ -103,13 +103,13 @@ def evaluation(run: KeptRun) -> Evaluate:
 
 
 def change(
-    state: State, run: KeptRun, to: str, cause: str, *, life: int | None = None, reason: str | None = None
+    state: KeeperState, run: KeptRun, to: str, cause: str, *, life: int | None = None, reason: str | None = None
 ) -> None:
     """Move a run to another state."""
     write(state, RunRow(run.run_id, state.number + 1, state.now, to, cause, life=life, reason=reason))
 
 
-def take_up(state: State, run: KeptRun, cause: str) -> None:
+def take_up(state: KeeperState, run: KeptRun, cause: str) -> None:
     """Take the evaluation of a run up again."""
     change(state, run, ENDING if run.state == ENDING else RUNNING, cause, life=run.life + 1, reason=run.reason)
     evaluate(state, run)
@@ -117,12 +117,12 @@ def take_up(state: State, run: KeptRun, cause: str) -> None:
         send_stop(state, run)
 
 
-def park(state: State, run: KeptRun) -> None:
+def park(state: KeeperState, run: KeptRun) -> None:
     """Nothing of the run is in flight."""
     change(state, run, WAITING, "parked")
 
 
-def miss_code(state: State, run: KeptRun, names: tuple[str, ...]) -> None:
+def miss_code(state: KeeperState, run: KeptRun, names: tuple[str, ...]) -> None:
     """The run cannot go on before its code is there. One that is ending ends without its clean-up."""
     if run.state == ENDING:
         end_stopped(state, run, f"its clean-up needs code that is missing: {', '.join(names)}")
@@ -133,7 +133,7 @@ def miss_code(state: State, run: KeptRun, names: tuple[str, ...]) -> None:
 # --- its waits have outcomes ------------------------------------------------------------------------------------------
 
 
-def resolve(state: State, wait: KeptWait, outcome: bytes, cause: str, event_id: str | None = None) -> None:
+def resolve(state: KeeperState, wait: KeptWait, outcome: bytes, cause: str, event_id: str | None = None) -> None:
     """Give an open wait its outcome, and wake its run."""
     opened = wait.opened
     write(
@@ -152,14 +152,14 @@ def resolve(state: State, wait: KeptWait, outcome: bytes, cause: str, event_id: 
         state.out.append(Resolve(opened.run_id, opened.place, outcome))
 
 
-def close(state: State, wait: KeptWait, cause: str) -> None:
+def close(state: KeeperState, wait: KeptWait, cause: str) -> None:
     """Close an open wait. A child that it waits for is cancelled; a joined run goes on."""
     opened = wait.opened
     write(state, WaitRow(opened.run_id, opened.place, state.number + 1, state.now, CLOSED, opened.kind, cause))
     drop_child(state, wait)
 
 
-def drop_child(state: State, wait: KeptWait) -> None:
+def drop_child(state: KeeperState, wait: KeptWait) -> None:
     """Nobody waits for the child of this wait any more: cancel it."""
     opened = wait.opened
     child = state.runs.get(opened.target_run_id or "")
@@ -170,7 +170,7 @@ def drop_child(state: State, wait: KeptWait) -> None:
 # --- a run is stopped -------------------------------------------------------------------------------------------------
 
 
-def stop(state: State, run: KeptRun, by: str, reason: str | None, is_again: bool) -> None:
+def stop(state: KeeperState, run: KeptRun, by: str, reason: str | None, is_again: bool) -> None:
     """Let a run end: by a cancel, with its parent, or because it has taken too long.
 
     is_again: whether a run that is ending is to end its clean-up, too. What is still to be stopped below it comes into
@@ -191,12 +191,12 @@ def stop(state: State, run: KeptRun, by: str, reason: str | None, is_again: bool
             close(state, wait, by)
 
 
-def send_stop(state: State, run: KeptRun) -> None:
+def send_stop(state: KeeperState, run: KeptRun) -> None:
     """Say to the evaluation of a run that is ending that it is."""
     state.out.append(StopRun(run.run_id, run.ends_by or CANCEL, run.stops == 2))
 
 
-def run_children(state: State, run: KeptRun, reason: str | None, is_again: bool) -> None:
+def run_children(state: KeeperState, run: KeptRun, reason: str | None, is_again: bool) -> None:
     """Stop the runs that hang on a run which is stopped, but for those that its clean-up has started."""
     why = f"run {run.run_id} was stopped" + (f": {reason}" if reason else "")
     for child_id in state.children.get(run.run_id, ()):
@@ -214,7 +214,7 @@ def _is_of_cleanup(run: KeptRun, place: bytes | None) -> bool:
     return wait is not None and bool(wait.opened.is_cleanup)
 
 
-def _cut(state: State, event_id: str) -> None:
+def _cut(state: KeeperState, event_id: str) -> None:
     """Let an event start no more runs."""
     why = "the run that emitted it was cancelled"
     write(state, DeliveryRow(event_id, "", state.number + 1, state.now, DELIVERY_FAILED, error=why))
@@ -222,7 +222,7 @@ def _cut(state: State, event_id: str) -> None:
         write(state, DeliveryRow(pending, flow, state.number + 1, state.now, DELIVERY_FAILED, error=why))
 
 
-def end_stopped(state: State, run: KeptRun, reason: str | None, by: str | None = None) -> None:
+def end_stopped(state: KeeperState, run: KeptRun, reason: str | None, by: str | None = None) -> None:
     """End a run that was stopped: as failed when it has taken too long, else as cancelled."""
     by = run.ends_by or by
     if by == TIMEOUT:
@@ -235,7 +235,7 @@ def end_stopped(state: State, run: KeptRun, reason: str | None, by: str | None =
 
 
 def end(
-    state: State, run: KeptRun, to: str, cause: str, outcome: bytes, reason: str | None = None,
+    state: KeeperState, run: KeptRun, to: str, cause: str, outcome: bytes, reason: str | None = None,
     error: str | None = None, next_run_id: str | None = None,
 ) -> None:  # fmt: skip
     """End a run: close its waits, give its outcome to those that wait for it, start its hook."""
@@ -257,12 +257,12 @@ def end(
         _start_hook(state, run)
 
 
-def follow(state: State, wait: KeptWait, next_run_id: str) -> None:
+def follow(state: KeeperState, wait: KeptWait, next_run_id: str) -> None:
     """Let a wait for the end of a run wait for the next run of its chain."""
     write(state, wait.opened._replace(number=state.number + 1, at=state.now, target_run_id=next_run_id))
 
 
-def _start_hook(state: State, run: KeptRun) -> None:
+def _start_hook(state: KeeperState, run: KeptRun) -> None:
     """Start the run that the flow of an ended run names for its failure or cancel.
 
     Its argument is a dict of run_id, id, flow, state, error and reason.
@@ -285,7 +285,7 @@ def _start_hook(state: State, run: KeptRun) -> None:
     begin(state, row, None)
 
 
-def continue_as(state: State, run: KeptRun, row: RunRow) -> None:
+def continue_as(state: KeeperState, run: KeptRun, row: RunRow) -> None:
     """End a run, and go on as the next one of its chain. row: root, flow and arguments of the next one."""
     first = run.first
     next_run_id = derived_run_id(f"next:{run.run_id}")
@@ -313,7 +313,7 @@ def continue_as(state: State, run: KeptRun, row: RunRow) -> None:
     begin(state, next_row, timeout_us)
 
 
-def retry(state: State, run: KeptRun, reason: str | None) -> None:
+def retry(state: KeeperState, run: KeptRun, reason: str | None) -> None:
     """Let a failed or cancelled run go on."""
     allowed = _allowed_us(run.first)
     write(

@@ -1,6 +1,6 @@
 """The state of the keeper: all data that a request may change.
 
-In: nothing. Out: `State`, and what it holds. Never: decides anything.
+In: nothing. Out: `KeeperState`, and what it holds. Never: decides anything.
 
 What is recorded changes in one way only: a row is written, and `folding.apply` makes the change that the row says. So
 the fold over the rows is the state. What is not recorded (alarms, questions to the store, strict events that are not
@@ -124,7 +124,7 @@ Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent]
 
 
 @dataclass(slots=True, eq=False)
-class State:
+class KeeperState:
     """The state of one keeper.
 
     now: the keeper's time. number: the greatest number of a row.
@@ -169,7 +169,7 @@ class State:
     out: list[KeeperCommand] = field(default_factory=list)
 
 
-def find(state: State, run_id: str) -> KeptRun | None:
+def find(state: KeeperState, run_id: str) -> KeptRun | None:
     """The run of this id, or the one in which its chain goes on: the last one that the keeper has at hand."""
     last = None
     while True:

@@ -1,6 +1,6 @@
 """Waits: they are opened at a place of a run, and resolved once.
 
-In: the State and `WaitOpened`. Out: rows and commands. Never: evaluates a term, but the condition of an event.
+In: the state and `WaitOpened`. Out: rows and commands. Never: evaluates a term, but the condition of an event.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rayflow.keeper.ids import child_id, derived_run_id, emitted_id, is_own_id
 from rayflow.keeper.requests import WaitOpened
 from rayflow.keeper.run_states import CLOSED, DONE, ENDING, OPEN, QUEUED, RESOLVED, SCHEDULED, WAITING
 from rayflow.keeper.runs import CONTINUED, begin, continue_as, drop_child, follow, new_row, resolve, retry
-from rayflow.keeper.state import Asker, KeptRun, KeptWait, State, find
+from rayflow.keeper.state import Asker, KeeperState, KeptRun, KeptWait, find
 from rayflow.records import EventRow, RunRow, WaitRow
 
 
-def open_wait(state: State, request: WaitOpened) -> None:
+def open_wait(state: KeeperState, request: WaitOpened) -> None:
     """A run has met a wait."""
     run = state.runs.get(request.run_id)
     if run is None or run.state in (SCHEDULED, QUEUED):
@@ -39,7 +39,7 @@ def open_wait(state: State, request: WaitOpened) -> None:
     _KINDS[request.kind](state, run, request, RETRY if is_again else None)
 
 
-def _record(state: State, run: KeptRun, request: WaitOpened, cause: str | None, **fields: Any) -> KeptWait:
+def _record(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None, **fields: Any) -> KeptWait:
     """Record that a wait is open. Its deadline is fixed now."""
     deadline_at = request.deadline_at
     if deadline_at is None and request.delay_us is not None:
@@ -54,7 +54,7 @@ def _record(state: State, run: KeptRun, request: WaitOpened, cause: str | None, 
     return run.waits[request.place]
 
 
-def deadline_came(state: State, wait: KeptWait) -> None:
+def deadline_came(state: KeeperState, wait: KeptWait) -> None:
     """The deadline of an open wait has come."""
     kind = wait.opened.kind
     outcome = wait.opened.default
@@ -67,15 +67,15 @@ def deadline_came(state: State, wait: KeptWait) -> None:
 # --- one function for each kind ---------------------------------------------------------------------------------------
 
 
-def _sleep(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _sleep(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     _record(state, run, request, cause)
 
 
-def _ask(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _ask(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     _record(state, run, request, cause, name=request.name)
 
 
-def _event(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _event(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     wait = _record(
         state, run, request, cause, name=request.name, key=request.key, condition=request.where,
         seen_from=_seen_from(state, run, request), is_exclusive=request.take == "exclusive" or None,
@@ -83,7 +83,7 @@ def _event(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -
     take_earlier(state, wait)
 
 
-def _seen_from(state: State, run: KeptRun, request: WaitOpened) -> int:
+def _seen_from(state: KeeperState, run: KeptRun, request: WaitOpened) -> int:
     """The number of events from which on a wait sees them."""
     if request.since == "run":
         return run.first.seen_from or 0
@@ -97,7 +97,7 @@ def _seen_from(state: State, run: KeptRun, request: WaitOpened) -> int:
     return min(late, default=state.number + 1)
 
 
-def _emit(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _emit(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     wait = _record(state, run, request, cause, name=request.name, key=request.key)
     event_id = request.id or emitted_id(run.run_id, request.place)
     known = state.events.get(event_id)
@@ -120,7 +120,7 @@ def conflict_text(event_id: str) -> str:
     return f"an event with the id {event_id!r} was accepted before, with another name, key or data: use another id"
 
 
-def _continue_as(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _continue_as(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     continue_as(state, run, _row(run, request, CONTINUED))
 
 
@@ -134,7 +134,7 @@ def _row(run: KeptRun, request: WaitOpened, cause: str) -> RunRow:
     )  # fmt: skip
 
 
-def _start(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _start(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     """child and spawn."""
     id = request.id or child_id(run.run_id, request.place)
     ended = state.ended.get(id)
@@ -163,7 +163,7 @@ def _start(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -
         look_for_target(state, wait)
 
 
-def _join(state: State, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
+def _join(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | None) -> None:
     target = request.target or ""
     at_hand = find(state, target)
     wait = _record(state, run, request, cause, target_run_id=at_hand.run_id if at_hand else target)
@@ -174,7 +174,7 @@ def _join(state: State, run: KeptRun, request: WaitOpened, cause: str | None) ->
         look_for_target(state, wait)
 
 
-_KINDS: Mapping[str, Callable[[State, KeptRun, WaitOpened, str | None], None]] = {
+_KINDS: Mapping[str, Callable[[KeeperState, KeptRun, WaitOpened, str | None], None]] = {
     "sleep": _sleep,
     "sleep_until": _sleep,
     "event": _event,
@@ -190,7 +190,7 @@ _KINDS: Mapping[str, Callable[[State, KeptRun, WaitOpened, str | None], None]] =
 # --- runs that have ended ---------------------------------------------------------------------------------------------
 
 
-def recall(state: State, run_id: str, asker: Asker) -> None:
+def recall(state: KeeperState, run_id: str, asker: Asker) -> None:
     """Ask the store for a run. `Recalled` answers."""
     askers = state.recalls.get(run_id)
     if askers is None:
@@ -200,7 +200,7 @@ def recall(state: State, run_id: str, asker: Asker) -> None:
         askers.append(asker)
 
 
-def look_for_target(state: State, wait: KeptWait) -> None:
+def look_for_target(state: KeeperState, wait: KeptWait) -> None:
     """Resolve a wait for a run that has ended: at once if its rows are at hand, else when the store has given them."""
     while wait.state == OPEN and wait.opened.target_run_id is not None:
         target = wait.opened.target_run_id

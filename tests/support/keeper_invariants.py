@@ -1,16 +1,16 @@
 """What holds of the keeper after each turn.
 
-In: its State. Out: an AssertionError that says what does not hold. Never: changes it.
+In: its KeeperState. Out: an AssertionError that says what does not hold. Never: changes it.
 """
 
 from __future__ import annotations
 
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
-from rayflow.keeper.state import KeptRun, KeptWait, State
+from rayflow.keeper.state import KeeperState, KeptRun, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, holds
 
 
-def check(state: State) -> None:
+def check(state: KeeperState) -> None:
     """Raise AssertionError if something does not hold."""
     timers = {timer[:3] for timer in state.timers if holds(state, timer)}
     assert all(at > state.now for at, _, _ in timers), "a timer that has come did not fire"
@@ -27,7 +27,7 @@ def check(state: State) -> None:
         assert event.is_taken == bool(exclusive)
 
 
-def _check_run(state: State, run: KeptRun, timers: set[tuple[int, int, int]]) -> None:
+def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int]]) -> None:
     open_waits = run.open_waits()
     assert run.open == len(open_waits)
     if run.state == SCHEDULED:
@@ -48,7 +48,7 @@ def _check_run(state: State, run: KeptRun, timers: set[tuple[int, int, int]]) ->
         _check_wait(state, wait, timers)
 
 
-def _check_wait(state: State, wait: KeptWait, timers: set[tuple[int, int, int]]) -> None:
+def _check_wait(state: KeeperState, wait: KeptWait, timers: set[tuple[int, int, int]]) -> None:
     row = wait.opened
     assert wait.outcome is None
     if row.deadline_at is not None:
@@ -66,7 +66,7 @@ def _check_wait(state: State, wait: KeptWait, timers: set[tuple[int, int, int]])
         assert row.kind == "ask", f"a {row.kind} stays open"
 
 
-def _check_indexes(state: State) -> None:
+def _check_indexes(state: KeeperState) -> None:
     is_open = {id(wait) for run in state.runs.values() for wait in run.waits.values() if wait.state == OPEN}
     listed = [wait for waits in state.waiters.values() for wait in waits.values()]
     listed += [wait for by_key in state.listening.values() for waits in by_key.values() for wait in waits.values()]

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from keeper_invariants import check
+
 from rayflow.keeper import requests
-from rayflow.keeper.commands import BindEvent, Evaluate, Reply, Resolve, SetAlarm, StopRun, Write
+from rayflow.keeper.commands import BindEvent, Evaluate, RequestReply, Resolve, SetAlarm, StopRun, Write
+from rayflow.keeper.folding import fold
 from rayflow.keeper.keeper import Keeper
-from rayflow.keeper.state import State
+from rayflow.keeper.state import KeeperState
 from rayflow.keeper.timers import holds
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
 from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
-from rayflow.testing.patterns import Like
+from rayflow.testing.patterns import Like, fits
 from rayflow.testing.playbook import START, Playbook
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
-
-from keeper_invariants import check
 
 SECOND = 1_000_000
 """In microseconds."""
@@ -31,24 +32,35 @@ class KeeperTalk(Playbook):
     the rows is the state."""
 
     def __init__(self, *flows: requests.FlowSpec) -> None:
-        super().__init__(Kept(), (Write, SetAlarm))
-        self.evaluator.handle([requests.Recovered(START)])
-        if flows:
-            self.evaluator.handle([requests.FlowsKnown(START, {flow.name: flow for flow in flows})])
+        self.kept = Kept()
+        super().__init__(self.kept, (Write, SetAlarm))
+        self.kept.handle([requests.Recovered(START)])
+        self.knows(*flows)
+
+    def knows(self, *flows: requests.FlowSpec) -> KeeperTalk:
+        """Let these be the flows of the loaded code."""
+        self.kept.handle([requests.FlowsKnown(self.at, {flow.name: flow for flow in flows})])
+        return self
 
     @property
     def keeper(self) -> Keeper:
         """The keeper that speaks."""
-        return self.evaluator.keeper  # type: ignore[attr-defined, no-any-return]
+        return self.kept.keeper
 
     def rows(self, cls: type[Any]) -> list[Any]:
         """All rows of this class written so far."""
-        return [row for row in self.evaluator.rows if isinstance(row, cls)]  # type: ignore[attr-defined]
+        return [row for row in self.kept.rows if isinstance(row, cls)]
 
-    def crash(self, *flows: requests.FlowSpec) -> list[Any]:
-        """Throw the keeper away, and let another one recover. Gives its first commands. Play first."""
+    def states(self, run_id: str) -> list[tuple[str, str]]:
+        """The states that a run has had, each with its cause."""
+        return [(row.state, row.cause) for row in self.rows(RunRow) if row.run_id == run_id]
+
+    def crash(self) -> list[Any]:
+        """Throw the keeper away, and let another one recover. Gives its first commands, without rows and alarms."""
         self.play()
-        return self.evaluator.crash(self.at, flows)  # type: ignore[attr-defined, no-any-return]
+        self.kept.keeper = Keeper()
+        came = self.kept.handle([recovered(self.kept.rows, self.at)])
+        return [command for command in came if not isinstance(command, self.quiet)]
 
 
 class Kept:
@@ -67,12 +79,6 @@ class Kept:
         check(self.keeper.state)
         assert folded(self.rows, self.keeper.state.now) == snapshot(self.keeper.state)
         return came
-
-    def crash(self, at: int, flows: tuple[requests.FlowSpec, ...]) -> list[Any]:
-        """Begin anew from the rows."""
-        self.keeper = Keeper()
-        came = self.handle([recovered(self.rows, at)])
-        return came + (self.handle([requests.FlowsKnown(at, {flow.name: flow for flow in flows})]) if flows else [])
 
 
 # --- rows and states --------------------------------------------------------------------------------------------------
@@ -117,14 +123,12 @@ def recalled(rows: list[Any], run_id: str, at: int = 0) -> requests.Recalled:
 
 def folded(rows: list[Any], at: int) -> Any:
     """The state that follows from rows, as data."""
-    from rayflow.keeper.folding import fold
-
-    state = State()
+    state = KeeperState()
     fold(state, recovered(rows, at))
     return snapshot(state)
 
 
-def snapshot(state: State) -> Any:
+def snapshot(state: KeeperState) -> Any:
     """All recorded state as data that can be compared, whatever the order in which it came about."""
 
     def wait(each: Any) -> Any:
@@ -259,8 +263,6 @@ def resolves(run_id: Any, place: str, outcome: Any = object) -> Like:
 
 
 def _fits(outcome: Any, packed: bytes, is_pattern: bool) -> bool:
-    from rayflow.testing.patterns import fits
-
     return fits(outcome, unpack_outcome(packed)) if is_pattern else packed == pack_outcome(outcome)
 
 
@@ -275,10 +277,12 @@ def binds(event_id: str, flow: str) -> Like:
 
 
 def replies(request: str, answer: Any = object) -> Like:
-    """A Reply without an error."""
-    return Like(Reply, request=request, answer=answer, error=lambda error: error is None)
+    """A RequestReply without an error."""
+    return Like(RequestReply, request=request, answer=answer, error=lambda error: error is None)
 
 
 def refuses(request: str, name: str, text: str = "") -> Like:
-    """A Reply with an error of this class, whose message contains a text."""
-    return Like(Reply, request=request, error=lambda error: error is not None and error[0] == name and text in error[1])
+    """A RequestReply with an error of this class, whose message contains a text."""
+    return Like(
+        RequestReply, request=request, error=lambda error: error is not None and error[0] == name and text in error[1]
+    )
