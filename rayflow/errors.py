@@ -109,8 +109,8 @@ class NonRetriable(UserError):
 
 
 class OutcomeUnknown(UserError):
-    """An attempt of an effect has started, and nobody knows whether it has done its work. With `on_unknown="fail"` it is
-    not made again: find out what has happened outside, then retry or cancel the run."""
+    """An attempt of an effect has started, and nobody knows whether it has done its work. With `on_unknown="fail"` it
+    is not made again: find out what has happened outside, then retry or cancel the run."""
 
 
 class EffectChanged(UserError):

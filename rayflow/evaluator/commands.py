@@ -169,10 +169,11 @@ class OpenWait(NamedTuple):
     An execution that is taken up again opens its waits again. So a wait that is open already stays as it is: its
     deadline does not move. One that is resolved already is answered with the outcome that it has.
 
-    kind: sleep, sleep_until, event, ask, emit, child, spawn, join or continue_as. path: names the wait among equal ones
-    for people. given: what it was made with, by name; all are values, but for `expr` of child, spawn and continue_as,
-    which is an unreduced term (`Quoted`), and the default, which is a value. A duration is a number of seconds, a time is
-    a number of microseconds since the epoch.
+    kind: sleep, sleep_until, event, ask, emit, child, spawn, join or continue_as. given: what it was made with, by name
+    (`rayflow.evaluator.forms.WAITS`). A duration is a number of seconds, a moment is a number of microseconds since the
+    epoch, None is what was left out. `expr` of child, spawn and continue_as is a `Quoted` expression: the root of the
+    other run. `default` of event is a value, or `Quoted`: if it resolves to that, it is reduced then. `where` of event
+    is a `Quoted` condition (`rayflow.lang.durable.conditions.holds`) or None. All else are values.
     """
 
     execution_id: str
@@ -189,8 +190,8 @@ class CloseWait(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """Nothing of this execution is in flight, and at least one wait is open. Said once each time it becomes so. The shell
-    may answer with `Forget`. No answer is needed."""
+    """Nothing of this execution is in flight, and at least one wait is open. Said once each time it becomes so. The
+    shell may answer with `Forget`. No answer is needed."""
 
     execution_id: str
 

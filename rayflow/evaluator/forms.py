@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from rayflow.errors import BadArguments, BadForm, BadOption
 from rayflow.evaluator.call_options import CONTEXT
 from rayflow.evaluator.open_terms import expressions_of, is_value
+from rayflow.lang.durable.conditions import filled
 from rayflow.lang.operations import operate
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
@@ -232,7 +233,12 @@ def _wait(kind: str) -> Rule:
             return _wait_for_run(kind, args, seen)
         if not seen and not all(map(is_value, args)):
             return Need(args)
-        return Open(kind, dict(zip(names, seen or args, strict=True)))
+        given = dict(zip(names, seen or args, strict=True))
+        if given.get("where") is not None:
+            condition, parts = given["where"]
+            whole = filled(condition._term, parts)
+            given["where"] = Quoted(whole, content_digest(whole))
+        return Open(kind, given)
 
     return rule
 

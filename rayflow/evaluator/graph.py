@@ -234,8 +234,8 @@ class Job:
 
     __slots__ = (
         "call_hash", "clean", "depth", "entry", "eval_hash", "execution", "fleeting", "hands_down", "how", "job_id",
-        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "standing", "state", "task_set",
-        "trail", "unrecorded", "value_hash", "waiters", "work",
+        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "standing", "state",
+        "task_set", "trail", "unrecorded", "value_hash", "waiters", "work",
     )  # fmt: skip
 
     def __init__(
@@ -536,8 +536,8 @@ class Execution:
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
-    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits, by
-    place. is_parked: whether it was said that nothing but these can bring news.
+    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
+    by place. is_parked: whether it was said that nothing but these can bring news.
 
     Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
     that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have

@@ -36,9 +36,9 @@ class Pin:
     term: the term that the body returned, packed. term_path: the path from which the ids in it are made. awaited: by
     key, the packed outcomes that the body awaited, in order.
     outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
-    attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their worker,
-    as far as that is known. due_at: when the next attempt is due. is_open: whether the last attempt has started, and its
-    end is not known.
+    attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their
+    worker, as far as that is known. due_at: when the next attempt is due. is_open: whether the last attempt has
+    started, and its end is not known.
     """
 
     __slots__ = (
@@ -116,8 +116,8 @@ class Ledger:
 
     pins: by place. by_path: the same, by the path of the call or form in its caller's term. term_paths: the recorded
     paths of terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
-    gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of this
-    life, by place.
+    gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of
+    this life, by place.
     """
 
     def __init__(

@@ -76,8 +76,8 @@ def outcome_unknown(job: Job, reason: str) -> Failure:
     """The failure of an effect that may have been done. reason: why nobody knows."""
     return own_failure(
         errors.OutcomeUnknown,
-        f"attempt {job.work.attempt} of {job.name} has started, and nobody knows whether it has done its work: {reason}. "
-        'It has on_unknown="fail", so it is not made again. Find out what has happened outside.',
+        f"attempt {job.work.attempt} of {job.name} has started, and nobody knows whether it has done its work: "
+        f'{reason}. It has on_unknown="fail", so it is not made again. Find out what has happened outside.',
     )
 
 
@@ -85,8 +85,8 @@ def key_taken(job: Job) -> Failure:
     """The failure of an effect whose key another effect of the same caller has."""
     return own_failure(
         errors.BadArguments,
-        f"two calls of {job.name} by one caller have key={job.options.get('key')!r} and different arguments. A key names "
-        "one effect: give each its own.",
+        f"two calls of {job.name} by one caller have key={job.options.get('key')!r} and different arguments. A key "
+        "names one effect: give each its own.",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rayflow import errors
 from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import ARGUMENTS, DONE
 from rayflow.evaluator.ledger import ROOT_PLACE, Ledger, Standing
@@ -17,7 +18,6 @@ from rayflow.records import PlaceRow
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding.identity import identity
 from rayflow.values.failures import Failure, Outcome, error_name
-from rayflow import errors
 
 _NOT_PINNED = frozenset({error_name(errors.Cancelled), error_name(errors.NoSuchTask)})
 """Failures that say nothing of the call itself: it has another outcome when the execution is taken up again."""
@@ -165,9 +165,10 @@ def outcome_row(job: Job, at: int, kind: str = "outcome") -> PlaceRow | None:
     if (standing is not None and standing.is_answered) or not job.job_id:
         return None
     failure = outcome if isinstance(outcome, Failure) else None
-    if failure is not None and (failure.type_name in _NOT_PINNED or job.eval_hash is None):
-        if job.parent is not None or failure.type_name in _NOT_PINNED:
-            return None
+    if failure is not None and failure.type_name in _NOT_PINNED:
+        return None
+    if job.eval_hash is None and job.parent is not None:
+        return None
     if job.parent is None:
         if standing is None or not (standing.is_pinned or job.entry.is_effect):
             return None

@@ -16,7 +16,10 @@ from rayflow.values.encoding.previews import one_line
 from rayflow.values.failures import Failure, error_name
 
 NEVER_AGAIN = frozenset(
-    error_name(each) for each in (errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled, errors.NonRetriable)
+    error_name(each)
+    for each in (
+        errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled, errors.NonRetriable
+    )
 )
 """Errors that the same code with the same arguments always gives again."""
 

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption, BadTask
@@ -53,6 +54,20 @@ _NAME = re.compile(r"[A-Za-z_][\w<>\[\]-]*(\.[\w<>\[\]-]+)*")
 _NAMESPACE = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
+@dataclass(frozen=True)
+class FlowSettings:
+    """What `@flow` says about the runs of a task.
+
+    on: the events that start a run: the name of each, with the packed condition, or None. timeout_seconds: how long a
+    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end.
+    """
+
+    on: tuple[tuple[str, bytes | None], ...] = ()
+    timeout_seconds: float | None = None
+    on_failure: str | None = None
+    on_cancel: str | None = None
+
+
 class Task(Generic[P, R_co]):
     """A function that rayflow runs on a worker and whose results it caches. `@task` makes one.
 
@@ -75,6 +90,8 @@ class Task(Generic[P, R_co]):
         self._outer: Task[..., Any] | None = None
         self._layer = 0
         self._suffix = ""
+        self.flow_settings: FlowSettings | None = None
+        """What a flow says about its runs; None for other tasks."""
         config_args = self.definition_options.get("config_args") or ()
         unknown = [name for name in config_args if name not in self.parameters.names]
         if unknown:
@@ -361,6 +378,7 @@ def _name_of_task(value: object) -> str | None:
 
 
 # --- making tasks -----------------------------------------------------------------------------------------------------
+
 
 @overload
 def task(func: Callable[P, R], /) -> Task[P, R]: ...

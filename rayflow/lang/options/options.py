@@ -90,7 +90,9 @@ OPTIONS: dict[str, Option] = {
         Option("retries", (int,), 0, "how often a task that raised is tried again", least=0),
         Option("retry_delay", NUMBER, 0.0, "seconds before the first retry", least=0, most=MOST_SECONDS),
         Option("retry_backoff", NUMBER, 2.0, "factor by which the delay grows from one retry to the next", least=0.01),
-        Option("retry_max_delay", NUMBER, None, "the longest delay before a retry, in seconds", least=0, most=MOST_SECONDS),
+        Option(
+            "retry_max_delay", NUMBER, None, "the longest delay before a retry, in seconds", least=0, most=MOST_SECONDS
+        ),
         Option(
             "retry_jitter",
             NUMBER,
@@ -182,8 +184,8 @@ OPTIONS: dict[str, Option] = {
             "on_changed",
             (str,),
             "stop",
-            "of an effect that is done, and that a changed body does not come to again: stop: the run waits for a person; "
-            "keep: leave it done; again: do the new one; fail: EffectChanged",
+            "of an effect that is done, and that a changed body does not come to again: stop: the run waits for a "
+            "person; keep: leave it done; again: do the new one; fail: EffectChanged",
             choices=("stop", "keep", "again", "fail"),
         ),
         Option(
@@ -272,8 +274,8 @@ def check_of_effect(given: Mapping[str, Any], is_effect: bool, where: str) -> No
         name = ALIASES.get(name, name)
         if is_effect and name in NOT_OF_EFFECTS:
             raise BadOption(
-                f"{where}: an effect has no option {name!r}: it is done once at its place in a run, and no cache answers "
-                "it. Leave the option out, or make it a @task if it may be answered from the cache."
+                f"{where}: an effect has no option {name!r}: it is done once at its place in a run, and no cache "
+                "answers it. Leave the option out, or make it a @task if it may be answered from the cache."
             )
         if not is_effect and name in OF_EFFECTS:
             raise BadOption(f"{where}: option {name!r} belongs to an effect. Write @effect in place of @task.")

@@ -48,12 +48,11 @@ def _as_data(part: Failure | Related) -> dict[str, Any]:
 
 
 def _read(data: dict[str, Any]) -> dict[str, Any]:
-    known = {
+    return {
         **data,
         "frames": tuple([Frame(*frame) for frame in data["frames"]]),
         "related": tuple([Related(**_read(each)) for each in data["related"]]),
     }
-    return known
 
 
 def error_of(packed: bytes) -> str | None:
