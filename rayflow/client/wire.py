@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
 from rayflow import errors
-from rayflow.errors import BadArguments, NotFound, RayflowError, ServiceUnavailable
+from rayflow.errors import BadArguments, Bug, NotFound, RayflowError, ServiceUnavailable
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import blobs_of, dumps
@@ -197,7 +197,7 @@ def _raise(status: int, answer: Any) -> NoReturn:
         raise ServiceUnavailable(f"What answers there is no rayflow service (HTTP {status}).")
     of = getattr(errors, str(told.get("type")), None)
     message = str(told.get("message"))
-    if isinstance(of, type) and issubclass(of, RayflowError):
+    if isinstance(of, type) and issubclass(of, (RayflowError, Bug)):
         raise of(message)
     raise ServiceUnavailable(f"{told.get('type')}: {message}")
 

@@ -87,6 +87,12 @@ class Keeper:
         known = run.waits.items() if run else ()
         return {place: wait.outcome for place, wait in known if wait.state == RESOLVED and wait.outcome is not None}
 
+    def form(self, run_id: str, place: bytes) -> bytes | None:
+        """The packed form of the answer that an open `ask` takes; None if there is no such one."""
+        run = self._open(run_id)
+        wait = run.waits.get(place) if run else None
+        return wait.opened.given if wait is not None and wait.opened.kind == "ask" else None
+
     def _open(self, run_id: str) -> KeptRun | None:
         run = find(self.state, run_id)
         return None if run is None or run.has_ended else run

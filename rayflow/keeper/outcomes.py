@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rayflow.errors import Cancelled, NotFound, RayflowError, RunCancelled, RunConflict, TaskTimeout
 from rayflow.keeper.state import KeptEvent, KeptRun
+from rayflow.lang.durable.events import event_term, run_ref_term
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.values.failures import own_failure
@@ -21,19 +22,15 @@ def of_text(text: str) -> bytes:
 
 
 def of_event(event: KeptEvent) -> bytes:
-    """The event that a wait has taken, as a value. time: when it happened, in microseconds since the epoch."""
+    """The event that a wait has taken: the term of an `Event`."""
     row = event.row
     data = None if row.data is None else loads(row.data)
-    return pack_outcome(
-        {
-            "id": row.event_id,
-            "name": row.name,
-            "key": row.key,
-            "data": data,
-            "time": row.due_at or row.at,
-            "number": row.number,
-        }
-    )
+    return pack_outcome(event_term(row.event_id, row.name, row.key, data, row.due_at or row.at, row.number))
+
+
+def of_run_ref(run_id: str) -> bytes:
+    """A reference to a run: the term of a `RunRef`."""
+    return pack_outcome(run_ref_term(run_id))
 
 
 def of_error(of: type[RayflowError], message: str) -> bytes:

@@ -158,7 +158,7 @@ def _start(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | N
         )
         begin(state, row, None)
     if request.kind == "spawn":
-        resolve(state, wait, outcomes.of_text(run_id), "run")
+        resolve(state, wait, outcomes.of_run_ref(run_id), "run")
     elif run_id not in state.runs:
         look_for_target(state, wait)
 

@@ -22,6 +22,7 @@ import asyncio
 import base64
 import hmac
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -89,6 +90,9 @@ def _answering(handler: Handler) -> Handler:
             answer = await handler(request)
         except RayflowError as error:
             return _error(type(error).__name__, str(error), _status_of(error))
+        except Exception as error:
+            traceback.print_exc()
+            return _error("Bug", f"The service has met an error of its own: {type(error).__name__}: {error}", 500)
         return answer if isinstance(answer, Response) else JSONResponse(answer)
 
     return answering

@@ -51,7 +51,7 @@ class KeptRuns:
         bind: Callable[[orders.BindEvent], requests.BoundArguments],
         recall: Callable[[orders.Recall], requests.Recalled],
         places_of: Callable[[str], list[PlaceRow]],
-        replied: Callable[[orders.Reply], None],
+        replied: Callable[[orders.RequestReply], None],
         ray_version: str | None = None,
     ) -> None:
         self._project_dir = project_dir

@@ -23,6 +23,17 @@ from rayflow.store.store import Store
 EVENTS_KEPT_SECONDS = 30 * 24 * 3600
 """How long an event can still be taken, and its id is protected."""
 
+_RUNS = """
+WITH known_runs AS (
+    SELECT run_id, min(recorded_at) AS created_at, max(recorded_at) AS changed_at, arg_max(state, number) AS state,
+        arg_max(cause, number) AS cause, arg_max(id, number) AS id, arg_max(flow, number) AS flow,
+        arg_max(arguments, number) AS arguments, arg_max(reason, number) AS reason, arg_max(error, number) AS error,
+        arg_max(due_at, number) AS due_at, arg_max(parent_run_id, number) AS parent_run_id,
+        arg_max(link, number) AS link, arg_max(event_id, number) AS event_id, arg_max(tags, number) AS tags,
+        arg_max(generation, number) AS generation
+    FROM run_changes GROUP BY run_id)
+"""
+
 
 class Questions:
     """The questions of one service. Any thread may ask."""
@@ -48,7 +59,7 @@ class Questions:
                 events=records.recent_events(since),
                 deliveries=records.deliveries(since),
                 ended=[
-                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id)
+                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state)
                     for each in records.ended_runs()
                     if each.id is not None
                 ],
@@ -101,7 +112,7 @@ class Questions:
         history = self._store.history()
         try:
             found = history.records(
-                "SELECT run_id FROM runs WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) "
+                f"{_RUNS} SELECT run_id FROM known_runs WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) "
                 "ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 3",
                 {"text": text},
             )
@@ -116,8 +127,7 @@ class Questions:
         history = self._store.history()
         try:
             rows = history.records(
-                "SELECT run_id, id, flow, arguments, state, cause, reason, error, created_at, changed_at, due_at, "
-                "parent_run_id, link, event_id, tags, generation FROM runs "
+                f"{_RUNS} SELECT * FROM known_runs "
                 "WHERE ($state IS NULL OR state = $state) "
                 "AND ($flow IS NULL OR flow = $flow OR ends_with(flow, '.' || $flow)) "
                 "ORDER BY created_at DESC, run_id DESC LIMIT $limit",
@@ -134,8 +144,7 @@ class Questions:
         history = self._store.history()
         try:
             rows = history.records(
-                "SELECT run_id, id, flow, arguments, state, cause, reason, error, created_at, changed_at, due_at, "
-                "parent_run_id, link, event_id, tags, generation FROM runs WHERE run_id = $run_id",
+                f"{_RUNS} SELECT * FROM known_runs WHERE run_id = $run_id",
                 {"run_id": run_id},
             )
         finally:
@@ -185,7 +194,7 @@ class Questions:
         history = self._store.history()
         try:
             rows = history.records(
-                "SELECT event_id, number, at, name, key, data, due_at, run_id FROM events "
+                "SELECT event_id, number, recorded_at AS at, name, key, data, due_at, run_id FROM events "
                 "WHERE $name IS NULL OR name = $name ORDER BY number DESC LIMIT $limit",
                 {"name": name, "limit": limit},
             )

@@ -25,6 +25,7 @@ from rayflow.config import Config, check_address
 from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, RayflowError, ServiceUnavailable, WorldError
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.keeper import Keeper
 from rayflow.lang.arguments import from_words
 from rayflow.lang.arguments.from_text import convert
@@ -208,7 +209,7 @@ class Service:
                 if not future.done():
                     future.set_exception(ended)
 
-    def _replied(self, reply: orders.Reply) -> None:
+    def _replied(self, reply: orders.RequestReply) -> None:
         future = self._futures.pop(reply.request, None)
         if future is None or future.done():
             return
@@ -312,7 +313,7 @@ class Service:
             flow = term._task
         run_id = new_execution_id()
         if request_id is not None and id is None:
-            run_id = self._recent.setdefault(request_id, _run_id_of_request(request_id))
+            run_id = self._recent.setdefault(request_id, derived_run_id(f"request:{request_id}"))
             if len(self._recent) > MOST_REQUESTS:
                 self._recent.popitem(last=False)
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
@@ -461,8 +462,3 @@ def _digest_in(text: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         raise BadArguments(f"{text!r} is not the hash of a value.") from None
-
-
-def _run_id_of_request(request_id: str) -> str:
-    """The id of the run that a request starts: the same for the same request, whichever service gets it."""
-    return str(uuid.UUID(bytes=digest("request", request_id.encode())[:16], version=8))

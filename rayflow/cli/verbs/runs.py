@@ -51,7 +51,7 @@ def command(
         return
     cells = [
         (
-            short_execution(row["run_id"]), row["id"] or "", row["state"], local_moment(row["started_at"]),
+            short_execution(row["run_id"]), row["id"] or "", row["state"], local_moment(row["created_at"]),
             row["arguments"] or "", row.get("explanation") or row["error"] or "",
         )
         for row in rows

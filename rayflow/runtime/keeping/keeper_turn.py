@@ -47,7 +47,7 @@ class RunShell(Protocol):
     def ended(self, row: RunRow) -> None:
         """A run has ended, and that is recorded."""
 
-    def replied(self, reply: orders.Reply) -> None:
+    def replied(self, reply: orders.RequestReply) -> None:
         """A request has its answer, and all that it says is recorded."""
 
 
@@ -222,5 +222,5 @@ class KeeperTurn:
             case orders.SetAlarm():
                 self._alarm = order.at
                 self._alarm_seconds = self._clock.seconds() + max(0.0, (order.at - at) / 1_000_000)
-            case orders.Reply():
+            case orders.RequestReply():
                 after.append(partial(self._shell.replied, order))

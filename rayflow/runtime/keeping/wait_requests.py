@@ -54,7 +54,7 @@ def _event(given: Any) -> dict[str, Any]:
 
 
 def _ask(given: Any) -> dict[str, Any]:
-    return {"name": given["prompt"], "data": dumps(given["form"])}
+    return {"name": given["prompt"], "given": dumps(given["form"])}
 
 
 def _emit(given: Any) -> dict[str, Any]:
