@@ -90,7 +90,7 @@ class Loop(Generic[C]):
         self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
-        self._beside: Beside = PlainWaits(clock) if beside is None else beside
+        self._beside: Beside = PlainWaits(clock, store) if beside is None else beside
         self._sink: RowSink = store if sink is None else sink
         self._listener = LoopListener() if listener is None else listener
         self._incoming: deque[messages.Message] = deque()
@@ -105,8 +105,9 @@ class Loop(Generic[C]):
         self._begun = clock.seconds()
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
-            store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock
-        )
+            store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock,
+            guard=self._beside.guard,
+        )  # fmt: skip
 
     def post(self, message: messages.Message) -> None:
         """Hand a message to the evaluator, from any thread."""
@@ -175,11 +176,12 @@ class Loop(Generic[C]):
         room = MESSAGES_PER_BATCH
         while incoming and room > 0:
             message = incoming.popleft()
-            batch.append(message)
             if type(message) is messages.ReturnedVector:
                 room -= len(message.jobs) // MEMBERS_PER_MESSAGE
             elif type(message) is messages.Submitted:
+                message = self._beside.begin(message)
                 self.outbox.begin(message)
+            batch.append(message)
             room -= 1
         return batch
 

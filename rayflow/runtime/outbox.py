@@ -118,7 +118,8 @@ def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
 class Outbox:
     """Hands commands to the store, the carrier, the timers and the listener.
 
-    store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages.
+    store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages. guard: is asked
+    before durable rows are committed.
     """
 
     def __init__(
@@ -130,7 +131,9 @@ class Outbox:
         sink: RowSink | None = None,
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
+        guard: Callable[[Iterable[Row]], None] | None = None,
     ) -> None:
+        self._guard = guard
         self._clock = clock
         self._store = store
         self._sink: RowSink = store if sink is None else sink
@@ -234,6 +237,8 @@ class Outbox:
             return
         self._sink.append(self._with_blobs(rows), columns)
         if not DURABLE.isdisjoint(map(type, rows)):
+            if self._guard is not None:
+                self._guard(rows)
             self._sink.commit()
         job_ended = self._listener.job_ended
         if job_ended is None:

@@ -17,7 +17,6 @@ from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import render
 from rayflow.records import PlaceRow, RunRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
-from rayflow.store.history.run_records import RunRecords
 from rayflow.store.store import Store
 
 EVENTS_KEPT_SECONDS = 30 * 24 * 3600
@@ -41,12 +40,9 @@ class Questions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def _records(self) -> RunRecords:
-        return RunRecords(self._store.folder)
-
     def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
         """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
-        records = self._records()
+        records = self._store.run_records()
         try:
             since = now - EVENTS_KEPT_SECONDS * 1_000_000
             runs = records.open_runs()
@@ -73,7 +69,7 @@ class Questions:
 
     def recalled(self, order: orders.Recall, now: int) -> requests.Recalled:
         """The rows of a run that has ended."""
-        records = self._records()
+        records = self._store.run_records()
         try:
             return requests.Recalled(
                 now, order.run_id, tuple(records.runs_of([order.run_id])), tuple(records.waits_of([order.run_id]))
@@ -83,7 +79,7 @@ class Questions:
 
     def places_of(self, run_id: str) -> list[PlaceRow]:
         """What has happened at the places of one run."""
-        records = self._records()
+        records = self._store.run_records()
         try:
             return records.places_of([run_id])[run_id]
         finally:
@@ -91,7 +87,7 @@ class Questions:
 
     def last_of(self, run_id: str) -> RunRow | None:
         """The last row of a run; None if there is no such run."""
-        records = self._records()
+        records = self._store.run_records()
         try:
             rows = records.runs_of([run_id])
         finally:
@@ -112,8 +108,8 @@ class Questions:
         history = self._store.history()
         try:
             found = history.records(
-                f"{_RUNS} SELECT run_id FROM known_runs WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) "
-                "ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 3",
+                f"{_RUNS} SELECT run_id FROM known_runs "
+                "WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 3",
                 {"text": text},
             )
         finally:
@@ -156,19 +152,20 @@ class Questions:
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and its effects, in order."""
-        records = self._records()
+        records = self._store.run_records()
         try:
             rows: list[dict[str, Any]] = [
-                {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "reason": row.reason}
+                {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "about": row.reason}
                 for row in records.runs_of([run_id])
             ]
             for wait in records.waits_of([run_id]):
-                told = {"at": wait.at, "what": f"wait: {wait.kind}", "state": wait.state, "cause": wait.cause}
-                rows.append({**told, "reason": wait.name, "place": wait.place.hex()})
+                told = {"at": wait.at, "what": wait.kind, "state": wait.state, "cause": wait.cause, "about": wait.name}
+                rows.append({**told, "place": wait.place.hex()})
             for place in records.places_of([run_id])[run_id]:
                 if place.is_effect:
-                    told = {"at": place.at, "what": f"effect: {place.name}", "state": place.kind, "cause": None}
-                    rows.append({**told, "reason": place.error, "place": place.place.hex()})
+                    about = place.error or place.arguments
+                    told = {"at": place.at, "what": place.name, "state": place.kind, "cause": None, "about": about}
+                    rows.append({**told, "place": place.place.hex()})
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])

@@ -115,6 +115,7 @@ class Service:
         self.store = open_store(self.config.store)
         self._lease = Lease(self.store.folder, "rayflow serve")
         self._lease.take(wait=wait_seconds)
+        self._lease.renew_beside()
         self.store.commit_by(self._lease)
         self.questions = Questions(self.store)
         table = task_table(TASKS)
@@ -198,6 +199,7 @@ class Service:
                     self._loop.carrier.forget(execution_id)
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
+            self._lease.close()
         except BaseException as error:
             self.error = error
             if not isinstance(error, WorldError):
@@ -434,8 +436,7 @@ class Service:
         recorded = self.questions.event(event_id)
         if recorded is None:
             raise NotFound(f"There is no event {event_id!r} in this store.")
-        found = {**recorded, **(self.look(lambda keeper: keeper.event(event_id)) or {})}
-        return found
+        return {**recorded, **(self.look(lambda keeper: keeper.event(event_id)) or {})}
 
     def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest events, newest first."""

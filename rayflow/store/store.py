@@ -51,6 +51,7 @@ from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
     from rayflow.store.history.history import History
+    from rayflow.store.history.run_records import RunRecords
 
 LOCAL_COMMIT_SECONDS = 0.2
 """How long rows wait for a commit, at the most, in a store on this machine."""
@@ -521,6 +522,12 @@ class Store:
         from rayflow.store.history.history import History
 
         return History(self._folder)
+
+    def run_records(self) -> RunRecords:
+        """What is recorded of durable runs: what a service, and an execution that is taken up again, begin with."""
+        from rayflow.store.history.run_records import RunRecords
+
+        return RunRecords(self._folder)
 
     def layered(self) -> Store:
         """A store that shows the commits of this store. It writes only to memory, and does not change this store."""

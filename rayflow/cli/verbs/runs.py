@@ -92,5 +92,6 @@ def _list(head: str, rows: list[dict[str, Any]], text_of: Any) -> None:
 
 
 def _transition(row: dict[str, Any]) -> str:
-    reason = f" ({row['reason']})" if row.get("reason") else ""
-    return f"{local_moment(row['at'])}  {row['state']}: {row['cause']}{reason}"
+    cause = f" ({row['cause']})" if row.get("cause") else ""
+    about = f": {row['about']}" if row.get("about") else ""
+    return f"{local_moment(row['at'])}  {row['what']} {row['state']}{cause}{about}"

@@ -11,10 +11,11 @@ before anything leaves the process. So neither core has to be told how far the o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from rayflow.errors import Bug
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.keeper import commands as orders
@@ -87,6 +88,12 @@ class KeeperTurn:
     def post(self, request: requests.Request) -> None:
         """Hand a request to the keeper, from any thread. The caller wakes the loop."""
         self._asked.append(request)
+
+    def begin(self, submitted: messages.Submitted) -> messages.Submitted:
+        raise Bug("A service starts its executions by the keeper.")
+
+    def guard(self, rows: Iterable[Row]) -> None:
+        """The service holds the lease of the whole store."""
 
     def has_news(self) -> bool:
         return bool(self._asked) or (self._alarm is not None and self._clock.seconds() >= self._alarm_seconds)

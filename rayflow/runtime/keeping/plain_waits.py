@@ -7,16 +7,19 @@ starts a run, or keeps an event: nobody would be there to do so when this proces
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from rayflow.errors import NeedsService
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import Row, WaitRow
+from rayflow.records import PlaceRow, Row, WaitRow
 from rayflow.runtime.clock import Clock
-from rayflow.runtime.keeping.beside import Turned
+from rayflow.runtime.keeping.beside import Turned, with_places
 from rayflow.runtime.keeping.wait_requests import deadline_of
+from rayflow.store.lease import Lease
+from rayflow.store.store import Store
 from rayflow.values.failures import own_failure
 
 TIMERS = frozenset({"sleep", "sleep_until"})
@@ -28,20 +31,48 @@ ABOUT_WAITS = frozenset({commands.OpenWait, commands.CloseWait, commands.Parked}
 
 class PlainWaits:
     """The sleeps of the executions of one loop, and their deadlines. A deadline that is recorded does not move when the
-    execution is resumed."""
+    execution is resumed.
 
-    def __init__(self, clock: Clock) -> None:
+    From its first effect or wait on, an execution holds a lease: only one process may go on with it.
+    """
+
+    def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock
+        self._store = store
+        self._lease: Lease | None = None
         self._deadlines: list[tuple[int, int, str, bytes]] = []
         """A heap: deadline, number, execution, place."""
         self._open: dict[tuple[str, bytes], int] = {}
         """The deadlines of the open sleeps."""
         self._number = 0
 
-    def recover(self, execution_id: str, deadlines: Mapping[bytes, int]) -> None:
-        """An execution is taken up again: the deadlines of its open sleeps, by place."""
-        for place, deadline in deadlines.items():
-            self._add(execution_id, place, deadline)
+    def begin(self, submitted: messages.Submitted) -> messages.Submitted:
+        found = with_places(submitted, self._store)
+        if found.pins:
+            self._hold(found.execution_id)
+            records = self._store.run_records()
+            try:
+                for wait in records.waits_of([found.execution_id]):
+                    if wait.state == "open" and wait.place not in found.resolved and wait.deadline_at is not None:
+                        self._add(found.execution_id, wait.place, wait.deadline_at)
+            finally:
+                records.close()
+        return found
+
+    def guard(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if type(row) is PlaceRow:
+                self._hold(row.execution_id)
+
+    def _hold(self, execution_id: str) -> None:
+        """Take the lease of an execution, unless it is held. Raises LeaseHeld."""
+        if self._lease is None:
+            self._lease = Lease(self._store.folder, "rayflow run")
+            self._lease.take(execution_id)
+            self._lease.renew_beside()
+            self._store.commit_by(self._lease)
+        elif execution_id not in self._lease.names:
+            self._lease.take(execution_id)
 
     def _add(self, execution_id: str, place: bytes, deadline: int) -> None:
         self._number += 1
@@ -57,11 +88,12 @@ class PlainWaits:
     def turn(self, evaluator: Evaluator, batch: Sequence[messages.Message]) -> Turned:
         rows: list[Row] = []
         carried: list[commands.Command] = []
+        after: list[Callable[[], None]] = []
         incoming: Sequence[messages.Message] = [*self._due(rows), *batch] if self._deadlines else batch
         while incoming:
             answers: list[messages.Message] = []
             followed = evaluator.handle(incoming)
-            if not self._open and ABOUT_WAITS.isdisjoint(map(type, followed)):
+            if self._lease is None and not self._open and ABOUT_WAITS.isdisjoint(map(type, followed)):
                 carried.extend(followed)
                 break
             for command in followed:
@@ -71,12 +103,12 @@ class PlainWaits:
                 elif kind is commands.CloseWait:
                     self._closed(command, rows)  # type: ignore[arg-type]  # nor here
                 elif kind is commands.Finish:
-                    self._leave(command.execution_id)  # type: ignore[union-attr]  # nor here
+                    after.append(partial(self._leave, command.execution_id))  # type: ignore[union-attr]  # nor here
                     carried.append(command)
                 elif kind is not commands.Parked:
                     carried.append(command)
             incoming = answers
-        return Turned(carried, rows)
+        return Turned(carried, rows, after)
 
     def _due(self, rows: list[Row]) -> list[messages.Message]:
         """The ends of the sleeps whose time has come."""
@@ -120,5 +152,8 @@ class PlainWaits:
             rows.append(WaitRow(command.execution_id, command.place, self._number, now, "closed", "sleep"))
 
     def _leave(self, execution_id: str) -> None:
-        for key in [key for key in self._open if key[0] == execution_id] if self._open else ():
+        """An execution has ended: nobody needs its lease any more."""
+        for key in [key for key in self._open if key[0] == execution_id]:
             del self._open[key]
+        if self._lease is not None and execution_id in self._lease.names:
+            self._lease.release(execution_id, is_over=True)
