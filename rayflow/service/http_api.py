@@ -131,7 +131,7 @@ class _Handlers:
 
     async def start(self, request: Request) -> Any:
         body = await _body(request)
-        how = {name: body.get(name) for name in ("id", "due_at", "tags")}
+        how: dict[str, Any] = {name: body.get(name) for name in ("id", "due_at", "tags")}
         how |= {"reuse": body.get("reuse") or "return", "priority": body.get("priority") or 0}
         how |= {"request_id": body.get("request_id"), "is_repeated": AGAIN in request.headers}
         service = self._service

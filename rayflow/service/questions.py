@@ -109,7 +109,8 @@ class Questions:
         try:
             found = history.records(
                 f"{_RUNS} SELECT run_id FROM known_runs "
-                "WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 3",
+                "WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) "
+                "ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 1",
                 {"text": text},
             )
         finally:

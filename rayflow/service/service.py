@@ -260,7 +260,9 @@ class Service:
 
     def task_named(self, name: str) -> Task[..., Any]:
         """The task of the loaded code with this full name, or with this short one if only one has it."""
-        known = {full: each for full, each in registered().items() if not full.startswith("rayflow.")}
+        known: dict[str, Task[..., Any]] = {
+            full: each for full, each in registered().items() if not full.startswith("rayflow.")
+        }
         if name in known:
             return known[name]
         found = sorted(full for full in known if full.rpartition(".")[2] == name)
@@ -436,7 +438,8 @@ class Service:
         recorded = self.questions.event(event_id)
         if recorded is None:
             raise NotFound(f"There is no event {event_id!r} in this store.")
-        return {**recorded, **(self.look(lambda keeper: keeper.event(event_id)) or {})}
+        kept = self.look(lambda keeper: keeper.event(event_id))
+        return recorded if kept is None else {**recorded, **kept}
 
     def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest events, newest first."""

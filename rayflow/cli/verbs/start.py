@@ -43,7 +43,7 @@ _WORDS = click.Argument(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...], **options: Any) -> int:
+def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Start a run of a task that the service knows, and print the run's id.
 
     \b
