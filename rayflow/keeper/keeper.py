@@ -2,7 +2,7 @@
 
 Theory of operation. Each request is handled by one function, after the timers that have come before it. What changes
 is written as rows, and each row changes the state as it does at recovery (folding.py). Work that spreads from run to
-run (a cancel goes down to the children) waits in `KeeperState.stops` until the request is handled, so nothing recurses.
+run (a cancel goes down to the children) waits in `KeeperState.stops` until the request is handled: nothing recurses.
 Every race is decided by the order of requests, and is then recorded.
 
 The keeper holds the runs that have not ended. Of ended ones it holds only the ids that users gave them. When it needs
@@ -20,7 +20,18 @@ from rayflow.keeper import answers, events, requests, runs, waits
 from rayflow.keeper.commands import Evaluate, KeeperCommand, RequestReply, SetAlarm, Write
 from rayflow.keeper.folding import fold, rebuilt
 from rayflow.keeper.ids import derived_run_id, is_own_id
-from rayflow.keeper.run_states import CANCELLED, DONE, ENDING, FAILED, OPEN, QUEUED, RESOLVED, RUNNING, SCHEDULED
+from rayflow.keeper.run_states import (
+    CANCELLED,
+    DONE,
+    ENDING,
+    FAILED,
+    OPEN,
+    QUEUED,
+    RESOLVED,
+    RUNNING,
+    SCHEDULED,
+    WAITING,
+)
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
 from rayflow.records import EventRow
@@ -213,8 +224,11 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
 def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
     run = state.runs.get(request.run_id)
     wait = run.waits.get(request.place) if run else None
-    if wait is not None and wait.state == OPEN:
-        runs.close(state, wait, "lost")
+    if run is None or wait is None or wait.state != OPEN:
+        return
+    runs.close(state, wait, "lost")
+    if run.state == WAITING and not run.open:
+        runs.change(state, run, RUNNING, "wake")  # its evaluation goes on: else it would have ended
 
 
 def _run_parked(state: KeeperState, request: requests.RunParked) -> None:
