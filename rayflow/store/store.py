@@ -27,6 +27,7 @@ from rayflow.records import (
     ForgottenRow,
     HandleRow,
     JobRow,
+    PlaceRow,
     ReductionRow,
     Row,
     Same,
@@ -51,6 +52,7 @@ from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
     from rayflow.store.history.history import History
+    from rayflow.store.history.run_records import RunRecords
 
 LOCAL_COMMIT_SECONDS = 0.2
 """How long rows wait for a commit, at the most, in a store on this machine."""
@@ -522,6 +524,12 @@ class Store:
 
         return History(self._folder)
 
+    def run_records(self) -> RunRecords:
+        """The rows of durable runs: what a service begins with."""
+        from rayflow.store.history.run_records import RunRecords
+
+        return RunRecords(self._folder)
+
     def layered(self) -> Store:
         """A store that shows the commits of this store. It writes only to memory, and does not change this store."""
         return Store(LayeredFolder(self._folder))
@@ -539,7 +547,7 @@ class Store:
 def _executions(waiting: dict[type, list[Columns]]) -> tuple[str, ...]:
     """The ids of the executions in these rows."""
     found: set[str] = set()
-    for row_type in (ExecutionRow, JobRow, ReductionRow):
+    for row_type in (ExecutionRow, JobRow, ReductionRow, PlaceRow):
         for part in waiting.get(row_type, ()):
             given = part.given("execution_id")
             found.update((given.value,) if type(given) is Same else given)

@@ -95,12 +95,14 @@ def collect(
     snapshot = history.hold()  # later records are not part of the snapshot
     seen = {row["execution_id"]: row["last_sign"] for row in history.records(views.text_of("last_signs"))}
     running = _running(history, seen, is_over)
+    open_runs = {row["run_id"] for row in history.records(views.text_of("open_run_ids"))}
     forgotten: set[str] = set()
     if older_than is not None:
         if unread is not None:
             check = command("store", "check", store=store.url)
             raise BlobDamaged(f"Nothing can be forgotten while the store is damaged: {unread} (`{check}`).")
         forgotten = {each for each, sign in seen.items() if sign < older_than and each not in running}
+        forgotten -= open_runs  # however long they wait
         if forgotten and not dry_run:
             if len(forgotten) == len(seen):
                 confirm(len(forgotten))
@@ -142,8 +144,8 @@ def _running(history: History, seen: Mapping[str, datetime], is_over: IsOver) ->
 def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executions: Sequence[str]) -> None:
     """Write all rows that belong to these executions, in place of the whole snapshot. history: shows that snapshot."""
     rows = selecting.rows_of(history, executions)
-    for name in ("forgotten", "handles"):
-        # They speak of results and handles that another execution may bring back.
+    for name in ("forgotten", "handles", "events", "delivery_changes"):
+        # They speak of results and handles that another execution may bring back, or that a run may still get.
         how = schemas.layouts()[name]
         rows[name] = schemas.fit(how, history.answer(f"SELECT * FROM raw.{name}").to_arrow_table().cast(how.schema))
     listed = set(store.folder.names(layout.COMMITS))
