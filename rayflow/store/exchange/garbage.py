@@ -21,7 +21,7 @@ all blobs stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from rayflow.store.exchange.references import named_in
 from rayflow.store.exchange.transfer import rows_in, term_reader
 from rayflow.store.history import views
 from rayflow.store.history.history import History
+from rayflow.store.lease import left_files
 from rayflow.store.store import Store
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import StoreSnapshot
@@ -109,6 +110,7 @@ def collect(
             _keep_only(store, history, snapshot, sorted(seen.keys() - forgotten))
     history.close()
     swept = {**store.sweep(dry_run=dry_run), **_sweep_live(store, running, dry_run)}
+    swept.update(_sweep_leases(store, forgotten, dry_run))
     blobs: dict[str, int] = {}
     young = 0
     if unread is None:
@@ -166,6 +168,14 @@ def _sweep_live(store: Store, running: Mapping[str, datetime], dry_run: bool) ->
             gone[path] = sizes.get(path, 0)
             if not dry_run:
                 folder.remove(path)
+    return gone
+
+
+def _sweep_leases(store: Store, forgotten: Collection[str], dry_run: bool) -> dict[str, int]:
+    """Remove the files of leases that nobody needs any more. Returns their sizes."""
+    gone = {path: store.folder.size(path) or 0 for path in left_files(store.folder, forgotten)}
+    for path in () if dry_run else gone:
+        store.folder.remove(path)
     return gone
 
 

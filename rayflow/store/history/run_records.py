@@ -26,7 +26,7 @@ _BATCH_ROWS = 20_000
 _R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow)
 
 
-class EndedRun(NamedTuple):
+class RecordedEnd(NamedTuple):
     """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled."""
 
     id: str | None
@@ -73,10 +73,10 @@ class RunRecords:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
 
-    def ended_runs(self) -> list[EndedRun]:
+    def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
         found = self._database.answer(views.text_of("ended_runs")).fetchall()
-        return [EndedRun(*cells) for cells in found]
+        return [RecordedEnd(*cells) for cells in found]
 
     def runs_of(self, run_ids: Collection[str]) -> list[RunRow]:
         """All rows of these runs, whether or not they have ended."""
