@@ -54,6 +54,9 @@ _RENEWALS = 4
 _TRUSTED = 0.5
 """The part of the lease's seconds for which a holder relies on its last renewal."""
 
+_LEFT_SECONDS = 3600.0
+"""A heartbeat without a record is left over if it is older: a holder writes it first."""
+
 _RELEASED = ".released"
 
 _LOOKS = 20
@@ -85,7 +88,7 @@ class SystemClock:
         time.sleep(seconds)
 
 
-class _Holder(NamedTuple):
+class Holder(NamedTuple):
     """The record of an epoch. since: microseconds since the epoch, by the holder's clock; for people, and for the
     comparison with the start of a process of the same machine."""
 
@@ -111,6 +114,15 @@ class _Beat(NamedTuple):
     number: int
 
 
+def holder_of(folder: Folder, name: str, epoch: int) -> Holder | None:
+    """Who took a lease in an epoch. None if there is no record, or only a part of one."""
+    try:
+        stated = json.loads(bytes(folder.read(layout.lease_path(name, epoch))))
+        return Holder(**{field: stated[field] for field in Holder._fields})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Lease:
     """The leases of one process, and the chain of its commits. Any thread may use it.
 
@@ -125,7 +137,7 @@ class Lease:
         self._clock = clock or SystemClock()
         usual = REMOTE_LEASE_SECONDS if folder.remote else LOCAL_LEASE_SECONDS
         now_us = time.time_ns() // 1000
-        self._me = _Holder(
+        self._me = Holder(
             text=holder,
             host=socket.gethostname(),
             machine=this_machine(),
@@ -197,7 +209,7 @@ class Lease:
                 epoch = latest + 1
                 record = [json.dumps(self._me._asdict()).encode()]
                 if not self._folder.create(layout.lease_path(name, epoch), record) and (
-                    self._holder_of(name, epoch) != self._me
+                    holder_of(self._folder, name, epoch) != self._me
                 ):
                     continue
                 self._begun[name] = epoch
@@ -348,21 +360,14 @@ class Lease:
         """The epochs of a lease with a record, in order."""
         return sorted(int(each) for each in self._folder.names(layout.lease_directory(name)) if each.isdecimal())
 
-    def _latest(self, name: str) -> tuple[int, _Holder | None]:
+    def _latest(self, name: str) -> tuple[int, Holder | None]:
         """The greatest epoch of a lease and its holder. The holder is None if there is no record, or no whole one:
         then the machine that wrote it has failed, before the lease was used."""
         listed = self._listed(name)
-        return (listed[-1], self._holder_of(name, listed[-1])) if listed else (0, None)
+        return (listed[-1], holder_of(self._folder, name, listed[-1])) if listed else (0, None)
 
     def _was_released(self, name: str, epoch: int) -> bool:
         return self._folder.size(layout.lease_path(name, epoch) + _RELEASED) is not None
-
-    def _holder_of(self, name: str, epoch: int) -> _Holder | None:
-        try:
-            stated = json.loads(bytes(self._folder.read(layout.lease_path(name, epoch))))
-            return _Holder(**{field: stated[field] for field in _Holder._fields})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
 
     def _beat_of(self, chain: str) -> _Beat | None:
         try:
@@ -371,7 +376,7 @@ class Lease:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def _is_free(self, name: str, epoch: int, holder: _Holder, deadline: float) -> bool:
+    def _is_free(self, name: str, epoch: int, holder: Holder, deadline: float) -> bool:
         """Watch a holder until its lease may be taken; False if there is another holder meanwhile. Raises LeaseHeld."""
         beat = self._beat_of(holder.chain)
         silent_since = self._clock.seconds()
@@ -393,7 +398,7 @@ class Lease:
 
     def _fence_others(self, name: str, epoch: int) -> None:
         """Make sure that no other holder of this lease commits any more, then remove their records."""
-        others = {each: self._holder_of(name, each) for each in self._listed(name) if each < epoch}
+        others = {each: holder_of(self._folder, name, each) for each in self._listed(name) if each < epoch}
         for each, other in others.items():
             if other is not None and other.chain != self.chain and not self._was_released(name, each):
                 self._fence(other)
@@ -402,7 +407,7 @@ class Lease:
             self._folder.remove(layout.lease_path(name, each))
             self._folder.remove(layout.lease_path(name, each) + _RELEASED)
 
-    def _fence(self, other: _Holder) -> None:
+    def _fence(self, other: Holder) -> None:
         """Take the name of the next commit of a chain. The chain's own files may have been merged and removed; then its
         heartbeat tells how long it was."""
         beat = self._beat_of(other.chain)
@@ -429,11 +434,27 @@ class Lease:
             self._folder.set_aside(layout.commit_path(commit_id), is_commit)
 
 
-def _described(holder: _Holder) -> str:
+def left_files(folder: Folder, forgotten: Collection[str] = ()) -> list[str]:
+    """The files of leases that nobody needs: those of the leases of these executions, and the heartbeats of chains of
+    which no record is left."""
+    files = folder.sizes(layout.LEASES)
+    records = [path for path in files if path.count("/") == 2]
+    left = [path for path in records if path.split("/")[1] in forgotten]
+    chains = set()
+    for path in set(records).difference(left):
+        _, name, epoch = path.split("/")
+        if epoch.isdecimal() and (holder := holder_of(folder, name, int(epoch))) is not None:
+            chains.add(holder.chain)
+    beats = [path for path in files if path.count("/") == 1 and path.rpartition("/")[2] not in chains]
+    old = [path for path in beats if (folder.age_seconds(path) or 0.0) > _LEFT_SECONDS]
+    return sorted([*left, *old])
+
+
+def _described(holder: Holder) -> str:
     return f"{holder.text} (process {holder.pid} on {holder.host})"
 
 
-def _held_text(name: str, holder: _Holder, url: str) -> str:
+def _held_text(name: str, holder: Holder, url: str) -> str:
     since = datetime.fromtimestamp(holder.since / 1e6, UTC).isoformat(" ", "seconds")
     what = f"the runs of the store {url}" if name == SERVICE else f"execution {name}"
     return (

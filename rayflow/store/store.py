@@ -27,6 +27,7 @@ from rayflow.records import (
     ForgottenRow,
     HandleRow,
     JobRow,
+    PlaceRow,
     ReductionRow,
     Row,
     Same,
@@ -546,7 +547,7 @@ class Store:
 def _executions(waiting: dict[type, list[Columns]]) -> tuple[str, ...]:
     """The ids of the executions in these rows."""
     found: set[str] = set()
-    for row_type in (ExecutionRow, JobRow, ReductionRow):
+    for row_type in (ExecutionRow, JobRow, ReductionRow, PlaceRow):
         for part in waiting.get(row_type, ()):
             given = part.given("execution_id")
             found.update((given.value,) if type(given) is Same else given)

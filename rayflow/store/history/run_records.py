@@ -26,13 +26,14 @@ _BATCH_ROWS = 20_000
 _R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow)
 
 
-class EndedRun(NamedTuple):
+class RecordedEnd(NamedTuple):
     """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled."""
 
     id: str | None
     run_id: str
     input_hash: bytes | None
     state: str
+    parent_run_id: str | None
 
 
 class RunRecords:
@@ -72,10 +73,10 @@ class RunRecords:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
 
-    def ended_runs(self) -> list[EndedRun]:
+    def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
         found = self._database.answer(views.text_of("ended_runs")).fetchall()
-        return [EndedRun(*cells) for cells in found]
+        return [RecordedEnd(*cells) for cells in found]
 
     def runs_of(self, run_ids: Collection[str]) -> list[RunRow]:
         """All rows of these runs, whether or not they have ended."""
@@ -84,7 +85,7 @@ class RunRecords:
     def resolved_waits(self, run_ids: Collection[str]) -> dict[str, dict[bytes, bytes]]:
         """The packed outcomes of the resolved waits of these runs, by run and place."""
         found: dict[str, dict[bytes, bytes]] = {run_id: {} for run_id in run_ids}
-        for row in self._rows("resolved_waits", WaitRow, ids=[*run_ids]) if run_ids else ():
+        for row in self.waits_of(run_ids):
             if row.outcome is not None:
                 found[row.run_id].setdefault(row.place, row.outcome)
         return found

@@ -16,7 +16,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,7 @@ from rayflow.store.write.segments import (
     embedded_tables,
     encode_commit,
     present_rows,
+    read_commit,
     segment_tables,
     sliced,
     write_segment,
@@ -285,6 +286,7 @@ class Compactor:
             replaced = [older for older in commit.replaces if older in listed]
             if replaced and self._is_old(commit.path, commit.id, before) and not self._damage(commit):
                 gone.update(replaced)
+        gone -= self._ends_of_chains(gone)
         found = []
         is_listed = gone or thorough or self._may_have_orphans(before)
         for path in self._folder.sizes(layout.SEGMENTS) if is_listed else ():
@@ -300,6 +302,23 @@ class Compactor:
             if age is not None and age > (BEACON_SECONDS if name.startswith(layout.BEACON) else GRACE_SECONDS):
                 found.append(path)
         return found
+
+    def _ends_of_chains(self, gone: Set[str]) -> set[str]:
+        """The commits among these that have to stay, since their names are the ends of chains: the last one of a holder
+        whose chain may go on, which tells where it ends, and a fence, which keeps it from going on."""
+        found = set()
+        for chain in {chain for name in gone if (chain := layout.chain_of(name)) is not None}:
+            last = max(name for name in self._catalog.names if layout.chain_of(name) == chain)
+            if last in gone and (self._folder.size(layout.heartbeat_path(chain)) is not None or self._is_fence(last)):
+                found.add(last)
+        return found
+
+    def _is_fence(self, commit_id: str) -> bool:
+        try:
+            commit = read_commit(self._folder, commit_id)
+        except (BlobDamaged, FileNotFoundError):
+            return True  # it may be one
+        return not commit.tables and not commit.segments
 
     def _is_old(self, path: str, commit_id: str, before: int) -> bool:
         """Whether a file was written before this moment, by its id, and by its age if that is known. The clock that
