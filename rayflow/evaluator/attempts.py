@@ -95,7 +95,7 @@ def release(state: State, job: Job) -> None:
 def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure) -> None:
     """Try a job again, or end it. delay: seconds until the next attempt; None for no other attempt."""
     retries.note_cause(job, failure)
-    if delay is None:
+    if delay is None or (job.standing is not None and job.standing.is_late):
         fail(state, job, retries.with_causes(job, failure))
         return
     _report_retry(state, job, failure, delay)

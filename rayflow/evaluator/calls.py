@@ -94,7 +94,7 @@ def meet(
         job.standing.is_begun = True
     if pin is not None and answered_by(state, job, pin):
         return job
-    if not execution.wanted:
+    if not execution.wanted and not execution.is_cleaning:
         fail(state, job, own_failures.cancelled())
         return job
     try:

@@ -335,10 +335,14 @@ def _timer_fired(state: State, message: messages.TimerFired) -> None:
 
 def _cancel_requested(state: State, message: messages.CancelRequested) -> None:
     execution = state.executions.get(message.execution_id)
-    if execution is None or not execution.wanted:
+    if execution is None:
         return
-    execution.cancelled_by = message.by
-    stop(state, execution)
+    if execution.wanted:
+        execution.cancelled_by = message.by
+        stop(state, execution)
+    elif execution.cleanups:
+        execution.cleanups.clear()  # the second request ends these, too
+        stop(state, execution)
 
 
 def _resolved(state: State, message: messages.Resolved) -> None:

@@ -62,6 +62,13 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Compete:
+    """A rule's answer: these terms race; the form is what the race decides (`races.take`)."""
+
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A rule's answer: the form becomes the term that `made` gives for what is recorded once: the time in microseconds
     ("now"), or a text that no other place has ("uuid")."""
@@ -69,7 +76,7 @@ class Note:
     kind: str
 
 
-Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag | Open | Note
+Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag | Open | Note | Compete
 Rule: TypeAlias = Callable[[tuple[Term, ...], Sequence[Outcome]], Step]
 
 
@@ -261,6 +268,27 @@ def _wait_for_run(kind: str, args: tuple[Term, ...], seen: Sequence[Outcome]) ->
     return Open(kind, dict(zip(WAITS[kind], given, strict=True)))
 
 
+def compete(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `first` and `any_of`. args: the terms."""
+    return Compete(args)
+
+
+def within(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `within`. args: expression, seconds, default."""
+    expression, seconds, _ = args
+    return Compete((expression, Form("sleep", (seconds,))))
+
+
+def finally_(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `finally_`. args: expression, clean-up."""
+    if len(seen) < len(args):
+        return Need((args[len(seen)],))
+    outcome, cleaned = seen
+    if isinstance(cleaned, Failure):
+        return Fail(raised_while_handling(cleaned, outcome) if isinstance(outcome, Failure) else cleaned)
+    return Fail(outcome) if isinstance(outcome, Failure) else Become(outcome)
+
+
 def now(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     """The rule of `now`. It has no arguments."""
     return Note("now")
@@ -311,12 +339,13 @@ class FormDefinition:
     """A form.
 
     passes_on: whether it fails whenever a needed term fails. recovers: whether the term that it becomes may handle a
-    failure that its rule has seen. A failure of that term then names the handled failure.
+    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last term is evaluated at every end.
     """
 
     rule: Rule
     passes_on: bool = False
     recovers: bool = False
+    cleans_up: bool = False
 
 
 FORMS: Mapping[str, FormDefinition] = {
@@ -331,6 +360,10 @@ FORMS: Mapping[str, FormDefinition] = {
     "apply_tags": FormDefinition(apply_tags, passes_on=True),
     "own": FormDefinition(own),
     **{kind: FormDefinition(_wait(kind), passes_on=True) for kind in WAITS},
+    "first": FormDefinition(compete),
+    "any_of": FormDefinition(compete),
+    "within": FormDefinition(within),
+    "finally_": FormDefinition(finally_, cleans_up=True),
     "now": FormDefinition(now),
     "uuid": FormDefinition(uuid),
 }

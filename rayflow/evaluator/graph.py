@@ -62,6 +62,21 @@ class CellRole(Enum):
     """The value is not used: the call runs for its own sake. Only its end matters."""
 
 
+class Race:
+    """A race between the terms of a form.
+
+    place, above: of the form, and of its caller. winner: the position of the term that counts; None until that is
+    decided.
+    """
+
+    __slots__ = ("above", "place", "winner")
+
+    def __init__(self, place: bytes, above: Standing) -> None:
+        self.place = place
+        self.above = above
+        self.winner: int | None = None
+
+
 class Cell:
     """A place where terms are being reduced.
 
@@ -73,11 +88,12 @@ class Cell:
     expression's id.
     waiters: the cells and jobs that wait for the outcome, each with the slot that the outcome fills.
     settled: whether the cell has given its outcome. number, key: set while a look-up or an operation is in flight.
+    race: of a form that decides between its terms.
     """
 
     __slots__ = (
-        "expression", "key", "missing", "number", "outcome", "path", "places", "role", "scope", "settled", "sources",
-        "values", "waiters",
+        "expression", "key", "missing", "number", "outcome", "path", "places", "race", "role", "scope", "settled",
+        "sources", "values", "waiters",
     )  # fmt: skip
 
     def __init__(self, role: CellRole, expression: Term, scope: Job, path: bytes, size: int) -> None:
@@ -94,6 +110,7 @@ class Cell:
         self.outcome: Outcome = None
         self.number = 0
         self.key: bytes | None = None
+        self.race: Race | None = None
 
     def first_failure(self) -> Failure | None:
         """The failure of the first slot that has one: by position, not by time, so that it is always the same."""
@@ -539,9 +556,10 @@ class Execution:
     Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
     by place. is_parked: whether it was said that nothing but these can bring news.
 
-    Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
-    that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have
-    open jobs that are not known here.
+    Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
+    nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
+    cancelled_by: who or what cancelled it. fatal: the failure that stopped it, if it stops at the first failure.
+    is_torn: whether a part of it was lost. Then the records may have open jobs that are not known here.
 
     Its earlier reports: warnings: the texts, each once. is_deep: whether a warning about deep recursion has come.
     crowded_at: the number of open calls at which the next warning comes. first_times: what is recorded already.
@@ -588,6 +606,8 @@ class Execution:
         self.is_parked = False
 
         self.wanted = True
+        self.cleanups: dict[int, Cell] = {}
+        self.is_cleaning = False
         self.cancelled_by = ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0

@@ -95,10 +95,11 @@ class Standing:
     place: None until something needs it. path: the path of its term, if that is not made in the usual way.
     args_hash: of a closed call. is_pinned: whether its term, and what ends below it, is recorded under places.
     is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
-    generation: as in `Pin`. is_begun: whether it runs for its own sake, as a thread.
+    generation: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for it. is_begun:
+    whether it runs for its own sake, as a thread.
     """
 
-    __slots__ = ("args_hash", "generation", "is_answered", "is_begun", "is_pinned", "path", "pin", "place")
+    __slots__ = ("args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "path", "pin", "place")
 
     def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:
         self.place = place
@@ -107,6 +108,7 @@ class Standing:
         self.is_pinned = False
         self.is_answered = False
         self.is_begun = False
+        self.is_late = False
         self.pin: Pin | None = None
         self.generation = 0
 

@@ -155,13 +155,13 @@ def awaited_row(job: Job, number: int, key: bytes, outcome: Outcome, at: int) ->
     return _row(job, "awaited", number, at)._replace(key=key, outcome=pack_outcome(outcome))
 
 
-def outcome_row(job: Job, at: int, kind: str = "outcome") -> PlaceRow | None:
+def outcome_row(job: Job, at: int) -> PlaceRow | None:
     """The row of a call that has ended below a pinned caller, or of a pinned root; None where there is nothing to pin.
 
     That is: its outcome comes from a pin, or says nothing of the call itself; or an argument of it has failed, so that
     it was never made.
     """
-    standing, outcome = job.standing, job.outcome
+    standing, outcome, kind = job.standing, job.outcome, "outcome"
     if (standing is not None and standing.is_answered) or not job.job_id:
         return None
     failure = outcome if isinstance(outcome, Failure) else None
@@ -178,6 +178,8 @@ def outcome_row(job: Job, at: int, kind: str = "outcome") -> PlaceRow | None:
         if above is None:
             return None
         place_of(job, above)
+    if standing is not None and standing.is_late:
+        kind = "late"
     row = _row(job, kind, 0, at)
     return row._replace(
         outcome=pack_outcome(outcome),

@@ -15,6 +15,7 @@ from rayflow.evaluator.closing import located
 from rayflow.evaluator.effects import misplaced
 from rayflow.evaluator.graph import BECOME_SLOT, Cell, Execution
 from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.needs import is_allowed
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.pinning import pin
@@ -51,7 +52,7 @@ def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, 
 def open_wait(state: State, cell: Cell, kind: str, given: Mapping[str, Term]) -> None:
     """Open a wait at the place of a form, unless it is resolved already."""
     execution = cell.scope.execution
-    if not execution.wanted:
+    if not is_allowed(execution, cell):
         settle(state, cell, cancelled(), ())
         return
     standing = stand(state, cell, kind, dict(given))
