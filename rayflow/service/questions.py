@@ -55,7 +55,7 @@ class Questions:
                 events=records.recent_events(since),
                 deliveries=records.deliveries(since),
                 ended=[
-                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state)
+                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id)
                     for each in records.ended_runs()
                     if each.id is not None
                 ],
