@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayflow.api import Scheduler, history, run
+    from rayflow.client.async_client import aconnect
+    from rayflow.client.client import connect
     from rayflow.deployments.deployment_tasks import deployment_task
     from rayflow.errors import NonRetriable
     from rayflow.lang.builtins import (
@@ -117,6 +119,7 @@ __all__ = [
     "Secret",
     "Task",
     "Value",
+    "aconnect",
     "all_",
     "and_",
     "any_",
@@ -130,6 +133,7 @@ __all__ = [
     "child",
     "compose",
     "cond",
+    "connect",
     "const",
     "continue_as",
     "delay",
@@ -182,6 +186,8 @@ _PLACES = {
     "Scheduler": "rayflow.api",
     "history": "rayflow.api",
     "run": "rayflow.api",
+    "aconnect": "rayflow.client.async_client",
+    "connect": "rayflow.client.client",
     "deployment_task": "rayflow.deployments.deployment_tasks",
     "gather": "rayflow.lang.gather",
     "apply_func": "rayflow.lang.builtins",
