@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rayflow import JobInfo, NonRetriable, cond, effect, event, flow, task, wait_for_event
+from rayflow import JobInfo, NonRetriable, cond, effect, event, flow, seq, task, wait_for_event
 
 LEDGER = Path("ledger.txt")
 """What the bank, the warehouse and the post have done: a stand-in for the world outside."""
@@ -58,4 +58,5 @@ def checkout(order: Order) -> str:
     """The whole order. It waits for an approval, a day at most, and holds no process while it waits."""
     payment = charge(order.customer, price(order.items))
     approval = wait_for_event("approval", key=order.id, timeout="1d")
-    return cond(approval, ship(order.id, payment), refund(order.id, payment))
+    end = cond(approval, ship(order.id, payment), refund(order.id, payment))
+    return seq([payment, end])[1]  # the money first: without it, nobody is asked

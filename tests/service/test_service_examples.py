@@ -79,7 +79,7 @@ def test_an_answer_that_does_not_fit_its_form_is_refused(kept: RunningService) -
 @of("32_agent")
 def test_an_agent_goes_on_where_it_was(kept: RunningService) -> None:
     run = kept.client.start("agent")
-    until(lambda: kept.client.get(run.id).state() == "waiting")
+    until(lambda: [each for each in run.history() if each["what"] == "flow.look_up" and each["state"] == "outcome"])
     kept.kill()
     kept.start()
     assert kept.client.get(run.id).result(60) == "Take the train: it rains in Oslo."
