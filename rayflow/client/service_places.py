@@ -1,7 +1,7 @@
 """Where the service of a store listens, and its token: a note of the user's, for the clients of this machine.
 
-In: the URL of a store. Out: the note; None where no service of this user keeps the store. Never: in the store itself:
-whoever may read results may not run code.
+In: the URL of a store. Out: the note; None where no service of this user keeps the store. Never: writes to the
+store: people who may read results may not run code.
 """
 
 from __future__ import annotations

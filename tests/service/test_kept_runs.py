@@ -41,9 +41,7 @@ def test_a_run_with_two_effects_and_a_sleep_survives_the_death_of_its_service(
     assert ledger(project) == {"a": 1, "b": 1}
 
 
-def test_a_sleep_that_ended_while_no_service_was_there_ends_at_once(
-    project: Project, service: RunningService
-) -> None:
+def test_a_sleep_that_ended_while_no_service_was_there_ends_at_once(project: Project, service: RunningService) -> None:
     project.write("flow.py", TWO_EFFECTS)
     service.start()
     run = service.client.start("both", {"first": "a", "second": "b", "seconds": 1})

@@ -56,11 +56,16 @@ class RunningService:
         return None
 
     @property
-    def client(self) -> Client:
-        """A client of the process that runs."""
+    def address(self) -> ServiceAddress:
+        """Where the process listens."""
         note = self._note()
         assert note is not None, self.log.read_text()
-        return Client(ServiceAddress(note["url"], note["token"]))
+        return ServiceAddress(note["url"], note["token"])
+
+    @property
+    def client(self) -> Client:
+        """A client of the process that runs."""
+        return Client(self.address)
 
     def kill(self) -> None:
         """End the process as a power cut does."""

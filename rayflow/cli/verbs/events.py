@@ -28,7 +28,8 @@ def command(
     """List the latest events; or show one, with its deliveries.
 
     \b
-    rayflow events --name order.created
+    rayflow events --name order.created      the latest of one name
+    rayflow events order-7
     """
     with client_of(service, store) as client:
         if event is not None:

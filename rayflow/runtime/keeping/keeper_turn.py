@@ -5,7 +5,7 @@ written. Never: decides.
 
 Both cores answer each other in one tick, until neither has anything to say: a wait that opens becomes a request to the
 keeper, and what the keeper resolves becomes a message for the evaluator. All rows of that are committed together,
-before anything leaves the process. So neither core has to be told how far the other one has been recorded.
+before anything leaves the process. So neither core has to know how far the other one has been recorded.
 """
 
 from __future__ import annotations
