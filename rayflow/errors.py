@@ -103,6 +103,26 @@ class DeploymentFailed(UserError):
     its id, and its own error."""
 
 
+class NonRetriable(UserError):
+    """A task's body raises this, or a class derived from it, for an error that another attempt would meet again. The
+    job fails at once, whatever its `retries` are."""
+
+
+class OutcomeUnknown(UserError):
+    """An attempt of an effect has started, and nobody knows whether it has done its work. With `on_unknown="fail"` it
+    is not made again: find out what has happened outside, then retry or cancel the run."""
+
+
+class EffectChanged(UserError):
+    """The body of an async task does not come again to an effect that it has done, and asks for one of the same task
+    with other arguments. The message names both."""
+
+
+class EffectMisplaced(UserError):
+    """An effect or a wait stands where it cannot be kept: below `prov=False`, `no_prov`, `check_valid="shallow"`, in a
+    `subrun` or a thread. The message says what to do."""
+
+
 class Cancelled(UserError):
     """The execution was cancelled before it ended: run again to go on."""
 
@@ -117,6 +137,11 @@ class SecretUnavailable(UserError, LookupError):
 
 class FileMissing(UserError, FileNotFoundError):
     """A File does not exist that a task returned, or wants to read on this machine."""
+
+
+class FileGone(UserError, FileNotFoundError):
+    """A value that a run has pinned names a File that is gone or was changed since. `retry` with `refresh` makes it
+    again."""
 
 
 class DirectoryNotEmpty(UserError, OSError):
@@ -161,6 +186,34 @@ class BadQuery(UserError):
     """DuckDB refuses a SQL query (the message is DuckDB's own), or the text is not a single query."""
 
 
+# --- the user's fault: durable runs -----------------------------------------------------------------------------------
+
+
+class NeedsService(UserError):
+    """A plain run has met a wait that only a service can keep: `rayflow serve` starts one."""
+
+
+class RunConflict(UserError):
+    """A run of this id exists that is another one: it has another input, hangs on another run, or must not exist. Also:
+    a run is not in the state that a request needs. The message says which."""
+
+
+class EventConflict(UserError):
+    """An event of this id was accepted before, with another name, key or data. Nothing was recorded."""
+
+
+class EventRefused(UserError):
+    """The data of an event do not fit a flow that it would start, and the event was to be refused then."""
+
+
+class NoOpenAsk(UserError, LookupError):
+    """An answer fits no open `ask` of the run, or fits several. The message lists those that are open."""
+
+
+class RunCancelled(UserError):
+    """A run that another one waited for was cancelled."""
+
+
 # --- nobody's fault ---------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +237,14 @@ class VersionMismatch(WorldError):
     """A newer rayflow has written the store, or client and cluster have different versions. Use the same version."""
 
 
+class LeaseHeld(WorldError):
+    """Another process keeps the runs of the store, or evaluates the execution. The message says which."""
+
+
+class LeaseLost(WorldError):
+    """Another process has taken over what this one was doing, so this one records nothing more."""
+
+
 class ClusterUnavailable(WorldError, ConnectionError):
     """No Ray cluster answers at the given address, none can be started on this machine, or an execution that a call of
     `deployment_task` has started on another cluster was lost there."""
@@ -191,6 +252,10 @@ class ClusterUnavailable(WorldError, ConnectionError):
 
 class ClusterLost(ClusterUnavailable):
     """The cluster of an execution is gone. The message says how to go on on another one."""
+
+
+class ServiceUnavailable(WorldError, ConnectionError):
+    """No service answers, or what answers is none. `rayflow serve` starts one."""
 
 
 class WorkerLost(WorldError):

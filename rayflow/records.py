@@ -223,9 +223,7 @@ class ValueRow(NamedTuple):
     size_bytes: Annotated[int, "size of the encoded bytes"]
     inline: Annotated[bytes | None, "the encoded bytes when they are few; null when they are a blob"]
     preview: Annotated[str, "a shortened repr, made when the value was recorded"]
-    blob: Annotated[Hash | None, "the blob of a large value of the format term; others are kept by value_hash"] = (
-        None
-    )
+    blob: Annotated[Hash | None, "the blob of a large value of the format term; others are kept by value_hash"] = None
 
 
 class ValuePartRow(NamedTuple):
@@ -317,6 +315,126 @@ class AttemptRow(NamedTuple):
     environment: Annotated[Hash | None, "what it ran in, where known: see environments"] = None
 
 
+class RunRow(NamedTuple):
+    """One transition of a run, which is the promise that one expression will be brought to its end. The first row of a
+    run has all columns that describe it; a later row leaves out what has not changed."""
+
+    run_id: Annotated[str, "the run; also the id of its execution"]
+    number: Annotated[int, "the number of the transition: later ones of the same store have greater numbers"]
+    at: Annotated[Time, "when it happened, by the keeper's time"]
+    state: Annotated[str, "scheduled, queued, running, waiting, ending, done, failed or cancelled"]
+    cause: Annotated[str, "what made the transition, such as start, wake, cancel or end"]
+    id: Annotated[str | None, "the id that its starter gave it, or that follows from what started it"] = None
+    flow: Annotated[str | None, "full name of the root task; null for a bare expression"] = None
+    root: Annotated[bytes | None, "the packed root term; in the first row"] = None
+    input_hash: Annotated[Hash | None, "hash of the root term: one id has one input"] = None
+    arguments: Annotated[str | None, "the root's arguments as text, shortened"] = None
+    parent_run_id: Annotated[str | None, "the run that started it by child or spawn"] = None
+    parent_place: Annotated[Hash | None, "the place in that run"] = None
+    link: Annotated[
+        str | None, "how it hangs on its parent or event: child, spawn, event, hook; null for a root run"
+    ] = None
+    tie: Annotated[bool | None, "whether it is cancelled with what started it"] = None
+    root_run_id: Annotated[str | None, "the run at the top of its tree; its own id for a root run"] = None
+    event_id: Annotated[str | None, "the event that started it"] = None
+    seen_from: Annotated[int | None, "the acceptance number of events from which on its waits see them"] = None
+    due_at: Annotated[Time | None, "when it is to start, for a run that is started later"] = None
+    queue: Annotated[str | None, "the queue that admits it"] = None
+    priority: Annotated[int | None, "its priority in the queue; greater ones go first"] = None
+    tags: Annotated[str | None, "its tags as JSON"] = None
+    timeout_at: Annotated[Time | None, "when it fails because it has taken too long"] = None
+    life: Annotated[int | None, "how often it was taken up again"] = None
+    generation: Annotated[int | None, "how often it was retried after it had failed"] = None
+    outcome: Annotated[bytes | None, "the packed outcome, when it has ended"] = None
+    error: Annotated[str | None, "type and message of the error that ended it"] = None
+    reason: Annotated[str | None, "why: what was given with a cancel or retry; tasks whose code is missing"] = None
+    chain_run_id: Annotated[str | None, "the first run of its chain by continue_as; its own id for that one"] = None
+    next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
+
+
+class PlaceRow(NamedTuple):
+    """Something that has happened at one place of an execution and holds for all its lives: an effect's attempt has
+    started, a call has an outcome, a body has returned its term, a form has decided."""
+
+    execution_id: Annotated[str, "the execution, or run"]
+    place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
+    kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
+    number: Annotated[
+        int, "its number among the rows of this place: attempts of an effect, outcomes that a body awaited"
+    ]
+    at: Annotated[Time, "when it happened"]
+    name: Annotated[str, "full name of the task, or the name of the form"]
+    parent: Annotated[Hash | None, "the place of the caller; null for the root"] = None
+    job_id: Annotated[Hash | None, "the job, or the path of the form, in the caller's term; equal in every life"] = None
+    path: Annotated[Hash | None, "of a term: the path from which the ids of the jobs in it are made"] = None
+    is_effect: Annotated[bool | None, "whether it is an effect"] = None
+    generation: Annotated[int | None, "how often its failure was cleared by a retry of the run"] = None
+    life: Annotated[int | None, "the life of the execution in which it happened"] = None
+    key: Annotated[Hash | None, "of an outcome that a body awaited: the key of the expression"] = None
+    arguments: Annotated[str | None, "the arguments of an effect as text, shortened"] = None
+    outcome: Annotated[bytes | None, "the packed outcome or term"] = None
+    outcome_blob: Annotated[Hash | None, "the blob of the packed outcome or term when it is large"] = None
+    value_hash: Annotated[Hash | None, "hash of the value; null for a failure or a term"] = None
+    call_hash: Annotated[Hash | None, "the call node of a call that has a value"] = None
+    error: Annotated[str | None, "type and message of a failure"] = None
+
+
+class WaitRow(NamedTuple):
+    """One transition of a wait, which is opened at a place of a run and resolved once, from outside."""
+
+    run_id: Annotated[str, "the run"]
+    place: Annotated[Hash, "the place in the run"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "open, resolved or closed (nothing waits for it any more)"]
+    kind: Annotated[str, "sleep, event, ask, child, join, ..."]
+    cause: Annotated[str | None, "what resolved or closed it: a timer, an event, an answer, a run, a cancel"] = None
+    deadline_at: Annotated[Time | None, "when it resolves by itself"] = None
+    name: Annotated[str | None, "the name of the event; the prompt of an ask"] = None
+    key: Annotated[str | None, "the key of the event"] = None
+    given: Annotated[bytes | None, "what the wait was opened with, as a packed term"] = None
+    target_run_id: Annotated[str | None, "the run that it waits for"] = None
+    event_id: Annotated[str | None, "the event that resolved it"] = None
+    outcome: Annotated[bytes | None, "the packed outcome, when it is resolved"] = None
+    error: Annotated[str | None, "type and message, when the outcome is a failure"] = None
+    default: Annotated[bytes | None, "the packed outcome at the deadline; null for none"] = None
+    condition: Annotated[bytes | None, "the packed condition on the event"] = None
+    seen_from: Annotated[int | None, "the number of events from which on the wait sees them"] = None
+    is_exclusive: Annotated[bool | None, "whether no other exclusive wait gets its event"] = None
+    is_cleanup: Annotated[bool | None, "whether a clean-up of the run needs it, so that a cancel leaves it open"] = None
+
+
+class EventRow(NamedTuple):
+    """An event: something that happened outside and was accepted once."""
+
+    event_id: Annotated[str, "its id"]
+    number: Annotated[int, "its acceptance number: the order in which events were accepted"]
+    at: Annotated[Time, "when it was accepted"]
+    name: Annotated[str, "its name"]
+    key: Annotated[str | None, "its key"]
+    data: Annotated[bytes | None, "its data as a packed term"]
+    data_hash: Annotated[Hash | None, "hash of name, key and data: one id has one content"]
+    due_at: Annotated[Time | None, "when it is delivered, where that is later"] = None
+    run_id: Annotated[str | None, "the run that emitted it"] = None
+    place: Annotated[Hash | None, "the place in that run"] = None
+    tie: Annotated[bool | None, "whether the runs that it starts are cancelled with that run"] = None
+
+
+class DeliveryRow(NamedTuple):
+    """One transition of the delivery of an event to a subscribed flow or to a wait; and the moment when a delayed event
+    is due."""
+
+    event_id: Annotated[str, "the event"]
+    target: Annotated[str, "the subscribed flow's full name; the chain's run id and the place of the wait; or empty"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "delivered, failed or pending; due, for the moment when a delayed event is delivered"]
+    run_id: Annotated[str | None, "the run that was started, or whose wait was resolved"] = None
+    place: Annotated[Hash | None, "the place of the wait"] = None
+    error: Annotated[str | None, "why it failed"] = None
+    is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -337,6 +455,11 @@ Row: TypeAlias = (
     | TagRow
     | LogRow
     | AttemptRow
+    | RunRow
+    | PlaceRow
+    | WaitRow
+    | EventRow
+    | DeliveryRow
 )
 
 
@@ -468,5 +591,10 @@ TABLES: tuple[Table, ...] = (
     Table("tags", TagRow, ("entity", "entity_id", "key", "value", "at", "removed")),
     Table("logs", LogRow, ("job_id", "attempt", "stream")),
     Table("attempts", AttemptRow, ("job_id", "attempt", "ended", "at")),
+    Table("events", EventRow, ("event_id",)),
+    Table("run_changes", RunRow, ("run_id", "number")),
+    Table("places", PlaceRow, ("execution_id", "place", "kind", "number", "generation")),
+    Table("wait_changes", WaitRow, ("run_id", "place", "number")),
+    Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

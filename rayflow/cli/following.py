@@ -134,5 +134,3 @@ def exit_code(row: Record, status: str) -> int:
     if status == "lost":
         return 2
     return (own_error(row) or UserError).exit_code
-
-

@@ -63,5 +63,3 @@ def state_fields(state: LiveState) -> list[tuple[str, str | None]]:
         *(("held up", sentence) for sentence in state.sentences),
         ("is asked to end", None if state.cancelled_by is None else f"by {state.cancelled_by}"),
     ]
-
-

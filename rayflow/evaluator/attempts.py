@@ -15,11 +15,12 @@ from rayflow.evaluator import explanations, own_failures, retries
 from rayflow.evaluator.awaiting import MOST_STRAYS
 from rayflow.evaluator.capacity import unknown_text
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.commands import RunTask, SetTimer, Warn
+from rayflow.evaluator.commands import Record, RunTask, SetTimer, Warn
 from rayflow.evaluator.graph import Cell, Job
 from rayflow.evaluator.job_states import HELD, RUNNING
 from rayflow.evaluator.members import job_in
 from rayflow.evaluator.nested_executions import MOST_DEEP, limits_text, nested_start
+from rayflow.evaluator.places import idempotency_key, started_row, tried_row
 from rayflow.evaluator.state import State, move, next_number, warn
 from rayflow.evaluator.timers import RetryTimer
 from rayflow.lang.parameters.job_info import JobInfo
@@ -54,6 +55,10 @@ def start(state: State, job: Job) -> None:
     job.work.attempt += 1
     job.work.sent_at = state.now
     move(state, job, RUNNING)
+    options = job.options
+    if job.entry.is_effect:
+        options = {**options, "bundle": False}
+        state.out.append(Record((started_row(job, explanations.call_text(job), state.now),)))
     is_named = job.name is not job.entry.name or job.entry.is_named_after_caller
     state.out.append(
         RunTask(
@@ -63,7 +68,7 @@ def start(state: State, job: Job) -> None:
             job_id=job.job_id,
             entry=job.entry,
             arguments=with_job_info(job) if job.entry.job_info else job.work.bound,
-            options=job.options,
+            options=options,
             losses=job.work.losses,
             known=job.work.awaits.outcomes if job.work.awaits is not None else None,
             under=under,
@@ -90,11 +95,18 @@ def release(state: State, job: Job) -> None:
 def retry_or_fail(state: State, job: Job, delay: float | None, failure: Failure) -> None:
     """Try a job again, or end it. delay: seconds until the next attempt; None for no other attempt."""
     retries.note_cause(job, failure)
-    if delay is None:
+    if delay is None or (job.standing is not None and job.standing.is_late):
         fail(state, job, retries.with_causes(job, failure))
         return
     _report_retry(state, job, failure, delay)
+    if job.entry.is_effect:
+        state.out.append(Record((tried_row(job, failure, delay, state.now),)))
     move(state, job, HELD)
+    start_later(state, job, delay)
+
+
+def start_later(state: State, job: Job, delay: float) -> None:
+    """Send a held job after so many seconds."""
     if delay > 0:
         job.work.note_wait("retry")
         number = next_number(state)
@@ -159,6 +171,7 @@ def with_job_info(job: Job) -> dict[str, Term]:
         job.work.attempt,
         job.entry.name,
         _given_options(job),
+        idempotency_key(job) if job.entry.is_effect else "",
     )
     container = parts_of(info)
     assert container is not None

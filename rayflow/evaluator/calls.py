@@ -18,12 +18,15 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.closing import fail
+from rayflow.evaluator.effects import answered_by, identify
 from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.sharing import go_on, identify
+from rayflow.evaluator.places import pinned_caller
+from rayflow.evaluator.sharing import go_on
 from rayflow.evaluator.state import State, demand, next_number, warn
 from rayflow.lang.options.options import MOST_DEPTH, check_options, merge, scope_of
 from rayflow.lang.parameters.signatures import Parameters
@@ -78,19 +81,27 @@ def meet(
 ) -> Job:
     """Make a task call a job, and have its arguments reduced. is_begun: as for `new_job`."""
     entry = execution.tasks.table.get(call._task)
+    pin = _pin_of(execution, parent, job_id)
     if entry is None:
         unknown = TaskEntry(name=call._task, hash=b"", parameters=Parameters((), (), frozenset()))
         job = new_job(state, execution, parent, call, unknown, job_id, is_begun=is_begun)
-        fail(state, job, own_failures.no_such_task(_no_such_task(call._task, execution)))
+        if pin is None or not answered_by(state, job, pin, needs_task=False):
+            fail(state, job, own_failures.no_such_task(_no_such_task(call._task, execution)))
         return job
     job = new_job(state, execution, parent, call, entry, job_id, is_begun=is_begun)
-    if not execution.wanted:
+    if is_begun:
+        job.standing = Standing()
+        job.standing.is_begun = True
+    if pin is not None and answered_by(state, job, pin):
+        return job
+    if not execution.wanted and not execution.is_cleaning:
         fail(state, job, own_failures.cancelled())
         return job
     try:
         bound = entry.parameters.bind(call._args, call._kwargs, name=entry.name)
     except BadArguments as error:
-        fail(state, job, own_failures.bad_arguments(str(error)))
+        if pin is None or not answered_by(state, job, pin, needs_task=False):
+            fail(state, job, own_failures.bad_arguments(str(error)))
         return job
     given = bound
     if entry.defaults is not None:
@@ -133,6 +144,17 @@ def meet(
         place = child_path(job_id, "argument", position)
         demand(state, term, scope if is_given else own_scope, place, cell, position)
     return job
+
+
+def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | None:
+    """What earlier lives have recorded of a call."""
+    ledger = execution.ledger
+    if ledger is None or not ledger.by_path:
+        return None
+    if parent is None:
+        return ledger.pin_at(job_id, None)
+    above = pinned_caller(parent)
+    return ledger.pin_at(job_id, above.place) if above is not None else None
 
 
 def meet_identified(

@@ -14,12 +14,14 @@ from dataclasses import replace
 from rayflow.evaluator import commands, explanations, lookups, witnessing
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import call_hash_of, hash_of
-from rayflow.evaluator.job_states import DONE, FAILED, HELD, RUNNING, JobState
+from rayflow.evaluator.job_states import DONE, FAILED, HELD, LOOKUP, RUNNING, JobState
 from rayflow.evaluator.members import forget, leave_all
+from rayflow.evaluator.needs import is_cleaning
 from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
+from rayflow.evaluator.places import outcome_row
 from rayflow.evaluator.rows import closing_record, full_reduction_row, status_of
-from rayflow.evaluator.state import State, move
+from rayflow.evaluator.state import State, move, settle
 from rayflow.lang.terms.expressions import Expression
 from rayflow.values.failures import Failure
 
@@ -61,10 +63,17 @@ def located(failure: Failure, job: Job, expression: Expression | None = None) ->
 
 
 def stop(state: State, execution: Execution) -> None:
-    """Stop an execution that nothing needs any more: start nothing, and end its running calls."""
+    """Stop an execution that nothing needs any more: start nothing, and end its running calls. Clean-ups go on."""
     execution.wanted = False
     leave_all(state, execution)
+    for place, cell in list(execution.waits.items()):
+        if not is_cleaning(execution, cell):
+            del execution.waits[place]
+            state.out.append(commands.CloseWait(execution.execution_id, place))
+            settle(state, cell, cancelled(), ())
     for job in list(execution.open.values()):
+        if is_cleaning(execution, job):
+            continue
         job.work.wanted = False
         if job.state is RUNNING:
             # The job closes when any answer to it comes.
@@ -87,7 +96,13 @@ def close(
     execution.open.pop(job.number, None)
     state.jobs.pop(job.number, None)
     tally = execution.tally
-    if job.is_recorded:
+    if execution.ledger is not None:
+        row = outcome_row(job, state.now)
+        if row is not None:
+            state.out.append(commands.Record((row,)))
+    if job.standing is not None and job.standing.is_answered:
+        tally.totals["recorded"] += 1  # by an earlier life
+    elif job.is_recorded:
         state.out.append(closing_record(job, state.now, is_left_to_follower, tells_value=tells_value))
         tally.totals["recorded"] += 1
     how = status_of(job) if to is FAILED else job.how or "computed"
@@ -148,17 +163,13 @@ def end_thread(state: State, execution: Execution) -> None:
 
 def finish(state: State, execution: Execution, root: Job) -> None:
     """End an execution whose root and threads have ended."""
-    del state.executions[execution.execution_id]
-    execution.demands.clear()
+    drop(state, execution)
     outcome = root.outcome
     if isinstance(outcome, Failure):
         _list_first(execution, root, outcome)
         if outcome.is_cancelled and execution.cancelled_by:
             outcome = cancelled(execution.cancelled_by)
-    for job in execution.open.values():
-        state.jobs.pop(job.number, None)
-    for vector in list(execution.vectors.values()):
-        forget(state, vector)
+    state.out.extend(commands.CloseWait(execution.execution_id, place) for place in execution.waits)
     failures = [
         (explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures
     ]
@@ -174,6 +185,39 @@ def finish(state: State, execution: Execution, root: Job) -> None:
             is_torn=execution.is_torn,
         )
     )
+
+
+def end_job_for_nothing(state: State, job: Job) -> None:
+    """End a job that nothing needs any more. An effect that runs is left, unless its options say otherwise."""
+    if not job.is_open:
+        return
+    if job.state is RUNNING:
+        if job.entry.is_effect and job.options.get("on_cancel") != "kill":
+            assert job.standing is not None
+            job.standing.is_late = True
+            return
+        job.work.wanted = False
+        state.out.append(commands.Stop(job.number, job.work.attempt))
+        return
+    job.work.wanted = False
+    if job.state is LOOKUP:
+        return  # its answer is on its way
+    if job.state is HELD:
+        state.capacity.drop(job)
+    fail(state, job, cancelled())
+
+
+def drop(state: State, execution: Execution) -> None:
+    """Forget an execution, with all that is open in it."""
+    del state.executions[execution.execution_id]
+    execution.demands.clear()
+    for job in execution.open.values():
+        state.jobs.pop(job.number, None)
+        state.capacity.drop(job)
+        if job.state is RUNNING:  # nothing waited for it: its answer comes too late
+            state.freed.extend(state.capacity.give_back(job))
+    for vector in list(execution.vectors.values()):
+        forget(state, vector)
 
 
 def _list_first(execution: Execution, root: Job, last: Failure) -> None:

@@ -153,10 +153,47 @@ class Remember(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Append these rows to the provenance, and the rows of these columns. No answer."""
+    """Append these rows to the provenance, and the rows of these columns. No answer.
+
+    If a row of a turn is durable (`PlaceRow`), the shell commits all rows of the turn before it carries out any of the
+    turn's other commands. If it cannot, it carries out none of them.
+    """
 
     rows: tuple[Row, ...]
     columns: tuple[Columns, ...] = ()
+
+
+class OpenWait(NamedTuple):
+    """An execution waits at this place for something from outside. Answered by `Resolved`, once; perhaps much later.
+
+    An execution that is taken up again opens its waits again. So a wait that is open already stays as it is: its
+    deadline does not move. One that is resolved already is answered with the outcome that it has.
+
+    kind: sleep, sleep_until, event, ask, emit, child, spawn, join or continue_as. given: what it was made with, by name
+    (`rayflow.evaluator.forms.WAITS`). A duration is a number of seconds, a moment is a number of microseconds since the
+    epoch, None is what was left out. `expr` of child, spawn and continue_as is a `Quoted` expression: the root of the
+    other run. `default` of event is a value, or `Quoted`: if it resolves to that, it is reduced then. `where` of event
+    is a `Quoted` condition (`rayflow.lang.durable.conditions.holds`) or None. All else are values.
+    """
+
+    execution_id: str
+    place: bytes
+    kind: str
+    given: Mapping[str, Term]
+
+
+class CloseWait(NamedTuple):
+    """Nothing needs this wait any more. No answer; a `Resolved` that comes all the same changes nothing."""
+
+    execution_id: str
+    place: bytes
+
+
+class Parked(NamedTuple):
+    """Nothing of this execution is in flight, and at least one wait is open. Said once each time it becomes so. The
+    shell may answer with `Forget`. No answer is needed."""
+
+    execution_id: str
 
 
 class Warn(NamedTuple):
@@ -192,5 +229,18 @@ class Finish(NamedTuple):
 
 
 Command: TypeAlias = (
-    LookUp | LookUpVector | RunTask | RunVector | RunOperation | SetTimer | Stop | Remember | Record | Warn | Finish
+    LookUp
+    | LookUpVector
+    | RunTask
+    | RunVector
+    | RunOperation
+    | SetTimer
+    | Stop
+    | Remember
+    | Record
+    | OpenWait
+    | CloseWait
+    | Parked
+    | Warn
+    | Finish
 )

@@ -38,13 +38,14 @@ from rayflow.evaluator import (
     retries,
     rows,
     vectors,
+    waits,
     witnessing,
 )  # fmt: skip
 from rayflow.evaluator.attempts import release, retry_now, retry_or_fail, running, start
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.calls import meet, new_job
 from rayflow.evaluator.capacity import Capacity
-from rayflow.evaluator.closing import fail, stop
+from rayflow.evaluator.closing import drop, fail, stop
 from rayflow.evaluator.graph import AWAITED_SLOT, RESULT_SLOT, Cell, CellRole, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
 from rayflow.evaluator.members import job_in, leave_all
@@ -94,9 +95,11 @@ class Evaluator:
             _HANDLERS[type(message)](state, message)
             drain(state)
         for execution in list(state.executions.values()):
-            while execution.in_flight == 0 and execution.execution_id in state.executions:
+            while execution.in_flight == 0 and not execution.waits and execution.execution_id in state.executions:
                 _break_cycle(state, execution)
                 drain(state)
+            if execution.waits or execution.is_parked:
+                waits.note_parked(state, execution)
         return state.out
 
     def open_jobs(self, execution_id: str) -> list[Job]:
@@ -204,7 +207,7 @@ def _returned(state: State, message: messages.Returned) -> None:
         job.seen = witnessing.in_term(job.seen, below.witnesses)
         job.oldest = below.oldest
     move(state, job, RESULT)
-    if below is None and job.work.awaits is None:
+    if below is None and job.work.awaits is None and not job.entry.is_effect:
         row = rows.reduction_row(job, lookups.remember_key(job), message.term, message.at)
         if job.is_recorded:
             state.out.append(commands.Remember(row))
@@ -231,6 +234,9 @@ def _paused(state: State, message: messages.Paused) -> None:
         job.work.awaits = Awaits()
     asked = _take_in(state, job, message)
     if not job.is_open:
+        return
+    if job.entry.is_effect:
+        fail(state, job, own_failures.effect_awaits(job))
         return
     has_strayed, terms = asked
     job.seen = witnessing.in_term(job.seen, message.term)
@@ -313,6 +319,9 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
     if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
         return
+    if job.options.get("on_unknown") == "fail" and not message.fatal:
+        fail(state, job, own_failures.outcome_unknown(job, message.reason))
+        return
     delay = retries.loss_delay(job, message.fatal)
     retry_or_fail(state, job, delay, own_failures.worker_lost(job, message.reason, message.fatal))
 
@@ -326,10 +335,26 @@ def _timer_fired(state: State, message: messages.TimerFired) -> None:
 
 def _cancel_requested(state: State, message: messages.CancelRequested) -> None:
     execution = state.executions.get(message.execution_id)
-    if execution is None or not execution.wanted:
+    if execution is None:
         return
-    execution.cancelled_by = message.by
-    stop(state, execution)
+    if execution.wanted:
+        execution.cancelled_by = message.by
+        stop(state, execution)
+    elif execution.cleanups:
+        execution.cleanups.clear()  # the second request ends these, too
+        stop(state, execution)
+
+
+def _resolved(state: State, message: messages.Resolved) -> None:
+    execution = state.executions.get(message.execution_id)
+    if execution is not None:
+        waits.resolved(state, execution, message.place, message.outcome)
+
+
+def _forget(state: State, message: messages.Forget) -> None:
+    execution = state.executions.get(message.execution_id)
+    if execution is not None and execution.is_parked:
+        drop(state, execution)
 
 
 _HANDLERS: Mapping[type, Callable[[State, Any], None]] = {
@@ -343,6 +368,8 @@ _HANDLERS: Mapping[type, Callable[[State, Any], None]] = {
     messages.WorkerGone: _worker_gone,
     messages.Operated: operations.operated,
     messages.TimerFired: _timer_fired,
+    messages.Resolved: _resolved,
+    messages.Forget: _forget,
     messages.CancelRequested: _cancel_requested,
 }
 

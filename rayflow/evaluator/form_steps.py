@@ -9,10 +9,10 @@ fills and out of the State.
 from __future__ import annotations
 
 from rayflow.errors import BadOption, Bug
-from rayflow.evaluator import commands
+from rayflow.evaluator import commands, races, waits
 from rayflow.evaluator.calls import meet
 from rayflow.evaluator.closing import located
-from rayflow.evaluator.forms import FORMS, Begin, ReadContext, Tag
+from rayflow.evaluator.forms import FORMS, Begin, Compete, Note, Open, ReadContext, Tag
 from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
@@ -33,6 +33,13 @@ def step(state: State, cell: Cell) -> None:
     definition = FORMS.get(form._name)
     if definition is None:
         raise Bug(f"There is no form {form._name!r}.")
+    if definition.cleans_up:
+        if not cell.values and not races.enter(state, cell):
+            return
+        if len(cell.values) == 1:
+            cell.scope.execution.cleanups[id(cell)] = cell
+        elif cell.values:
+            cell.scope.execution.cleanups.pop(id(cell), None)
     answer = definition.rule(form._args, cell.values)
     if type(answer) is Need:
         terms = tuple(answer.terms)
@@ -44,6 +51,12 @@ def step(state: State, cell: Cell) -> None:
             demand(state, term, cell.scope, child_path(cell.path, "step", position), cell, position)
     elif type(answer) is Become:
         demand(state, answer.term, cell.scope, child_path(cell.path, "become", 0), cell, BECOME_SLOT)
+    elif type(answer) is Open:
+        waits.open_wait(state, cell, answer.kind, answer.given)
+    elif type(answer) is Compete:
+        races.begin(state, cell, answer.terms)
+    elif type(answer) is Note:
+        waits.note(state, cell, answer.kind)
     elif type(answer) is ReadContext:
         _read_context(state, cell, answer)
     elif type(answer) is Begin:

@@ -17,10 +17,12 @@ from typing import Any, TypeAlias
 from rayflow.errors import BadArguments, BadForm, BadOption
 from rayflow.evaluator.call_options import CONTEXT
 from rayflow.evaluator.open_terms import expressions_of, is_value
+from rayflow.lang.durable.conditions import filled
 from rayflow.lang.operations import operate
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
-from rayflow.lang.terms.expressions import Expression, Form, Operation, TaskCall, Term, render
+from rayflow.lang.terms.codec import content_digest
+from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term, render
 from rayflow.values.encoding.nested import map_leaves
 from rayflow.values.failures import Failure, Outcome, failure_from_exception, raised_while_handling
 
@@ -51,7 +53,30 @@ class Tag:
     execution_tags: Tags
 
 
-Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A rule's answer: the form becomes what a wait of this kind resolves to. given: what the wait is made with."""
+
+    kind: str
+    given: Mapping[str, Term]
+
+
+@dataclass(frozen=True, slots=True)
+class Compete:
+    """A rule's answer: these terms race; the form is what the race decides (`races.take`)."""
+
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A rule's answer: the form becomes the term that `made` gives for what is recorded once: the time in microseconds
+    ("now"), or a text that no other place has ("uuid")."""
+
+    kind: str
+
+
+Step: TypeAlias = Need | Become | Fail | ReadContext | Begin | Tag | Open | Note | Compete
 Rule: TypeAlias = Callable[[tuple[Term, ...], Sequence[Outcome]], Step]
 
 
@@ -184,6 +209,96 @@ def apply_tags(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
     return Tag(seen[0], *tags)
 
 
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+WAITS: Mapping[str, tuple[str, ...]] = {
+    "sleep": ("seconds",),
+    "sleep_until": ("at",),
+    "event": ("name", "key", "timeout", "default", "where", "since", "take"),
+    "ask": ("prompt", "form", "timeout"),
+    "emit": ("name", "data", "key", "at", "id"),
+    "child": ("expr", "id"),
+    "spawn": ("expr", "id", "tie"),
+    "join": ("run",),
+    "continue_as": ("expr",),
+}
+"""The forms that wait for something from outside, and the names of their arguments."""
+
+_OF_RUNS = frozenset({"child", "spawn", "continue_as"})
+"""The waits whose first argument is the quoted expression of another run."""
+
+
+def _wait(kind: str) -> Rule:
+    """The rule of a wait: its arguments are reduced, then it opens."""
+    names = WAITS[kind]
+
+    def rule(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+        for outcome in seen:
+            if isinstance(outcome, Failure):
+                return Fail(outcome)
+        if kind in _OF_RUNS:
+            return _wait_for_run(kind, args, seen)
+        if not seen and not all(map(is_value, args)):
+            return Need(args)
+        given = dict(zip(names, seen or args, strict=True))
+        if given.get("where") is not None:
+            condition, parts = given["where"]
+            whole = filled(condition._term, parts)
+            given["where"] = Quoted(whole, content_digest(whole))
+        return Open(kind, given)
+
+    return rule
+
+
+def _wait_for_run(kind: str, args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The arguments of the call that another run makes are reduced in this one."""
+    term, rest = args[0]._term, args[1:]
+    inside: tuple[Term, ...] = ()
+    if type(term) is TaskCall:
+        inside = (*term._args, *(term._kwargs or {}).values())
+    needed = (*inside, *rest)
+    if not seen and not all(map(is_value, needed)):
+        return Need(needed)
+    known = tuple(seen) or needed
+    if type(term) is TaskCall:
+        values, count = known[: len(inside)], len(term._args)
+        named = dict(zip(term._kwargs or (), values[count:], strict=True))
+        term = TaskCall(term._task, values[:count], named or None, term._options, term._length)
+    given = (Quoted(term, content_digest(term)), *known[len(inside) :])
+    return Open(kind, dict(zip(WAITS[kind], given, strict=True)))
+
+
+def compete(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `first` and `any_of`. args: the terms."""
+    return Compete(args)
+
+
+def within(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `within`. args: expression, seconds, default."""
+    expression, seconds, _ = args
+    return Compete((expression, Form("sleep", (seconds,))))
+
+
+def finally_(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `finally_`. args: expression, clean-up."""
+    if len(seen) < len(args):
+        return Need((args[len(seen)],))
+    outcome, cleaned = seen
+    if isinstance(cleaned, Failure):
+        return Fail(raised_while_handling(cleaned, outcome) if isinstance(outcome, Failure) else cleaned)
+    return Fail(outcome) if isinstance(outcome, Failure) else Become(outcome)
+
+
+def now(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `now`. It has no arguments."""
+    return Note("now")
+
+
+def uuid(args: tuple[Term, ...], seen: Sequence[Outcome]) -> Step:
+    """The rule of `uuid`. It has no arguments."""
+    return Note("uuid")
+
+
 MOST_STEPS = 1_000
 """A user's rule that still asks after this many answers is taken for one that never ends. (Each time it is called with
 all earlier answers, so its cost grows with their square.)"""
@@ -224,12 +339,13 @@ class FormDefinition:
     """A form.
 
     passes_on: whether it fails whenever a needed term fails. recovers: whether the term that it becomes may handle a
-    failure that its rule has seen. A failure of that term then names the handled failure.
+    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last term is evaluated at every end.
     """
 
     rule: Rule
     passes_on: bool = False
     recovers: bool = False
+    cleans_up: bool = False
 
 
 FORMS: Mapping[str, FormDefinition] = {
@@ -243,6 +359,13 @@ FORMS: Mapping[str, FormDefinition] = {
     "fork_thread": FormDefinition(fork_thread),
     "apply_tags": FormDefinition(apply_tags, passes_on=True),
     "own": FormDefinition(own),
+    **{kind: FormDefinition(_wait(kind), passes_on=True) for kind in WAITS},
+    "first": FormDefinition(compete),
+    "any_of": FormDefinition(compete),
+    "within": FormDefinition(within),
+    "finally_": FormDefinition(finally_, cleans_up=True),
+    "now": FormDefinition(now),
+    "uuid": FormDefinition(uuid),
 }
 """Every form by name."""
 

@@ -20,6 +20,7 @@ from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
+from rayflow.evaluator.ledger import Ledger, Standing
 from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
@@ -61,6 +62,21 @@ class CellRole(Enum):
     """The value is not used: the call runs for its own sake. Only its end matters."""
 
 
+class Race:
+    """A race between the terms of a form.
+
+    place, above: of the form, and of its caller. winner: the position of the term that counts; None until that is
+    decided.
+    """
+
+    __slots__ = ("above", "place", "winner")
+
+    def __init__(self, place: bytes, above: Standing) -> None:
+        self.place = place
+        self.above = above
+        self.winner: int | None = None
+
+
 class Cell:
     """A place where terms are being reduced.
 
@@ -72,11 +88,12 @@ class Cell:
     expression's id.
     waiters: the cells and jobs that wait for the outcome, each with the slot that the outcome fills.
     settled: whether the cell has given its outcome. number, key: set while a look-up or an operation is in flight.
+    race: of a form that decides between its terms.
     """
 
     __slots__ = (
-        "expression", "key", "missing", "number", "outcome", "path", "places", "role", "scope", "settled", "sources",
-        "values", "waiters",
+        "expression", "key", "missing", "number", "outcome", "path", "places", "race", "role", "scope", "settled",
+        "sources", "values", "waiters",
     )  # fmt: skip
 
     def __init__(self, role: CellRole, expression: Term, scope: Job, path: bytes, size: int) -> None:
@@ -93,6 +110,7 @@ class Cell:
         self.outcome: Outcome = None
         self.number = 0
         self.key: bytes | None = None
+        self.race: Race | None = None
 
     def first_failure(self) -> Failure | None:
         """The failure of the first slot that has one: by position, not by time, so that it is always the same."""
@@ -157,6 +175,7 @@ class Work:
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
     cost: the cost of its attempts that returned.
+    packed: the term that its body returned, as it came.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
     children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
@@ -166,8 +185,8 @@ class Work:
 
     __slots__ = (
         "args_hash", "attempt", "awaits", "below", "bound", "call", "causes", "children", "cost", "followers",
-        "listed", "losses", "memo", "missed", "never_ran", "ordinal", "raised", "ready_at", "sent_at", "sources",
-        "waited_on", "wanted",
+        "listed", "losses", "memo", "missed", "never_ran", "ordinal", "packed", "raised", "ready_at", "sent_at",
+        "sources", "waited_on", "wanted",
     )  # fmt: skip
 
     def __init__(self, call: TaskCall | None, ordinal: int) -> None:
@@ -188,6 +207,7 @@ class Work:
         self.losses = 0
         self.causes: tuple[str, ...] = ()
         self.cost: Cost | None = None
+        self.packed: bytes | None = None
         self.awaits: Awaits | None = None
         self.below: NestedEnd | None = None
         self.children: list[Job | Vector] = []
@@ -226,12 +246,13 @@ class Job:
     oldest: when the oldest record behind its value was computed; None if no record is older than the job.
     fleeting: whether a later execution has to ask again for a call below it (see `lookups.is_fleeting`).
     seen: the witnesses in its term and below (Files, Handles, the code of classes that results were computed with).
+    standing: its place, and what is recorded there; None for most calls.
     """
 
     __slots__ = (
         "call_hash", "clean", "depth", "entry", "eval_hash", "execution", "fleeting", "hands_down", "how", "job_id",
-        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "state", "task_set",
-        "trail", "unrecorded", "value_hash", "waiters", "work",
+        "name", "number", "oldest", "options", "outcome", "parent", "queued_at", "reads", "seen", "standing", "state",
+        "task_set", "trail", "unrecorded", "value_hash", "waiters", "work",
     )  # fmt: skip
 
     def __init__(
@@ -268,6 +289,7 @@ class Job:
         self.outcome: Outcome = None
         self.waiters: list[tuple[Cell | Job, int]] = []
         self.unrecorded: UnrecordedReturn | None = None
+        self.standing: Standing | None = None
         self.trail = b"\0"
         self.work = Work(call, execution.tally.totals["jobs"])
 
@@ -293,7 +315,13 @@ class Job:
     def let_go(self) -> None:
         """Forget the data that only an open job needs."""
         work = self.work
-        if self.state is DONE and not work.children and work.sources is None and work.below is None:
+        if self.execution.ledger is not None:
+            # A caller that becomes pinned later pins what has ended below it.
+            if work.args_hash is not None:
+                if self.standing is None:
+                    self.standing = Standing()
+                self.standing.args_hash = work.args_hash
+        elif self.state is DONE and not work.children and work.sources is None and work.below is None:
             self.job_id = b""  # nothing is below it, not even in a default: no row and no failure names it
             if type(self.outcome) in SCALARS and self.parent is not None:
                 self.value_hash = None  # an equal call makes it again in a microsecond
@@ -475,7 +503,9 @@ class Vector:
 
     def let_go(self) -> None:
         """Forget the data that only open members need."""
-        self.arguments = self.job_ids = self.args_hashes = _NO_ITEMS
+        self.arguments = self.job_ids = _NO_ITEMS
+        if self.execution.ledger is None:
+            self.args_hashes = _NO_ITEMS
 
 
 # --- executions -------------------------------------------------------------------------------------------------------
@@ -523,9 +553,13 @@ class Execution:
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
-    Its end: wanted: whether anything still waits for it. cancelled_by: who or what cancelled it. fatal: the failure
-    that stopped it, if it stops at the first failure. is_torn: whether a part of it was lost. Then the records may have
-    open jobs that are not known here.
+    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
+    by place. is_parked: whether it was said that nothing but these can bring news.
+
+    Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
+    nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
+    cancelled_by: who or what cancelled it. fatal: the failure that stopped it, if it stops at the first failure.
+    is_torn: whether a part of it was lost. Then the records may have open jobs that are not known here.
 
     Its earlier reports: warnings: the texts, each once. is_deep: whether a warning about deep recursion has come.
     crowded_at: the number of open calls at which the next warning comes. first_times: what is recorded already.
@@ -564,7 +598,16 @@ class Execution:
         self.binding = 0
         self.retrying = 0
 
+        self.is_run = submitted.is_run
+        self.ledger: Ledger | None = None
+        if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
+            self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
+        self.waits: dict[bytes, Cell] = {}
+        self.is_parked = False
+
         self.wanted = True
+        self.cleanups: dict[int, Cell] = {}
+        self.is_cleaning = False
         self.cancelled_by = ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0

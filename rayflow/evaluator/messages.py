@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from rayflow.evaluator.timers import Timer
 from rayflow.lang.task_table import TaskEntry
-from rayflow.records import Row
+from rayflow.records import PlaceRow, Row
 from rayflow.run_settings import RunSettings
 from rayflow.values.failures import Failure
 from rayflow.values.witnesses import Witness
@@ -86,6 +87,12 @@ class Submitted(NamedTuple):
     root's calls receive; without cache, BACKEND means CSE for every call. life: how often this execution was taken up
     again after a crash. under: the settings of a nested execution, if it is one. project_dir: the base of
     relative paths.
+
+    is_run: whether a service keeps it. pins: when it is taken up again, all its rows of the table `places`, in any
+    order, each with its outcome (one that is a blob is read). resolved: the packed outcomes of its waits that are
+    resolved, by place. generation: how often a failed one was retried; a greater one than before clears the failures
+    that reached the root. gone: by place, a text that names the file, for each pinned value with a File that is not as
+    recorded any more.
     """
 
     at: int
@@ -96,6 +103,11 @@ class Submitted(NamedTuple):
     life: int = 0
     under: NestedStart | None = None
     project_dir: str = ""
+    is_run: bool = False
+    pins: Sequence[PlaceRow] | None = None
+    resolved: Mapping[bytes, bytes] = MappingProxyType({})
+    generation: int = 0
+    gone: Mapping[bytes, str] = MappingProxyType({})
 
 
 class Candidate(NamedTuple):
@@ -272,6 +284,23 @@ class TimerFired(NamedTuple):
     timer: Timer
 
 
+class Resolved(NamedTuple):
+    """A wait has this packed outcome (see `rayflow.lang.terms.outcomes`). Answers `OpenWait`; it may also come unasked
+    for a wait that an execution has not come to again, and then it is kept."""
+
+    at: int
+    execution_id: str
+    place: bytes
+    outcome: bytes
+
+
+class Forget(NamedTuple):
+    """Drop an execution that is parked. It does not end; the shell may submit it again, with its pins."""
+
+    at: int
+    execution_id: str
+
+
 class CancelRequested(NamedTuple):
     """This execution has to end. by: the cause, such as a person or a signal; empty if it is not known."""
 
@@ -291,5 +320,7 @@ Message: TypeAlias = (
     | WorkerGone
     | Operated
     | TimerFired
+    | Resolved
+    | Forget
     | CancelRequested
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from rayflow.evaluator import commands, lookups, messages, witnessing
 from rayflow.evaluator.closing import located
 from rayflow.evaluator.graph import BECOME_SLOT, Cell
+from rayflow.evaluator.needs import is_allowed
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.rows import operation_row
@@ -42,7 +43,7 @@ def apply(state: State, cell: Cell) -> None:
         demand(state, term, cell.scope, child_path(cell.path, "operated", 0), cell, BECOME_SLOT)
         return
     execution = cell.scope.execution
-    if not execution.wanted:
+    if not is_allowed(execution, cell):
         settle(state, cell, cancelled(), ())
         return
     cell.key = digest("operation", name.encode(), *map(identity, args))
@@ -61,7 +62,7 @@ def apply(state: State, cell: Cell) -> None:
 def looked_up(state: State, cell: Cell, message: messages.LookedUp) -> None:
     """Take the first valid candidate from the store's answer. If there is none, let the operation run."""
     execution = cell.scope.execution
-    if not execution.wanted:
+    if not is_allowed(execution, cell):
         for waiting in _answered(state, cell):
             settle(state, waiting, cancelled(), ())
         return
@@ -91,7 +92,7 @@ def operated(state: State, message: messages.Operated) -> None:
     is_recorded = any(each.scope.hands_down.is_recorded for each in cells)
     if message.rows and is_recorded:
         state.out.append(commands.Record(message.rows))
-    if message.term is None or not execution.wanted:
+    if message.term is None or not is_allowed(execution, cell):
         failure = message.failure or cancelled()
         for each in cells:
             settle(state, each, located(failure, each.scope, each.expression), each.all_sources())

@@ -70,3 +70,30 @@ def worker_lost(job: Job, reason: str, fatal: bool) -> Failure:
         "(memory, a crash in C code, os._exit), mend that; give it more memory= where it was killed for memory."
     )  # fmt: skip
     return own_failure(errors.WorkerLost, message)
+
+
+def outcome_unknown(job: Job, reason: str) -> Failure:
+    """The failure of an effect that may have been done. reason: why nobody knows."""
+    return own_failure(
+        errors.OutcomeUnknown,
+        f"attempt {job.work.attempt} of {job.name} has started, and nobody knows whether it has done its work: "
+        f'{reason}. It has on_unknown="fail", so it is not made again. Find out what has happened outside.',
+    )
+
+
+def key_taken(job: Job) -> Failure:
+    """The failure of an effect whose key another effect of the same caller has."""
+    return own_failure(
+        errors.BadArguments,
+        f"two calls of {job.name} by one caller have key={job.options.get('key')!r} and different arguments. A key "
+        "names one effect: give each its own.",
+    )
+
+
+def effect_awaits(job: Job) -> Failure:
+    """The failure of an effect whose body awaits an expression."""
+    return own_failure(
+        errors.EffectMisplaced,
+        f"the body of the effect {job.name} awaits an expression. Then it would run again from its start, and do twice "
+        "what is to be done once. Pass the value as an argument, or await it in the task that calls the effect.",
+    )

@@ -22,12 +22,18 @@ def result_path(job: Job) -> bytes:
     The order of answers decides which of several equal jobs does the work. But the ids below must not depend on it: a
     resumed execution has to find the same jobs. So if equal jobs share a term, its path is made from their common data.
     """
-    if job.eval_hash is None or scope_of(job.options) == "NONE":
+    if job.standing is not None and job.standing.path is not None:
+        return job.standing.path
+    if job.eval_hash is None or job.entry.is_effect or scope_of(job.options) == "NONE":
         return child_path(job.job_id, "result", 0)
     execution = job.execution
     if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
-        return short_digest("result", execution.seed, job.eval_hash)
-    return short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
+        path = short_digest("result", execution.seed, job.eval_hash)
+    else:
+        path = short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
+    if execution.ledger is not None and path in execution.ledger.term_paths:
+        return child_path(job.job_id, "result", 0)  # an equal call has had it in an earlier life
+    return path
 
 
 def awaited_path(job: Job, key: bytes) -> bytes:

@@ -11,13 +11,14 @@ Reads terms. Changes: cells, the memo of jobs; of the State fills; of executions
 
 from __future__ import annotations
 
-from rayflow.evaluator import operations
-from rayflow.evaluator.attempts import enter_again
+from rayflow.evaluator import operations, races
+from rayflow.evaluator.attempts import enter_again, start
 from rayflow.evaluator.calls import meet, take_arguments
 from rayflow.evaluator.closing import end_thread, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
 from rayflow.evaluator.graph import BECOME_SLOT, MOST_MEMBERS, RESULT_SLOT, Cell, CellRole, Execution, Job, Vector
+from rayflow.evaluator.needs import is_cleaning
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.results import take_result
@@ -39,6 +40,8 @@ def drain(state: State) -> None:
     while True:
         while fills:
             _fill(state, *fills.popleft())
+        while state.freed:
+            start(state, state.freed.pop(0))
         # Each execution has its own bound, so that none waits for another's answers.
         ready = [each for each in state.executions.values() if each.demands and _has_room(each)]
         if not ready:
@@ -59,6 +62,9 @@ def _has_room(execution: Execution) -> bool:
 
 
 def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
+    execution = scope.execution
+    if not execution.wanted:
+        execution.is_cleaning = is_cleaning(execution, target)
     cls = type(term)
     if cls is ContainerPart:
         assert isinstance(target, Cell)
@@ -130,7 +136,9 @@ def _fill(state: State, target: Cell | Job, slot: int, outcome: Outcome, sources
     target.values[slot] = outcome
     target.sources[slot] = sources
     target.missing -= 1
-    if target.missing == 0:
+    if target.race is not None:
+        races.take(state, target, slot)
+    elif target.missing == 0:
         _complete(state, target)
 
 
@@ -140,6 +148,7 @@ def _complete(state: State, cell: Cell) -> None:
         step(state, cell)
         return
     if cell.role is CellRole.THREAD:
+        cell.scope.execution.cleanups.pop(id(cell), None)
         end_thread(state, cell.scope.execution)
         return
     failure = cell.first_failure()

@@ -32,6 +32,8 @@ def take_result(state: State, job: Job, outcome: Outcome) -> None:
         job.call_hash = call_hash_of(job)
     if job.work.children or job.work.below is not None:
         _sum_up_children(job)
+    if job.standing is not None and (job.standing.is_pinned or job.entry.is_effect):
+        job.fleeting = True
     was_final = job.task_set is not None
     if not was_final:
         job.task_set = job.execution.task_set_of(job)

@@ -11,11 +11,15 @@ from dataclasses import replace
 
 from rayflow import errors
 from rayflow.evaluator.graph import Job
+from rayflow.values.digests import digest
 from rayflow.values.encoding.previews import one_line
 from rayflow.values.failures import Failure, error_name
 
 NEVER_AGAIN = frozenset(
-    error_name(each) for each in (errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled)
+    error_name(each)
+    for each in (
+        errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled, errors.NonRetriable
+    )
 )
 """Errors that the same code with the same arguments always gives again."""
 
@@ -42,8 +46,24 @@ def retry_delay(job: Job, failure: Failure) -> float | None:
     names = options.get("retry_on") or ("builtins.Exception",)
     if not any(name in failure.classes for name in names):
         return None
+    if failure.retry_after_seconds is not None:
+        return failure.retry_after_seconds
     delay: float = options.get("retry_delay", 0.0)
-    return _growing(delay, options.get("retry_backoff", 2.0), job.work.raised - 1) if delay else 0.0
+    if not delay:
+        return 0.0
+    grown = _growing(delay, options.get("retry_backoff", 2.0), job.work.raised - 1)
+    most = options.get("retry_max_delay")
+    return _spread(job, grown if most is None else min(grown, most))
+
+
+def _spread(job: Job, delay: float) -> float:
+    """The delay, longer or shorter by a part of itself: always the same for one attempt of one job."""
+    jitter = job.options.get("retry_jitter", 0.0)
+    if not jitter:
+        return delay
+    made = digest("jitter", job.job_id, job.work.attempt.to_bytes(8, "little"))
+    chance: float = int.from_bytes(made[:4], "little") / 2**32
+    return float(delay * (1 + jitter * (2 * chance - 1)))
 
 
 def loss_delay(job: Job, fatal: bool) -> float | None:

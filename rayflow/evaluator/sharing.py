@@ -24,8 +24,11 @@ from rayflow.evaluator.graph import RESULT_SLOT, Job, UnrecordedReturn, Vector
 from rayflow.evaluator.handle_conflicts import rival_text
 from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
 from rayflow.evaluator.job_states import DONE, HELD, IN_FLIGHT, LOOKUP, RESULT, SHARED
+from rayflow.evaluator.ledger import Standing
 from rayflow.evaluator.members import twin_in
+from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.paths import result_path
+from rayflow.evaluator.places import own_path, term_row
 from rayflow.evaluator.state import State, demand, move, record, warn
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import WITH_WITNESSES, loads
@@ -67,6 +70,9 @@ def _look_up(state: State, job: Job, key: bytes) -> None:
 def _divide(state: State, job: Job, first: Job) -> None:
     """Let an earlier equal job do the work for this one, too, or a part of the work."""
     assert job.eval_hash is not None
+    if is_effectful(first):
+        go_alone(state, job)
+        return
     key, shared, twin = job.eval_hash, job.execution.shared, first
     if not (first.hands_down is job.hands_down or first.hands_down.has_context_of(job.hands_down)):
         is_alike = first.state is DONE and first.clean and job.hands_down.agrees(lookups.context_read(first))
@@ -74,11 +80,27 @@ def _divide(state: State, job: Job, first: Job) -> None:
             key = digest("shared", job.eval_hash, job.hands_down.digest)
             # Only calls of one context are together in a vector, so under this key there is none.
             twin = cast(Job, shared.setdefault(key, job))
+            if is_effectful(twin):
+                go_alone(state, job)
+                return
     if twin is not job and _serves(twin, job):
-        _share(state, job, twin)
+        share(state, job, twin)
     else:
         shared[key] = job
         _share_body(state, job, first if twin is job else twin)
+
+
+def is_effectful(job: Job) -> bool:
+    """Whether an effect, a wait or a decision was met below a job, so that each equal call is a caller of its own."""
+    return job.standing is not None and job.standing.is_pinned
+
+
+def go_alone(state: State, job: Job) -> None:
+    """Reduce a call under its own place, though an equal call is there: its body's term is recorded, or it runs."""
+    if job.standing is None:
+        job.standing = Standing()
+    job.standing.path = own_path(job)
+    _look_up(state, job, lookups.remember_key(job))
 
 
 def _share_body(state: State, job: Job, first: Job) -> None:
@@ -86,11 +108,11 @@ def _share_body(state: State, job: Job, first: Job) -> None:
     if first.unrecorded is not None:
         _reduce_here(state, job, first, first.unrecorded)
     elif _is_whole(first) and first.hands_down.has_context_of(job.hands_down):
-        _share(state, job, first)
+        share(state, job, first)
     elif not job.entry.is_nested and (
         RESULT not in first.trail or (first.state in IN_FLIGHT and first.work.awaits is None)
     ):
-        _share(state, job, first)  # until its body has returned, or awaits; if that fails, this job fails alike
+        share(state, job, first)  # until its body has returned, or awaits; if that fails, this job fails alike
     else:
         _look_up(state, job, lookups.remember_key(job))
 
@@ -138,10 +160,25 @@ def reduce_result(state: State, job: Job, packed: bytes, term: Term) -> None:
             fail(state, job, failure)
             return
         job.seen = witnessing.in_term(job.seen, packed)
+    job.work.packed = packed
+    if job.standing is not None or job.entry.is_effect:
+        _pin_term(state, job, term)
     demand(state, term, job, result_path(job), job, RESULT_SLOT)
 
 
-def _share(state: State, job: Job, twin: Job) -> None:
+def _pin_term(state: State, job: Job, term: Term) -> None:
+    """Record the term of a pinned call, or of an effect that is not done with what its body returned."""
+    standing = job.standing
+    assert standing is not None
+    if job.entry.is_effect and not standing.is_pinned and not is_value(term):
+        standing.path = result_path(job)
+        standing.is_pinned = True
+    if standing.is_pinned and (standing.pin is None or standing.pin.term is None):
+        state.out.append(commands.Record((term_row(job, state.now),)))
+
+
+def share(state: State, job: Job, twin: Job) -> None:
+    """Let a job have the outcome of an equal one, which may have ended."""
     job.how = "shared"
     if twin.is_open:
         move(state, job, SHARED)

@@ -32,6 +32,7 @@ class State:
     retries: jobs that wait for their next attempt, by the number of the timer.
     numbers: the last number given to a job, cell or timer. now: the time of the newest message, in microseconds.
     out: the commands of this turn. fills: outcomes on their way to a slot, each with the jobs that it came from.
+    freed: jobs that can take their limits now, because an execution has ended that held them.
     young: open jobs and vectors that are not yet recorded as open, oldest first, each with the time of its creation.
     opening_set: whether an `OpeningTimer` is running.
     """
@@ -47,6 +48,7 @@ class State:
     now: int = 0
     out: list[Command] = field(default_factory=list)
     fills: deque[tuple[Cell | Job, int, Outcome, tuple[Job | Vector, ...]]] = field(default_factory=deque)
+    freed: list[Job] = field(default_factory=list)
     young: deque[tuple[int, Job | Vector]] = field(default_factory=deque)
     opening_set: bool = False
 

@@ -29,6 +29,7 @@ from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.members import forget, member_in, siblings_in
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
+from rayflow.evaluator.places import pinned_caller, vector_rows
 from rayflow.evaluator.state import State, wait_for, warn
 from rayflow.evaluator.vector_rows import Costs, EndedMembers, Members, record_ended
 from rayflow.lang.options.option_values import is_auto
@@ -123,7 +124,7 @@ def reduce_together(state: State, together: ContainerPart, scope: Job, path: byt
 
 def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, cell: Cell) -> list[_Group]:
     """The groups of plain calls that are large enough for a vector."""
-    if not scope.execution.wanted:
+    if not scope.execution.wanted or _may_be_pinned(scope):
         return []
     found: list[_Group] = []
     for shape, places in _by_shape(together.expressions).items():
@@ -133,6 +134,12 @@ def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, c
         if binding is not None:
             found.append(_Group(state, binding, scope, path, cell, together, places))
     return found
+
+
+def _may_be_pinned(scope: Job) -> bool:
+    """Whether an earlier life may have pinned the outcomes of calls in this job's term."""
+    ledger = scope.execution.ledger
+    return ledger is not None and bool(ledger.by_path) and pinned_caller(scope) is not None
 
 
 def _by_shape(expressions: Sequence[Expression]) -> Mapping[_Shape | None, Sequence[int]]:
@@ -489,6 +496,10 @@ def _end(state: State, vector: Vector, ended: EndedMembers) -> None:
     execution, count = vector.execution, len(ended.places)
     rows, columns = record_ended(vector, ended, state.now)
     tally = execution.tally
+    if execution.ledger is not None:
+        pinned = vector_rows(vector, ended.places, state.now)
+        if pinned:
+            state.out.append(commands.Record(tuple(pinned)))
     if vector.is_recorded:
         state.out.append(commands.Record(rows, columns))
         tally.totals["recorded"] += count

@@ -10,6 +10,8 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from rayflow.lang.durable.events import event_of, run_id_of
+from rayflow.lang.durable.moments import microseconds_of, moment_of, seconds_of
 from rayflow.lang.rules import step
 from rayflow.lang.terms.expressions import Quoted, TaskCall, TaskRef, Term
 from rayflow.values.encoding.previews import preview
@@ -49,7 +51,6 @@ def is_shown(task: str, argument: str, text: str) -> bool:
     text: the argument's value, shortened.
     """
     return task != SCRIPT or (argument in _SHOWN_OF_SCRIPTS and text not in _LEFT_OUT)
-
 
 
 SUBRUN = "rayflow.subrun"
@@ -181,6 +182,11 @@ TABLE: dict[str, Callable[..., Any]] = {
     "force": _force,
     "step": step,
     "restore": restore,
+    "seconds": seconds_of,
+    "microseconds": microseconds_of,
+    "moment": moment_of,
+    "event": event_of,
+    "run_id": run_id_of,
 }
 """Every operation by name."""
 

@@ -80,6 +80,11 @@ class TaskEntry:
         return self.name == SUBRUN
 
     @property
+    def is_effect(self) -> bool:
+        """Whether its calls are effects."""
+        return self.options.get("effect") is True
+
+    @property
     def is_named_after_caller(self) -> bool:
         """Whether a call is shown under the name of the task that makes it, beside its own."""
         return self.name == SCRIPT

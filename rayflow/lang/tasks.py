@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption, BadTask
@@ -23,7 +24,7 @@ from rayflow.lang.code.code_graph import CodeIdentity
 from rayflow.lang.code.counted_distributions import counted_versions
 from rayflow.lang.code.identity import code_identity
 from rayflow.lang.modules import namespace_of, project_of
-from rayflow.lang.options.options import check_options, merge, merge_context
+from rayflow.lang.options.options import check_of_effect, check_options, merge, merge_context
 from rayflow.lang.packing.pack import notice_task
 from rayflow.lang.parameters.argument_checks import Parameter, check_arguments, checks_of, fit_by_type
 from rayflow.lang.parameters.signatures import Parameters, length_of, parameters_of
@@ -53,6 +54,20 @@ _NAME = re.compile(r"[A-Za-z_][\w<>\[\]-]*(\.[\w<>\[\]-]+)*")
 _NAMESPACE = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
+@dataclass(frozen=True)
+class FlowSettings:
+    """What `@flow` says about the runs of a task.
+
+    on: the events that start a run: the name of each, with the packed condition, or None. timeout_seconds: how long a
+    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end.
+    """
+
+    on: tuple[tuple[str, bytes | None], ...] = ()
+    timeout_seconds: float | None = None
+    on_failure: str | None = None
+    on_cancel: str | None = None
+
+
 class Task(Generic[P, R_co]):
     """A function that rayflow runs on a worker and whose results it caches. `@task` makes one.
 
@@ -75,6 +90,8 @@ class Task(Generic[P, R_co]):
         self._outer: Task[..., Any] | None = None
         self._layer = 0
         self._suffix = ""
+        self.flow_settings: FlowSettings | None = None
+        """What a flow says about its runs; None for other tasks."""
         config_args = self.definition_options.get("config_args") or ()
         unknown = [name for name in config_args if name not in self.parameters.names]
         if unknown:
@@ -183,6 +200,11 @@ class Task(Generic[P, R_co]):
         return inspect.iscoroutinefunction(self.origin) or inspect.iscoroutinefunction(self.func)
 
     @property
+    def is_effect(self) -> bool:
+        """Whether its calls are effects: each is made once at its place in a run."""
+        return self.definition_options.get("effect") is True
+
+    @property
     def nout(self) -> int | None:
         """How many items the result has; None if that is not known."""
         return self._length
@@ -266,7 +288,9 @@ class Task(Generic[P, R_co]):
     @front_door
     def options(self, **options: Any) -> Task[P, R_co]:
         """The same task with other options for its calls. Raises BadOption for an unknown name or a wrong type."""
-        checked = check_options(options, where=f"{self.fullname}.options", at_call=True)
+        where = f"{self.fullname}.options"
+        checked = check_options(options, where=where, at_call=True)
+        check_of_effect(checked, self.is_effect, where)
         kept = {name: as_now(value) for name, value in checked.items()}
         return self._again(call_options=merge(self._call_options, kept))
 
@@ -354,6 +378,7 @@ def _name_of_task(value: object) -> str | None:
 
 
 # --- making tasks -----------------------------------------------------------------------------------------------------
+
 
 @overload
 def task(func: Callable[P, R], /) -> Task[P, R]: ...

@@ -18,6 +18,8 @@ from rayflow.records import Row
 from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
+from rayflow.runtime.keeping.beside import Beside
+from rayflow.runtime.keeping.plain_waits import PlainWaits
 from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
@@ -71,7 +73,7 @@ class Loop(Generic[C]):
     """One evaluator, one store, one carrier. It runs in the thread that calls `turn`.
 
     sink: takes the rows; by default the store. listener: hears warnings, ended jobs and counts. clock: stamps every
-    message, and runs the timers.
+    message, and runs the timers. beside: resolves waits; by default the timers of a plain run.
     """
 
     def __init__(
@@ -83,10 +85,12 @@ class Loop(Generic[C]):
         sink: RowSink | None = None,
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
+        beside: Beside | None = None,
     ) -> None:
         self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
+        self._beside: Beside = PlainWaits(clock, store) if beside is None else beside
         self._sink: RowSink = store if sink is None else sink
         self._listener = LoopListener() if listener is None else listener
         self._incoming: deque[messages.Message] = deque()
@@ -101,8 +105,9 @@ class Loop(Generic[C]):
         self._begun = clock.seconds()
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
-            store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock
-        )
+            store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock,
+            guard=self._beside.guard,
+        )  # fmt: skip
 
     def post(self, message: messages.Message) -> None:
         """Hand a message to the evaluator, from any thread."""
@@ -137,18 +142,21 @@ class Loop(Generic[C]):
         if self._listener.live is not None and self.carrier.runs_in_loop and self.carrier.busy():
             self._tell_live(before_bodies=True)
         next_timer = self.outbox.fire_timers()
-        if not self._incoming and not self.carrier.work(0.05) and not self._incoming:
+        if not self._has_news() and not self.carrier.work(0.05) and not self._has_news():
             self._settle_down()
-            self.clock.wait(self._news, longest_seconds, next_timer)
+            self.clock.wait(self._news, longest_seconds, _sooner(next_timer, self._beside.seconds_left()))
         self._news.clear()
         for _ in range(BATCHES_PER_TICK):
             batch = self._batch()
-            if not batch:
+            if not batch and not self._beside.has_news():
                 break
-            if self.measures_lag:
+            if self.measures_lag and batch:
                 self.longest_lag_us = max(self.longest_lag_us, self.clock.now() - batch[0].at)
             with self.store.together():
-                self.outbox.carry_out(self.evaluator.handle(batch))
+                turned = self._beside.turn(self.evaluator, batch)
+                self.outbox.carry_out(turned.commands, turned.rows)
+                for action in turned.after:
+                    action()
             if len(batch) > FEW_MESSAGES and self._incoming:
                 # A long row of cached answers must not keep what workers have done, or could do, waiting.
                 self.carrier.work(0)
@@ -158,6 +166,9 @@ class Loop(Generic[C]):
         self._report_progress()
         self._tell_live()
 
+    def _has_news(self) -> bool:
+        return bool(self._incoming) or self._beside.has_news()
+
     def _batch(self) -> list[messages.Message]:
         """The next messages for the evaluator, not too many of them."""
         batch: list[messages.Message] = []
@@ -165,11 +176,12 @@ class Loop(Generic[C]):
         room = MESSAGES_PER_BATCH
         while incoming and room > 0:
             message = incoming.popleft()
-            batch.append(message)
             if type(message) is messages.ReturnedVector:
                 room -= len(message.jobs) // MEMBERS_PER_MESSAGE
             elif type(message) is messages.Submitted:
+                message = self._beside.begin(message)
                 self.outbox.begin(message)
+            batch.append(message)
             room -= 1
         return batch
 
@@ -210,8 +222,23 @@ class Loop(Generic[C]):
 
     def settle(self) -> None:
         """Turn until no message is left. This does not wait for timers, nor for what runs elsewhere."""
-        while self._incoming:
+        while self._has_news():
             self.turn()
+
+    def wind_down(self, seconds: float) -> None:
+        """Take in what still comes of the attempts that run, for so long, and record it; start nothing any more.
+
+        What would have been sent next is not recorded as sent either. So whoever takes up the executions sends it.
+        """
+        end = self.clock.seconds() + seconds
+        while self.carrier.busy() and self.clock.seconds() < end:
+            self.carrier.work(min(0.05, seconds))
+        with self.store.together():
+            turned = self._beside.turn(self.evaluator, list(self._incoming))
+            self._incoming.clear()
+            self.outbox.carry_out_last(turned.commands, turned.rows)
+        for action in turned.after:
+            action()
 
     def _settle_down(self) -> None:
         """Nothing to do: commit, unless something runs that could soon add to it."""
@@ -232,10 +259,15 @@ class Loop(Generic[C]):
 
         None when it can never end: a tick was interrupted, and the commands that it left undone are never answered.
         """
-        while self.finished(execution_id) is None and (self._incoming or self.carrier.busy()):
+        while self.finished(execution_id) is None and (self._has_news() or self.carrier.busy()):
             self.turn()
         self.carrier.forget(execution_id)
         return self.finished(execution_id)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two waits, where None has no end."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def with_queued(by_task: Mapping[str, Mapping[str, int]], running: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -17,10 +17,22 @@ from rayflow.evaluator import commands, messages
 from rayflow.evaluator.rows import INLINE_TERM_BYTES, context_of, left_row
 from rayflow.evaluator.witnessing import without_files_between
 from rayflow.lang.terms.codec import blobs_of, has_front, witnesses_of
-from rayflow.records import CHECKED_VALUE, SHALLOW_VALUE, SINGLE, CallRow, Columns, JobRow, ReductionRow, Row, ValueRow
+from rayflow.records import (
+    CHECKED_VALUE,
+    SHALLOW_VALUE,
+    SINGLE,
+    CallRow,
+    Columns,
+    JobRow,
+    PlaceRow,
+    ReductionRow,
+    Row,
+    ValueRow,
+)
 from rayflow.runtime.carrier import Carrier
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink
+from rayflow.runtime.keeping.beside import DURABLE
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.listing_rows import listing_rows_now
 from rayflow.store.store import Store
@@ -94,6 +106,10 @@ def _plain_candidate(row: ReductionRow) -> messages.Candidate | None:
     return messages.Candidate(kind, term, execution_id, at, True, None, None, wall_seconds)
 
 
+def _is_start(row: Row) -> bool:
+    return type(row) is PlaceRow and row.kind == "started"
+
+
 def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
     """Whether any of these is longer than this many bytes."""
     return any(text is not None and len(text) > most_bytes for text in texts)
@@ -102,7 +118,8 @@ def _is_any_longer(texts: Sequence[bytes | None], most_bytes: int) -> bool:
 class Outbox:
     """Hands commands to the store, the carrier, the timers and the listener.
 
-    store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages.
+    store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages. guard: is asked
+    before durable rows are committed.
     """
 
     def __init__(
@@ -114,7 +131,9 @@ class Outbox:
         sink: RowSink | None = None,
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
+        guard: Callable[[Iterable[Row]], None] | None = None,
     ) -> None:
+        self._guard = guard
         self._clock = clock
         self._store = store
         self._sink: RowSink = store if sink is None else sink
@@ -164,23 +183,43 @@ class Outbox:
             text = f"What was done of {execution_id} before it was resumed cannot be read: {error}"
             self._listener.warned(execution_id, text)
 
-    def carry_out(self, batch: Sequence[commands.Command]) -> None:
-        """Carry out the commands of one tick, type by type."""
+    def carry_out(self, batch: Sequence[commands.Command], rows: Sequence[Row] = ()) -> None:
+        """Carry out the commands of one tick, type by type.
+
+        rows: further rows of the tick. If any row of it must be durable first, all rows are committed before anything
+        else is carried out: an effect is sent, a wait is resolved and an end is told only after that. Raises
+        StoreUnavailable if that fails; then nothing of the tick was carried out.
+        """
         by_type: defaultdict[type, list[Any]] = defaultdict(list)
         for command in batch:
             by_type[type(command)].append(command)
-        self._record(by_type.pop(commands.Record, ()), by_type.pop(commands.Remember, ()))
+        self._record(by_type.pop(commands.Record, ()), by_type.pop(commands.Remember, ()), rows)
         if commands.LookUpVector in by_type:
             by_type[commands.LookUp].extend(by_type.pop(commands.LookUpVector))
         for of_type, carry_out in self._in_order.items():
             if of_type in by_type:
                 carry_out(by_type[of_type])
 
+    def carry_out_last(self, batch: Sequence[commands.Command], rows: Sequence[Row]) -> None:
+        """Record what has happened, and carry out nothing else: this process takes nothing new any more.
+
+        An effect of the batch is not recorded as started, because it is not.
+        """
+        records = [
+            each._replace(rows=tuple([row for row in each.rows if not _is_start(row)]))
+            for each in batch
+            if isinstance(each, commands.Record)
+        ]
+        self._record(records, [each for each in batch if isinstance(each, commands.Remember)], rows)
+        self._finish(each for each in batch if isinstance(each, commands.Finish))
+
     # --- records ------------------------------------------------------------------------------------------------------
 
-    def _record(self, records: Iterable[commands.Record], remembered: Iterable[commands.Remember]) -> None:
+    def _record(
+        self, records: Iterable[commands.Record], remembered: Iterable[commands.Remember], further: Sequence[Row]
+    ) -> None:
         """Write the rows and the reductions of a tick: together, so that no commit can come between them."""
-        rows: list[Row] = []
+        rows: list[Row] = [*further]
         columns: list[Columns] = []
         for command in records:
             rows.extend(command.rows)
@@ -197,6 +236,10 @@ class Outbox:
         if not rows and not columns:
             return
         self._sink.append(self._with_blobs(rows), columns)
+        if not DURABLE.isdisjoint(map(type, rows)):
+            if self._guard is not None:
+                self._guard(rows)
+            self._sink.commit()
         job_ended = self._listener.job_ended
         if job_ended is None:
             return
@@ -232,6 +275,8 @@ class Outbox:
                 rows[place] = row._replace(inline=None, blob=self._put_term(row.inline))
             elif type(row) is CallRow and row.term is not None and len(row.term) > INLINE_TERM_BYTES:
                 rows[place] = row._replace(term=None, term_blob=self._put_term(row.term))
+            elif type(row) is PlaceRow and row.outcome is not None and len(row.outcome) > LARGEST_TERM_BYTES:
+                rows[place] = row._replace(outcome=None, outcome_blob=self._put_term(row.outcome))
         return rows
 
     def _put_term(self, packed: bytes) -> bytes:

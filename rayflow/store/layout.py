@@ -9,11 +9,16 @@ In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
                                  the index of a segment; it can be made again
     blobs/<2 hex>/<hex>          bytes by content
     live/<execution>             what an execution says of itself while it lives
+    lease/<name>/<epoch>         who may commit for the store's service, or for an execution
+    lease/<chain>                shows that the holder of a lease is alive; written again every few seconds
     tmp/                         files being written; nothing reads them
     tmp/beacon-<name>            tells other machines that they reach the same store
 
-Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/` and `tmp/` is immutable once it
-is there.
+Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/`, `lease/<chain>` and `tmp/` is
+immutable once it is there.
+
+A process that holds a lease names its commits by a chain: the time at which the chain began, plus the number of the
+commit, as microseconds. So the name of the next commit follows from the last one, and only one process can create it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable
 
 from rayflow.errors import VersionMismatch
 
@@ -32,6 +38,7 @@ COMMITS = "commits"
 SEGMENTS = "segments"
 BLOBS = "blobs"
 LIVE = "live"
+LEASES = "lease"
 TEMPORARY = "tmp"
 IGNORE = ".gitignore"
 
@@ -41,9 +48,12 @@ DAMAGED = "damaged-"
 BEACON = "beacon-"
 """The beginning of the names of beacons, in `tmp/`."""
 
-OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, LIVE, TEMPORARY, IGNORE})
+OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, LIVE, LEASES, TEMPORARY, IGNORE})
 
 _ID_LENGTH = 16 + 1 + 10
+
+_CHAIN_MARK = "l"
+"""The first letter of a writer whose commits form a chain; other writers are hexadecimal."""
 
 
 def commit_path(commit_id: str) -> str:
@@ -72,6 +82,21 @@ def live_path(execution_id: str) -> str:
     return f"{LIVE}/{execution_id}"
 
 
+def lease_directory(name: str) -> str:
+    """The directory with the records of a lease."""
+    return f"{LEASES}/{name}"
+
+
+def lease_path(name: str, epoch: int) -> str:
+    """The path of the record of who holds a lease in an epoch."""
+    return f"{LEASES}/{name}/{epoch:010d}"
+
+
+def heartbeat_path(chain: str) -> str:
+    """The path of the file that shows that the writer of a chain is alive."""
+    return f"{LEASES}/{chain}"
+
+
 def aside_path(path: str) -> str:
     """The path to which a damaged file is moved."""
     return f"{TEMPORARY}/{DAMAGED}{path.rpartition('/')[2]}"
@@ -90,6 +115,46 @@ def is_id(name: str) -> bool:
 def id_time(name: str) -> int:
     """The time at which an id was made, in microseconds since the epoch."""
     return int(name[:16], 16)
+
+
+def new_chain() -> str:
+    """The writer's part of the ids of a new chain."""
+    return _CHAIN_MARK + os.urandom(5).hex()[1:]
+
+
+def chained_id(chain: str, began_us: int, number: int) -> str:
+    """The id of a commit of a chain. began_us: the time at which the chain began. number: of the commit, from 0."""
+    return f"{began_us + number:016x}-{chain}"
+
+
+def chain_of(name: str) -> str | None:
+    """The chain that an id belongs to; None for the id of a writer without a lease."""
+    writer = name[17:]
+    return writer if writer.startswith(_CHAIN_MARK) else None
+
+
+def packed_ids(ids: Iterable[str]) -> list[str]:
+    """Ids, in a list that is short where they follow one another in a chain: there the first stands for all, with a +
+    and the number of those behind it."""
+    runs: list[tuple[str, int]] = []
+    for name in sorted(ids, key=lambda each: (each[17:], each)):
+        if runs and chain_of(name):
+            first, more = runs[-1]
+            if name == chained_id(first[17:], id_time(first), more + 1):
+                runs[-1] = first, more + 1
+                continue
+        runs.append((name, 0))
+    return [f"{first}+{more}" if more else first for first, more in runs]
+
+
+def unpacked_ids(packed: Iterable[str]) -> tuple[str, ...]:
+    """The ids of such a list, sorted."""
+    found = []
+    for each in packed:
+        first, _, more = each.partition("+")
+        found.append(first)
+        found.extend(chained_id(first[17:], id_time(first), number) for number in range(1, int(more or 0) + 1))
+    return tuple(sorted(found))
 
 
 def format_text() -> bytes:

@@ -17,28 +17,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
 from rayflow.records import (
     TABLES,
-    CallChildRow,
-    CallRow,
     Columns,
-    DefinitionRow,
     ExecutionRow,
-    FileRow,
     ForgottenRow,
     HandleRow,
     JobRow,
-    ListingRow,
+    PlaceRow,
     ReductionRow,
     Row,
     Same,
-    TaskRow,
-    TaskSetRow,
-    ValuePartRow,
-    ValueRow,
 )
 from rayflow.store import layout
 from rayflow.store.blobs import Blobs
@@ -47,16 +39,20 @@ from rayflow.store.cache.keys import MEMORY_ROWS
 from rayflow.store.cache.reductions import Reductions
 from rayflow.store.folders.layered import LayeredFolder
 from rayflow.store.folders.protocol import Folder
+from rayflow.store.lease import Lease
 from rayflow.store.live.live_files import LiveFiles
+from rayflow.store.small_commits import SmallCommits
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
-from rayflow.store.write.segments import SLICE_ROWS, encode_commit
+from rayflow.store.write.seen_rows import KEY_LENGTHS, SeenRows
+from rayflow.store.write.segments import SLICE_ROWS, Commit, encode_commit
 from rayflow.values.process.parallel import at_once
 from rayflow.values.refs import Encoded
 
 if TYPE_CHECKING:
     from rayflow.store.history.history import History
+    from rayflow.store.history.run_records import RunRecords
 
 LOCAL_COMMIT_SECONDS = 0.2
 """How long rows wait for a commit, at the most, in a store on this machine."""
@@ -67,30 +63,20 @@ REMOTE_COMMIT_SECONDS = 5.0
 COMMIT_JOBS = 5_000
 """The number of waiting job rows at which a commit is made."""
 
-REMEMBERED_KEYS = 200_000
-"""How many keys of content-addressed rows a table remembers, to leave out rows that it has appended already."""
-
-_MANY_PARTS = 1_000
-"""Of at least so many numbered parts of one thing, only the first and the last one are remembered."""
-
 _TIDY_EVERY = 64
 """The number of commits after which a writer merges its own small ones."""
 
-_KEY_LENGTHS: dict[type, int] = {
-    CallRow: 1,
-    CallChildRow: 2,
-    TaskSetRow: 2,
-    ValueRow: 1,
-    ValuePartRow: 2,
-    FileRow: 1,
-    ListingRow: 1,
-    TaskRow: 1,
-    DefinitionRow: 2,
-}
-"""Content-addressed tables whose key is the first columns of the row, and how many those are."""
-
 _COME_LATER = frozenset({ReductionRow, HandleRow})
 """Rows that must be later than all recorded ones: so the recorded ones are read before."""
+
+
+class _Attempt(NamedTuple):
+    """A commit of which it is not known whether it was written, with its rows. waiting: the rows and columns that
+    waited then (kept, so that no others get their Python ids); None if those are all that wait now."""
+
+    commit: Commit
+    rows: dict[type, list[Columns]]
+    waiting: list[Any] | None = None
 
 
 class Store:
@@ -106,10 +92,10 @@ class Store:
         self._catalog = Catalog(folder)
         self._reductions = Reductions(folder, self._catalog, self._fetch_term, memory_rows)
         self._handles = HandleStates(folder, self._catalog)
-        self._compactor = Compactor(folder, self._catalog, self._ids)
+        self._compactor = Compactor(folder, self._catalog, self._ids, self._lock)
         self._buffers: dict[type, list[Any]] = {table.row: [] for table in TABLES}
         self._columns: dict[type, list[Columns]] = {table.row: [] for table in TABLES}
-        self._seen: dict[type, set[Any]] = {row: set() for row in _KEY_LENGTHS}
+        self._seen = SeenRows()
         self._first_append_us: int | None = None
         self._is_due = False
         self._between = threading.Lock()
@@ -118,6 +104,9 @@ class Store:
         """The threads that append what belongs together."""
         self._kept_error: Exception | None = None
         """The error of a `commit_beside`, for the next commit."""
+        self._lease: Lease | None = None
+        self._small: SmallCommits | None = None
+        self._unanswered: list[_Attempt] = []
         self._commits = 0
         self._opened = False
 
@@ -172,15 +161,9 @@ class Store:
             buffers = self._buffers
             for row in rows:
                 row_type = type(row)
-                length = _KEY_LENGTHS.get(row_type)
-                if length is not None:
-                    key = row[0] if length == 1 else row[:length]
-                    seen = self._seen[row_type]
-                    if key in seen and not (row_type is CallRow and row.at is not None):  # type: ignore[union-attr]
+                if row_type in KEY_LENGTHS:
+                    if not self._seen.is_new(row):
                         continue
-                    if len(seen) >= REMEMBERED_KEYS:
-                        seen.clear()
-                    seen.add(key)
                 elif not self._opened and row_type in _COME_LATER:
                     self.refresh()
                 if row_type is ReductionRow:
@@ -201,47 +184,13 @@ class Store:
             if not self._opened:
                 self.refresh()
             columns = self._reductions.add_columns(columns, now_us)
-        elif row_type in _KEY_LENGTHS:
-            columns = self._unseen(columns)
+        elif row_type in KEY_LENGTHS:
+            columns = self._seen.unseen(columns)
         elif row_type is HandleRow or row_type is ForgottenRow:
             self.append(columns.rows())
             return
         if columns.length:
             self._columns[row_type].append(columns)
-
-    def _unseen(self, columns: Columns) -> Columns:
-        """The rows of a content-addressed table, each of them once, that were not appended before."""
-        length = _KEY_LENGTHS[columns.row]
-        if length == 2 and columns.length >= _MANY_PARTS:
-            whole, numbers = columns.columns[:2]
-            if type(whole) is Same and type(numbers) is range:
-                return self._unseen_parts(columns, whole.value, numbers)
-        fields: tuple[str, ...] = columns.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
-        parts = [columns.column(name) for name in fields[:length]]
-        keys = parts[0] if length == 1 else list(zip(*parts, strict=True))
-        fresh = set(keys)
-        seen = self._seen[columns.row]
-        if len(fresh) < columns.length or not fresh.isdisjoint(seen):
-            fresh -= seen
-            place_of = {key: place for place, key in enumerate(keys) if key in fresh}
-            columns = columns.chosen(list(place_of.values()))
-        if len(seen) + len(fresh) > REMEMBERED_KEYS:
-            seen.clear()
-        if len(fresh) <= REMEMBERED_KEYS:
-            seen |= fresh
-        return columns
-
-    def _unseen_parts(self, columns: Columns, whole: bytes, numbers: range) -> Columns:
-        """`_unseen` for the numbered parts of one thing, such as the calls below a call. They always come together, so
-        that the first and the last one stand for all: there may be a million."""
-        seen = self._seen[columns.row]
-        ends = {(whole, numbers[0]), (whole, numbers[-1])}
-        if ends <= seen:
-            return columns.chosen(())
-        if len(seen) >= REMEMBERED_KEYS:
-            seen.clear()
-        seen |= ends
-        return columns
 
     def pending(self) -> int:
         """How many rows wait for the next commit."""
@@ -279,27 +228,70 @@ class Store:
 
     def _commit_waiting(self) -> None:
         with self._lock:
-            waiting: dict[type, list[Columns]] = {}
-            for row_type, rows in self._buffers.items():
-                parts = [*([Columns.of_rows(rows)] if rows else ()), *self._columns[row_type]]
-                if parts:
-                    waiting[row_type] = parts
-            if not waiting:
-                return
-            self._writable()
-            commit_id = self._ids.make(after=self._catalog.latest)
-            commit, encoded = encode_commit(commit_id, self._slices(waiting), executions=_executions(waiting))
-            self._folder.write(commit.path, encoded)
-            for row_type in waiting:
-                self._buffers[row_type].clear()
-                self._columns[row_type].clear()
-            self._first_append_us = None
-            self._is_due = False
-            self._catalog.add(commit)
-            self._reductions.committed(commit)
-            self._commits += 1
-            if self._commits % _TIDY_EVERY == 0:
-                self._compactor.merge_own(self._ids.writer)
+            while rows := self._all_waiting():
+                self._writable()
+                if self._lease is None:
+                    commit_id = self._ids.make(after=self._catalog.latest)
+                    commit, encoded = encode_commit(commit_id, self._slices(rows), executions=_executions(rows))
+                    self._folder.write(commit.path, encoded)
+                    self._drop_waiting()
+                else:
+                    commit = self._create_next(self._lease, rows)
+                self._catalog.add(commit)
+                self._reductions.committed(commit)
+                self._commits += 1
+                if self._lease is None and self._commits % _TIDY_EVERY == 0:
+                    self._compactor.merge_own(self._ids.writer)
+
+    def _all_waiting(self) -> dict[type, list[Columns]]:
+        waiting: dict[type, list[Columns]] = {}
+        for row_type, rows in self._buffers.items():
+            parts = [*([Columns.of_rows(rows)] if rows else ()), *self._columns[row_type]]
+            if parts:
+                waiting[row_type] = parts
+        return waiting
+
+    def _drop_waiting(self, written: frozenset[int] | None = None) -> None:
+        """Drop the rows and columns that were written, by their Python ids; or all."""
+        for buffers in (self._buffers, self._columns):
+            for waiting in buffers.values():
+                if waiting:
+                    waiting[:] = () if written is None else [each for each in waiting if id(each) not in written]
+        self._first_append_us = None
+        self._is_due = False
+
+    # --- with a lease ----------------------------------------------------------------------------------------------
+
+    def commit_by(self, lease: Lease) -> None:
+        """Commit only by this lease from now on, until `close`. A commit raises LeaseLost when another process has
+        taken over; then nothing of it is visible, nor of any later one.
+
+        Small commits are merged every second in a thread, and their files are removed two minutes later.
+        """
+        with self._lock:
+            if self._lease is not None:
+                raise Bug(f"The store {self.url} commits by a lease already.")
+            self._lease = lease
+            self._small = SmallCommits(self._folder, self._catalog, self._ids, self._compactor, self._lock)
+            self._small.start()
+
+    def _create_next(self, lease: Lease, rows: dict[type, list[Columns]]) -> Commit:
+        """Write rows as the next commit of a lease. Returns the commit that is there now: it may be an earlier attempt,
+        whose answer was lost."""
+        commit, encoded = encode_commit(lease.next_id(), self._slices(rows), executions=_executions(rows))
+        attempts = {each.commit.checksum: each for each in (*self._unanswered, _Attempt(commit, rows))}
+        try:
+            found = lease.create(commit, encoded, attempts)
+        except StoreUnavailable:
+            buffers = [*self._buffers.values(), *self._columns.values()]
+            self._unanswered.append(_Attempt(commit, rows, [each for waiting in buffers for each in waiting]))
+            raise
+        self._unanswered.clear()
+        made = attempts[found]
+        self._drop_waiting(None if made.waiting is None else frozenset(map(id, made.waiting)))
+        if self._small is not None:
+            self._small.add(made.commit, made.rows)
+        return made.commit
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -371,8 +363,7 @@ class Store:
             except StoreUnavailable:
                 for waiting, length in zip(buffers, lengths, strict=True):
                     del waiting[length:]
-                for seen in self._seen.values():
-                    seen.clear()
+                self._seen.clear()
                 raise
 
     @property
@@ -533,20 +524,30 @@ class Store:
 
         return History(self._folder)
 
+    def run_records(self) -> RunRecords:
+        """What is recorded of durable runs: what a service, and an execution that is taken up again, begin with."""
+        from rayflow.store.history.run_records import RunRecords
+
+        return RunRecords(self._folder)
+
     def layered(self) -> Store:
         """A store that shows the commits of this store. It writes only to memory, and does not change this store."""
         return Store(LayeredFolder(self._folder))
 
     def close(self) -> None:
         """Commit the rows that wait. The object must not be used afterwards."""
-        if not self.read_only:
-            self.commit()
+        try:
+            if not self.read_only:
+                self.commit()
+        finally:
+            if self._small is not None:
+                self._small.end()
 
 
 def _executions(waiting: dict[type, list[Columns]]) -> tuple[str, ...]:
     """The ids of the executions in these rows."""
     found: set[str] = set()
-    for row_type in (ExecutionRow, JobRow, ReductionRow):
+    for row_type in (ExecutionRow, JobRow, ReductionRow, PlaceRow):
         for part in waiting.get(row_type, ()):
             given = part.given("execution_id")
             found.update((given.value,) if type(given) is Same else given)

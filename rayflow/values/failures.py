@@ -65,6 +65,7 @@ class Failure:
     fault: "user", "world" or "bug".
     notes: the notes of the exception.
     related: the errors that caused it, and the members of a group.
+    retry_after_seconds: the wait before the next attempt, where the error asks for one.
     """
 
     type_name: str
@@ -77,6 +78,7 @@ class Failure:
     fault: str = "user"
     notes: tuple[str, ...] = ()
     related: tuple[Related, ...] = ()
+    retry_after_seconds: float | None = None
 
     @property
     def summary(self) -> str:
@@ -161,7 +163,14 @@ def failure_from_exception(
         fault=_fault(error),
         notes=_notes(error),
         related=related,
+        retry_after_seconds=_asked_delay(error),
     )
+
+
+def _asked_delay(error: BaseException) -> float | None:
+    """The seconds after which an error asks to be tried again (see `rayflow.RetryAfter`)."""
+    asked = getattr(error, "retry_after_seconds", None)
+    return asked if type(asked) is float else None
 
 
 def _has_users_line(related: Related) -> bool:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from rayflow.cli.parsing.words import arguments_of, call_of, help_of, option_names, take_own
+from rayflow.cli.parsing.words import help_of, take_own
 from rayflow.errors import BadArguments
+from rayflow.lang.arguments.from_words import arguments_of, call_of, option_names
 from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.parameters.kept import Kept
 from rayflow.lang.registry import forget_tasks

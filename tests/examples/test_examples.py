@@ -14,7 +14,14 @@ from projects import REPOSITORY
 TESTED = "09_testing"
 """The example that is run by its own tests, since it reaches for the network."""
 
-EXAMPLES = sorted(path.name for path in (REPOSITORY / "examples").iterdir() if path.is_dir() and path.name != TESTED)
+KEPT = frozenset({"30_order", "31_approval", "32_agent", "33_backfill"})
+"""Examples of runs that a service keeps: tests/service has their tests."""
+
+EXAMPLES = sorted(
+    path.name
+    for path in (REPOSITORY / "examples").iterdir()
+    if path.is_dir() and path.name != TESTED and path.name not in KEPT
+)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_the_calls_below_a_call_are_recorded_once_as_columns_or_rows() -> None:
 
 
 def test_the_memory_for_keys_of_columns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rayflow.store import store as base
+    from rayflow.store.write import seen_rows as base
 
     monkeypatch.setattr(base, "REMEMBERED_KEYS", 10)
     store = open_store(":memory:")

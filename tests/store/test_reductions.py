@@ -92,7 +92,7 @@ def test_content_addressed_rows_are_written_once_and_the_memory_for_that_is_boun
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from rayflow.records import ValueRow
-    from rayflow.store import store as base
+    from rayflow.store.write import seen_rows as base
 
     monkeypatch.setattr(base, "REMEMBERED_KEYS", 10)
     store = open_store(":memory:")

@@ -17,6 +17,7 @@ import click
 
 from rayflow.cli.parsing import words as reading
 from rayflow.cli.parsing.completion import CommandWithTasks, executions, run_words
+from rayflow.lang.arguments import from_words
 from rayflow.lang.modules import default_task, load, pick
 from rayflow.lang.tasks import Task, tasks_of
 
@@ -117,7 +118,7 @@ def choose(
         stdout.write(reading.help_of_module(target, tasks, verb=verb))
         return None
     task: Task[..., Any] = pick(tasks, name, where=target, own=defined)
-    taken = reading.option_names(task)
+    taken = from_words.option_names(task)
     if wants_help and "--help" not in taken:
         meanings = [(option.get_help_record(context) or ("", "")) for option in known]
         others = [each.name for each in tasks] if name is None else []

@@ -15,7 +15,6 @@ import click
 from rayflow.cli.evaluation import evaluate
 from rayflow.cli.output import dry_run_text
 from rayflow.cli.output.output import answer_alone, write_json
-from rayflow.cli.parsing import words as reading
 from rayflow.cli.parsing.given_options import context_of, given_object, tags_of
 from rayflow.cli.parsing.run_options import (
     MEANT,
@@ -27,10 +26,11 @@ from rayflow.cli.parsing.run_options import (
     split,
     with_words,
 )
-from rayflow.cli.parsing.words import given_in, take_own
+from rayflow.cli.parsing.words import take_own
 from rayflow.cli.recorded_tasks import load_tasks, task_of
 from rayflow.cli.stores import check_one_place, config_of, store_url
 from rayflow.config import Config
+from rayflow.lang.arguments import from_words
 from rayflow.lang.modules import load
 from rayflow.lang.options.options import parse_option
 from rayflow.pasting import command as pasted
@@ -73,7 +73,7 @@ def _run(context: click.Context, target: str, words: Sequence[str], options: dic
 
     config = _config(options, chosen.module)
     data = given_object(options["input"]) if options["input"] is not None else {}
-    call = reading.call_of(chosen.task, chosen.arguments, others=own_words(RUN), data=data, meant=MEANT)
+    call = from_words.call_of(chosen.task, chosen.arguments, others=own_words(RUN), data=data, meant=MEANT)
     if options["dry_run"]:
         # The other options concern the run itself, and are only checked. So any command line works with --dry-run.
         how = {name: value for name, value in _how(options).items() if name in ("cache", "options", "context")}
@@ -134,7 +134,7 @@ def _rerun(context: click.Context, words: Sequence[str], options: dict[str, Any]
     data = given_object(options["input"]) if options["input"] is not None else {}
     if (given or data) and task is None:
         raise click.UsageError("There is no call of a task to give arguments to.", context)
-    arguments = given_in(task, given, others=own, data=data, meant=MEANT) if task is not None else {}
+    arguments = from_words.given_in(task, given, others=own, data=data, meant=MEANT) if task is not None else {}
     how = _how(options)
     return evaluate(
         config,

@@ -35,6 +35,7 @@ from rayflow.cli.stores import config_of
 from rayflow.config import Config
 from rayflow.config import load as load_config
 from rayflow.errors import BadArguments, BadModule
+from rayflow.lang.arguments import from_words
 from rayflow.lang.options.options import parse_option
 from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.pasting import command as pasted
@@ -90,7 +91,7 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
     config = _config(options, file)
     input_file, data = _input(options["input"])
     if chosen is not None:
-        reading.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+        from_words.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
     begins = directory_in(config.project_dir, os.getcwd())
     called = [_target(target, file, config.project_dir, begins), *([name] if name else []), *arguments]
     command = SubmittedCommand(

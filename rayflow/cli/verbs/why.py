@@ -75,9 +75,7 @@ def _code(target: str, name: str | None, as_json: bool) -> None:
     with answer_alone() as stdout:
         module = load(target)
         task: Task[..., Any] = pick(tasks_of(module), name, where=target, own=tasks_of(module, imported=False))
-        identity = replace(
-            task.code, definitions=(*task.code.definitions, *definitions_of(task.counted_versions()))
-        )
+        identity = replace(task.code, definitions=(*task.code.definitions, *definitions_of(task.counted_versions())))
         version = task.definition_options.get("version")
         if as_json:
             made_of = [
@@ -105,7 +103,7 @@ def _code(target: str, name: str | None, as_json: bool) -> None:
 
 def _job_of(history: History, text: str) -> str:
     """The id of the job that is meant: of an execution its root; of a task the latest job of its latest execution, and
-rather one that ran than one that the cache answered."""
+    rather one that ran than one that the cache answered."""
     from rayflow.store.history.filters import Filter
 
     name = history.task_named(text)

@@ -22,7 +22,7 @@ from rayflow.values.encoding.previews import preview
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*")
 
-SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": base ** (power + 1)
     for power, prefix in enumerate("kmgtpe")

@@ -90,6 +90,17 @@ OPTIONS: dict[str, Option] = {
         Option("retries", (int,), 0, "how often a task that raised is tried again", least=0),
         Option("retry_delay", NUMBER, 0.0, "seconds before the first retry", least=0, most=MOST_SECONDS),
         Option("retry_backoff", NUMBER, 2.0, "factor by which the delay grows from one retry to the next", least=0.01),
+        Option(
+            "retry_max_delay", NUMBER, None, "the longest delay before a retry, in seconds", least=0, most=MOST_SECONDS
+        ),
+        Option(
+            "retry_jitter",
+            NUMBER,
+            0.0,
+            "by which part a delay may be longer or shorter, so that calls do not come together: 0.1",
+            least=0,
+            most=1,
+        ),
         Option("retry_on", (tuple, list, type), None, "exception classes that are tried again; by default all"),
         Option(
             "timeout", NUMBER, None, "seconds that one attempt may take on its worker", least=0.001, most=MOST_SECONDS
@@ -120,6 +131,13 @@ OPTIONS: dict[str, Option] = {
         Option("profile", (str,), None, "options of the configuration, below all others; `executor` is the same word"),
         Option("export_options", (dict,), None, "options for every call below this one"),
         Option("context", (dict,), None, "values that get_context reads in this call and below", many=False),
+        Option(
+            "key",
+            (str, int),
+            None,
+            "tells a call from equal calls of the same caller, instead of its arguments: its place in a run",
+            many=False,
+        ),
         Option("label", (str,), None, "the name that a call is shown and found by, beside its task's", many=False),
         Option(
             "num_cpus",
@@ -155,6 +173,35 @@ OPTIONS: dict[str, Option] = {
         ),
         Option("runtime_env", (dict,), None, "Ray's runtime environment for the task"),
         Option("bundle", (bool, int), True, "whether small calls may share one Ray task, or how many at most"),
+        Option(
+            "on_unknown",
+            (str,),
+            "retry",
+            "of an effect that has started and whose end is unknown: retry: do it again; fail: OutcomeUnknown",
+            choices=("retry", "fail"),
+        ),
+        Option(
+            "on_changed",
+            (str,),
+            "stop",
+            "of an effect that is done, and that a changed body does not come to again: stop: the run waits for a "
+            "person; keep: leave it done; again: do the new one; fail: EffectChanged",
+            choices=("stop", "keep", "again", "fail"),
+        ),
+        Option(
+            "on_cancel",
+            (str,),
+            "leave",
+            "of an effect that runs while nothing waits for it any more: leave: let it end; kill: end its worker",
+            choices=("leave", "kill"),
+        ),
+        Option(
+            "effect",
+            (bool,),
+            False,
+            "True: the call is made once at its place in a run, and never answered from the cache",
+            call=False,
+        ),
         Option("name", (str,), None, "the task's name instead of the function's", call=False),
         Option(
             "namespace",
@@ -214,13 +261,34 @@ NO_GANG = (
 )
 TWO_PLACES = "gang and scheduling_strategy contradict each other: the body runs in its gang. Leave one out."
 
+OF_EFFECTS = frozenset({"on_unknown", "on_changed", "on_cancel"})
+"""Options that only an effect can have."""
+
+NOT_OF_EFFECTS = frozenset({"cache", "cache_scope", "cache_for", "check_valid", "prov"})
+"""Options that an effect cannot have: nothing but its own run answers it, and its start and its end are recorded."""
+
+
+def check_of_effect(given: Mapping[str, Any], is_effect: bool, where: str) -> None:
+    """Raise BadOption for options of a definition or a call that do not suit an effect, or only suit one."""
+    for name in given:
+        name = ALIASES.get(name, name)
+        if is_effect and name in NOT_OF_EFFECTS:
+            raise BadOption(
+                f"{where}: an effect has no option {name!r}: it is done once at its place in a run, and no cache "
+                "answers it. Leave the option out, or make it a @task if it may be answered from the cache."
+            )
+        if not is_effect and name in OF_EFFECTS:
+            raise BadOption(f"{where}: option {name!r} belongs to an effect. Write @effect in place of @task.")
+
+
 ALIASES = {"executor": "profile"}
 """Other words for an option."""
 
 MEANT = {
     "retry": "retries", "max_retries": "retries", "maxretries": "retries", "tries": "retries", "attempts": "retries",
     "retry_exceptions": "retry_on", "retry_for": "retry_on", "retry_delay_seconds": "retry_delay",
-    "retry_exponential_backoff": "retry_backoff", "backoff": "retry_backoff",
+    "retry_exponential_backoff": "retry_backoff", "backoff": "retry_backoff", "jitter": "retry_jitter",
+    "max_delay": "retry_max_delay", "idempotency_key": "key", "side_effect": "effect", "idempotent": "effect",
     "cpu": "num_cpus", "cpus": "num_cpus", "vcpus": "num_cpus", "ncpus": "num_cpus", "n_cpus": "num_cpus",
     "cores": "num_cpus", "threads": "num_cpus", "gpu": "num_gpus", "gpus": "num_gpus", "n_gpus": "num_gpus",
     "accelerator": "accelerator_type", "mem": "memory", "ram": "memory", "mem_mb": "memory", "mem_gb": "memory",
@@ -293,6 +361,8 @@ def check_options(
             raise BadOption(f"{where}: a context cannot be lazy. Pass a lazy value as an argument.")
         checked[name] = _as_recorded(option, value, where)
     _check_together(checked, given.get("cache_scope"), where)
+    if not at_call and not many:
+        check_of_effect(checked, checked.get("effect") is True, where)
     if not at_call and not many and isinstance(checked.get("strategy"), str) and "gang" not in checked:
         raise BadOption(f"{where}: {NO_GANG}")
     return checked

@@ -19,7 +19,9 @@ class JobInfo:
             print(job.job_id, job.attempt)
 
     execution_id, job_id, eval_hash: as `rayflow log` shows them. attempt: from 1. task_name: the full name. options:
-    the merged options of the call that are plain data.
+    the merged options of the call that are plain data. idempotency_key: for an effect, a text that is the same in every
+    attempt and after every crash, and that no other effect has; empty for other tasks. Give it to a service that does
+    nothing twice under one key.
 
     The parameter is not part of the cache key, also when a call gives an argument for it.
     """
@@ -30,3 +32,4 @@ class JobInfo:
     attempt: int = 0
     task_name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str = ""

@@ -38,6 +38,7 @@ from rayflow.runtime.driver.reporting import filtering, print_receiver
 from rayflow.runtime.driver.start_time import waited_since
 from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
+from rayflow.runtime.keeping.beside import WaitsAside
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
 from rayflow.runtime.listing_rows import listing_rows
 from rayflow.runtime.live.live_board import LiveBoard
@@ -272,19 +273,23 @@ class Driver:
     def _looked_up(self, request: Request, draft: Draft, listener: LoopListener) -> commands.Finish | None:
         """Evaluate with a carrier that runs nothing. The end of the execution; None when a call has to run."""
         worker = Worker(self.worker_context(request), self.store)
+        waits = WaitsAside(self.store)
         loop = Loop(
             self.store,
             lambda loop: LookingCarrier(loop, worker),
             sink=draft,
             listener=listener,
             clock=self.clock,
+            beside=waits,
         )
         request.begin(self.clock.now())
         loop.post(request.submitted(self.clock.now()))
         with collecting_rarely():
-            while (finish := loop.finished(request.execution_id)) is None and not loop.carrier.needs_worker:
+            while (finish := loop.finished(request.execution_id)) is None:
+                if loop.carrier.needs_worker or waits.has_met_wait:
+                    return None
                 loop.turn()
-        return None if loop.carrier.needs_worker else finish
+        return finish
 
     @property
     def job_ended(self) -> Callable[[JobRow], None] | None:

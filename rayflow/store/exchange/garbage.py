@@ -21,7 +21,7 @@ all blobs stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from rayflow.store.exchange.references import named_in
 from rayflow.store.exchange.transfer import rows_in, term_reader
 from rayflow.store.history import views
 from rayflow.store.history.history import History
+from rayflow.store.lease import left_files
 from rayflow.store.store import Store
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import StoreSnapshot
@@ -95,18 +96,21 @@ def collect(
     snapshot = history.hold()  # later records are not part of the snapshot
     seen = {row["execution_id"]: row["last_sign"] for row in history.records(views.text_of("last_signs"))}
     running = _running(history, seen, is_over)
+    open_runs = {row["run_id"] for row in history.records(views.text_of("open_run_ids"))}
     forgotten: set[str] = set()
     if older_than is not None:
         if unread is not None:
             check = command("store", "check", store=store.url)
             raise BlobDamaged(f"Nothing can be forgotten while the store is damaged: {unread} (`{check}`).")
         forgotten = {each for each, sign in seen.items() if sign < older_than and each not in running}
+        forgotten -= open_runs  # however long they wait
         if forgotten and not dry_run:
             if len(forgotten) == len(seen):
                 confirm(len(forgotten))
             _keep_only(store, history, snapshot, sorted(seen.keys() - forgotten))
     history.close()
     swept = {**store.sweep(dry_run=dry_run), **_sweep_live(store, running, dry_run)}
+    swept.update(_sweep_leases(store, forgotten, dry_run))
     blobs: dict[str, int] = {}
     young = 0
     if unread is None:
@@ -142,8 +146,8 @@ def _running(history: History, seen: Mapping[str, datetime], is_over: IsOver) ->
 def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executions: Sequence[str]) -> None:
     """Write all rows that belong to these executions, in place of the whole snapshot. history: shows that snapshot."""
     rows = selecting.rows_of(history, executions)
-    for name in ("forgotten", "handles"):
-        # They speak of results and handles that another execution may bring back.
+    for name in ("forgotten", "handles", "events", "delivery_changes"):
+        # They speak of results and handles that another execution may bring back, or that a run may still get.
         how = schemas.layouts()[name]
         rows[name] = schemas.fit(how, history.answer(f"SELECT * FROM raw.{name}").to_arrow_table().cast(how.schema))
     listed = set(store.folder.names(layout.COMMITS))
@@ -164,6 +168,14 @@ def _sweep_live(store: Store, running: Mapping[str, datetime], dry_run: bool) ->
             gone[path] = sizes.get(path, 0)
             if not dry_run:
                 folder.remove(path)
+    return gone
+
+
+def _sweep_leases(store: Store, forgotten: Collection[str], dry_run: bool) -> dict[str, int]:
+    """Remove the files of leases that nobody needs any more. Returns their sizes."""
+    gone = {path: store.folder.size(path) or 0 for path in left_files(store.folder, forgotten)}
+    for path in () if dry_run else gone:
+        store.folder.remove(path)
     return gone
 
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from rayflow.lang.terms.codec import blobs_of
+from rayflow.store.write import schemas
+
+
+def _packed_columns(table: str) -> tuple[str, ...]:
+    """The columns of a table of durable runs that hold packed terms and outcomes: all bytes that are no hashes."""
+    columns = schemas.layouts()[table].columns
+    return tuple(column.name for column in columns if column.type == pa.binary() and not column.is_hash)
+
 
 _NAMING: dict[str, tuple[str, ...]] = {
     "reductions": ("term_blob",),
@@ -16,6 +26,7 @@ _NAMING: dict[str, tuple[str, ...]] = {
     "values": ("blob",),
     "executions": ("root_blob", "task_table"),
     "logs": ("blob",),
+    "places": ("outcome_blob",),
 }
 """Columns that hold the digest of a blob."""
 
@@ -24,6 +35,7 @@ _TERMS: dict[str, tuple[str, ...]] = {
     "calls": ("term",),
     "executions": ("root",),
     "jobs": ("packed_arguments",),
+    **{table: _packed_columns(table) for table in ("run_changes", "places", "wait_changes", "events")},
 }
 """Columns that hold packed terms, which may refer to blobs."""
 
@@ -32,6 +44,7 @@ _TERM_BLOBS: dict[str, tuple[str, ...]] = {
     "calls": ("term_blob",),
     "values": ("blob",),
     "executions": ("root_blob",),
+    "places": ("outcome_blob",),
 }
 """Columns that hold the digest of a packed term."""
 

@@ -94,7 +94,10 @@ class RemoteFolder:
 
     def create(self, path: str, parts: Sequence[Any]) -> bool:
         """Write a file, unless it exists. If the server cannot refuse a second write, a check comes first."""
-        return self._files.create_parts(self._path(path), parts)
+        is_ours = self._files.create_parts(self._path(path), parts)
+        if is_ours and self._mirror is not None and path.startswith(_MIRRORED):
+            self._keep(self._mirror, path, parts)
+        return is_ours
 
     def _keep(self, mirror: LocalFolder, path: str, parts: Sequence[Any]) -> None:
         try:

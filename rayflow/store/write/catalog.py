@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -70,27 +70,27 @@ class Catalog:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._names: frozenset[str] = frozenset()
+        self._names: set[str] = set()
         self._known: dict[str, Commit] = {}
         self._whole: set[str] = set()
         self._warned: set[str] = set()
         self._broken: dict[str, Problem] = {}
+        self._latest = ""
         self.snapshot = StoreSnapshot()
 
     @property
-    def names(self) -> frozenset[str]:
-        """The ids of all commits that are listed, replaced ones included."""
+    def names(self) -> Set[str]:
+        """The ids of all commits that are listed, replaced ones included. Not to be changed."""
         return self._names
 
     @property
     def latest(self) -> str:
         """The latest id of a valid commit; empty when there is none."""
-        commits = self.snapshot.commits
-        return commits[-1].id if commits else ""
+        return self._latest
 
     def refresh(self) -> StoreSnapshot:
         """List the commits and read the headers that are new. The same object comes back when nothing changed."""
-        names = frozenset(name for name in self._folder.names(layout.COMMITS) if layout.is_id(name))
+        names = {name for name in self._folder.names(layout.COMMITS) if layout.is_id(name)}
         if names == self._names and not self.snapshot.problems:
             return self.snapshot
         problems: dict[str, Problem] = {}
@@ -124,6 +124,7 @@ class Catalog:
     def _publish(self, live: tuple[Commit, ...], problems: dict[str, Problem]) -> StoreSnapshot:
         for problem in problems.values():
             self.warn(problem)
+        self._latest = live[-1].id if live else ""
         found = tuple(problems[path] for path in sorted(problems))
         if live != self.snapshot.commits or found != self.snapshot.problems:
             self.snapshot = StoreSnapshot(live, found)
@@ -160,9 +161,12 @@ class Catalog:
         """Show a commit that this process has just written, without listing."""
         self._known[commit.id] = commit
         self._whole.add(commit.id)
-        self._names |= {commit.id}
-        hidden = set(commit.replaces)
-        live = tuple(known for known in self.snapshot.commits if known.id not in hidden)
+        self._names.add(commit.id)
+        self._latest = max(self._latest, commit.id)
+        live = self.snapshot.commits
+        if commit.replaces:
+            hidden = set(commit.replaces)
+            live = tuple(known for known in live if known.id not in hidden)
         self.snapshot = StoreSnapshot((*live, commit), self.snapshot.problems)
 
     def forget(self, commit_ids: set[str]) -> None:

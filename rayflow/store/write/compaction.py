@@ -13,9 +13,11 @@ for readers.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,7 @@ from rayflow.store.write.segments import (
     embedded_tables,
     encode_commit,
     present_rows,
+    read_commit,
     segment_tables,
     sliced,
     write_segment,
@@ -90,12 +93,17 @@ class _PartGone(Exception):
 
 
 class Compactor:
-    """Merges and sweeps for one store."""
+    """Merges and sweeps for one store.
 
-    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker) -> None:
+    lock: held by the thread that uses the catalog. `merge_own` may be called without it; it reads and writes the files
+    of a merge without it.
+    """
+
+    def __init__(self, folder: Folder, catalog: Catalog, ids: layout.IdMaker, lock: threading.RLock) -> None:
         self._folder = folder
         self._catalog = catalog
         self._ids = ids
+        self._lock = lock
 
     # --- what to merge ---------------------------------------------------------------------------------------------
 
@@ -112,19 +120,23 @@ class Compactor:
                 after += commit.total_size
         return CompactionResult(merged, written, self.sweep(), before, after)
 
-    def merge_own(self, writer: str) -> None:
-        """Merge the small commits of a writer that goes on writing; short enough to do between two commits."""
-        own = [
-            commit
-            for commit in self._catalog.snapshot.commits
-            if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
-        ]
-        if len(own) > _FEW_COMMITS and sum(commit.total_size for commit in own) < _OWN_TOTAL_BYTES:
-            try:
-                self._merge(own)
-            except StoreUnavailable:
-                # The commit itself is done. The next one will report the fault of the disk.
-                return
+    def merge_own(self, writer: str) -> tuple[Commit, list[Commit]] | None:
+        """Merge the small commits of a writer that goes on writing; short enough to do between two commits. Returns the
+        new commit, and those that it replaces."""
+        with self._lock:
+            own = [
+                commit
+                for commit in self._catalog.snapshot.commits
+                if commit.writer == writer and commit.total_size < _OWN_SMALL_BYTES
+            ]
+        if len(own) <= _FEW_COMMITS or sum(commit.total_size for commit in own) >= _OWN_TOTAL_BYTES:
+            return None
+        try:
+            merged = self._merge(own)
+        except StoreUnavailable:
+            # The commit itself is done. The next one will report the fault of the disk.
+            return None
+        return None if merged is None else (merged, [each for each in own if each.id in merged.replaces])
 
     def _chosen(self, execution_id: str | None) -> list[list[Commit]]:
         commits = self._catalog.snapshot.commits
@@ -181,11 +193,11 @@ class Compactor:
         """One commit in place of these. Those with a part that cannot be read are left as they are."""
         taken = [commit for commit in commits if self._is_readable(commit)]
         while taken:
-            merged_id = self._ids.make(after=taken[-1].id)
-            listed = self._catalog.names
             replaces = {commit.id for commit in taken}
-            for commit in taken:
-                replaces.update(older for older in commit.replaces if older in listed)
+            with self._lock:
+                merged_id = self._ids.make(after=max(replaces))
+                for commit in taken:
+                    replaces.update(older for older in commit.replaces if older in self._catalog.names)
             try:
                 merged = write_commit(
                     self._folder,
@@ -198,7 +210,8 @@ class Compactor:
                 # What was written belongs to no commit, and is swept.
                 taken.remove(gone.commit)
                 continue
-            self._catalog.add(merged)
+            with self._lock:
+                self._catalog.add(merged)
             return merged
         return None
 
@@ -210,11 +223,20 @@ class Compactor:
         files: tuple[Commit | Segment, ...] = (commit, *commit.segments)
         try:
             for each in files:
-                with self._catalog.reading(commit, each.path):
+                with self._reading(commit, each.path):
                     read_intact(self._folder, each.path, each.matches)
         except Replaced:
             return False
         return not any(self._catalog.is_broken(each.path) for each in files)
+
+    @contextmanager
+    def _reading(self, commit: Commit, path: str) -> Iterator[None]:
+        """`Catalog.reading` for a thread that does not hold the lock."""
+        try:
+            yield
+        except Exception:
+            with self._lock, self._catalog.reading(commit, path):
+                raise
 
     def _tables(self, commits: Sequence[Commit]) -> Iterator[dict[str, Any]]:
         """All rows of these commits, as Arrow tables by name: few large tables at a time, each of them whole.
@@ -232,14 +254,14 @@ class Compactor:
         """The rows of these tables in a commit. Raises _PartGone when a part cannot be read, which is reported."""
         whole = False
         try:
-            with self._catalog.reading(commit, commit.path):
+            with self._reading(commit, commit.path):
                 yield from embedded_tables(self._folder, commit, *names)
                 whole = True
             for segment in commit.segments:
                 wanted = [name for name in segment.tables if name in names]
                 if wanted and whole:
                     whole = False
-                    with self._catalog.reading(commit, segment.path):
+                    with self._reading(commit, segment.path):
                         yield from segment_tables(self._folder, segment, *wanted)
                         whole = True
         except Replaced:
@@ -264,6 +286,7 @@ class Compactor:
             replaced = [older for older in commit.replaces if older in listed]
             if replaced and self._is_old(commit.path, commit.id, before) and not self._damage(commit):
                 gone.update(replaced)
+        gone -= self._ends_of_chains(gone)
         found = []
         is_listed = gone or thorough or self._may_have_orphans(before)
         for path in self._folder.sizes(layout.SEGMENTS) if is_listed else ():
@@ -279,6 +302,23 @@ class Compactor:
             if age is not None and age > (BEACON_SECONDS if name.startswith(layout.BEACON) else GRACE_SECONDS):
                 found.append(path)
         return found
+
+    def _ends_of_chains(self, gone: Set[str]) -> set[str]:
+        """The commits among these that have to stay, since their names are the ends of chains: the last one of a holder
+        whose chain may go on, which tells where it ends, and a fence, which keeps it from going on."""
+        found = set()
+        for chain in {chain for name in gone if (chain := layout.chain_of(name)) is not None}:
+            last = max(name for name in self._catalog.names if layout.chain_of(name) == chain)
+            if last in gone and (self._folder.size(layout.heartbeat_path(chain)) is not None or self._is_fence(last)):
+                found.add(last)
+        return found
+
+    def _is_fence(self, commit_id: str) -> bool:
+        try:
+            commit = read_commit(self._folder, commit_id)
+        except (BlobDamaged, FileNotFoundError):
+            return True  # it may be one
+        return not commit.tables and not commit.segments
 
     def _is_old(self, path: str, commit_id: str, before: int) -> bool:
         """Whether a file was written before this moment, by its id, and by its age if that is known. The clock that

@@ -137,7 +137,7 @@ class Commit:
 
     def matches(self, content: memoryview) -> bool:
         """Whether these bytes are the file of this commit."""
-        return bytes(content[-DIGEST_BYTES:]) == self.checksum and _is_commit(content)
+        return bytes(content[-DIGEST_BYTES:]) == self.checksum and is_commit(content)
 
     def files(self) -> tuple[Commit | Segment, ...]:
         """The commit file and the files of its segments and indexes."""
@@ -175,7 +175,7 @@ def encode_commit(
             "tables": {name: [place.rows, place.size, place.parts] for name, place in places.items()},
             "segments": [[s.table, s.id, s.rows, s.size, s.checksum, s.folded] for s in segments],
             "indexes": [[i.table, i.id, i.rows, i.size, i.checksum] for i in indexes],
-            "replaces": replaces,
+            "replaces": layout.packed_ids(replaces),
             "executions": executions,
         },
         separators=(",", ":"),
@@ -235,7 +235,7 @@ def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int
     return {name: Embedded(counts[name], sizes[name], tuple(parts[name])) for name in parts}, start, frames
 
 
-def _is_commit(content: memoryview) -> bool:
+def is_commit(content: memoryview) -> bool:
     """Whether these bytes are a commit file that matches its own checksum."""
     if content.nbytes < _PREFIX + DIGEST_BYTES or bytes(content[: len(_MAGIC)]) not in (_MAGIC, _FIRST_MAGIC):
         return False
@@ -244,7 +244,7 @@ def _is_commit(content: memoryview) -> bool:
 
 def read_commit(folder: Folder, commit_id: str) -> Commit:
     """Read a commit's header. Raises BlobDamaged when the file is not what was written, or FileNotFoundError."""
-    content = read_intact(folder, layout.commit_path(commit_id), _is_commit)
+    content = read_intact(folder, layout.commit_path(commit_id), is_commit)
     size = content.nbytes
     length = int.from_bytes(content[len(_MAGIC) : _PREFIX], "little")
     header = json.loads(bytes(content[_PREFIX : _PREFIX + length]))
@@ -266,7 +266,7 @@ def read_commit(folder: Folder, commit_id: str) -> Commit:
         tables=tables,
         segments=segments,
         indexes=indexes,
-        replaces=tuple(header["replaces"]),
+        replaces=layout.unpacked_ids(header["replaces"]),
         executions=tuple(header["executions"]),
         total_size=size + sum(file.size for file in (*segments, *indexes)),
     )

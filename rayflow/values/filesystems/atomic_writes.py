@@ -57,7 +57,7 @@ def beside_of(path: str) -> str:
         _swept[folder] = moment
         sweep(folder)
     shown = os.fsdecode(os.fsencode(name)[:150])  # a name has at most 255 bytes
-    return os.path.join(folder, f".{shown}.{_machine()}-{os.getpid():x}-{os.urandom(4).hex()}{_SUFFIX}")
+    return os.path.join(folder, f".{shown}.{this_machine()}-{os.getpid():x}-{os.urandom(4).hex()}{_SUFFIX}")
 
 
 @contextlib.contextmanager
@@ -243,14 +243,14 @@ def sweep(folder: str) -> None:
 
 def _is_left(entry: os.DirEntry[str]) -> bool:
     writer = _WRITER.search(entry.name)
-    if writer is not None and writer[1] == _machine():
+    if writer is not None and writer[1] == this_machine():
         return not is_alive(int(writer[2], 16))
     found = entry.stat(follow_symlinks=False)
     return time.time() - max(found.st_mtime, found.st_ctime) > OTHERS_SECONDS
 
 
 @functools.cache
-def _machine() -> str:
+def this_machine() -> str:
     """A name for this machine since its last start: process numbers are unique only within that."""
     known = [socket.gethostname()]
     for place, read in (("/proc/sys/kernel/random/boot_id", _text), ("/proc/self/ns/pid", os.readlink)):

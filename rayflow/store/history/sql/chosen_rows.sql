@@ -25,7 +25,9 @@ CREATE OR REPLACE TEMP TABLE chosen_value_hashes AS
 WITH direct AS (
     SELECT value_hash FROM temp.chosen_calls
     UNION SELECT value_hash FROM temp.chosen_arguments
-    UNION SELECT value_hash FROM temp.chosen_executions WHERE value_hash IS NOT NULL)
+    UNION SELECT value_hash FROM temp.chosen_executions WHERE value_hash IS NOT NULL
+    UNION SELECT value_hash FROM raw.places
+    WHERE execution_id IN (SELECT execution_id FROM temp.chosen) AND value_hash IS NOT NULL)
 SELECT value_hash FROM direct
 UNION
 SELECT part_hash FROM raw.value_parts WHERE value_hash IN (SELECT value_hash FROM direct);
@@ -61,6 +63,23 @@ CREATE OR REPLACE TEMP TABLE chosen_logs AS
 SELECT * FROM raw.logs WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
 CREATE OR REPLACE TEMP TABLE chosen_attempts AS
 SELECT * FROM raw.attempts WHERE job_id IN (SELECT job_id FROM temp.chosen_jobs);
+-- A run has the id of its execution. An event goes with the runs that emitted it, were started by it, or took it.
+CREATE OR REPLACE TEMP TABLE chosen_run_changes AS
+SELECT * FROM raw.run_changes WHERE run_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_places AS
+SELECT * FROM raw.places WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_wait_changes AS
+SELECT * FROM raw.wait_changes WHERE run_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_events AS
+SELECT * FROM raw.events
+WHERE run_id IN (SELECT execution_id FROM temp.chosen)
+   OR event_id IN (SELECT event_id FROM temp.chosen_run_changes UNION SELECT event_id FROM temp.chosen_wait_changes
+                   UNION SELECT event_id FROM raw.delivery_changes
+                   WHERE run_id IN (SELECT execution_id FROM temp.chosen));
+CREATE OR REPLACE TEMP TABLE chosen_delivery_changes AS
+SELECT * FROM raw.delivery_changes
+WHERE run_id IN (SELECT execution_id FROM temp.chosen)
+   OR (run_id IS NULL AND event_id IN (SELECT event_id FROM temp.chosen_events));
 CREATE OR REPLACE TEMP TABLE chosen_environments AS
 SELECT DISTINCT * FROM raw.environments WHERE environment IN (
     SELECT environment FROM temp.chosen_jobs UNION SELECT environment FROM temp.chosen_attempts);

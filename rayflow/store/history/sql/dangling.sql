@@ -12,6 +12,12 @@ FROM (SELECT DISTINCT parent_job_id FROM raw.jobs
                                                            WHERE status <> 'running'))
 WHERE parent_job_id NOT IN (SELECT job_id FROM raw.jobs)
 UNION ALL
+SELECT 'runs whose waits are recorded and they are not', count(*), min(run_id)
+FROM (SELECT DISTINCT run_id FROM raw.wait_changes WHERE run_id NOT IN (SELECT run_id FROM raw.run_changes))
+UNION ALL
+SELECT 'events whose deliveries are recorded and they are not', count(*), min(event_id)
+FROM (SELECT DISTINCT event_id FROM raw.delivery_changes WHERE event_id NOT IN (SELECT event_id FROM raw.events))
+UNION ALL
 SELECT 'calls that another call has made', count(*), min(lower(hex(child_call_hash)))
 FROM (SELECT DISTINCT child_call_hash FROM raw.call_children)
 WHERE child_call_hash NOT IN (SELECT call_hash FROM raw.calls)

@@ -5,5 +5,11 @@ SELECT execution_id, max(moment) AS last_sign FROM (
     UNION ALL
     SELECT execution_id, greatest(queued_at, coalesce(finished_at, queued_at)) FROM raw.jobs
     UNION ALL
-    SELECT execution_id, least("at", since) FROM raw.reductions)
+    SELECT execution_id, least("at", since) FROM raw.reductions
+    UNION ALL
+    SELECT run_id, "at" FROM raw.run_changes
+    UNION ALL
+    SELECT run_id, "at" FROM raw.wait_changes
+    UNION ALL
+    SELECT execution_id, "at" FROM raw.places)
 GROUP BY execution_id

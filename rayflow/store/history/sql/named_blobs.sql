@@ -6,3 +6,4 @@ UNION SELECT term_blob FROM raw.calls WHERE term_blob IS NOT NULL
 UNION SELECT root_blob FROM raw.executions WHERE root_blob IS NOT NULL
 UNION SELECT task_table FROM raw.executions WHERE task_table IS NOT NULL
 UNION SELECT blob FROM raw.logs WHERE blob IS NOT NULL
+UNION SELECT outcome_blob FROM raw.places WHERE outcome_blob IS NOT NULL

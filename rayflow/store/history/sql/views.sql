@@ -76,6 +76,49 @@ FROM tags
 QUALIFY row_number() OVER (PARTITION BY entity, entity_id, key, value_json ORDER BY recorded_at DESC) = 1 AND NOT removed;
 COMMENT ON VIEW current_tags IS 'tags that are set now';
 
+-- A row of a change leaves out what stays as it was: the last value of a column that is there counts.
+CREATE OR REPLACE VIEW runs AS
+WITH folded AS (
+    SELECT run_id, arg_max(id, number) AS id, arg_max(flow, number) AS flow, arg_max(arguments, number) AS arguments,
+           arg_max(state, number) AS state, arg_max(cause, number) AS cause, arg_max(reason, number) AS reason,
+           arg_max(error, number) AS last_error, min(recorded_at) AS created_at, max(recorded_at) AS changed_at,
+           arg_max(due_at, number) AS due_at, arg_max(timeout_at, number) AS timeout_at,
+           arg_max(queue, number) AS queue, arg_max(priority, number) AS priority, arg_max(tags, number) AS tags,
+           arg_max(parent_run_id, number) AS parent_run_id, arg_max(parent_place, number) AS parent_place,
+           arg_max(link, number) AS link, arg_max(tie, number) AS tie, arg_max(root_run_id, number) AS root_run_id,
+           arg_max(event_id, number) AS event_id, arg_max(seen_from, number) AS seen_from,
+           max(life) AS life, max(generation) AS generation, arg_max(input_hash, number) AS input_hash,
+           arg_max(root, number) AS root, arg_max(outcome, number) AS last_outcome, max(number) AS number
+    FROM run_changes GROUP BY run_id
+)
+SELECT folded.run_id, folded.id, folded.flow, folded.arguments, folded.state, folded.cause, folded.reason,
+       if(folded.state IN ('failed', 'cancelled'), folded.last_error, NULL) AS error,
+       folded.created_at, folded.changed_at,
+       if(folded.state IN ('done', 'failed', 'cancelled'), folded.changed_at, NULL) AS ended_at,
+       folded.due_at, folded.timeout_at, folded.queue, folded.priority, folded.tags, folded.parent_run_id,
+       folded.parent_place, folded.link, folded.tie, folded.root_run_id, folded.event_id, folded.seen_from,
+       folded.life, folded.generation, folded.input_hash, folded.root,
+       if(folded.state IN ('done', 'failed', 'cancelled'), folded.last_outcome, NULL) AS outcome, folded.number
+FROM folded;
+COMMENT ON VIEW runs IS 'durable runs, each as it is now; their transitions are in run_changes';
+
+CREATE OR REPLACE VIEW waits AS
+SELECT run_id, place, arg_max(kind, number) AS kind, arg_max(name, number) AS name, arg_max("key", number) AS key,
+       arg_max(state, number) AS state, arg_max(cause, number) AS cause, min(recorded_at) AS opened_at,
+       arg_max(deadline_at, number) AS deadline_at,
+       if(arg_max(state, number) = 'open', NULL, max(recorded_at)) AS ended_at,
+       arg_max(target_run_id, number) AS target_run_id, arg_max(event_id, number) AS event_id,
+       arg_max(given, number) AS given, arg_max(outcome, number) AS outcome, max(number) AS number
+FROM wait_changes GROUP BY run_id, place;
+COMMENT ON VIEW waits IS 'the waits of durable runs, each as it is now; their transitions are in wait_changes';
+
+CREATE OR REPLACE VIEW deliveries AS
+SELECT event_id, target, arg_max(state, number) AS state, arg_max(run_id, number) AS run_id,
+       arg_max(place, number) AS place, if(arg_max(state, number) = 'failed', arg_max(error, number), NULL) AS error,
+       min(recorded_at) AS created_at, max(recorded_at) AS changed_at, max(number) AS number
+FROM delivery_changes GROUP BY event_id, target;
+COMMENT ON VIEW deliveries IS 'the deliveries of events, each as it is now; their transitions are in delivery_changes';
+
 -- In these, a large table is asked with IN for the few rows that are wanted: read in that order, most of it is skipped,
 -- where a join would read all of it.
 

@@ -1,0 +1,97 @@
+"""`rayflow runs`: the runs of a service.
+
+In: nothing, or the id of a run. Out: a list; or all that is known of the run. Never: changes a run.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from rayflow.cli.output.render import table
+from rayflow.cli.output.style import short_execution
+from rayflow.cli.services import client_of, local_moment, service_option
+from rayflow.cli.stores import json_option, print_json, store_option
+
+
+@click.group("runs", invoke_without_command=True)
+@click.option("--state", metavar="STATE", help="Only runs that are running, waiting, failed, ...")
+@click.option("--flow", metavar="TASK", help="Only runs of this task.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@service_option
+@store_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    state: str | None,
+    flow: str | None,
+    limit: int,
+    service: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """List the latest runs: their states, and what they wait for.
+
+    \b
+    rayflow runs --state waiting
+    rayflow runs show 0197a3c2-51f0    one run: why it is where it is, its waits, what has happened
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with client_of(service, store) as client:
+        rows = client.runs(state=state, flow=flow, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo("There are no runs.")
+        return
+    cells = [
+        (
+            short_execution(row["run_id"]), row["id"] or "", row["state"], local_moment(row["created_at"]),
+            row["arguments"] or "", row.get("explanation") or row["error"] or "",
+        )
+        for row in rows
+    ]  # fmt: skip
+    heads = ("run", "id", "state", "since", "what", "why")
+    click.echo(table(heads, cells, sys.stdout, flexible=("what", "why")), nl=False)
+
+
+@command.command("show")
+@click.argument("run", metavar="RUN")
+@service_option
+@store_option
+@json_option
+def show(run: str, service: str | None, store: str | None, as_json: bool) -> None:
+    """Show one run: its state, why it is in it, its open waits, and its history.
+
+    \b
+    rayflow runs show order-7
+    """
+    with client_of(service, store) as client:
+        found = client.get(run)
+        described = {**found.describe(), "history": found.history()}
+    if as_json:
+        print_json(described)
+        return
+    click.echo(f"run {described['run_id']}" + (f" ({described['id']})" if described["id"] else ""))
+    click.echo(f"  what   {described['arguments']}")
+    click.echo(f"  state  {described['state']}: {described['explanation']}")
+    _list("waits", described["waits"], lambda wait: f"{wait['kind']}: {wait['explanation']}")
+    _list("history", described["history"], _transition)
+
+
+def _list(head: str, rows: list[dict[str, Any]], text_of: Any) -> None:
+    if rows:
+        click.echo(f"  {head}")
+        for row in rows:
+            click.echo(f"    {text_of(row)}")
+
+
+def _transition(row: dict[str, Any]) -> str:
+    cause = f" ({row['cause']})" if row.get("cause") else ""
+    about = f": {row['about']}" if row.get("about") else ""
+    return f"{local_moment(row['at'])}  {row['what']} {row['state']}{cause}{about}"

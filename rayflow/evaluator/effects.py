@@ -1,0 +1,162 @@
+"""Effects: calls that are made once at their place, and calls that an earlier life has pinned.
+
+In: calls whose arguments are values. Out: attempts of effects, rows of what was pinned; ordinary calls go on in
+sharing.py. Never: looks an effect up, or shares it.
+
+The start of each attempt is recorded in the turn in which it is sent, and the shell commits it before that. The end is
+recorded in the turn in which anything follows from it. So an attempt that has started and has no end is *unknown*: the
+option `on_unknown` says whether it is made again.
+
+Changes: the job and its standing; out of the State.
+"""
+
+from __future__ import annotations
+
+from rayflow.errors import EffectMisplaced
+from rayflow.evaluator import lookups, own_failures, retries, sharing
+from rayflow.evaluator.attempts import start, start_later
+from rayflow.evaluator.awaiting import Awaits
+from rayflow.evaluator.closing import fail
+from rayflow.evaluator.graph import Job
+from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
+from rayflow.evaluator.job_states import HELD, RESULT
+from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.pinning import answer, stand
+from rayflow.evaluator.places import caller_of
+from rayflow.evaluator.state import State, move
+from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.outcomes import unpack_outcome
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure, own_failure
+
+
+def identify(state: State, job: Job) -> None:
+    """All arguments of a call are values: go on with it, as an effect, from its pin, or in the usual way."""
+    pin = job.standing.pin if job.standing is not None else None
+    if pin is None and not job.entry.is_effect:
+        sharing.identify(state, job)
+        return
+    job.work.args_hash = args_hash_of(job)
+    job.eval_hash = eval_hash_of(job)
+    job.work.ready_at = state.now
+    if job.entry.is_effect:
+        _begin(state, job)
+    elif pin is not None and pin.term is not None:
+        go_on_from_term(state, job, pin)
+    elif job.parent is None and pin is not None and not pin.awaited:
+        sharing.go_on(state, job)  # only its arguments were met
+    else:
+        assert pin is not None
+        _enter_again(state, job, pin)
+
+
+def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) -> bool:
+    """Whether a new call goes on without its arguments, by what earlier lives have pinned.
+
+    needs_task: whether its task can be called. If it is gone, or takes other arguments, a pinned term is enough.
+    """
+    if pin.outcome is not None:
+        answer(state, job, pin)
+        return True
+    standing = job.standing = Standing(pin.place, pin.term_path)
+    standing.pin, standing.generation, standing.is_pinned = pin, pin.generation, pin.term_path is not None
+    pin.is_taken = True
+    if needs_task or pin.term is None:
+        return False
+    go_on_from_term(state, job, pin)
+    return True
+
+
+def misplaced(job: Job) -> Failure | None:
+    """The failure of an effect or a wait that cannot be kept where it stands. job: the effect, or the wait's job."""
+    if job.execution.under is not None:
+        return _misplaced("in a subrun, which is one call of the run and leaves no pins. Return the expression itself")
+    each: Job | None = job
+    while each is not None and not (each.standing is not None and each.standing.is_pinned):
+        if not each.hands_down.is_recorded or not each.is_recorded:
+            return _misplaced(f"below {each.name}, which is called with prov=False and leaves no records. Drop that")
+        if lookups.is_shallow(each):
+            return _misplaced(f'below {each.name}, which has check_valid="shallow": its value is kept whole. Drop that')
+        if each.standing is not None and each.standing.is_begun:
+            return _misplaced("in a thread, whose end nothing waits for. Call it in the term itself")
+        each = caller_of(each.parent)
+    return None
+
+
+def _misplaced(where: str) -> Failure:
+    return own_failure(EffectMisplaced, f"an effect or a wait stands {where}.")
+
+
+def go_on_from_term(state: State, job: Job, pin: Pin) -> None:
+    """Reduce the term that was pinned for a call, whatever its code is now."""
+    assert pin.term is not None
+    if job.work.args_hash is None:  # its task is gone, or takes other arguments: the term is enough
+        job.work.args_hash = digest("args")
+        job.eval_hash = digest("eval", b"gone", job.entry.hash, pin.place)
+    job.how = "shared"
+    move(state, job, RESULT)
+    sharing.reduce_result(state, job, pin.term, loads(pin.term))
+
+
+def _enter_again(state: State, job: Job, pin: Pin) -> None:
+    """Enter a body that awaits with all outcomes that it has awaited in earlier lives."""
+    job.work.awaits = Awaits()
+    job.work.awaits.outcomes.update({key: unpack_outcome(packed) for key, packed in pin.awaited.items()})
+    move(state, job, HELD)
+    start(state, job)
+
+
+def _begin(state: State, job: Job) -> None:
+    """Send an effect, unless its pin says that it has returned, or that nobody knows whether it has."""
+    failure = misplaced(job)
+    if failure is not None:
+        fail(state, job, failure)
+        return
+    standing = stand(state, job)
+    assert standing.place is not None
+    ledger = job.execution.ledger
+    assert ledger is not None
+    first = ledger.effects.setdefault(standing.place, job)
+    if first is not job:
+        _share_key(state, job, first)
+        return
+    pin = ledger.pins.get(standing.place)
+    if pin is None:
+        move(state, job, HELD)
+        start(state, job)
+        return
+    standing.generation = pin.generation
+    if pin.outcome is not None:
+        answer(state, job, pin)
+    elif pin.term is not None:
+        standing.pin, standing.path, standing.is_pinned = pin, pin.term_path, True
+        go_on_from_term(state, job, pin)
+    else:
+        _go_on(state, job, pin)
+
+
+def _share_key(state: State, job: Job, first: Job) -> None:
+    """Two calls of one caller have the same `key`: they are one effect, if they are equal."""
+    if job.eval_hash != first.eval_hash:
+        fail(state, job, own_failures.key_taken(job))
+        return
+    sharing.share(state, job, first)
+
+
+def _go_on(state: State, job: Job, pin: Pin) -> None:
+    """Go on with an effect of which an earlier life has started attempts."""
+    work = job.work
+    work.attempt, work.raised, work.losses = pin.attempts, pin.raised, pin.losses
+    move(state, job, HELD)
+    if not pin.is_open:
+        start_later(state, job, max(0.0, (pin.due_at - state.now) / 1_000_000))
+        return
+    reason = "the execution was stopped or lost while it ran"
+    if job.options.get("on_unknown") == "fail":
+        fail(state, job, own_failures.outcome_unknown(job, reason))
+        return
+    work.losses += 1
+    if retries.loss_delay(job, False) is None:
+        fail(state, job, own_failures.worker_lost(job, reason, False))
+        return
+    start(state, job)

@@ -1,0 +1,202 @@
+"""The ledger of an execution: its places, and what earlier lives have pinned there.
+
+In: the rows of earlier lives. Out: `Ledger`, `Pin`, `Standing`. Never: knows a job; makes a row.
+
+A *place* names a call, a wait or a decision in an execution. It is a digest of the caller's place, the name, the
+arguments and the number among equal ones of that caller. The option `key` replaces arguments and number. The root has a
+place of its own. So other code, another order of items, or another call beside it move no place.
+
+*The number.* Equal calls of one caller are numbered in the order in which their arguments are known for the first time:
+those with plain arguments in the order of the caller's term. The place is recorded together with the *path* of the call
+in that term; the term is recorded at the place of the caller, with the path from which the paths in it are made. So the
+call has the same path in every life, and a later life finds its place by the path: there the order of answers decides
+nothing. Calls of a body that awaits are an exception, for such a body may have been edited: a call with another path
+takes the recorded place of an equal call that no call has taken, the smallest number first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rayflow.lang.terms.codec import loads
+from rayflow.records import PlaceRow
+from rayflow.values.digests import digest
+
+ROOT_PLACE = digest("place of the root")
+"""The place of the root of every execution."""
+
+
+class Pin:
+    """What earlier lives have recorded at one place.
+
+    place, name, parent, path: as in `PlaceRow` (path is `job_id` there). generation: how often a failure here was
+    cleared. is_taken: whether a call of this life stands here.
+    term: the term that the body returned, packed. term_path: the path from which the ids in it are made. awaited: by
+    key, the packed outcomes that the body awaited, in order.
+    outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
+    attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their
+    worker, as far as that is known. due_at: when the next attempt is due. is_open: whether the last attempt has
+    started, and its end is not known.
+    """
+
+    __slots__ = (
+        "attempts", "awaited", "call_hash", "decision", "due_at", "generation", "is_open", "is_taken", "losses", "name",
+        "outcome", "parent", "path", "place", "raised", "term", "term_path",
+    )  # fmt: skip
+
+    def __init__(self, row: PlaceRow) -> None:
+        self.place = row.place
+        self.name = row.name
+        self.parent = row.parent
+        self.path = row.job_id
+        self.generation = 0
+        self.is_taken = False
+        self.term: bytes | None = None
+        self.term_path: bytes | None = None
+        self.awaited: dict[bytes, bytes] = {}
+        self.outcome: bytes | None = None
+        self.call_hash: bytes | None = None
+        self.decision: bytes | None = None
+        self.attempts = 0
+        self.raised = 0
+        self.losses = 0
+        self.due_at = 0
+        self.is_open = False
+
+    def take(self, row: PlaceRow) -> None:
+        """Note a row of this place. Rows of one generation come in the order of their numbers."""
+        if row.kind == "term":
+            self.term_path = row.path
+            self.term = row.outcome or self.term
+            return
+        if row.kind == "awaited":
+            assert row.key is not None
+            assert row.outcome is not None
+            self.awaited[row.key] = row.outcome
+            return
+        if (row.generation or 0) != self.generation:
+            return
+        if row.kind == "started":
+            self.attempts = max(self.attempts, row.number)
+        elif row.kind == "tried":
+            assert row.outcome is not None
+            self.raised, self.losses, self.due_at = loads(row.outcome)
+        elif row.kind in ("outcome", "late"):
+            self.outcome, self.call_hash = row.outcome, row.call_hash
+        elif row.kind == "decision":
+            self.decision = row.outcome
+
+
+class Standing:
+    """How a call stands in its execution. Most calls have none.
+
+    place: None until something needs it. path: the path of its term, if that is not made in the usual way.
+    args_hash: of a closed call. is_pinned: whether its term, and what ends below it, is recorded under places.
+    is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
+    generation: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for it. is_begun:
+    whether it runs for its own sake, as a thread.
+    """
+
+    __slots__ = ("args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "path", "pin", "place")
+
+    def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:
+        self.place = place
+        self.path = path
+        self.args_hash: bytes | None = None
+        self.is_pinned = False
+        self.is_answered = False
+        self.is_begun = False
+        self.is_late = False
+        self.pin: Pin | None = None
+        self.generation = 0
+
+
+class Ledger:
+    """The places of one execution.
+
+    pins: by place. by_path: the same, by the path of the call or form in its caller's term. term_paths: the recorded
+    paths of terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
+    gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of
+    this life, by place.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[PlaceRow] = (),
+        resolved: Mapping[bytes, bytes] | None = None,
+        gone: Mapping[bytes, str] | None = None,
+    ) -> None:
+        self.resolved = dict(resolved or {})
+        self.gone = dict(gone or {})
+        self.pins: dict[bytes, Pin] = {}
+        self.effects: dict[bytes, Any] = {}
+        self.by_path: dict[bytes, Pin] = {}
+        self.term_paths: set[bytes] = set()
+        self._numbers: dict[bytes, int] = {}
+        by_place: defaultdict[bytes, list[PlaceRow]] = defaultdict(list)
+        for row in rows:
+            by_place[row.place].append(row)
+        for place, own in by_place.items():
+            self.pins[place] = pin = _pin_of(own)
+            if pin.path is not None:
+                self.by_path[pin.path] = pin
+            if pin.term_path is not None:
+                self.term_paths.add(pin.term_path)
+
+    def pin_at(self, path: bytes, parent: bytes | None) -> Pin | None:
+        """What was recorded of the call or form at this path, in the term of the caller at this place."""
+        pin = self.by_path.get(path)
+        return pin if pin is not None and pin.parent == parent else None
+
+    def place_of(
+        self, path: bytes, parent: bytes, name: str, arguments: bytes, key: bytes | None, *, may_move: bool
+    ) -> bytes:
+        """The place of a call or a form.
+
+        path: its path in the caller's term. parent: the caller's place. arguments: the hash of its arguments. key: the
+        user's, which replaces these. may_move: whether it may take the place that was recorded at another path.
+        """
+        pin = self.pin_at(path, parent)
+        if pin is not None and pin.name == name and not pin.is_taken:
+            pin.is_taken = True
+            return pin.place
+        if key is not None:
+            place = digest("place by key", parent, name.encode(), key)
+            if place in self.pins:
+                self.pins[place].is_taken = True
+            return place
+        base = digest("place", parent, name.encode(), arguments)
+        number = self._numbers.get(base, 0)
+        while True:
+            place = digest("number", base, number.to_bytes(8, "little"))
+            pin = self.pins.get(place)
+            number += 1
+            if pin is None or (may_move and not pin.is_taken):
+                break
+        self._numbers[base] = number
+        if pin is not None:
+            pin.is_taken = True
+        return place
+
+
+def _pin_of(rows: list[PlaceRow]) -> Pin:
+    """What these rows of one place say together."""
+    pin = Pin(rows[0])
+    cleared: dict[bytes | None, int] = {}
+    for row in rows:
+        if row.kind == "cleared":
+            cleared[row.key] = max(cleared.get(row.key, 0), (row.generation or 0) + 1)
+        if row.job_id is not None:
+            pin.path = row.job_id
+    pin.generation = cleared.get(None, 0)
+    tried = 0
+    for row in sorted(rows, key=lambda each: (each.generation or 0, each.number)):
+        if row.kind == "awaited" and (row.generation or 0) < cleared.get(row.key, 0):
+            continue
+        pin.take(row)
+        if row.kind == "tried" and (row.generation or 0) == pin.generation:
+            tried = max(tried, row.number)
+    pin.is_open = pin.outcome is None and pin.term is None and pin.attempts > tried
+    return pin

@@ -1,0 +1,116 @@
+"""Pinning: what holds for all lives of an execution is recorded under its place.
+
+In: a call, form or decision that is met and must not be met anew. Out: rows of its callers: their terms, and what has
+ended below them. Answers from the pins of earlier lives. Never: runs an effect, opens a wait.
+
+A caller is *effectful* from the moment when an effect, a wait or a decision is met below it. From then on it is pinned:
+its term, and the outcome of each call that ends below it. So a later life decides nothing anew. A finished subtree is
+one pinned outcome. Equal callers share no longer: each reduces the term under its own place. And since the way up to
+the root is pinned, what has no effect below pays nothing.
+
+Changes: the standing of jobs, followers; out of the State.
+"""
+
+from __future__ import annotations
+
+from rayflow import errors
+from rayflow.evaluator import commands
+from rayflow.evaluator.closing import close, fail
+from rayflow.evaluator.graph import Job, Vector
+from rayflow.evaluator.hashes import hash_of
+from rayflow.evaluator.job_states import DONE
+from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.paths import result_path
+from rayflow.evaluator.places import (
+    caller_of,
+    done_members,
+    ledger_of,
+    outcome_row,
+    place_of,
+    place_of_root,
+    term_row,
+    vector_rows,
+)
+from rayflow.evaluator.sharing import go_alone
+from rayflow.evaluator.state import State
+from rayflow.lang.terms.outcomes import unpack_outcome
+from rayflow.records import Row
+from rayflow.values.failures import Failure, Outcome, own_failure
+
+
+def stand(state: State, job: Job) -> Standing:
+    """The standing of a call whose arguments are values, with its place. Pins its callers."""
+    caller = caller_of(job.parent)
+    if caller is None:
+        place_of_root(job)
+    else:
+        place_of(job, pin(state, caller))
+    assert job.standing is not None
+    return job.standing
+
+
+def pin(state: State, job: Job) -> Standing:
+    """Pin a call in whose term something was met that must not be met anew, and the calls above it."""
+    chain: list[Job] = []
+    each: Job | None = job
+    while each is not None and not (each.standing is not None and each.standing.is_pinned):
+        chain.append(each)
+        each = caller_of(each.parent)
+    for caller in reversed(chain):
+        _pin_one(state, caller)
+    assert job.standing is not None
+    return job.standing
+
+
+def _pin_one(state: State, job: Job) -> None:
+    above = caller_of(job.parent)
+    if above is None:
+        place_of_root(job)
+    else:
+        assert above.standing is not None
+        place_of(job, above.standing)
+    standing = job.standing
+    assert standing is not None
+    standing.path = result_path(job)
+    standing.is_pinned = True
+    rows: list[Row] = [term_row(job, state.now)]
+    for child in job.work.children:
+        if isinstance(child, Vector):
+            rows.extend(vector_rows(child, done_members(child), state.now))
+        elif not child.is_open:
+            row = outcome_row(child, state.now)
+            if row is not None:
+                rows.append(row)
+    state.out.append(commands.Record(tuple(rows)))
+    followers, job.work.followers = job.work.followers or (), []
+    for follower in followers:
+        if follower.is_open:
+            go_alone(state, follower)
+
+
+# --- answers from earlier lives ---------------------------------------------------------------------------------------
+
+
+def settled_by(pin: Pin, gone: str | None) -> Outcome:
+    """The outcome that was pinned. gone: the text for a value with a file that is gone."""
+    assert pin.outcome is not None
+    outcome = unpack_outcome(pin.outcome)
+    return own_failure(errors.FileGone, gone) if gone is not None and not isinstance(outcome, Failure) else outcome
+
+
+def answer(state: State, job: Job, pin: Pin) -> None:
+    """End a call with the outcome that an earlier life has pinned."""
+    pin.is_taken = True
+    standing = job.standing = Standing(pin.place)
+    standing.generation = pin.generation
+    standing.is_answered = True
+    job.how = "shared"
+    outcome = settled_by(pin, ledger_of(job.execution).gone.get(pin.place))
+    if isinstance(outcome, Failure):
+        fail(state, job, outcome, own=False)
+        return
+    job.outcome = outcome
+    job.value_hash = hash_of(outcome)
+    job.call_hash = pin.call_hash
+    job.fleeting = True
+    close(state, job, DONE)

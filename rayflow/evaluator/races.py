@@ -1,0 +1,216 @@
+"""Races and clean-ups: forms that decide which of their terms counts, and terms that are evaluated at every end.
+
+In: forms that are met, outcomes of their terms. Out: decisions, recorded at the place of the form; the end of what has
+lost. Never: decides twice: a decision holds for all lives.
+
+What has lost is left: its waits close, calls that nothing else needs end, and no effect begins there any more. An
+effect that runs is left running, unless its option `on_cancel` says otherwise.
+
+Changes: cells, jobs that nothing needs; waits, shared, demands, threads and cleanups of the execution; out of the
+State.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rayflow.evaluator import commands
+from rayflow.evaluator.closing import end_job_for_nothing
+from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole, Execution, Job, Race, Vector
+from rayflow.evaluator.job_states import LOOKUP, RUNNING
+from rayflow.evaluator.members import leave
+from rayflow.evaluator.needs import Node, needless
+from rayflow.evaluator.own_failures import cancelled
+from rayflow.evaluator.paths import child_path
+from rayflow.evaluator.places import form_row
+from rayflow.evaluator.state import State, demand, settle
+from rayflow.evaluator.waits import stand
+from rayflow.lang.terms.expressions import Form, Term
+from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure, Outcome
+
+ALL_FAILED = -1
+"""The winner of an `any_of` whose terms have all failed."""
+
+
+def begin(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
+    """Begin a race between terms, or go on from its decision."""
+    form: Form = cell.expression
+    standing = stand(state, cell, form._name, form._args)
+    if standing is None:
+        return
+    place, above, known = standing
+    cell.race = Race(place, above)
+    count = len(terms)
+    cell.values, cell.sources, cell.missing = [None] * count, [()] * count, count
+    chosen = range(count)
+    if known is not None and known.decision is not None:
+        winner: int = unpack_outcome(known.decision)  # type: ignore[assignment]  # as it was packed below
+        cell.race.winner = winner
+        if winner >= 0:
+            if _is_default(form, winner):
+                _become_default(state, cell)
+                return
+            chosen = range(winner, winner + 1)
+            cell.missing = 1
+    for position in chosen:
+        path = child_path(cell.path, "step", position)
+        demand(state, terms[position], cell.scope, path, cell, position)
+
+
+def take(state: State, cell: Cell, slot: int) -> None:
+    """A term of a race has an outcome: perhaps it decides the race."""
+    race = cell.race
+    assert race is not None
+    outcome = cell.values[slot]
+    if race.winner is not None:  # decided in an earlier life
+        if slot == race.winner:
+            _end(state, cell, outcome, slot)
+        elif race.winner == ALL_FAILED and cell.missing == 0:
+            _end(state, cell, cell.first_failure(), slot)
+        return
+    is_failure = isinstance(outcome, Failure)
+    winner = slot
+    if cell.expression._name == "any_of" and is_failure:
+        if cell.missing:
+            return
+        winner = ALL_FAILED
+        outcome = cell.first_failure()
+    if not (isinstance(outcome, Failure) and outcome.is_cancelled):
+        row = form_row(cell, race.above, race.place, cell.expression._name, "decision", state.now)
+        error = outcome.summary if isinstance(outcome, Failure) else None
+        state.out.append(commands.Record((row._replace(outcome=pack_outcome(winner), error=error),)))
+    race.winner = winner
+    _end(state, cell, outcome, slot)
+    if cell.missing:
+        abandon(state, cell.scope)
+
+
+def _end(state: State, cell: Cell, outcome: Outcome, slot: int) -> None:
+    if _is_default(cell.expression, slot) and not isinstance(outcome, Failure):
+        _become_default(state, cell)
+    else:
+        settle(state, cell, outcome, cell.sources[slot])
+
+
+def _is_default(form: Form, slot: int) -> bool:
+    """Whether this term of a race is the time of a `within`."""
+    return form._name == "within" and slot == 1
+
+
+def _become_default(state: State, cell: Cell) -> None:
+    default = cell.expression._args[2]
+    demand(state, default, cell.scope, child_path(cell.path, "become", 0), cell, BECOME_SLOT)
+
+
+# --- clean-ups --------------------------------------------------------------------------------------------------------
+
+
+def enter(state: State, cell: Cell) -> bool:
+    """Note that a form with a clean-up is entered. Gives whether it may go on."""
+    execution = cell.scope.execution
+    standing = stand(state, cell, cell.expression._name, cell.expression._args)
+    if standing is None:
+        return False
+    place, above, known = standing
+    if not execution.wanted and known is None:
+        settle(state, cell, cancelled(), ())  # nothing was begun that has to be cleaned up
+        return False
+    if known is None:
+        row = form_row(cell, above, place, cell.expression._name, "started", state.now)
+        state.out.append(commands.Record((row,)))
+    return True
+
+
+# --- what has lost ----------------------------------------------------------------------------------------------------
+
+
+def abandon(state: State, scope: Job) -> None:
+    """End what is open below a job and needed by nothing."""
+    execution = scope.execution
+    lost = needless(execution, _open_below(state, scope))
+    ids = set(map(id, lost))
+    for node in lost:
+        if isinstance(node, Cell) and node.role is CellRole.FORM and node.expression is not None:
+            _clean_up_later(state, node)
+    for place, cell in list(execution.waits.items()):
+        if id(cell) in ids:
+            del execution.waits[place]
+            state.out.append(commands.CloseWait(execution.execution_id, place))
+    if execution.demands:
+        kept = [each for each in execution.demands if id(each[3]) not in ids]
+        execution.demands.clear()
+        execution.demands.extend(kept)
+    for node in lost:
+        if isinstance(node, Cell):
+            node.settled, node.outcome = True, cancelled()
+            node.waiters = []
+    scopes = {id(node.scope): node.scope for node in lost if isinstance(node, Cell)}
+    for node in lost:
+        if isinstance(node, Job):
+            if node.parent is not None:
+                scopes[id(node.parent)] = node.parent
+            _forget_shared(execution, node)
+            end_job_for_nothing(state, node)
+    for job in scopes.values():
+        memo = job.work.memo
+        if memo:
+            for key in [key for key, (_, known) in memo.items() if id(known) in ids and not _runs_on(known)]:
+                del memo[key]
+
+
+def _runs_on(known: Node) -> bool:
+    return isinstance(known, Job) and known.is_open
+
+
+def _forget_shared(execution: Execution, job: Job) -> None:
+    """Let equal calls that come later not share a job that ends without a result."""
+    if job.eval_hash is None:
+        return
+    for key in (job.eval_hash, digest("shared", job.eval_hash, job.hands_down.digest)):
+        if execution.shared.get(key) is job:
+            del execution.shared[key]
+
+
+def _clean_up_later(state: State, cell: Cell) -> None:
+    """Evaluate the clean-up of a form that has lost; the execution ends after it."""
+    if cell.expression._name != "finally_" or len(cell.values) > 1:
+        return
+    execution = cell.scope.execution
+    thread = Cell(CellRole.THREAD, None, cell.scope, cell.path, 1)
+    execution.cleanups[id(thread)] = thread
+    execution.threads += 1
+    demand(state, cell.expression._args[1], cell.scope, child_path(cell.path, "step", 1), thread, 0)
+
+
+def _open_below(state: State, scope: Job) -> Iterator[Node]:
+    """What is open below a job, and may still bring about something."""
+    execution = scope.execution
+    below = {id(scope)}
+    waiting = [scope]
+    while waiting:
+        job = waiting.pop()
+        for child in list(job.work.children):
+            if isinstance(child, Vector):
+                if child.open and not needless_cell(execution, child.cell):
+                    continue
+                for place in (*child.in_state(LOOKUP), *child.in_state(RUNNING)):
+                    yield leave(state, child, place)
+            elif child.is_open:
+                below.add(id(child))
+                waiting.append(child)
+                yield child
+    for cell in execution.waits.values():
+        if id(cell.scope) in below:
+            yield cell
+    for cells in execution.operations.values():
+        yield from (cell for cell in cells if id(cell.scope) in below)
+    for _, of_scope, _, target, _ in execution.demands:
+        if id(of_scope) in below:
+            yield target
+
+
+def needless_cell(execution: Execution, cell: Cell) -> bool:
+    """Whether nothing needs a cell."""
+    return any(node is cell for node in needless(execution, [cell]))

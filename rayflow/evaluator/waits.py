@@ -1,0 +1,118 @@
+"""Waits: forms whose outcome comes from outside, once; and what is noted once, such as the time.
+
+In: forms that are met, outcomes from outside. Out: `OpenWait`, `Parked`, rows of places; outcomes in cells. Never:
+resolves a wait by itself, reads a clock (the time of the newest message is the time).
+
+Changes: the cell; waits, is_parked and the ledger of the execution; out and fills of the State.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rayflow.evaluator import commands
+from rayflow.evaluator.closing import located
+from rayflow.evaluator.effects import misplaced
+from rayflow.evaluator.graph import BECOME_SLOT, Cell, Execution
+from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.needs import is_allowed
+from rayflow.evaluator.own_failures import cancelled
+from rayflow.evaluator.paths import child_path
+from rayflow.evaluator.pinning import pin
+from rayflow.evaluator.places import caller_of, form_row, ledger_of
+from rayflow.evaluator.state import State, demand, settle
+from rayflow.lang.terms.codec import content_digest
+from rayflow.lang.terms.expressions import Operation, Quoted, Term
+from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
+from rayflow.values.digests import short_digest
+from rayflow.values.failures import Failure
+
+
+def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, Standing, Pin | None] | None:
+    """The place of a form, the standing of its caller, and what earlier lives have recorded there. Pins the caller.
+
+    If the form cannot stand where it is, its cell fails, and the answer is None.
+    """
+    scope = cell.scope
+    execution = scope.execution
+    failure = misplaced(scope)
+    if failure is not None:
+        settle(state, cell, located(failure, scope, cell.expression), cell.all_sources())
+        return None
+    caller = caller_of(scope)
+    assert caller is not None
+    above = pin(state, caller)
+    assert above.place is not None
+    ledger = ledger_of(execution)
+    may_move = caller.work.awaits is not None
+    place = ledger.place_of(cell.path, above.place, name, content_digest(arguments), None, may_move=may_move)
+    return place, above, ledger.pins.get(place)
+
+
+def open_wait(state: State, cell: Cell, kind: str, given: Mapping[str, Term]) -> None:
+    """Open a wait at the place of a form, unless it is resolved already."""
+    execution = cell.scope.execution
+    if not is_allowed(execution, cell):
+        settle(state, cell, cancelled(), ())
+        return
+    standing = stand(state, cell, kind, dict(given))
+    if standing is None:
+        return
+    place, above, known = standing
+    if known is None:
+        state.out.append(commands.Record((form_row(cell, above, place, kind, "started", state.now),)))
+    packed = ledger_of(execution).resolved.get(place)
+    if packed is not None:
+        _settle(state, cell, packed)
+        return
+    execution.waits[place] = cell
+    execution.is_parked = False
+    state.out.append(commands.OpenWait(execution.execution_id, place, kind, given))
+
+
+def resolved(state: State, execution: Execution, place: bytes, packed: bytes) -> None:
+    """A wait has its outcome. The first one counts."""
+    known = ledger_of(execution).resolved.setdefault(place, packed)
+    cell = execution.waits.pop(place, None)
+    if cell is not None:
+        execution.is_parked = False
+        _settle(state, cell, known)
+
+
+def _settle(state: State, cell: Cell, packed: bytes) -> None:
+    outcome = unpack_outcome(packed)
+    if isinstance(outcome, Failure):
+        settle(state, cell, located(outcome, cell.scope, cell.expression), cell.all_sources())
+    else:
+        # A default that was lazy is reduced only now.
+        term = outcome._term if type(outcome) is Quoted else outcome
+        demand(state, term, cell.scope, child_path(cell.path, "resolved", 0), cell, BECOME_SLOT)
+
+
+def note(state: State, cell: Cell, kind: str) -> None:
+    """Record the time, once; or make a text that no other place has."""
+    standing = stand(state, cell, kind, ())
+    if standing is None:
+        return
+    place, above, known = standing
+    execution = cell.scope.execution
+    if kind == "uuid":
+        made = short_digest("uuid", execution.execution_id.encode(), place).hex()
+        settle(state, cell, "-".join((made[:8], made[8:12], made[12:16], made[16:20], made[20:])), cell.all_sources())
+        return
+    if known is not None and known.outcome is not None:
+        at = unpack_outcome(known.outcome)
+    else:
+        at = state.now
+        row = form_row(cell, above, place, kind, "outcome", state.now)
+        state.out.append(commands.Record((row._replace(outcome=pack_outcome(at)),)))
+    term = Operation("moment", (at,))
+    demand(state, term, cell.scope, child_path(cell.path, "noted", 0), cell, BECOME_SLOT)
+
+
+def note_parked(state: State, execution: Execution) -> None:
+    """Say that nothing but open waits can bring news, each time that it becomes so."""
+    is_parked = bool(execution.waits) and execution.in_flight == 0
+    if is_parked and not execution.is_parked:
+        state.out.append(commands.Parked(execution.execution_id))
+    execution.is_parked = is_parked

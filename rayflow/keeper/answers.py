@@ -1,0 +1,121 @@
+"""Answers to requests: plain data that say what a run, a wait or an event is.
+
+In: the state. Out: dicts, lists and scalars, for an API and for people; times are microseconds since the epoch.
+Never: changes anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from rayflow.keeper.folding import DELIVERED, PENDING
+from rayflow.keeper.ids import is_own_id
+from rayflow.keeper.run_states import ENDING, QUEUED, SCHEDULED, WAITING
+from rayflow.keeper.runs import MISSING_CODE
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
+
+Plain: TypeAlias = dict[str, Any]
+
+
+def of_run(run: KeptRun) -> Plain:
+    """A run: what it is, and its state."""
+    first = run.first
+    return {
+        "run_id": run.run_id,
+        "id": first.id if first.id is not None and is_own_id(first.id) else None,
+        "flow": first.flow,
+        "arguments": first.arguments,
+        "state": run.state,
+        "cause": run.cause,
+        "reason": run.reason,
+        "created_at": first.at,
+        "due_at": first.due_at,
+        "timeout_at": run.timeout_at,
+        "parent_run_id": first.parent_run_id,
+        "link": first.link,
+        "event_id": first.event_id,
+        "chain_run_id": run.chain,
+        "queue": first.queue,
+        "priority": first.priority or 0,
+        "tags": first.tags,
+        "life": run.life,
+        "generation": run.generation,
+    }
+
+
+def of_wait(wait: KeptWait) -> Plain:
+    """A wait: what it waits for."""
+    row = wait.opened
+    said = {
+        "place": row.place.hex(),
+        "kind": row.kind,
+        "since": row.at,
+        "deadline_at": row.deadline_at,
+        "prompt" if row.kind == "ask" else "name": row.name,
+        "key": row.key,
+        "target_run_id": row.target_run_id,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def of_event(event: KeptEvent) -> Plain:
+    """An event, and what has become of it.
+
+    status: delayed, pending (for a root term or code), delivered, partial, failed, or no subscribers.
+    """
+    row = event.row
+    states = {delivery.state for delivery in event.deliveries.values()}
+    if event.seen is None:
+        status = "delayed"
+    elif PENDING in states:
+        status = "pending"
+    elif not states:
+        status = "no subscribers"
+    elif states == {DELIVERED}:
+        status = "delivered"
+    else:
+        status = "partial" if DELIVERED in states else "failed"
+    return {
+        "event_id": row.event_id,
+        "number": row.number,
+        "name": row.name,
+        "key": row.key,
+        "at": row.at,
+        "due_at": row.due_at,
+        "run_id": row.run_id,
+        "status": status,
+        "deliveries": [
+            {
+                "to": "flow" if each.place is None else "wait",
+                "target": each.target,
+                "state": each.state,
+                "run_id": each.run_id,
+                "error": each.error,
+            }
+            for each in event.deliveries.values()
+        ],
+    }
+
+
+def explanation(state: KeeperState, run: KeptRun) -> Plain:
+    """Why a run has not ended: exactly one cause, with what belongs to it.
+
+    cause: due (at), missing code (tasks), evaluation (something of it runs), waits (each with what it waits for), or
+    ending (by, reason, and what its clean-up waits for).
+    """
+    said: Plain = {"run_id": run.run_id, "state": run.state}
+    if run.state == SCHEDULED:
+        return {**said, "cause": "due", "at": run.first.due_at}
+    if run.state == QUEUED:
+        return {**said, "cause": MISSING_CODE, "tasks": (run.reason or "").split(", ")}
+    waits = [_explained(state, wait) for wait in run.open_waits()]
+    if run.state == ENDING:
+        return {**said, "cause": "ending", "by": run.ends_by, "reason": run.reason, "waits": waits}
+    if run.state == WAITING:
+        return {**said, "cause": "waits", "waits": waits}
+    return {**said, "cause": "evaluation", "waits": waits}
+
+
+def _explained(state: KeeperState, wait: KeptWait) -> Plain:
+    target = state.runs.get(wait.opened.target_run_id or "")
+    return of_wait(wait) if target is None else {**of_wait(wait), "target_state": target.state}

@@ -1,0 +1,92 @@
+"""Everything that comes out of the keeper.
+
+In: nothing. Out: the command classes. Never: logic.
+
+The shell commits the rows of a turn (`Write`) before it carries out any other command of that turn. Commands may be
+lost with the process: the keeper gives them again when it recovers. They may also come twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+
+
+class Write(NamedTuple):
+    """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
+
+    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow, ...]
+
+
+class Evaluate(NamedTuple):
+    """Begin the evaluation of a run, or take it up again with what is pinned and with `Keeper.resolved(run_id)`. Its
+    end comes as `RunEnded`. Nothing changes if it is in memory with this life.
+
+    life: greater each time that it may have been taken up again. generation: how often it was retried.
+    """
+
+    run_id: str
+    root: bytes
+    life: int = 0
+    generation: int = 0
+
+
+class Resolve(NamedTuple):
+    """A wait has this packed outcome. If the evaluation of the run is not in memory, it is taken up again first, as
+    `Keeper.evaluation(run_id)` says. An outcome that the evaluation has already changes nothing."""
+
+    run_id: str
+    place: bytes
+    outcome: bytes
+
+
+class StopRun(NamedTuple):
+    """The run is cancelled, or has taken too long: end what runs of it, let its clean-up run, then report `RunEnded`.
+    If its evaluation is not in memory and no clean-up of it is open, report that at once.
+
+    by: cancel, timeout or parent. is_again: end the clean-up, too.
+    """
+
+    run_id: str
+    by: str
+    is_again: bool = False
+
+
+class ForgetRun(NamedTuple):
+    """The run has ended by itself (continue_as): drop its evaluation, and end what runs of it."""
+
+    run_id: str
+
+
+class BindEvent(NamedTuple):
+    """Make the root term of the run of this flow that an event starts. Answered by `BoundArguments`."""
+
+    event_id: str
+    flow: str
+    event: EventRow
+
+
+class Recall(NamedTuple):
+    """Read the rows of a run that has ended, or never was. Answered by `Recalled`."""
+
+    run_id: str
+
+
+class SetAlarm(NamedTuple):
+    """Send `TimeCame` at this time. It takes the place of the last alarm."""
+
+    at: int
+
+
+class RequestReply(NamedTuple):
+    """The answer to a request. answer: plain data. error: the name of the error class and the message, or None."""
+
+    request: str
+    answer: Any = None
+    error: tuple[str, str] | None = None
+
+
+KeeperCommand: TypeAlias = (
+    Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | RequestReply
+)

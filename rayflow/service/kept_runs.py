@@ -1,0 +1,168 @@
+"""The runs that a service keeps, as far as both cores leave them to it.
+
+In: what the keeper orders of runs, and what has happened at their places. Out: the messages and rows that start, take
+up and end an evaluation; the outcomes of runs that have ended. Never: decides.
+
+For each run that has not ended the service remembers what has happened at its places: so a run that waits can leave the
+evaluator's memory, and be taken up again without a question to the store.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+
+from rayflow.evaluator import commands
+from rayflow.keeper import commands as orders
+from rayflow.keeper import requests
+from rayflow.lang.task_table import TaskEntry
+from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.outcomes import pack_outcome
+from rayflow.records import ExecutionRow, PlaceRow, Row, RunRow
+from rayflow.run_settings import RunSettings
+from rayflow.runtime.clock import Clock
+from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
+from rayflow.runtime.protocol.execution_row import opening_row
+from rayflow.runtime.protocol.requests import Request
+from rayflow.values.failures import Failure
+
+MOST_ENDED = 10_000
+"""So many runs that have ended are remembered with their outcomes; of others the store is asked."""
+
+
+class KeptRuns:
+    """What a service knows of its runs. Only the loop's thread changes it.
+
+    table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
+    makes the root term of the run that an event starts. recall, places_of: read the rows of a run that has ended, and
+    what has happened at its places. replied: gets the answers to requests.
+    """
+
+    def __init__(
+        self,
+        project_dir: str,
+        table: Mapping[str, TaskEntry],
+        settings: RunSettings,
+        clock: Clock,
+        *,
+        begun: Callable[[str], None],
+        bind: Callable[[orders.BindEvent], requests.BoundArguments],
+        recall: Callable[[orders.Recall], requests.Recalled],
+        places_of: Callable[[str], list[PlaceRow]],
+        replied: Callable[[orders.RequestReply], None],
+        ray_version: str | None = None,
+    ) -> None:
+        self._project_dir = project_dir
+        self._table = table
+        self._settings = settings
+        self._clock = clock
+        self._begun = begun
+        self.bind = bind
+        self.recall = recall
+        self._places_of = places_of
+        self.replied = replied
+        self._ray_version = ray_version
+        self._pins: defaultdict[str, list[PlaceRow]] = defaultdict(list)
+        self._requests: dict[str, Request] = {}
+        """The requests of the evaluations that go on."""
+        self._row: ExecutionRow | None = None
+        self._ended: OrderedDict[str, RunRow] = OrderedDict()
+        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
+
+    def take_up(self, places: Iterable[PlaceRow]) -> None:
+        """What has happened at the places of the runs that have not ended, as the store has it."""
+        for row in places:
+            self._pins[row.execution_id].append(row)
+
+    # --- what the tick of both cores asks -----------------------------------------------------------------------------
+
+    def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
+        at = self._clock.now()
+        request = Request(
+            execution_id=order.run_id,
+            root=order.root,
+            table=self._table,
+            settings=self._settings,
+            row=self._opening_row(order, at),
+            life=order.life,
+        )
+        self._requests[order.run_id] = request
+        if order.generation and order.run_id not in self._pins:
+            self._pins[order.run_id] = self._places_of(order.run_id)  # a run that had ended is retried
+        self._begun(order.run_id)
+        submitted = request.submitted(at)._replace(
+            is_run=True,
+            pins=tuple(self._pins.get(order.run_id, ())),
+            resolved=resolved,
+            generation=order.generation,
+        )
+        return Begun(submitted, request.opening_rows(self._ray_version))
+
+    def _opening_row(self, order: orders.Evaluate, at: int) -> ExecutionRow:
+        term = loads(order.root)
+        if self._row is None:
+            self._row = opening_row(order.run_id, term, self._project_dir, at)
+        return self._row._replace(
+            execution_id=order.run_id,
+            life=order.life,
+            root=order.root,
+            task_name=term._task if type(term) is TaskCall else None,
+            arguments=render(term),
+            started_at=at,
+        )
+
+    def note(self, row: PlaceRow) -> None:
+        self._pins[row.execution_id].append(row)
+
+    def evaluated(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
+        at = self._clock.now()
+        failure = finish.outcome if isinstance(finish.outcome, Failure) else None
+        ended = requests.RunEnded(
+            at,
+            finish.execution_id,
+            pack_outcome(finish.outcome),
+            None if failure is None else failure.summary[:4000],
+            is_cancelled=failure is not None and failure.is_cancelled,
+        )
+        request = self._requests.pop(finish.execution_id)
+        closing = request.closing_row(finish._replace(at=at))
+        if failure is not None and failure.is_cancelled and CONTINUED in failure.message:
+            closing = closing._replace(status="done", error=None)
+        return ended, (closing,)
+
+    # --- runs that have ended -----------------------------------------------------------------------------------------
+
+    def ended(self, row: RunRow) -> None:
+        self._pins.pop(row.run_id, None)
+        self._ended[row.run_id] = row
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+        for future in self._waiters.pop(row.run_id, ()):
+            if not future.done():
+                future.set_result(row)
+
+    def began_again(self, run_id: str) -> None:
+        """A run that had ended goes on."""
+        self._ended.pop(run_id, None)
+
+    def end_of(self, run_id: str) -> RunRow | None:
+        """The last row of a run that has ended lately."""
+        return self._ended.get(run_id)
+
+    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
+        """Give a future the last row of a run, when it has ended."""
+        row = self._ended.get(run_id)
+        if row is not None:
+            future.set_result(row)
+        else:
+            self._waiters[run_id].append(future)
+
+    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+        """Nobody waits for a future of `await_end` any more."""
+        waiters = self._waiters.get(run_id)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[run_id]

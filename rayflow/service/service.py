@@ -1,0 +1,468 @@
+"""The service: one process that keeps the runs of one store.
+
+In: modules with flows, a configuration, requests from any thread. Out: answers, as futures; runs brought to their ends.
+Never: decides; speaks HTTP (`http_api` does).
+
+One thread turns the loop, with the evaluator and the keeper in it. Other threads only post: each request has a name,
+and a future that gets the keeper's reply when everything that the reply says is committed. The service holds the
+store's lease from its start to its end: a service that loses it stops at once, and sends nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import traceback
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
+
+from rayflow import errors
+from rayflow.config import Config, check_address
+from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, RayflowError, ServiceUnavailable, WorldError
+from rayflow.keeper import commands as orders
+from rayflow.keeper import requests
+from rayflow.keeper.ids import derived_run_id
+from rayflow.keeper.keeper import Keeper
+from rayflow.lang.arguments import from_words
+from rayflow.lang.arguments.from_text import convert
+from rayflow.lang.builtins import TASKS
+from rayflow.lang.modules import importable_from, load
+from rayflow.lang.packing.realize import realized
+from rayflow.lang.tasks import Task, registered, task_table
+from rayflow.lang.terms.codec import dumps, loads
+from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.outcomes import pack_outcome
+from rayflow.records import RunRow
+from rayflow.run_settings import RunSettings
+from rayflow.runtime.clock import CLOCK, Clock
+from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.keeping.keeper_turn import KeeperTurn
+from rayflow.runtime.listener import LoopListener
+from rayflow.runtime.loop import Loop, collect_rarely
+from rayflow.runtime.protocol.attempts import WorkerContext
+from rayflow.runtime.protocol.reports import Reporter
+from rayflow.runtime.protocol.requests import new_execution_id, packed_context
+from rayflow.runtime.subruns import evaluate
+from rayflow.runtime.worker.results import pack_expression
+from rayflow.runtime.worker.worker import Worker
+from rayflow.service.flows import bound_to_event, flow_specs, input_hash
+from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.questions import Questions, with_explanation
+from rayflow.store.lease import Lease
+from rayflow.store.open import open_store
+from rayflow.store.store import Store
+from rayflow.values.digests import digest
+from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
+from rayflow.values.files.file_states import use_project
+from rayflow.values.filesystems.filesystems import use_base
+from rayflow.values.refs import Encoded, ValueRef
+
+T = TypeVar("T")
+
+TURN_SECONDS = 0.2
+"""The longest time between two looks at whether the service is to stop."""
+
+MOST_REQUESTS = 10_000
+"""The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
+
+
+class Service:
+    """The runs of one store. Use it as: `open()`, then requests, then `close()`.
+
+    targets: files or modules with the flows. reporter: is told what happens.
+    """
+
+    def __init__(
+        self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK
+    ) -> None:
+        self.config = config
+        self.error: BaseException | None = None
+        """Why the service has ended by itself, if it has."""
+        self.has_ended = threading.Event()
+        self._targets = targets
+        self._reporter = reporter
+        self._clock = clock
+        self._futures: dict[str, Future[Any]] = {}
+        self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        """Questions for the loop's thread, which answers them before its next turn."""
+        self._recent: OrderedDict[str, str] = OrderedDict()
+        """The run ids of the latest start requests, by the requests' ids."""
+        self._stopping = threading.Event()
+        self._grace_seconds = 0.0
+        self._thread: threading.Thread | None = None
+        self.store: Store
+        self.questions: Questions
+        self._turn: KeeperTurn
+        self._loop: Loop[Any]
+        self._runs: KeptRuns
+
+    # --- start and end ------------------------------------------------------------------------------------------------
+
+    def open(self, *, wait_seconds: float = 0.0) -> None:
+        """Load the flows, take the lease, fold the records, and begin to turn.
+
+        wait_seconds: how long to wait for another service of the store to end. Raises LeaseHeld, StoreUnavailable, and
+        what the modules raise.
+        """
+        use_project(self.config.project_dir, self.config.files)
+        use_base(self.config.project_dir)
+        for target in self._targets:
+            load(target)
+        self.store = open_store(self.config.store)
+        self._lease = Lease(self.store.folder, "rayflow serve")
+        self._lease.take(wait=wait_seconds)
+        self._lease.renew_beside()
+        self.store.commit_by(self._lease)
+        self.questions = Questions(self.store)
+        table = task_table(TASKS)
+        settings = RunSettings(
+            cache=self.config.cache,
+            options=self.config.options,
+            context=packed_context(self.config.context, self._keep),
+            profiles=self.config.profiles,
+        )
+        self._context = self._worker_context(table)
+        self._runs = KeptRuns(
+            self.config.project_dir,
+            table,
+            settings,
+            self._clock,
+            begun=self._begun,
+            bind=self._bound,
+            recall=lambda order: self.questions.recalled(order, self._clock.now()),
+            places_of=self.questions.places_of,
+            replied=self._replied,
+        )
+        self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
+        self._loop = self._new_loop()
+        recovered, places = self.questions.recovered(self._clock.now())
+        self._runs.take_up(places)
+        self._turn.post(recovered)
+        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))
+        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
+        self._thread.start()
+
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Take nothing new, let attempts end for so long, and leave every run where it is."""
+        self._grace_seconds = grace_seconds
+        self._stopping.set()
+        self._loop.wake()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _worker_context(self, table: Mapping[str, Any]) -> WorkerContext:
+        config = self.config
+        paths = tuple(dict.fromkeys(importable_from(config.project_dir)))
+        return WorkerContext(
+            config.project_dir, paths, config.store, table, "", config.files, shows_prints=config.logs
+        )
+
+    def _new_loop(self) -> Loop[Any]:
+        listener = LoopListener(warned=lambda _, text: self._reporter.warned(text))
+        loop_of: Callable[..., Loop[Any]] = partial(
+            Loop, self.store, limits=self.config.limits, listener=listener, clock=self._clock, beside=self._turn
+        )
+        if self.config.inline:
+            worker = Worker(self._context, self.store, evaluate=evaluate)
+            return loop_of(carrier_of=lambda loop: InlineCarrier(loop, worker))
+        if self.config.address is not None:
+            check_address(self.config.address)
+        from rayflow.runtime.on_ray.actor.carrier import RayCarrier
+        from rayflow.runtime.on_ray.connection import connecting
+
+        connecting.connect(self.config, self._reporter)
+        warned = listener.warned
+        return loop_of(carrier_of=lambda loop: RayCarrier(loop, self.store.history, warned))
+
+    def _begun(self, execution_id: str) -> None:
+        """An evaluation begins here: a carrier that sends calls away has to know their surroundings."""
+        take_up = getattr(self._loop.carrier, "take_up", None)
+        if take_up is not None:
+            take_up(execution_id, self._context)
+
+    # --- the loop's thread --------------------------------------------------------------------------------------------
+
+    def _turn_until_stopped(self) -> None:
+        collect_rarely()
+        try:
+            while not self._stopping.is_set():
+                while self._posted:
+                    ask, future = self._posted.popleft()
+                    _fill(future, ask)
+                self._loop.turn(TURN_SECONDS)
+                for execution_id in list(self._loop.outbox.finished):
+                    del self._loop.outbox.finished[execution_id]
+                    self._loop.carrier.forget(execution_id)
+            self._loop.wind_down(self._grace_seconds)
+            self.store.close()
+            self._lease.close()
+        except BaseException as error:
+            self.error = error
+            if not isinstance(error, WorldError):
+                traceback.print_exc()
+        finally:
+            self.has_ended.set()
+            ended = ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}.")
+            for future in [*self._futures.values(), *(future for _, future in self._posted)]:
+                if not future.done():
+                    future.set_exception(ended)
+
+    def _replied(self, reply: orders.RequestReply) -> None:
+        future = self._futures.pop(reply.request, None)
+        if future is None or future.done():
+            return
+        if reply.error is None:
+            future.set_result(reply.answer)
+            return
+        name, message = reply.error
+        of = getattr(errors, name, Bug)
+        future.set_exception(of(message))
+
+    def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
+        return bound_to_event(
+            order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep
+        )
+
+    def _value_in(self, packed: bytes) -> Any:
+        """The object behind a packed value."""
+        return realized(loads(packed), self._fetch)
+
+    def _fetch(self, ref: ValueRef) -> Any:
+        return decode_inline(ref) if ref.inline is not None else decode(self.store.get_blob(ref.digest))
+
+    def _keep(self, ref: ValueRef, encoded: Encoded, value: Any) -> None:
+        self.store.put_blob(ref.digest, encoded)
+
+    # --- from any thread ----------------------------------------------------------------------------------------------
+
+    def ask(self, make: Callable[[int, str], requests.Request]) -> Future[Any]:
+        """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply."""
+        future: Future[Any] = Future()
+        if self.has_ended.is_set():
+            future.set_exception(ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}."))
+            return future
+        name = uuid.uuid4().hex
+        self._futures[name] = future
+        self._turn.post(make(self._clock.now(), name))
+        self._loop.wake()
+        return future
+
+    def look(self, question: Callable[[Keeper], T]) -> T:
+        """Ask the keeper something that changes nothing: in the loop's thread, between two turns."""
+        future: Future[T] = Future()
+        self._posted.append((partial(question, self._turn.keeper), future))
+        self._loop.wake()
+        return future.result()
+
+    def task_named(self, name: str) -> Task[..., Any]:
+        """The task of the loaded code with this full name, or with this short one if only one has it."""
+        known: dict[str, Task[..., Any]] = {
+            full: each for full, each in registered().items() if not full.startswith("rayflow.")
+        }
+        if name in known:
+            return known[name]
+        found = sorted(full for full in known if full.rpartition(".")[2] == name)
+        if len(found) == 1:
+            return known[found[0]]
+        loaded = f"It has loaded {', '.join(self._targets)}"
+        if found:
+            raise NoSuchTask(f"{name} may be {' or '.join(found)}: write one of these. {loaded}.")
+        raise NoSuchTask(f"The service knows no task {name!r}. {loaded}: {', '.join(sorted(known)) or 'no tasks'}.")
+
+    def start_named(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        words: Sequence[str] = (),
+        directory: str | None = None,
+        **how: Any,
+    ) -> Future[Any]:
+        """Start a run of a task by its name. arguments: plain data by name, read by the type hints of the task's
+        parameters. words: the same as on a command line, typed in this directory. how: as for `start_packed`."""
+        task = self.task_named(name)
+        call = from_words.call_of(task, words, data=arguments, typed_at=directory or self.config.project_dir)
+        symbolic, _ = pack_expression(call, self._keep)
+        return self.start_packed(dumps(symbolic), flow=task.fullname, arguments=render(symbolic), **how)
+
+    def start_packed(
+        self,
+        root: bytes,
+        *,
+        flow: str | None = None,
+        arguments: str = "",
+        id: str | None = None,
+        reuse: str = "return",
+        due_at: int | None = None,
+        priority: int = 0,
+        tags: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        is_repeated: bool = False,
+    ) -> Future[Any]:
+        """Start a run of a packed root term.
+
+        request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
+        come before, to a service that has ended since. The others: as in `StartRequested`.
+        """
+        if reuse not in ("return", "reject", "if_failed"):
+            raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
+        try:
+            term = loads(root)
+        except ValueError as error:
+            raise BadArguments(f"The root term cannot be read: {error}. Has the client the same rayflow?") from None
+        if flow is None and type(term) is TaskCall:
+            flow = term._task
+        run_id = new_execution_id()
+        if request_id is not None and id is None:
+            run_id = self._recent.setdefault(request_id, derived_run_id(f"request:{request_id}"))
+            if len(self._recent) > MOST_REQUESTS:
+                self._recent.popitem(last=False)
+            known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
+            if known is not None:
+                done: Future[Any] = Future()
+                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
+                return done
+        given = None if not tags else json.dumps(dict(tags))
+
+        def request(at: int, name: str) -> requests.StartRequested:
+            return requests.StartRequested(
+                at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
+                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+            )  # fmt: skip
+
+        return self.ask(request)
+
+    def run_id(self, text: str) -> str:
+        """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
+        return self.questions.run_id(text)
+
+    def describe(self, text: str) -> dict[str, Any]:
+        """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
+        run_id = self.run_id(text)
+        explained, waits = self.look(lambda keeper: (keeper.explain(run_id), keeper.waits(run_id)))
+        return self.questions.describe(run_id, explained, waits)
+
+    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
+        """The latest runs, newest first."""
+        rows = self.questions.runs(state=state, flow=flow, limit=limit)
+        explained = self.look(lambda keeper: {row["run_id"]: keeper.explain(row["run_id"]) for row in rows})
+        return [with_explanation(row, explained[row["run_id"]]) for row in rows]
+
+    def history(self, text: str) -> list[dict[str, Any]]:
+        """The transitions of a run and of its waits, and what was done at its places, in order."""
+        return self.questions.history(self.run_id(text))
+
+    def await_end(self, run_id: str) -> Future[RunRow]:
+        """The last row of a run, when it has ended."""
+        future: Future[RunRow] = Future()
+        if self._runs.end_of(run_id) is None and not self.look(lambda keeper: keeper.run(run_id)):
+            known = self.questions.end_of(run_id)
+            if known is not None:
+                future.set_result(known)
+                return future
+        self._posted.append((partial(self._runs.await_end, run_id, future), Future()))
+        self._loop.wake()
+        return future
+
+    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+        """Nobody waits for a future of `await_end` any more."""
+        self._posted.append((partial(self._runs.leave, run_id, future), Future()))
+
+    def cancel(self, run_id: str, reason: str) -> Future[Any]:
+        """End a run. The answer: whether it had not ended."""
+        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
+
+    def retry(self, run_id: str, reason: str) -> Future[Any]:
+        """Have a failed run go on."""
+        self._posted.append((partial(self._runs.began_again, run_id), Future()))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+
+    def asks(self) -> list[dict[str, Any]]:
+        """The open questions to people."""
+
+        def found(keeper: Keeper) -> list[dict[str, Any]]:
+            return [
+                {"run_id": run["run_id"], "id": run["id"], "deadline_at": None, **wait}
+                for run in keeper.runs()
+                for wait in keeper.waits(run["run_id"])
+                if wait["kind"] == "ask"
+            ]
+
+        return self.look(found)
+
+    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+        """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
+        chosen = [each for each in asked if place is None or each["place"].startswith(place)]
+        of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
+        if of_place is not None:
+            value = self._fitting(run_id, of_place, value)
+        symbolic, _ = pack_expression(value, self._keep)
+        outcome = pack_outcome(symbolic)
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+
+    def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
+        """An answer as an object of the form that its question has."""
+        packed = self.look(lambda keeper: keeper.form(run_id, place))
+        try:
+            return value if packed is None else convert(value, self._value_in(packed))
+        except BadArguments as error:
+            raise BadArguments(f"The answer does not fit: {error}") from None
+
+    def emit(
+        self,
+        name: str,
+        data: Any,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        due_at: int | None = None,
+        strict: bool = False,
+    ) -> Future[Any]:
+        """Emit an event. The answer: the event, and its deliveries."""
+        symbolic, _ = pack_expression(data, self._keep)
+        packed = dumps(symbolic)
+        content = digest("event", name.encode(), repr(key).encode(), packed)
+        event_id = id if id is not None else uuid.uuid4().hex
+        return self.ask(
+            lambda at, request: requests.EmitRequested(
+                at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
+            )
+        )
+
+    def event(self, event_id: str) -> dict[str, Any]:
+        """An event and its deliveries."""
+        recorded = self.questions.event(event_id)
+        if recorded is None:
+            raise NotFound(f"There is no event {event_id!r} in this store.")
+        kept = self.look(lambda keeper: keeper.event(event_id))
+        return recorded if kept is None else {**recorded, **kept}
+
+    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first."""
+        return self.questions.events(name=name, limit=limit)
+
+    def put_blob(self, text: str, content: bytes) -> None:
+        """Take in a large value of an argument. Raises BadArguments for what is none."""
+        self.store.put_blob(_digest_in(text), from_bytes(content))
+
+    def blob(self, text: str) -> bytes:
+        """The bytes of a large value."""
+        return to_bytes(self.store.get_blob(_digest_in(text)))
+
+
+def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:
+    try:
+        future.set_result(ask())
+    except RayflowError as error:
+        future.set_exception(error)
+
+
+def _digest_in(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise BadArguments(f"{text!r} is not the hash of a value.") from None

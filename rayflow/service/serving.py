@@ -1,0 +1,112 @@
+"""The process of a service: it listens, and ends well.
+
+In: a configuration, modules. Out: an exit code. Never: two services of one store at a time (the lease sees to that).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from typing import TextIO
+
+import uvicorn
+
+from rayflow.client.service_places import ServicePlace, remove_place, write_place
+from rayflow.config import Config
+from rayflow.runtime.protocol.reports import Printing
+from rayflow.service.http_api import api_of
+from rayflow.service.service import Service
+
+TOKEN = "RAYFLOW_TOKEN"
+
+
+def serve(
+    config: Config,
+    targets: Sequence[str],
+    *,
+    host: str,
+    port: int,
+    grace_seconds: float,
+    standby: bool,
+    out: TextIO,
+) -> int:
+    """Keep the runs of the configured store until a signal comes. Returns the exit code.
+
+    Raises LeaseHeld when another service keeps them, and what loading the modules raises.
+    """
+    listening = _listening(host, port)
+    token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
+    service = Service(config, targets, Printing())
+    service.open(wait_seconds=math.inf if standby else 0.0)
+    url = f"http://{host}:{listening.getsockname()[1]}"
+    place = ServicePlace(url, token, config.store, os.getpid())
+    server = _Server(
+        uvicorn.Config(
+            api_of(service, token), log_level="warning", lifespan="off", timeout_graceful_shutdown=1, access_log=False
+        )
+    )
+    asked: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if asked:
+            os._exit(128 + number)
+        asked.append(number)
+        server.should_exit = True
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    watch = threading.Thread(target=_stop_with, args=(service, server), daemon=True)
+    watch.start()
+    try:
+        write_place(place)
+        out.write(f"keeps the runs of {config.store}, at {url}\n")
+        out.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+    finally:
+        remove_place(place)
+        if asked:
+            out.write("stopping: every run stays where it is, and the next service goes on with it\n")
+            out.flush()
+        service.close(grace_seconds)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if service.error is not None:
+        raise service.error
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the handlers of signals alone: the service has its own."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # a plain one
+        return contextlib.nullcontext()
+
+
+def _stop_with(service: Service, server: uvicorn.Server) -> None:
+    service.has_ended.wait()
+    server.should_exit = True
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises OSError with what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise OSError(
+            error.errno, f"Nothing can listen at {host}:{port} ({error.strerror}): choose another port with --port."
+        ) from None
+    made.listen(128)
+    return made
+
+
+__all__ = ["serve"]

@@ -1,0 +1,89 @@
+"""What holds of the keeper after each turn.
+
+In: its KeeperState. Out: an AssertionError that says what does not hold. Never: changes it.
+"""
+
+from __future__ import annotations
+
+from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
+from rayflow.keeper.state import KeeperState, KeptRun, KeptWait
+from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, holds
+
+
+def check(state: KeeperState) -> None:
+    """Raise AssertionError if something does not hold."""
+    timers = {timer[:3] for timer in state.timers if holds(state, timer)}
+    assert all(at > state.now for at, _, _ in timers), "a timer that has come did not fire"
+    assert not state.stops, "something is still to be stopped"
+    for run_id, run in state.runs.items():
+        assert run.run_id == run_id
+        assert run.state in MOVES and run.state not in ENDED, f"{run_id} is {run.state}"
+        _check_run(state, run, timers)
+    _check_indexes(state)
+    for event in state.events.values():
+        assert event.seen is not None or any(timer[1:] == (EVENT_DUE, event.row.number) for timer in timers)
+        exclusive = [each for each in event.deliveries.values() if each.is_exclusive]
+        assert len(exclusive) <= 1, f"{event.row.event_id} was taken by {len(exclusive)} exclusive waits"
+        assert event.is_taken == bool(exclusive)
+
+
+def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int]]) -> None:
+    open_waits = run.open_waits()
+    assert run.open == len(open_waits)
+    if run.state == SCHEDULED:
+        assert any(rank == RUN_DUE and at == run.first.due_at for at, rank, _ in timers), "nothing will start it"
+        assert not open_waits
+    elif run.state == WAITING:
+        assert open_waits, f"{run.run_id} waits for nothing"
+    elif run.state == QUEUED:
+        assert run.reason, "nobody knows what code is missing"
+    elif run.state == ENDING:
+        assert run.ends_by in ("cancel", "parent", "timeout") and run.stops in (1, 2)
+        assert all(wait.opened.is_cleanup and run.stops == 1 for wait in open_waits), "a stopped run waits"
+    else:
+        assert run.state == RUNNING
+    if run.timeout_at is not None and run.state != ENDING:
+        assert any(rank == TIMEOUT and at == run.timeout_at for at, rank, _ in timers), "its timeout will not come"
+    for wait in open_waits:
+        _check_wait(state, wait, timers)
+
+
+def _check_wait(state: KeeperState, wait: KeptWait, timers: set[tuple[int, int, int]]) -> None:
+    row = wait.opened
+    assert wait.outcome is None
+    if row.deadline_at is not None:
+        assert (row.deadline_at, DEADLINE, row.number) in timers, "its deadline will not come"
+    if row.kind in ("sleep", "sleep_until"):
+        assert row.deadline_at is not None
+    elif row.kind in ("child", "join"):
+        assert row.target_run_id is not None
+        assert row.target_run_id in state.runs or row.target_run_id in state.recalls, "nothing will end it"
+        assert state.waiters[row.target_run_id][row.number] is wait
+    elif row.kind == "event":
+        assert row.name is not None
+        assert state.listening[row.name][row.key][row.number] is wait
+    else:
+        assert row.kind == "ask", f"a {row.kind} stays open"
+
+
+def _check_indexes(state: KeeperState) -> None:
+    is_open = {id(wait) for run in state.runs.values() for wait in run.waits.values() if wait.state == OPEN}
+    listed = [wait for waits in state.waiters.values() for wait in waits.values()]
+    listed += [wait for by_key in state.listening.values() for waits in by_key.values() for wait in waits.values()]
+    assert all(id(wait) in is_open for wait in listed), "a wait that is not open takes something"
+    assert state.ids == {run.first.id: run.run_id for run in state.runs.values() if run.first.id is not None}
+    assert not state.ended.keys() & state.ids.keys()
+    children = {run_id: run.first.parent_run_id for run_id, run in state.runs.items() if run.first.parent_run_id}
+    assert {child: parent for parent, below in state.children.items() for child in below} == children
+    chains = {run.first.chain_run_id: run_id for run_id, run in state.runs.items() if run.first.chain_run_id}
+    assert state.chains == chains
+    pending = {
+        (event.row.event_id, each.target)
+        for event in state.events.values()
+        for each in event.deliveries.values()
+        if each.state == "pending"
+    }
+    assert set(state.pending) == pending
+    for known in state.by_name.values():
+        numbers = [event.seen or 0 for event in known]
+        assert numbers == sorted(numbers) and all(numbers)

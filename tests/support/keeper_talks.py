@@ -1,0 +1,288 @@
+"""Conversations with the keeper: what is sent, what is expected, and the state as data that can be compared.
+
+In: requests, and patterns of commands. Out: as `rayflow.testing.playbook`. Never: a store, a clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keeper_invariants import check
+
+from rayflow.keeper import requests
+from rayflow.keeper.commands import BindEvent, Evaluate, RequestReply, Resolve, SetAlarm, StopRun, Write
+from rayflow.keeper.folding import fold
+from rayflow.keeper.keeper import Keeper
+from rayflow.keeper.state import KeeperState
+from rayflow.keeper.timers import holds
+from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
+from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.testing.patterns import Like, fits
+from rayflow.testing.playbook import START, Playbook
+from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+SECOND = 1_000_000
+"""In microseconds."""
+
+
+class KeeperTalk(Playbook):
+    """A playbook with a keeper: rows and alarms may go unnamed. After each request the invariants hold, and the fold of
+    the rows is the state."""
+
+    def __init__(self, *flows: requests.FlowSpec) -> None:
+        self.kept = Kept()
+        super().__init__(self.kept, (Write, SetAlarm))
+        self.kept.handle([requests.Recovered(START)])
+        self.knows(*flows)
+
+    def knows(self, *flows: requests.FlowSpec) -> KeeperTalk:
+        """Let these be the flows of the loaded code."""
+        self.kept.handle([requests.FlowsKnown(self.at, {flow.name: flow for flow in flows})])
+        return self
+
+    @property
+    def keeper(self) -> Keeper:
+        """The keeper that speaks."""
+        return self.kept.keeper
+
+    def rows(self, cls: type[Any]) -> list[Any]:
+        """All rows of this class written so far."""
+        return [row for row in self.kept.rows if isinstance(row, cls)]
+
+    def states(self, run_id: str) -> list[tuple[str, str]]:
+        """The states that a run has had, each with its cause."""
+        return [(row.state, row.cause) for row in self.rows(RunRow) if row.run_id == run_id]
+
+    def crash(self) -> list[Any]:
+        """Throw the keeper away, and let another one recover. Gives its first commands, without rows and alarms."""
+        self.play()
+        self.kept.keeper = Keeper()
+        came = self.kept.handle([recovered(self.kept.rows, self.at)])
+        return [command for command in came if not isinstance(command, self.quiet)]
+
+
+class Kept:
+    """A keeper with its rows in memory, checked after each turn."""
+
+    def __init__(self) -> None:
+        self.keeper = Keeper()
+        self.rows: list[Any] = []
+
+    def handle(self, incoming: Any) -> list[Any]:
+        """One turn."""
+        came = self.keeper.handle(incoming)
+        for command in came:
+            if isinstance(command, Write):
+                self.rows += command.rows
+        check(self.keeper.state)
+        assert folded(self.rows, self.keeper.state.now) == snapshot(self.keeper.state)
+        return came
+
+
+# --- rows and states --------------------------------------------------------------------------------------------------
+
+
+def recovered(rows: list[Any], at: int) -> requests.Recovered:
+    """What the store says at the start of a service."""
+    last: dict[str, RunRow] = {}
+    first: dict[str, RunRow] = {}
+    for row in rows:
+        if isinstance(row, RunRow):
+            last[row.run_id] = row
+            first.setdefault(row.run_id, row)
+    is_open = {run_id for run_id, row in last.items() if row.state not in ("done", "failed", "cancelled")}
+    ended = [
+        requests.EndedRun(row.id, run_id, row.input_hash or b"", last[run_id].state, row.parent_run_id)
+        for run_id, row in first.items()
+        if row.id is not None and run_id not in is_open and last[run_id].next_run_id is None
+    ]
+    open_ids = {first[run_id].id for run_id in is_open}
+    return requests.Recovered(
+        at,
+        [row for row in rows if isinstance(row, RunRow) and row.run_id in is_open],
+        [row for row in rows if isinstance(row, WaitRow) and row.run_id in is_open],
+        [row for row in rows if isinstance(row, EventRow)],
+        [row for row in rows if isinstance(row, DeliveryRow)],
+        [each for each in ended if each.id not in open_ids],
+        max((row.number for row in rows), default=0),
+        max((row.at for row in rows), default=0),
+    )
+
+
+def recalled(rows: list[Any], run_id: str, at: int = 0) -> requests.Recalled:
+    """What the store says of one run."""
+    return requests.Recalled(
+        at,
+        run_id,
+        [row for row in rows if isinstance(row, RunRow) and row.run_id == run_id],
+        [row for row in rows if isinstance(row, WaitRow) and row.run_id == run_id],
+    )
+
+
+def folded(rows: list[Any], at: int) -> Any:
+    """The state that follows from rows, as data."""
+    state = KeeperState()
+    fold(state, recovered(rows, at))
+    return snapshot(state)
+
+
+def snapshot(state: KeeperState) -> Any:
+    """All recorded state as data that can be compared, whatever the order in which it came about."""
+
+    def wait(each: Any) -> Any:
+        return each.opened, each.state, each.generation, each.outcome, each.has_failed
+
+    def run(each: Any) -> Any:
+        return (
+            each.first, each.state, each.cause, each.life, each.generation, each.timeout_at, each.reason, each.ends_by,
+            each.stops, each.open, {place: wait(one) for place, one in each.waits.items()},
+        )  # fmt: skip
+
+    def event(each: Any) -> Any:
+        return each.row, each.seen, each.takers, each.is_taken, each.is_cut, each.deliveries
+
+    return {
+        "number": state.number,
+        "runs": {run_id: run(each) for run_id, each in state.runs.items()},
+        "ids": state.ids,
+        "ended": state.ended,
+        "chains": state.chains,
+        "children": state.children,
+        "waiters": {run_id: sorted(waits) for run_id, waits in state.waiters.items()},
+        "listening": {
+            name: {key: sorted(waits) for key, waits in by_key.items()} for name, by_key in state.listening.items()
+        },
+        "events": {event_id: event(each) for event_id, each in state.events.items()},
+        "by_name": {name: [each.row.event_id for each in known] for name, known in state.by_name.items()},
+        "by_key": {key: [each.row.event_id for each in known] for key, known in state.by_key.items()},
+        "tied": state.tied,
+        "pending": state.pending,
+        "timers": sorted({timer[:3] for timer in state.timers if holds(state, timer)}),
+    }
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+def term(text: str) -> bytes:
+    """A packed term."""
+    return dumps(text)
+
+
+def start(run_id: str = "", *, root: str = "root", request: str = "start", **fields: Any) -> requests.StartRequested:
+    """A StartRequested. Of an id, the run_id does not matter."""
+    packed = term(root)
+    return requests.StartRequested(0, request, run_id, packed, digest("input", packed), **fields)
+
+
+def opens(run_id: Any, place: str, kind: str, *, root: str | None = None, **fields: Any) -> requests.WaitOpened:
+    """A WaitOpened. root: of the run that it starts. data: an event's, as a term."""
+    if root is not None:
+        fields |= {"root": term(root), "input_hash": digest("input", term(root))}
+    if kind == "emit":
+        fields |= content(fields["name"], fields.get("key"), fields.get("data"))
+    return requests.WaitOpened(0, run_id, at_place(place), kind, **fields)
+
+
+def content(name: str, key: str | None, data: Any) -> dict[str, Any]:
+    """The data of an event, and the hash of its content."""
+    packed = dumps(data)
+    return {"data": packed, "data_hash": digest("event", name.encode(), (key or "").encode(), packed)}
+
+
+def at_place(name: str) -> bytes:
+    """The place of this name."""
+    return digest("place", name.encode())
+
+
+def closes(run_id: Any, place: str) -> requests.WaitClosed:
+    """A WaitClosed."""
+    return requests.WaitClosed(0, run_id, at_place(place))
+
+
+def parks(run_id: Any, *places: str) -> requests.RunParked:
+    """A RunParked."""
+    return requests.RunParked(0, run_id, tuple(map(at_place, places)))
+
+
+def ends(run_id: Any, value: Any = None, **fields: Any) -> requests.RunEnded:
+    """A RunEnded with a value or a Failure."""
+    error = value.summary if isinstance(value, Failure) else None
+    return requests.RunEnded(0, run_id, pack_outcome(value), error, **fields)
+
+
+def emits(event_id: str, name: str = "paid", key: str | None = None, data: Any = None, **fields: Any) -> Any:
+    """An EmitRequested."""
+    return requests.EmitRequested(0, "emit", event_id, name, key, **content(name, key, data), **fields)
+
+
+def bound(event_id: str, flow: str, root: str | None = "bound", error: str | None = None) -> requests.BoundArguments:
+    """A BoundArguments."""
+    packed = None if root is None or error else term(root)
+    return requests.BoundArguments(0, event_id, flow, packed, packed and digest("input", packed), None, error)
+
+
+def answers(run_id: str, place: str | None, value: Any) -> requests.AnswerRequested:
+    """An AnswerRequested."""
+    return requests.AnswerRequested(
+        0, "answer", run_id, None if place is None else at_place(place), pack_outcome(value)
+    )
+
+
+def cancels(run_id: Any, reason: str = "") -> requests.CancelRunRequested:
+    """A CancelRunRequested."""
+    return requests.CancelRunRequested(0, "cancel", run_id, reason)
+
+
+def retries(run_id: Any, reason: str = "") -> requests.RetryRequested:
+    """A RetryRequested."""
+    return requests.RetryRequested(0, "retry", run_id, reason)
+
+
+def later(seconds: float) -> requests.TimeCame:
+    """A TimeCame, that much after the playbook's start."""
+    return requests.TimeCame(START + round(seconds * SECOND))
+
+
+# --- what is expected -------------------------------------------------------------------------------------------------
+
+
+def evaluates(run_id: Any, **fields: Any) -> Like:
+    """An Evaluate."""
+    return Like(Evaluate, run_id=run_id, **fields)
+
+
+def resolves(run_id: Any, place: str, outcome: Any = object) -> Like:
+    """A Resolve with this value, or with an outcome that fits a pattern."""
+    is_pattern = isinstance(outcome, Like) or outcome is object
+    return Like(
+        Resolve, run_id=run_id, place=at_place(place), outcome=lambda packed: _fits(outcome, packed, is_pattern)
+    )
+
+
+def _fits(outcome: Any, packed: bytes, is_pattern: bool) -> bool:
+    return fits(outcome, unpack_outcome(packed)) if is_pattern else packed == pack_outcome(outcome)
+
+
+def stops(run_id: Any, **fields: Any) -> Like:
+    """A StopRun."""
+    return Like(StopRun, run_id=run_id, **fields)
+
+
+def binds(event_id: str, flow: str) -> Like:
+    """A BindEvent."""
+    return Like(BindEvent, event_id=event_id, flow=flow)
+
+
+def replies(request: str, answer: Any = object) -> Like:
+    """A RequestReply without an error."""
+    return Like(RequestReply, request=request, answer=answer, error=lambda error: error is None)
+
+
+def refuses(request: str, name: str, text: str = "") -> Like:
+    """A RequestReply with an error of this class, whose message contains a text."""
+    return Like(
+        RequestReply, request=request, error=lambda error: error is not None and error[0] == name and text in error[1]
+    )
