@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,18 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     verb, *others = words
     output = JobOutput(FrameWriter(told["execution"], STDERR))
     if verb == CALL:
-        return carry_out_call(told["store"], told["execution"], others, output)
-    assert verb == "run"
+        code = carry_out_call(told["store"], told["execution"], others, output)
+    else:
+        assert verb == "run"
+        code = _run(context, told, others, project, output)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    output.ended(code)  # Ray takes a second to leave and to notice that the process has ended
+    return code
+
+
+def _run(context: click.Context, told: dict[str, Any], words: Sequence[str], project: str, output: JobOutput) -> int:
+    """Carry out the submitted run, where the user has typed it. Returns its exit code."""
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
         here = [f"--store={told['store']}", f"--execution-id={told['execution']}"]
         here.append(f"--address={os.environ['RAY_ADDRESS']}")
@@ -57,6 +68,6 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
         directory = os.path.join(project, told["directory"])
         os.makedirs(directory, exist_ok=True)  # one that holds nothing but what is not sent
         os.chdir(directory)
-        with run.command.make_context("run", [*here, *others], parent=context, obj=output) as inner:
+        with run.command.make_context("run", [*here, *words], parent=context, obj=output) as inner:
             code: int = run.command.invoke(inner)
     return code
