@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pytest
 
+from rayflow.cli.job_following import follow_job
 from rayflow.errors import ClusterUnavailable
 from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.runtime.protocol.reports import Progress
@@ -134,6 +136,14 @@ def test_the_end_that_another_execution_tells_is_text():
     api = PlayedApi([job("SUCCEEDED", 0)], BEGUN + frame("another", "ended", 4).encode())
     told, _, end = follow(api, job("RUNNING"))
     assert [type(word) for word in told] == [JobBegun, JobText] and end == JobEnd(0)
+
+
+@pytest.mark.parametrize(("tail", "told"), [(None, "warning: no node has a GPU"), (0, "waiting: no node has a GPU")])
+def test_a_cause_for_waiting_is_told_once_by_the_job_or_with_its_progress(tail, told, capsys):
+    log = BEGUN + b"warning: no node has a GPU\none\n" + frame(ID, "progress", asdict(progress(0.5))).encode() + ENDED
+    assert follow_job(PlayedApi([job("RUNNING")], log), job("RUNNING"), io.StringIO(), address=None, tail=tail) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "GPU" in line] == [told]
 
 
 def test_a_tail_leaves_out_older_texts_but_no_answer():
