@@ -19,6 +19,7 @@ from rayflow import config as configuration
 from rayflow.deployment_settings import DeploymentSettings
 from rayflow.errors import BadConfig, ClusterUnavailable, DeploymentFailed, RayflowError, StoreUnavailable
 from rayflow.pasting import command
+from rayflow.runtime.protocol.execution_row import project_name
 from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.store.history.answer_types import Record
 from rayflow.store.history.history import History
@@ -245,6 +246,7 @@ class FarExecution:
             beacon=leave_job_beacon(self.history.url, self.execution_id),
             typed=("in-job", CALL, file, task),
             commit=commit_of(project),
+            project=project_name(project),
             number=self._number,
         )
         start(api, request, project_package(files), None, self.say)

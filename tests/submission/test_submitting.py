@@ -54,8 +54,9 @@ def test_what_was_computed_here_is_cached_there_and_the_other_way_round(laptop, 
     assert (code, out) == (0, "[0, 2, 4]\n")
     assert "4 jobs, 4 cached" in err
     # It is recorded as the user has typed it, and found by the id that was printed.
-    submitted = "select command, execution_id from executions where command like 'rayflow submit%'"
-    [(command, execution)] = laptop.sql(submitted)
+    submitted = "select command, execution_id, project from executions where command like 'rayflow submit%'"
+    [(command, execution, name)] = laptop.sql(submitted)
+    assert name == laptop.project.path.name
     assert command.startswith("rayflow submit steps.py main --n 3")
     assert laptop.sql(f"select value from tags where key = 'owner' and entity_id = '{execution}'")
     # The cluster's own Python was found, although PATH does not name it.

@@ -20,7 +20,7 @@ from rayflow.cli.deployment_entry import carry_out_call
 from rayflow.cli.output.job_output import JobOutput
 from rayflow.cli.verbs import run
 from rayflow.deployments.far_executions import CALL
-from rayflow.runtime.protocol import git_commit
+from rayflow.runtime.protocol import execution_row, git_commit
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
 from rayflow.submission.shared_stores import check_reached, remove_job_beacon
@@ -40,6 +40,7 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     pasting.ask_for_default(lambda _: told["default_store"])  # commands are pasted where the user is
     sys.argv[:] = ["rayflow", *told["typed"]]
     git_commit.tell(project, told["commit"])
+    execution_row.tell_name(project, told["project"])
     check_reached(told["store"], told["beacon"])
     remove_job_beacon(told["store"], told["beacon"])
     verb, *others = words
