@@ -34,7 +34,7 @@ def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None,
 
     def told(word: FrameWord) -> None:
         if isinstance(word, JobText):
-            reporter.say(word.text.rstrip("\r"))
+            reporter.pass_on(word.text.rstrip("\r"))
         elif isinstance(word, Progress):
             reporter.progress(word)
         elif isinstance(word, JobAnswer):

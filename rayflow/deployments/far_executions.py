@@ -27,6 +27,7 @@ from rayflow.errors import (
     WorldError,
 )
 from rayflow.pasting import command
+from rayflow.runtime.protocol.execution_row import project_name
 from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.store.history.answer_types import Record, own_error
 from rayflow.store.history.history import History
@@ -275,6 +276,7 @@ class FarExecution:
             beacon=leave_job_beacon(self.history.url, self.execution_id),
             typed=("in-job", CALL, file, task),
             commit=commit_of(project),
+            project=project_name(project),
             number=self._number,
         )
         start(api, request, project_package(files), None, self.say)

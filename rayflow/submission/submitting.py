@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rayflow.config import Config
 from rayflow.errors import BadConfig
+from rayflow.runtime.protocol.execution_row import project_name
 from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.runtime.protocol.requests import check_uuid, new_execution_id
 from rayflow.submission.job_api import JobApi, RayJob
@@ -95,6 +96,7 @@ def submit(
         environment=environment,
         typed=command.typed,
         commit=commit_of(config.project_dir),
+        project=project_name(config.project_dir),
     )
     own = own_package() if ships_rayflow else None
     job, is_new = start(api, request, project_package(files), own, say)

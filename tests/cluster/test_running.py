@@ -44,6 +44,28 @@ def test_a_recursive_workflow_of_a_module_is_computed_once_and_then_found(projec
     assert not project.counts("computed")
 
 
+def test_a_command_has_left_ray_before_its_process_ends_and_a_run_of_a_program_has_not(project, ray_cluster):
+    project.write("flow.py", ARITHMETIC)
+    project.write(
+        "program.py",
+        """
+        import sys
+        from rayflow import run
+        from rayflow.__main__ import main
+        import flow
+
+        if __name__ == "__main__":
+            sys.argv[1:] = ["run", "flow.py", "add", "--a", "1", "--b", "2"]
+            code = main()
+            import ray
+            print(code, ray.is_initialized())
+            print(run(flow.add(1, 3)), ray.is_initialized())
+        """,
+    )
+    done = project.python("program.py", RAYFLOW_ADDRESS=ray_cluster)
+    assert done.stdout == "3\n0 False\n4 True\n", done.stderr
+
+
 def test_small_calls_share_ray_tasks_and_keep_their_own_rows(project, scheduler):
     flow = project.write("flow.py", ARITHMETIC) and project.load("flow")
     assert scheduler.run([flow.add(n, 1) for n in range(2000)]) == list(range(1, 2001))

@@ -50,9 +50,15 @@ class FakeRay:
         self.joined: list[tuple[str, dict[str, str | None]]] = []
         self.before_init: Any = lambda: None
         self.asked: list[tuple[str, str | None]] = []
+        self.is_connected = False
+        self.shutdowns = 0
 
     def is_initialized(self) -> bool:
-        return False
+        return self.is_connected
+
+    def shutdown(self) -> None:
+        self.is_connected = False
+        self.shutdowns += 1
 
     def init(self, *, address: str, **_: Any) -> None:
         self.before_init()
@@ -133,6 +139,20 @@ def test_a_run_whose_user_has_switched_tokens_off_says_so(ray: FakeRay, monkeypa
     assert environment == {**OURS, MODE: "disabled", TOKEN: None}
     assert told == "starting Ray on this machine, where every user can run code in it (RAY_AUTH_MODE=disabled)"
     assert (os.environ[MODE], os.environ[TOKEN]) == ("disabled", "mine")
+
+
+def test_a_process_that_ends_leaves_the_ray_of_its_runs_once_and_never_the_users_own(ray: FakeRay) -> None:
+    connecting.disconnect()
+    ray.is_connected = True  # by the user
+    connecting.connect(Config("/projects/here", "/projects/here/.rayflow"), Watcher())
+    connecting.disconnect()
+    assert (ray.joined, ray.shutdowns) == ([], 0)
+    ray.is_connected = False
+    connected(ray, "/projects/here", None)
+    ray.is_connected = True  # by the run
+    connecting.disconnect()
+    connecting.disconnect()
+    assert ray.shutdowns == 1
 
 
 def test_a_cluster_of_somebody_else_gets_the_users_token_and_none_of_our_settings(ray: FakeRay) -> None:

@@ -219,7 +219,7 @@ def in_job(played: Played, tmp_path: Path, monkeypatch, *words: str, **more: Any
     specification = {
         "execution": execution, "directory": ".", "store": str(tmp_path / "results"), "beacon": None,
         "default_store": str(tmp_path / "results"), "input_file": None, "environment": {},
-        "typed": ["submit", "flow.py"], "commit": "0123456789ab", **more,
+        "typed": ["submit", "flow.py"], "commit": "0123456789ab", "project": "planets", **more,
     }  # fmt: skip
     log = tmp_path / "log"
     with log.open("wb") as stream:
@@ -240,10 +240,12 @@ def test_the_answer_goes_into_frames_as_it_is_and_the_record_says_what_was_typed
     assert "1 job, 1 cached" in err and "--store" not in err
     from rayflow.api import history
 
-    query = "select command, git_commit from executions where execution_id like '0197%'"
+    query = "select command, git_commit, project from executions where execution_id like '0197%'"
     assert history(store=str(tmp_path / "results")).sql(query).fetchall() == [
-        ("rayflow submit flow.py", "0123456789ab")
+        ("rayflow submit flow.py", "0123456789ab", "planets")
     ]
+    query = "select value from tags where key = 'project' and entity_id like '0197%'"
+    assert "planets" in str(history(store=str(tmp_path / "results")).sql(query).fetchall())
 
 
 def test_a_job_that_does_not_reach_the_store_runs_nothing(played, own_process, tmp_path, monkeypatch):

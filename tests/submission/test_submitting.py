@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from rayflow.submission.frames import FrameReader, JobBegun
+from rayflow.submission.frames import FrameReader, JobAnswer, JobBegun, JobEnded
 from rayflow.submission.job_api import PREFIX
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -47,14 +47,18 @@ def test_what_was_computed_here_is_cached_there_and_the_other_way_round(laptop, 
     assert (code, out) == (0, "[0, 2, 4]\n")
     assert "4 jobs, 4 cached" in err
     # It is recorded as the user has typed it, and found by the id that was printed.
-    submitted = "select command, execution_id from executions where command like 'rayflow submit%'"
-    [(command, execution)] = laptop.sql(submitted)
+    submitted = "select command, execution_id, project from executions where command like 'rayflow submit%'"
+    [(command, execution, name)] = laptop.sql(submitted)
+    assert name == laptop.project.path.name
     assert command.startswith("rayflow submit steps.py main --n 3")
     assert laptop.sql(f"select value from tags where key = 'owner' and entity_id = '{execution}'")
     # The cluster's own Python was found, although PATH does not name it.
     job = laptop.cluster.api.job(f"{PREFIX}{execution}")
-    [begun] = [word for word in FrameReader(execution).read(laptop.cluster.api.log(job)) if isinstance(word, JobBegun)]
+    words = list(FrameReader(execution).read(laptop.cluster.api.log(job)))
+    [begun] = [word for word in words if isinstance(word, JobBegun)]
     assert begun.facts["executable"] == str(laptop.cluster.python)
+    # The log tells the end, so that nobody has to wait until Ray has noticed it.
+    assert words[-2:] == [JobAnswer("[0, 2, 4]\n"), JobEnded(0)]
     # The commands that are offered are for here, where the configuration names the store.
     assert "--store" not in err
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rayflow.cli.deployment_entry import carry_out_call
 from rayflow.cli.output.job_output import JobOutput
 from rayflow.cli.verbs import run
 from rayflow.deployments.far_executions import CALL
-from rayflow.runtime.protocol import git_commit
+from rayflow.runtime.protocol import execution_row, git_commit
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
 from rayflow.submission.shared_stores import check_reached, remove_job_beacon
@@ -39,13 +40,24 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     pasting.ask_for_default(lambda _: told["default_store"])  # commands are pasted where the user is
     sys.argv[:] = ["rayflow", *told["typed"]]
     git_commit.tell(project, told["commit"])
+    execution_row.tell_name(project, told["project"])
     check_reached(told["store"], told["beacon"])
     remove_job_beacon(told["store"], told["beacon"])
     verb, *others = words
     output = JobOutput(FrameWriter(told["execution"], STDERR))
     if verb == CALL:
-        return carry_out_call(told["store"], told["execution"], others, output)
-    assert verb == "run"
+        code = carry_out_call(told["store"], told["execution"], others, output)
+    else:
+        assert verb == "run"
+        code = _run(context, told, others, project, output)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    output.ended(code)  # Ray takes a second to leave and to notice that the process has ended
+    return code
+
+
+def _run(context: click.Context, told: dict[str, Any], words: Sequence[str], project: str, output: JobOutput) -> int:
+    """Carry out the submitted run, where the user has typed it. Returns its exit code."""
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
         here = [f"--store={told['store']}", f"--execution-id={told['execution']}"]
         here.append(f"--address={os.environ['RAY_ADDRESS']}")
@@ -57,6 +69,6 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
         directory = os.path.join(project, told["directory"])
         os.makedirs(directory, exist_ok=True)  # one that holds nothing but what is not sent
         os.chdir(directory)
-        with run.command.make_context("run", [*here, *others], parent=context, obj=output) as inner:
+        with run.command.make_context("run", [*here, *words], parent=context, obj=output) as inner:
             code: int = run.command.invoke(inner)
     return code

@@ -55,6 +55,20 @@ def check_store_stays(url: str) -> None:
         )
 
 
+_names: dict[str, str] = {}
+"""The name of each project that is a copy, in a directory with a name of Ray's."""
+
+
+def tell_name(project_dir: str, name: str) -> None:
+    """Use this name for a copy of a project."""
+    _names[project_dir] = name
+
+
+def project_name(project_dir: str) -> str:
+    """The name of a project: that of its directory, where the user has it."""
+    return _names.get(project_dir) or Path(project_dir).name
+
+
 def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) -> ExecutionRow:
     """The row of an execution that begins, without the packed term and the options.
 
@@ -83,7 +97,7 @@ def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) ->
         command=" ".join(shown_words(sys.argv))[:2000],
         user=user(),
         host=socket.gethostname(),
-        project=Path(project_dir).name,
+        project=project_name(project_dir),
         git_commit=commit_of(project_dir),
         rayflow_version=VERSION,
         python_version=platform.python_version(),

@@ -52,6 +52,7 @@ def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -
 
     ships_project: whether machines that do not see the project's files get a copy of them.
     """
+    global _is_ours
     _await_leaving()
     ray_output.listen()
     address = config.address
@@ -80,7 +81,25 @@ def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -
     else:
         reporter.connecting(f"joining the Ray cluster at {address}")
         _join(config, address, ray_settings.for_others(), ships_project)
+    _is_ours = True
     atexit.register(ray_output.silence)
+
+
+_is_ours = False
+"""Whether this process is connected because a run of ours needed it, and not by the user."""
+
+
+def disconnect() -> None:
+    """End our connection to Ray, because the process ends. A connection that the user has made stays.
+
+    Ray would do it at the exit of Python, after half a second of sleep in which prints may still come. A run has waited
+    for its prints already.
+    """
+    global _is_ours
+    if _is_ours and is_connected():
+        ray_output.silence()
+        ray.shutdown()
+    _is_ours = False
 
 
 _process = os.getpid()
