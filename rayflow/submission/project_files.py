@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from pathspec import GitIgnoreSpec
 
 from rayflow.errors import BadProject
 from rayflow.lang.modules import MARKS, project_of
-from rayflow.runtime.wording import size
+from rayflow.runtime.wording import many, size
 from rayflow.store import layout
 
 WARNED_BYTES = 10 << 20
@@ -27,8 +28,14 @@ WARNED_BYTES = 10 << 20
 MOST_BYTES = 512 << 20
 """A project of more bytes is refused. The cluster keeps it in the memory of its head, and takes no more."""
 
+MOST_FILES = 200_000
+"""A project of more files is refused. It is more likely a disk than a project, and to look through it takes long."""
+
 MOST_NAMED = 5
-"""How many large files an error names."""
+"""How many large files and folders an error names."""
+
+MAIN_SHARE = 0.8
+"""An error names what is in a folder, and not the folder, when that folder has more than this share of the bytes."""
 
 _LEFT_OUT = frozenset({
     ".git", ".hg", ".svn", ".rayflow", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".ruff_cache",
@@ -69,11 +76,18 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
     """The files of a project that are sent, sorted by name.
 
     excludes: further patterns, as in `.rayignore` of the project's directory. Raises BadProject for a file or directory
-    that cannot be read, and for a name that an archive cannot hold.
+    that cannot be read, for a name that an archive cannot hold, and for more than MOST_FILES files.
     """
     root = os.path.realpath(project_dir)
     ours = GitIgnoreSpec.from_lines(excludes)
-    found = list(_walk(root, "", _above(root), [_IgnoreRules(root, ours)], frozenset()))
+    found: list[ProjectFile] = []
+    for file in _walk(root, "", _above(root), [_IgnoreRules(root, ours)], frozenset()):
+        found.append(file)
+        if len(found) > MOST_FILES:
+            raise BadProject(
+                f"The project {project_dir} has more than {MOST_FILES:,} files, and so is not sent. "
+                f"{where_most_is(found, of_files=True)} {LEAVE_OUT}"
+            )
     found.extend(_marks(root, found))
     for file in found:
         _check_name(file.name)
@@ -81,15 +95,14 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
 
 
 def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
-    """A warning for each large file. Raises BadProject when all together are too large; the error names the largest."""
+    """A warning for each large file. Raises BadProject when all together are too large; the error names where most of
+    it is."""
     by_size = sorted(files, key=lambda file: -file.size)
     total = sum(file.size for file in by_size)
     if total > MOST_BYTES:
-        largest = ", ".join(f"{file.name} ({size(file.size)})" for file in by_size[:MOST_NAMED])
         raise BadProject(
-            f"The project {project_dir} has {size(total)}, and a cluster takes at most "
-            f"{size(MOST_BYTES)}. The largest files are {largest}. Name what the tasks do not need in "
-            f"{RAY}, or keep data at a URL such as s3://bucket/data."
+            f"The project {project_dir} has {size(total)}, and a cluster takes at most {size(MOST_BYTES)}. "
+            f"{where_most_is(by_size)} {LEAVE_OUT}"
         )
     return [
         f"{file.name} has {size(file.size)} and is sent with the project: if the tasks do not need it, name "
@@ -97,6 +110,42 @@ def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
         for file in by_size
         if file.size > WARNED_BYTES
     ]
+
+
+def where_most_is(files: Iterable[ProjectFile], of_files: bool = False) -> str:
+    """A sentence that names the largest files and folders. of_files: those with the most files.
+
+    It goes into a folder as long as that has nearly all, and then names what lies beside each other there.
+    """
+    below, within = list(files), ""
+    while True:
+        parts: dict[str, list[ProjectFile]] = defaultdict(list)
+        for file in below:
+            first, slash, _ = file.name[len(within) :].partition("/")
+            parts[first + slash].append(file)
+        weights = {name: len(held) if of_files else _bytes_of(held) for name, held in parts.items()}
+        largest = sorted(parts, key=lambda name: -weights[name])
+        name = largest[0] if largest else ""
+        if len(parts.get(name, ())) < 2 or weights[name] <= MAIN_SHARE * sum(weights.values()):
+            break
+        within += name
+        below = parts[name]
+    named = []
+    for name in largest[:MOST_NAMED]:
+        held = parts[name]
+        if len(held) == 1:
+            named.append(f"{held[0].name} ({size(held[0].size)})")
+        else:
+            named.append(f"{within}{name} ({many(len(held), 'file')}, {size(_bytes_of(held))})")
+    return f"The largest are {', '.join(named)}."
+
+
+def _bytes_of(files: Iterable[ProjectFile]) -> int:
+    return sum(file.size for file in files)
+
+
+LEAVE_OUT = f"Name what the tasks do not need in {RAY}, or keep data at a URL such as s3://bucket/data."
+"""What to do about a project that is too large."""
 
 
 def _walk(

@@ -99,7 +99,7 @@ def test_a_project_of_600_megabytes_is_refused_before_anything_is_sent(played):
         stream.truncate(600 << 20)
     code, _, err = played.submit("flow.py", "main")
     assert code == 1
-    assert "The largest files are huge.bin (600.0 MiB)" in err
+    assert "The largest are huge.bin (600.0 MiB)" in err
     assert played.dashboard.asked == []
     (played.project.path / ".rayignore").write_text("*.bin\n")
     assert played.submit("flow.py", "main")[0] == 0
