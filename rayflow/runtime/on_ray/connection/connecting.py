@@ -160,7 +160,8 @@ def _found() -> str:
 
 
 def _join(config: Config, address: str, environment: ray_settings.Environment, ships_project: bool) -> None:
-    _reach(address, ray_settings.token_in(environment))
+    if not _reach(address, ray_settings.token_in(environment)):
+        environment = ray_settings.without_token(environment)
     runtime_env = dict(config.environment)
     if not ships_project:
         _initialize(config, address, runtime_env, environment)
@@ -246,8 +247,9 @@ def _own_path() -> list[str]:
     return [] if is_installed(PACKAGE) or FOLDER not in sys.path else [FOLDER]
 
 
-def _reach(address: str, token: str | None) -> None:
-    """Raise ClusterUnavailable unless a Ray cluster answers at the address, and lets this process in.
+def _reach(address: str, token: str | None) -> bool:
+    """Whether the Ray cluster at the address wants a token. Raises ClusterUnavailable unless one answers there, and
+    lets this process in.
 
     Ray alone would try for minutes to speak with another service at a wrong port, and for half a minute to connect
     without the cluster's token.
@@ -259,12 +261,19 @@ def _reach(address: str, token: str | None) -> None:
     except (OSError, OverflowError) as error:
         what = "nothing answers in time" if isinstance(error, TimeoutError) else str(error)
         raise ClusterUnavailable(_unreachable(address, what)) from None
-    if os.environ.get("RAY_USE_TLS") != "1":
-        _ask_whether_alive(address, token)
+    if os.environ.get("RAY_USE_TLS") == "1":
+        return token is not None
+    # Without the token first: it goes to nobody who does not ask for it. And a process with a token would refuse the
+    # workers of a cluster without.
+    if _is_let_in(address, None):
+        return False
+    if token is None or not _is_let_in(address, token):
+        raise ClusterUnavailable(_locked(address, token is not None))
+    return True
 
 
-def _ask_whether_alive(address: str, token: str | None) -> None:
-    """Ask the cluster the first question that Ray asks, too."""
+def _is_let_in(address: str, token: str | None) -> bool:
+    """Ask the cluster the first question that Ray asks, too. Raises ClusterUnavailable when no cluster answers."""
     import grpc
 
     with grpc.insecure_channel(address) as channel:
@@ -274,12 +283,13 @@ def _ask_whether_alive(address: str, token: str | None) -> None:
         except grpc.RpcError as error:
             code = error.code()
             if code is grpc.StatusCode.UNAUTHENTICATED:
-                raise ClusterUnavailable(_locked(address, bool(token))) from None
+                return False
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ClusterUnavailable(_no_control_service(address, "nothing answers in time")) from None
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise ClusterUnavailable(_no_control_service(address, "something else listens there")) from None
             # Any other answer comes from Ray, perhaps in another version, which Ray itself reports.
+    return True
 
 
 _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
