@@ -63,8 +63,9 @@ def facts_of(config: Config, reporter: Reporter) -> ClusterFacts:
         installs=any(config.environment.get(key) for key in (*INSTALLERS, *IMAGES)),
     )
     try:
-        # Not in the environment of all tasks: it may be what is wrong, and the nodes are asked as they are.
-        connecting.connect(replace(config, environment={}), reporter, ships_project=False)
+        # Not in the environment of all tasks, nor by uv: that may be what is wrong. The nodes are asked as they are.
+        with ray_settings.without_uv():
+            connecting.connect(replace(config, environment={}), reporter, ships_project=False)
     except ClusterUnavailable as error:
         return replace(mine, refused=" ".join(str(error).split()))
     has_token = ray_settings.token_in(os.environ) is not None
