@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from typing import TextIO
 
 from rayflow.cli.output.errors import complain
@@ -31,12 +32,16 @@ def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None,
     """
     reporter = reporter_for(sys.stderr)
     answer: list[str] = []
+    said: set[str] = set()
 
     def told(word: FrameWord) -> None:
         if isinstance(word, JobText):
             reporter.say(word.text.rstrip("\r"))
+            if word.text.startswith(_SAYS):
+                said.add(word.text.partition(": ")[2].rstrip("\r"))
         elif isinstance(word, Progress):
-            reporter.progress(word)
+            # What the job waits for it has printed, too; --tail may have left that out.
+            reporter.progress(replace(word, waiting=tuple(text for text in word.waiting if text not in said)))
         elif isinstance(word, JobAnswer):
             answer.append(word.piece)
 
@@ -53,6 +58,10 @@ def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None,
         raise ClusterUnavailable(f"{error} The job may still run. {how_to_come_back(job, address)}") from None
     reporter.stop()
     return _ended(end, "".join(answer), reporter, stdout)
+
+
+_SAYS = ("warning: ", "waiting: ")
+"""The beginnings of the lines in which a job prints what it waits for."""
 
 
 def _ended(end: JobEnd, answer: str, reporter: PlainReporter, stdout: TextIO) -> int:
