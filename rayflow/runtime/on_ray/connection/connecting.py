@@ -11,6 +11,7 @@ import http.client
 import importlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -25,7 +26,7 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.job_config import JobConfig
 
 from rayflow.config import Config
-from rayflow.errors import ClusterLost, ClusterUnavailable
+from rayflow.errors import ClusterLost, ClusterUnavailable, VersionMismatch
 from rayflow.installation import FOLDER, PACKAGE, is_installed
 from rayflow.lang.modules import hides_needed
 from rayflow.runtime.on_ray.connection import local_ray, ray_output, ray_settings
@@ -48,7 +49,8 @@ LEFT_BEHIND = (".rayflow", ".git", ".venv", "venv", "__pycache__")
 
 
 def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -> None:
-    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers.
+    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers, VersionMismatch for
+    one with another Ray or Python.
 
     ships_project: whether machines that do not see the project's files get a copy of them.
     """
@@ -220,8 +222,21 @@ def _initialize(
         with waiting(what), ray_output.hidden(), undisturbed(), ray_settings.settled(environment):
             ray.init(**options)
     except Exception as error:  # Ray raises many classes here; all mean that there is no cluster for us
+        different = _DIFFERENT.search(str(error))
+        if different is not None:
+            raise VersionMismatch(
+                "The Ray cluster at {} runs Ray {} and Python {}, and this process Ray {} and Python {}. A run that "
+                "joins it needs the same Ray and the same minor version of Python: install them here, or use "
+                "`rayflow submit`, which runs with those of the cluster.".format(address, *different.groups())
+            ) from None
         has_token = ray_settings.token_in(environment) is not None
         raise ClusterUnavailable(_cannot_connect(address, error, has_token)) from error
+
+
+_DIFFERENT = re.compile(
+    r"cluster was started with:\s+Ray: (\S+)\s+Python: (\S+)\s.*?\sRay: (\S+)\s+Python: (\S+)", re.DOTALL
+)
+"""What Ray says of a cluster with another version, private to it: the versions of Ray and Python there and here."""
 
 
 def _import_serializers() -> None:
