@@ -139,11 +139,17 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def start(
-    api: JobApi, request: JobRequest, project: Package, own: Package | None, say: Callable[[str], None]
+    api: JobApi,
+    request: JobRequest,
+    project: Package,
+    own: Package | None,
+    say: Callable[[str], None],
+    unsent: Callable[[], None] = lambda: None,
 ) -> tuple[RayJob, bool]:
     """Send what the cluster lacks, and start the job. Returns it, and whether it was started now.
 
-    own: the package rayflow, to send it along. say: gets a line about each package. A request that was made before, for
+    own: the package rayflow, to send it along. say: gets a line about each package. unsent: is called when a package
+    cannot be sent, or the sending is interrupted, so that nothing was started. A request that was made before, for
     example by a command whose connection broke, starts nothing. Raises BadArguments when the execution's id belongs to
     another request.
     """
@@ -152,8 +158,12 @@ def start(
     metadata_of_job = {
         EXECUTION: request.execution_id, STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
-    for package, what in zip(packages, ("the project", "rayflow"), strict=False):
-        _send(api, package, what, say)
+    try:
+        for package, what in zip(packages, ("the project", "rayflow"), strict=False):
+            _send(api, package, what, say)
+    except BaseException:
+        unsent()
+        raise
     runtime_env: dict[str, Any] = {"working_dir": project.uri}
     if own is not None:
         runtime_env["py_modules"] = [own.uri]

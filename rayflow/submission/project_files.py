@@ -9,6 +9,7 @@ git ignores), the repository itself, stores, virtual environments, and caches.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import defaultdict
@@ -162,8 +163,10 @@ def _walk(
             continue
         try:
             state = entry.stat()
-        except OSError:  # a link that leads nowhere
-            continue
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere
+                continue
+            raise BadProject(_unreadable(entry.path, error)) from None
         name = f"{within}{entry.name}"
         if stat.S_ISDIR(state.st_mode):
             is_known = os.path.realpath(entry.path) in above
@@ -180,9 +183,11 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
         with os.scandir(directory) as found:
             return list(found)
     except OSError as error:
-        raise BadProject(
-            f"{directory} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
-        ) from None
+        raise BadProject(_unreadable(directory, error)) from None
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
 
 
 def _is_environment(directory: str) -> bool:
@@ -203,11 +208,11 @@ def _is_out(path: str, is_directory: bool, git: list[_IgnoreRules], ray: list[_I
 
 
 def _rules(directory: str, file: str) -> list[_IgnoreRules]:
+    if not os.path.isfile(os.path.join(directory, file)):  # also a pipe, which would keep us waiting
+        return []
     try:
         with open(os.path.join(directory, file), encoding="utf-8", errors="surrogateescape") as stream:
             return [_IgnoreRules(directory, GitIgnoreSpec.from_lines(stream))]
-    except (FileNotFoundError, IsADirectoryError):
-        return []
     except OSError as error:
         raise BadProject(f"{os.path.join(directory, file)} cannot be read: {error.strerror}.") from None
 

@@ -147,7 +147,7 @@ def test_two_clients_that_submit_one_execution_at_the_same_time_start_it_once(la
     assert sum("submitted as" in told for _, told in ended) == 1
     assert sum("submitted before as" in told for _, told in ended) == 3
     assert laptop.sql("select count(*), count(distinct execution_id) from executions") == [(1, 1)]
-    assert not [name for name in os.listdir(f"{laptop.store}/tmp") if name.startswith("submitted-")]
+    assert not [name for name in os.listdir(f"{laptop.store}/tmp") if name.startswith("beacon-")]
 
 
 def test_a_client_that_is_killed_before_the_start_has_started_nothing_and_the_next_one_starts_it(laptop, monkeypatch):
@@ -182,6 +182,25 @@ def test_another_version_on_the_cluster_is_named_before_anything_runs(laptop):
     assert code == 2
     assert re.search(r"has rayflow 0\.0\.9, but version \S+ has submitted: install rayflow-evaluator==", err), err
     assert not laptop.sql("select 1 from executions")
+
+
+OTHER_RAY = """
+import sys
+import ray
+ray.__version__ = "2.59.0"
+from rayflow.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("verb", [["run", "flows/asks.py", "ask", "--no-cache"], ["doctor"]])
+def test_a_process_with_another_ray_is_told_both_versions(laptop, verb):
+    laptop.project.write("other.py", OTHER_RAY)
+    done = laptop.project.python("other.py", *verb, "--address", laptop.cluster.control)
+    assert done.returncode == (1 if verb == ["doctor"] else 2)
+    said = r"runs Ray 2\.60\.0 and Python 3\.\d+\.\d+, and this process Ray 2\.59\.0 and Python 3\."
+    assert re.search(said, done.stdout + done.stderr), done.stderr
+    assert ("failure  versions: " in done.stdout) == (verb == ["doctor"])
 
 
 def test_the_doctor_says_that_no_token_is_asked_for_and_that_workers_would_lack_uv(laptop):

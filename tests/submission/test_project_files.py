@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import zipfile
+from os import DirEntry
 from pathlib import Path
 
 import pytest
@@ -67,12 +70,17 @@ def test_rules_of_inner_and_outer_directories_count_as_for_git(tmp_path):
     assert "a/y.txt" not in names(tmp_path / "proj", ("a/*.txt",))
 
 
-def test_links_are_followed_but_not_in_circles_and_not_into_nothing(tmp_path):
+def test_links_are_followed_but_not_in_circles_and_not_into_nothing(tmp_path, monkeypatch):
     make(tmp_path, "proj/rayflow.toml", "proj/a/x.py", "shared/y.py")
     (tmp_path / "proj/again").symlink_to(tmp_path / "proj")
     (tmp_path / "proj/b").symlink_to(tmp_path / "shared")
     (tmp_path / "proj/gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "proj/itself").symlink_to(tmp_path / "proj/itself")
     os.mkfifo(tmp_path / "proj/pipe")
+    os.mkfifo(tmp_path / "proj/a/.gitignore")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path / "proj/a")
+        listening.bind("socket")
     # The mark says that a project of its own was linked in.
     assert names(tmp_path / "proj") == ["a/x.py", "b/rayflow.toml", "b/y.py", "rayflow.toml"]
 
@@ -99,6 +107,25 @@ def test_a_file_that_cannot_be_sent_is_named(tmp_path, monkeypatch):
     (tmp_path / "back\\slash").unlink()
     (tmp_path / "x\udcff").write_text("")
     with pytest.raises(BadProject, match=r"The name of 'x\\udcff' is not UTF-8"):
+        files_of(str(tmp_path))
+
+
+def test_what_may_not_be_looked_at_is_named_and_not_left_out_in_silence(tmp_path, monkeypatch):
+    make(tmp_path, "rayflow.toml", "locked/x")
+    stat_of = DirEntry.stat
+
+    class Locked:
+        def __init__(self, entry: DirEntry[str]) -> None:
+            self.name, self.path, self._entry = entry.name, entry.path, entry
+
+        def stat(self) -> os.stat_result:
+            if self.name == "x":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return stat_of(self._entry)
+
+    entries = project_files._entries
+    monkeypatch.setattr(project_files, "_entries", lambda directory: [Locked(each) for each in entries(directory)])
+    with pytest.raises(BadProject, match=r"locked/x cannot be read \(Permission denied\), .*\.rayignore"):
         files_of(str(tmp_path))
 
 
