@@ -6,8 +6,8 @@ import errno
 import os
 import socket
 import zipfile
-from os import DirEntry
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,21 +110,35 @@ def test_a_file_that_cannot_be_sent_is_named(tmp_path, monkeypatch):
         files_of(str(tmp_path))
 
 
+class Listed(list[Any]):
+    """What `os.scandir` gives, from a list."""
+
+    def __enter__(self) -> Listed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Locked:
+    """An entry of a directory whose state may not be read."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path = entry.name, entry.path
+
+    def stat(self) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
 def test_what_may_not_be_looked_at_is_named_and_not_left_out_in_silence(tmp_path, monkeypatch):
     make(tmp_path, "rayflow.toml", "locked/x")
-    stat_of = DirEntry.stat
+    scandir = os.scandir
 
-    class Locked:
-        def __init__(self, entry: DirEntry[str]) -> None:
-            self.name, self.path, self._entry = entry.name, entry.path, entry
+    def listed(directory: str) -> Listed:
+        with scandir(directory) as found:
+            return Listed(Locked(each) if each.name == "x" else each for each in found)
 
-        def stat(self) -> os.stat_result:
-            if self.name == "x":
-                raise PermissionError(errno.EACCES, "Permission denied")
-            return stat_of(self._entry)
-
-    entries = project_files._entries
-    monkeypatch.setattr(project_files, "_entries", lambda directory: [Locked(each) for each in entries(directory)])
+    monkeypatch.setattr(os, "scandir", listed)
     with pytest.raises(BadProject, match=r"locked/x cannot be read \(Permission denied\), .*\.rayignore"):
         files_of(str(tmp_path))
 
@@ -160,11 +174,11 @@ def test_it_is_said_in_which_files_and_folders_most_is(files, named):
 
 
 def test_more_files_than_any_project_has_are_refused_before_all_are_looked_at(tmp_path, monkeypatch):
-    make(tmp_path, "rayflow.toml", *(f"data/{n}" for n in range(20)))
+    make(tmp_path, "rayflow.toml", *(f"data/{n}/x" for n in range(30)))
     monkeypatch.setattr(project_files, "MOST_FILES", 12)
     seen: list[str] = []
-    is_out = project_files._is_out
-    monkeypatch.setattr(project_files, "_is_out", lambda path, *rest: seen.append(path) or is_out(path, *rest))
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda directory: seen.append(directory) or scandir(directory))
     with pytest.raises(BadProject, match=r"has more than 12 files, .* The largest are data/.*\.rayignore"):
         files_of(str(tmp_path))
     assert len(seen) <= 15
@@ -177,15 +191,14 @@ def test_a_project_that_is_too_large_when_it_is_packed_is_refused_before_it_is_s
     make(tmp_path, "rayflow.toml")
     (tmp_path / "zeros.bin").write_bytes(bytes(50_000))
     monkeypatch.setattr(packages, "MOST_PACKED_BYTES", 40_000)
-    monkeypatch.setattr(packages, "_PIECE_BYTES", 1000)
     path = tmp_path.parent / "x.zip"
     project_package(files_of(str(tmp_path))).write(str(path))
-    (tmp_path / "noise.bin").write_bytes(os.urandom(90_000))
+    (tmp_path / "noise.bin").write_bytes(os.urandom(5_000_000))
     with pytest.raises(
-        BadProject, match=r"packed .* larger than 39\.1 KiB, .* The largest are noise\.bin \(87\.9 KiB\)"
+        BadProject, match=r"packed .* larger than 39\.1 KiB, .* The largest are noise\.bin \(4\.8 MiB\)"
     ):
         project_package(files_of(str(tmp_path))).write(str(path))
-    assert path.stat().st_size < 60_000, "it goes on for nothing"
+    assert path.stat().st_size < 2_000_000, "it goes on for nothing"
 
 
 def test_a_sparse_file_of_600_megabytes_is_refused_without_being_read(tmp_path):
