@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 
 def load_tasks(history: History, execution_id: str) -> None:
-    """Load the user's modules that the execution's tasks are defined in: none for tasks that every program has.
+    """Load the user's modules that the execution's tasks are defined in: none for tasks that every program has. Those
+    of an execution that was submitted are looked for in the project around the current directory.
 
     Raises NotFound when it has others, and none can be found."""
-    from rayflow.lang.modules import load_file
+    from rayflow.lang.modules import load_file, project_of
+    from rayflow.runtime.protocol.execution_row import is_in_job_copy
 
     row = history.execution(execution_id)
     names = [row["task_name"]] if row["task_name"] else []
     names.extend(name for name in history.task_names_in(execution_id) if name not in names)
     project = row["project_dir"] or os.getcwd()
+    if is_in_job_copy(project):  # Ray has thrown it away, or will
+        project = project_of(os.getcwd())
     own = [name for name in names if not name.startswith(("<", "rayflow."))]
     if names and not own:
         return

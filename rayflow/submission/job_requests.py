@@ -14,7 +14,7 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-from rayflow.errors import BadArguments, VersionMismatch
+from rayflow.errors import BadArguments, BadProject, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
 from rayflow.submission.job_api import EXECUTION, PREFIX, JobApi, NoAnswer, RayJob
@@ -30,8 +30,10 @@ MOST_CHARACTERS = 100_000
 _ONLY_HERE = frozenset({"pathspec"})
 """What only the submitting machine needs."""
 
+STORE = "rayflow_store"
+"""The name of the store in the metadata of our jobs."""
+
 _DIGEST = "rayflow_request"
-_STORE = "rayflow_store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +141,31 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def start(
-    api: JobApi, request: JobRequest, project: Package, own: Package | None, say: Callable[[str], None]
+    api: JobApi,
+    request: JobRequest,
+    project: Package,
+    own: Package | None,
+    say: Callable[[str], None],
+    unsent: Callable[[], None] = lambda: None,
 ) -> tuple[RayJob, bool]:
     """Send what the cluster lacks, and start the job. Returns it, and whether it was started now.
 
-    own: the package rayflow, to send it along. say: gets a line about each package. A request that was made before, for
+    own: the package rayflow, to send it along. say: gets a line about each package. unsent: is called when a package
+    cannot be sent, or the sending is interrupted, so that nothing was started. A request that was made before, for
     example by a command whose connection broke, starts nothing. Raises BadArguments when the execution's id belongs to
     another request.
     """
     packages = [project] if own is None else [project, own]
     entrypoint = request.entrypoint(is_shipped=own is not None)
     metadata_of_job = {
-        EXECUTION: request.execution_id, _STORE: request.store, _DIGEST: request.digest(packages),
+        EXECUTION: request.execution_id, STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
-    for package, what in zip(packages, ("the project", "rayflow"), strict=False):
-        _send(api, package, what, say)
+    try:
+        for package, what in zip(packages, ("the project", "rayflow"), strict=False):
+            _send(api, package, what, say)
+    except BaseException:
+        unsent()
+        raise
     runtime_env: dict[str, Any] = {"working_dir": project.uri}
     if own is not None:
         runtime_env["py_modules"] = [own.uri]
@@ -184,4 +196,6 @@ def _send(api: JobApi, package: Package, what: str, say: Callable[[str], None]) 
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
         path = os.path.join(folder, "package.zip")
         package.write(path)
-        api.send_package(package.uri, path)
+        if not api.send_package(package.uri, path):
+            most = f"{api.address}, or a proxy before it, takes ({size(os.path.getsize(path))} were sent)"
+            raise BadProject(package.too_large(most))

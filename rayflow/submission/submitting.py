@@ -20,7 +20,7 @@ from rayflow.submission.job_api import JobApi, RayJob
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import own_package, project_package
 from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_job_beacon
+from rayflow.submission.shared_stores import check_shared, leave_job_beacon, remove_job_beacon
 
 _SENT_ALONG = ("RAYFLOW_CACHE", "RAYFLOW_LOG_LEVEL", "RAYFLOW_SETUP", "RAYFLOW_FULL_TRACEBACKS")
 """The variables of the user's that count on the cluster, too. Store, address and context are sent in other ways."""
@@ -99,7 +99,12 @@ def submit(
         project=project_name(config.project_dir),
     )
     own = own_package() if ships_rayflow else None
-    job, is_new = start(api, request, project_package(files), own, say)
+
+    def unsent() -> None:
+        if command.execution_id is None:  # else an equal request, made before, may wait for its turn with this beacon
+            remove_job_beacon(config.store, request.beacon)
+
+    job, is_new = start(api, request, project_package(files), own, say, unsent)
     return SubmittedJob(execution_id, job, is_new)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,10 +100,21 @@ def test_a_project_of_600_megabytes_is_refused_before_anything_is_sent(played):
         stream.truncate(600 << 20)
     code, _, err = played.submit("flow.py", "main")
     assert code == 1
-    assert "The largest files are huge.bin (600.0 MiB)" in err
+    assert "The largest are huge.bin (600.0 MiB)" in err
     assert played.dashboard.asked == []
     (played.project.path / ".rayignore").write_text("*.bin\n")
     assert played.submit("flow.py", "main")[0] == 0
+
+
+def test_a_project_that_could_not_be_sent_leaves_nothing_in_the_store_unless_the_request_may_be_older(played):
+    played.dashboard.most_bytes = 10
+    left = []
+    for words in ([], ["--execution-id", "0197a3c2-51f0-7000-8000-000000000000"]):
+        code, _, err = played.submit("flow.py", "main", *words)
+        assert code == 1 and "or a proxy before it" in err
+        left.append(os.listdir(played.project.path.parent / "results" / "tmp"))
+    assert left == [[], ["beacon-submitted-0197a3c2-51f0-7000-8000-000000000000"]]
+    assert played.dashboard.jobs == {}
 
 
 def test_the_job_gets_the_words_and_where_they_were_typed(played, monkeypatch):

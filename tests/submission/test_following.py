@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import sys
 import threading
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pytest
 
@@ -167,6 +169,18 @@ def test_a_cluster_that_is_gone_for_good_or_has_forgotten_the_job_is_an_error(mo
         follow(PlayedApi([ClusterUnavailable("nothing answers")], BEGUN), job("RUNNING"))
     with pytest.raises(ClusterUnavailable, match="does not know the job"):
         follow(PlayedApi([None], BEGUN), job("RUNNING"))
+
+
+def test_what_a_job_waits_for_is_shown_once_also_when_its_text_was_left_out(monkeypatch, capsys):
+    sentence = "flow.main cannot start: it asks for GPU=4; the most that a node has is GPU=0."
+    log = BEGUN + f"warning: {sentence}\n".encode() + frame(ID, "progress", dataclasses.asdict(Progress(
+        ID, 1.0, {"flow.main": {"open": 1}}, (sentence,)))).encode() + b"one\n"  # fmt: skip
+    for tail in (None, 1):
+        api: Any = PlayedApi([job("SUCCEEDED", 0)], log)
+        assert follow_job(api, job("SUCCEEDED", 0), sys.stdout, address=None, tail=tail) == 0
+        told = capsys.readouterr().err
+        assert told.count(sentence) == 1, told
+        assert told.endswith("one\n")
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------

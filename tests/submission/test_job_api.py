@@ -150,7 +150,8 @@ def test_no_redirect_is_followed_and_the_token_stays(code):
         job = RayJob("rayflow-x", "RUNNING", node_id="n")
         starts = partial(api.submit, job.submission_id, "true", {}, {})
         for ask in (api.ray_version, api.jobs, lambda: list(api.follow_log(job)), starts):
-            with pytest.raises(ClusterUnavailable, match=f"on to http://localhost:{second.server_port},") as refused:
+            leads = f"on to http://localhost:{second.server_port}/login,"
+            with pytest.raises(ClusterUnavailable, match=leads) as refused:
                 ask()
             assert "secret" not in str(refused.value)
         first.shutdown()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from relays import HOST, https_gate, proxy, self_made
 from waiting import until
 
 from rayflow.submission.frames import FrameReader, JobAnswer, JobBegun, JobEnded
@@ -111,6 +112,53 @@ def test_a_stopped_job_says_so_and_detach_does_not_wait(laptop, tmp_path):
     assert follower.wait(40) == 143
     assert "stopped" in told(laptop)
     assert laptop.sql("select status from executions") == [("cancelled",)]
+
+
+def test_an_execution_is_cancelled_by_its_cluster_alone_as_by_its_store(laptop, tmp_path, monkeypatch):
+    sign = tmp_path / "never"
+    follower = started(
+        laptop, "submit", "--address", laptop.cluster.address, "flows/steps.py", "until", "--path", str(sign)
+    )
+    until(sign.with_suffix(".begun").exists)
+    execution = told(laptop).partition(PREFIX)[2].split()[0]
+    monkeypatch.chdir("/tmp")  # no project, and so no store
+    words = ["cancel", execution[:18], "--address", laptop.cluster.address]
+    code, out, err = laptop(*words, "--reason", "wrong input")
+    assert code == 0, err
+    assert (
+        f"{execution[:18]} is cancelled; what was finished is kept. Go on with: rayflow resume {execution[:18]} --sto"
+        in out
+    )
+    assert follower.wait(40) == 130
+    [(status, error)] = laptop.sql("select status, error from executions")
+    assert status == "cancelled" and error.endswith(": wrong input")
+    code, out, err = laptop(*words)
+    assert (code, out) == (0, f"{execution[:18]} was cancelled already\n"), err
+    # The jobs that asked are none that one follows.
+    assert laptop("attach", "-", "--address", laptop.cluster.address)[0] == 130
+    code, _, err = laptop(*words, "--store", laptop.store)
+    assert code == 1 and "two ways to the same execution: leave one out" in err
+
+
+def test_an_execution_that_has_not_begun_is_cancelled_all_the_same(laptop, tmp_path):
+    sign = tmp_path / "never"
+    execution = laptop.submit("flows/steps.py", "until", "--path", str(sign), "--detach")[1].strip()
+    code, out, err = laptop("cancel", execution, "--address", laptop.cluster.address)
+    assert code == 0 and f"{execution[:18]} is cancelled" in out, err
+    assert laptop.cluster.api.job(f"{PREFIX}{execution}").has_ended
+
+
+def test_a_gate_that_speaks_https_and_a_proxy_lead_to_a_cluster(laptop, tmp_path, monkeypatch):
+    certificate = self_made(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    port = int(laptop.cluster.address.rpartition(":")[2])
+    with https_gate(port, certificate) as gate, proxy(gate) as (url, asked):
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "other.test")
+        code, out, err = laptop("submit", "flows/steps.py", "main", "--address", f"https://{HOST}")
+    assert (code, out) == (0, "[0, 2]\n"), err
+    assert "[double(n=1)] doubling 1" in err
+    assert set(asked) == {f"CONNECT {HOST}:443 HTTP/1.0"}
 
 
 def test_a_cluster_without_rayflow_says_so_before_anything_runs_and_it_can_be_sent_along(laptop):
