@@ -328,8 +328,8 @@ class Lease:
                 if holder is not None and holder != self._me:
                     by = _described(holder)
         self._lost = (
-            f"{by} has taken over from this process, which was silent for more than {self._me.seconds:g} seconds. "
-            f"This process records nothing more in the store {self._folder.url}."
+            f"{by} has taken over from this process, which was silent for more than {self._me.seconds:g} seconds, or "
+            f"seemed to have ended. This process records nothing more in the store {self._folder.url}."
         )
         self._ends.set()
         return LeaseLost(self._lost)
