@@ -198,12 +198,12 @@ class Lease:
         self._probe()
         deadline = self._clock.seconds() + wait
         while name not in self._epochs:
-            latest, holder = self._latest(name)
-            if holder == self._me and name not in self._begun and not self._was_released(name, latest):
+            latest, held, holder = self._latest(name)
+            if holder == self._me and name not in self._begun and not self._was_released(name, held):
                 self._begun[name] = latest  # the answer to its creation was lost
             epoch = self._begun.get(name)
             if epoch is None:
-                if holder is not None and not self._is_free(name, latest, holder, deadline):
+                if holder is not None and not self._is_free(name, held, holder, deadline):
                     continue
                 self._beat()
                 epoch = latest + 1
@@ -324,7 +324,7 @@ class Lease:
         by = "another process"
         for name in names:
             with suppress(StoreUnavailable):
-                _, holder = self._latest(name)
+                *_, holder = self._latest(name)
                 if holder is not None and holder != self._me:
                     by = _described(holder)
         self._lost = (
@@ -360,11 +360,15 @@ class Lease:
         """The epochs of a lease with a record, in order."""
         return sorted(int(each) for each in self._folder.names(layout.lease_directory(name)) if each.isdecimal())
 
-    def _latest(self, name: str) -> tuple[int, Holder | None]:
-        """The greatest epoch of a lease and its holder. The holder is None if there is no record, or no whole one:
-        then the machine that wrote it has failed, before the lease was used."""
+    def _latest(self, name: str) -> tuple[int, int, Holder | None]:
+        """The greatest epoch of a lease; the greatest one with a whole record, and its holder. (A record is not whole
+        if the machine that wrote it has failed meanwhile.) Without a record, 0, 0 and None."""
         listed = self._listed(name)
-        return (listed[-1], holder_of(self._folder, name, listed[-1])) if listed else (0, None)
+        for epoch in reversed(listed):
+            holder = holder_of(self._folder, name, epoch)
+            if holder is not None:
+                return listed[-1], epoch, holder
+        return (listed[-1] if listed else 0), 0, None
 
     def _was_released(self, name: str, epoch: int) -> bool:
         return self._folder.size(layout.lease_path(name, epoch) + _RELEASED) is not None
@@ -383,10 +387,10 @@ class Lease:
         while True:
             if holder.is_dead or self._was_released(name, epoch):
                 return True
-            self._clock.wait(holder.seconds / _LOOKS)
+            self._clock.wait(min(1.0, holder.seconds / _LOOKS))
             looked_at = self._clock.seconds()
             latest = self._beat_of(holder.chain)
-            if self._listed(name)[-1:] != [epoch]:
+            if self._latest(name)[1] != epoch:
                 return False
             if latest == beat:
                 if looked_at - silent_since >= holder.seconds:
