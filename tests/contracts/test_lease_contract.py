@@ -40,7 +40,7 @@ class HandClock:
         self.while_waiting()
 
 
-@pytest.fixture(params=["local", "memory", "memory-url", "s3"])
+@pytest.fixture(params=["local", "memory", "memory-url", "s3", "gcs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     match request.param:
         case "local":
@@ -49,7 +49,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
             return MemoryFolder()
         case "memory-url":
             return RemoteFolder(f"memory://lease-{os.getpid()}-{next(_NUMBERS)}")
-    return RemoteFolder(f"{request.getfixturevalue('bucket')}/store", str(tmp_path / "mirror"))
+    bucket = request.getfixturevalue("bucket" if request.param == "s3" else "gcs_bucket")
+    return RemoteFolder(f"{bucket}/store", str(tmp_path / "mirror"))
 
 
 def event(name: str) -> EventRow:
@@ -203,8 +204,8 @@ def test_a_holder_recognizes_the_commit_whose_answer_was_lost(folder: Folder, fa
     store.keep([event("d")])
     assert store.pending() == 0
     assert recorded(folder) == ["a", "b", "c", "d"]
-    chained = [name for name in folder.names(layout.COMMITS) if layout.chain_of(name)]
-    assert len(chained) == (4 if fault == "after" else 3)
+    in_series = [name for name in folder.names(layout.COMMITS) if layout.series_of(name)]
+    assert len(in_series) == (4 if fault == "after" else 3)
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])

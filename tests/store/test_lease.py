@@ -163,7 +163,7 @@ def test_of_many_that_ask_at_once_one_gets_the_lease(url: str) -> None:
 def test_a_holder_renews_beside_as_long_as_it_lives(url: str) -> None:
     lease, store = taken(url, seconds=0.4)
     lease.renew_beside()
-    path = Path(url, layout.heartbeat_path(lease.chain))
+    path = Path(url, layout.heartbeat_path(lease.series))
     first = path.read_bytes()
     until(lambda: path.read_bytes() != first)
     with pytest.raises(LeaseHeld):
@@ -275,10 +275,10 @@ def test_a_collection_removes_the_leases_of_forgotten_executions_and_heartbeats_
     lease.take("execution")
     for name in ("gone", "lost"):
         store.folder.write(layout.lease_path(name, 1), [b"{}"])
-    for chain in ("l00000000a", "l00000000b"):
-        store.folder.write(layout.heartbeat_path(chain), [b"{}"])
+    for series in ("l00000000a", "l00000000b"):
+        store.folder.write(layout.heartbeat_path(series), [b"{}"])
     os.utime(f"{url}/{layout.heartbeat_path('l00000000a')}", (1, 1))
-    os.utime(f"{url}/{layout.heartbeat_path(lease.chain)}", (1, 1))
+    os.utime(f"{url}/{layout.heartbeat_path(lease.series)}", (1, 1))
     assert left_files(store.folder, {"gone"}) == [layout.lease_path("gone", 1), layout.heartbeat_path("l00000000a")]
     assert garbage.collect(store, dry_run=True).files == 1
     assert garbage.collect(store).files == 1

@@ -71,31 +71,31 @@ def test_small_commits_become_one_and_their_files_stay_for_readers_until_the_gra
     assert names_in(kept.store.url) == [*"abcdefg"]
 
 
-def test_the_file_of_the_last_commit_stays_so_that_a_successor_knows_where_the_chain_ends(kept: Kept) -> None:
+def test_the_file_of_the_last_commit_stays_so_that_a_successor_knows_where_the_series_ends(kept: Kept) -> None:
     kept.commit(*"abcd")
-    last = max(name for name in kept.files() if layout.chain_of(name))
+    last = max(name for name in kept.files() if layout.series_of(name))
     for now in (0.0, GRACE_SECONDS, 3 * GRACE_SECONDS):
         kept.store.tidy(now=now)
-    assert {name for name in kept.files() if layout.chain_of(name)} == {last}
+    assert {name for name in kept.files() if layout.series_of(name)} == {last}
     kept.commit("e")
     kept.store.tidy(now=4 * GRACE_SECONDS)
     assert last not in kept.files()
     assert names_in(kept.store.url) == [*"abcde"]
 
 
-def test_a_sweep_by_another_process_leaves_the_end_of_a_chain_and_the_fence(
+def test_a_sweep_by_another_process_leaves_the_end_of_a_series_and_the_fence(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "GRACE_SECONDS", -1.0)  # everything that was replaced is swept
     kept.commit(*"abcd")
-    chained = sorted(kept.files())
+    in_series = sorted(kept.files())
     other = open_store(kept.store.url)
     other.compact()
     other.sweep()
-    assert {name for name in kept.files() if layout.chain_of(name)} == {chained[-1]}
+    assert {name for name in kept.files() if layout.series_of(name)} == {in_series[-1]}
 
     # Even when its heartbeat is lost with the machine, the successor finds the end, and the fence stays.
-    other.folder.remove(layout.heartbeat_path(kept.lease.chain))
+    other.folder.remove(layout.heartbeat_path(kept.lease.series))
     successor = Lease(other.folder, "successor", seconds=0.1)
     record = Path(other.url, layout.lease_path(SERVICE, 1))
     record.write_text(record.read_text().replace(f'"pid": {os.getpid()}', '"pid": 999999999'))  # as if it had ended
@@ -128,9 +128,9 @@ def test_the_header_of_a_merged_commit_does_not_grow_with_the_commits_that_it_re
 
 
 def test_ids_are_packed_and_unpacked_whatever_they_are() -> None:
-    chain, other = layout.new_chain(), layout.new_chain()
-    ids = [layout.chained_id(chain, 7, number) for number in (0, 1, 2, 5, 6, 9)]
-    ids += [layout.chained_id(other, 8, number) for number in range(4)]
+    series, other = layout.new_series(), layout.new_series()
+    ids = [layout.id_in_series(series, 7, number) for number in (0, 1, 2, 5, 6, 9)]
+    ids += [layout.id_in_series(other, 8, number) for number in range(4)]
     maker = layout.IdMaker()
     ids += [maker.make(), maker.make()]
     packed = layout.packed_ids(reversed(ids))
