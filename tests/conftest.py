@@ -231,7 +231,7 @@ def gcs_server() -> Iterator[str]:
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        conditional_gcs.heed_conditions(patch, objects)
+        conditional_gcs.heed_conditions(patch, emulator, objects)
         yield f"http://127.0.0.1:{port}"
     server.stop()
 

@@ -412,8 +412,8 @@ class Lease:
             self._folder.remove(layout.lease_path(name, each) + _RELEASED)
 
     def _fence(self, other: Holder) -> None:
-        """Take the name of the next commit of a series. The files of the last ones may have been merged and removed; then
-        the heartbeat tells how many there were."""
+        """Take the name of the next commit of a series. The files of the last ones may have been merged and removed:
+        then the heartbeat tells how many there were."""
         beat = self._beat_of(other.series)
         number = 0 if beat is None else beat.number
         written = [each for each in self._folder.names(layout.COMMITS) if layout.series_of(each) == other.series]
