@@ -213,12 +213,10 @@ class Lease:
                 ):
                     continue
                 self._begun[name] = epoch
-            elif latest != epoch:
-                raise self._loss(name)  # somebody has waited for this process since then, and fenced it
             self._fence_others(name, epoch)
             with self._lock:
                 self._epochs[name] = epoch
-        self.renew()
+        self.renew()  # if somebody has waited for this process meanwhile, and fenced it, that finds it
 
     def release(self, name: str, *, is_over: bool = False) -> None:
         """Give a lease back: others need not wait. It can be taken again.

@@ -123,6 +123,16 @@ def test_a_holder_that_was_stopped_before_its_first_commit_cannot_make_it(folder
     assert recorded(folder) == ["b"]
 
 
+def test_a_holder_that_has_nothing_to_commit_finds_that_it_was_replaced_when_it_renews(folder: Folder) -> None:
+    first, _ = holder(folder, "first")
+    first.take()
+    second, _ = holder(folder, "second")
+    second.take()
+    with pytest.raises(LeaseLost, match=r"second .* has taken over"):
+        first.renew()
+    second.renew()
+
+
 def test_a_standby_takes_over_when_the_holder_falls_silent(folder: Folder) -> None:
     first, _ = holder(folder, "first")
     first.take()
