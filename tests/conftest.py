@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import conditional_gcs
 import processes
 import pytest
 import tokens
@@ -222,6 +223,7 @@ def bucket(s3_server: str) -> str:
 def gcs_server() -> Iterator[str]:
     """The endpoint of a server that speaks the protocol of Google's cloud storage."""
     emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
+    objects = pytest.importorskip("gcp_storage_emulator.handlers.objects")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -229,6 +231,7 @@ def gcs_server() -> Iterator[str]:
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        conditional_gcs.heed_conditions(patch, emulator, objects)
         yield f"http://127.0.0.1:{port}"
     server.stop()
 
