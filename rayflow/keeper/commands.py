@@ -43,7 +43,8 @@ class Resolve(NamedTuple):
 
 class StopRun(NamedTuple):
     """The run is cancelled, or has taken too long: end what runs of it, let its clean-up run, then report `RunEnded`.
-    If its evaluation is not in memory and no clean-up of it is open, report that at once.
+    If its evaluation is not in memory, it is taken up again first, as `Keeper.evaluation(run_id)` says: it may have
+    clean-ups. To be stopped twice is nothing new.
 
     by: cancel, timeout or parent. is_again: end the clean-up, too.
     """

@@ -148,6 +148,7 @@ def resolve(state: KeeperState, wait: KeptWait, outcome: bytes, cause: str, even
         change(state, run, RUNNING, "wake", life=run.life + 1)
     elif run.state == ENDING:
         change(state, run, ENDING, "wake", life=run.life + 1, reason=run.reason)
+        send_stop(state, run)  # if it is taken up again, it has to know
     if run.state != QUEUED:
         state.out.append(Resolve(opened.run_id, opened.place, outcome))
 

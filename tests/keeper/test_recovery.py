@@ -93,7 +93,7 @@ def test_a_clean_up_that_waits_goes_on_after_a_crash() -> None:
     assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
     assert talk >> opens("a", "tidy", "sleep", delay_us=5 * SECOND, is_cleanup=True)
     talk.crash()
-    assert talk >> later(6) << resolves("a", "tidy")
+    assert talk >> later(6) << stops("a") << resolves("a", "tidy")
     assert talk.keeper.evaluation("a").life == 2
 
 
@@ -108,19 +108,15 @@ def test_a_question_to_the_store_is_asked_again() -> None:
 def test_a_root_term_is_asked_for_again() -> None:
     talk = KeeperTalk(requests.FlowSpec("lab.ship", on=(("paid", None),)))
     assert talk >> emits("e1") << binds("e1", "lab.ship") << replies("emit")
-    keeper = Keeper()
-    flows = requests.FlowsKnown(0, {"lab.ship": requests.FlowSpec("lab.ship")})
-    came = keeper.handle([flows, recovered(talk.kept.rows, talk.at)])
+    came = talk.crash(requests.FlowSpec("lab.ship"))
     assert [type(command) for command in came] == [BindEvent]
-    talk.kept.keeper = keeper
     assert talk >> bound("e1", "lab.ship") << evaluates(str)
 
 
 def test_a_run_that_waits_for_code_is_taken_up_when_the_service_has_it() -> None:
     talk = KeeperTalk()
     assert talk >> start("a") << evaluates("a") << replies("start") >> ends("a", missing=("lab.f",))
-    assert talk.crash() == []
-    assert talk >> requests.FlowsKnown(0, {}) << evaluates("a", life=1)
+    assert fits([evaluates("a", life=1)], talk.crash())
 
 
 def test_a_user_id_is_known_after_a_crash() -> None:
@@ -237,9 +233,9 @@ def test_a_keeper_that_recovers_after_any_turn_brings_all_to_the_same_end() -> N
 
 
 def test_commands_that_were_lost_come_again() -> None:
-    keeper = Keeper()
-    keeper.handle([requests.Recovered(START)])
-    rows = list(keeper.handle([start("a"), cancels("a")])[0].rows)
+    talk = KeeperTalk()
+    assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
+    rows = list(talk.kept.rows)
     again = Keeper().handle([recovered(rows, START)])
     assert [type(command) for command in again] == [Write, Evaluate, StopRun]
 
