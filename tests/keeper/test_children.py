@@ -150,7 +150,6 @@ def test_a_first_cancel_leaves_a_child_of_the_clean_up() -> None:
         << replies("cancel")
         << stops("a")
         >> ends(tidy, 1)
-        << stops("a", is_again=False)
         << resolves("a", "tidy", 1)
     )
 

@@ -29,7 +29,7 @@ from keeper_talks import (
 
 from rayflow.errors import WrongMove
 from rayflow.keeper import requests
-from rayflow.keeper.commands import BindEvent, Evaluate, Recall, SetAlarm, StopRun, Write
+from rayflow.keeper.commands import BindEvent, Evaluate, Recall, SetAlarm, Write
 from rayflow.keeper.folding import apply, write
 from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.keeper import Keeper
@@ -81,9 +81,9 @@ def test_overdue_deadlines_come_once_in_their_order() -> None:
 def test_a_run_that_is_ending_is_asked_to_end_again() -> None:
     talk = KeeperTalk()
     assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
-    assert fits([evaluates("a", life=1), stops("a", is_again=False)], talk.crash())
+    assert fits([evaluates("a", life=1, stops=1, by="cancel")], talk.crash())
     assert talk >> cancels("a") << replies("cancel") << stops("a", is_again=True)
-    assert fits([evaluates("a", life=2), stops("a", is_again=True)], talk.crash())
+    assert fits([evaluates("a", life=2, stops=2, by="cancel")], talk.crash())
     assert talk >> ends("a")
     assert talk.states("a")[-1] == ("cancelled", "cancel")
 
@@ -93,8 +93,8 @@ def test_a_clean_up_that_waits_goes_on_after_a_crash() -> None:
     assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
     assert talk >> opens("a", "tidy", "sleep", delay_us=5 * SECOND, is_cleanup=True)
     talk.crash()
-    assert talk >> later(6) << stops("a") << resolves("a", "tidy")
-    assert talk.keeper.evaluation("a").life == 2
+    assert talk >> later(6) << resolves("a", "tidy")
+    assert talk.keeper.evaluation("a")[2:] == (2, 0, 1, "cancel")
 
 
 def test_a_question_to_the_store_is_asked_again() -> None:
@@ -237,7 +237,7 @@ def test_commands_that_were_lost_come_again() -> None:
     assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
     rows = list(talk.kept.rows)
     again = Keeper().handle([recovered(rows, START)])
-    assert [type(command) for command in again] == [Write, Evaluate, StopRun]
+    assert [type(command) for command in again] == [Write, Evaluate]
 
 
 def test_what_is_random_in_a_fold_does_not_matter() -> None:

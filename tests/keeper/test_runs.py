@@ -275,7 +275,6 @@ def test_a_clean_up_may_wait_and_a_second_cancel_ends_it() -> None:
         >> opens("a", "tidy", "sleep", delay_us=SECOND, is_cleanup=True)
         >> parks("a", "tidy")
         >> later(2)
-        << stops("a", is_again=False)
         << resolves("a", "tidy")
         >> opens("a", "tidy more", "sleep", delay_us=SECOND, is_cleanup=True)
         >> cancels("a")

@@ -88,7 +88,7 @@ def program_of(root: bytes) -> Program:
         for number in range(chance.choice((0, 1, 1, 2, 3)))
     ]
     end = chance.choices(("value", "failure", "missing", "continue", "cancelled"), (60, 20, 8, 8, 3))[0]
-    tidies = Step([_wait(chance, 99, 0, 9, is_cleanup=True)], False) if chance.random() < 0.3 else None
+    tidies = Step([_wait(chance, 99, 0, 2, is_cleanup=True)], False) if chance.random() < 0.3 else None
     return Program(steps, end if depth < 4 or end != "continue" else "value", chance.random() < 0.5, tidies)
 
 
@@ -246,7 +246,10 @@ class World:
                 if fresh[place] == command.generation or not isinstance(unpack_outcome(packed), Failure)
             }
         self.evaluations[command.run_id] = evaluation = Evaluation(command, known)
-        self.go_on(evaluation)
+        if command.stops:
+            self.stop_it(evaluation, command.stops == 2)
+        else:
+            self.go_on(evaluation)
 
     def go_on(self, evaluation: Evaluation) -> None:
         """Let a run go on until it ends, or waits."""
@@ -332,20 +335,24 @@ class World:
 
     def stop(self, command: commands.StopRun) -> None:
         """End a run, or begin its clean-up."""
-        if command.run_id not in self.evaluations:
-            again = self.keeper.evaluation(command.run_id)
-            if again is not None:
-                self.evaluations[command.run_id] = Evaluation(again, self.keeper.resolved(command.run_id))
         evaluation = self.evaluations.get(command.run_id)
         if evaluation is None:
-            return
+            again = self.keeper.evaluation(command.run_id)
+            if again is not None:
+                self.take_up(again)
+        elif command.is_again or not evaluation.is_stopped:
+            self.stop_it(evaluation, command.is_again)
+
+    def stop_it(self, evaluation: Evaluation, is_again: bool) -> None:
+        """End an evaluation, or begin its clean-up."""
         program = program_of(evaluation.command.root)
-        if command.is_again or program.tidies is None:
+        if is_again or program.tidies is None:
             error = failure("rayflow.errors.Cancelled", "")
             outcome = pack_outcome("too late") if program.end == "value" else pack_outcome(error)
             text = None if program.end == "value" else error.summary
-            self.end(evaluation, requests.RunEnded(0, command.run_id, outcome, text, is_cancelled=bool(text)))
-        elif not evaluation.is_stopped:
+            run_id = evaluation.command.run_id
+            self.end(evaluation, requests.RunEnded(0, run_id, outcome, text, is_cancelled=bool(text)))
+        else:
             evaluation.is_stopped = True
             evaluation.is_parked = False
             evaluation.opened.clear()
@@ -441,16 +448,16 @@ class World:
                 if not isinstance(command, commands.RequestReply | commands.Write):
                     self.carry_out(command)
             self.forget()
+            self.cancel_elsewhere()
             self.turn(self.taken())
         self.has_code = True
-        self.asked.append(requests.FlowsKnown(0, FLOWS))
         for _ in range(400):
             while self.said or self.asked:
                 self.turn(self.taken())
             self.answer_all()
             if not self.said and not self.asked:
                 self.now += 7 * SECOND
-                self.turn([requests.TimeCame(0)])
+                self.turn([requests.FlowsKnown(0, FLOWS)])
                 if not self.said and not self.asked and not self.keeper.state.timers:
                     break
         else:
@@ -462,6 +469,15 @@ class World:
         if not self.said and self.chance.random() < 0.3:
             for run_id in [each for each, evaluation in self.evaluations.items() if evaluation.is_parked]:
                 del self.evaluations[run_id]
+
+    def cancel_elsewhere(self) -> None:
+        """Somebody may cancel the execution of a parked run, past the keeper."""
+        parked = [each for each in self.evaluations.values() if each.is_parked]
+        if parked and self.chance.random() < 0.02:
+            error = failure("rayflow.errors.Cancelled", "")
+            evaluation = self.chance.choice(parked)
+            ended = requests.RunEnded(0, evaluation.command.run_id, pack_outcome(error), error.summary, True)
+            self.end(evaluation, ended)
 
     def answer_all(self) -> None:
         """Answer every open ask."""
