@@ -18,7 +18,7 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.effects import answered_by, identify
+from rayflow.evaluator.effects import answered_by, identify, note_awaited_key
 from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.members import siblings_in
@@ -94,6 +94,8 @@ def meet(
         job.standing.is_begun = True
     if pin is not None and answered_by(state, job, pin):
         return job
+    if entry.is_effect:
+        note_awaited_key(job)
     if not execution.wanted and not execution.is_cleaning:
         fail(state, job, own_failures.cancelled())
         return job

@@ -339,7 +339,8 @@ class FormDefinition:
     """A form.
 
     passes_on: whether it fails whenever a needed term fails. recovers: whether the term that it becomes may handle a
-    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last term is evaluated at every end.
+    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last
+    term is evaluated at every end.
     """
 
     rule: Rule

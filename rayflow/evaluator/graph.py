@@ -44,6 +44,9 @@ BECOME_SLOT = -3
 AWAITED_SLOT = -4
 """The slot of a job for the outcomes of the expressions that its body awaits."""
 
+CHANGED_SLOT = -5
+"""The slot of an effect for what a person says about it (see changed_effects.py)."""
+
 
 class CellRole(Enum):
     """The purpose of a cell's values. The cell uses them when all of them are there."""
@@ -60,6 +63,8 @@ class CellRole(Enum):
     """The values are the outcomes that a body awaits."""
     THREAD = 5
     """The value is not used: the call runs for its own sake. Only its end matters."""
+    QUESTION = 6
+    """The value is what a person says about a job."""
 
 
 class Race:
@@ -554,7 +559,8 @@ class Execution:
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
     Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
-    by place. is_parked: whether it was said that nothing but these can bring news.
+    by place. target: the cell or job, and the slot, for which the term in hand is reduced. is_parked: whether it was
+    said that nothing but the waits can bring news.
 
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
     nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
@@ -603,6 +609,7 @@ class Execution:
         if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
             self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
         self.waits: dict[bytes, Cell] = {}
+        self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False
 
         self.wanted = True

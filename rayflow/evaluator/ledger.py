@@ -20,9 +20,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rayflow import errors
 from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import PlaceRow
 from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+_UNKNOWN = (errors.OutcomeUnknown, errors.WorkerLost, errors.TaskTimeout)
+"""Failures after which an effect may have been done. Its next attempt has the same idempotency key."""
+
+
+def is_known(failure: Failure) -> bool:
+    """Whether an effect that failed so has surely not been done."""
+    return not any(failure.is_a(each) for each in _UNKNOWN)
+
 
 ROOT_PLACE = digest("place of the root")
 """The place of the root of every execution."""
@@ -31,8 +43,10 @@ ROOT_PLACE = digest("place of the root")
 class Pin:
     """What earlier lives have recorded at one place.
 
-    place, name, parent, path: as in `PlaceRow` (path is `job_id` there). generation: how often a failure here was
-    cleared. is_taken: whether a call of this life stands here.
+    place, name, parent, path: as in `PlaceRow` (path is `job_id` there). cleared: how often a failure here was
+    cleared; by key, for outcomes that the body awaited. known_failures: how often it was one after which an effect has
+    surely not been done. is_taken: whether a call of this life stands here. key: of the expression that the caller's
+    body awaited, and in which an effect stands. arguments: of an effect, as text.
     term: the term that the body returned, packed. term_path: the path from which the ids in it are made. awaited: by
     key, the packed outcomes that the body awaited, in order.
     outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
@@ -42,8 +56,8 @@ class Pin:
     """
 
     __slots__ = (
-        "attempts", "awaited", "call_hash", "decision", "due_at", "generation", "is_open", "is_taken", "losses", "name",
-        "outcome", "parent", "path", "place", "raised", "term", "term_path",
+        "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_open", "is_taken", "key",
+        "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "term", "term_path",
     )  # fmt: skip
 
     def __init__(self, row: PlaceRow) -> None:
@@ -51,7 +65,10 @@ class Pin:
         self.name = row.name
         self.parent = row.parent
         self.path = row.job_id
-        self.generation = 0
+        self.key: bytes | None = None
+        self.arguments: str | None = None
+        self.cleared: dict[bytes | None, int] = {}
+        self.known_failures = 0
         self.is_taken = False
         self.term: bytes | None = None
         self.term_path: bytes | None = None
@@ -63,6 +80,19 @@ class Pin:
         self.raised = 0
         self.losses = 0
         self.due_at = 0
+        self.is_open = False
+
+    @property
+    def generation(self) -> int:
+        """How often a failure here was cleared."""
+        return self.cleared.get(None, 0)
+
+    def clear(self, failure: Failure) -> None:
+        """Forget a failure here, and what led to it."""
+        self.cleared[None] = self.generation + 1
+        self.known_failures += is_known(failure)
+        self.outcome = self.decision = None
+        self.attempts = self.raised = self.losses = self.due_at = 0
         self.is_open = False
 
     def take(self, row: PlaceRow) -> None:
@@ -79,6 +109,7 @@ class Pin:
         if (row.generation or 0) != self.generation:
             return
         if row.kind == "started":
+            self.key, self.arguments = row.key, row.arguments
             self.attempts = max(self.attempts, row.number)
         elif row.kind == "tried":
             assert row.outcome is not None
@@ -95,11 +126,14 @@ class Standing:
     place: None until something needs it. path: the path of its term, if that is not made in the usual way.
     args_hash: of a closed call. is_pinned: whether its term, and what ends below it, is recorded under places.
     is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
-    generation: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for it. is_begun:
-    whether it runs for its own sake, as a thread.
+    generation, known_failures, key: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for
+    it. is_begun: whether it runs for its own sake, as a thread.
     """
 
-    __slots__ = ("args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "path", "pin", "place")
+    __slots__ = (
+        "args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "key", "known_failures", "path",
+        "pin", "place",
+    )
 
     def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:
         self.place = place
@@ -111,6 +145,8 @@ class Standing:
         self.is_late = False
         self.pin: Pin | None = None
         self.generation = 0
+        self.known_failures = 0
+        self.key: bytes | None = None
 
 
 class Ledger:
@@ -150,6 +186,14 @@ class Ledger:
         pin = self.by_path.get(path)
         return pin if pin is not None and pin.parent == parent else None
 
+    def missed(self, parent: bytes, name: str) -> list[Pin]:
+        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is."""
+        return [
+            pin
+            for pin in self.pins.values()
+            if pin.parent == parent and pin.name == name and pin.attempts and not pin.is_taken
+        ]
+
     def place_of(
         self, path: bytes, parent: bytes, name: str, arguments: bytes, key: bytes | None, *, may_move: bool
     ) -> bytes:
@@ -184,13 +228,14 @@ class Ledger:
 def _pin_of(rows: list[PlaceRow]) -> Pin:
     """What these rows of one place say together."""
     pin = Pin(rows[0])
-    cleared: dict[bytes | None, int] = {}
+    cleared = pin.cleared
     for row in rows:
         if row.kind == "cleared":
             cleared[row.key] = max(cleared.get(row.key, 0), (row.generation or 0) + 1)
+            if row.key is None and row.outcome is not None and unpack_outcome(row.outcome) is True:
+                pin.known_failures += 1
         if row.job_id is not None:
             pin.path = row.job_id
-    pin.generation = cleared.get(None, 0)
     tried = 0
     for row in sorted(rows, key=lambda each: (each.generation or 0, each.number)):
         if row.kind == "awaited" and (row.generation or 0) < cleared.get(row.key, 0):

@@ -14,10 +14,21 @@ from __future__ import annotations
 from rayflow.evaluator import operations, races
 from rayflow.evaluator.attempts import enter_again, start
 from rayflow.evaluator.calls import meet, take_arguments
+from rayflow.evaluator.changed_effects import take_answer
 from rayflow.evaluator.closing import end_thread, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
-from rayflow.evaluator.graph import BECOME_SLOT, MOST_MEMBERS, RESULT_SLOT, Cell, CellRole, Execution, Job, Vector
+from rayflow.evaluator.graph import (
+    BECOME_SLOT,
+    CHANGED_SLOT,
+    MOST_MEMBERS,
+    RESULT_SLOT,
+    Cell,
+    CellRole,
+    Execution,
+    Job,
+    Vector,
+)
 from rayflow.evaluator.needs import is_cleaning
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
@@ -65,6 +76,8 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
     execution = scope.execution
     if not execution.wanted:
         execution.is_cleaning = is_cleaning(execution, target)
+    if execution.ledger is not None:
+        execution.target = target, slot
     cls = type(term)
     if cls is ContainerPart:
         assert isinstance(target, Cell)
@@ -125,6 +138,8 @@ def _fill(state: State, target: Cell | Job, slot: int, outcome: Outcome, sources
     if isinstance(target, Job):
         if slot == RESULT_SLOT:
             take_result(state, target, outcome)
+        elif slot == CHANGED_SLOT:
+            take_answer(state, target, outcome)
         return
     if target.settled:
         return

@@ -64,8 +64,8 @@ class SimulatedBodies:
                 asked, term = self._enter(body, command.known or {})
                 if asked:
                     # A worker may also have left it before it came to all that is known.
-                    strayed = self.random.random() < self.weather.late
-                    return messages.Paused(0, job, attempt, dumps((strayed, asked)), cost)
+                    missed = (b"missed",) if self.random.random() < self.weather.late else ()
+                    return messages.Paused(0, job, attempt, dumps((missed, asked)), cost)
             else:
                 stumble()
                 term = self.program.run_body(definition.name, command.arguments)

@@ -101,7 +101,7 @@ class _Top(Shell):
             (
                 messages.Returned(0, job, attempt, dumps("noise"), cost),
                 messages.Raised(0, job, attempt, FLAKY, cost),
-                messages.Paused(0, job, attempt, dumps((True, {b"noise": "noise"})), cost),
+                messages.Paused(0, job, attempt, dumps(((b"noise",), {b"noise": "noise"})), cost),
                 messages.WorkerGone(0, job, attempt, "noise"),
                 messages.Returned(0, nobody, 1, dumps("noise"), cost),
                 messages.TimerFired(0, RetryTimer(nobody)),
