@@ -16,6 +16,8 @@ from rayflow.evaluator.forms import FORMS, Begin, Compete, Note, Open, ReadConte
 from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
+from rayflow.evaluator.needs import is_allowed
+from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.rows import applied_tags
 from rayflow.evaluator.state import State, demand, settle
@@ -40,6 +42,9 @@ def step(state: State, cell: Cell) -> None:
             cell.scope.execution.cleanups[id(cell)] = cell
         elif cell.values:
             cell.scope.execution.cleanups.pop(id(cell), None)
+            if not is_allowed(cell.scope.execution, cell):
+                settle(state, cell, cancelled(), cell.all_sources())
+                return
     answer = definition.rule(form._args, cell.values)
     if type(answer) is Need:
         terms = tuple(answer.terms)

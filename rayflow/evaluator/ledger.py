@@ -152,8 +152,8 @@ class Standing:
 class Ledger:
     """The places of one execution.
 
-    pins: by place. by_path: the same, by the path of the call or form in its caller's term. term_paths: the recorded
-    paths of terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
+    pins: by place. by_path: the same, by the caller's place and the path of the call or form in its term. term_paths:
+    the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
     gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of
     this life, by place.
     """
@@ -168,7 +168,7 @@ class Ledger:
         self.gone = dict(gone or {})
         self.pins: dict[bytes, Pin] = {}
         self.effects: dict[bytes, Any] = {}
-        self.by_path: dict[bytes, Pin] = {}
+        self.by_path: dict[tuple[bytes | None, bytes], Pin] = {}
         self.term_paths: set[bytes] = set()
         self._numbers: dict[bytes, int] = {}
         by_place: defaultdict[bytes, list[PlaceRow]] = defaultdict(list)
@@ -177,14 +177,13 @@ class Ledger:
         for place, own in by_place.items():
             self.pins[place] = pin = _pin_of(own)
             if pin.path is not None:
-                self.by_path[pin.path] = pin
+                self.by_path[pin.parent, pin.path] = pin
             if pin.term_path is not None:
                 self.term_paths.add(pin.term_path)
 
     def pin_at(self, path: bytes, parent: bytes | None) -> Pin | None:
         """What was recorded of the call or form at this path, in the term of the caller at this place."""
-        pin = self.by_path.get(path)
-        return pin if pin is not None and pin.parent == parent else None
+        return self.by_path.get((parent, path))
 
     def missed(self, parent: bytes, name: str) -> list[Pin]:
         """The effects of a task that earlier lives have begun below a caller, and that no call of this life is."""

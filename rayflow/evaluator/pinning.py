@@ -76,6 +76,7 @@ def _pin_one(state: State, job: Job) -> None:
     assert standing is not None
     standing.path = result_path(job)
     standing.is_pinned = True
+    ledger_of(job.execution).term_paths.add(standing.path)
     rows: list[Row] = [term_row(job, state.now)]
     if job.work.awaits is not None:
         rows.extend(awaited_rows(job, 0, state.now))

@@ -156,13 +156,13 @@ class _Trial:
         random, weather, report = self.random, self.course.weather, self.report
         for _ in range(MOST_TICKS):
             top = self.top
+            if report.finish is None and top.has_crashed:
+                top.say("--", ["the scheduler crashes in the middle of a turn"])
+                self.crash()
+                continue
             if not self.course.queue:
                 break
             if report.finish is None:
-                if top.has_crashed:
-                    top.say("--", ["the scheduler crashes in the middle of a turn"])
-                    self.crash()
-                    continue
                 if random.random() < weather.crashed and top.life < 3:
                     top.say("--", ["the scheduler crashes"])
                     self.crash()

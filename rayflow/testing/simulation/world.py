@@ -148,7 +148,7 @@ def _effects_wrong(report: Report, meaning: Meaning) -> Iterable[str]:
     if report.outcome != meaning.outcome:
         yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
     ended = {row.place: row.job_id for row in report.places if row.is_effect and row.kind in ("outcome", "late")}
-    made = Counter(report.keys[job_id] for job_id in ended.values() if job_id is not None)
+    made = Counter(report.keys[job_id] for job_id in ended.values() if job_id in report.keys)
     if meaning.effects - made:
         yield f"effects that were not made: {dict(meaning.effects - made)}"
     if made - meaning.effects - meaning.perhaps:
