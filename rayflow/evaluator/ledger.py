@@ -111,10 +111,9 @@ class Pin:
         if row.kind == "started":
             self.key, self.arguments = row.key, row.arguments
             self.attempts = max(self.attempts, row.number)
-        elif row.kind == "tried":
-            assert row.outcome is not None
+        if row.kind in ("started", "tried") and row.outcome is not None:
             self.raised, self.losses, self.due_at = loads(row.outcome)
-        elif row.kind in ("outcome", "late"):
+        if row.kind in ("outcome", "late"):
             self.outcome, self.call_hash = row.outcome, row.call_hash
         elif row.kind == "decision":
             self.decision = row.outcome
@@ -153,9 +152,9 @@ class Ledger:
     """The places of one execution.
 
     pins: by place. by_path: the same, by the caller's place and the path of the call or form in its term. term_paths:
-    the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
-    gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of
-    this life, by place.
+    the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved
+    waits. gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the
+    effects of this life, by place.
     """
 
     def __init__(
@@ -236,7 +235,7 @@ def _pin_of(rows: list[PlaceRow]) -> Pin:
         if row.job_id is not None:
             pin.path = row.job_id
     tried = 0
-    for row in sorted(rows, key=lambda each: (each.generation or 0, each.number)):
+    for row in sorted(rows, key=lambda each: (each.generation or 0, each.number, each.kind == "tried")):
         if row.kind == "awaited" and (row.generation or 0) < cleared.get(row.key, 0):
             continue
         pin.take(row)

@@ -142,7 +142,8 @@ def term_row(job: Job, at: int) -> PlaceRow:
 
 def started_row(job: Job, text: str, at: int) -> PlaceRow:
     """The row of an attempt of an effect that is sent. text: the call."""
-    return _row(job, "started", job.work.attempt, at)._replace(arguments=text)
+    counts = dumps((job.work.raised, job.work.losses, 0))
+    return _row(job, "started", job.work.attempt, at)._replace(arguments=text, outcome=counts)
 
 
 def tried_row(job: Job, failure: Failure, delay_seconds: float, at: int) -> PlaceRow:
