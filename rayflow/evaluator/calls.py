@@ -153,10 +153,11 @@ def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | No
     ledger = execution.ledger
     if ledger is None or not ledger.by_path:
         return None
-    if parent is None:
-        return ledger.pin_at(job_id, None)
     above = pinned_caller(parent)
-    return ledger.pin_at(job_id, above.place) if above is not None else None
+    if parent is not None and above is None:
+        return None
+    pin = ledger.pin_at(job_id, above.place if above is not None else None)
+    return pin if pin is not None and not pin.is_taken else None
 
 
 def meet_identified(

@@ -91,6 +91,8 @@ def _replaced(job: Job) -> Pin | None:
     awaits = caller.work.awaits if caller is not None else None
     if caller is None or awaits is None or caller.standing is None or caller.standing.place is None:
         return None
+    if not caller.standing.is_edited:
+        return None
     for pin in ledger_of(job.execution).missed(caller.standing.place, job.entry.name):
         is_awaited_again = pin.key in awaits.open or (pin.key in awaits.outcomes and pin.key not in awaits.missed)
         if not is_awaited_again:

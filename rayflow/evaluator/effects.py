@@ -24,7 +24,7 @@ from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.misplaced import misplaced
 from rayflow.evaluator.needs import awaited_key
 from rayflow.evaluator.pinning import answer, stand
-from rayflow.evaluator.places import caller_of
+from rayflow.evaluator.places import caller_of, pinned_caller, place_of
 from rayflow.evaluator.state import State, move
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
@@ -34,12 +34,24 @@ from rayflow.values.digests import digest
 def identify(state: State, job: Job) -> None:
     """All arguments of a call are values: go on with it, as an effect, from its pin, or in the usual way."""
     pin = job.standing.pin if job.standing is not None else None
-    if pin is None and not job.entry.is_effect:
+    is_moved = pin is None and _may_be_moved(job)
+    if pin is None and not job.entry.is_effect and not is_moved:
         sharing.identify(state, job)
         return
     job.work.args_hash = args_hash_of(job)
     job.eval_hash = eval_hash_of(job)
     job.work.ready_at = state.now
+    if is_moved and not job.entry.is_effect:
+        above = pinned_caller(job.parent)
+        ledger = job.execution.ledger
+        assert above is not None
+        assert ledger is not None
+        pin = ledger.pins.get(place_of(job, above))
+        if pin is None:
+            sharing.go_on(state, job)
+            return
+        if answered_by(state, job, pin):
+            return
     if job.entry.is_effect:
         _begin(state, job)
     elif pin is not None and pin.term is not None:
@@ -49,6 +61,12 @@ def identify(state: State, job: Job) -> None:
     else:
         assert pin is not None
         _enter_again(state, job, pin)
+
+
+def _may_be_moved(job: Job) -> bool:
+    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
+    caller = caller_of(job.parent)
+    return caller is not None and caller.standing is not None and caller.standing.is_edited
 
 
 def note_awaited_key(job: Job) -> None:
@@ -72,6 +90,7 @@ def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) ->
     standing.key = pin.key
     standing.pin, standing.is_pinned = pin, pin.term_path is not None
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
+    standing.is_edited = standing.is_pinned and pin.term is None and pin.task_hash != job.entry.hash
     pin.is_taken = True
     if needs_task or pin.term is None:
         return False

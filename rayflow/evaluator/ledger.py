@@ -10,8 +10,8 @@ place of its own. So other code, another order of items, or another call beside 
 those with plain arguments in the order of the caller's term. The place is recorded together with the *path* of the call
 in that term; the term is recorded at the place of the caller, with the path from which the paths in it are made. So the
 call has the same path in every life, and a later life finds its place by the path: there the order of answers decides
-nothing. Calls of a body that awaits are an exception, for such a body may have been edited: a call with another path
-takes the recorded place of an equal call that no call has taken, the smallest number first.
+nothing. Calls of a body that awaits and was edited are an exception: a call with another path takes the recorded place
+of an equal call that no call has taken, the smallest number first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Pin:
     cleared; by key, for outcomes that the body awaited. known_failures: how often it was one after which an effect has
     surely not been done. is_taken: whether a call of this life stands here. key: of the expression that the caller's
     body awaited, and in which an effect stands. arguments: of an effect, as text.
-    term: the term that the body returned, packed. term_path: the path from which the ids in it are made. awaited: by
+    term: the term that the body returned, packed. term_path: the path from which the ids in it are made. task_hash:
+    of the code that returned it. awaited: by
     key, the packed outcomes that the body awaited, in order.
     outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
     attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their
@@ -57,7 +58,8 @@ class Pin:
 
     __slots__ = (
         "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_open", "is_taken", "key",
-        "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "term", "term_path",
+        "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "task_hash", "term",
+        "term_path",
     )  # fmt: skip
 
     def __init__(self, row: PlaceRow) -> None:
@@ -72,6 +74,7 @@ class Pin:
         self.is_taken = False
         self.term: bytes | None = None
         self.term_path: bytes | None = None
+        self.task_hash: bytes | None = None
         self.awaited: dict[bytes, bytes] = {}
         self.outcome: bytes | None = None
         self.call_hash: bytes | None = None
@@ -98,7 +101,7 @@ class Pin:
     def take(self, row: PlaceRow) -> None:
         """Note a row of this place. Rows of one generation come in the order of their numbers."""
         if row.kind == "term":
-            self.term_path = row.path
+            self.term_path, self.task_hash = row.path, row.task_hash
             self.term = row.outcome or self.term
             return
         if row.kind == "awaited":
@@ -126,12 +129,13 @@ class Standing:
     args_hash: of a closed call. is_pinned: whether its term, and what ends below it, is recorded under places.
     is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
     generation, known_failures, key: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for
-    it. is_begun: whether it runs for its own sake, as a thread.
+    it. is_begun: whether it runs for its own sake, as a thread. is_edited: whether its body awaits, and is
+    another one than in the life that has recorded its path.
     """
 
     __slots__ = (
-        "args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "key", "known_failures", "path",
-        "pin", "place",
+        "args_hash", "generation", "is_answered", "is_begun", "is_edited", "is_late", "is_pinned", "key",
+        "known_failures", "path", "pin", "place",
     )
 
     def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:
@@ -141,6 +145,7 @@ class Standing:
         self.is_pinned = False
         self.is_answered = False
         self.is_begun = False
+        self.is_edited = False
         self.is_late = False
         self.pin: Pin | None = None
         self.generation = 0

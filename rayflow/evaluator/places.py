@@ -65,7 +65,7 @@ def place_of(job: Job, above: Standing) -> bytes:
             job.entry.name,
             args_hash,
             None if key is None else identity(key),
-            may_move=caller is not None and caller.work.awaits is not None,
+            may_move=caller is not None and caller.standing is not None and caller.standing.is_edited,
         )
     return standing.place
 
@@ -137,7 +137,9 @@ def form_row(cell: Cell, above: Standing, place: bytes, name: str, kind: str, at
 def term_row(job: Job, at: int) -> PlaceRow:
     """The row of the term that the body of a pinned call has returned. Without a term: of its path alone."""
     packed = job.work.packed
-    return _row(job, "term", 0 if packed is None else 1, at)._replace(path=result_path(job), outcome=packed)
+    return _row(job, "term", 0 if packed is None else 1, at)._replace(
+        path=result_path(job), task_hash=job.entry.hash, outcome=packed
+    )
 
 
 def started_row(job: Job, text: str, at: int) -> PlaceRow:

@@ -284,7 +284,7 @@ def test_a_body_that_awaits_is_entered_again_with_all_it_has_awaited() -> None:
 def test_an_edited_body_that_asks_for_an_effect_in_other_words_does_as_it_was_told(
     on_changed: str, sends: int, gets: Any
 ) -> None:
-    table = (task("charge", "x", effect=True, on_changed=on_changed), MAIN, PURE)
+    table = (task("charge", "x", effect=True, on_changed=on_changed), task("main", "n", code=2), PURE)
     again = Life(call("main", 1), awaiting().rows, table)
     paused(again, missed=(b"b",), d=call("charge", 100), c=call("charge", 2))
     assert sum(each.arguments["x"] == 100 for each in again.names("charge")) == sends
@@ -295,6 +295,29 @@ def test_an_edited_body_that_asks_for_an_effect_in_other_words_does_as_it_was_to
     assert known is not None
     answer = known[b"d"]
     assert (answer.type_name if isinstance(answer, Failure) else answer) == (gets or "hundred")
+
+
+def test_an_edited_body_that_awaits_finds_its_effects_by_their_places() -> None:
+    life = Life(call("main", 1))
+    asked: Any = [call("charge", 1), call("sub", 1)]
+    paused(life, a=asked)
+    life.give("sub", call("charge", 2))
+    life.give("charge", "one", x=1)
+    table = (*TABLE[:1], task("main", "n", code=2), PURE, task("sub", "n"))
+    again = Life(call("main", 1), life.rows, table)
+    other: Any = [call("sub", 1), call("charge", 1), call("pure", 1)]
+    paused(again, b=other)
+    assert [(each.arguments["x"], each.attempt) for each in again.names("charge")] == [(2, 2)]
+    again.give("charge", "two", x=2)
+    again.give("pure", 3)
+    assert again.open("main").known == {b"b": ["two", "one", 3]}
+
+
+def test_a_body_as_it_was_is_never_asked_about_its_effects() -> None:
+    again = Life(call("main", 1), awaiting().rows)
+    paused(again, missed=(b"b",), d=call("charge", 100))
+    assert not again.waits
+    assert again.open("charge").arguments["x"] == 100
 
 
 # --- retries ----------------------------------------------------------------------------------------------------------
