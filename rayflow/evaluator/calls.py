@@ -17,9 +17,10 @@ from typing import Any
 from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
+from rayflow.evaluator.cell_roles import ARGUMENTS_SLOT, CellRole
 from rayflow.evaluator.closing import fail
 from rayflow.evaluator.effects import answered_by, identify, note_awaited_key
-from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value

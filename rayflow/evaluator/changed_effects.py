@@ -14,8 +14,9 @@ from __future__ import annotations
 from rayflow.errors import EffectChanged
 from rayflow.evaluator import explanations
 from rayflow.evaluator.attempts import start
+from rayflow.evaluator.cell_roles import CHANGED_SLOT, CellRole
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.graph import CHANGED_SLOT, Cell, CellRole, Job
+from rayflow.evaluator.graph import Cell, Job
 from rayflow.evaluator.job_states import HELD
 from rayflow.evaluator.ledger import Pin
 from rayflow.evaluator.pinning import answer

@@ -45,9 +45,10 @@ from rayflow.evaluator.attempts import release, retry_now, retry_or_fail, runnin
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.calls import meet, new_job
 from rayflow.evaluator.capacity import Capacity
+from rayflow.evaluator.cell_roles import AWAITED_SLOT, RESULT_SLOT, CellRole
 from rayflow.evaluator.closing import drop, fail, stop
 from rayflow.evaluator.effects import answered_by
-from rayflow.evaluator.graph import AWAITED_SLOT, RESULT_SLOT, Cell, CellRole, Execution, Job, UnrecordedReturn
+from rayflow.evaluator.graph import Cell, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
 from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs

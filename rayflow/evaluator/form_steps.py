@@ -11,9 +11,10 @@ from __future__ import annotations
 from rayflow.errors import BadOption, Bug
 from rayflow.evaluator import commands, races, waits
 from rayflow.evaluator.calls import meet
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole
 from rayflow.evaluator.closing import located
 from rayflow.evaluator.forms import FORMS, Begin, Compete, Note, Open, ReadContext, Tag
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole
+from rayflow.evaluator.graph import Cell
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
 from rayflow.evaluator.needs import is_allowed

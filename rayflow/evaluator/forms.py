@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from rayflow.errors import BadArguments, BadForm, BadOption
 from rayflow.evaluator.call_options import CONTEXT
 from rayflow.evaluator.open_terms import expressions_of, is_value
-from rayflow.lang.durable.conditions import filled
+from rayflow.lang.events.conditions import filled
 from rayflow.lang.operations import operate
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need

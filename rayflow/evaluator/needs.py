@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from rayflow.evaluator.graph import BECOME_SLOT, RESULT_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.cell_roles import BECOME_SLOT, RESULT_SLOT, CellRole
+from rayflow.evaluator.graph import Cell, Execution, Job
 
 Node = Cell | Job
 

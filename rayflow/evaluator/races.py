@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rayflow.evaluator import commands
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole, Race
 from rayflow.evaluator.closing import end_job_for_nothing
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole, Execution, Job, Race, Vector
+from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.members import leave
 from rayflow.evaluator.needs import Node, needless

@@ -14,21 +14,12 @@ from __future__ import annotations
 from rayflow.evaluator import operations, races
 from rayflow.evaluator.attempts import enter_again, start
 from rayflow.evaluator.calls import meet, take_arguments
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CHANGED_SLOT, RESULT_SLOT, CellRole
 from rayflow.evaluator.changed_effects import take_answer
 from rayflow.evaluator.closing import end_thread, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
-from rayflow.evaluator.graph import (
-    BECOME_SLOT,
-    CHANGED_SLOT,
-    MOST_MEMBERS,
-    RESULT_SLOT,
-    Cell,
-    CellRole,
-    Execution,
-    Job,
-    Vector,
-)
+from rayflow.evaluator.graph import MOST_MEMBERS, Cell, Execution, Job, Vector
 from rayflow.evaluator.needs import is_cleaning
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rayflow.evaluator import commands
+from rayflow.evaluator.cell_roles import BECOME_SLOT
 from rayflow.evaluator.closing import located
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, Execution
+from rayflow.evaluator.graph import Cell, Execution
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.misplaced import misplaced
 from rayflow.evaluator.needs import is_allowed

@@ -20,10 +20,10 @@ MODULES = {
     "map_ not_ or_ quote seq starmap zip_",
     "errors": "NonRetriable",
     "lang.durable.effects": "RetryAfter effect",
-    "lang.durable.events": "Event RunRef",
     "lang.durable.flows": "event flow",
     "lang.durable.waits": "any_of ask child continue_as emit finally_ first join now sleep sleep_until spawn uuid "
     "wait_for_event within",
+    "lang.events.event_values": "Event RunRef",
     "lang.job_info": "JobInfo",
     "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",
