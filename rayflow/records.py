@@ -367,6 +367,7 @@ class PlaceRow(NamedTuple):
     parent: Annotated[Hash | None, "the place of the caller; null for the root"] = None
     job_id: Annotated[Hash | None, "the job, or the path of the form, in the caller's term; equal in every life"] = None
     path: Annotated[Hash | None, "of a term: the path from which the ids of the jobs in it are made"] = None
+    task_hash: Annotated[Hash | None, "of a term: hash of the code that returned it"] = None
     is_effect: Annotated[bool | None, "whether it is an effect"] = None
     generation: Annotated[int | None, "how often its failure was cleared by a retry of the run"] = None
     life: Annotated[int | None, "the life of the execution in which it happened"] = None

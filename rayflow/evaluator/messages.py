@@ -218,8 +218,9 @@ class ReturnedVector(NamedTuple):
 class Paused(NamedTuple):
     """A task's body has left its worker and awaits expressions. Answers `RunTask`.
 
-    term: a packed pair: whether the body left before it had asked for everything it already knew; and the expressions
-    by key. entries: tasks named in them that the table lacked. rows: as in `Returned`.
+    term: a packed pair: the keys of what it already knew and had not asked for again, when it left too early or has
+    strayed, else nothing; and the expressions by key. entries: tasks named in them that the table lacked. rows: as in
+    `Returned`.
     """
 
     at: int

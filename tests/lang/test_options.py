@@ -10,6 +10,7 @@ from rayflow.errors import BadOption
 from rayflow.lang.options import runtime_environments
 from rayflow.lang.options.option_values import check_context, parse_bytes, parse_seconds
 from rayflow.lang.options.options import (
+    OF_EFFECTS,
     OPTIONS,
     Option,
     check_options,
@@ -51,7 +52,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_what_is_right(name: str, valu
 
 def test_every_option_accepts_its_own_default() -> None:
     for name, option in OPTIONS.items():
-        assert name in check_options({name: option.default}, where="f", at_call=not option.many)
+        of_effect = {"effect": True} if name in OF_EFFECTS else {}
+        assert name in check_options({name: option.default, **of_effect}, where="f", at_call=not option.many)
 
 
 def test_what_belongs_to_the_definition_is_refused_at_the_call() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from rayflow.errors import UserError
-from rayflow.lang.durable.moments import Duration, seconds_of
+from rayflow.lang.events.moments import Duration, seconds_of
 from rayflow.lang.tasks import Task, task
 from rayflow.values.display.tracebacks import front_door
 
