@@ -243,6 +243,20 @@ def test_the_call_for_which_room_was_claimed_takes_the_claim_back_when_it_begins
     assert not notes
 
 
+def test_calls_whose_environment_has_just_come_are_not_taken_for_ones_that_lack_room(notes: Notes) -> None:
+    ray = PlayedRay(notes, 4)
+    scheduler = PlayedScheduler(ray)
+    scheduler.add("late", 1, 1.0)
+    bundle = scheduler.bundler.next()
+    assert bundle is not None
+    came = notes.now + 60
+    while notes.now < came + 30:
+        notes.now += STEP
+        waiting = {bundle.shape: [bundle]} if notes.now >= came else {}
+        scheduler.claims.look([bundle], (), waiting, notes.now)
+        assert bool(scheduler.claims.sentences()) == (notes.now >= came + PATIENCE_SECONDS)
+
+
 @pytest.mark.parametrize("is_small", [True, False])
 def test_a_worker_begins_no_call_of_a_bundle_that_gives_way_and_needs_no_context_for_that(
     notes: Notes, is_small: bool

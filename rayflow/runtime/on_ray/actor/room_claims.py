@@ -27,6 +27,10 @@ from rayflow.runtime.on_ray.lowering import Shape
 PATIENCE_SECONDS = 10.0
 """Calls of which none has begun for so long, while others have, wait for room. More than a note takes to come."""
 
+LATE_SECONDS = 3.0
+"""Calls that could not have begun until so much later, since their environment was being made, have waited for room
+only since then."""
+
 FIRST_SECONDS = 30.0
 """How long the first claim of a shape lasts at most. Each one in vain doubles that."""
 
@@ -67,6 +71,8 @@ class RoomClaims:
     def __init__(self, name_of: Callable[[Shape], str]) -> None:
         self._name_of = name_of
         self._served: dict[Shape, float] = {}
+        self._could_begin: dict[Shape, float] = {}
+        """Since when calls have waited that nothing but room can keep from beginning."""
         self._tries: dict[Shape, _Tries] = {}
         self._claimed: _Claimed | None = None
         self._others: tuple[Claim, ...] = ()
@@ -102,6 +108,12 @@ class RoomClaims:
         that were sent long ago, that a node could run, and whose environment exists."""
         for shape in {bundle.shape for bundle in bundles if bundle.name in noted}:
             self.note_served(shape, moment)
+        for shape, bundles_waiting in waiting.items():
+            begins = bundles_waiting[0].sent_at
+            is_late = moment - begins > PATIENCE_SECONDS + LATE_SECONDS
+            self._could_begin.setdefault(shape, moment if is_late else begins)
+        for shape in self._could_begin.keys() - waiting.keys():
+            del self._could_begin[shape]
         self._look_at_others(moment)
         if self._claimed is not None:
             self._look_at_claimed(self._claimed, bundles, waiting, moment)
@@ -143,7 +155,7 @@ class RoomClaims:
     def _begin(self, waiting: Mapping[Shape, Sequence[Bundle]], moment: float) -> None:
         """Claim room for the calls that have waited longest, if any have waited for long."""
         since = {
-            shape: max(bundles[0].sent_at, self._served.get(shape, float("-inf")))
+            shape: max(bundles[0].sent_at, self._could_begin[shape], self._served.get(shape, float("-inf")))
             for shape, bundles in waiting.items()
         }  # fmt: skip
         shape = min(since, key=lambda each: since[each], default=None)
