@@ -11,7 +11,6 @@ never touched here: its bytes stay on the node where the task ran.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +32,11 @@ from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments, environment_of
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
+from rayflow.runtime.on_ray.actor.running_notes import RunningNotes
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
-from rayflow.runtime.on_ray.cluster_notes import NO_ANSWER
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
@@ -53,9 +53,8 @@ from rayflow.runtime.protocol.attempts import (
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.worker.environment import Descriptions
 from rayflow.store.history.history import History
-from rayflow.store.live.live_state import MOST_RUNNING, RunningCall
+from rayflow.store.live.live_state import RunningCall
 from rayflow.values.digests import to_hex
-from rayflow.values.display.user_warnings import warn_user
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -70,9 +69,6 @@ MANY_IN_FLIGHT = 40
 
 GATHERING_SECONDS = 0.01
 """How long answers gather, to be taken in together for less."""
-
-NOTES_SECONDS = 0.5
-"""The shortest time between two looks at the calls that workers have noted as running."""
 
 OPERATION_TRIES = 4
 """How often an operation is sent. When all its workers are lost, it fails."""
@@ -109,14 +105,13 @@ class RayCarrier:
 
     runs_in_loop = False
 
-    def __init__(
-        self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]) -> None:
         self._loop = loop
         self.waiting: tuple[str, ...] = ()
         self.lines: dict[str, int] = {}
         resources = ray.cluster_resources()
-        self._bundler = Bundler(resources.get("CPU", 1.0))
+        self._claims = RoomClaims(lambda shape: self._bundler.name_of(shape))
+        self._bundler = Bundler(resources.get("CPU", 1.0), holds_back=self._claims.holds_back)
         self._objects = ObjectRefs(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
         self._contexts: dict[str, ShippedContext] = {}
         self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
@@ -141,12 +136,8 @@ class RayCarrier:
         self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=draining_nodes)
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
-        self._noted: frozenset[str] = frozenset()
+        self._notes = RunningNotes(self._bundler.name, self._claims.trade)
         self._descriptions = Descriptions()
-        self._notes: dict[str, whereabouts.BundleNote] = {}
-        """The notes of bundles that run longest, by name."""
-        self._looking_for_notes: threading.Thread | None = None
-        self._has_warned_of_notes = False
         self.bundle_sizes: list[int] | None = None
         """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
@@ -177,39 +168,15 @@ class RayCarrier:
     def running(self) -> Mapping[str, Mapping[str, int]]:
         """How many calls are running on a worker, not only sent, by execution and name."""
         bundles = self._bundler.in_flight.values()
-        if bundles and (self._looking_for_notes is None or not self._looking_for_notes.is_alive()):
-            self._looking_for_notes = threading.Thread(target=self._look_for_notes, name="rayflow-notes", daemon=True)
-            self._looking_for_notes.start()
+        if bundles or len(self._bundler):
+            self._notes.look(bundles)
         found: dict[str, dict[str, int]] = {}
-        for (execution, name), count in self._running.look(bundles, self._noted, self._bundler.cpus).items():
+        for (execution, name), count in self._running.look(bundles, self._notes.names, self._bundler.cpus).items():
             found.setdefault(execution, {})[name] = count
         return found
 
-    def _look_for_notes(self) -> None:
-        try:
-            self._noted = whereabouts.noted_of(self._bundler.name)
-            self._notes = self._notes_read()
-        except NO_ANSWER:  # the cluster is lost: the driver notices that
-            pass
-        except Exception as error:  # what runs is then shown as of the last look
-            if not self._has_warned_of_notes:
-                self._has_warned_of_notes = True
-                warn_user(f"The notes about what runs cannot be read: {type(error).__name__}: {error}")
-        time.sleep(NOTES_SECONDS)
-
-    def _notes_read(self) -> dict[str, whereabouts.BundleNote]:
-        """The notes of the bundles that were sent first, each read once."""
-        known = self._notes
-        found: dict[str, whereabouts.BundleNote] = {}
-        for bundle in list(self._bundler.in_flight.values()):
-            if bundle.name in self._noted and len(found) < MOST_RUNNING:
-                note = known.get(bundle.name) or whereabouts.note_of(bundle.name)
-                if note is not None:
-                    found[bundle.name] = note
-        return found
-
     def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
-        notes = self._notes
+        notes = self._notes.of_first
         found: dict[str, list[RunningCall]] = {}
         for bundle in list(self._bundler.in_flight.values()) if notes else ():
             note = notes.get(bundle.name)
@@ -236,6 +203,7 @@ class RayCarrier:
         self._checks.abandon()
         self._nodes.stop()
         self._environments.abandon()
+        self._claims.abandon()
 
     # --- what the outbox asks -----------------------------------------------------------------------------------------
 
@@ -352,7 +320,10 @@ class RayCarrier:
         kind = "small bundle" if small else "bundle"
         function = self._function(kind, bundle.shape, bundle.first.entry.name, self._gangs.place(bundle))
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
-        made = function.remote(*remote.arguments_of(travelling, (small, bundle.name, calls, vectors), inputs))
+        # A gang is held before its body begins: it would give up more than others can use.
+        taken = tuple(bundle.shape.resource_names()) if bundle.shape.gang is None else ()
+        what = small, bundle.name, calls, vectors, (time.time(), taken)
+        made = function.remote(*remote.arguments_of(travelling, what, inputs))
         return _SentTask((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
@@ -396,6 +367,11 @@ class RayCarrier:
         bundle, sent = self._ended(number)
         if bundle is None or sent is None:
             return
+        if isinstance(answer, bytes) and answer == remote.GIVES_WAY:
+            for ready in bundle.left():
+                self._again(bundle, ready, alone=bundle.alone)
+            return
+        self._claims.note_served(bundle.shape, time.monotonic())
         if isinstance(answer, BaseException):
             self._bundle_died(bundle, answer, sent)
             return
@@ -418,9 +394,7 @@ class RayCarrier:
         self._gangs.release(number)
         return self._bundler.ended(number), self._sent.pop(number, None)
 
-    def _take_replies(
-        self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
-    ) -> None:
+    def _take_replies(self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
         if context is None:  # the execution has ended, and nothing of it is recorded any more
             self._descriptions.learn(bundle_reply.described)
@@ -466,9 +440,7 @@ class RayCarrier:
             for number in bundle.numbers():
                 self._lost(*number, "stopped before it started")
 
-    def _again(
-        self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False
-    ) -> None:
+    def _again(self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False) -> None:
         """Put what has not begun, as far as is known, back among the ready ones."""
         if bundle.stopping_since is None and bundle.execution_id in self._contexts:
             self._bundler.add(ready, alone=alone, shape=bundle.shape)
@@ -573,8 +545,11 @@ class RayCarrier:
 
     def _look_at_waiting(self, bundles: Sequence[Bundle], moment: float) -> None:
         """Note which calls wait and for what; end those that wait in vain."""
-        sentences, in_vain = self._environments.look_at(self._nodes.startable(bundles, moment), moment)
-        self.waiting = (*self._nodes.sentences(bundles, moment), *sentences)
+        startable = self._nodes.startable(bundles, moment)
+        sentences, in_vain = self._environments.look_at(startable, moment)
+        there = {shape: waiting for shape, waiting in startable.items() if self._environments.is_there(shape)}
+        self._claims.look(bundles, self._notes.names, there, moment)
+        self.waiting = (*self._nodes.sentences(bundles, moment), *sentences, *self._claims.sentences())
         for bundle, reason in in_vain:
             for number in bundle.numbers():
                 self._lost(*number, reason, fatal=True)
