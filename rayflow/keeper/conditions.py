@@ -1,7 +1,7 @@
 """Conditions on events: which of them a wait or a flow takes.
 
 In: a packed condition, and an event. Out: whether it is so. Never: user code, or the bytes of a value that is not in
-the event itself. (`rayflow.lang.durable.conditions` says what a condition may hold, and what it means.)
+the event itself. (`rayflow.lang.events.conditions` says what a condition may hold, and what it means.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from rayflow.lang.durable.conditions import holds
+from rayflow.lang.events.conditions import holds
 from rayflow.lang.terms.codec import loads
 from rayflow.records import EventRow
 
