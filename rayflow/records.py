@@ -331,9 +331,7 @@ class RunRow(NamedTuple):
     arguments: Annotated[str | None, "the root's arguments as text, shortened"] = None
     parent_run_id: Annotated[str | None, "the run that started it by child or spawn"] = None
     parent_place: Annotated[Hash | None, "the place in that run"] = None
-    link: Annotated[
-        str | None, "how it hangs on its parent or event: child, spawn, event, hook; null for a root run"
-    ] = None
+    link: Annotated[str | None, "how it hangs on what started it: child, spawn, event or hook; null for none"] = None
     tie: Annotated[bool | None, "whether it is cancelled with what started it"] = None
     root_run_id: Annotated[str | None, "the run at the top of its tree; its own id for a root run"] = None
     event_id: Annotated[str | None, "the event that started it"] = None
@@ -359,9 +357,7 @@ class PlaceRow(NamedTuple):
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
     kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
-    number: Annotated[
-        int, "its number among the rows of this place: attempts of an effect, outcomes that a body awaited"
-    ]
+    number: Annotated[int, "among the rows of the place: attempts of an effect, outcomes that a body awaited"]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]
     parent: Annotated[Hash | None, "the place of the caller; null for the root"] = None
