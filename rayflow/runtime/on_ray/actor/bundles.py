@@ -64,7 +64,8 @@ has more weight."""
 class Bundle:
     """Attempts that run in one Ray task: those that are alone, and vectors of them.
 
-    sent_at: monotonic seconds. name: a worker notes its run under it.
+    sent_at: monotonic seconds. name: a worker notes its run under it. avoided: the ids of the nodes that it must not go
+    to, because they did not answer when it was sent.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Bundle:
     forced: bool = False
     name: str = ""
     vectors: list[RunVector] = field(default_factory=list)
+    avoided: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.calls) + sum(len(vector.jobs) for vector in self.vectors)
