@@ -43,7 +43,7 @@ class JobRequest:
     the submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
     environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it.
-    commit: the project's.
+    files: paths of the submitting machine that the job has to find, too. commit: the project's.
     """
 
     execution_id: str
@@ -55,6 +55,7 @@ class JobRequest:
     input_file: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     commit: str | None = None
 
     @property
@@ -78,7 +79,7 @@ class JobRequest:
         specification = {
             "execution": self.execution_id, "directory": self.directory, "store": self.store, "beacon": self.beacon,
             "default_store": self.default_store, "input_file": self.input_file,
-            "environment": dict(self.environment), "typed": self.typed, "commit": self.commit,
+            "environment": dict(self.environment), "typed": self.typed, "files": self.files, "commit": self.commit,
             "rayflow": VERSION, "python": python_version(), "needs": _needs() if is_shipped else [],
             "is_shipped": is_shipped,
         }  # fmt: skip
