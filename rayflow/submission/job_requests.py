@@ -43,7 +43,8 @@ class JobRequest:
     the submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
     environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it.
-    files: paths of the submitting machine that the job has to find, too. commit: the project's.
+    files: paths of the submitting machine that the job has to find, too. project: the name of the project's directory.
+    commit: the project's.
     """
 
     execution_id: str
@@ -56,6 +57,7 @@ class JobRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    project: str = ""
     commit: str | None = None
 
     @property
@@ -79,7 +81,8 @@ class JobRequest:
         specification = {
             "execution": self.execution_id, "directory": self.directory, "store": self.store, "beacon": self.beacon,
             "default_store": self.default_store, "input_file": self.input_file,
-            "environment": dict(self.environment), "typed": self.typed, "files": self.files, "commit": self.commit,
+            "environment": dict(self.environment), "typed": self.typed, "files": self.files, "project": self.project,
+            "commit": self.commit,
             "rayflow": VERSION, "python": python_version(), "needs": _needs() if is_shipped else [],
             "is_shipped": is_shipped,
         }  # fmt: skip

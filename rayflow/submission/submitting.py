@@ -99,6 +99,7 @@ def submit(
         environment=environment,
         typed=command.typed,
         files=files_elsewhere,
+        project=Path(os.path.realpath(config.project_dir)).name,
         commit=commit_of(config.project_dir),
     )
     own = own_package() if ships_rayflow else None

@@ -150,7 +150,7 @@ def test_the_job_gets_the_words_and_where_they_were_typed(played, monkeypatch):
         "b c",
     ]  # fmt: skip
     assert told["input_file"] == ["../args.toml", 'n = 7\nnames = ["ä"]\n']
-    assert (told["execution"], told["directory"]) == (out.strip(), "flows")
+    assert (told["execution"], told["directory"], told["project"]) == (out.strip(), "flows", "project")
     assert told["store"] == str(played.project.path.parent / "other")
     assert told["default_store"] == str(played.project.path.parent / "results")
     assert f"Come back with: rayflow attach {out[:18]} --address {played.dashboard.address}" in err
@@ -240,7 +240,8 @@ def in_job(played: Played, tmp_path: Path, monkeypatch, *words: str, **more: Any
     specification = {
         "execution": execution, "directory": ".", "store": str(tmp_path / "results"), "beacon": None,
         "default_store": str(tmp_path / "results"), "input_file": None, "environment": {},
-        "typed": ["submit", "flow.py"], "files": [], "commit": "0123456789ab", **more,
+        "typed": ["submit", "flow.py"], "files": [], "project": "planets",
+        "commit": "0123456789ab", **more,
     }  # fmt: skip
     log = tmp_path / "log"
     with log.open("wb") as stream:
@@ -261,9 +262,9 @@ def test_the_answer_goes_into_frames_as_it_is_and_the_record_says_what_was_typed
     assert "1 job, 1 cached" in err and "--store" not in err
     from rayflow.api import history
 
-    query = "select command, git_commit from executions where execution_id like '0197%'"
+    query = "select command, git_commit, project from executions where execution_id like '0197%'"
     assert history(store=str(tmp_path / "results")).sql(query).fetchall() == [
-        ("rayflow submit flow.py", "0123456789ab")
+        ("rayflow submit flow.py", "0123456789ab", "planets")
     ]
 
 

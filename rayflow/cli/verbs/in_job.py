@@ -21,6 +21,7 @@ from rayflow.cli.output.job_output import JobOutput
 from rayflow.cli.verbs import run
 from rayflow.deployments.far_executions import CALL
 from rayflow.runtime.protocol import git_commit
+from rayflow.runtime.protocol.execution_row import tell_name
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameWriter
 from rayflow.submission.local_files import check_there
@@ -42,6 +43,7 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
     pasting.ask_for_default(lambda _: told["default_store"])  # commands are pasted where the user is
     sys.argv[:] = ["rayflow", *told["typed"]]
     git_commit.tell(project, told["commit"])
+    tell_name(project, told["project"])
     check_reached(told["store"], told["beacon"])
     remove_job_beacon(told["store"], told["beacon"])
     use_base(project)

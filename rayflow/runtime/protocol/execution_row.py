@@ -54,6 +54,15 @@ def check_store_stays(url: str) -> None:
         )
 
 
+_names: dict[str, str] = {}
+"""The names of projects that are copies."""
+
+
+def tell_name(project_dir: str, name: str) -> None:
+    """Say what the project is called of which this directory is a copy."""
+    _names[project_dir] = name
+
+
 def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) -> ExecutionRow:
     """The row of an execution that begins, without the packed term and the options.
 
@@ -82,7 +91,7 @@ def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) ->
         command=" ".join(sys.argv)[:2000],
         user=user(),
         host=socket.gethostname(),
-        project=Path(project_dir).name,
+        project=_names.get(project_dir) or Path(project_dir).name,
         git_commit=commit_of(project_dir),
         rayflow_version=VERSION,
         python_version=platform.python_version(),
