@@ -42,6 +42,9 @@ PREFIX = "rayflow-"
 EXECUTION = "rayflow_execution"
 """The name of the execution's id in the metadata of our jobs."""
 
+STORE = "rayflow_store"
+"""The name of the store in the metadata of our jobs."""
+
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 """The states of a job that has ended."""
 
@@ -76,6 +79,11 @@ class RayJob:
     def execution_id(self) -> str:
         """The id of the execution that it works at. That of a further job of an execution has a number behind it."""
         return self.metadata.get(EXECUTION) or self.submission_id.removeprefix(PREFIX)
+
+    @property
+    def store(self) -> str | None:
+        """The store that it records to; None for a job that is not ours."""
+        return self.metadata.get(STORE)
 
 
 def users_token() -> str | None:

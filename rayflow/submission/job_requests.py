@@ -17,7 +17,7 @@ from typing import Any
 from rayflow.errors import BadArguments, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
-from rayflow.submission.job_api import EXECUTION, PREFIX, JobApi, NoAnswer, RayJob
+from rayflow.submission.job_api import EXECUTION, PREFIX, STORE, JobApi, NoAnswer, RayJob
 from rayflow.submission.packages import Package
 from rayflow.values.digests import digest, to_hex
 from rayflow.version import VERSION
@@ -31,7 +31,6 @@ _ONLY_HERE = frozenset({"pathspec"})
 """What only the submitting machine needs."""
 
 _DIGEST = "rayflow_request"
-_STORE = "rayflow_store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def start(
     packages = [project] if own is None else [project, own]
     entrypoint = request.entrypoint(is_shipped=own is not None)
     metadata_of_job = {
-        EXECUTION: request.execution_id, _STORE: request.store, _DIGEST: request.digest(packages),
+        EXECUTION: request.execution_id, STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
     for package, what in zip(packages, ("the project", "rayflow"), strict=False):
         _send(api, package, what, say)
