@@ -24,9 +24,9 @@ def start_ray(machine: Machine, *words: str, log: Path, **resources: int) -> sub
         "--object-store-memory=100000000", "--resources", json.dumps(resources), f"--temp-dir={machine.disk}/ray",
     ]  # fmt: skip
     # A busy machine takes longer to start a node than Ray waits by default.
-    machine.settings["RAY_raylet_start_wait_time_s"] = "120"
+    machine.settings["RAY_raylet_start_wait_time_s"] = "200"
     ray = machine.start(sys.executable, "-m", "ray.scripts.scripts", *common, *words, log=log)
-    wait_for(ray, log, b"Ray runtime started", 200)
+    wait_for(ray, log, b"Ray runtime started", 300)
     return ray
 
 
