@@ -16,23 +16,26 @@ from projects import REPOSITORY
 
 S3_PORT = 9000
 
-AGENTS = "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"
-"""The options for the ports of a node's agents."""
-
 
 def start_ray(machine: Machine, *words: str, log: Path, **resources: int) -> subprocess.Popen[bytes]:
     """Start a node there, with a processor and these resources. words: `--head` and so on."""
-    # Else the raylet waits for its agents to choose, and on a busy machine it dies of that.
-    ports = [f"--{name}={number}" for number, name in enumerate(AGENTS, 52365)]
     common = [
         "start", "--block", f"--node-ip-address={machine.address}", "--num-cpus=1", "--disable-usage-stats",
         "--object-store-memory=100000000", "--resources", json.dumps(resources), f"--temp-dir={machine.disk}/ray",
-        *ports,
     ]  # fmt: skip
-    # A busy machine takes longer to start a node than Ray waits by default.
-    machine.settings["RAY_raylet_start_wait_time_s"] = "200"
-    ray = machine.start(sys.executable, "-m", "ray.scripts.scripts", *common, *words, log=log)
-    wait_for(ray, log, b"Ray runtime started", 300)
+    machine.settings["RAY_raylet_start_wait_time_s"] = "60"
+    for tries_left in (2, 1, 0):
+        ray = machine.start(sys.executable, "-m", "ray.scripts.scripts", *common, *words, log=log)
+        try:
+            wait_for(ray, log, b"Ray runtime started", 120)
+        except AssertionError:
+            # Ray gives the agents of a node 15 seconds to start. On a busy machine that is too short at times.
+            if not tries_left:
+                raise
+            ray.kill()
+            ray.wait()
+        else:
+            break
     return ray
 
 
