@@ -143,6 +143,7 @@ class JobApi:
         self.address = base_of(address)
         self._token_place = token_place
         self._has_token = token is not None
+        self._has_answered = False
         self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         proxies: dict[str, str] | None = {} if _is_loopback(self.address) else None  # None: those of the environment
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirect)
@@ -248,7 +249,9 @@ class JobApi:
         request = self._request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
         try:
             with self._open(request, seconds) as got:
-                return got.status, got.read()
+                status, body = got.status, got.read()
+                self._has_answered = True
+                return status, body
         except urllib.error.HTTPError as error:
             with contextlib.closing(error):
                 body = error.read()
@@ -256,6 +259,9 @@ class JobApi:
                 raise ClusterUnavailable(self._locked(error.code)) from None
             return error.code, body
         except (http.client.HTTPException, ConnectionResetError) as error:
+            if self._has_answered:
+                name = type(error).__name__
+                raise NoAnswer(f"The dashboard at {self.address} has broken off the connection ({name}).") from None
             raise NoAnswer(
                 f"Something answers at {self.address}, but it does not speak HTTP ({type(error).__name__}). Is it the "
                 "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "
