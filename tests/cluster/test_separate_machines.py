@@ -190,6 +190,7 @@ class Site:
 
     def kill_ray(self, machine: Machine) -> None:
         """End at once all that runs on a machine, but not the object store."""
+
         def left() -> set[int]:
             return set(machine.processes()) - {machine.init.pid, *machine.processes(b"moto.server")}
 
@@ -328,7 +329,8 @@ def test_a_node_whose_cable_is_out_for_a_while_is_used_again_and_its_late_result
     following = site.attach(execution, told)
     until(lambda: len(ledger.counts("late")) == 2)
     astray = until(lambda: re.search(r"^(late-\d) machine-three$", "\n".join(ledger.lines()), re.MULTILINE))[1]
-    time.sleep(4)  # until its process has noted where it runs: nobody else could see that
+    # Its process notes where it runs; nobody else could see that.
+    until(lambda: re.search(r"steps\.late for .* on machine-three", site.rayflow("log", execution)[0]))
     site.three.unplug()
     cut = time.monotonic()
     ledger.go()  # it ends while the cable is out
@@ -338,7 +340,7 @@ def test_a_node_whose_cable_is_out_for_a_while_is_used_again_and_its_late_result
     site.three.plug_in()
     assert following.wait(200) == 0, told.read_text()
     text = told.read_text()
-    assert took < 20 or os.getloadavg()[0] > 4, (took, text)
+    assert took < 30, (took, text)  # 20, on a machine that is not busy
     assert f"The node {THREE} (machine-three) does not answer: 1 call waits for it (flows.steps.late)." in text
     answer = text.splitlines()[-1]
     assert "[0, 1, 2], ['machine-two', 'machine-two']" in answer
