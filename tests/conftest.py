@@ -260,7 +260,10 @@ def reason_against_namespaces() -> str | None:
     for program, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")):
         if shutil.which(program) is None:
             return f"network namespaces need the command `{program}` (package {package})"
-    probe = "mount -t tmpfs tmpfs /dev/shm && ip link set lo up && ip link add rf0 type veth peer name rf1"
+    probe = """
+        mount -t tmpfs tmpfs /dev/shm && ip link set lo up && ip link add rf0 type veth peer name rf1 &&
+        ip link add rf2 type bridge && ip rule add ipproto tcp dport 1 lookup main
+    """
     words = ["unshare", "--mount", "--net", "--uts", "sh", "-c", probe]
     made = subprocess.run(words, capture_output=True, text=True)
     return f"this machine does not allow namespaces: {made.stderr.strip()}" if made.returncode else None

@@ -16,8 +16,8 @@ from typing import Any
 
 from rayflow.errors import ClusterUnavailable, NotFound
 from rayflow.submission.frames import FrameReader, JobAnswer, JobText
-from rayflow.submission.job_api import EXECUTION, JobApi, RayJob
-from rayflow.submission.job_requests import STORE, JobRequest
+from rayflow.submission.job_api import EXECUTION, STORE, JobApi, RayJob
+from rayflow.submission.job_requests import JobRequest
 
 CANCEL = "cancel"
 """The word for what the second job does, and the beginning of its id."""

@@ -52,6 +52,9 @@ PREFIX = "rayflow-"
 EXECUTION = "rayflow_execution"
 """The name of the execution's id in the metadata of our jobs."""
 
+STORE = "rayflow_store"
+"""The name of the store in the metadata of our jobs."""
+
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 """The states of a job that has ended."""
 
@@ -87,6 +90,11 @@ class RayJob:
     def execution_id(self) -> str:
         """The id of the execution that it works at. That of a further job of an execution has a number behind it."""
         return self.metadata.get(EXECUTION) or self.submission_id.removeprefix(PREFIX)
+
+    @property
+    def store(self) -> str | None:
+        """The store that it records to; None for a job that is not ours."""
+        return self.metadata.get(STORE)
 
 
 def users_token() -> str | None:
@@ -149,6 +157,7 @@ class JobApi:
         self.address = base_of(address)
         self._token_place = token_place
         self._has_token = token is not None
+        self._has_answered = False
         self._headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         proxy = _proxy_for(self.address)
         self._place = (
@@ -274,7 +283,9 @@ class JobApi:
         end = None if is_long else time.monotonic() + seconds
         try:
             with self._open(request, seconds) as got:
-                return got.status, self._body(got, end)
+                status, body = got.status, self._body(got, end)
+                self._has_answered = True
+                return status, body
         except urllib.error.HTTPError as error:
             with contextlib.closing(error):
                 body = self._body(error, end)
@@ -286,6 +297,9 @@ class JobApi:
         except http.client.IncompleteRead:
             raise NoAnswer(f"The answer of {self._place} breaks off in the middle.") from None
         except (http.client.HTTPException, ConnectionResetError) as error:
+            if self._has_answered:
+                name = type(error).__name__
+                raise NoAnswer(f"The dashboard at {self.address} has broken off the connection ({name}).") from None
             raise NoAnswer(
                 f"Something answers at {self._place}, but it does not speak HTTP ({type(error).__name__}). Is it the "
                 "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "

@@ -17,7 +17,7 @@ from typing import Any
 from rayflow.errors import BadArguments, BadProject, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
-from rayflow.submission.job_api import EXECUTION, PREFIX, JobApi, NoAnswer, RayJob
+from rayflow.submission.job_api import EXECUTION, PREFIX, STORE, JobApi, NoAnswer, RayJob
 from rayflow.submission.packages import Package
 from rayflow.values.digests import digest, to_hex
 from rayflow.version import VERSION
@@ -29,9 +29,6 @@ MOST_CHARACTERS = 100_000
 
 _ONLY_HERE = frozenset({"pathspec"})
 """What only the submitting machine needs."""
-
-STORE = "rayflow_store"
-"""The name of the store in the metadata of our jobs."""
 
 _DIGEST = "rayflow_request"
 
@@ -45,7 +42,8 @@ class JobRequest:
     the submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
     environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it.
-    commit: the project's. project: its name.
+    files: paths of the submitting machine that the job has to find, too. project: the name of the project's directory.
+    commit: the project's.
     """
 
     execution_id: str
@@ -57,8 +55,9 @@ class JobRequest:
     input_file: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
-    commit: str | None = None
+    files: tuple[str, ...] = ()
     project: str = ""
+    commit: str | None = None
 
     @property
     def submission_id(self) -> str:
@@ -81,8 +80,8 @@ class JobRequest:
         specification = {
             "execution": self.execution_id, "directory": self.directory, "store": self.store, "beacon": self.beacon,
             "default_store": self.default_store, "input_file": self.input_file,
-            "environment": dict(self.environment), "typed": self.typed, "commit": self.commit,
-            "project": self.project,
+            "environment": dict(self.environment), "typed": self.typed, "files": self.files, "project": self.project,
+            "commit": self.commit,
             "rayflow": VERSION, "python": python_version(), "needs": _needs() if is_shipped else [],
             "is_shipped": is_shipped,
         }  # fmt: skip

@@ -20,8 +20,10 @@ from rayflow import pasting
 from rayflow.__main__ import main
 from rayflow.cli.output.job_output import JobOutput
 from rayflow.config import store_by_default
+from rayflow.errors import FileMissing
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameReader, FrameWriter, JobAnswer, JobText
+from rayflow.submission.local_files import check_there
 
 FLOW = """
 import sys
@@ -95,6 +97,34 @@ def test_a_mistake_is_found_before_anything_is_sent(played, words, said):
     assert played.dashboard.asked == []
 
 
+def test_a_local_file_that_is_not_sent_with_the_project_is_found_before_anything_is_sent(played):
+    for name, text in {".gitignore": "*.bin\nout/\n", "a.bin": "", "out/a.txt": "", "in/b.txt": ""}.items():
+        played.project.write(name, text)
+    for path, line in {"a.bin": "!a.bin", "out/a.txt": "!out/"}.items():
+        code, _, err = played.submit("flow.py", "main", "--data", path)
+        assert code == 1 and f"{path} is not sent with the project" in err and f"{line} in .rayignore" in err
+        assert 's3://bucket/...; where a program needs a local one, stage it: file.stage("name")' in err
+    assert played.dashboard.asked == []
+    played.project.write(".rayignore", "!a.bin\n!out/\n")
+    for path in ("a.bin", "out/a.txt", "in/b.txt", "in", ".", "s3://bucket/a.bin", "/nowhere/else"):
+        assert played.submit("flow.py", "main", "--data", path)[0] == 0
+        assert played.job()[1]["files"] == []
+
+
+def test_the_job_looks_for_the_local_files_outside_of_the_project_that_its_arguments_name(played, tmp_path):
+    for path in (tmp_path / "here.txt", tmp_path / "gone.txt"):
+        path.write_text("x")
+    (tmp_path / "args.json").write_text(json.dumps({"data": "../gone.txt"}))
+    assert played.submit("flow.py", "main", "--data", f"{tmp_path}/here.txt")[0] == 0
+    assert played.job()[1]["files"] == [f"{tmp_path}/here.txt"]
+    assert played.submit("flow.py", "main", "--input", f"{tmp_path}/args.json")[0] == 0
+    assert played.job()[1]["files"] == ["../gone.txt"]
+    check_there([f"{tmp_path}/here.txt", "../gone.txt"])
+    (tmp_path / "gone.txt").unlink()
+    with pytest.raises(FileMissing, match=r"there is \.\./gone\.txt, and on .*, a machine of the cluster, there is"):
+        check_there([f"{tmp_path}/here.txt", "../gone.txt"])
+
+
 def test_a_project_of_600_megabytes_is_refused_before_anything_is_sent(played):
     with (played.project.path / "huge.bin").open("wb") as stream:
         stream.truncate(600 << 20)
@@ -132,7 +162,7 @@ def test_the_job_gets_the_words_and_where_they_were_typed(played, monkeypatch):
         "b c",
     ]  # fmt: skip
     assert told["input_file"] == ["../args.toml", 'n = 7\nnames = ["ä"]\n']
-    assert (told["execution"], told["directory"]) == (out.strip(), "flows")
+    assert (told["execution"], told["directory"], told["project"]) == (out.strip(), "flows", "project")
     assert told["store"] == str(played.project.path.parent / "other")
     assert told["default_store"] == str(played.project.path.parent / "results")
     assert f"Come back with: rayflow attach {out[:18]} --address {played.dashboard.address}" in err
@@ -231,7 +261,8 @@ def in_job(played: Played, tmp_path: Path, monkeypatch, *words: str, **more: Any
     specification = {
         "execution": execution, "directory": ".", "store": str(tmp_path / "results"), "beacon": None,
         "default_store": str(tmp_path / "results"), "input_file": None, "environment": {},
-        "typed": ["submit", "flow.py"], "commit": "0123456789ab", "project": "planets", **more,
+        "typed": ["submit", "flow.py"], "files": [], "project": "planets",
+        "commit": "0123456789ab", **more,
     }  # fmt: skip
     log = tmp_path / "log"
     with log.open("wb") as stream:

@@ -183,6 +183,20 @@ def test_what_a_job_waits_for_is_shown_once_also_when_its_text_was_left_out(monk
         assert told.endswith("one\n")
 
 
+def test_who_follows_a_cluster_that_is_gone_is_told_how_to_look_and_how_to_go_on(monkeypatch):
+    monkeypatch.setattr(following, "LOST_SECONDS", 0.0)
+    api = PlayedApi([ClusterUnavailable("nothing answers.")], BEGUN)
+    begun = dataclasses.replace(job("RUNNING"), metadata={"rayflow_store": "s3://bucket/x"})
+    with pytest.raises(ClusterUnavailable) as error:
+        follow_job(api, begun, io.StringIO(), address="http://head:8265")
+    assert str(error.value) == (
+        "nothing answers. The job may still run. If the cluster is gone, rayflow log 0197a3c2-51f0-7000 --store "
+        "s3://bucket/x says so; what was finished is kept, and rayflow resume 0197a3c2-51f0-7000 --store s3://bucket/x "
+        "goes on on another one. Come back with: rayflow attach 0197a3c2-51f0-7000 --address http://head:8265"
+    )
+    assert error.value.exit_code == 2
+
+
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 

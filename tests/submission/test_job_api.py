@@ -217,7 +217,8 @@ def test_a_request_that_was_not_answered_can_be_repeated(dashboard, tmp_path):
     package = project_package(files_of(str(tmp_path)))
     api = JobApi(dashboard.address, TOKEN)
     dashboard.is_mute = True
-    with pytest.raises(ClusterUnavailable, match=rf"not known whether .* --execution-id {ID} starts it once"):
+    said = rf"broken off the connection .*not known whether .* --execution-id {ID} starts it once"
+    with pytest.raises(ClusterUnavailable, match=said):
         start(api, request(), package, None, lambda _: None)
     dashboard.is_mute = False
     job, is_new = start(api, request(), package, None, lambda _: None)

@@ -1,7 +1,8 @@
 """`rayflow in-job`: carry out a submitted command, in its job on the cluster. Not for people.
 
 In: what `rayflow submit` has packed, and the words of the command. Out: what the command prints, with frames for the
-one who follows; its exit code. Never: runs anything before the store is reached.
+one who follows; its exit code. Never: runs anything before the store is reached, and the
+local files that are named are found.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from rayflow.store.open import open_store
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.cancelling import CANCEL, UNKNOWN
 from rayflow.submission.frames import FrameWriter
+from rayflow.submission.local_files import check_there
 from rayflow.submission.shared_stores import check_reached, remove_job_beacon
+from rayflow.values.filesystems.filesystems import use_base
 
 STDERR = 2
 
@@ -60,6 +63,8 @@ def command(context: click.Context, /, specification: str, words: tuple[str, ...
         return 0
     check_reached(told["store"], told["beacon"])
     remove_job_beacon(told["store"], told["beacon"])
+    use_base(project)
+    check_there(told["files"])
     if verb == CALL:
         code = carry_out_call(told["store"], told["execution"], others, output)
     else:

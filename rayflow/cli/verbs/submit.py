@@ -67,6 +67,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 
 def _submit(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
+    from rayflow.submission.local_files import local_files_of
     from rayflow.submission.submitting import SubmittedCommand, directory_in
 
     reporter = PlainReporter(sys.stderr)
@@ -90,8 +91,10 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
 
     config = _config(options, file)
     input_file, data = _input(options["input"])
+    files: tuple[str, ...] = ()
     if chosen is not None:
-        from_words.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+        call = from_words.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+        files = local_files_of(call)
     begins = directory_in(config.project_dir, os.getcwd())
     called = [_target(target, file, config.project_dir, begins), *([name] if name else []), *arguments]
     command = SubmittedCommand(
@@ -101,6 +104,7 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
         default_store=load_config(os.getcwd()).store,
         input_file=input_file,
         typed=("submit", target, *words),
+        files=files,
     )
     return _start(config, command, options, stdout, reporter)
 

@@ -65,7 +65,8 @@ class Bundle:
     """Attempts that run in one Ray task: those that are alone, and vectors of them.
 
     sent_at: monotonic seconds. name: a worker notes its run under it; it begins with the name of its shape. alone: it
-    is a call that was to go alone, before others.
+    is a call that was to go alone, before others. avoided: the ids of the nodes that it must not go to, because they
+    did not answer when it was sent.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Bundle:
     name: str = ""
     vectors: list[RunVector] = field(default_factory=list)
     alone: bool = False
+    avoided: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.calls) + sum(len(vector.jobs) for vector in self.vectors)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -35,6 +34,7 @@ from rayflow.runtime.on_ray.actor.nodes import Nodes
 from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.running_notes import RunningNotes
+from rayflow.runtime.on_ray.actor.sent_tasks import SentOperation, SentTask
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
@@ -79,23 +79,6 @@ def draining_nodes() -> list[str]:
     return list(ray._private.state.state.get_draining_nodes())
 
 
-@dataclass(slots=True)
-class _SentTask:
-    """A Ray task. refs: its outcome, and its large values if there may be some. inputs: objects that it reads. at: when
-    it was sent, in monotonic seconds."""
-
-    refs: tuple[Any, Any]
-    inputs: list[Any]
-    at: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True)
-class _SentOperation:
-    operation: commands.RunOperation
-    sent: _SentTask
-    tries: int
-
-
 class RayCarrier:
     """Runs the bundles of calls on a Ray cluster.
 
@@ -124,8 +107,8 @@ class RayCarrier:
         self._completed: deque[tuple[int, Any]] = deque()
         self._returned: dict[tuple[int, str, int, bytes | None], VectorReply] = {}
         """Answers of members of vectors that are not posted yet: by vector and worker process."""
-        self._sent: dict[int, _SentTask] = {}
-        self._operations: dict[int, _SentOperation] = {}
+        self._sent: dict[int, SentTask] = {}
+        self._operations: dict[int, SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
         self._gangs = HeldGangs()
         self._history = history
@@ -309,7 +292,7 @@ class RayCarrier:
             self.bundle_sizes.append(len(bundle))
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
-    def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:
+    def _sent_bundle(self, bundle: Bundle, with_context: bool) -> SentTask:
         whole = [call_of(attempt, attempt.known) for attempt in bundle.calls]
         calls = [tuple(call) for call in whole]  # of many calls, plain tuples are pickled faster
         vectors = [tuple(vector_call_of(vector)) for vector in bundle.vectors]
@@ -318,33 +301,34 @@ class RayCarrier:
         context = self._contexts[bundle.execution_id]
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
-        function = self._function(kind, bundle.shape, bundle.first.entry.name, self._gangs.place(bundle))
+        place = self._gangs.place(bundle)
+        bundle.avoided = self._nodes.avoided() if place is None else ()
+        function = self._function(kind, bundle.shape, bundle.first.entry.name, bundle.avoided, place)
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
         # A gang is held before its body begins: it would give up more than others can use.
         taken = tuple(bundle.shape.resource_names()) if bundle.shape.gang is None else ()
         what = small, bundle.name, calls, vectors, (time.time(), taken)
         made = function.remote(*remote.arguments_of(travelling, what, inputs))
-        return _SentTask((made, None) if small else made, inputs)
+        return SentTask((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
         # Packed, not pickled: among them may be expressions as data.
         packed = dumps(operation.args)
         inputs = self._objects.refs_for(blobs_of(packed))
-        function = self._function("operation", shape_of({}), operation.name)
+        function = self._function("operation", shape_of({}), operation.name, self._nodes.avoided())
         travelling = self._contexts[operation.execution_id].travelling()
         refs = function.remote(*remote.arguments_of(travelling, (operation.name, packed), inputs))
-        self._operations[self._operation_number] = _SentOperation(operation, _SentTask(refs, inputs), tries)
+        self._operations[self._operation_number] = SentOperation(operation, SentTask(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 
-    def _function(self, kind: str, shape: Shape, task: str, place: Any = None) -> Any:
+    def _function(self, kind: str, shape: Shape, task: str, avoided: tuple[str, ...], place: Any = None) -> Any:
         """Ray's remote function for a shape; cached, since its options would double the cost of a call.
 
-        place: the scheduling strategy for one bundle alone."""
+        avoided: the ids of the nodes that it must not go to. place: the scheduling strategy for one bundle alone."""
         if place is not None:
             options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
             return self._with_options(kind, task, options)
-        avoided = self._nodes.avoided()
         known = self._functions.get((kind, task, shape, avoided))
         if known is None:
             if len(self._functions) > 5_000:
@@ -389,7 +373,7 @@ class RayCarrier:
         for ready in bundle.left(left) if left else ():
             self._again(bundle, ready)
 
-    def _ended(self, number: int) -> tuple[Bundle | None, _SentTask | None]:
+    def _ended(self, number: int) -> tuple[Bundle | None, SentTask | None]:
         """A bundle has ended, whatever its end: it is in flight no more, and holds nothing."""
         self._gangs.release(number)
         return self._bundler.ended(number), self._sent.pop(number, None)
@@ -450,7 +434,7 @@ class RayCarrier:
         else:
             self._lost(ready.job, ready.attempt, "stopped before it started")
 
-    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _SentTask) -> None:
+    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: SentTask) -> None:
         whereabouts.forget(bundle.name)
         if isinstance(error, exceptions.NodeDiedError):
             self._nodes.note_loss(lost_node(error), len(bundle))
@@ -537,6 +521,8 @@ class RayCarrier:
         late = self._nodes.given_up_before(moment)
         for given_up in self._nodes.given_up(bundles, moment):
             self._give_up(*given_up)
+        for bundle in self._nodes.waiting_apart(bundles):
+            self._give_up(bundle, None)
         for number, operating in list(self._operations.items()):
             if operating.sent.at < late:
                 ray.cancel(operating.sent.refs[0], force=True)
@@ -556,7 +542,8 @@ class RayCarrier:
             self._cancel(bundle)
 
     def _give_up(self, bundle: Bundle, reason: str | None) -> None:
-        """The bundle's node does not answer: run its calls elsewhere, and ignore a later answer."""
+        """Send the calls again, since the bundle's node does not answer, or because no node runs it and another one
+        could. A later answer is ignored."""
         _, sent = self._ended(bundle.number)
         assert sent is not None, "a bundle in flight was sent"
         whereabouts.forget(bundle.name)
