@@ -96,7 +96,9 @@ def test_a_task_and_a_call_have_lazy_options_and_a_run_has_none(value: Any) -> N
 
 @pytest.mark.parametrize("option", [each for each in OPTIONS.values() if each.many], ids=lambda o: o.name)
 def test_an_option_that_says_what_a_task_is_cannot_be_lazy(option: Option) -> None:
-    lazy = {option.name: TaskCall("lab.f")}
+    lazy: dict[str, Any] = {option.name: TaskCall("lab.f")}
+    if option.name in OF_EFFECTS:
+        lazy["effect"] = True
     if option.call and option.name != "tags":
         assert check_options(lazy, where="f") == lazy
     else:

@@ -68,12 +68,13 @@ def play(
     """
     random = Random(seed)
     changes = [in_vectors] * with_vectors + [in_awaits] * with_awaits + [in_subruns] * with_subruns
-    changes += [in_effects] * with_effects
     program = _small_program(random, changes)
     if with_contexts:
         program = in_contexts(program, random)
     if with_gaps:
         program = in_gaps(program, random)
+    if with_effects:
+        program = in_effects(program, random)  # last: no other change may make a branch of a race fail
     cluster = SimulatedCluster(random, make)
     cluster.talk = talk
     untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
@@ -140,15 +141,21 @@ def _effects_wrong(report: Report, meaning: Meaning) -> Iterable[str]:
     for key, count in report.done.items():
         if count > 1 + report.hits[key]:
             yield f"an effect was done {count} times, and hit {report.hits[key]} times: {key.hex()}"
-    outcomes = Counter((row.place, row.generation) for row in report.places if row.kind in ("outcome", "late"))
+    outcomes = Counter(
+        (row.place, row.generation) for row in report.places if row.kind in ("outcome", "late", "decision")
+    )
     if any(count > 1 for count in outcomes.values()):
-        yield "a place has two outcomes"
+        yield "a place has two outcomes, or two decisions"
     if report.was_cancelled:
         return
     if report.outcome != meaning.outcome:
         yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
     ended = {row.place: row.job_id for row in report.places if row.is_effect and row.kind in ("outcome", "late")}
     made = Counter(report.keys[job_id] for job_id in ended.values() if job_id in report.keys)
+    started = {row.place: row.job_id for row in report.places if row.is_effect and row.kind == "started"}
+    begun = Counter(report.keys[job_id] for job_id in started.values() if job_id in report.keys)
+    if begun - made - meaning.perhaps:
+        yield f"effects that were begun at a place and have no outcome there: {dict(begun - made - meaning.perhaps)}"
     if meaning.effects - made:
         yield f"effects that were not made: {dict(meaning.effects - made)}"
     if made - meaning.effects - meaning.perhaps:
