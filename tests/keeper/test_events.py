@@ -379,6 +379,7 @@ def test_a_delivery_waits_for_the_code_of_its_flow() -> None:
     assert talk.crash() == []
     talk.knows(CHECK)
     assert talk.keeper.event("e1")["status"] == "pending"
+    assert talk.keeper.event("e1")["deliveries"][0]["error"] == "missing code"
     talk.knows(SHIP)
     assert talk >> bound("e1", "lab.ship") << evaluates(SHIPPED)
 

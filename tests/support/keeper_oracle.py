@@ -151,6 +151,9 @@ class Oracle:
             if before is not None and before.state != "open":
                 assert self.generation_of(row.run_id)[row.place] < max(each.generation or 0 for each in run)
                 assert before.state == "closed" or before.error is not None, "a value is asked for again"
+            if before is not None and before.state == "open":
+                assert row.target_run_id not in (None, before.target_run_id), "an open wait is opened again"
+                assert row.deadline_at == before.deadline_at, "a deadline moves"
             if run[-1].state == "ending":
                 assert row.is_cleanup, "a run that was stopped begins something"
             if row.kind == "event" and asked.since == "run":
@@ -177,6 +180,7 @@ class Oracle:
         elif row.cause == "run" and opened.kind in ("child", "join") and row.error is None:
             target = self.runs()[opened.target_run_id or ""]
             assert target[-1].state == "done" and target[-1].outcome == row.outcome, "another outcome than the run's"
+            assert target[-1].next_run_id is None, "the chain goes on"
 
     def _delivery(self, row: DeliveryRow) -> None:
         event = self.event(row.event_id)

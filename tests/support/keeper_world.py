@@ -245,6 +245,8 @@ class World:
                 for place, packed in known.items()
                 if fresh[place] == command.generation or not isinstance(unpack_outcome(packed), Failure)
             }
+        if self.chance.random() < 0.1:
+            known = {}  # then it meets its waits again, and is told again
         self.evaluations[command.run_id] = evaluation = Evaluation(command, known)
         if command.stops:
             self.stop_it(evaluation, command.stops == 2)
@@ -266,6 +268,8 @@ class World:
             if wrong and not program.catches:
                 self.end(evaluation, requests.RunEnded(0, run_id, pack_outcome(wrong[0]), wrong[0].summary))
                 return
+        if program.tidies is not None and self.step(evaluation, 99, program.tidies) is None:
+            return
         if program.end == "missing" and not self.has_code:
             self.end(evaluation, requests.RunEnded(0, run_id, b"", missing=("lab.gone",)))
         elif program.end == "failure" and evaluation.command.generation < 2:
