@@ -236,6 +236,12 @@ def test_a_tied_run_goes_on_when_the_run_that_spawned_it_has_ended() -> None:
     assert talk >> ends("a", 1) >> ends(CHILD, 1)
 
 
+def test_a_tied_run_is_cancelled_with_a_run_that_waits_for_code() -> None:
+    talk = begun("a")
+    assert talk >> opens("a", "c", "spawn", root="child", tie=True) << evaluates(CHILD) << resolves("a", "c", CHILD)
+    assert talk >> ends("a", missing=("lab.f",)) >> cancels("a") << replies("cancel", True) << stops(CHILD, by="parent")
+
+
 # --- join -------------------------------------------------------------------------------------------------------------
 
 

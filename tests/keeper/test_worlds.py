@@ -37,7 +37,7 @@ def test_a_world_is_the_same_for_one_seed() -> None:
 
 # --- moves ------------------------------------------------------------------------------------------------------------
 
-SEEDS = range(24)
+SEEDS = (0, 1, 2, 3, 6, 28)
 """Worlds that walk all moves but those below."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayflow.keeper.commands import RequestReply
-from rayflow.keeper.requests import FlowSpec, WaitOpened
+from rayflow.keeper.requests import EmitRequested, FlowSpec, WaitOpened
 from rayflow.keeper.run_states import MOVES, WAIT_MOVES
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
@@ -111,6 +111,8 @@ class Oracle:
             self._first(row)
         elif row.life is not None:
             assert row.life > max(each.life or 0 for each in before), f"{row.run_id} has no new life"
+        if before is not None and row.cause == "parent":
+            assert before[0].link == "child" or before[0].tie, "a run was stopped with one that it does not hang on"
         if row.state in ENDED:
             assert not any(place[0] == row.run_id for place in self.open_waits()), f"{row.run_id} ends and waits"
             assert row.outcome is not None
@@ -135,6 +137,13 @@ class Oracle:
         elif row.link == "event":
             seen = self.seen()[row.event_id or ""]
             assert row.seen_from == seen + 1 or row.chain_run_id, "it sees the event that has started it"
+            if row.tie and row.chain_run_id is None and parent is not None:
+                event = self.event(row.event_id or "")
+                emitted = self.waits()[event.run_id or "", event.place or b""]
+                opened = [each for each in self.rows if isinstance(each, WaitRow) and each.is_cleanup]
+                is_of_cleanup = any((each.run_id, each.place) == (emitted.run_id, emitted.place) for each in opened)
+                stops = [each.cause for each in parent if each.number > event.number and each.state == "ending"]
+                assert is_of_cleanup or not stops, "the run that emitted a tied event was stopped"
         elif row.link == "hook":
             assert parent is not None and parent[-1].state in ("failed", "cancelled")
 
@@ -235,8 +244,11 @@ class Oracle:
                 assert target[-1].number < wait.number, "a run has ended and who waits for it does not hear"
         for run_id in {row.run_id for row in rows if isinstance(row, RunRow)}:
             self._after(run_id, runs, rows)
+        for wait in open_waits.values():
+            if wait.kind == "child" and wait.target_run_id in runs:
+                assert runs[wait.target_run_id][0].parent_run_id == wait.run_id, "it waits for another's child"
         for row in rows:
-            if isinstance(row, WaitRow) and row.state == "closed" and row.kind == "child":
+            if isinstance(row, WaitRow) and row.kind == "child" and (row.state == "closed" or row.cause == "timer"):
                 opened = [each for each in self.rows if isinstance(each, WaitRow) and each.state == "open"]
                 mine = [each for each in opened if (each.run_id, each.place) == (row.run_id, row.place)][-1]
                 child = runs.get(mine.target_run_id or "")
@@ -247,18 +259,22 @@ class Oracle:
         mine = runs[run_id]
         last, first = mine[-1], mine[0]
         stops = [row for row in turn if isinstance(row, RunRow) and row.run_id == run_id]
-        is_stopped = any(
-            row.state == "ending" and row.cause in ("cancel", "parent", "timeout", "again") for row in stops
-        )
+        by = ("cancel", "parent", "timeout", "again")
+        before = [row.state for row in mine if row not in turn][-1:]
+        at_once = [row for row in stops if row.state in ("cancelled", "failed") and before == ["queued"]]
+        is_stopped = any(row.cause in by for row in (*at_once, *(row for row in stops if row.state == "ending")))
         if is_stopped:
-            is_again = any(row.cause == "again" for row in stops)
+            is_again = bool(at_once) or any(row.cause == "again" for row in stops)
             for rows in runs.values():
                 child = rows[0]
                 if child.parent_run_id != run_id or not (child.link == "child" or child.tie):
                     continue
                 opened = [each for each in self.rows if isinstance(each, WaitRow) and each.state == "open"]
                 waits = [each for each in opened if (each.run_id, each.place) == (run_id, child.parent_place)]
-                if is_again or not (waits and waits[-1].is_cleanup):
+                by_parent = [each for each in turn if isinstance(each, RunRow) and each.cause == "parent"]
+                if not is_again and waits and waits[-1].is_cleanup and (run_id, waits[-1].place) in self.open_waits():
+                    assert rows[-1] not in by_parent, "a cancel has ended a child of the clean-up"
+                elif is_again or not (waits and waits[-1].is_cleanup):
                     assert rows[-1].state in (*ENDED, "ending"), f"{run_id} was stopped and its child was not"
         spec = self.flows.get(first.flow or "")
         if last.state in ("failed", "cancelled") and spec is not None and spec.on_failure and last in turn:
@@ -268,8 +284,30 @@ class Oracle:
 
     # --- answers, and the end -----------------------------------------------------------------------------------------
 
-    def reply(self, reply: RequestReply) -> None:
-        """Somebody was answered: what was said must be committed."""
+    def met(self, incoming: list[Any]) -> list[WaitOpened]:
+        """The requests that have to open a failed wait anew, if this is what the next turn takes in."""
+        found = []
+        for request in incoming:
+            if isinstance(request, WaitOpened):
+                rows = self.runs().get(request.run_id, [])
+                wait = self.waits().get((request.run_id, request.place))
+                generation = max((row.generation or 0 for row in rows), default=0)
+                if wait is None or wait.error is None or rows[-1].state not in ("running", "waiting"):
+                    continue
+                if self.generation_of(request.run_id)[request.place] < generation:
+                    found.append(request)
+        return found
+
+    def reply(self, reply: RequestReply, emits: list[EmitRequested]) -> None:
+        """Somebody was answered: what was said must be committed. emits: all requests to emit, so far."""
+        mine = [each for each in emits if each.request == reply.request]
+        if mine and reply.error is None:
+            assert self.event(mine[0].event_id).data_hash == mine[0].data_hash, "an id has two contents"
+            rivals = [each for each in emits if each.event_id == mine[0].event_id]
+            by_run = self.event(mine[0].event_id).run_id
+            if all(each.strict and each.due_at is None for each in rivals) and by_run is None:
+                failed = [row for row in self.rows if isinstance(row, DeliveryRow) and row.state == "failed"]
+                assert not [row for row in failed if row.event_id == mine[0].event_id], "a strict event does not fit"
         if isinstance(reply.answer, dict) and "run_id" in reply.answer and "is_new" in reply.answer:
             assert reply.answer["run_id"] in self.runs(), "an answer names a run that is not committed"
         if isinstance(reply.answer, dict) and "event_id" in reply.answer:
@@ -280,6 +318,8 @@ class Oracle:
         states = {run_id: rows[-1].state for run_id, rows in self.runs().items()}
         is_open = {run_id for run_id, state in states.items() if state not in ENDED}
         assert is_open == {run["run_id"] for run in keeper.runs()}
+        deliveries = {(row.event_id, row.target): row for row in self.rows if isinstance(row, DeliveryRow)}
+        assert not [row for row in deliveries.values() if row.state == "pending"], "an event was not delivered"
         for run_id in is_open:
             said = keeper.explain(run_id)
             assert states[run_id] in ("waiting", "ending"), f"{run_id} is {states[run_id]} for ever"

@@ -25,7 +25,7 @@ from rayflow.keeper.keeper import Keeper
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import Form, Operation
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
-from rayflow.records import RunRow
+from rayflow.records import RunRow, WaitRow
 from rayflow.testing.playbook import START, failure
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
@@ -84,7 +84,10 @@ def program_of(root: bytes) -> Program:
     chance = random.Random(root)
     depth = loads(root)[1] if type(loads(root)) is list else 9
     steps = [
-        Step([_wait(chance, number, each, depth) for each in range(chance.choice((1, 1, 2, 3)))], chance.random() < 0.3)
+        Step(
+            [_wait(chance, number, each, depth) for each in range(chance.choice((1, 1, 2, 3, 4)))],
+            chance.random() < 0.3,
+        )
         for number in range(chance.choice((0, 1, 1, 2, 3)))
     ]
     end = chance.choices(("value", "failure", "missing", "continue", "cancelled"), (60, 20, 8, 8, 3))[0]
@@ -98,6 +101,8 @@ def _wait(
     """A place, and the fields of a WaitOpened there. "joins" stands for a target that is found when it is opened."""
     kinds = ["sleep", "sleep", "sleep_until", "event", "event", "event", "ask", "emit", "join", "child", "spawn"]
     kind = chance.choice(kinds[: len(kinds) - (2 if depth >= 3 else 0)])
+    if is_cleanup and chance.random() < 0.4:
+        kind = "child"
     fields: dict[str, Any] = {"kind": kind, "is_cleanup": is_cleanup}
     delay = chance.choice((None, 0, SECOND, 5 * SECOND, 30 * SECOND))
     if kind == "sleep":
@@ -122,7 +127,11 @@ def _wait(
     if kind in ("child", "spawn"):
         root = dumps(["program", depth + 1, chance.randrange(50)])
         fields |= {"root": root, "input_hash": digest("input", root), "flow": chance.choice(tuple(FLOWS))}
-        fields |= {"id": chance.choice((None, None, None, *IDS)), "tie": kind == "spawn" and chance.random() < 0.5}
+        id = chance.choice((None, None, None, *IDS))
+        if id is not None:
+            fields["root"] = root = dumps(["program", 2, IDS.index(id)])
+            fields["input_hash"] = digest("input", root)
+        fields |= {"id": id, "tie": kind == "spawn" and chance.random() < 0.5}
         fields["due_at"] = chance.choice((None, None, None, START + chance.randrange(60) * SECOND))
     return digest("place", bytes((step, number))), fields
 
@@ -154,6 +163,7 @@ class World:
         self.has_code = False
         self.count = 0
         self.late: list[Any] = []
+        self.emits: list[requests.EmitRequested] = []
         self.crashes = 0
         self.keeper = make()
         self.begin()
@@ -170,6 +180,8 @@ class World:
 
     def turn(self, incoming: list[Request], may_crash: bool = True) -> None:
         """One turn: the keeper decides, the rows are committed, the commands are carried out. Or it crashes between."""
+        self.emits += [each for each in incoming if isinstance(each, requests.EmitRequested)]
+        anew = self.oracle.met(incoming[:1])
         came = self.keeper.handle([request._replace(at=request.at or self.now) for request in incoming])
         crash = self.chance.random() if may_crash else 1.0
         if crash < 0.02:
@@ -180,6 +192,9 @@ class World:
         self.rows += written
         check(self.keeper.state)
         self.oracle.turn(written, self.keeper.state.now, self.opened)
+        for request in anew:
+            opened = [row for row in written if isinstance(row, WaitRow) and row.state == "open"]
+            assert request.place in [row.place for row in opened], "a failed wait is not opened anew"
         if self.chance.random() < 0.2 or len(self.rows) < 60:
             assert folded(self.rows, self.now) == snapshot(self.keeper.state), "the fold of the rows is another state"
         if crash < 0.04:
@@ -220,7 +235,7 @@ class World:
         elif isinstance(command, commands.Recall):
             self.asked.append(command)
         elif isinstance(command, commands.RequestReply):
-            self.oracle.reply(command)
+            self.oracle.reply(command, self.emits)
 
     def bind(self, command: commands.BindEvent) -> None:
         """The root term of a run that an event starts, or why there is none."""
