@@ -63,6 +63,12 @@ def identify(state: State, job: Job) -> None:
         _enter_again(state, job, pin)
 
 
+def has_term(job: Job) -> bool:
+    """Whether an earlier life has pinned the term of a call, so that its body is not run."""
+    pin = job.standing.pin if job.standing is not None else None
+    return pin is not None and pin.term is not None
+
+
 def _may_be_moved(job: Job) -> bool:
     """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
     caller = caller_of(job.parent)

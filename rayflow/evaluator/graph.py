@@ -564,10 +564,10 @@ class Execution:
         self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False
 
-        self.wanted = True
+        self.wanted = submitted.cancelled_by is None
         self.cleanups: dict[int, Cell] = {}
         self.is_cleaning = False
-        self.cancelled_by = ""
+        self.cancelled_by = submitted.cancelled_by or ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0
 
