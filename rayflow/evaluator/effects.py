@@ -94,7 +94,8 @@ def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) ->
         return True
     standing = job.standing = Standing(pin.place, pin.term_path)
     standing.key = pin.key
-    standing.pin, standing.is_pinned = pin, pin.term_path is not None
+    if pin.term_path is not None:
+        standing.pin, standing.is_pinned = pin, True
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_edited = standing.is_pinned and pin.term is None and pin.task_hash != job.entry.hash
     pin.is_taken = True
