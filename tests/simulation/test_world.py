@@ -71,7 +71,9 @@ def test_every_execution_with_evaluations_in_calls_comes_to_what_its_program_mea
         assert not untruths, explain(seed, untruths, with_subruns=True, **more)
 
 
-@pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_awaits": True}, {"with_vectors": True}], ids="".join)
+@pytest.mark.parametrize(
+    "more", [{}, {"with_contexts": True}, {"with_awaits": True}, {"with_vectors": True}], ids="".join
+)
 def test_every_execution_with_effects_makes_each_once_and_comes_to_what_its_program_means(
     more: dict[str, bool],
 ) -> None:
