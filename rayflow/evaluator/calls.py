@@ -19,7 +19,7 @@ from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.cell_roles import ARGUMENTS_SLOT, CellRole
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.effects import answered_by, identify, note_awaited_key
+from rayflow.evaluator.effects import answered_by, has_term, identify, note_awaited_key
 from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.members import siblings_in
@@ -98,8 +98,10 @@ def meet(
     if entry.is_effect:
         note_awaited_key(job)
     if not execution.wanted and not execution.is_cleaning:
-        fail(state, job, own_failures.cancelled())
-        return job
+        job.work.wanted = False
+        if not has_term(job):  # a term that is pinned may hold a clean-up
+            fail(state, job, own_failures.cancelled())
+            return job
     try:
         bound = entry.parameters.bind(call._args, call._kwargs, name=entry.name)
     except BadArguments as error:
@@ -208,7 +210,7 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
             return
         if _refuse_too_deep(state, job):
             return
-    if job.work.wanted:
+    if job.work.wanted or has_term(job):
         identify(state, job)
     else:
         fail(state, job, own_failures.cancelled())

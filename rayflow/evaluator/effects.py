@@ -63,6 +63,12 @@ def identify(state: State, job: Job) -> None:
         _enter_again(state, job, pin)
 
 
+def has_term(job: Job) -> bool:
+    """Whether an earlier life has pinned the term of a call, so that its body is not run."""
+    pin = job.standing.pin if job.standing is not None else None
+    return pin is not None and pin.term is not None
+
+
 def _may_be_moved(job: Job) -> bool:
     """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
     caller = caller_of(job.parent)
@@ -88,7 +94,8 @@ def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) ->
         return True
     standing = job.standing = Standing(pin.place, pin.term_path)
     standing.key = pin.key
-    standing.pin, standing.is_pinned = pin, pin.term_path is not None
+    if pin.term_path is not None:
+        standing.pin, standing.is_pinned = pin, True
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_edited = standing.is_pinned and pin.term is None and pin.task_hash != job.entry.hash
     pin.is_taken = True

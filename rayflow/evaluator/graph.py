@@ -35,6 +35,7 @@ from rayflow.values.native import SCALARS
 
 # --- cells ------------------------------------------------------------------------------------------------------------
 
+
 class Cell:
     """A place where terms are being reduced.
 
@@ -132,8 +133,7 @@ class Work:
     never_ran: whether it failed because an argument or an option of it failed, so that its task was not even called.
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
-    cost: the cost of its attempts that returned.
-    packed: the term that its body returned, as it came.
+    cost: the cost of its attempts that returned. packed: the term that its body returned, as it came.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
     children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
@@ -564,10 +564,10 @@ class Execution:
         self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False
 
-        self.wanted = True
+        self.wanted = submitted.cancelled_by is None
         self.cleanups: dict[int, Cell] = {}
         self.is_cleaning = False
-        self.cancelled_by = ""
+        self.cancelled_by = submitted.cancelled_by or ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0
 

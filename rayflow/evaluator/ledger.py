@@ -134,8 +134,18 @@ class Standing:
     """
 
     __slots__ = (
-        "args_hash", "generation", "is_answered", "is_begun", "is_edited", "is_late", "is_pinned", "key",
-        "known_failures", "path", "pin", "place",
+        "args_hash",
+        "generation",
+        "is_answered",
+        "is_begun",
+        "is_edited",
+        "is_late",
+        "is_pinned",
+        "key",
+        "known_failures",
+        "path",
+        "pin",
+        "place",
     )
 
     def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:

@@ -161,6 +161,8 @@ MUTANTS = [
     Mutant("a clean-up is left out after a failure", "forms", "    if len(seen) < len(args):\n        return Need((args[len(seen)],))\n    outcome, cleaned = seen", "    if len(seen) < len(args) and not (seen and isinstance(seen[0], Failure)):\n        return Need((args[len(seen)],))\n    outcome, cleaned = (*seen, None)[:2]", with_effects=True),
     Mutant("a call in a vector is made again though it is pinned", "vectors", "return ledger is not None and bool(ledger.by_path) and pinned_caller(scope) is not None", "return False", with_effects=True, with_vectors=True),
     Mutant("an effect whose end is unknown has failed", "effects", "    if not pin.is_open:\n", "    if pin.is_open:\n        fail(state, job, own_failures.outcome_unknown(job, ''))\n        return\n    if not pin.is_open:\n", with_effects=True),
+    Mutant("a retry makes again what has gone well", "pinning", "if pin.outcome is not None and _is_same(unpack_outcome(pin.outcome), failure):", "if pin.outcome is not None:", with_effects=True),
+    Mutant("equal calls that are made again after a retry are not shared", "effects", "    if pin.term_path is not None:\n", "    if True:\n", with_effects=True, hint=72),
     Mutant("all open waits are closed when one race is over", "races", "        if id(cell) in ids:\n            del execution.waits", "        if True:\n            del execution.waits", with_effects=True),
     Mutant("an execution with open waits is taken for a circle", "evaluator", "while execution.in_flight == 0 and not execution.waits and", "while execution.in_flight == 0 and", with_effects=True),
 ]  # fmt: skip

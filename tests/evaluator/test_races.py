@@ -189,3 +189,29 @@ def test_a_term_whose_value_is_there_is_cancelled_all_the_same_while_its_cleanup
     attempt = life.open("charge")
     life.send(returned(attempt.job, "clean", attempt.attempt))
     assert life.outcome.is_cancelled
+
+
+def test_a_cancelled_execution_that_is_taken_up_again_does_nothing_but_its_cleanups() -> None:
+    cleanup = seq(call("charge", 8), call("charge", 9))
+    term = [Form("finally_", (seq(call("charge", 1), call("charge", 2)), cleanup)), sleep(7.0), call("charge", 3)]
+    life = begun(call("sub", 1))
+    life.give("sub", term)
+    life.give("charge", "one", x=1)
+    life.send(cancelled())
+    life.send(lost(life.open("charge", x=2).job), lost(life.open("charge", x=3).job))
+    life.give("charge", "eight", x=8)
+    again = Life(call("main", 1), life.rows, cancelled_by="SIGTERM")
+    assert [each.arguments["x"] for each in again.sent] == [9]
+    assert not again.waits
+    again.give("charge", "nine", x=9)
+    assert again.outcome.message == "the execution was cancelled by SIGTERM"
+
+
+def test_a_cleanup_that_was_not_entered_before_the_cancel_does_not_run() -> None:
+    life = begun(seq(call("charge", 1), Form("finally_", (call("pure", 1), call("charge", 9)))))
+    life.send(cancelled())
+    life.send(lost(life.open("charge").job))
+    assert life.outcome.is_cancelled
+    again = Life(call("main", 1), life.rows, cancelled_by="")
+    assert again.outcome.is_cancelled
+    assert not again.sent

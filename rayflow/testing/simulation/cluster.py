@@ -42,6 +42,13 @@ class SimulatedCluster(Ground):
         _Trial(self, Course(program, weather, report), cache).play()
         return report
 
+    def retry(self, program: Program, weather: Weather, report: Report, *, cache: bool = True) -> None:
+        """Take up an execution that has failed once more, so that what has failed is made again."""
+        report.finish = None
+        report.lives += 1
+        report.generation += 1
+        _Trial(self, Course(program, weather, report), cache).play()
+
     def remembered(self) -> dict[Key, list[KnownReduction]]:
         """The valid reductions in the store that replace the run of a body, by the oracle's name of the call."""
         found: dict[Key, list[KnownReduction]] = {}
@@ -129,7 +136,7 @@ class _Trial:
         self.submitted = messages.Submitted(
             at=0, execution_id=self.report.execution_id, root=root, table=table, settings=settings
         )
-        self.top = self.begin(0)
+        self.top = self.begin(self.report.generation)
 
     def begin(self, life: int) -> _Top:
         """Start a new scheduler that resumes the execution. Everything in flight and everything uncommitted is lost."""
@@ -141,7 +148,7 @@ class _Trial:
         self.random.shuffle(pins)
         submitted = self.submitted._replace(life=life)
         if has_effects(self.course.program):
-            submitted = submitted._replace(pins=pins, resolved=resolved)
+            submitted = submitted._replace(pins=pins, resolved=resolved, generation=self.report.generation)
         top.post(submitted, 0.0)
         return top
 

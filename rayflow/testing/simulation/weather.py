@@ -35,10 +35,10 @@ class Report:
 
     ran: the jobs that had an attempt, by life. keys: by job id, the oracle's name of the call. rows: by job id, the
     last row. untruths: the mistakes that were found. torn: the jobs that had an attempt in a nested execution that was
-    lost. is_unsure: whether a nested execution was lost, or made more than once. places: the committed
-    rows of places. resolved: by place, the outcomes of resolved waits. place_of: by job id.
-    done: by place, how often an effect's body ran to its end. hits: by place, how often
-    a start was followed by a crash or a lost worker.
+    lost. generation: how often it was retried. is_unsure: whether a nested execution was lost, or made more than once.
+    places: the committed rows of places. resolved: by place, the outcomes of resolved waits. place_of: by job id.
+    done: by place, how often an effect's body ran to its end. hits: by place, how often a start was followed by a crash
+    or a lost worker.
     """
 
     execution_id: str
@@ -48,6 +48,7 @@ class Report:
     ran: list[set[bytes]] = field(default_factory=list)
     keys: dict[bytes, Key] = field(default_factory=dict)
     lives: int = 1
+    generation: int = 0
     was_cancelled: bool = False
     cancelled_in_time: bool = False
     torn: set[bytes] = field(default_factory=set)

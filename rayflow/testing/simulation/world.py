@@ -20,6 +20,7 @@ from typing import Any
 from rayflow.testing.simulation.cluster import SimulatedCluster
 from rayflow.testing.simulation.contexts import in_contexts, in_gaps
 from rayflow.testing.simulation.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
+from rayflow.testing.simulation.normal_forms import Wrong
 from rayflow.testing.simulation.program_awaits import in_awaits
 from rayflow.testing.simulation.program_effects import has_effects, in_effects
 from rayflow.testing.simulation.program_subruns import in_subruns
@@ -122,6 +123,10 @@ def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: s
         return [f"{title}: {type(error).__name__}: {error}"]
     if has_effects(program):
         untruths = report.untruths + list(_effects_wrong(report, meaning))
+        if not untruths and isinstance(report.outcome, Wrong) and not report.was_cancelled:
+            # What has failed fails again, and nothing else is made again.
+            cluster.retry(program, weather, report, cache=cache)
+            untruths = report.untruths + list(_effects_wrong(report, meaning))
         return [f"{title}: {untruth}" for untruth in untruths]
     options = [each.options for each in program.definitions.values()]
     shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
