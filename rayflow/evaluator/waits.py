@@ -16,7 +16,7 @@ from rayflow.evaluator.closing import located
 from rayflow.evaluator.graph import Cell, Execution
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.misplaced import misplaced
-from rayflow.evaluator.needs import is_allowed
+from rayflow.evaluator.needs import is_allowed, is_cleaning
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.pinning import pin
@@ -68,7 +68,8 @@ def open_wait(state: State, cell: Cell, kind: str, given: Mapping[str, Term]) ->
         return
     execution.waits[place] = cell
     execution.is_parked = False
-    state.out.append(commands.OpenWait(execution.execution_id, place, kind, given))
+    is_cleanup = is_cleaning(execution, cell)
+    state.out.append(commands.OpenWait(execution.execution_id, place, kind, given, is_cleanup))
 
 
 def open_question(state: State, cell: Cell, place: bytes, given: Mapping[str, Term]) -> None:

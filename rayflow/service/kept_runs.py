@@ -97,6 +97,7 @@ class KeptRuns:
             pins=tuple(self._pins.get(order.run_id, ())),
             resolved=resolved,
             generation=order.generation,
+            cancelled_by=(order.by or "") if order.stops else None,
         )
         return Begun(submitted, request.opening_rows(self._ray_version))
 

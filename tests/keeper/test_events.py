@@ -36,7 +36,7 @@ from rayflow.testing.patterns import Like
 from rayflow.testing.playbook import START, fails
 from rayflow.values.refs import TaggedTree
 
-EVENT = Form("event", ())
+EVENT = Form("this_event", ())
 AMOUNT = Operation("getattr", (EVENT, "data"))["amount"]
 LARGE = dumps(AMOUNT > 100)
 

@@ -30,7 +30,7 @@ from rayflow import (
     within,
 )
 from rayflow.errors import BadArguments, BadOption
-from rayflow.lang.events.conditions import holds
+from rayflow.keeper.conditions import holds
 from rayflow.lang.events.event_values import event_of, event_term, run_ref_term
 from rayflow.lang.packing.pack import pack
 from rayflow.lang.terms.codec import loads

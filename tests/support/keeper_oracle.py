@@ -183,7 +183,7 @@ class Oracle:
             last = self.rows[-1]
             assert isinstance(last, DeliveryRow) and (last.run_id, last.place) == (row.run_id, row.place)
             value: Any = unpack_outcome(row.outcome or b"")
-            assert value["id"] == row.event_id == last.event_id
+            assert value._args[0] == row.event_id == last.event_id
         elif row.cause == "answer":
             assert opened.kind == "ask"
         elif row.cause == "run" and opened.kind in ("child", "join") and row.error is None:

@@ -16,12 +16,14 @@ from rayflow.keeper.keeper import Keeper
 from rayflow.keeper.state import KeeperState
 from rayflow.keeper.timers import TIMEOUT, holds
 from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.expressions import Operation
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
 from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
 from rayflow.testing.patterns import Like, fits
 from rayflow.testing.playbook import START, Playbook
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
+from rayflow.values.refs import TaggedTree
 
 SECOND = 1_000_000
 """In microseconds."""
@@ -253,8 +255,11 @@ def later(seconds: float) -> requests.TimeCame:
 
 
 def value_of(packed: bytes) -> Any:
-    """The outcome in these bytes."""
-    return unpack_outcome(packed)
+    """The outcome in these bytes; of an event its fields, of a reference to a run its id."""
+    outcome = unpack_outcome(packed)
+    if type(outcome) is Operation and outcome._name == "event":
+        return dict(zip(("id", "name", "key", "data", "time", "number"), outcome._args, strict=True))
+    return outcome.parts[0] if type(outcome) is TaggedTree else outcome
 
 
 # --- what is expected -------------------------------------------------------------------------------------------------
@@ -274,7 +279,7 @@ def resolves(run_id: Any, place: str, outcome: Any = object) -> Like:
 
 
 def _fits(outcome: Any, packed: bytes, is_pattern: bool) -> bool:
-    return fits(outcome, unpack_outcome(packed)) if is_pattern else packed == pack_outcome(outcome)
+    return fits(outcome, value_of(packed)) if is_pattern else pack_outcome(value_of(packed)) == pack_outcome(outcome)
 
 
 def stops(run_id: Any, **fields: Any) -> Like:

@@ -31,7 +31,7 @@ from rayflow.values.digests import digest
 from rayflow.values.failures import Failure
 
 SECOND = 1_000_000
-WHERE = dumps(Operation("getattr", (Form("event", ()), "data")) > 5)
+WHERE = dumps(Operation("getattr", (Form("this_event", ()), "data")) > 5)
 """The condition of some waits: the event's data are a number above 5."""
 
 FLOWS = {
