@@ -22,7 +22,7 @@ from rayflow.records import RunRow
 from rayflow.store import layout
 from rayflow.store.folders.memory import MemoryFolder
 from rayflow.testing.rehearsed_runs import RehearsedRun
-from rayflow.testing.rehearsed_service import Killed, RehearsedService
+from rayflow.testing.rehearsed_service import Doings, Killed, RehearsedService
 from rayflow.values.encoding.previews import preview
 from rayflow.values.failures import Failure
 
@@ -81,18 +81,16 @@ Script: TypeAlias = Callable[[Any, RehearsedRun], None]
 
 
 @dataclass(frozen=True)
-class _End:
+class WorldEnd:
     """How a world ended.
 
-    run: the last row of the run that was started. states: of all runs, by id. done_again: effects that were done too
-    often. is_unknown: whether the kill hit an effect that may not be tried again: its outcome is unknown, as it says
-    itself. lives: how often the service was killed.
+    run: the last row of the run that was started. states: of all runs, by id. doings: what the effects have done.
+    lives: how often the service was killed.
     """
 
     run: RunRow
     states: Mapping[str, str]
-    done_again: list[str]
-    is_unknown: bool
+    doings: Doings
     lives: int
 
     @property
@@ -114,29 +112,30 @@ def play(world_of: WorldMaker, expr: Term, script: Script | None) -> tuple[int, 
     Raises what the script raises when nobody is killed.
     """
     calm_folder = MortalFolder()
-    calm = _ended(world_of(calm_folder), expr, script, ())
+    calm = played(world_of(calm_folder), expr, script, ())
     kills = 0
     for last in range(1, calm_folder.commits + 1):
         for is_lost in (True, False):
             folder = MortalFolder(last, is_lost=is_lost)
             where = f"{folder.kill_text} of {calm_folder.commits}"
             try:
-                end = _ended(world_of(folder), expr, script, calm.states)
+                end = played(world_of(folder), expr, script, calm.states)
             except Exception as error:
                 raise AssertionError(f"{where}: {error}") from error
             kills += end.lives
-            untrue = _untrue(calm, end)
+            untrue = difference(calm, end)
             if untrue is not None:
                 return kills, f"{where}: {untrue}"
     return kills, None
 
 
-def _untrue(calm: _End, end: _End) -> str | None:
+def difference(calm: WorldEnd, end: WorldEnd) -> str | None:
     """What a kill has changed that it should not have."""
-    if end.done_again:
-        return f"the effect {', '.join(end.done_again)} was done again, although its outcome had been recorded."
-    if end.is_unknown:
-        return None
+    again = end.doings.done_again()
+    if again:
+        return f"the effect {', '.join(again)} was done again, although its outcome had been recorded."
+    if not calm.doings.at_most_once.isdisjoint(end.doings.hit):
+        return None  # the kill hit an effect that may not be tried again: its outcome is unknown, and the run says so
     if end.outcome != calm.outcome:
         return (
             f"the run ended {end.text()}, and without a kill {calm.text()}. A task, an effect or the script counts on "
@@ -149,12 +148,11 @@ def _untrue(calm: _End, end: _End) -> str | None:
     return None
 
 
-def _ended(world: World, expr: Term, script: Script | None, known: Iterable[str]) -> _End:
+def played(world: World, expr: Term, script: Script | None, known: Iterable[str] = ()) -> WorldEnd:
     """Play the story in one world. known: the ids of the runs of the calm world."""
     run = world.start(expr, id=ID)
     if script is not None:
         script(world, run)
     row = run.end()
     service = world.service
-    doings = service.doings
-    return _End(row, service.states(known), doings.done_again(), bool(doings.unknown), service.lives)
+    return WorldEnd(row, service.states(known), service.doings, service.lives)

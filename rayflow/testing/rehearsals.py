@@ -264,16 +264,17 @@ class Rehearsal(Scheduler):
     ) -> dict[str, Any]:
         """Emit an event, and let everything go on that it starts or wakes.
 
-        The arguments, the answer and the errors are those of `Client.emit`. data: plain data, as in JSON.
+        The arguments and the errors are those of `Client.emit`. data: plain data, as in JSON. Returns the event and
+        its deliveries, as `Client.event` does.
         """
         self._emitted += 1
         event_id = id or f"event-{self._emitted}"
         given = json.loads(json.dumps(data))
         due_at = self._due_at(at, delay)
-        answer: dict[str, Any] = self.service.answered(
+        self.service.answered(
             lambda _: self.service.emit(name, given, key=key, id=event_id, due_at=due_at, strict=strict)
         )
-        return answer
+        return self.service.event(event_id)
 
     def answer(self, run: RehearsedRun, value: Any, *, place: str | None = None) -> None:
         """Answer the `ask` of a run: `run.answer(value)`."""
@@ -455,13 +456,15 @@ class Rehearsal(Scheduler):
         """
         __tracebackhide__ = True
         began = self.clock.now()
-        kills, untrue = crashes.play(lambda folder: _World(self.config, self._plan, folder, began), expr, script)
+        kills, untrue = crashes.play(
+            lambda folder: RehearsedWorld(self.config, self._plan, folder, began), expr, script
+        )
         if untrue is not None:
             raise AssertionError(untrue)
         return kills
 
 
-class _World(Rehearsal):
+class RehearsedWorld(Rehearsal):
     """A rehearsal on a given folder, with the fakes and accidents of another one. began: its time at the start."""
 
     def __init__(self, config: configuration.Config, plan: Plan, folder: Folder, began: int) -> None:

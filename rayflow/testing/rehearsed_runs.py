@@ -42,8 +42,9 @@ class RehearsedRun:
     def state(self) -> str:
         """scheduled, queued, running, waiting, ending, done, failed or cancelled. (A run whose effect will be tried
         again after a delay is running: time stands still.)"""
-        row = self._service.end_of(self.id)
-        return row.state if row is not None else str(self._service.describe(self.id)["state"])
+        service = self._service
+        row = service.end_of(self.id)
+        return row.state if row is not None else str(service.open_run(self.id)["state"])
 
     def explain(self) -> str:
         """Why it is where it is, as one sentence."""

@@ -89,22 +89,21 @@ class Doings:
     its job id, which is the same in every life.
 
     returned: how often its body has returned. hit: how often a kill came between its start and the commit of its
-    outcome. unknown: those of them that may not be tried again (`on_unknown="fail"`).
+    outcome. at_most_once: those that may not be tried again then (`on_unknown="fail"`).
     """
 
     def __init__(self) -> None:
         self.returned: Counter[tuple[str, bytes]] = Counter()
         self.hit: Counter[tuple[str, bytes]] = Counter()
-        self.unknown: set[tuple[str, bytes]] = set()
+        self.at_most_once: set[tuple[str, bytes]] = set()
         self.names: dict[tuple[str, bytes], str] = {}
-        self._at_most_once: set[tuple[str, bytes]] = set()
 
     def began(self, attempt: commands.RunTask) -> None:
         """The body of an attempt begins."""
         effect = (attempt.execution_id, attempt.job_id)
         self.names[effect] = attempt.shown_name
         if attempt.options.get("on_unknown") == "fail":
-            self._at_most_once.add(effect)
+            self.at_most_once.add(effect)
 
     def returned_from(self, attempt: commands.RunTask) -> None:
         """The body of an attempt has returned a value."""
@@ -121,8 +120,6 @@ class Doings:
         for effect, many in begun.items():
             if many > 0:
                 self.hit[effect] += 1
-                if effect in self._at_most_once:
-                    self.unknown.add(effect)
 
     def done_again(self) -> list[str]:
         """The names of the effects that were done more often than is promised: once, and once more for each hit."""
@@ -135,6 +132,10 @@ class CountingStage(Stage):
     def __init__(self, loop: LoopHandle, worker: Worker, plan: Plan, doings: Doings) -> None:
         super().__init__(loop, worker, plan)
         self._doings = doings
+
+    def _number(self, attempt: commands.RunTask) -> int:
+        """An attempt that a kill has hit does not count: the next one meets the same accident."""
+        return attempt.attempt - self._doings.hit[attempt.execution_id, attempt.job_id]
 
     def _answer(self, command: commands.RunTask | commands.RunOperation, series: BodySeries) -> Answer:
         if not isinstance(command, commands.RunTask) or not command.entry.is_effect:
@@ -282,6 +283,13 @@ class RehearsedService(Service):
         if self.look(lambda keeper: keeper.run(last)) is not None:
             return None
         return self._runs.end_of(last) or self.questions.end_of(last)
+
+    def open_run(self, run_id: str) -> dict[str, Any]:
+        """A run that has not ended, as plain data; of a chain, its last run."""
+        last = self._runs.last_in_chain(run_id)
+        found = self.look(lambda keeper: keeper.run(last))
+        assert found is not None
+        return found
 
     def states(self, known: Iterable[str] = ()) -> dict[str, str]:
         """The states of all runs, by id. known: ids of runs of which the store is asked, if nothing else knows them."""

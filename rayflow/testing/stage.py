@@ -150,8 +150,9 @@ class Stage(InlineCarrier):
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         for command in attempts:
             accidents = self._plan.accidents.get(command.entry.name, {})
-            if command.attempt in accidents:
-                error = accidents[command.attempt]
+            number = self._number(command)
+            if number in accidents:
+                error = accidents[number]
             else:
                 error = self._plan.refused(command.entry)
                 if error is None:
@@ -163,6 +164,10 @@ class Stage(InlineCarrier):
             else:
                 failure = failure_from_exception(error, project_dir=self._project_dir)
                 self._loop.post(messages.Raised(at, command.job, command.attempt, failure, messages.Cost(0, 0.0, 0.0)))
+
+    def _number(self, attempt: commands.RunTask) -> int:
+        """The number of an attempt, as the plan counts them."""
+        return attempt.attempt
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
         """One by one: each may have an accident of its own."""
