@@ -140,7 +140,11 @@ class KeptRuns:
         self._ended[row.run_id] = row
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
-        for future in self._waiters.pop(row.run_id, ()):
+        waiters = self._waiters.pop(row.run_id, [])
+        if row.next_run_id is not None:  # what waits for a run waits for the last one of its chain
+            self._waiters[row.next_run_id] += waiters
+            return
+        for future in waiters:
             if not future.done():
                 future.set_result(row)
 
@@ -152,16 +156,28 @@ class KeptRuns:
         """The last row of a run that has ended lately."""
         return self._ended.get(run_id)
 
+    def ends(self) -> list[RunRow]:
+        """The last rows of the runs that have ended lately."""
+        return list(self._ended.values())
+
+    def last_in_chain(self, run_id: str) -> str:
+        """The run in which a run goes on that has ended as another call, as far as that was lately; else the same."""
+        while (row := self._ended.get(run_id)) is not None and row.next_run_id is not None:
+            run_id = row.next_run_id
+        return run_id
+
     def await_end(self, run_id: str, future: Future[RunRow]) -> None:
-        """Give a future the last row of a run, when it has ended."""
-        row = self._ended.get(run_id)
+        """Give a future the last row of a run, when it has ended. Of a chain, that of its last run."""
+        last = self.last_in_chain(run_id)
+        row = self._ended.get(last)
         if row is not None:
             future.set_result(row)
         else:
-            self._waiters[run_id].append(future)
+            self._waiters[last].append(future)
 
     def leave(self, run_id: str, future: Future[RunRow]) -> None:
         """Nobody waits for a future of `await_end` any more."""
+        run_id = self.last_in_chain(run_id)
         waiters = self._waiters.get(run_id)
         if waiters is not None and future in waiters:
             waiters.remove(future)

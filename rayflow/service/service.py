@@ -32,11 +32,12 @@ from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from, load
 from rayflow.lang.packing.realize import realized
+from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import RunRow
+from rayflow.records import PlaceRow, RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.inline import InlineCarrier
@@ -117,8 +118,15 @@ class Service:
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
+        self.begin()
+        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
+        the keeper begins with, and what has happened at the places of those that have not ended."""
         self.questions = Questions(self.store)
-        table = task_table(TASKS)
+        table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
             options=self.config.options,
@@ -143,8 +151,11 @@ class Service:
         self._runs.take_up(places)
         self._turn.post(recovered)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))
-        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
-        self._thread.start()
+        return recovered, places
+
+    def _tasks(self) -> Mapping[str, TaskEntry]:
+        """The tasks of the loaded code."""
+        return task_table(TASKS)
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """Take nothing new, let attempts end for so long, and leave every run where it is."""
@@ -190,13 +201,7 @@ class Service:
         collect_rarely()
         try:
             while not self._stopping.is_set():
-                while self._posted:
-                    ask, future = self._posted.popleft()
-                    _fill(future, ask)
-                self._loop.turn(TURN_SECONDS)
-                for execution_id in list(self._loop.outbox.finished):
-                    del self._loop.outbox.finished[execution_id]
-                    self._loop.carrier.forget(execution_id)
+                self._turn_once(TURN_SECONDS)
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
             self._lease.close()
@@ -210,6 +215,15 @@ class Service:
             for future in [*self._futures.values(), *(future for _, future in self._posted)]:
                 if not future.done():
                     future.set_exception(ended)
+
+    def _turn_once(self, longest_seconds: float) -> None:
+        while self._posted:
+            ask, future = self._posted.popleft()
+            _fill(future, ask)
+        self._loop.turn(longest_seconds)
+        for execution_id in list(self._loop.outbox.finished):
+            del self._loop.outbox.finished[execution_id]
+            self._loop.carrier.forget(execution_id)
 
     def _replied(self, reply: orders.RequestReply) -> None:
         future = self._futures.pop(reply.request, None)

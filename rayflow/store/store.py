@@ -302,6 +302,11 @@ class Store:
             self._small.add(made.commit, made.rows)
         return made.commit
 
+    @property
+    def lease(self) -> Lease | None:
+        """The lease by which it commits, if there is one: a process has one chain of commits in a store."""
+        return self._lease
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """While this lasts, `commit_beside` does nothing: what this thread appends belongs together."""

@@ -63,6 +63,8 @@ class PlainWaits:
     def _hold(self, execution_id: str) -> None:
         """Take the lease of an execution, unless it is held. Raises LeaseHeld."""
         if self._lease is None:
+            self._lease = self._store.lease  # of an earlier execution of this process
+        if self._lease is None:
             self._lease = Lease(self._store.folder, "rayflow run")
             self._lease.take(execution_id)
             self._lease.renew_beside()
