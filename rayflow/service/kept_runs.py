@@ -69,7 +69,7 @@ class KeptRuns:
         """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
         self._ended: OrderedDict[str, RunRow] = OrderedDict()
-        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
+        self._waiters: defaultdict[str, list[Future[RunRow | None]]] = defaultdict(list)
 
     def take_up(self, places: Iterable[PlaceRow]) -> None:
         """What has happened at the places of the runs that have not ended, as the store has it."""
@@ -151,7 +151,7 @@ class KeptRuns:
         """The last row of a run that has ended lately."""
         return self._ended.get(run_id)
 
-    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
+    def await_end(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Give a future the last row of a run, when it has ended."""
         row = self._ended.get(run_id)
         if row is not None:
@@ -159,7 +159,7 @@ class KeptRuns:
         else:
             self._waiters[run_id].append(future)
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
         waiters = self._waiters.get(run_id)
         if waiters is not None and future in waiters:
