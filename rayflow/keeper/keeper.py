@@ -68,6 +68,13 @@ class Keeper:
         run = self._open(run_id)
         return answers.of_run(run) if run else None
 
+    def id_of(self, text: str) -> str | None:
+        """The run that a text names: an open one by its own id, or any by the id that its starter gave it. None for all
+        others. Any thread may ask."""
+        ended = self.state.ended.get(text)
+        found = self.state.ids.get(text) if ended is None else ended.run_id
+        return text if found is None and text in self.state.runs else found
+
     def runs(self) -> list[dict[str, Any]]:
         """All runs that have not ended, as plain data, oldest first."""
         return [answers.of_run(run) for run in self.state.runs.values()]

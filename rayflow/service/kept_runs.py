@@ -69,7 +69,7 @@ class KeptRuns:
         """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
         self._ended: OrderedDict[str, RunRow] = OrderedDict()
-        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
+        self._waiters: defaultdict[str, list[Future[RunRow | None]]] = defaultdict(list)
 
     def take_up(self, places: Iterable[PlaceRow]) -> None:
         """What has happened at the places of the runs that have not ended, as the store has it."""
@@ -166,7 +166,7 @@ class KeptRuns:
             run_id = row.next_run_id
         return run_id
 
-    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
+    def await_end(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Give a future the last row of a run, when it has ended. Of a chain, that of its last run."""
         last = self.last_in_chain(run_id)
         row = self._ended.get(last)
@@ -175,7 +175,7 @@ class KeptRuns:
         else:
             self._waiters[last].append(future)
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
         run_id = self.last_in_chain(run_id)
         waiters = self._waiters.get(run_id)

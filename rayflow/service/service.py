@@ -351,7 +351,14 @@ class Service:
 
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
-        return self.questions.run_id(text)
+        known = self.known_id(text)
+        return self.questions.run_id(text) if known is None else known
+
+    def known_id(self, text: str) -> str | None:
+        """The same, without a question to the store: None if it may be a run that ended long ago, or the beginning of
+        an id."""
+        known = self._turn.keeper.id_of(text)
+        return text if known is None and self._runs.end_of(text) is not None else known
 
     def describe(self, text: str) -> dict[str, Any]:
         """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
@@ -369,19 +376,25 @@ class Service:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
         return self.questions.history(self.run_id(text))
 
-    def await_end(self, run_id: str) -> Future[RunRow]:
-        """The last row of a run, when it has ended."""
-        future: Future[RunRow] = Future()
-        if self._runs.end_of(run_id) is None and not self.look(lambda keeper: keeper.run(run_id)):
-            known = self.questions.end_of(run_id)
-            if known is not None:
-                future.set_result(known)
-                return future
-        self._posted.append((partial(self._runs.await_end, run_id, future), Future()))
+    def end_of(self, run_id: str) -> RunRow | None:
+        """The last row of a run that has ended lately; None for any other."""
+        return self._runs.end_of(run_id)
+
+    def await_end(self, run_id: str) -> Future[RunRow | None]:
+        """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""
+        future: Future[RunRow | None] = Future()
+
+        def wait() -> None:
+            if self._runs.end_of(run_id) is None and self._turn.keeper.run(run_id) is None:
+                future.set_result(None)
+            else:
+                self._runs.await_end(run_id, future)
+
+        self._posted.append((wait, Future()))
         self._loop.wake()
         return future
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
         self._posted.append((partial(self._runs.leave, run_id, future), Future()))
 
