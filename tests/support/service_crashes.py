@@ -46,6 +46,7 @@ class CrashDrive:
         self._random = random.Random(seed)
         self._kill = kill or self._kill_service
         self._killer_error: BaseException | None = None
+        self._has_answered = threading.Event()
         self._left: list[str] = []
         """Names of runs to which nobody has said "go" yet."""
         service.project.write("flow.py", SOURCE)
@@ -71,7 +72,9 @@ class CrashDrive:
         end = time.monotonic() + 120
         while True:
             try:
-                return ask(self.service.client)
+                answer = ask(self.service.client)
+                self._has_answered.set()
+                return answer
             except ServiceUnavailable:
                 assert time.monotonic() < end, self.service.log.read_text()[-4000:]
 
@@ -134,6 +137,8 @@ class CrashDrive:
                     time.sleep(chance.uniform(0.0, 3.0))
                 else:
                     until(self.service.is_up)
+                    self._has_answered.clear()
+                    self._has_answered.wait(20)  # else a slow machine would see nothing but recoveries
                     time.sleep(chance.uniform(0.0, 1.5))
                 before = time.time_ns()
                 self._kill()
