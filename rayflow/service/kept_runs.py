@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from rayflow.evaluator import commands
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.task_table import TaskEntry
-from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.codec import children, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import ExecutionRow, PlaceRow, Row, RunRow
@@ -26,6 +27,7 @@ from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
+from rayflow.values.encoding.nested import SCALARS
 from rayflow.values.failures import Failure
 
 MOST_ENDED = 10_000
@@ -77,6 +79,18 @@ class KeptRuns:
             self._pins[row.execution_id].append(row)
 
     # --- what the tick of both cores asks -----------------------------------------------------------------------------
+
+    def missing(self, order: orders.Evaluate) -> tuple[str, ...]:
+        names: set[str] = set()
+        stack = [loads(order.root)]
+        while stack:
+            term = stack.pop()
+            if type(term) in SCALARS:
+                continue
+            if type(term) is TaskCall and term._task not in self._table:
+                names.add(term._task)
+            stack.extend(children(term))
+        return tuple(sorted(names))
 
     def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         at = self._clock.now()
@@ -145,8 +159,7 @@ class KeptRuns:
             self._waiters[row.next_run_id] += waiters
             return
         for future in waiters:
-            if not future.done():
-                future.set_result(row)
+            _settle(future, row)
 
     def began_again(self, run_id: str) -> None:
         """A run that had ended goes on."""
@@ -171,9 +184,17 @@ class KeptRuns:
         last = self.last_in_chain(run_id)
         row = self._ended.get(last)
         if row is not None:
-            future.set_result(row)
+            _settle(future, row)
         else:
             self._waiters[last].append(future)
+
+    def refuse_all(self, error: Exception) -> None:
+        """The service has ended: nobody gets a last row any more."""
+        for futures in self._waiters.values():
+            for future in futures:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+        self._waiters.clear()
 
     def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
@@ -183,3 +204,8 @@ class KeptRuns:
             waiters.remove(future)
             if not waiters:
                 del self._waiters[run_id]
+
+
+def _settle(future: Future[RunRow | None], row: RunRow) -> None:
+    with suppress(InvalidStateError):  # who has asked may give up at any moment
+        future.set_result(row)

@@ -304,6 +304,13 @@ class Lease:
             self._number += 1
             return found
 
+    def check(self) -> None:
+        """Raise LeaseLost if another process has taken over. Asks the store only if this process may have been stopped
+        since its last renewal: then it raises StoreUnavailable, too."""
+        with self._lock:
+            self._check_not_lost()
+            self._check_time()
+
     def _check_time(self) -> None:
         """Renew if the last renewal is too long ago: this process may have been stopped. Raises as `renew`."""
         if self._clock.seconds() - self._renewed_at >= self._me.seconds * _TRUSTED:

@@ -284,6 +284,12 @@ class Store:
         if self._small is not None:
             self._small.tidy(now)
 
+    def check_lease(self) -> None:
+        """Raise LeaseLost if this store commits by a lease that another process has taken over. Raises as
+        `Lease.check`."""
+        if self._lease is not None:
+            self._lease.check()
+
     def _create_next(self, lease: Lease, rows: dict[type, list[Columns]]) -> Commit:
         """Write rows as the next commit of a lease. Returns the commit that is there now: it may be an earlier attempt,
         whose answer was lost."""

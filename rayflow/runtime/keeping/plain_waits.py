@@ -117,9 +117,7 @@ class PlainWaits:
             if self._open.pop((execution_id, place), None) != deadline:
                 continue
             outcome = pack_outcome(None)
-            rows.append(
-                WaitRow(execution_id, place, number, now, "resolved", "sleep", cause="timer", outcome=outcome)
-            )
+            rows.append(WaitRow(execution_id, place, number, now, "resolved", "sleep", cause="timer", outcome=outcome))
             ended.append(messages.Resolved(now, execution_id, place, outcome))
         return ended
 

@@ -275,6 +275,8 @@ class RayCarrier:
 
     def _send_bundle(self, bundle: Bundle, with_context: bool = False) -> None:
         """Send a bundle. with_context: with the references of its context, so that any worker can run it."""
+        if bundle.first.entry.is_effect:
+            self._loop.before_effect()
         try:
             self._sent[bundle.number] = sent = self._sent_bundle(bundle, with_context)
         except Exception as error:
