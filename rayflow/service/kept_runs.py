@@ -27,7 +27,7 @@ from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
-from rayflow.values.encoding.nested import SCALARS
+from rayflow.values.native import SCALARS
 from rayflow.values.failures import Failure
 
 MOST_ENDED = 10_000
