@@ -394,15 +394,16 @@ class Service:
         return self.questions.history(self.run_id(text))
 
     def end_of(self, run_id: str) -> RunRow | None:
-        """The last row of a run that has ended lately; None for any other."""
-        return self._runs.end_of(run_id)
+        """The last row of a run that has ended lately; None for any other. Of a chain, that of its last run."""
+        return self._runs.end_of(self._runs.last_in_chain(run_id))
 
     def await_end(self, run_id: str) -> Future[RunRow | None]:
         """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""
         future: Future[RunRow | None] = Future()
 
         def wait() -> None:
-            if self._runs.end_of(run_id) is None and self._turn.keeper.run(run_id) is None:
+            last = self._runs.last_in_chain(run_id)
+            if self._runs.end_of(last) is None and self._turn.keeper.run(last) is None:
                 future.set_result(None)
             else:
                 self._runs.await_end(run_id, future)
