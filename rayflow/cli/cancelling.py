@@ -22,8 +22,8 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:
-    """What became of a request to cancel. was: the status of the execution before the request; status: after it.
-    error: as it is recorded."""
+    """What became of a request to cancel. was: the status of the execution before the request, or "not begun" for one
+    that its store does not know yet; status: after it. error: as it is recorded."""
 
     execution_id: str
     status: str

@@ -22,8 +22,8 @@ from rayflow.submission.job_requests import JobRequest
 CANCEL = "cancel"
 """The word for what the second job does, and the beginning of its id."""
 
-UNKNOWN = "unknown"
-"""The status of an execution that has not begun yet, in the answer of the second job."""
+NOT_BEGUN = "not begun"
+"""The status of an execution of which its store has no record yet."""
 
 BEGIN_SECONDS = 90.0
 """How long the second job may take: to begin, and to wait until the execution has ended."""
@@ -79,14 +79,14 @@ class CancelJob:
             self._api.stop(name)
             raise ClusterUnavailable(
                 f"The cluster at {self._api.address} has not carried out the job {name} within {BEGIN_SECONDS:g} s. "
-                f"To end the execution's job by force: ray job stop {job.submission_id}"
+                f"To end the execution's job by force: ray job stop {job.submission_id} --address {self._api.address}"
             )
         reader = FrameReader(job.execution_id)
         words = [*reader.read(self._api.log(ended)), *reader.end()]
         answer = "".join(word.piece for word in words if isinstance(word, JobAnswer))
         if answer:
             told: dict[str, Any] = json.loads(answer)
-            return None if told["status"] == UNKNOWN else told
+            return None if told["status"] == NOT_BEGUN else told
         latest = self._api.job(job.submission_id)
         if latest is not None and latest.has_ended:  # and with it the copy of the project that both jobs need
             return self._answer(_status_of(latest), "running")
@@ -96,17 +96,18 @@ class CancelJob:
     def _stopped(self) -> dict[str, Any]:
         self._api.stop(self._job.submission_id)
         ended = self._ended(self._job.submission_id, STOP_SECONDS)
-        return self._answer("running" if ended is None else _status_of(ended), "running")
+        return self._answer("running" if ended is None else _status_of(ended), NOT_BEGUN)
 
     def _ended(self, submission_id: str, seconds: float) -> RayJob | None:
         """A job once it has ended; None when it has not within so many seconds."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while True:
             found = self._api.job(submission_id)
             if found is None or found.has_ended:
                 return found
+            if time.monotonic() >= end:
+                return None
             time.sleep(LOOK_SECONDS)
-        return None
 
 
 def _status_of(job: RayJob) -> str:
@@ -115,4 +116,5 @@ def _status_of(job: RayJob) -> str:
         return "done"
     if job.state == "STOPPED" or job.exit_code == 130:
         return "cancelled"
-    return "lost" if job.exit_code is None or job.exit_code < 0 else "failed"
+    was_killed = job.exit_code is None or job.exit_code < 0
+    return "lost" if was_killed and job.node_id is not None else "failed"  # no node: its program has never begun

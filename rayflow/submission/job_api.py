@@ -14,6 +14,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 import ssl
 import time
 import urllib.error
@@ -25,6 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from rayflow.errors import BadConfig, ClusterUnavailable, NotFound
 from rayflow.runtime.on_ray.connection import ray_settings
+from rayflow.runtime.wording import size
 
 T = TypeVar("T")
 
@@ -122,7 +124,15 @@ def headers_in(text: str, place: str) -> dict[str, str]:
     if not isinstance(headers, dict):
         # Without the text itself: it may hold a password, and errors are recorded.
         raise BadConfig(f"{place} is not a JSON object of texts by name.")
-    return {str(name): str(value) for name, value in headers.items()}
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_TEXT.fullmatch(str(value)):
+            raise BadConfig(f"{place} has a header that HTTP cannot send: see the signs of {name!r} and of its text.")
+    return {name: str(value) for name, value in headers.items()}
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_TEXT = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+"""The signs that HTTP allows: no line breaks, and none that Latin-1 lacks."""
 
 
 def base_of(address: str) -> str:
@@ -147,7 +157,7 @@ class JobApi:
     """The job API of one cluster.
 
     address: of its dashboard. token: what it asks for; None where it asks for none. headers: for a proxy before it.
-    token_place: what a user has to do to give the token, for the error that asks for it.
+    token_place: what a user has to do to give the token, for the error that asks for it. Raises BadConfig.
     """
 
     def __init__(
@@ -155,6 +165,8 @@ class JobApi:
         token_place: str = USERS_TOKEN_PLACE,
     ) -> None:  # fmt: skip
         self.address = base_of(address)
+        if token is not None and not _HEADER_TEXT.fullmatch(token):
+            raise BadConfig(f"The token for {self.address} has signs that HTTP cannot send: {token_place}.")
         self._token_place = token_place
         self._has_token = token is not None
         self._has_answered = False
@@ -187,11 +199,17 @@ class JobApi:
 
     def send_package(self, uri: str, path: str) -> bool:
         """Send a zip file. False when the cluster, or a proxy before it, takes none of this size."""
+        length = os.path.getsize(path)
         with open(path, "rb") as stream:
-            status, body = self._ask(
-                "PUT", f"/api/packages/{_in_path(uri)}", stream, seconds=UPLOAD_SECONDS,
-                headers={"Content-Length": str(os.path.getsize(path)), "Content-Type": "application/octet-stream"},
-            )  # fmt: skip
+            try:
+                status, body = self._ask(
+                    "PUT", f"/api/packages/{_in_path(uri)}", stream, seconds=UPLOAD_SECONDS,
+                    headers={"Content-Length": str(length), "Content-Type": "application/octet-stream"},
+                )  # fmt: skip
+            except NoAnswer as error:
+                raise NoAnswer(
+                    f"{error} That was while {size(length)} were being sent: perhaps a proxy takes less at a time."
+                ) from None
         if status == 413:
             return False
         if status != 200:
@@ -296,28 +314,19 @@ class JobApi:
             raise
         except http.client.IncompleteRead:
             raise NoAnswer(f"The answer of {self._place} breaks off in the middle.") from None
-        except (http.client.HTTPException, ConnectionResetError) as error:
-            if self._has_answered:
-                name = type(error).__name__
-                raise NoAnswer(f"The dashboard at {self.address} has broken off the connection ({name}).") from None
-            raise NoAnswer(
-                f"Something answers at {self._place}, but it does not speak HTTP ({type(error).__name__}). Is it the "
-                "port of the cluster's control service (GCS, 6379), which a run joins from inside its network? From "
-                "elsewhere the port of the dashboard is needed: http://HEAD:8265; https:// where a proxy wants it."
-            ) from None
-        except OSError as error:
-            raise NoAnswer(self._unreachable(error)) from None
+        except (http.client.HTTPException, OSError) as error:
+            raise NoAnswer(self._no_answer(error)) from None
 
     def _body(self, got: Any, end: float | None) -> bytes:
         """The body of an answer. Raises ClusterUnavailable for one that goes on after a moment, or without end."""
         pieces: list[bytes] = []
-        size = 0
+        total = 0
         while piece := got.read1(1 << 20):
             pieces.append(piece)
-            size += len(piece)
+            total += len(piece)
             if end is not None and time.monotonic() > end:
                 raise NoAnswer(self._unreachable(TimeoutError()))
-            if end is not None and size > MOST_ANSWER_BYTES:
+            if end is not None and total > MOST_ANSWER_BYTES:
                 raise self._stranger("its answer does not end")
         if got.length:  # the part that is missing, which `read1` does not complain of
             raise http.client.IncompleteRead(b"", got.length)
@@ -346,7 +355,23 @@ class JobApi:
         opened: http.client.HTTPResponse = self._opener.open(request, timeout=seconds)
         return opened
 
-    def _unreachable(self, error: OSError) -> str:
+    def _no_answer(self, error: Exception) -> str:
+        """What to say where a request has got no answer."""
+        reason = getattr(error, "reason", error)
+        name = type(reason).__name__
+        if self._has_answered and isinstance(
+            reason, http.client.HTTPException | ConnectionResetError | BrokenPipeError
+        ):
+            return f"The dashboard at {self.address} has broken off the connection ({name})."
+        if isinstance(error, http.client.HTTPException | ConnectionResetError):
+            return (
+                f"Something answers at {self._place}, but it does not speak HTTP ({name}). Is it the port of the "
+                "cluster's control service (GCS, 6379), which a run joins from inside its network? From elsewhere the "
+                "port of the dashboard is needed: http://HEAD:8265; https:// where a proxy wants it."
+            )
+        return self._unreachable(error)
+
+    def _unreachable(self, error: Exception) -> str:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
             return (

@@ -149,17 +149,17 @@ def start(
 ) -> tuple[RayJob, bool]:
     """Send what the cluster lacks, and start the job. Returns it, and whether it was started now.
 
-    own: the package rayflow, to send it along. say: gets a line about each package. unsent: is called when a package
-    cannot be sent, or the sending is interrupted, so that nothing was started. A request that was made before, for
-    example by a command whose connection broke, starts nothing. Raises BadArguments when the execution's id belongs to
-    another request.
+    own: the package rayflow, to send it along. say: gets a line about each package. unsent: is called when the command
+    is too long, a package cannot be sent, or the sending is interrupted: then nothing was started. A request that was
+    made before, for example by a command whose connection broke, starts nothing. Raises BadArguments when the
+    execution's id belongs to another request.
     """
     packages = [project] if own is None else [project, own]
-    entrypoint = request.entrypoint(is_shipped=own is not None)
     metadata_of_job = {
         EXECUTION: request.execution_id, STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
     try:
+        entrypoint = request.entrypoint(is_shipped=own is not None)
         for package, what in zip(packages, ("the project", "rayflow"), strict=False):
             _send(api, package, what, say)
     except BaseException:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rayflow.errors import FileMissing
 from rayflow.lang.terms.expressions import TaskCall
-from rayflow.submission.project_files import GIT, RAY, ProjectFile
+from rayflow.submission.project_files import GIT, RAY, ProjectFile, is_never_sent
 from rayflow.values.encoding.nested import iter_leaves
 from rayflow.values.encoding.previews import few
 from rayflow.values.files.files import Dir, File
@@ -34,35 +34,38 @@ def local_files_of(call: Any) -> tuple[str, ...]:
     return tuple(path for path in paths if (local := local_path(path)) is not None and os.path.exists(local))
 
 
-def check_sent(paths: Iterable[str], files: Sequence[ProjectFile], project_dir: str) -> tuple[str, ...]:
+def check_sent(paths: Sequence[str], files: Sequence[ProjectFile], project_dir: str) -> tuple[str, ...]:
     """Those of the paths that are not in the project, so that only a shared disk brings them to a cluster.
 
     Raises FileMissing for a path in the project that is not among the files which are sent.
     """
     elsewhere = []
-    root = os.path.realpath(project_dir)
+    root = os.path.abspath(project_dir)
+    sent = {part for file in files for part in _parts(file.name.rstrip("/"))} if paths else set()
     for path in paths:
         local = local_path(path)
-        within = os.path.relpath(os.path.realpath(local or ""), root)
+        within = os.path.relpath(os.path.abspath(local or ""), root)  # a link is sent as what it leads to
         is_relative = local is not None and not path.startswith(("/", "~", "file://"))
         if not is_relative or within.split(os.sep)[0] == "..":
             elsewhere.append(path)
-        elif within != "." and (left_out := _left_out(root, within, files)):
-            raise FileMissing(
-                f"{path} is not sent with the project, because {GIT} or {RAY} leaves it out: bring it back by the line "
-                f"!{left_out} in {RAY}. Or {_ADVICE}"
-            )
+        elif within != "." and (left_out := [part for part in _parts(within) if part not in sent]):
+            raise FileMissing(f"{path} is not sent with the project, {_why_not_sent(root, left_out)} {_ADVICE}")
     return tuple(elsewhere)
 
 
-def _left_out(root: str, within: str, files: Sequence[ProjectFile]) -> str | None:
-    """The outermost part of a path in a project that is not sent, as a pattern; None where the path is sent."""
-    part = ""
-    for name in within.split(os.sep):
-        part = f"{part}/{name}" if part else name
-        if not any(f"{file.name}/".startswith(f"{part}/") for file in files):
-            return f"{part}/" if os.path.isdir(os.path.join(root, part)) else part
-    return None
+def _parts(within: str) -> list[str]:
+    """The directories that a path in a project lies in, from outside to inside, and the path itself."""
+    names = within.split(os.sep)
+    return ["/".join(names[: place + 1]) for place in range(len(names))]
+
+
+def _why_not_sent(root: str, parts: Sequence[str]) -> str:
+    """Why a file is not sent, and what to do about it; an advice can follow. parts: what of its path is not sent."""
+    never = next((part for part in parts if is_never_sent(os.path.join(root, part))), None)
+    if never is not None:
+        return f"since {never} is a cache, an environment, a store or the like, which never is:"
+    pattern = f"{parts[0]}/" if os.path.isdir(os.path.join(root, parts[0])) else parts[0]
+    return f"because {GIT} or {RAY} leaves it out: bring it back by the line !{pattern} in {RAY}. Or"
 
 
 def check_there(paths: Iterable[str]) -> None:

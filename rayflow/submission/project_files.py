@@ -159,7 +159,7 @@ def _walk(
     is_empty = True
     for entry in _entries(directory):
         is_empty = False
-        if entry.name in _LEFT_OUT or entry.name.endswith((".pyc", ".pyo")):
+        if _is_name_left_out(entry.name):
             continue
         try:
             state = entry.stat()
@@ -188,6 +188,15 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
 
 def _unreadable(path: str, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
+
+
+def is_never_sent(path: str) -> bool:
+    """Whether a file or directory of a project is left out whatever the patterns say."""
+    return _is_name_left_out(os.path.basename(path)) or _is_environment(path)
+
+
+def _is_name_left_out(name: str) -> bool:
+    return name in _LEFT_OUT or name.endswith((".pyc", ".pyo"))
 
 
 def _is_environment(directory: str) -> bool:

@@ -103,6 +103,25 @@ def test_an_execution_of_another_machine_that_has_fallen_silent_is_lost_everywhe
     assert store.live.cancel_order(lost) is None
 
 
+def test_what_is_heard_from_is_not_resumed_and_what_has_fallen_silent_is(rayflow: Any) -> None:
+    store, running = running_elsewhere(rayflow)
+    store.live.write(state_of(running))
+    refused = rayflow("resume", running, "--inline")
+    assert refused.code == 1 and refused.out == ""
+    assert f"Execution {running[:18]} still runs, on node1: `rayflow log {running[:18]} --follow`" in refused.err
+    assert f"`rayflow cancel {running[:18]}` ends it" in refused.err
+    assert store.history().execution_row(running).life == 0
+    fall_silent(store, running)
+    resumed = rayflow("resume", running, "--inline")
+    assert (resumed.code, resumed.out) == (0, "'Hello, World!'\n")
+
+
+def test_an_execution_that_the_store_does_not_know_may_be_known_to_its_cluster(rayflow: Any) -> None:
+    rayflow.run("main")
+    done = rayflow("cancel", "abcd")
+    assert done.code == 1 and "rayflow cancel abcd --address http://HEAD:8265" in done.err
+
+
 @pytest.mark.parametrize(
     "words", [("log", "--running", "-"), ("log", "--running", "--failed"), ("log", "-", "--follow", "--jobs")]
 )

@@ -181,6 +181,25 @@ def test_where_somebody_else_has_the_room_claims_become_rare(notes: Notes) -> No
     assert "lab.wide" not in scheduler.began
 
 
+def test_a_claim_that_is_taken_back_is_not_taken_for_one_of_another_run_meanwhile(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = PlayedRay(notes, 4, taken=1)
+    scheduler = PlayedScheduler(ray)
+    scheduler.add("small", 1_000, 1.0)
+    scheduler.add("wide", 1, 5.0, **GANG)
+    said: list[tuple[str, ...]] = []
+    take_back = claims.remove
+
+    def remove(name: str) -> None:
+        said.append(scheduler.claims.sentences())
+        take_back(name)
+
+    monkeypatch.setattr(claims, "remove", remove)
+    ray.play(PATIENCE_SECONDS + FIRST_SECONDS + 10)
+    assert said == [()] and not notes
+
+
 def test_no_claim_lasts_longer_than_the_longest_and_each_rests_as_long_as_it_lasted(notes: Notes) -> None:
     ray = PlayedRay(notes, 4)
     scheduler = PlayedScheduler(ray)

@@ -14,12 +14,11 @@ from rayflow.errors import ClusterUnavailable, NotFound
 from rayflow.submission import cancelling
 from rayflow.submission.bootstrap import frame, unpacked
 from rayflow.submission.cancelling import CancelJob
-from rayflow.submission.job_api import RayJob
-from rayflow.submission.job_requests import STORE
+from rayflow.submission.job_api import STORE, RayJob
 
 ID = "0197a3c2-51f0-7000-8000-000000000000"
 ENVIRONMENT = {"working_dir": "gcs://_ray_pkg_1.zip", "py_modules": ["gcs://_ray_pkg_2.zip"]}
-JOB = RayJob(f"rayflow-{ID}", "RUNNING", metadata={STORE: "s3://bucket/results"}, runtime_env=ENVIRONMENT)
+JOB = RayJob(f"rayflow-{ID}", "RUNNING", metadata={STORE: "s3://bucket/results"}, node_id="n", runtime_env=ENVIRONMENT)
 
 
 @dataclass
@@ -84,7 +83,8 @@ def test_a_second_job_in_the_environment_of_the_first_asks_for_the_end_and_tells
 @pytest.mark.parametrize(
     ("job", "status"),
     [(ends("SUCCEEDED", 0), "done"), (ends("FAILED", 1), "failed"), (ends("FAILED", 130), "cancelled"),
-     (ends("STOPPED"), "cancelled"), (ends("FAILED", -9), "lost"), (ends("FAILED"), "lost")],
+     (ends("STOPPED"), "cancelled"), (ends("FAILED", -9), "lost"), (ends("FAILED"), "lost"),
+     (replace(ends("FAILED"), node_id=None), "failed")],
 )  # fmt: skip
 def test_a_job_that_has_ended_is_asked_for_nothing(job: RayJob, status: str) -> None:
     api = PlayedApi(job)
@@ -95,10 +95,10 @@ def test_a_job_that_has_ended_is_asked_for_nothing(job: RayJob, status: str) -> 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_a_job_whose_execution_has_not_begun_is_stopped(state: str) -> None:
     unknown = frame(
-        ID, "answer", json.dumps({"execution_id": ID, "status": "unknown", "was": "unknown", "error": None})
+        ID, "answer", json.dumps({"execution_id": ID, "status": "not begun", "was": "not begun", "error": None})
     )
     api = PlayedApi(ends(state), SECOND, unknown, ends("STOPPED"))
-    assert asked(api) == {"execution_id": ID, "status": "cancelled", "was": "running", "error": None}
+    assert asked(api) == {"execution_id": ID, "status": "cancelled", "was": "not begun", "error": None}
     assert api.stopped == [JOB.submission_id]
     assert len(api.submitted) == (state == "RUNNING")
     api = PlayedApi(ends(state), SECOND, unknown)  # it goes on for longer than anybody waits
@@ -120,7 +120,7 @@ def test_a_second_job_that_fails_or_does_not_begin_is_an_error_with_what_it_says
     with pytest.raises(ClusterUnavailable, match=r"(?s)error: Cannot read s3://bucket.*could not ask for the end"):
         asked(PlayedApi(JOB, failed, "error: Cannot read s3://bucket/results\n"))
     api = PlayedApi(JOB, replace(SECOND, state="PENDING", exit_code=None))
-    with pytest.raises(ClusterUnavailable, match=f"ray job stop rayflow-{ID}"):
+    with pytest.raises(ClusterUnavailable, match=f"ray job stop rayflow-{ID} --address http://head:8265"):
         asked(api)
     assert api.stopped == [api.submitted[0][0]], "the request may not come later"
 

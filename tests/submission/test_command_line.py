@@ -105,8 +105,19 @@ def test_a_local_file_that_is_not_sent_with_the_project_is_found_before_anything
         assert code == 1 and f"{path} is not sent with the project" in err and f"{line} in .rayignore" in err
         assert 's3://bucket/...; where a program needs a local one, stage it: file.stage("name")' in err
     assert played.dashboard.asked == []
+    for name in (".venv/t.txt", "py/pyvenv.cfg", "py/t.txt", "in/b.pyc"):
+        played.project.write(name, "")
+    played.project.write(".rayignore", "!.venv/\n!py/\n!*.pyc\n")  # which brings none of them back
+    for path, part in {".venv/t.txt": ".venv", "py/t.txt": "py", "in/b.pyc": "in/b.pyc"}.items():
+        code, _, err = played.submit("flow.py", "main", "--data", path)
+        assert code == 1 and f"{path} is not sent with the project, since {part} is a cache, an env" in err
+        assert "stage it: file.stage(" in err and "bring it back" not in err
+    (played.project.path / "in" / "empty").mkdir()
+    (played.project.path / "in" / "link.txt").symlink_to(played.project.path / "out" / "a.txt")
+    played.project.write(".rayignore", "")
+    assert played.submit("flow.py", "main", "--data", "in/link.txt")[0] == 0, "it is sent as what it leads to"
     played.project.write(".rayignore", "!a.bin\n!out/\n")
-    for path in ("a.bin", "out/a.txt", "in/b.txt", "in", ".", "s3://bucket/a.bin", "/nowhere/else"):
+    for path in ("a.bin", "out/a.txt", "in/b.txt", "in", "in/empty", ".", "s3://bucket/a.bin", "/nowhere/else"):
         assert played.submit("flow.py", "main", "--data", path)[0] == 0
         assert played.job()[1]["files"] == []
 
@@ -139,6 +150,8 @@ def test_a_project_of_600_megabytes_is_refused_before_anything_is_sent(played):
 def test_a_project_that_could_not_be_sent_leaves_nothing_in_the_store_unless_the_request_may_be_older(played):
     played.dashboard.most_bytes = 10
     left = []
+    code, _, err = played.submit("flow.py", "main", "--data", "x" * 150_000)
+    assert code == 1 and "a job takes at most" in err
     for words in ([], ["--execution-id", "0197a3c2-51f0-7000-8000-000000000000"]):
         code, _, err = played.submit("flow.py", "main", *words)
         assert code == 1 and "or a proxy before it" in err

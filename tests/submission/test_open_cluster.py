@@ -86,7 +86,7 @@ def test_credentials_that_only_the_laptop_has_end_the_job_before_anything_runs(l
     assert f"{bucket}/results" in err and re.search(
         r"This process on \S+ has no credentials for it: see AWS_ACCESS_K", err
     )
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 90
     assert "starting the scheduler" not in err
 
 
@@ -108,7 +108,7 @@ def test_what_no_node_has_is_said_once_and_in_seconds_and_the_execution_can_be_c
     begun, told = time.monotonic(), ""
     while not (found := re.search(says, told)):
         told += follower.stderr.readline()
-        assert time.monotonic() - begun < 40, told
+        assert time.monotonic() - begun < 120, told  # a busy machine takes its time to start a job
     assert found
     execution = told.partition(PREFIX)[2].split()[0]
     code, out, err = laptop("cancel", execution, "--address", laptop.cluster.address, "--reason", "too large")

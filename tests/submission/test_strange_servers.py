@@ -120,6 +120,45 @@ def test_a_redirect_is_told_alone_and_with_the_place_that_it_leads_to():
     assert "secret" not in text and "ssh -L" not in text
 
 
+def test_a_connection_that_breaks_off_while_a_project_is_sent_does_not_put_the_port_in_doubt(tmp_path):
+    def serve(connection: socket.socket) -> None:
+        if b"/api/version" in connection.recv(65_536):
+            connection.sendall(said(b'{"ray_version": "2.60.0"}'))
+
+    with (tmp_path / "package.zip").open("wb") as stream:
+        stream.truncate(50 << 20)
+    with served(serve) as port:
+        api = JobApi(f"http://127.0.0.1:{port}")
+        assert api.ray_version() == "2.60.0"
+        with pytest.raises(ClusterUnavailable) as broken:
+            api.send_package("gcs://_ray_pkg_1.zip", str(tmp_path / "package.zip"))
+    text = str(broken.value)
+    assert text.startswith(f"The dashboard at http://127.0.0.1:{port} has broken off the connection (")
+    assert "while 50.0 MiB were being sent: perhaps a proxy takes less" in text and "8265" not in text
+
+
+@pytest.mark.parametrize("verb", [["attach", "-"], ["cancel", "-"]])
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RAY_AUTH_TOKEN", "sesam\nopen", "set RAY_AUTH_TOKEN_PATH to the cluster's token file, or RAY_AUTH_TOKEN"),
+        ("RAY_AUTH_TOKEN", "sesamł", "set RAY_AUTH_TOKEN_PATH"),
+        ("RAY_JOB_HEADERS", '{"User": "sesam\\nopen"}', "RAY_JOB_HEADERS has a header that HTTP cannot send"),
+        ("RAY_JOB_HEADERS", '{"User": "sesamł"}', "see the signs of 'User' and of its text"),
+        ("RAY_JOB_HEADERS", '{"Usér:": "sesam"}', "see the signs of 'Usér:'"),
+    ],
+)
+def test_what_no_header_can_hold_is_a_mistake_of_the_settings_that_is_not_repeated(
+    monkeypatch, project, capsys, verb, variable, value, says
+):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv(variable, value)
+    assert main([*verb, "--address", "http://127.0.0.1:9"]) == 1
+    err = capsys.readouterr().err
+    assert says in err and "sesam" not in err and "Traceback" not in err
+
+
 # --- HTTPS ------------------------------------------------------------------------------------------------------------
 
 

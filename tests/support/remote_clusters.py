@@ -85,9 +85,11 @@ class RemoteCluster:
             *(f"--{name}={port}" for name, port in zip(names, free_ports(4), strict=True)),
             "--object-store-memory=100000000", "--disable-usage-stats", f"--temp-dir={place / 'ray'}",
         ]  # fmt: skip
+        # Ray gives a job that is stopped 3 s to record its end. On a busy machine that is too short at times.
         environment = {
             "HOME": str(self.folder), "PATH": str(self.folder / "bin"), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            "RAY_USAGE_STATS_ENABLED": "0", processes.MARKER: os.environ[processes.MARKER], **self.settings,
+            "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "30",
+            processes.MARKER: os.environ[processes.MARKER], **self.settings,
         }  # fmt: skip
         if self.token is not None:
             environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}

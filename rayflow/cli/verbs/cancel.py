@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,8 +18,12 @@ from rayflow.cli.output.progress import PlainReporter
 from rayflow.cli.output.style import short_execution
 from rayflow.cli.parsing.completion import executions
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
+from rayflow.errors import NotFound
 from rayflow.pasting import command as pasted
 from rayflow.runtime.protocol.execution_row import user
+
+if TYPE_CHECKING:
+    from rayflow.store.history.history import History
 
 
 @click.command("cancel")
@@ -45,7 +50,7 @@ def command(execution: str, reason: str, store: str | None, address: str | None,
         raise click.UsageError("--store and --address are two ways to the same execution: leave one out.")
     if address is None:
         opened = open_for(store, read_only=False)
-        answer = cancel(opened, opened.history().resolve(execution, kinds=("execution",)).id, by, why)
+        answer = cancel(opened, _found(opened.history(), execution), by, why)
         url, follow = opened.url, pasted("log", short_execution(answer.execution_id), "--follow", store=opened.url)
     else:
         answer, url = _cancel_there(address, execution, by, why)
@@ -55,6 +60,17 @@ def command(execution: str, reason: str, store: str | None, address: str | None,
     else:
         click.echo(_said(answer, url, follow))
     return answer.exit_code
+
+
+def _found(history: History, text: str) -> str:
+    """The id of the execution that a text names. Raises NotFound."""
+    try:
+        return history.resolve(text, kinds=("execution",)).id
+    except NotFound as error:
+        there = pasted("cancel", text, "--address", "http://HEAD:8265")
+        raise NotFound(
+            f"{error} Only its cluster knows an execution that was submitted and has not begun: {there}"
+        ) from None
 
 
 def _cancel_there(address: str, execution: str, by: str, reason: str) -> tuple[CancelAnswer, str]:
@@ -78,7 +94,9 @@ def _said(answer: CancelAnswer, store: str, follow: str) -> str:
     if status == "cancelled":
         if before == "running":
             return f"{name} is cancelled; what was finished is kept. Go on with: {resume}"
-        return f"{name} was cancelled already"
-    if before == "running":
-        return f"{name} ended before the request reached it: it is {status}"
-    return f"{name} has ended already: it is {status}"
+        if before == status:
+            return f"{name} was cancelled already"
+        return f"{name} is cancelled: its job is stopped before the execution has begun"
+    if before == status:
+        return f"{name} has ended already: it is {status}"
+    return f"{name} ended before the request reached it: it is {status}"

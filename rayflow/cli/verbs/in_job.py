@@ -1,8 +1,8 @@
 """`rayflow in-job`: carry out a submitted command, in its job on the cluster. Not for people.
 
 In: what `rayflow submit` has packed, and the words of the command. Out: what the command prints, with frames for the
-one who follows; its exit code. Never: runs anything before the store is reached, and the
-local files that are named are found.
+one who follows; its exit code. Never: runs anything before the store is reached, and the local files that are named are
+found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rayflow.deployments.far_executions import CALL
 from rayflow.runtime.protocol import execution_row, git_commit
 from rayflow.store.open import open_store
 from rayflow.submission.bootstrap import unpacked
-from rayflow.submission.cancelling import CANCEL, UNKNOWN
+from rayflow.submission.cancelling import CANCEL, NOT_BEGUN
 from rayflow.submission.frames import FrameWriter
 from rayflow.submission.local_files import check_there
 from rayflow.submission.shared_stores import check_reached, remove_job_beacon
@@ -101,6 +101,6 @@ def _cancelled(store: str, execution_id: str, asked: Mapping[str, str]) -> Cance
     end = time.monotonic() + BEGIN_SECONDS
     while history.find_execution(execution_id) is None:
         if time.monotonic() > end:
-            return CancelAnswer(execution_id, UNKNOWN, UNKNOWN)
+            return CancelAnswer(execution_id, NOT_BEGUN, NOT_BEGUN)
         time.sleep(LOOK_SECONDS)
     return cancel(opened, execution_id, asked["by"], asked["reason"])

@@ -186,10 +186,10 @@ class RoomClaims:
     def trade(self) -> None:
         """Write or take back our claim, and read those of others."""
         claimed, found = self._claimed, claims.claims()
-        self._others = tuple([each for each in found if claimed is None or each.name != claimed.name])
+        mine = {self._written, None if claimed is None else claimed.name}
+        self._others = tuple([each for each in found if each.name not in mine])
         if self._written is not None and (claimed is None or claimed.name != self._written):
             claims.remove(self._written)
-            self._others = tuple([each for each in self._others if each.name != self._written])
             self._written = None
         if claimed is None or claimed.is_fulfilled:
             return
