@@ -135,6 +135,13 @@ def races() -> object:
 
 
 @flow(namespace="crash_points")
+def overtaken() -> object:
+    won = first(bank(5), seq([sleep(30), "the clock"])[1])
+    late = within(bank(6), "30s", "too late")
+    return seq([won, late, sleep("1d"), do(won), do(late)])
+
+
+@flow(namespace="crash_points")
 def tidied() -> object:
     return finally_(seq([do("begin"), wait_for_event("never")]), seq([do("tidy"), do("up")]))
 
@@ -232,6 +239,7 @@ STORIES: Sequence[tuple[Any, Script | None]] = (
     (family, None),
     (emitting, answer_of_subscriber),
     (races, None),
+    (overtaken, None),
     (tidied, cancel),
     (noted, None),
     (unlucky, None),
