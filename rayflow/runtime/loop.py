@@ -118,6 +118,10 @@ class Loop(Generic[C]):
         """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
 
+    def before_effect(self) -> None:
+        """An effect is about to be sent, or its body to run. Raises as `Store.check_lease`."""
+        self.store.check_lease()
+
     def record(self, row: Row) -> None:
         """Record a row that says nothing of a job. The thread that turns the loop calls it."""
         self._sink.append([row])

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from rayflow.evaluator import commands
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.task_table import TaskEntry
-from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.codec import children, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import ExecutionRow, PlaceRow, Row, RunRow
@@ -27,6 +28,7 @@ from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
 from rayflow.values.failures import Failure
+from rayflow.values.native import SCALARS
 
 MOST_ENDED = 10_000
 """So many runs that have ended are remembered with their outcomes; of others the store is asked."""
@@ -69,7 +71,7 @@ class KeptRuns:
         """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
         self._ended: OrderedDict[str, RunRow] = OrderedDict()
-        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
+        self._waiters: defaultdict[str, list[Future[RunRow | None]]] = defaultdict(list)
 
     def take_up(self, places: Iterable[PlaceRow]) -> None:
         """What has happened at the places of the runs that have not ended, as the store has it."""
@@ -77,6 +79,18 @@ class KeptRuns:
             self._pins[row.execution_id].append(row)
 
     # --- what the tick of both cores asks -----------------------------------------------------------------------------
+
+    def missing(self, order: orders.Evaluate) -> tuple[str, ...]:
+        names: set[str] = set()
+        stack = [loads(order.root)]
+        while stack:
+            term = stack.pop()
+            if type(term) in SCALARS:
+                continue
+            if type(term) is TaskCall and term._task not in self._table:
+                names.add(term._task)
+            stack.extend(children(term))
+        return tuple(sorted(names))
 
     def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         at = self._clock.now()
@@ -97,6 +111,7 @@ class KeptRuns:
             pins=tuple(self._pins.get(order.run_id, ())),
             resolved=resolved,
             generation=order.generation,
+            cancelled_by=(order.by or "") if order.stops else None,
         )
         return Begun(submitted, request.opening_rows(self._ray_version))
 
@@ -144,8 +159,7 @@ class KeptRuns:
             self._waiters[row.next_run_id] += waiters
             return
         for future in waiters:
-            if not future.done():
-                future.set_result(row)
+            _settle(future, row)
 
     def began_again(self, run_id: str) -> None:
         """A run that had ended goes on."""
@@ -165,16 +179,24 @@ class KeptRuns:
             run_id = row.next_run_id
         return run_id
 
-    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
+    def await_end(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Give a future the last row of a run, when it has ended. Of a chain, that of its last run."""
         last = self.last_in_chain(run_id)
         row = self._ended.get(last)
         if row is not None:
-            future.set_result(row)
+            _settle(future, row)
         else:
             self._waiters[last].append(future)
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def refuse_all(self, error: Exception) -> None:
+        """The service has ended: nobody gets a last row any more."""
+        for futures in self._waiters.values():
+            for future in futures:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+        self._waiters.clear()
+
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
         run_id = self.last_in_chain(run_id)
         waiters = self._waiters.get(run_id)
@@ -182,3 +204,8 @@ class KeptRuns:
             waiters.remove(future)
             if not waiters:
                 del self._waiters[run_id]
+
+
+def _settle(future: Future[RunRow | None], row: RunRow) -> None:
+    with suppress(InvalidStateError):  # who has asked may give up at any moment
+        future.set_result(row)

@@ -212,7 +212,7 @@ class Rehearsed(InlineSubmission):
             evaluate=partial(evaluate, loop_of=self._loop_below),
         )
         worker.plan = driver.plan
-        return self._loop_with(worker, driver.config.limits, self._listener())
+        return self._loop_with(worker, driver.config.capacities, self._listener())
 
     def _loop_below(self, worker: Worker, under: NestedStart, listener: LoopListener) -> Loop[InlineCarrier]:
         return self._loop_with(worker, under.limits, listener)
