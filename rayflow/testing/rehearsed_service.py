@@ -1,4 +1,4 @@
-"""The service of a rehearsal: it keeps runs in this thread, and time stands still unless it is told to pass.
+"""The service of a rehearsal: it keeps runs in this thread, and time stands still unless the test lets it pass.
 
 In: requests, one at a time. Out: their answers, when everything has happened that follows from them. Never: waits,
 opens a port, or starts a thread.
@@ -57,7 +57,7 @@ class Killed(BaseException):
 
 
 class StandingClock(Clock):
-    """A clock that stands still unless it is told to skip. skipping: the rehearsal's clock; both skip together.
+    """A clock that stands still unless it skips. skipping: the rehearsal's clock; both skip together.
 
     began: the time before anything was skipped, in microseconds since the epoch.
     """

@@ -239,8 +239,9 @@ def test_after_an_edit_only_what_it_touches_is_computed(story: tuple[str, list[T
         assert line in third.output
 
 
-def test_the_tests_of_the_testing_example_pass(tmp_path: Path) -> None:
-    project = copy_of(TESTED, tmp_path)
+@pytest.mark.parametrize("name", [TESTED, "30_order"])
+def test_the_tests_of_an_example_pass(name: str, tmp_path: Path) -> None:
+    project = copy_of(name, tmp_path)
     ended = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", ".")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

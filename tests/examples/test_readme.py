@@ -365,3 +365,14 @@ def test_the_test_that_the_page_of_testing_shows_passes(project: Project) -> Non
     )
     ended = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", ".")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_tests_of_durable_runs_that_the_page_of_testing_shows_pass(project: Project) -> None:
+    shutil.copy(REPOSITORY / "examples/30_order/flow.py", project.path)
+    project.write("conftest.py", 'pytest_plugins = ["rayflow.testing.fixtures"]')
+    shown = page("testing").split("```python fragment\nimport pytest\n")[1].split("```")[0]
+    (project.path / "test_flow.py").write_text(f"import pytest\n{shown}")
+    ended = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", ".")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "3 passed" in ended.stdout
+    assert not (project.path / "ledger.txt").exists()

@@ -135,6 +135,13 @@ def races() -> object:
 
 
 @flow(namespace="crash_points")
+def overtaken() -> object:
+    won = first(bank(5), seq([sleep(30), "the clock"])[1])
+    late = within(bank(6), "30s", "too late")
+    return seq([won, late, sleep("1d"), do(won), do(late)])
+
+
+@flow(namespace="crash_points")
 def tidied() -> object:
     return finally_(seq([do("begin"), wait_for_event("never")]), seq([do("tidy"), do("up")]))
 
@@ -221,6 +228,16 @@ def two_jobs(rehearsal: Rehearsal, run: RehearsedRun) -> None:
     rehearsal.emit("job", "two")
 
 
+def start_others(rehearsal: Rehearsal, run: RehearsedRun) -> None:
+    assert rehearsal.start(fan_out()).result() == ["did 1", "did 2", "did 3", "did 3"]
+    other = rehearsal.start(event_comes(), id="the other", delay="10m")
+    rehearsal.skip("20m")
+    assert other.state() == "waiting"
+    assert other.cancel("it was a mistake")
+    assert not other.cancel()
+    rehearsal.emit("approval", {"amount": 9, "by": "ada"}, key="k", delay="1m")
+
+
 Script = Callable[[Rehearsal, RehearsedRun], None]
 
 STORIES: Sequence[tuple[Any, Script | None]] = (
@@ -228,10 +245,12 @@ STORIES: Sequence[tuple[Any, Script | None]] = (
     (fan_out, None),
     (event_comes, approve),
     (event_comes, refuse),
+    (event_comes, start_others),
     (two_questions, answers),
     (family, None),
     (emitting, answer_of_subscriber),
     (races, None),
+    (overtaken, None),
     (tidied, cancel),
     (noted, None),
     (unlucky, None),
@@ -263,6 +282,46 @@ def test_a_body_that_awaits_goes_on_where_it_was_wherever_its_service_is_killed(
 def test_a_chain_ends_alike_wherever_its_service_is_killed() -> None:
     with Rehearsal() as rehearsal:
         assert rehearsal.crash_everywhere(chain(1)) >= 10
+
+
+class TwiceMortalFolder(MortalFolder):
+    """A folder whose process is killed twice. later: how many commits the second one makes, the last one included."""
+
+    def __init__(self, last: int, *, is_lost: bool, later: int) -> None:
+        super().__init__(last, is_lost=is_lost)
+        self._later = later
+
+    def write(self, path: str, parts: Sequence[Any]) -> None:
+        try:
+            super().write(path, parts)
+        except Killed:
+            self.last = self.commits + self._later
+            self._later = 0
+            raise
+
+
+@pytest.mark.parametrize(
+    ("of", "script"), [(event_comes, approve), (overtaken, None), (tidied, cancel), (two_questions, answers)]
+)
+@pytest.mark.parametrize("later", [1, pytest.param(2, marks=pytest.mark.campaign)])
+def test_a_service_that_is_killed_while_it_takes_up_its_runs_is_followed_by_another(
+    of: Any, script: Script | None, later: int
+) -> None:
+    with Rehearsal() as rehearsal:
+        began = rehearsal.clock.now()
+
+        def world(folder: MortalFolder) -> RehearsedWorld:
+            return RehearsedWorld(rehearsal.config, Plan(), folder, began)
+
+        whole = MortalFolder()
+        calm = played(world(whole), of(), script)
+        twice = 0
+        for last in range(1, whole.commits + 1):
+            for is_lost in (True, False):
+                end = played(world(TwiceMortalFolder(last, is_lost=is_lost, later=later)), of(), script, calm.states)
+                twice += end.lives == 2
+                assert difference(calm, end) is None, f"killed {last}, lost {is_lost}, and {later} later"
+        assert twice >= whole.commits
 
 
 class TornFolder(MortalFolder):
