@@ -159,6 +159,10 @@ def test_a_failure_is_raised_as_the_exception_of_the_task(rehearsal: Rehearsal) 
     assert "no money" in run.explain()
     with pytest.raises(NonRetriable, match="no money"):
         run.result()
+    rehearsal.restore()
+    run.retry("the bank has opened")
+    assert run.state() == "waiting"
+    assert DONE == ["charge 3"]
 
 
 def test_a_fake_stands_in_for_an_effect_also_in_runs_that_have_begun(rehearsal: Rehearsal) -> None:
