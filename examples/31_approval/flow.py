@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rayflow import ask, effect, flow, task, within
+from rayflow import ask, effect, flow, gather, task, within
 
 SITE = Path("site.txt")
 
@@ -35,10 +35,10 @@ async def article(topic: str) -> str:
     """Write, ask, and write again. The editor may take weeks: nothing runs meanwhile."""
     remarks: list[str] = []
     while True:
-        text = await draft(topic, remarks)
-        verdict = await within(ask(f"Publish {text!r}?", Verdict), "30d", None)
+        text = await gather(draft(topic, remarks))
+        verdict: Verdict | None = await gather(within(ask(f"Publish {text!r}?", Verdict), "30d"))
         if verdict is None:
             return f"nobody has answered about: {text}"
         if verdict.is_fine:
-            return await publish(text)
+            return await gather(publish(text))
         remarks.append(verdict.remark)

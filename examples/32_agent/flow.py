@@ -8,7 +8,7 @@ from rayflow import effect, flow, gather, sleep
 
 NOTES = Path("notes.txt")
 
-SCRIPT = [
+SCRIPT: list[dict[str, Any]] = [
     {"tools": [["look_up", "weather in Oslo"], ["look_up", "trains to Bergen"]]},
     {"tools": [["write_down", "take the train, it rains"]]},
     {"answer": "Take the train: it rains in Oslo."},
@@ -45,10 +45,10 @@ async def agent(question: str = "How do I get to Bergen?") -> str:
     """Ask, act, and ask again. Each turn is recorded: after a crash the agent goes on where it was."""
     so_far: list[str] = []
     while True:
-        reply = await ask_model(question, so_far)
+        reply = await gather(ask_model(question, so_far))
         so_far.append(f"model: {json.dumps(reply)}")
         if "answer" in reply:
-            return reply["answer"]
+            return str(reply["answer"])
         results = await gather(*(TOOLS[name](text) for name, text in reply["tools"]))
         so_far.extend(f"tool: {result}" for result in results)
-        await sleep(0.2)  # the model's provider allows so many calls a second
+        await gather(sleep(0.2))  # the model's provider allows so many calls a second

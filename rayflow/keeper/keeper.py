@@ -385,9 +385,8 @@ def _recalled(state: KeeperState, request: requests.Recalled) -> None:
 
 
 def _time_came(state: KeeperState, request: requests.TimeCame) -> None:
-    """The timers that have come are fired before each request."""
-    if state.alarm is not None and state.alarm <= request.at:
-        state.alarm = None
+    """The timers that have come are fired before each request. The alarm is over, also if it came too early."""
+    state.alarm = None
 
 
 _HANDLERS: Mapping[type, Callable[[KeeperState, Any], None]] = {

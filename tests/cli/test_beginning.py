@@ -94,7 +94,7 @@ def offered(project: Project) -> Any:
 
 def test_a_shell_is_offered_what_may_follow(project: Project, offered: Any) -> None:
     assert offered("") == set(VERBS)
-    assert offered("re") == {"repl", "resume"}
+    assert offered("re") == {"repl", "resume", "retry"}
     assert offered("run", "") == {"done.py", "flow.py", "folder/"}
     assert offered("run", "folder/") == {"folder/inner.py"}
     assert offered("run", "flow.py", "") == {"main", "train", "third"}
