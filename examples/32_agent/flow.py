@@ -37,7 +37,7 @@ def write_down(text: str) -> str:
     return "noted"
 
 
-TOOLS = {"look_up": look_up, "write_down": write_down}
+TOOLS: dict[str, Any] = {"look_up": look_up, "write_down": write_down}
 
 
 @flow

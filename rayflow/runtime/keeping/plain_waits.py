@@ -14,7 +14,7 @@ from rayflow.errors import NeedsService
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.pasting import command
+from rayflow.pasting import command as pasted
 from rayflow.records import PlaceRow, Row, WaitRow
 from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.beside import ABOUT_WAITS, Turned, with_places
@@ -66,7 +66,7 @@ class PlainWaits:
         if self._lease is None:
             self._lease = self._store.lease  # of an earlier execution of this process
         if self._lease is None:
-            self._lease = Lease(self._store.folder, command("run"))
+            self._lease = Lease(self._store.folder, pasted("run"))
             self._lease.take(execution_id)
             self._lease.renew_beside()
             self._store.commit_by(self._lease)
