@@ -41,6 +41,7 @@ from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.keeping.keeper_turn import KeeperTurn
+from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.protocol.attempts import WorkerContext
@@ -76,9 +77,7 @@ class Service:
     targets: files or modules with the flows. reporter: is told what happens.
     """
 
-    def __init__(
-        self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK
-    ) -> None:
+    def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
         self.config = config
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
@@ -157,14 +156,18 @@ class Service:
     def _worker_context(self, table: Mapping[str, Any]) -> WorkerContext:
         config = self.config
         paths = tuple(dict.fromkeys(importable_from(config.project_dir)))
-        return WorkerContext(
-            config.project_dir, paths, config.store, table, "", config.files, shows_prints=config.logs
-        )
+        return WorkerContext(config.project_dir, paths, config.store, table, "", config.files, shows_prints=config.logs)
 
     def _new_loop(self) -> Loop[Any]:
         listener = LoopListener(warned=lambda _, text: self._reporter.warned(text))
         loop_of: Callable[..., Loop[Any]] = partial(
-            Loop, self.store, limits=self.config.limits, listener=listener, clock=self._clock, beside=self._turn
+            Loop,
+            self.store,
+            limits=self.config.limits,
+            listener=listener,
+            clock=self._clock,
+            beside=self._turn,
+            listed=ListedJobs(self.questions.listed_jobs()),
         )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)
@@ -223,9 +226,7 @@ class Service:
         future.set_exception(of(message))
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
-        return bound_to_event(
-            order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep
-        )
+        return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""
