@@ -87,7 +87,7 @@ class Keeper:
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries, as plain data. None for one that is not known, or not protected any more."""
         event = self.state.events.get(event_id)
-        return answers.of_event(event) if event else None
+        return answers.of_event(self.state, event) if event else None
 
     def explain(self, run_id: str) -> dict[str, Any] | None:
         """Why a run has not ended: one cause. None if it has, or never was."""
@@ -270,9 +270,9 @@ def _emit_requested(state: KeeperState, request: requests.EmitRequested) -> None
         if known.row.data_hash != request.data_hash:
             _refuse(state, request.request, "EventConflict", waits.conflict_text(request.event_id))
         else:
-            _reply(state, request.request, answers.of_event(known))
+            _reply(state, request.request, answers.of_event(state, known))
     elif not request.strict:
-        _reply(state, request.request, answers.of_event(events.accept(state, row)))
+        _reply(state, request.request, answers.of_event(state, events.accept(state, row)))
     elif strict is not None:
         strict.requests.append(request)
     else:

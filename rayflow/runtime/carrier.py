@@ -29,6 +29,10 @@ class LoopHandle(Protocol):
     def wake(self) -> None:
         """Let the loop turn, though there is no message. Any thread may call it."""
 
+    def before_effect(self) -> None:
+        """An effect is about to be sent, or its body to run. Raises LeaseLost if this process was stopped for so long
+        that another one has taken over: then it must not be. The loop's thread alone calls it."""
+
     def record(self, row: Row) -> None:
         """Record a row that says nothing of a job, such as an environment. The loop's thread alone calls it."""
 

@@ -55,5 +55,27 @@ class Clock:
         news.wait(longest_seconds if timer_seconds is None else max(0.0, min(longest_seconds, timer_seconds)))
 
 
+class SteadyClock(Clock):
+    """Another clock, as it was when this one was made, and its seconds since then: a wall clock that is set changes
+    nothing. It begins at `earliest` (microseconds since the epoch) if the other clock is behind that."""
+
+    def __init__(self, clock: Clock, earliest: int = 0) -> None:
+        self._clock = clock
+        self._begun_at = max(clock.now(), earliest)
+        self._begun_seconds = clock.seconds()
+
+    def now(self) -> int:
+        """Microseconds since the epoch; never less than before."""
+        return self._begun_at + int((self._clock.seconds() - self._begun_seconds) * 1_000_000)
+
+    def seconds(self) -> float:
+        """The seconds of the other clock."""
+        return self._clock.seconds()
+
+    def wait(self, news: News, longest_seconds: float, timer_seconds: float | None) -> None:
+        """The wait of the other clock."""
+        self._clock.wait(news, longest_seconds, timer_seconds)
+
+
 CLOCK = Clock()
 """The clock of all real runs."""

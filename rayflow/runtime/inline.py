@@ -158,6 +158,8 @@ class InlineCarrier:
             self._stopped.discard((command.job, command.attempt))
             at = self._loop.clock.now()
             return messages.WorkerGone(at, command.job, command.attempt, "stopped before it started")
+        if command.entry.is_effect:
+            self._loop.before_effect()
         try:
             known = self._bodies.news(command.job_id, command.attempt, command.known)
             self._begun = command, self._loop.clock.now()

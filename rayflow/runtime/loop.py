@@ -121,6 +121,10 @@ class Loop(Generic[C]):
         """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
 
+    def before_effect(self) -> None:
+        """An effect is about to be sent, or its body to run. Raises as `Store.check_lease`."""
+        self.store.check_lease()
+
     def record(self, row: Row) -> None:
         """Record a row that says nothing of a job. The thread that turns the loop calls it."""
         self._sink.append([row])
@@ -168,6 +172,15 @@ class Loop(Generic[C]):
             self._sink.commit()
         self._report_progress()
         self._tell_live()
+
+    def is_idle(self) -> bool:
+        """Whether no message is left, and nothing waits to be run in this thread: only time, or somebody outside, can
+        bring the next message."""
+        return not self._has_news() and not self.carrier.busy()
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the next timer, of the evaluator or of a wait; None if there is none."""
+        return _sooner(self.outbox.fire_timers(), self._beside.seconds_left())
 
     def _has_news(self) -> bool:
         return bool(self._incoming) or self._beside.has_news()

@@ -53,9 +53,9 @@ def bound_to_event(
     answer = BoundArguments(at, order.event_id, order.flow)
     if task is None:
         return answer._replace(error=f"the service has no flow {order.flow}")
-    data = None if order.event.data is None else value_of(order.event.data)
-    parameters = arguments_of(task)
     try:
+        data = None if order.event.data is None else value_of(order.event.data)
+        parameters = arguments_of(task)
         if not parameters:
             call = task()
         else:
@@ -67,5 +67,7 @@ def bound_to_event(
         symbolic, _ = pack_expression(call, keep)
     except RayflowError as error:
         return answer._replace(error=str(error))
+    except Exception as error:  # the user's classes check what they are made of, and may raise anything
+        return answer._replace(error=f"the event's data do not fit: {type(error).__name__}: {error}")
     root = dumps(symbolic)
     return answer._replace(root=root, input_hash=input_hash(root), arguments=render(symbolic))

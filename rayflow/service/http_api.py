@@ -137,15 +137,11 @@ class _Handlers:
         service = self._service
         if "root" in body:
             root = base64.b64decode(body["root"])
-            future = service.start_packed(
-                root, flow=body.get("task"), arguments=body.get("shown") or "", **how
-            )
+            future = service.start_packed(root, flow=body.get("task"), arguments=body.get("shown") or "", **how)
         else:
             name, arguments = str(body.get("task")), body.get("arguments") or {}
             words, directory = body.get("words") or (), body.get("directory")
-            future = await asyncio.to_thread(
-                service.start_named, name, arguments, words, directory, **how
-            )
+            future = await asyncio.to_thread(service.start_named, name, arguments, words, directory, **how)
         return await asyncio.wrap_future(future)
 
     async def runs(self, request: Request) -> Any:

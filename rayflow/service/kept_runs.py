@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from rayflow.evaluator import commands
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.task_table import TaskEntry
-from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.codec import children, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import ExecutionRow, PlaceRow, Row, RunRow
@@ -26,6 +27,7 @@ from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
+from rayflow.values.native import SCALARS
 from rayflow.values.failures import Failure
 
 MOST_ENDED = 10_000
@@ -78,6 +80,18 @@ class KeptRuns:
 
     # --- what the tick of both cores asks -----------------------------------------------------------------------------
 
+    def missing(self, order: orders.Evaluate) -> tuple[str, ...]:
+        names: set[str] = set()
+        stack = [loads(order.root)]
+        while stack:
+            term = stack.pop()
+            if type(term) in SCALARS:
+                continue
+            if type(term) is TaskCall and term._task not in self._table:
+                names.add(term._task)
+            stack.extend(children(term))
+        return tuple(sorted(names))
+
     def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         at = self._clock.now()
         request = Request(
@@ -97,6 +111,7 @@ class KeptRuns:
             pins=tuple(self._pins.get(order.run_id, ())),
             resolved=resolved,
             generation=order.generation,
+            cancelled_by=(order.by or "") if order.stops else None,
         )
         return Begun(submitted, request.opening_rows(self._ray_version))
 
@@ -139,9 +154,12 @@ class KeptRuns:
         self._ended[row.run_id] = row
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
-        for future in self._waiters.pop(row.run_id, ()):
-            if not future.done():
-                future.set_result(row)
+        waiters = self._waiters.pop(row.run_id, [])
+        if row.next_run_id is not None:  # what waits for a run waits for the last one of its chain
+            self._waiters[row.next_run_id] += waiters
+            return
+        for future in waiters:
+            _settle(future, row)
 
     def began_again(self, run_id: str) -> None:
         """A run that had ended goes on."""
@@ -151,18 +169,43 @@ class KeptRuns:
         """The last row of a run that has ended lately."""
         return self._ended.get(run_id)
 
+    def ends(self) -> list[RunRow]:
+        """The last rows of the runs that have ended lately."""
+        return list(self._ended.values())
+
+    def last_in_chain(self, run_id: str) -> str:
+        """The run in which a run goes on that has ended as another call, as far as that was lately; else the same."""
+        while (row := self._ended.get(run_id)) is not None and row.next_run_id is not None:
+            run_id = row.next_run_id
+        return run_id
+
     def await_end(self, run_id: str, future: Future[RunRow | None]) -> None:
-        """Give a future the last row of a run, when it has ended."""
-        row = self._ended.get(run_id)
+        """Give a future the last row of a run, when it has ended. Of a chain, that of its last run."""
+        last = self.last_in_chain(run_id)
+        row = self._ended.get(last)
         if row is not None:
-            future.set_result(row)
+            _settle(future, row)
         else:
-            self._waiters[run_id].append(future)
+            self._waiters[last].append(future)
+
+    def refuse_all(self, error: Exception) -> None:
+        """The service has ended: nobody gets a last row any more."""
+        for futures in self._waiters.values():
+            for future in futures:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+        self._waiters.clear()
 
     def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
+        run_id = self.last_in_chain(run_id)
         waiters = self._waiters.get(run_id)
         if waiters is not None and future in waiters:
             waiters.remove(future)
             if not waiters:
                 del self._waiters[run_id]
+
+
+def _settle(future: Future[RunRow | None], row: RunRow) -> None:
+    with suppress(InvalidStateError):  # who has asked may give up at any moment
+        future.set_result(row)

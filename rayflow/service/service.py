@@ -16,13 +16,14 @@ import traceback
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from rayflow import errors
 from rayflow.config import Config, check_address
-from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, RayflowError, ServiceUnavailable, WorldError
+from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, ServiceUnavailable, WorldError
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.ids import derived_run_id
@@ -32,13 +33,14 @@ from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from, load
 from rayflow.lang.packing.realize import realized
+from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import RunRow
+from rayflow.records import PlaceRow, RunRow
 from rayflow.run_settings import RunSettings
-from rayflow.runtime.clock import CLOCK, Clock
+from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.keeping.keeper_turn import KeeperTurn
 from rayflow.runtime.listed_jobs import ListedJobs
@@ -72,9 +74,10 @@ MOST_REQUESTS = 10_000
 
 
 class Service:
-    """The runs of one store. Use it as: `open()`, then requests, then `close()`.
+    """The runs of one store. Use it as: `hold()`, `open()`, then requests, then `close()`.
 
-    targets: files or modules with the flows. reporter: is told what happens.
+    targets: files or modules with the flows. reporter: is told what happens. clock: the time of what happens. That it
+    is set, forward or back, while the service runs moves no deadline.
     """
 
     def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
@@ -101,8 +104,8 @@ class Service:
 
     # --- start and end ------------------------------------------------------------------------------------------------
 
-    def open(self, *, wait_seconds: float = 0.0) -> None:
-        """Load the flows, take the lease, fold the records, and begin to turn.
+    def hold(self, *, wait_seconds: float = 0.0) -> None:
+        """Load the flows, and take the lease of the store.
 
         wait_seconds: how long to wait for another service of the store to end. Raises LeaseHeld, StoreUnavailable, and
         what the modules raise.
@@ -116,8 +119,23 @@ class Service:
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
+
+    def open(self) -> None:
+        """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
+        records = self.store.run_records()
+        _, latest_at = records.latest()
+        records.close()
+        self._clock = SteadyClock(self._clock, latest_at)
+        self.begin()
+        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
+        the keeper begins with, and what has happened at the places of those that have not ended."""
         self.questions = Questions(self.store)
-        table = task_table(TASKS)
+        recovered, places = self.questions.recovered(self._clock.now())
+        table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
             options=self.config.options,
@@ -138,20 +156,24 @@ class Service:
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
-        recovered, places = self.questions.recovered(self._clock.now())
         self._runs.take_up(places)
-        self._turn.post(recovered)
-        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))
-        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
-        self._thread.start()
+        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
+        self._turn.post(recovered._replace(at=self._clock.now()))
+        return recovered, places
+
+    def _tasks(self) -> Mapping[str, TaskEntry]:
+        """The tasks of the loaded code."""
+        return task_table(TASKS)
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Take nothing new, let attempts end for so long, and leave every run where it is."""
+        """Take nothing new, let attempts end for so long, and leave every run where it is. Gives the lease back."""
         self._grace_seconds = grace_seconds
         self._stopping.set()
-        self._loop.wake()
         if self._thread is not None:
+            self._loop.wake()
             self._thread.join()
+        if not self._lease.is_lost:
+            self._lease.close()
 
     def _worker_context(self, table: Mapping[str, Any]) -> WorkerContext:
         config = self.config
@@ -193,37 +215,49 @@ class Service:
         collect_rarely()
         try:
             while not self._stopping.is_set():
-                while self._posted:
-                    ask, future = self._posted.popleft()
-                    _fill(future, ask)
-                self._loop.turn(TURN_SECONDS)
-                for execution_id in list(self._loop.outbox.finished):
-                    del self._loop.outbox.finished[execution_id]
-                    self._loop.carrier.forget(execution_id)
+                self._turn_once(TURN_SECONDS)
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
-            self._lease.close()
         except BaseException as error:
             self.error = error
             if not isinstance(error, WorldError):
                 traceback.print_exc()
         finally:
-            self.has_ended.set()
-            ended = ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}.")
-            for future in [*self._futures.values(), *(future for _, future in self._posted)]:
-                if not future.done():
-                    future.set_exception(ended)
+            self.has_ended.set()  # before: who asks from now on looks at it after each request
+            for name in list(self._futures):
+                self._refuse_if_ended(self._futures.pop(name))
+            while self._posted:
+                self._refuse_if_ended(self._posted.popleft()[1])
+            self._runs.refuse_all(self._ended())
+
+    def _ended(self) -> ServiceUnavailable:
+        return ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}.")
+
+    def _refuse_if_ended(self, future: Future[Any]) -> None:
+        """Nobody answers a request any more that came as the service ended. Any thread may call it."""
+        if self.has_ended.is_set():
+            with suppress(InvalidStateError):
+                future.set_exception(self._ended())
+
+    def _turn_once(self, longest_seconds: float) -> None:
+        while self._posted:
+            ask, future = self._posted.popleft()
+            _fill(future, ask)
+        self._loop.turn(longest_seconds)
+        for execution_id in list(self._loop.outbox.finished):
+            del self._loop.outbox.finished[execution_id]
+            self._loop.carrier.forget(execution_id)
 
     def _replied(self, reply: orders.RequestReply) -> None:
         future = self._futures.pop(reply.request, None)
-        if future is None or future.done():
+        if future is None:
             return
-        if reply.error is None:
-            future.set_result(reply.answer)
-            return
-        name, message = reply.error
-        of = getattr(errors, name, Bug)
-        future.set_exception(of(message))
+        with suppress(InvalidStateError):  # who has asked may give up at any moment
+            if reply.error is None:
+                future.set_result(reply.answer)
+            else:
+                name, message = reply.error
+                future.set_exception(getattr(errors, name, Bug)(message))
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
         return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
@@ -243,21 +277,24 @@ class Service:
     def ask(self, make: Callable[[int, str], requests.Request]) -> Future[Any]:
         """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply."""
         future: Future[Any] = Future()
-        if self.has_ended.is_set():
-            future.set_exception(ServiceUnavailable(f"The service has ended: {self.error or 'it was told to'}."))
-            return future
         name = uuid.uuid4().hex
         self._futures[name] = future
         self._turn.post(make(self._clock.now(), name))
         self._loop.wake()
+        self._refuse_if_ended(future)
         return future
 
     def look(self, question: Callable[[Keeper], T]) -> T:
         """Ask the keeper something that changes nothing: in the loop's thread, between two turns."""
+        return self._post(partial(question, self._turn.keeper)).result()
+
+    def _post(self, ask: Callable[[], T]) -> Future[T]:
+        """Have the loop's thread do something between two turns."""
         future: Future[T] = Future()
-        self._posted.append((partial(question, self._turn.keeper), future))
+        self._posted.append((ask, future))
         self._loop.wake()
-        return future.result()
+        self._refuse_if_ended(future)
+        return future
 
     def task_named(self, name: str) -> Task[..., Any]:
         """The task of the loaded code with this full name, or with this short one if only one has it."""
@@ -377,13 +414,13 @@ class Service:
             else:
                 self._runs.await_end(run_id, future)
 
-        self._posted.append((wait, Future()))
-        self._loop.wake()
+        self._post(wait)
+        self._refuse_if_ended(future)
         return future
 
     def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
-        self._posted.append((partial(self._runs.leave, run_id, future), Future()))
+        self._post(partial(self._runs.leave, run_id, future))
 
     def cancel(self, run_id: str, reason: str) -> Future[Any]:
         """End a run. The answer: whether it had not ended."""
@@ -391,7 +428,7 @@ class Service:
 
     def retry(self, run_id: str, reason: str) -> Future[Any]:
         """Have a failed run go on."""
-        self._posted.append((partial(self._runs.began_again, run_id), Future()))
+        self._post(partial(self._runs.began_again, run_id))
         return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
 
     def asks(self) -> list[dict[str, Any]]:
@@ -469,10 +506,12 @@ class Service:
 
 
 def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:
-    try:
-        future.set_result(ask())
-    except RayflowError as error:
-        future.set_exception(error)
+    """Answer a question. Its error is the asker's: the runs go on."""
+    with suppress(InvalidStateError):
+        try:
+            future.set_result(ask())
+        except Exception as error:
+            future.set_exception(error)
 
 
 def _digest_in(text: str) -> bytes:

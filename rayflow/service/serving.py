@@ -40,10 +40,15 @@ def serve(
 
     Raises LeaseHeld when another service keeps them, and what loading the modules raises.
     """
-    listening = _listening(host, port)
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     service = Service(config, targets, Printing())
-    service.open(wait_seconds=math.inf if standby else 0.0)
+    service.hold(wait_seconds=math.inf if standby else 0.0)
+    try:
+        listening = _listening(host, port)
+        service.open()
+    except BaseException:
+        service.close()
+        raise
     url = f"http://{host}:{listening.getsockname()[1]}"
     place = ServicePlace(url, token, config.store, os.getpid())
     server = _Server(
@@ -104,7 +109,8 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         made.close()
         raise OSError(
-            error.errno, f"Nothing can listen at {host}:{port} ({error.strerror}): choose another port with --port."
+            error.errno,
+            f"Nothing can listen at {host}:{port} ({error.strerror}): choose another one with --port or --host",
         ) from None
     made.listen(128)
     return made

@@ -41,11 +41,12 @@ class RunningService:
                 command, cwd=self.project.path, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         if waits:
-            until(lambda: self._is_up() or self.process is None or self.process.poll() is not None, 60)
-            assert self._is_up(), self.log.read_text()
+            until(lambda: self.is_up() or self.process is None or self.process.poll() is not None, 60)
+            assert self.is_up(), self.log.read_text()
         return self
 
-    def _is_up(self) -> bool:
+    def is_up(self) -> bool:
+        """Whether the process that runs answers."""
         note = self._note()
         return note is not None and self.process is not None and note["pid"] == self.process.pid
 

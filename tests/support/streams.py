@@ -12,7 +12,8 @@ WAYS = {
     "lines of bytes": ("sys.stdout.buffer.writelines([b'a\\n', b'b\\n'])", "a\nb\n"),
     "text and bytes": ("print('a'), sys.stdout.buffer.write(b'b\\n'), print('c')", "a\nb\nc\n"),
     "reconfigured": (
-        "sys.stdout.reconfigure(encoding='ascii', errors='strict', line_buffering=True), print('ä')", "ä\n"
+        "sys.stdout.reconfigure(encoding='ascii', errors='strict', line_buffering=True), print('ä')",
+        "ä\n",
     ),
     "redirected": ("redirected(), print('after')", "after\n"),
     "wrapped": ("wrap(), print('wrapped ä'), sys.stderr.write('')", "wrapped ä\n"),

@@ -30,6 +30,9 @@ from rayflow.runtime.keeping.wait_requests import wait_opened
 class RunShell(Protocol):
     """What a service does for the runs that it keeps. Only the loop's thread calls it."""
 
+    def missing(self, order: orders.Evaluate) -> tuple[str, ...]:
+        """The names of the tasks of a run's root term that the loaded code lacks."""
+
     def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         """Start the evaluation of a run, or take it up again. resolved: the packed outcomes of its waits."""
 
@@ -132,21 +135,36 @@ class KeeperTurn:
             forgotten.append(messages.Forget(self._clock.now(), run_id))
         return forgotten
 
-    def _begin(self, order: orders.Evaluate, rows: list[Row], incoming: list[messages.Message]) -> None:
+    def _begin(
+        self,
+        order: orders.Evaluate,
+        rows: list[Row],
+        incoming: list[messages.Message],
+        asked: list[requests.Request],
+    ) -> None:
+        """Take up a run, or tell the keeper why that cannot be."""
+        missing = self._shell.missing(order)
+        if missing:
+            asked.append(requests.RunEnded(self._clock.now(), order.run_id, b"", missing=missing))
+            return
         begun = self._shell.begin(order, self.keeper.resolved(order.run_id))
         self._open[order.run_id] = set()
         rows.extend(begun.rows)
         incoming.append(begun.submitted)
+        if order.stops > 1:
+            incoming.append(messages.CancelRequested(self._clock.now(), order.run_id, order.by or ""))
 
-    def _wake(self, run_id: str, rows: list[Row], incoming: list[messages.Message]) -> bool:
-        """Take up a run that has left the evaluator's memory. Returns whether it has to be taken up, and was."""
+    def _wake(
+        self, run_id: str, rows: list[Row], incoming: list[messages.Message], asked: list[requests.Request]
+    ) -> bool:
+        """Take up a run that has left the evaluator's memory. Returns whether it had."""
         self._parked.pop(run_id, None)
         if run_id in self._open:
             return False
         order = self.keeper.evaluation(run_id)
         if order is None:
             return False
-        self._begin(order, rows, incoming)
+        self._begin(order, rows, incoming, asked)
         return True
 
     def _taken(self) -> list[requests.Request]:
@@ -211,14 +229,15 @@ class KeeperTurn:
                         after.append(partial(self._shell.ended, row))
             case orders.Evaluate():
                 if order.run_id not in self._open:
-                    self._begin(order, rows, incoming)
+                    self._begin(order, rows, incoming, asked)
             case orders.Resolve():
-                if not self._wake(order.run_id, rows, incoming):
+                if not self._wake(order.run_id, rows, incoming, asked):
                     self._open.get(order.run_id, set()).discard(order.place)
                     incoming.append(messages.Resolved(at, order.run_id, order.place, order.outcome))
             case orders.StopRun():
-                self._wake(order.run_id, rows, incoming)  # its clean-up has to be found
-                incoming.append(messages.CancelRequested(at, order.run_id, order.by))
+                # One that has left the memory is taken up, to find its clean-ups; that it is stopped comes with it.
+                if not self._wake(order.run_id, rows, incoming, asked):
+                    incoming.append(messages.CancelRequested(at, order.run_id, order.by))
             case orders.ForgetRun():
                 if order.run_id in self._open:
                     incoming.append(messages.CancelRequested(at, order.run_id, CONTINUED))
