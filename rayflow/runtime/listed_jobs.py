@@ -18,7 +18,8 @@ class ListedJobs:
     """left: by execution, the jobs that earlier processes have left open."""
 
     def __init__(self, left: Mapping[str, Iterable[bytes]]) -> None:
-        self._open = {execution_id: set(jobs) for execution_id, jobs in left.items()}
+        self._open = {execution_id: b"".join(jobs) for execution_id, jobs in left.items()}
+        """Job ids, all of one length, one after the other: most runs that wait have one or two."""
 
     def note(self, rows: Iterable[Row], columns: Iterable[Columns]) -> None:
         """These rows are recorded."""
@@ -32,10 +33,12 @@ class ListedJobs:
                     self._note(execution_id, job_id, ended is None)
 
     def _note(self, execution_id: str, job_id: bytes, is_open: bool) -> None:
-        if is_open:
-            self._open.setdefault(execution_id, set()).add(job_id)
-        elif execution_id in self._open:
-            self._open[execution_id].discard(job_id)
+        known = self._open.get(execution_id, b"")
+        at = next((start for start in range(0, len(known), len(job_id)) if known.startswith(job_id, start)), None)
+        if is_open and at is None:
+            self._open[execution_id] = known + job_id
+        elif not is_open and at is not None:
+            self._open[execution_id] = known[:at] + known[at + len(job_id) :]
 
     def take(self, execution_id: str) -> bool:
         """An execution has ended: whether jobs of it stay open in the records."""

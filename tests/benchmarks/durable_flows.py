@@ -1,4 +1,4 @@
-"""The flows that the benchmarks of durable runs give to a service: `rayflow serve tests/benchmarks/durable_flows.py`."""
+"""The flows that the benchmarks of durable runs give to a service."""
 
 from __future__ import annotations
 

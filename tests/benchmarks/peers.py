@@ -1,8 +1,8 @@
-"""The same work on joblib, Dask, redun and redflow, in an interpreter that has them: `python peers.py redun fan-out 500`.
+"""The same work on peers, in an interpreter that has them: `python peers.py redun fan-out 500`.
 
-In: a peer, a work (fan-out, chain, replay, hello; for redflow see redflow_peer.py) and a count; an empty folder. Out: one line of JSON: whether
-the peer is installed, and its seconds if so; for redun also the bytes of its database for each job. Never: imports
-anything of rayflow.
+In: a peer, a work (fan-out, chain, replay, hello; for redflow see redflow_peer.py) and a count; an empty folder. Out:
+one line of JSON: whether the peer is installed, and its seconds if so; for redun also the bytes of its database for
+each job. Never: imports anything of rayflow.
 """
 
 from __future__ import annotations
