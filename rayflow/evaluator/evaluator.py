@@ -96,13 +96,17 @@ class Evaluator:
         for message in incoming:
             state.now = max(state.now, message.at)
             _HANDLERS[type(message)](state, message)
+            if type(message) in _OF_EXECUTION:
+                _wake(state, message.execution_id)
             drain(state)
-        for execution in list(state.executions.values()):
-            while execution.in_flight == 0 and not execution.waits and execution.execution_id in state.executions:
+        for execution_id, execution in list(state.awake.items()):
+            while execution.in_flight == 0 and not execution.waits and _is_open(state, execution):
                 _break_cycle(state, execution)
                 drain(state)
             if execution.waits or execution.is_parked:
                 waits.note_parked(state, execution)
+            if execution.is_parked or not _is_open(state, execution):
+                del state.awake[execution_id]
         return state.out
 
     def open_jobs(self, execution_id: str) -> list[Job]:
@@ -134,6 +138,17 @@ class Evaluator:
         is_open = sum(row["open"] for row in execution.tally.by_task.values())
         known["calls"] = max(0, is_open - execution.running - sum(known.values()))
         return {what: count for what, count in known.items() if count > 0}
+
+
+def _wake(state: State, execution_id: str) -> None:
+    """News of an execution: look at the end of the turn whether it can go on."""
+    execution = state.executions.get(execution_id)
+    if execution is not None:
+        state.awake[execution_id] = execution
+
+
+def _is_open(state: State, execution: Execution) -> bool:
+    return state.executions.get(execution.execution_id) is execution
 
 
 # --- one function for each message ------------------------------------------------------------------------------------
@@ -380,6 +395,10 @@ _HANDLERS: Mapping[type, Callable[[State, Any], None]] = {
     messages.Forget: _forget,
     messages.CancelRequested: _cancel_requested,
 }
+
+
+_OF_EXECUTION = frozenset({messages.Submitted, messages.Resolved, messages.CancelRequested})
+"""Messages that may concern a parked execution. All others concern jobs in flight, which it does not have."""
 
 
 def _count_nested(execution: Execution, below: messages.NestedEnd) -> None:

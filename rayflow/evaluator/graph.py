@@ -517,7 +517,7 @@ class Execution:
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
     nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
     cancelled_by: who or what cancelled it. fatal: the failure that stopped it, if it stops at the first failure.
-    is_torn: whether a part of it was lost. Then the records may have open jobs that are not known here.
+    is_torn: whether a part of it was lost: the records may have open jobs that neither it nor a service knows.
 
     Its earlier reports: warnings: the texts, each once. is_deep: whether a warning about deep recursion has come.
     crowded_at: the number of open calls at which the next warning comes. first_times: what is recorded already.
@@ -569,7 +569,7 @@ class Execution:
         self.is_cleaning = False
         self.cancelled_by = submitted.cancelled_by or ""
         self.fatal: Failure | None = None
-        self.is_torn = submitted.life > 0
+        self.is_torn = submitted.life > 0 and not submitted.is_run
 
         self.warnings: set[str] = set()
         self.is_deep = False

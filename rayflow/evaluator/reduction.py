@@ -45,7 +45,7 @@ def drain(state: State) -> None:
         while state.freed:
             start(state, state.freed.pop(0))
         # Each execution has its own bound, so that none waits for another's answers.
-        ready = [each for each in state.executions.values() if each.demands and _has_room(each)]
+        ready = [each for each in state.hungry.values() if not each.demands or _has_room(each)]
         if not ready:
             return
         for execution in ready:
@@ -54,6 +54,8 @@ def drain(state: State) -> None:
                 _reduce(state, *demands.popleft())
                 while fills:
                     _fill(state, *fills.popleft())
+            if not demands:
+                state.hungry.pop(execution.execution_id, None)
 
 
 def _has_room(execution: Execution) -> bool:

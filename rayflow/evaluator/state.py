@@ -25,7 +25,8 @@ class State:
     """The state of one evaluator.
 
     capacity: the limits, the amounts that jobs hold, and the jobs that wait for some.
-    executions: the executions that have not ended, by id.
+    executions: the executions that have not ended, by id. awake: those of them that are not parked, and perhaps some
+    that have ended since. hungry: those with demands. (A service has many more executions than any turn concerns.)
     fewest: the fewest calls that make a vector.
     jobs: the jobs in flight, by number. vectors: those with open members, by the number of the first one, divided by
     `MOST_MEMBERS`. cells: the cells that wait for a look-up or an operation, by number.
@@ -40,6 +41,8 @@ class State:
     capacity: Capacity
     fewest: int
     executions: dict[str, Execution] = field(default_factory=dict)
+    awake: dict[str, Execution] = field(default_factory=dict)
+    hungry: dict[str, Execution] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
     vectors: dict[int, Vector] = field(default_factory=dict)
     cells: dict[int, Cell] = field(default_factory=dict)
@@ -109,7 +112,10 @@ def demand(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job
     if type(term) in SCALARS:
         state.fills.append((target, slot, term, ()))
     else:
-        scope.execution.demands.append((term, scope, path, target, slot))
+        execution = scope.execution
+        if not execution.demands:
+            state.hungry[execution.execution_id] = execution
+        execution.demands.append((term, scope, path, target, slot))
 
 
 def wait_for(state: State, known: Cell | Job, target: Cell | Job, slot: int) -> None:

@@ -20,6 +20,7 @@ from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
 from rayflow.runtime.keeping.beside import Beside
 from rayflow.runtime.keeping.plain_waits import PlainWaits
+from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
 from rayflow.store.store import Store
@@ -73,7 +74,8 @@ class Loop(Generic[C]):
     """One evaluator, one store, one carrier. It runs in the thread that calls `turn`.
 
     sink: takes the rows; by default the store. listener: hears warnings, ended jobs and counts. clock: stamps every
-    message, and runs the timers. beside: resolves waits; by default the timers of a plain run.
+    message, and runs the timers. beside: resolves waits; by default the timers of a plain run. listed: the jobs that
+    are recorded as open, where all is known of them.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Loop(Generic[C]):
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
         beside: Beside | None = None,
+        listed: ListedJobs | None = None,
     ) -> None:
         self.clock = clock
         self.store = store
@@ -106,7 +109,7 @@ class Loop(Generic[C]):
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
             store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock,
-            guard=self._beside.guard,
+            guard=self._beside.guard, listed=listed,
         )  # fmt: skip
 
     def post(self, message: messages.Message) -> None:

@@ -33,6 +33,7 @@ from rayflow.runtime.carrier import Carrier
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink
 from rayflow.runtime.keeping.beside import DURABLE
+from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.listing_rows import listing_rows_now
 from rayflow.store.store import Store
@@ -119,7 +120,7 @@ class Outbox:
     """Hands commands to the store, the carrier, the timers and the listener.
 
     store: answers look-ups. sink: takes the rows; by default the store. post: takes the messages. guard: is asked
-    before durable rows are committed.
+    before durable rows are committed. listed: knows the jobs that are recorded as open; the store does, if it is None.
     """
 
     def __init__(
@@ -132,7 +133,9 @@ class Outbox:
         listener: LoopListener | None = None,
         clock: Clock = CLOCK,
         guard: Callable[[Iterable[Row]], None] | None = None,
+        listed: ListedJobs | None = None,
     ) -> None:
+        self._listed = listed
         self._guard = guard
         self._clock = clock
         self._store = store
@@ -236,6 +239,8 @@ class Outbox:
         if not rows and not columns:
             return
         self._sink.append(self._with_blobs(rows), columns)
+        if self._listed is not None:
+            self._listed.note(rows, columns)
         if not DURABLE.isdisjoint(map(type, rows)):
             if self._guard is not None:
                 self._guard(rows)
@@ -291,7 +296,8 @@ class Outbox:
         for finish in finishes:
             self.finished[finish.execution_id] = finish
             self._warned.pop(finish.execution_id, None)
-            if finish.is_torn and finish.below is None:
+            has_left = self._listed is not None and self._listed.take(finish.execution_id)
+            if (finish.is_torn or has_left) and finish.below is None:
                 self._close_left(finish.execution_id)
 
     def _close_left(self, execution_id: str) -> None:

@@ -9,6 +9,7 @@ evaluator's memory, and be taken up again without a question to the store.
 
 from __future__ import annotations
 
+import marshal
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -67,6 +68,9 @@ class KeptRuns:
         self.replied = replied
         self._ray_version = ray_version
         self._pins: defaultdict[str, list[PlaceRow]] = defaultdict(list)
+        """What has happened at the places of the runs in the evaluator's memory."""
+        self._packed: dict[str, bytes] = {}
+        """The same of the runs that are not there, packed: a third of the memory."""
         self._requests: dict[str, Request] = {}
         """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
@@ -75,8 +79,10 @@ class KeptRuns:
 
     def take_up(self, places: Iterable[PlaceRow]) -> None:
         """What has happened at the places of the runs that have not ended, as the store has it."""
+        by_run: defaultdict[str, list[PlaceRow]] = defaultdict(list)
         for row in places:
-            self._pins[row.execution_id].append(row)
+            by_run[row.execution_id].append(row)
+        self._packed.update((run_id, _packed(rows)) for run_id, rows in by_run.items())
 
     # --- what the tick of both cores asks -----------------------------------------------------------------------------
 
@@ -103,7 +109,9 @@ class KeptRuns:
             life=order.life,
         )
         self._requests[order.run_id] = request
-        if order.generation and order.run_id not in self._pins:
+        if order.run_id in self._packed:
+            self._pins[order.run_id] = _unpacked(self._packed.pop(order.run_id))
+        elif order.generation and order.run_id not in self._pins:
             self._pins[order.run_id] = self._places_of(order.run_id)  # a run that had ended is retried
         self._begun(order.run_id)
         submitted = request.submitted(at)._replace(
@@ -131,6 +139,11 @@ class KeptRuns:
     def note(self, row: PlaceRow) -> None:
         self._pins[row.execution_id].append(row)
 
+    def forgotten(self, run_id: str) -> None:
+        del self._requests[run_id]
+        if run_id in self._pins:
+            self._packed[run_id] = _packed(self._pins.pop(run_id))
+
     def evaluated(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
         at = self._clock.now()
         failure = finish.outcome if isinstance(finish.outcome, Failure) else None
@@ -151,6 +164,7 @@ class KeptRuns:
 
     def ended(self, row: RunRow) -> None:
         self._pins.pop(row.run_id, None)
+        self._packed.pop(row.run_id, None)
         self._ended[row.run_id] = row
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
@@ -209,3 +223,11 @@ class KeptRuns:
 def _settle(future: Future[RunRow | None], row: RunRow) -> None:
     with suppress(InvalidStateError):  # who has asked may give up at any moment
         future.set_result(row)
+
+
+def _packed(rows: Sequence[PlaceRow]) -> bytes:
+    return marshal.dumps([tuple(row) for row in rows])
+
+
+def _unpacked(packed: bytes) -> list[PlaceRow]:
+    return [PlaceRow(*cells) for cells in marshal.loads(packed)]

@@ -40,6 +40,14 @@ class Questions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def listed_jobs(self) -> dict[str, list[bytes]]:
+        """The jobs that are recorded as open, by run, of the runs that have not ended."""
+        records = self._store.run_records()
+        try:
+            return records.listed_jobs()
+        finally:
+            records.close()
+
     def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
         """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
         if not self._store.snapshot().commits:

@@ -43,6 +43,7 @@ from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
 from rayflow.runtime.keeping.keeper_turn import KeeperTurn
+from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.loop import Loop, collect_rarely
 from rayflow.runtime.protocol.attempts import WorkerContext
@@ -182,7 +183,13 @@ class Service:
     def _new_loop(self) -> Loop[Any]:
         listener = LoopListener(warned=lambda _, text: self._reporter.warned(text))
         loop_of: Callable[..., Loop[Any]] = partial(
-            Loop, self.store, limits=self.config.limits, listener=listener, clock=self._clock, beside=self._turn
+            Loop,
+            self.store,
+            limits=self.config.limits,
+            listener=listener,
+            clock=self._clock,
+            beside=self._turn,
+            listed=ListedJobs(self.questions.listed_jobs()),
         )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)

@@ -5,7 +5,7 @@
     python -m tests.benchmarks --full          also a million calls, and the memory of 400,000; more rounds
     python -m tests.benchmarks --only chain --only replay
     python -m tests.benchmarks --json
-    python -m tests.benchmarks --peers /path/to/bin/python     joblib, Dask and redun from there, if they are not here
+    python -m tests.benchmarks --peers /path/to/bin/python     joblib, Dask, redun, redflow from there if not here
 
 `pip install -e '.[bench]'` brings joblib and Dask.
 
@@ -39,6 +39,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 from tests.benchmarks import (  # noqa: E402  # the environment comes first
     arrays,
     calls,
+    durable,
     files,
     graphs,
     histories,
@@ -80,6 +81,16 @@ BENCHMARKS: dict[str, Benchmark] = {
     "verified": Benchmark(verifying.verified),
     "lookups": Benchmark(lookups.lookups),
     "lookups-long": Benchmark(lookups.long_lookups, full=True),
+    "run": Benchmark(durable.one_run),
+    "runs": Benchmark(durable.runs_at_once),
+    "wake": Benchmark(durable.wake_beside_subtree),
+    "wake-body": Benchmark(durable.wake_after_outcomes),
+    "recovery": Benchmark(durable.recovery),
+    "cancel": Benchmark(durable.cancel),
+    "sleeping": Benchmark(durable.sleeping_memory, full=True),
+    "sleeping-up": Benchmark(durable.sleeping_restart, full=True),
+    "run-ray": Benchmark(durable.one_run_on_ray, ray=True),
+    "runs-ray": Benchmark(durable.runs_at_once_on_ray, ray=True),
     "hello-cold": Benchmark(starts.hello_cold, ray=True),
     "cold": Benchmark(calls.cold, ray=True),
     "cold-start": Benchmark(calls.cold_start, ray=True),

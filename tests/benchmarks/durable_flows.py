@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import Any
 
-from rayflow import effect, flow, sleep, sleep_until, task, wait_for_event
+from rayflow import effect, flow, sleep, task, wait_for_event
 
 
 @effect
@@ -16,10 +15,10 @@ def charge(number: int) -> int:
 
 
 @effect
-def linger(seconds: float) -> float:
+def linger(seconds: float) -> int:
     """Something outside that takes its time."""
     time.sleep(seconds)
-    return seconds
+    return 1
 
 
 @task
@@ -47,7 +46,7 @@ def one_effect(number: int) -> Any:
 
 
 @flow
-def two_effects(seconds: float) -> Any:
+def lingering(seconds: float) -> Any:
     """An effect that goes on for so long, and one after it."""
     return charge(linger(seconds))
 
@@ -65,16 +64,16 @@ def sleeping(seconds: float) -> Any:
 
 
 @flow
-def after_subtree(count: int, wakes_at: str) -> Any:
-    """It sleeps beside a finished subtree of so many calls."""
-    return last_of(done_all(count), sleep_until(datetime.datetime.fromisoformat(wakes_at)))
+def after_subtree(count: int, key: str) -> Any:
+    """It waits beside a finished subtree of so many calls."""
+    return last_of(done_all(count), wait_for_event("wake", key=key))
 
 
 @flow
-async def after_outcomes(count: int, wakes_at: str) -> int:
-    """A body that has awaited so many effects, and then sleeps."""
+async def after_outcomes(count: int, key: str) -> int:
+    """A body that has awaited so many effects, and then waits."""
     found = 0
     for number in range(count):
         found = await charge(number)
-    await sleep_until(datetime.datetime.fromisoformat(wakes_at))
+    await wait_for_event("wake", key=key)
     return found

@@ -1,8 +1,8 @@
-"""The same work on joblib, Dask and redun, in an interpreter that has them: `python peers.py redun fan-out 500`.
+"""The same work on peers, in an interpreter that has them: `python peers.py redun fan-out 500`.
 
-In: a peer, a work (fan-out, chain, replay, hello) and a count; an empty folder. Out: one line of JSON: whether
-the peer is installed, and its seconds if so; for redun also the bytes of its database for each job. Never: imports
-anything of rayflow.
+In: a peer, a work (fan-out, chain, replay, hello; for redflow see redflow_peer.py) and a count; an empty folder. Out:
+one line of JSON: whether the peer is installed, and its seconds if so; for redun also the bytes of its database for
+each job. Never: imports anything of rayflow.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -124,8 +125,17 @@ def _redun_calls(work: str, count: int) -> dict[str, Any]:
     return {"seconds": seconds, "bytes": Path("redun.db").stat().st_size / count}
 
 
+def redflow(work: str, count: int) -> dict[str, Any]:
+    """redflow with a worker in this process, and a Redis of its own."""
+    import redflow_peer  # beside this script
+
+    found: dict[str, Any] = redflow_peer.measure(work, count)
+    return found
+
+
 PEERS: dict[str, tuple[str, Callable[[str, int], dict[str, Any]]]] = {
     "joblib": ("joblib", joblib), "dask": ("distributed", dask), "redun": ("redun", redun),
+    "redflow": ("redflow", redflow),
 }  # fmt: skip
 """By name: the package that has to be there, and what runs the work."""
 
@@ -134,6 +144,8 @@ def main() -> None:
     """Measure what the command line says."""
     package, run = PEERS[sys.argv[1]]
     installed = importlib.util.find_spec(package) is not None
+    if package == "redflow":
+        installed = installed and shutil.which("redis-server") is not None
     print(json.dumps({"installed": installed, **(run(sys.argv[2], int(sys.argv[3])) if installed else {})}))
 
 

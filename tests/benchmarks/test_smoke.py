@@ -15,11 +15,13 @@ from tests.benchmarks.shapes import SHAPES, last_of
 
 WITHOUT_RAY = {
     "help", "hello-cached", "replay", "bytes", "bytes-fresh", "bytes-replaced", "shallow", "map-cached", "files-valid",
-    "files-cached", "s3-valid", "stage-in", "stage-out", "lineage", "verified",
+    "files-cached", "s3-valid", "stage-in", "stage-out", "lineage", "verified", "run", "runs", "wake", "wake-body",
+    "recovery", "cancel",
 }  # fmt: skip
 ON_RAY = {
     "cold", "cold-start", "cold-large", "single", "chain", "map", "montage", "epigenomics", "cycles", "array",
-    "million", "million-even", "million-memory", "million-replay", "million-asked", "uncached", "uncached-memory",
+    "run-ray", "runs-ray", "million", "million-even", "million-memory", "million-replay", "million-asked", "uncached",
+    "uncached-memory",
 }  # fmt: skip
 """But not those that would take long at any size."""
 
@@ -74,9 +76,7 @@ def test_the_table_says_ratio_budget_verdict_and_clock_and_then_the_other_peers(
     )  # fmt: skip
     heading, line, _, peers, theirs, *_ = table_of([row]).splitlines()
     assert heading.split() == ["rayflow", "peer", "ratio", "budget", "clock"]
-    assert " ".join(line.split()) == (
-        "chain calls 600 calls/s raw Ray 1,200 0.5 x >= 0.7 x MISSED submit - counted"
-    )
+    assert " ".join(line.split()) == ("chain calls 600 calls/s raw Ray 1,200 0.5 x >= 0.7 x MISSED submit - counted")
     assert peers.split() == ["Dask", "redun"]
     assert " ".join(theirs.split()) == "chain 300 calls/s not installed"
     assert notes_of([row]) == "chain: a figure beside"

@@ -45,6 +45,9 @@ class RunShell(Protocol):
     def note(self, row: PlaceRow) -> None:
         """Something has happened at a place of a run: it holds when the run is taken up again."""
 
+    def forgotten(self, run_id: str) -> None:
+        """A run that waits leaves the evaluator's memory."""
+
     def evaluated(self, finish: commands.Finish) -> tuple[requests.RunEnded, Sequence[Row]]:
         """The evaluation of a run has ended: what to tell the keeper, and the rows to record with it."""
 
@@ -132,6 +135,7 @@ class KeeperTurn:
             run_id = next(iter(self._parked))
             del self._parked[run_id]
             self._open.pop(run_id, None)
+            self._shell.forgotten(run_id)
             forgotten.append(messages.Forget(self._clock.now(), run_id))
         return forgotten
 

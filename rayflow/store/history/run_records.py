@@ -78,6 +78,10 @@ class RunRecords:
         found = self._database.answer(views.text_of("ended_runs")).fetchall()
         return [RecordedEnd(*cells) for cells in found]
 
+    def listed_jobs(self) -> dict[str, list[bytes]]:
+        """The jobs that are recorded as open, by run, of the runs that have not ended."""
+        return dict(self._database.answer(views.text_of("listed_jobs")).fetchall())
+
     def runs_of(self, run_ids: Collection[str]) -> list[RunRow]:
         """All rows of these runs, whether or not they have ended."""
         return self._rows("rows_of_runs", RunRow, ids=[*run_ids]) if run_ids else []
