@@ -27,8 +27,8 @@ from rayflow.runtime.clock import Clock
 from rayflow.runtime.keeping.keeper_turn import CONTINUED, Begun
 from rayflow.runtime.protocol.execution_row import opening_row
 from rayflow.runtime.protocol.requests import Request
-from rayflow.values.encoding.nested import SCALARS
 from rayflow.values.failures import Failure
+from rayflow.values.native import SCALARS
 
 MOST_ENDED = 10_000
 """So many runs that have ended are remembered with their outcomes; of others the store is asked."""
