@@ -33,7 +33,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rayflow.client.wire import AGAIN, LONGEST_POLL_SECONDS
-from rayflow.errors import BadArguments, EventConflict, NoSuchTask, NotFound, RayflowError, RunConflict, UserError
+from rayflow.errors import (
+    BadArguments,
+    BlobMissing,
+    EventConflict,
+    NoSuchTask,
+    NotFound,
+    RayflowError,
+    RunConflict,
+    UserError,
+)
 from rayflow.service.service import Service
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -104,7 +113,7 @@ def _error(kind: str, message: str, status: int) -> JSONResponse:
 
 
 def _status_of(error: RayflowError) -> int:
-    if isinstance(error, NotFound | NoSuchTask):
+    if isinstance(error, NotFound | NoSuchTask | BlobMissing):
         return 404
     if isinstance(error, RunConflict | EventConflict):
         return 409
