@@ -63,7 +63,6 @@ if TYPE_CHECKING:
         zip_,
     )
     from rayflow.lang.durable.effects import RetryAfter, effect
-    from rayflow.lang.durable.events import Event, RunRef
     from rayflow.lang.durable.flows import event, flow
     from rayflow.lang.durable.waits import (
         any_of,
@@ -82,6 +81,7 @@ if TYPE_CHECKING:
         wait_for_event,
         within,
     )
+    from rayflow.lang.events.event_values import Event, RunRef
     from rayflow.lang.gather import gather
     from rayflow.lang.parameters.job_info import JobInfo
     from rayflow.lang.parameters.kept import Kept
@@ -215,8 +215,8 @@ _PLACES = {
     "get_context": "rayflow.lang.combinators",
     "RetryAfter": "rayflow.lang.durable.effects",
     "effect": "rayflow.lang.durable.effects",
-    "Event": "rayflow.lang.durable.events",
-    "RunRef": "rayflow.lang.durable.events",
+    "Event": "rayflow.lang.events.event_values",
+    "RunRef": "rayflow.lang.events.event_values",
     "event": "rayflow.lang.durable.flows",
     "flow": "rayflow.lang.durable.flows",
     "any_of": "rayflow.lang.durable.waits",

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 MANY_OBJECTS = 20_000
 """The new objects after which Python looks for cycles: imports make many objects, and hardly any cycles to free."""
@@ -25,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rayflow.cli.output.output import all_shown
 
     with all_shown():
-        return _main(arguments)
+        code = _main(arguments)
+        if arguments is None:
+            _leave_ray()
+        return code
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -73,6 +77,15 @@ def _main(arguments: Sequence[str] | None) -> int:
         start_time.begin(None)
         pasting.typed_in(before)
         write_as_before()
+
+
+def _leave_ray() -> None:
+    """End this process's connection to Ray, if a verb has made one."""
+    if "ray" in sys.modules:
+        from rayflow.runtime.on_ray.connection.connecting import disconnect
+
+        with suppress(KeyboardInterrupt):  # the verb has ended, and the process ends
+            disconnect()
 
 
 def _directory() -> str | None:

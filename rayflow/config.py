@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rayflow import pasting
-from rayflow.deployment_settings import check_deployments
+from rayflow.deployment_settings import capacities_of, check_deployments, limit_of
 from rayflow.errors import BadConfig, BadOption
 from rayflow.lang.modules import project_of
 from rayflow.lang.options.option_values import check_context
@@ -68,6 +68,11 @@ class Config:
     logs: bool = True
     log_level: str = "normal"
     metrics: bool = False
+
+    @property
+    def capacities(self) -> dict[str, float]:
+        """The capacities of all limits: the named ones, and those of calls of deployments."""
+        return {**self.limits, **capacities_of(self.deployments)}
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -286,6 +291,8 @@ def _check_limits(limits: Mapping[str, Any], where: str) -> None:
     for name, capacity in limits.items():
         if not isinstance(name, str) or not name:
             raise BadConfig(f"{where}: the name of a limit has to be a text, and not empty, but is {name!r}.")
+        if name.startswith(limit_of("")):
+            raise BadConfig(f"{where}: the limit {name!r} is that of a deployment: write max_calls into [{name}].")
         if isinstance(capacity, bool) or not isinstance(capacity, int | float) or not capacity > 0:
             raise BadConfig(f"{where}: the limit {name!r} has to be a number above 0, not {capacity!r}.")
 

@@ -14,6 +14,10 @@ from typing import Any
 
 from rayflow.errors import BadConfig
 
+MAX_CALLS = 10
+"""How many calls of a deployment wait at a time, unless its settings say otherwise. Each has a job there, with
+processes of its own on the head, and holds a process of a worker here."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSettings:
@@ -22,7 +26,9 @@ class DeploymentSettings:
     address: of the cluster's dashboard, http://HEAD:8265. store: where its executions are recorded; both clusters reach
     it. project: the directory with its code, which is sent to the cluster. entries: the tasks that may be called, by
     the name that callers use: `file.py:task`, the file relative to the project. token_file: a file with the cluster's
-    token; token_env: the variable that has it. Without both, none is sent. version: a part of the key of each call.
+    token; token_env: the variable that has it. Without both, none is sent. headers_file, headers_env: likewise for the
+    headers that a proxy before the dashboard asks for, a JSON object of texts by name. version: a part of the key of
+    each call. max_calls: how many calls of the deployment wait for their executions at a time.
     Relative paths are relative to the project of the caller.
     """
 
@@ -32,7 +38,10 @@ class DeploymentSettings:
     entries: Mapping[str, str] = field(default_factory=dict)
     token_file: str | None = None
     token_env: str | None = None
+    headers_file: str | None = None
+    headers_env: str | None = None
     version: str | int | None = None
+    max_calls: int = MAX_CALLS
 
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -40,6 +49,7 @@ _REQUIRED = ("address", "store", "project", "entries")
 _KNOWN = tuple(each.name for each in fields(DeploymentSettings))
 _MEANT = {
     "cluster": "address", "url": "address", "dashboard": "address", "token": "token_env", "token_path": "token_file",
+    "headers": "headers_env", "limit": "max_calls", "max_running": "max_calls", "max_jobs": "max_calls",
     "code": "project", "path": "project", "directory": "project", "working_dir": "project", "package": "project",
     "entrypoints": "entries", "entry_points": "entries", "tasks": "entries", "backend": "store",
 }  # fmt: skip
@@ -67,6 +77,9 @@ def _check(table: Mapping[str, Any], place: str) -> None:
         elif key == "version":
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise BadConfig(f"{place}: version has to be a text or a whole number, not {value!r}.")
+        elif key == "max_calls":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise BadConfig(f"{place}: max_calls has to be a whole number above 0, not {value!r}.")
         elif not isinstance(value, str) or not value.strip():
             raise BadConfig(f"{place}: {key} has to be a text, and not empty, but is {value!r}.")
     lacking = [key for key in _REQUIRED if key not in table]
@@ -74,8 +87,9 @@ def _check(table: Mapping[str, Any], place: str) -> None:
         raise BadConfig(f"{place} lacks {', '.join(lacking)}.")
     if table["store"] == ":memory:":
         raise BadConfig(f"{place}: the store :memory: ends with its process: name one that both clusters reach.")
-    if "token_file" in table and "token_env" in table:
-        raise BadConfig(f"{place}: token_file and token_env both name the token: leave one out.")
+    for what in ("token", "headers"):
+        if f"{what}_file" in table and f"{what}_env" in table:
+            raise BadConfig(f"{place}: {what}_file and {what}_env both name the {what}: leave one out.")
 
 
 def _check_entries(entries: Any, place: str) -> None:
@@ -99,6 +113,16 @@ def context_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The context that a run gets from its configuration's deployments."""
     outer, inner = CONTEXT_PATH.split(".")
     return {outer: {inner: {name: dict(table) for name, table in tables.items()}}} if tables else {}
+
+
+def limit_of(name: str) -> str:
+    """The limit that the calls of a deployment hold while they wait."""
+    return f"deployments.{name}"
+
+
+def capacities_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The capacities of the limits of these deployments."""
+    return {limit_of(name): table.get("max_calls", MAX_CALLS) for name, table in tables.items()}
 
 
 def deployment_called(name: str, tables: Mapping[str, Mapping[str, Any]], where: str) -> DeploymentSettings:

@@ -246,7 +246,8 @@ class LeaseLost(WorldError):
 
 
 class ClusterUnavailable(WorldError, ConnectionError):
-    """No Ray cluster answers at the given address, or none can be started on this machine."""
+    """No Ray cluster answers at the given address, none can be started on this machine, or an execution that a call of
+    `deployment_task` has started on another cluster was lost there."""
 
 
 class ClusterLost(ClusterUnavailable):

@@ -43,7 +43,7 @@ class ExecutionRow(NamedTuple):
     life: Annotated[int, "0 at first; one more each time a crashed execution is taken up again"]
     root: Annotated[bytes | None, "the packed root term, or null when it is a blob"]
     root_blob: Annotated[Hash | None, "the blob of the packed root term when it is large"]
-    options: Annotated[str, "the run's options as JSON"]
+    options: Annotated[str, "the run's options as JSON; of variables the names"]
     task_table: Annotated[Hash | None, "the blob of the task table that the driver sent"]
     project_dir: Annotated[str | None, "the project's directory on the driver"]
     task_name: Annotated[str | None, "full name of the root task; null for a bare expression"]
@@ -331,9 +331,7 @@ class RunRow(NamedTuple):
     arguments: Annotated[str | None, "the root's arguments as text, shortened"] = None
     parent_run_id: Annotated[str | None, "the run that started it by child or spawn"] = None
     parent_place: Annotated[Hash | None, "the place in that run"] = None
-    link: Annotated[
-        str | None, "how it hangs on its parent or event: child, spawn, event, hook; null for a root run"
-    ] = None
+    link: Annotated[str | None, "how it hangs on what started it: child, spawn, event or hook; null for none"] = None
     tie: Annotated[bool | None, "whether it is cancelled with what started it"] = None
     root_run_id: Annotated[str | None, "the run at the top of its tree; its own id for a root run"] = None
     event_id: Annotated[str | None, "the event that started it"] = None
@@ -359,14 +357,13 @@ class PlaceRow(NamedTuple):
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
     kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
-    number: Annotated[
-        int, "its number among the rows of this place: attempts of an effect, outcomes that a body awaited"
-    ]
+    number: Annotated[int, "among the rows of the place: attempts of an effect, outcomes that a body awaited"]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]
     parent: Annotated[Hash | None, "the place of the caller; null for the root"] = None
     job_id: Annotated[Hash | None, "the job, or the path of the form, in the caller's term; equal in every life"] = None
     path: Annotated[Hash | None, "of a term: the path from which the ids of the jobs in it are made"] = None
+    task_hash: Annotated[Hash | None, "of a term: hash of the code that returned it"] = None
     is_effect: Annotated[bool | None, "whether it is an effect"] = None
     generation: Annotated[int | None, "how often its failure was cleared by a retry of the run"] = None
     life: Annotated[int | None, "the life of the execution in which it happened"] = None

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import conditional_gcs
 import processes
 import pytest
 import tokens
@@ -222,6 +223,7 @@ def bucket(s3_server: str) -> str:
 def gcs_server() -> Iterator[str]:
     """The endpoint of a server that speaks the protocol of Google's cloud storage."""
     emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
+    objects = pytest.importorskip("gcp_storage_emulator.handlers.objects")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -229,6 +231,7 @@ def gcs_server() -> Iterator[str]:
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        conditional_gcs.heed_conditions(patch, emulator, objects)
         yield f"http://127.0.0.1:{port}"
     server.stop()
 
@@ -257,7 +260,10 @@ def reason_against_namespaces() -> str | None:
     for program, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")):
         if shutil.which(program) is None:
             return f"network namespaces need the command `{program}` (package {package})"
-    probe = "mount -t tmpfs tmpfs /dev/shm && ip link set lo up && ip link add rf0 type veth peer name rf1"
+    probe = """
+        mount -t tmpfs tmpfs /dev/shm && ip link set lo up && ip link add rf0 type veth peer name rf1 &&
+        ip link add rf2 type bridge && ip rule add ipproto tcp dport 1 lookup main
+    """
     words = ["unshare", "--mount", "--net", "--uts", "sh", "-c", probe]
     made = subprocess.run(words, capture_output=True, text=True)
     return f"this machine does not allow namespaces: {made.stderr.strip()}" if made.returncode else None

@@ -14,7 +14,7 @@ from rayflow.cli.evaluation import evaluate
 from rayflow.cli.output.output import answer_alone
 from rayflow.cli.stores import config_of
 from rayflow.deployments.call_packages import read_call
-from rayflow.deployments.far_executions import has_ended
+from rayflow.deployments.far_executions import has_ended, was_ended_by_the_world
 from rayflow.lang.modules import load, pick
 from rayflow.lang.tasks import tasks_of
 from rayflow.store.open import open_store
@@ -39,7 +39,7 @@ def carry_out_call(store_url: str, execution_id: str, words: Sequence[str], outp
         history = store.history()
         known = history.find_execution(execution_id)
         history.close()
-        if has_ended(known):
+        if known is not None and has_ended(known) and not was_ended_by_the_world(known):
             return 0
 
         def work(scheduler: Scheduler) -> Any:

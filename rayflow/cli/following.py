@@ -10,21 +10,22 @@ import sys
 import time
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rayflow import errors
 from rayflow.cli.job_lines import job_lines
 from rayflow.cli.live_text import progress_of
 from rayflow.cli.output.progress import PlainReporter, reporter_for
 from rayflow.cli.output.render import seconds_between
 from rayflow.cli.output.style import is_terminal
 from rayflow.cli.stores import print_json
+from rayflow.errors import UserError
 from rayflow.pasting import command as pasted
 from rayflow.runtime.live.outlook import BodySpan, Outlook
 from rayflow.runtime.protocol.reports import Summary
 from rayflow.runtime.wording import progress_text
+from rayflow.store.history.answer_types import own_error
 
 if TYPE_CHECKING:
     from rayflow.store.history.answer_types import Record
@@ -132,5 +133,4 @@ def exit_code(row: Record, status: str) -> int:
         return 130
     if status == "lost":
         return 2
-    kind: Any = getattr(errors, str(row["error"] or "").partition(":")[0].removeprefix("rayflow.errors."), None)
-    return int(getattr(kind, "exit_code", 1))
+    return (own_error(row) or UserError).exit_code

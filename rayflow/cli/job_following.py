@@ -34,7 +34,7 @@ def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None,
 
     def told(word: FrameWord) -> None:
         if isinstance(word, JobText):
-            reporter.say(word.text.rstrip("\r"))
+            reporter.pass_on(word.text.rstrip("\r"))
         elif isinstance(word, Progress):
             reporter.progress(word)
         elif isinstance(word, JobAnswer):
@@ -50,7 +50,9 @@ def follow_job(api: JobApi, job: RayJob, stdout: TextIO, *, address: str | None,
         return signals.exit_code_of(error)
     except ClusterUnavailable as error:
         reporter.stop()
-        raise ClusterUnavailable(f"{error} The job may still run. {how_to_come_back(job, address)}") from None
+        raise ClusterUnavailable(
+            f"{error} The job may still run. {_how_to_go_on(job)} {how_to_come_back(job, address)}"
+        ) from None
     reporter.stop()
     return _ended(end, "".join(answer), reporter, stdout)
 
@@ -68,3 +70,10 @@ def how_to_come_back(job: RayJob, address: str | None) -> str:
     """The command by which a user sees the job again."""
     words = ["attach", short_execution(job.execution_id)]
     return f"Come back with: {command(*words, *(['--address', address] if address else []))}"
+
+
+def _how_to_go_on(job: RayJob) -> str:
+    """The commands for an execution whose cluster may be gone."""
+    name = short_execution(job.execution_id)
+    log, resume = (command(verb, name, store=job.store) for verb in ("log", "resume"))
+    return f"If the cluster is gone, {log} says so; what was finished is kept, and {resume} goes on on another one."

@@ -1,6 +1,7 @@
 """Where a service listens, and how it is asked.
 
-In: what was given, the environment, the note of a service of this machine. Out: `ServiceAddress`. Never: sends anything.
+In: what was given, the environment, the note of a service of this machine. Out: `ServiceAddress`. Never: sends
+anything.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The asynchronous client of a service: `rayflow.aconnect()`.
 
-In, out, never: as `rayflow.client.client`, whose methods it has, to be awaited.
+In: expressions, names of tasks with plain arguments, ids. Out: awaitables of what `rayflow.client.client` gives, whose
+methods it has. Never: blocks its event loop.
 """
 
 from __future__ import annotations

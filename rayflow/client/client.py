@@ -141,7 +141,8 @@ class Client:
         while True:
             connection = self._connection(address.patience(call))
             try:
-                connection.request(call.method, address.prefix + call.path, call.content(), address.headers(call, is_again))
+                headers = address.headers(call, is_again)
+                connection.request(call.method, address.prefix + call.path, call.content(), headers)
                 response = connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -178,7 +179,10 @@ class Client:
 
 
 class ClientRun:
-    """A run, as its client sees it. id: of the run, and of its execution. is_new: whether this client has started it."""
+    """A run, as its client sees it.
+
+    id: of the run, and of its execution. is_new: whether this client has started it.
+    """
 
     def __init__(self, client: Client, run_id: str, *, is_new: bool = False) -> None:
         self._client = client

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayflow import config as configuration
-from rayflow.deployment_settings import CONTEXT_PATH, deployment_called, entry_called
+from rayflow.deployment_settings import CONTEXT_PATH, deployment_called, entry_called, limit_of
 from rayflow.deployments.call_packages import send_call
 from rayflow.deployments.far_executions import FarExecution, far_execution_id, place_of
 from rayflow.errors import BadArguments
@@ -77,7 +77,7 @@ def _task_of(deployment: str) -> Task[..., Any]:
 
     @task(
         name=f"deployments.{deployment}", version="1", num_cpus=LEAST_CPUS, bundle=False,
-        config_args=["rayflow_settings"],
+        limits=[limit_of(deployment)], config_args=["rayflow_settings"],
     )  # fmt: skip
     def call(
         deployment: str,

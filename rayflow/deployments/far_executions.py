@@ -17,14 +17,23 @@ from typing import Any
 
 from rayflow import config as configuration
 from rayflow.deployment_settings import DeploymentSettings
-from rayflow.errors import BadConfig, ClusterUnavailable, DeploymentFailed, RayflowError, StoreUnavailable
+from rayflow.errors import (
+    BadConfig,
+    ClusterUnavailable,
+    DeploymentFailed,
+    RayflowError,
+    StoreUnavailable,
+    UserError,
+    WorldError,
+)
 from rayflow.pasting import command
+from rayflow.runtime.protocol.execution_row import project_name
 from rayflow.runtime.protocol.git_commit import commit_of
-from rayflow.store.history.answer_types import Record
+from rayflow.store.history.answer_types import Record, own_error
 from rayflow.store.history.history import History
 from rayflow.submission.following import LOST_SECONDS
 from rayflow.submission.frames import FrameReader, JobBegun, JobText
-from rayflow.submission.job_api import PREFIX, JobApi, RayJob
+from rayflow.submission.job_api import PREFIX, JobApi, RayJob, headers_in
 from rayflow.submission.job_requests import JobRequest, check_ray, start
 from rayflow.submission.packages import project_package
 from rayflow.submission.project_files import check_sizes, files_of
@@ -65,21 +74,33 @@ def place_of(path: str) -> str:
 def token_of(settings: DeploymentSettings) -> str | None:
     """The token of a deployment's cluster; None where the settings name none. The user's own token is for the caller's
     cluster: it is not sent to that of others. Raises BadConfig when it is not where the settings say."""
-    if settings.token_file is not None:
-        path = place_of(settings.token_file)
+    return _text_of("The token", settings.token_file, settings.token_env)
+
+
+def headers_of(settings: DeploymentSettings) -> dict[str, str]:
+    """The headers for the proxy before a deployment's dashboard; none where the settings name none. As with the token,
+    those that the user has for the caller's cluster are sent only where the settings name them. Raises BadConfig."""
+    text = _text_of("The headers", settings.headers_file, settings.headers_env)
+    place = settings.headers_file or f"The variable {settings.headers_env}"
+    return {} if text is None else headers_in(text, place)
+
+
+def _text_of(what: str, file: str | None, variable: str | None) -> str | None:
+    """A text that the settings name by a file or a variable; None where they name neither."""
+    if file is not None:
+        path = place_of(file)
         try:
             text = Path(path).read_text().strip()
         except OSError as error:
-            raise BadConfig(f"The token of the deployment cannot be read from {path}: {error.strerror}.") from None
+            raise BadConfig(f"{what} of the deployment cannot be read from {path}: {error.strerror}.") from None
         if not text:
-            raise BadConfig(f"The token of the deployment cannot be read from {path}: it is empty.")
+            raise BadConfig(f"{what} of the deployment cannot be read from {path}: the file is empty.")
         return text
-    if settings.token_env is not None:
-        text = os.environ.get(settings.token_env, "").strip()
+    if variable is not None:
+        text = os.environ.get(variable, "").strip()
         if not text:
             raise BadConfig(
-                f"The token of the deployment should be in the variable {settings.token_env}, which is not set where "
-                "the call runs."
+                f"{what} of the deployment should be in the variable {variable}, which is not set where the call runs."
             )
         return text
     return None
@@ -119,15 +140,20 @@ class FarExecution:
     say: Callable[[str], None]
     _number: int = field(default=1, init=False)
     """Of the job that works at it."""
+    _past_life: int = field(default=-1, init=False)
+    """The latest life of the execution that had ended before this call went on with it."""
 
     def begin(self, package: Callable[[], bytes]) -> None:
         """Start it, unless it was started before. package: sends the call to the store, and gives its digest.
 
-        Where its job has ended and it has not, as after a lost node, a new job goes on with it. Raises BadConfig,
-        BadProject, VersionMismatch, StoreUnavailable, and ClusterUnavailable within seconds.
+        Where its job has ended and it has not, as after a lost node, a new job goes on with it; likewise where the
+        world has ended it, as a full disk or a lost worker does. Raises BadConfig, BadProject, VersionMismatch,
+        StoreUnavailable, and ClusterUnavailable within seconds.
         """
         row = self._row()
-        if has_ended(row):
+        if row is not None and was_ended_by_the_world(row):
+            self._past_life = row["life"]
+        elif has_ended(row):
             self.say(f"execution {self.execution_id} has ended before")
             return
         try:
@@ -138,7 +164,7 @@ class FarExecution:
                 f"The cluster of {self._where} does not take the call: {error} (Its address is in "
                 f"[deployments.{self.name}].)"
             ) from None
-        if job is not None and (not job.has_ended or has_ended(self._row())):
+        if job is not None and (not job.has_ended or self._has_now_ended(self._row())):
             self.say(f"execution {self.execution_id} was started before")
             return
         if job is not None:
@@ -148,13 +174,13 @@ class FarExecution:
         self.say(f"started execution {self.execution_id} in {self.history.url}{again}")
 
     def end(self) -> Record:
-        """Wait for its end, and give its row. Raises DeploymentFailed unless it is done; ClusterUnavailable when its
-        job is gone, or when store or cluster have not answered for a minute."""
+        """Wait for its end, and give its row. Raises DeploymentFailed unless it is done; ClusterUnavailable when the
+        world has ended it, its job is gone, or store or cluster have not answered for a minute."""
         pause, heard = FIRST_PAUSE_SECONDS, time.monotonic()
         while True:
             try:
                 row, problem = self._row(), None
-                if not has_ended(row):
+                if not self._has_now_ended(row):
                     problem = self._problem()
                     row = row if problem is None else self._row()
                 heard = time.monotonic()
@@ -162,21 +188,27 @@ class FarExecution:
                 if time.monotonic() - heard > LOST_SECONDS:
                     raise
             else:
-                if row is not None and has_ended(row):
+                if row is not None and self._has_now_ended(row):
                     return self._done(row)
                 if problem is not None:
                     raise problem
             time.sleep(pause)
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
 
+    def _has_now_ended(self, row: Record | None) -> bool:
+        """Whether this row says that the execution has ended, and not only one of its earlier lives."""
+        return row is not None and has_ended(row) and row["life"] > self._past_life
+
     def _done(self, row: Record) -> Record:
-        """The row of the ended execution. Raises DeploymentFailed unless it is done."""
+        """The row of the ended execution. Raises DeploymentFailed unless it is done, and ClusterUnavailable where the
+        world has ended it, so that another attempt goes on with it."""
         if row["status"] == "done":
             return row
         how = "was cancelled" if row["status"] == "cancelled" else "has failed"
         reason = f": {row['error']}" if row["error"] else ""
         more = command("log", self.execution_id, store=self.history.url)
-        raise DeploymentFailed(
+        kind = ClusterUnavailable if was_ended_by_the_world(row) else DeploymentFailed
+        raise kind(
             f"The execution {self.execution_id} {how} at {self._where}{reason}\nMore about it: {more}"
         )
 
@@ -197,9 +229,8 @@ class FarExecution:
         return error(f"{text}\n{lines}")
 
     def _api(self) -> JobApi:
-        # Not the user's headers: what they tell a proxy, such as a password, is not for the cluster of others.
         where = f"set token_file or token_env of [deployments.{self.name}]"
-        return JobApi(self.settings.address, token_of(self.settings), token_place=where)
+        return JobApi(self.settings.address, token_of(self.settings), headers_of(self.settings), token_place=where)
 
     def _latest_job(self, api: JobApi) -> RayJob | None:
         """The last job that was started for it, whose number is noted; None when there was none."""
@@ -245,6 +276,7 @@ class FarExecution:
             beacon=leave_job_beacon(self.history.url, self.execution_id),
             typed=("in-job", CALL, file, task),
             commit=commit_of(project),
+            project=project_name(project),
             number=self._number,
         )
         start(api, request, project_package(files), None, self.say)
@@ -253,6 +285,11 @@ class FarExecution:
 def has_ended(row: Record | None) -> bool:
     """Whether this is the row of an execution that has ended."""
     return row is not None and row["finished_at"] is not None
+
+
+def was_ended_by_the_world(row: Record) -> bool:
+    """Whether a fault of the world has ended this execution, such as a lost worker, so that running again may help."""
+    return row["status"] == "failed" and issubclass(own_error(row) or UserError, WorldError)
 
 
 def _last_lines(api: JobApi, job: RayJob, execution_id: str) -> str:

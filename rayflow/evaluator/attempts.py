@@ -20,7 +20,7 @@ from rayflow.evaluator.graph import Cell, Job
 from rayflow.evaluator.job_states import HELD, RUNNING
 from rayflow.evaluator.members import job_in
 from rayflow.evaluator.nested_executions import MOST_DEEP, limits_text, nested_start
-from rayflow.evaluator.places import idempotency_key, started_row, tried_row
+from rayflow.evaluator.places import awaited_rows, idempotency_key, started_row, tried_row
 from rayflow.evaluator.state import State, move, next_number, warn
 from rayflow.evaluator.timers import RetryTimer
 from rayflow.lang.parameters.job_info import JobInfo
@@ -149,7 +149,11 @@ def enter_again(state: State, cell: Cell) -> None:
         fail(state, job, own_failures.cancelled())
         return
     assert job.work.awaits is not None
-    job.work.awaits.outcomes.update(zip(cell.expression, cell.values, strict=True))
+    known = job.work.awaits.outcomes
+    count = len(known)
+    known.update(zip(cell.expression, cell.values, strict=True))
+    if job.standing is not None and job.standing.is_pinned:
+        state.out.append(Record(awaited_rows(job, count, state.now)))
     if job.work.awaits.strays > MOST_STRAYS:
         fail(state, job, own_failures.unsteady(job))
         return

@@ -20,14 +20,17 @@ class Awaits:
     """The expressions that a body has awaited so far, and their outcomes.
 
     outcomes: the value or Failure of each expression, by the key from the body's worker. strays: how often the body has
-    awaited new expressions before it awaited all the known ones again.
+    awaited new expressions before it awaited all the known ones again. missed: the keys of known ones that it had not
+    awaited again, when it left its worker last. open: the keys of those that it awaits now.
     """
 
-    __slots__ = ("_cost", "outcomes", "strays")
+    __slots__ = ("_cost", "missed", "open", "outcomes", "strays")
 
     def __init__(self) -> None:
         self.outcomes: dict[bytes, Outcome] = {}
         self.strays = 0
+        self.missed: frozenset[bytes] = frozenset()
+        self.open: frozenset[bytes] = frozenset()
         self._cost: Cost | None = None
 
     def add_cost(self, cost: Cost) -> Cost:

@@ -17,9 +17,10 @@ from typing import Any
 from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
+from rayflow.evaluator.cell_roles import ARGUMENTS_SLOT, CellRole
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.effects import answered_by, identify
-from rayflow.evaluator.graph import ARGUMENTS_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.effects import answered_by, has_term, identify, note_awaited_key
+from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
@@ -94,9 +95,13 @@ def meet(
         job.standing.is_begun = True
     if pin is not None and answered_by(state, job, pin):
         return job
+    if entry.is_effect:
+        note_awaited_key(job)
     if not execution.wanted and not execution.is_cleaning:
-        fail(state, job, own_failures.cancelled())
-        return job
+        job.work.wanted = False
+        if not has_term(job):  # a term that is pinned may hold a clean-up
+            fail(state, job, own_failures.cancelled())
+            return job
     try:
         bound = entry.parameters.bind(call._args, call._kwargs, name=entry.name)
     except BadArguments as error:
@@ -151,10 +156,11 @@ def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | No
     ledger = execution.ledger
     if ledger is None or not ledger.by_path:
         return None
-    if parent is None:
-        return ledger.pin_at(job_id, None)
     above = pinned_caller(parent)
-    return ledger.pin_at(job_id, above.place) if above is not None else None
+    if parent is not None and above is None:
+        return None
+    pin = ledger.pin_at(job_id, above.place if above is not None else None)
+    return pin if pin is not None and not pin.is_taken else None
 
 
 def meet_identified(
@@ -204,7 +210,7 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
             return
         if _refuse_too_deep(state, job):
             return
-    if job.work.wanted:
+    if job.work.wanted or has_term(job):
         identify(state, job)
     else:
         fail(state, job, own_failures.cancelled())

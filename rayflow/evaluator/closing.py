@@ -162,7 +162,12 @@ def end_thread(state: State, execution: Execution) -> None:
 
 
 def finish(state: State, execution: Execution, root: Job) -> None:
-    """End an execution whose root and threads have ended."""
+    """End an execution whose root and threads have ended. What is still open has lost a race, and nothing needs it."""
+    for job in list(execution.open.values()):
+        if job.state is RUNNING:
+            state.freed.extend(state.capacity.give_back(job))
+        job.outcome = cancelled()
+        close(state, job, FAILED)
     drop(state, execution)
     outcome = root.outcome
     if isinstance(outcome, Failure):
@@ -214,8 +219,6 @@ def drop(state: State, execution: Execution) -> None:
     for job in execution.open.values():
         state.jobs.pop(job.number, None)
         state.capacity.drop(job)
-        if job.state is RUNNING:  # nothing waited for it: its answer comes too late
-            state.freed.extend(state.capacity.give_back(job))
     for vector in list(execution.vectors.values()):
         forget(state, vector)
 

@@ -173,13 +173,16 @@ class OpenWait(NamedTuple):
     (`rayflow.evaluator.forms.WAITS`). A duration is a number of seconds, a moment is a number of microseconds since the
     epoch, None is what was left out. `expr` of child, spawn and continue_as is a `Quoted` expression: the root of the
     other run. `default` of event is a value, or `Quoted`: if it resolves to that, it is reduced then. `where` of event
-    is a `Quoted` condition (`rayflow.lang.durable.conditions.holds`) or None. All else are values.
+    is a `Quoted` condition (`rayflow.lang.events.conditions.holds`) or None. `form` of ask is a class as a reference,
+    or a tuple of the texts that may be answered. All else are values. is_cleanup: whether a clean-up that has begun
+    needs it, so that it stays open when the execution is cancelled.
     """
 
     execution_id: str
     place: bytes
     kind: str
     given: Mapping[str, Term]
+    is_cleanup: bool = False
 
 
 class CloseWait(NamedTuple):

@@ -12,33 +12,46 @@ Changes: the job and its standing; out of the State.
 
 from __future__ import annotations
 
-from rayflow.errors import EffectMisplaced
-from rayflow.evaluator import lookups, own_failures, retries, sharing
+from rayflow.evaluator import own_failures, retries, sharing
 from rayflow.evaluator.attempts import start, start_later
 from rayflow.evaluator.awaiting import Awaits
+from rayflow.evaluator.changed_effects import begin_new
 from rayflow.evaluator.closing import fail
 from rayflow.evaluator.graph import Job
 from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
 from rayflow.evaluator.job_states import HELD, RESULT
 from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.misplaced import misplaced
+from rayflow.evaluator.needs import awaited_key
 from rayflow.evaluator.pinning import answer, stand
-from rayflow.evaluator.places import caller_of
+from rayflow.evaluator.places import caller_of, pinned_caller, place_of
 from rayflow.evaluator.state import State, move
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.values.digests import digest
-from rayflow.values.failures import Failure, own_failure
 
 
 def identify(state: State, job: Job) -> None:
     """All arguments of a call are values: go on with it, as an effect, from its pin, or in the usual way."""
     pin = job.standing.pin if job.standing is not None else None
-    if pin is None and not job.entry.is_effect:
+    is_moved = pin is None and _may_be_moved(job)
+    if pin is None and not job.entry.is_effect and not is_moved:
         sharing.identify(state, job)
         return
     job.work.args_hash = args_hash_of(job)
     job.eval_hash = eval_hash_of(job)
     job.work.ready_at = state.now
+    if is_moved and not job.entry.is_effect:
+        above = pinned_caller(job.parent)
+        ledger = job.execution.ledger
+        assert above is not None
+        assert ledger is not None
+        pin = ledger.pins.get(place_of(job, above))
+        if pin is None:
+            sharing.go_on(state, job)
+            return
+        if answered_by(state, job, pin):
+            return
     if job.entry.is_effect:
         _begin(state, job)
     elif pin is not None and pin.term is not None:
@@ -50,6 +63,27 @@ def identify(state: State, job: Job) -> None:
         _enter_again(state, job, pin)
 
 
+def has_term(job: Job) -> bool:
+    """Whether an earlier life has pinned the term of a call, so that its body is not run."""
+    pin = job.standing.pin if job.standing is not None else None
+    return pin is not None and pin.term is not None
+
+
+def _may_be_moved(job: Job) -> bool:
+    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
+    caller = caller_of(job.parent)
+    return caller is not None and caller.standing is not None and caller.standing.is_edited
+
+
+def note_awaited_key(job: Job) -> None:
+    """Note in an effect the expression that its caller's body awaits, and in which it stands."""
+    caller, target = caller_of(job.parent), job.execution.target
+    if caller is not None and caller.work.awaits is not None and target is not None:
+        if job.standing is None:
+            job.standing = Standing()
+        job.standing.key = awaited_key(*target)
+
+
 def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) -> bool:
     """Whether a new call goes on without its arguments, by what earlier lives have pinned.
 
@@ -59,32 +93,16 @@ def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) ->
         answer(state, job, pin)
         return True
     standing = job.standing = Standing(pin.place, pin.term_path)
-    standing.pin, standing.generation, standing.is_pinned = pin, pin.generation, pin.term_path is not None
+    standing.key = pin.key
+    if pin.term_path is not None:
+        standing.pin, standing.is_pinned = pin, True
+    standing.generation, standing.known_failures = pin.generation, pin.known_failures
+    standing.is_edited = standing.is_pinned and pin.term is None and pin.task_hash != job.entry.hash
     pin.is_taken = True
     if needs_task or pin.term is None:
         return False
     go_on_from_term(state, job, pin)
     return True
-
-
-def misplaced(job: Job) -> Failure | None:
-    """The failure of an effect or a wait that cannot be kept where it stands. job: the effect, or the wait's job."""
-    if job.execution.under is not None:
-        return _misplaced("in a subrun, which is one call of the run and leaves no pins. Return the expression itself")
-    each: Job | None = job
-    while each is not None and not (each.standing is not None and each.standing.is_pinned):
-        if not each.hands_down.is_recorded or not each.is_recorded:
-            return _misplaced(f"below {each.name}, which is called with prov=False and leaves no records. Drop that")
-        if lookups.is_shallow(each):
-            return _misplaced(f'below {each.name}, which has check_valid="shallow": its value is kept whole. Drop that')
-        if each.standing is not None and each.standing.is_begun:
-            return _misplaced("in a thread, whose end nothing waits for. Call it in the term itself")
-        each = caller_of(each.parent)
-    return None
-
-
-def _misplaced(where: str) -> Failure:
-    return own_failure(EffectMisplaced, f"an effect or a wait stands {where}.")
 
 
 def go_on_from_term(state: State, job: Job, pin: Pin) -> None:
@@ -122,10 +140,9 @@ def _begin(state: State, job: Job) -> None:
         return
     pin = ledger.pins.get(standing.place)
     if pin is None:
-        move(state, job, HELD)
-        start(state, job)
+        begin_new(state, job)
         return
-    standing.generation = pin.generation
+    standing.generation, standing.known_failures = pin.generation, pin.known_failures
     if pin.outcome is not None:
         answer(state, job, pin)
     elif pin.term is not None:

@@ -45,12 +45,15 @@ from rayflow.evaluator.attempts import release, retry_now, retry_or_fail, runnin
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.calls import meet, new_job
 from rayflow.evaluator.capacity import Capacity
+from rayflow.evaluator.cell_roles import AWAITED_SLOT, RESULT_SLOT, CellRole
 from rayflow.evaluator.closing import drop, fail, stop
-from rayflow.evaluator.graph import AWAITED_SLOT, RESULT_SLOT, Cell, CellRole, Execution, Job, UnrecordedReturn
+from rayflow.evaluator.effects import answered_by
+from rayflow.evaluator.graph import Cell, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
 from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs
 from rayflow.evaluator.paths import awaited_path, child_path
+from rayflow.evaluator.pinning import clear_failures
 from rayflow.evaluator.reduction import drain
 from rayflow.evaluator.sharing import part, reduce_result
 from rayflow.evaluator.state import State, demand, move, record, warn
@@ -141,12 +144,16 @@ def _submitted(state: State, message: messages.Submitted) -> None:
         return  # a submission that was repeated because its acknowledgement was lost
     execution = Execution(message)
     state.executions[message.execution_id] = execution
+    clear_failures(state, execution, message.generation)
     term = loads(message.root)
     root_id = short_digest("job", execution.seed)
+    pin = execution.ledger.pin_at(root_id, None) if execution.ledger is not None else None
     if type(term) is TaskCall:
         meet(state, term, execution, None, root_id)
+    elif pin is not None and answered_by(state, new_job(state, execution, None, None, ROOT, root_id), pin):
+        return
     else:
-        root = new_job(state, execution, None, None, ROOT, root_id)
+        root = execution.root or new_job(state, execution, None, None, ROOT, root_id)
         root.how = "computed"
         root.work.args_hash = digest("args")
         move(state, root, RESULT)
@@ -238,9 +245,10 @@ def _paused(state: State, message: messages.Paused) -> None:
     if job.entry.is_effect:
         fail(state, job, own_failures.effect_awaits(job))
         return
-    has_strayed, terms = asked
+    missed, terms = asked
     job.seen = witnessing.in_term(job.seen, message.term)
-    job.work.awaits.strays += has_strayed
+    job.work.awaits.strays += bool(missed)
+    job.work.awaits.missed, job.work.awaits.open = frozenset(missed), frozenset(terms)
     move(state, job, RESULT)
     if job.work.followers:
         part(state, job)  # there the body may await other expressions

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from rayflow.evaluator.cell_roles import CellRole
 from rayflow.evaluator.forms import FORMS
-from rayflow.evaluator.graph import Cell, CellRole, Execution, Job
+from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.job_states import ARGUMENTS, SHARED
 from rayflow.lang.operations import is_shown
 from rayflow.lang.terms.expressions import Expression, Term, render

@@ -11,11 +11,14 @@ from __future__ import annotations
 from rayflow.errors import BadOption, Bug
 from rayflow.evaluator import commands, races, waits
 from rayflow.evaluator.calls import meet
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole
 from rayflow.evaluator.closing import located
 from rayflow.evaluator.forms import FORMS, Begin, Compete, Note, Open, ReadContext, Tag
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole
+from rayflow.evaluator.graph import Cell
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
+from rayflow.evaluator.needs import is_allowed
+from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.rows import applied_tags
 from rayflow.evaluator.state import State, demand, settle
@@ -40,6 +43,9 @@ def step(state: State, cell: Cell) -> None:
             cell.scope.execution.cleanups[id(cell)] = cell
         elif cell.values:
             cell.scope.execution.cleanups.pop(id(cell), None)
+            if not is_allowed(cell.scope.execution, cell):
+                settle(state, cell, cancelled(), cell.all_sources())
+                return
     answer = definition.rule(form._args, cell.values)
     if type(answer) is Need:
         terms = tuple(answer.terms)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from rayflow.errors import BadArguments, BadForm, BadOption
 from rayflow.evaluator.call_options import CONTEXT
 from rayflow.evaluator.open_terms import expressions_of, is_value
-from rayflow.lang.durable.conditions import filled
+from rayflow.lang.events.conditions import filled
 from rayflow.lang.operations import operate
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.rules import BECOME, FAIL, FAILED, VALUE, Become, Fail, Need
@@ -339,7 +339,8 @@ class FormDefinition:
     """A form.
 
     passes_on: whether it fails whenever a needed term fails. recovers: whether the term that it becomes may handle a
-    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last term is evaluated at every end.
+    failure that its rule has seen. A failure of that term then names the handled failure. cleans_up: whether its last
+    term is evaluated at every end.
     """
 
     rule: Rule

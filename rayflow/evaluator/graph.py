@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
 from typing import Any, NamedTuple
 
 from rayflow.errors import WrongMove
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
+from rayflow.evaluator.cell_roles import CellRole, Race
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
 from rayflow.evaluator.ledger import Ledger, Standing
@@ -34,47 +34,6 @@ from rayflow.values.failures import Failure, Outcome
 from rayflow.values.native import SCALARS
 
 # --- cells ------------------------------------------------------------------------------------------------------------
-
-ARGUMENTS_SLOT = -1
-"""The slot of a job for its reduced arguments."""
-RESULT_SLOT = -2
-"""The slot of a job for the outcome of its term."""
-BECOME_SLOT = -3
-"""The slot of a form or an operation for the outcome of the term that it became."""
-AWAITED_SLOT = -4
-"""The slot of a job for the outcomes of the expressions that its body awaits."""
-
-
-class CellRole(Enum):
-    """The purpose of a cell's values. The cell uses them when all of them are there."""
-
-    CONTAINER = 0
-    """The values replace the expressions in a container."""
-    ARGUMENTS = 1
-    """The values are the lazy arguments and options of a job."""
-    OPERATION = 2
-    """The values are the arguments of an operation."""
-    FORM = 3
-    """The values are the outcomes that a form's rule has asked for so far."""
-    AWAITED = 4
-    """The values are the outcomes that a body awaits."""
-    THREAD = 5
-    """The value is not used: the call runs for its own sake. Only its end matters."""
-
-
-class Race:
-    """A race between the terms of a form.
-
-    place, above: of the form, and of its caller. winner: the position of the term that counts; None until that is
-    decided.
-    """
-
-    __slots__ = ("above", "place", "winner")
-
-    def __init__(self, place: bytes, above: Standing) -> None:
-        self.place = place
-        self.above = above
-        self.winner: int | None = None
 
 
 class Cell:
@@ -174,8 +133,7 @@ class Work:
     never_ran: whether it failed because an argument or an option of it failed, so that its task was not even called.
     attempt: how often it was sent. raised: how many attempts raised. losses: how many attempts lost their worker.
     causes: the shortened errors of its failed attempts: of the first attempts and of the last one.
-    cost: the cost of its attempts that returned.
-    packed: the term that its body returned, as it came.
+    cost: the cost of its attempts that returned. packed: the term that its body returned, as it came.
     awaits: the expressions that its body has awaited; None if there are none.
     below: the end of the nested execution that its body was, if it was one.
     children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
@@ -554,7 +512,7 @@ class Execution:
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
     Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
-    by place. is_parked: whether it was said that nothing but these can bring news.
+    by place. target: the cell or job and the slot for the term in hand. is_parked: whether only waits can bring news.
 
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
     nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
@@ -603,12 +561,13 @@ class Execution:
         if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
             self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
         self.waits: dict[bytes, Cell] = {}
+        self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False
 
-        self.wanted = True
+        self.wanted = submitted.cancelled_by is None
         self.cleanups: dict[int, Cell] = {}
         self.is_cleaning = False
-        self.cancelled_by = ""
+        self.cancelled_by = submitted.cancelled_by or ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0
 

@@ -10,8 +10,8 @@ place of its own. So other code, another order of items, or another call beside 
 those with plain arguments in the order of the caller's term. The place is recorded together with the *path* of the call
 in that term; the term is recorded at the place of the caller, with the path from which the paths in it are made. So the
 call has the same path in every life, and a later life finds its place by the path: there the order of answers decides
-nothing. Calls of a body that awaits are an exception, for such a body may have been edited: a call with another path
-takes the recorded place of an equal call that no call has taken, the smallest number first.
+nothing. Calls of a body that awaits and was edited are an exception: a call with another path takes the recorded place
+of an equal call that no call has taken, the smallest number first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rayflow import errors
 from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import PlaceRow
 from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
+
+_UNKNOWN = (errors.OutcomeUnknown, errors.WorkerLost, errors.TaskTimeout)
+"""Failures after which an effect may have been done. Its next attempt has the same idempotency key."""
+
+
+def is_known(failure: Failure) -> bool:
+    """Whether an effect that failed so has surely not been done."""
+    return not any(failure.is_a(each) for each in _UNKNOWN)
+
 
 ROOT_PLACE = digest("place of the root")
 """The place of the root of every execution."""
@@ -31,9 +43,12 @@ ROOT_PLACE = digest("place of the root")
 class Pin:
     """What earlier lives have recorded at one place.
 
-    place, name, parent, path: as in `PlaceRow` (path is `job_id` there). generation: how often a failure here was
-    cleared. is_taken: whether a call of this life stands here.
-    term: the term that the body returned, packed. term_path: the path from which the ids in it are made. awaited: by
+    place, name, parent, path: as in `PlaceRow` (path is `job_id` there). cleared: how often a failure here was
+    cleared; by key, for outcomes that the body awaited. known_failures: how often it was one after which an effect has
+    surely not been done. is_taken: whether a call of this life stands here. key: of the expression that the caller's
+    body awaited, and in which an effect stands. arguments: of an effect, as text.
+    term: the term that the body returned, packed. term_path: the path from which the ids in it are made. task_hash:
+    of the code that returned it. awaited: by
     key, the packed outcomes that the body awaited, in order.
     outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
     attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their
@@ -42,8 +57,9 @@ class Pin:
     """
 
     __slots__ = (
-        "attempts", "awaited", "call_hash", "decision", "due_at", "generation", "is_open", "is_taken", "losses", "name",
-        "outcome", "parent", "path", "place", "raised", "term", "term_path",
+        "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_open", "is_taken", "key",
+        "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "task_hash", "term",
+        "term_path",
     )  # fmt: skip
 
     def __init__(self, row: PlaceRow) -> None:
@@ -51,10 +67,14 @@ class Pin:
         self.name = row.name
         self.parent = row.parent
         self.path = row.job_id
-        self.generation = 0
+        self.key: bytes | None = None
+        self.arguments: str | None = None
+        self.cleared: dict[bytes | None, int] = {}
+        self.known_failures = 0
         self.is_taken = False
         self.term: bytes | None = None
         self.term_path: bytes | None = None
+        self.task_hash: bytes | None = None
         self.awaited: dict[bytes, bytes] = {}
         self.outcome: bytes | None = None
         self.call_hash: bytes | None = None
@@ -65,10 +85,23 @@ class Pin:
         self.due_at = 0
         self.is_open = False
 
+    @property
+    def generation(self) -> int:
+        """How often a failure here was cleared."""
+        return self.cleared.get(None, 0)
+
+    def clear(self, failure: Failure) -> None:
+        """Forget a failure here, and what led to it."""
+        self.cleared[None] = self.generation + 1
+        self.known_failures += is_known(failure)
+        self.outcome = self.decision = None
+        self.attempts = self.raised = self.losses = self.due_at = 0
+        self.is_open = False
+
     def take(self, row: PlaceRow) -> None:
         """Note a row of this place. Rows of one generation come in the order of their numbers."""
         if row.kind == "term":
-            self.term_path = row.path
+            self.term_path, self.task_hash = row.path, row.task_hash
             self.term = row.outcome or self.term
             return
         if row.kind == "awaited":
@@ -79,11 +112,11 @@ class Pin:
         if (row.generation or 0) != self.generation:
             return
         if row.kind == "started":
+            self.key, self.arguments = row.key, row.arguments
             self.attempts = max(self.attempts, row.number)
-        elif row.kind == "tried":
-            assert row.outcome is not None
+        if row.kind in ("started", "tried") and row.outcome is not None:
             self.raised, self.losses, self.due_at = loads(row.outcome)
-        elif row.kind in ("outcome", "late"):
+        if row.kind in ("outcome", "late"):
             self.outcome, self.call_hash = row.outcome, row.call_hash
         elif row.kind == "decision":
             self.decision = row.outcome
@@ -95,11 +128,25 @@ class Standing:
     place: None until something needs it. path: the path of its term, if that is not made in the usual way.
     args_hash: of a closed call. is_pinned: whether its term, and what ends below it, is recorded under places.
     is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
-    generation: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for it. is_begun:
-    whether it runs for its own sake, as a thread.
+    generation, known_failures, key: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for
+    it. is_begun: whether it runs for its own sake, as a thread. is_edited: whether its body awaits, and is
+    another one than in the life that has recorded its path.
     """
 
-    __slots__ = ("args_hash", "generation", "is_answered", "is_begun", "is_late", "is_pinned", "path", "pin", "place")
+    __slots__ = (
+        "args_hash",
+        "generation",
+        "is_answered",
+        "is_begun",
+        "is_edited",
+        "is_late",
+        "is_pinned",
+        "key",
+        "known_failures",
+        "path",
+        "pin",
+        "place",
+    )
 
     def __init__(self, place: bytes | None = None, path: bytes | None = None) -> None:
         self.place = place
@@ -108,18 +155,21 @@ class Standing:
         self.is_pinned = False
         self.is_answered = False
         self.is_begun = False
+        self.is_edited = False
         self.is_late = False
         self.pin: Pin | None = None
         self.generation = 0
+        self.known_failures = 0
+        self.key: bytes | None = None
 
 
 class Ledger:
     """The places of one execution.
 
-    pins: by place. by_path: the same, by the path of the call or form in its caller's term. term_paths: the recorded
-    paths of terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved waits.
-    gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the effects of
-    this life, by place.
+    pins: by place. by_path: the same, by the caller's place and the path of the call or form in its term. term_paths:
+    the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved
+    waits. gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the
+    effects of this life, by place.
     """
 
     def __init__(
@@ -132,7 +182,7 @@ class Ledger:
         self.gone = dict(gone or {})
         self.pins: dict[bytes, Pin] = {}
         self.effects: dict[bytes, Any] = {}
-        self.by_path: dict[bytes, Pin] = {}
+        self.by_path: dict[tuple[bytes | None, bytes], Pin] = {}
         self.term_paths: set[bytes] = set()
         self._numbers: dict[bytes, int] = {}
         by_place: defaultdict[bytes, list[PlaceRow]] = defaultdict(list)
@@ -141,14 +191,21 @@ class Ledger:
         for place, own in by_place.items():
             self.pins[place] = pin = _pin_of(own)
             if pin.path is not None:
-                self.by_path[pin.path] = pin
+                self.by_path[pin.parent, pin.path] = pin
             if pin.term_path is not None:
                 self.term_paths.add(pin.term_path)
 
     def pin_at(self, path: bytes, parent: bytes | None) -> Pin | None:
         """What was recorded of the call or form at this path, in the term of the caller at this place."""
-        pin = self.by_path.get(path)
-        return pin if pin is not None and pin.parent == parent else None
+        return self.by_path.get((parent, path))
+
+    def missed(self, parent: bytes, name: str) -> list[Pin]:
+        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is."""
+        return [
+            pin
+            for pin in self.pins.values()
+            if pin.parent == parent and pin.name == name and pin.attempts and not pin.is_taken
+        ]
 
     def place_of(
         self, path: bytes, parent: bytes, name: str, arguments: bytes, key: bytes | None, *, may_move: bool
@@ -184,15 +241,16 @@ class Ledger:
 def _pin_of(rows: list[PlaceRow]) -> Pin:
     """What these rows of one place say together."""
     pin = Pin(rows[0])
-    cleared: dict[bytes | None, int] = {}
+    cleared = pin.cleared
     for row in rows:
         if row.kind == "cleared":
             cleared[row.key] = max(cleared.get(row.key, 0), (row.generation or 0) + 1)
+            if row.key is None and row.outcome is not None and unpack_outcome(row.outcome) is True:
+                pin.known_failures += 1
         if row.job_id is not None:
             pin.path = row.job_id
-    pin.generation = cleared.get(None, 0)
     tried = 0
-    for row in sorted(rows, key=lambda each: (each.generation or 0, each.number)):
+    for row in sorted(rows, key=lambda each: (each.generation or 0, each.number, each.kind == "tried")):
         if row.kind == "awaited" and (row.generation or 0) < cleared.get(row.key, 0):
             continue
         pin.take(row)

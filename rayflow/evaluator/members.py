@@ -86,4 +86,6 @@ def siblings_in(parent: Job) -> list[Job | Vector] | None:
     owner: Job | None = parent
     while owner is not None and owner.state is ARGUMENTS:
         owner = owner.parent
-    return owner.work.children if owner is not None else parent.execution.beside_root
+    if owner is None:
+        return parent.execution.beside_root
+    return owner.work.children if owner.is_open else None  # closed: a clean-up that outlives the job

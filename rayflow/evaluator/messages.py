@@ -92,7 +92,8 @@ class Submitted(NamedTuple):
     order, each with its outcome (one that is a blob is read). resolved: the packed outcomes of its waits that are
     resolved, by place. generation: how often a failed one was retried; a greater one than before clears the failures
     that reached the root. gone: by place, a text that names the file, for each pinned value with a File that is not as
-    recorded any more.
+    recorded any more. cancelled_by: for one that was cancelled in an earlier life and had not ended, who or what did
+    that, as in `CancelRequested`: then nothing but its clean-ups goes on.
     """
 
     at: int
@@ -108,6 +109,7 @@ class Submitted(NamedTuple):
     resolved: Mapping[bytes, bytes] = MappingProxyType({})
     generation: int = 0
     gone: Mapping[bytes, str] = MappingProxyType({})
+    cancelled_by: str | None = None
 
 
 class Candidate(NamedTuple):
@@ -218,8 +220,9 @@ class ReturnedVector(NamedTuple):
 class Paused(NamedTuple):
     """A task's body has left its worker and awaits expressions. Answers `RunTask`.
 
-    term: a packed pair: whether the body left before it had asked for everything it already knew; and the expressions
-    by key. entries: tasks named in them that the table lacked. rows: as in `Returned`.
+    term: a packed pair: the keys of what it already knew and had not asked for again, when it left too early or has
+    strayed, else nothing; and the expressions by key. entries: tasks named in them that the table lacked. rows: as in
+    `Returned`.
     """
 
     at: int

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole, Execution, Job
+from rayflow.evaluator.cell_roles import BECOME_SLOT, RESULT_SLOT, CellRole
+from rayflow.evaluator.graph import Cell, Execution, Job
 
 Node = Cell | Job
 
@@ -31,6 +32,17 @@ def _is_live(target: Node, slot: int) -> bool:
         return False
     race = target.race
     return race is None or race.winner is None or slot in (BECOME_SLOT, race.winner)
+
+
+def awaited_key(target: Node, slot: int) -> bytes | None:
+    """The key of the expression that a body awaits, in which the term for this slot stands; None for other terms."""
+    while True:
+        if isinstance(target, Cell) and target.role is CellRole.AWAITED:
+            key: bytes = target.expression[slot]
+            return key
+        if not target.waiters or (isinstance(target, Job) and slot == RESULT_SLOT):
+            return None
+        target, slot = target.waiters[0]
 
 
 def is_cleaning(execution: Execution, node: Node) -> bool:
@@ -80,4 +92,4 @@ def needless(execution: Execution, candidates: Iterable[Node]) -> list[Node]:
 def _is_root(execution: Execution, node: Node) -> bool:
     if isinstance(node, Job):
         return node is execution.root
-    return node.role is CellRole.THREAD or id(node) in execution.cleanups
+    return node.role in (CellRole.THREAD, CellRole.QUESTION) or id(node) in execution.cleanups

@@ -10,8 +10,9 @@ and out of the State.
 from __future__ import annotations
 
 from rayflow.evaluator import commands, lookups, messages, witnessing
+from rayflow.evaluator.cell_roles import BECOME_SLOT
 from rayflow.evaluator.closing import located
-from rayflow.evaluator.graph import BECOME_SLOT, Cell
+from rayflow.evaluator.graph import Cell
 from rayflow.evaluator.needs import is_allowed
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path

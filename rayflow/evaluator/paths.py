@@ -24,16 +24,20 @@ def result_path(job: Job) -> bytes:
     """
     if job.standing is not None and job.standing.path is not None:
         return job.standing.path
+    path = _shared_path(job)
+    if job.execution.ledger is not None and path in job.execution.ledger.term_paths:
+        return child_path(job.job_id, "result", 0)  # an equal call has it, perhaps in an earlier life
+    return path
+
+
+def _shared_path(job: Job) -> bytes:
+    """The path of a job's term for all equal calls, if there may be any."""
     if job.eval_hash is None or job.entry.is_effect or scope_of(job.options) == "NONE":
         return child_path(job.job_id, "result", 0)
     execution = job.execution
     if job.hands_down is execution.inherited or job.hands_down.has_context_of(execution.inherited):
-        path = short_digest("result", execution.seed, job.eval_hash)
-    else:
-        path = short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
-    if execution.ledger is not None and path in execution.ledger.term_paths:
-        return child_path(job.job_id, "result", 0)  # an equal call has had it in an earlier life
-    return path
+        return short_digest("result", execution.seed, job.eval_hash)
+    return short_digest("result", execution.seed, job.eval_hash, job.hands_down.digest)
 
 
 def awaited_path(job: Job, key: bytes) -> bytes:

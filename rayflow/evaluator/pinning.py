@@ -16,13 +16,15 @@ from __future__ import annotations
 from rayflow import errors
 from rayflow.evaluator import commands
 from rayflow.evaluator.closing import close, fail
-from rayflow.evaluator.graph import Job, Vector
+from rayflow.evaluator.graph import Execution, Job, Vector
 from rayflow.evaluator.hashes import hash_of
 from rayflow.evaluator.job_states import DONE
-from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.ledger import ROOT_PLACE, Pin, Standing
 from rayflow.evaluator.paths import result_path
 from rayflow.evaluator.places import (
+    awaited_rows,
     caller_of,
+    cleared_row,
     done_members,
     ledger_of,
     outcome_row,
@@ -33,6 +35,7 @@ from rayflow.evaluator.places import (
 )
 from rayflow.evaluator.sharing import go_alone
 from rayflow.evaluator.state import State
+from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import Row
 from rayflow.values.failures import Failure, Outcome, own_failure
@@ -73,7 +76,10 @@ def _pin_one(state: State, job: Job) -> None:
     assert standing is not None
     standing.path = result_path(job)
     standing.is_pinned = True
+    ledger_of(job.execution).term_paths.add(standing.path)
     rows: list[Row] = [term_row(job, state.now)]
+    if job.work.awaits is not None:
+        rows.extend(awaited_rows(job, 0, state.now))
     for child in job.work.children:
         if isinstance(child, Vector):
             rows.extend(vector_rows(child, done_members(child), state.now))
@@ -86,6 +92,56 @@ def _pin_one(state: State, job: Job) -> None:
     for follower in followers:
         if follower.is_open:
             go_alone(state, follower)
+
+
+# --- retries of a failed execution ------------------------------------------------------------------------------------
+
+
+def clear_failures(state: State, execution: Execution, generation: int) -> None:
+    """Clear the failures that have reached the root, for a retry. A generation that has begun already clears nothing.
+
+    A failure that something has caught stays: it was no reason of the end.
+    """
+    ledger = execution.ledger
+    root = ledger.pins.get(ROOT_PLACE) if ledger is not None else None
+    if ledger is None or root is None or root.outcome is None or generation <= root.generation:
+        return
+    failure = unpack_outcome(root.outcome)
+    if not isinstance(failure, Failure):
+        return
+    below: dict[bytes | None, list[Pin]] = {}
+    for pin in ledger.pins.values():
+        below.setdefault(pin.parent, []).append(pin)
+    root.cleared[None] = generation - 1
+    rows: list[Row] = [cleared_row(execution, root, None, failure, state.now)]
+    root.clear(failure)
+    callers = [root]
+    while callers:
+        caller = callers.pop()
+        for key, packed in list(caller.awaited.items()):
+            if _is_same(unpack_outcome(packed), failure):
+                rows.append(cleared_row(execution, caller, key, failure, state.now))
+                caller.cleared[key] = caller.cleared.get(key, 0) + 1
+                del caller.awaited[key]
+        for pin in below.get(caller.place, ()):
+            if pin.outcome is not None and _is_same(unpack_outcome(pin.outcome), failure):
+                callers.append(pin)
+            elif pin.decision is None or decided(pin)[1] != failure.digest:
+                continue
+            rows.append(cleared_row(execution, pin, None, failure, state.now))
+            pin.clear(failure)
+    state.out.append(commands.Record(tuple(rows)))
+
+
+def decided(pin: Pin) -> tuple[int, bytes | None]:
+    """The decision that was recorded for a race: the position of the winner, and the digest of its failure."""
+    assert pin.decision is not None
+    winner, failure = loads(pin.decision)
+    return winner, failure
+
+
+def _is_same(outcome: Outcome, failure: Failure) -> bool:
+    return isinstance(outcome, Failure) and (outcome.digest, outcome.trail) == (failure.digest, failure.trail)
 
 
 # --- answers from earlier lives ---------------------------------------------------------------------------------------
@@ -102,7 +158,7 @@ def answer(state: State, job: Job, pin: Pin) -> None:
     """End a call with the outcome that an earlier life has pinned."""
     pin.is_taken = True
     standing = job.standing = Standing(pin.place)
-    standing.generation = pin.generation
+    standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_answered = True
     job.how = "shared"
     outcome = settled_by(pin, ledger_of(job.execution).gone.get(pin.place))

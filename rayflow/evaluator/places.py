@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from rayflow import errors
 from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import ARGUMENTS, DONE
-from rayflow.evaluator.ledger import ROOT_PLACE, Ledger, Standing
+from rayflow.evaluator.ledger import ROOT_PLACE, Ledger, Pin, Standing, is_known
 from rayflow.evaluator.paths import child_path, result_path
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import PlaceRow
 from rayflow.values.digests import digest, to_hex
 from rayflow.values.encoding.identity import identity
-from rayflow.values.failures import Failure, Outcome, error_name
+from rayflow.values.failures import Failure, error_name
 
 _NOT_PINNED = frozenset({error_name(errors.Cancelled), error_name(errors.NoSuchTask)})
 """Failures that say nothing of the call itself: it has another outcome when the execution is taken up again."""
@@ -65,7 +65,7 @@ def place_of(job: Job, above: Standing) -> bytes:
             job.entry.name,
             args_hash,
             None if key is None else identity(key),
-            may_move=caller is not None and caller.work.awaits is not None,
+            may_move=caller is not None and caller.standing is not None and caller.standing.is_edited,
         )
     return standing.place
 
@@ -89,7 +89,7 @@ def idempotency_key(job: Job) -> str:
     assert standing is not None
     assert standing.place is not None
     of_run = job.execution.execution_id.encode()
-    return to_hex(digest("idempotency", of_run, standing.place, standing.generation.to_bytes(8, "little")))
+    return to_hex(digest("idempotency", of_run, standing.place, standing.known_failures.to_bytes(8, "little")))
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -110,6 +110,7 @@ def _row(job: Job, kind: str, number: int, at: int) -> PlaceRow:
         parent=above.place if above is not None else None,
         job_id=job.job_id,
         is_effect=job.entry.is_effect,
+        key=standing.key if job.entry.is_effect else None,
         generation=standing.generation,
         life=job.execution.life,
     )
@@ -136,12 +137,15 @@ def form_row(cell: Cell, above: Standing, place: bytes, name: str, kind: str, at
 def term_row(job: Job, at: int) -> PlaceRow:
     """The row of the term that the body of a pinned call has returned. Without a term: of its path alone."""
     packed = job.work.packed
-    return _row(job, "term", 0 if packed is None else 1, at)._replace(path=result_path(job), outcome=packed)
+    return _row(job, "term", 0 if packed is None else 1, at)._replace(
+        path=result_path(job), task_hash=job.entry.hash, outcome=packed
+    )
 
 
 def started_row(job: Job, text: str, at: int) -> PlaceRow:
     """The row of an attempt of an effect that is sent. text: the call."""
-    return _row(job, "started", job.work.attempt, at)._replace(arguments=text)
+    counts = dumps((job.work.raised, job.work.losses, 0))
+    return _row(job, "started", job.work.attempt, at)._replace(arguments=text, outcome=counts)
 
 
 def tried_row(job: Job, failure: Failure, delay_seconds: float, at: int) -> PlaceRow:
@@ -150,9 +154,36 @@ def tried_row(job: Job, failure: Failure, delay_seconds: float, at: int) -> Plac
     return _row(job, "tried", job.work.attempt, at)._replace(outcome=counts, error=failure.summary[:MOST_LETTERS])
 
 
-def awaited_row(job: Job, number: int, key: bytes, outcome: Outcome, at: int) -> PlaceRow:
-    """The row of an outcome that the body of a pinned call has awaited."""
-    return _row(job, "awaited", number, at)._replace(key=key, outcome=pack_outcome(outcome))
+def awaited_rows(job: Job, start: int, at: int) -> tuple[PlaceRow, ...]:
+    """The rows of the outcomes that the body of a pinned call has awaited, from one position on."""
+    assert job.work.awaits is not None
+    known = list(job.work.awaits.outcomes.items())
+    generations = job.standing.pin.cleared if job.standing is not None and job.standing.pin is not None else {}
+    return tuple(
+        _row(job, "awaited", number, at)._replace(
+            key=key, outcome=pack_outcome(outcome), generation=generations.get(key, 0)
+        )
+        for number, (key, outcome) in enumerate(known[start:], start)
+    )
+
+
+def cleared_row(execution: Execution, pin: Pin, key: bytes | None, failure: Failure, at: int) -> PlaceRow:
+    """The row of a failure that a retry has cleared. key: of the outcome that a body awaited."""
+    return PlaceRow(
+        execution_id=execution.execution_id,
+        place=pin.place,
+        kind="cleared",
+        number=0 if key is None else 1 + int.from_bytes(key[:6], "big"),
+        at=at,
+        name=pin.name,
+        parent=pin.parent,
+        job_id=pin.path,
+        generation=pin.cleared.get(key, 0),
+        life=execution.life,
+        key=key,
+        outcome=pack_outcome(is_known(failure)),
+        error=failure.summary[:MOST_LETTERS],
+    )
 
 
 def outcome_row(job: Job, at: int) -> PlaceRow | None:

@@ -15,18 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rayflow.evaluator import commands
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole, Race
 from rayflow.evaluator.closing import end_job_for_nothing
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, CellRole, Execution, Job, Race, Vector
+from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
 from rayflow.evaluator.members import leave
 from rayflow.evaluator.needs import Node, needless
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.places import form_row
+from rayflow.evaluator.pinning import decided
+from rayflow.evaluator.places import form_row, ledger_of
 from rayflow.evaluator.state import State, demand, settle
 from rayflow.evaluator.waits import stand
+from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Form, Term
-from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
 from rayflow.values.digests import digest
 from rayflow.values.failures import Failure, Outcome
 
@@ -46,8 +48,7 @@ def begin(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
     cell.values, cell.sources, cell.missing = [None] * count, [()] * count, count
     chosen = range(count)
     if known is not None and known.decision is not None:
-        winner: int = unpack_outcome(known.decision)  # type: ignore[assignment]  # as it was packed below
-        cell.race.winner = winner
+        winner = cell.race.winner = decided(known)[0]
         if winner >= 0:
             if _is_default(form, winner):
                 _become_default(state, cell)
@@ -79,8 +80,13 @@ def take(state: State, cell: Cell, slot: int) -> None:
         outcome = cell.first_failure()
     if not (isinstance(outcome, Failure) and outcome.is_cancelled):
         row = form_row(cell, race.above, race.place, cell.expression._name, "decision", state.now)
-        error = outcome.summary if isinstance(outcome, Failure) else None
-        state.out.append(commands.Record((row._replace(outcome=pack_outcome(winner), error=error),)))
+        failure = outcome if isinstance(outcome, Failure) else None
+        row = row._replace(
+            outcome=dumps((winner, failure.digest if failure is not None else None)),
+            error=failure.summary if failure is not None else None,
+            generation=known.generation if (known := ledger_of(cell.scope.execution).pins.get(race.place)) else 0,
+        )
+        state.out.append(commands.Record((row,)))
     race.winner = winner
     _end(state, cell, outcome, slot)
     if cell.missing:

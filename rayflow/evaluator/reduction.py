@@ -14,10 +14,12 @@ from __future__ import annotations
 from rayflow.evaluator import operations, races
 from rayflow.evaluator.attempts import enter_again, start
 from rayflow.evaluator.calls import meet, take_arguments
+from rayflow.evaluator.cell_roles import BECOME_SLOT, CHANGED_SLOT, RESULT_SLOT, CellRole
+from rayflow.evaluator.changed_effects import take_answer
 from rayflow.evaluator.closing import end_thread, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
-from rayflow.evaluator.graph import BECOME_SLOT, MOST_MEMBERS, RESULT_SLOT, Cell, CellRole, Execution, Job, Vector
+from rayflow.evaluator.graph import MOST_MEMBERS, Cell, Execution, Job, Vector
 from rayflow.evaluator.needs import is_cleaning
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
@@ -65,6 +67,8 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
     execution = scope.execution
     if not execution.wanted:
         execution.is_cleaning = is_cleaning(execution, target)
+    if execution.ledger is not None:
+        execution.target = target, slot
     cls = type(term)
     if cls is ContainerPart:
         assert isinstance(target, Cell)
@@ -73,15 +77,14 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
     if cls is TaskCall or cls is Operation or cls is Form:
         memo = scope.work.memo.get(id(term)) if scope.work.memo is not None and term._shared else None
         if memo is not None:
-            known = memo[1]
-        else:
-            known = _open_expression(state, term, scope, path)
-            if term._shared:
-                if scope.work.memo is None:
-                    scope.work.memo = {}
-                # The expression is kept beside what became of it, so that no other is found under its id.
-                scope.work.memo[id(term)] = term, known
-        wait_for(state, known, target, slot)
+            wait_for(state, memo[1], target, slot)
+            return
+        known = _open_expression(state, term, scope, path, target, slot)
+        if term._shared and scope.is_open:  # a clean-up may outlive the job in whose term it stands
+            if scope.work.memo is None:
+                scope.work.memo = {}
+            # The expression is kept beside what became of it, so that no other is found under its id.
+            scope.work.memo[id(term)] = term, known
         return
     if cls is Quoted or is_value(term):
         state.fills.append((target, slot, term, ()))
@@ -102,18 +105,24 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
         demands.append((ContainerPart(found[first : first + MOST_MEMBERS], first), scope, path, cell, first))
 
 
-def _open_expression(state: State, term: Expression, scope: Job, path: bytes) -> Cell | Job:
-    """The job or cell that an expression becomes."""
+def _open_expression(
+    state: State, term: Expression, scope: Job, path: bytes, target: Cell | Job, slot: int
+) -> Cell | Job:
+    """The job or cell that an expression becomes. Its outcome goes into a slot of the target."""
     if type(term) is TaskCall:
-        return meet(state, term, scope.execution, scope, path)
+        job = meet(state, term, scope.execution, scope, path)
+        wait_for(state, job, target, slot)
+        return job
     if type(term) is Operation:
         cell = Cell(CellRole.OPERATION, term, scope, path, len(term._args))
+        cell.waiters.append((target, slot))
         for position, arg in enumerate(term._args):
             demand(state, arg, scope, child_path(path, "argument", position), cell, position)
         if cell.missing == 0:
             operations.apply(state, cell)
         return cell
     cell = Cell(CellRole.FORM, term, scope, path, 0)
+    cell.waiters.append((target, slot))
     step(state, cell)
     return cell
 
@@ -125,6 +134,8 @@ def _fill(state: State, target: Cell | Job, slot: int, outcome: Outcome, sources
     if isinstance(target, Job):
         if slot == RESULT_SLOT:
             take_result(state, target, outcome)
+        elif slot == CHANGED_SLOT:
+            take_answer(state, target, outcome)
         return
     if target.settled:
         return

@@ -17,9 +17,7 @@ from rayflow.values.failures import Failure, error_name
 
 NEVER_AGAIN = frozenset(
     error_name(each)
-    for each in (
-        errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled, errors.NonRetriable
-    )
+    for each in (errors.BadArguments, errors.NotSerializable, errors.NestedRun, errors.Cancelled, errors.NonRetriable)
 )
 """Errors that the same code with the same arguments always gives again."""
 

@@ -18,9 +18,10 @@ from typing import cast
 
 from rayflow.evaluator import commands, lookups, witnessing
 from rayflow.evaluator.attempts import start
+from rayflow.evaluator.cell_roles import RESULT_SLOT
 from rayflow.evaluator.closing import fail, follow
 from rayflow.evaluator.file_conflicts import conflict
-from rayflow.evaluator.graph import RESULT_SLOT, Job, UnrecordedReturn, Vector
+from rayflow.evaluator.graph import Job, UnrecordedReturn, Vector
 from rayflow.evaluator.handle_conflicts import rival_text
 from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
 from rayflow.evaluator.job_states import DONE, HELD, IN_FLIGHT, LOOKUP, RESULT, SHARED

@@ -57,7 +57,8 @@ PLAIN_OPTIONS = frozenset(
     {
         "accelerator_type", "bundle", "cache", "cache_scope", "check_types", "config_args", "label_selector",
         "max_worker_losses", "memory", "num_cpus", "num_gpus", "priority", "profile", "resources", "retries",
-        "retry_backoff", "retry_delay", "retry_on", "runtime_env", "scheduling_strategy", "timeout",
+        "retry_backoff", "retry_delay", "retry_jitter", "retry_max_delay", "retry_on", "runtime_env",
+        "scheduling_strategy", "timeout",
     }
 )  # fmt: skip
 """Options that are the same to a vector and to a job: they concern only the way of an attempt, or what may answer."""

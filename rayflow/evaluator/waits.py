@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rayflow.evaluator import commands
+from rayflow.evaluator.cell_roles import BECOME_SLOT
 from rayflow.evaluator.closing import located
-from rayflow.evaluator.effects import misplaced
-from rayflow.evaluator.graph import BECOME_SLOT, Cell, Execution
+from rayflow.evaluator.graph import Cell, Execution
 from rayflow.evaluator.ledger import Pin, Standing
-from rayflow.evaluator.needs import is_allowed
+from rayflow.evaluator.misplaced import misplaced
+from rayflow.evaluator.needs import is_allowed, is_cleaning
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.pinning import pin
@@ -44,7 +45,7 @@ def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, 
     above = pin(state, caller)
     assert above.place is not None
     ledger = ledger_of(execution)
-    may_move = caller.work.awaits is not None
+    may_move = above.is_edited
     place = ledger.place_of(cell.path, above.place, name, content_digest(arguments), None, may_move=may_move)
     return place, above, ledger.pins.get(place)
 
@@ -67,7 +68,20 @@ def open_wait(state: State, cell: Cell, kind: str, given: Mapping[str, Term]) ->
         return
     execution.waits[place] = cell
     execution.is_parked = False
-    state.out.append(commands.OpenWait(execution.execution_id, place, kind, given))
+    is_cleanup = is_cleaning(execution, cell)
+    state.out.append(commands.OpenWait(execution.execution_id, place, kind, given, is_cleanup))
+
+
+def open_question(state: State, cell: Cell, place: bytes, given: Mapping[str, Term]) -> None:
+    """Ask a person about a job: an `ask` at this place."""
+    execution = cell.scope.execution
+    packed = ledger_of(execution).resolved.get(place)
+    if packed is not None:
+        _settle(state, cell, packed)
+        return
+    execution.waits[place] = cell
+    execution.is_parked = False
+    state.out.append(commands.OpenWait(execution.execution_id, place, "ask", given))
 
 
 def resolved(state: State, execution: Execution, place: bytes, packed: bytes) -> None:

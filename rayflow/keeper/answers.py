@@ -13,6 +13,7 @@ from rayflow.keeper.ids import is_own_id
 from rayflow.keeper.run_states import ENDING, QUEUED, SCHEDULED, WAITING
 from rayflow.keeper.runs import MISSING_CODE
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
+from rayflow.records import DeliveryRow
 
 Plain: TypeAlias = dict[str, Any]
 
@@ -58,8 +59,8 @@ def of_wait(wait: KeptWait) -> Plain:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def of_event(event: KeptEvent) -> Plain:
-    """An event, and what has become of it.
+def of_event(state: KeeperState, event: KeptEvent) -> Plain:
+    """An event, and what has become of it. A pending delivery whose flow the loaded code lacks says so as its error.
 
     status: delayed, pending (for a root term or code), delivered, partial, failed, or no subscribers.
     """
@@ -90,11 +91,15 @@ def of_event(event: KeptEvent) -> Plain:
                 "target": each.target,
                 "state": each.state,
                 "run_id": each.run_id,
-                "error": each.error,
+                "error": MISSING_CODE if _lacks_code(state, each) else each.error,
             }
             for each in event.deliveries.values()
         ],
     }
+
+
+def _lacks_code(state: KeeperState, delivery: DeliveryRow) -> bool:
+    return delivery.state == PENDING and delivery.target not in (state.flows or ())
 
 
 def explanation(state: KeeperState, run: KeptRun) -> Plain:

@@ -23,13 +23,16 @@ class Evaluate(NamedTuple):
     """Begin the evaluation of a run, or take it up again with what is pinned and with `Keeper.resolved(run_id)`. Its
     end comes as `RunEnded`. Nothing changes if it is in memory with this life.
 
-    life: greater each time that it may have been taken up again. generation: how often it was retried.
+    life: greater each time that it may have been taken up again. generation: how often it was retried. stops: how often
+    it was asked to end before now, without which it would go on (0, 1 or 2, as by `StopRun`), and by what.
     """
 
     run_id: str
     root: bytes
     life: int = 0
     generation: int = 0
+    stops: int = 0
+    by: str | None = None
 
 
 class Resolve(NamedTuple):
@@ -43,7 +46,8 @@ class Resolve(NamedTuple):
 
 class StopRun(NamedTuple):
     """The run is cancelled, or has taken too long: end what runs of it, let its clean-up run, then report `RunEnded`.
-    If its evaluation is not in memory and no clean-up of it is open, report that at once.
+    If its evaluation is not in memory, it is taken up again instead, as `Keeper.evaluation(run_id)` says: that counts
+    this stop already.
 
     by: cancel, timeout or parent. is_again: end the clean-up, too.
     """

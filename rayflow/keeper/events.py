@@ -83,9 +83,9 @@ def take_earlier(state: KeeperState, wait: KeptWait) -> None:
 
 
 def fits(state: KeeperState, event: KeptEvent, wait: KeptWait) -> bool:
-    """Whether a wait takes an event of its name and key."""
+    """Whether a wait takes an event that it sees, of its name and key."""
     row = wait.opened
-    if event.seen is None or event.seen < (row.seen_from or 0) or (row.is_exclusive and event.is_taken):
+    if row.is_exclusive and event.is_taken:
         return False
     return state.runs[row.run_id].chain not in event.takers and is_fulfilled(row.condition, event.row)
 

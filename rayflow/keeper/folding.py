@@ -8,9 +8,9 @@ that has recovered is in the state of the one that has written the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import merge
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rayflow.keeper.ids import is_own_id
 from rayflow.keeper.requests import EndedRun, Recovered
@@ -64,11 +64,27 @@ def fold(state: KeeperState, recovered: Recovered) -> None:
     for each in recovered.ended:
         if is_own_id(each.id):
             state.ended[each.id] = each
+    words: dict[str, str] = {}
     for row in _in_order(recovered.runs, recovered.waits, recovered.events, recovered.deliveries):
-        apply(state, row)
+        apply(state, _lean(row, words))
     state.number = max(state.number, recovered.latest_number)
     state.now = max(state.now, recovered.latest_at, recovered.at)
     state.gone.clear()
+
+
+def _lean(row: Any, words: dict[str, str]) -> KeeperRow:
+    """The row with one object for each text that many rows have. (A store gives each row its own.)"""
+    shared = _SHARED.get(type(row), ())
+    given = {name: text for name in shared if (text := getattr(row, name)) is not None}
+    changed: KeeperRow = row._replace(**{name: words.setdefault(text, text) for name, text in given.items()})
+    return changed
+
+
+_SHARED: Mapping[type, tuple[str, ...]] = {
+    RunRow: ("run_id", "state", "cause", "flow", "link", "queue", "tags", "root_run_id", "parent_run_id"),
+    WaitRow: ("run_id", "state", "cause", "kind", "name", "target_run_id"),
+}
+"""Columns whose texts many rows have."""
 
 
 def rebuilt(runs: Sequence[RunRow], waits: Sequence[WaitRow]) -> KeptRun | None:

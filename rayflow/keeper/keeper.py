@@ -68,6 +68,13 @@ class Keeper:
         run = self._open(run_id)
         return answers.of_run(run) if run else None
 
+    def id_of(self, text: str) -> str | None:
+        """The run that a text names: an open one by its own id, or any by the id that its starter gave it. None for all
+        others. Any thread may ask."""
+        ended = self.state.ended.get(text)
+        found = self.state.ids.get(text) if ended is None else ended.run_id
+        return text if found is None and text in self.state.runs else found
+
     def runs(self) -> list[dict[str, Any]]:
         """All runs that have not ended, as plain data, oldest first."""
         return [answers.of_run(run) for run in self.state.runs.values()]
@@ -80,7 +87,7 @@ class Keeper:
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries, as plain data. None for one that is not known, or not protected any more."""
         event = self.state.events.get(event_id)
-        return answers.of_event(event) if event else None
+        return answers.of_event(self.state, event) if event else None
 
     def explain(self, run_id: str) -> dict[str, Any] | None:
         """Why a run has not ended: one cause. None if it has, or never was."""
@@ -263,9 +270,9 @@ def _emit_requested(state: KeeperState, request: requests.EmitRequested) -> None
         if known.row.data_hash != request.data_hash:
             _refuse(state, request.request, "EventConflict", waits.conflict_text(request.event_id))
         else:
-            _reply(state, request.request, answers.of_event(known))
+            _reply(state, request.request, answers.of_event(state, known))
     elif not request.strict:
-        _reply(state, request.request, answers.of_event(events.accept(state, row)))
+        _reply(state, request.request, answers.of_event(state, events.accept(state, row)))
     elif strict is not None:
         strict.requests.append(request)
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rayflow.errors import Cancelled, NotFound, RayflowError, RunCancelled, RunConflict, TaskTimeout
 from rayflow.keeper.state import KeptEvent, KeptRun
-from rayflow.lang.durable.events import event_term, run_ref_term
+from rayflow.lang.events.event_values import event_term, run_ref_term
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.values.failures import own_failure

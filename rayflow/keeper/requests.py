@@ -30,7 +30,7 @@ class EndedRun(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """The keeper begins with these rows of the store. It comes first, and once.
+    """The keeper begins with these rows of the store. It comes once, after the first `FlowsKnown` and before all else.
 
     runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
     when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
@@ -49,8 +49,8 @@ class Recovered(NamedTuple):
 
 
 class FlowsKnown(NamedTuple):
-    """The flows of the code that the service has loaded, by full name. Runs that waited for code are taken up again,
-    and deliveries that did are made."""
+    """The flows of the code that the service has loaded, by full name. It comes first, before `Recovered`, and again
+    when other code is loaded. Runs that waited for code are taken up again, and deliveries that did are made."""
 
     at: int
     flows: Mapping[str, FlowSpec]

@@ -99,7 +99,7 @@ def evaluate(state: KeeperState, run: KeptRun) -> None:
 
 def evaluation(run: KeptRun) -> Evaluate:
     """The command that takes a run up."""
-    return Evaluate(run.run_id, run.first.root or b"", run.life, run.generation)
+    return Evaluate(run.run_id, run.first.root or b"", run.life, run.generation, run.stops, run.ends_by)
 
 
 def change(
@@ -113,8 +113,6 @@ def take_up(state: KeeperState, run: KeptRun, cause: str) -> None:
     """Take the evaluation of a run up again."""
     change(state, run, ENDING if run.state == ENDING else RUNNING, cause, life=run.life + 1, reason=run.reason)
     evaluate(state, run)
-    if run.state == ENDING:
-        send_stop(state, run)
 
 
 def park(state: KeeperState, run: KeptRun) -> None:
@@ -184,16 +182,11 @@ def stop(state: KeeperState, run: KeptRun, by: str, reason: str | None, is_again
         return
     is_second = run.state == ENDING
     change(state, run, ENDING, AGAIN if is_second else by, reason=run.reason if is_second else reason)
-    send_stop(state, run)
+    state.out.append(StopRun(run.run_id, run.ends_by or by, is_second))
     run_children(state, run, reason, is_again=is_second)
     for wait in run.open_waits():
         if is_second or not wait.opened.is_cleanup:
             close(state, wait, by)
-
-
-def send_stop(state: KeeperState, run: KeptRun) -> None:
-    """Say to the evaluation of a run that is ending that it is."""
-    state.out.append(StopRun(run.run_id, run.ends_by or CANCEL, run.stops == 2))
 
 
 def run_children(state: KeeperState, run: KeptRun, reason: str | None, is_again: bool) -> None:

@@ -212,9 +212,9 @@ def look_for_target(state: KeeperState, wait: KeptWait) -> None:
             resolve(state, wait, outcomes.of_unknown_run(target), "run")
         elif run.end is not None and run.end.next_run_id is not None:
             follow(state, wait, run.end.next_run_id)
+        elif run.run_id != target:
+            follow(state, wait, run.run_id)
         elif not run.has_ended:
-            if run.run_id != target:
-                follow(state, wait, run.run_id)
             return
         elif wait.opened.kind == "child" and wait.opened.cause == RETRY and run.state != DONE:
             retry(state, run, f"run {wait.opened.run_id} was retried")

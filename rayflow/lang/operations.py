@@ -10,8 +10,8 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rayflow.lang.durable.events import event_of, run_id_of
-from rayflow.lang.durable.moments import microseconds_of, moment_of, seconds_of
+from rayflow.lang.events.event_values import event_of, run_id_of
+from rayflow.lang.events.moments import microseconds_of, moment_of, seconds_of
 from rayflow.lang.rules import step
 from rayflow.lang.terms.expressions import Quoted, TaskCall, TaskRef, Term
 from rayflow.values.encoding.previews import preview

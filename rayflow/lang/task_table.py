@@ -120,8 +120,11 @@ class TaskEntry:
 # --- from a task to its entry -----------------------------------------------------------------------------------------
 
 _ONLY_HERE = frozenset(
-    {"name", "namespace", "hash_includes", "version", "source", "load_module", "track_helpers", "tags", "environment"}
-)
+    {
+        "name", "namespace", "hash_includes", "version", "source", "load_module", "track_helpers", "tags",
+        "hash_distributions",
+    }
+)  # fmt: skip
 """Options that say which task it is. The entry has their results (name, hash, version ...) as plain data."""
 
 

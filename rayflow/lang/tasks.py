@@ -21,7 +21,7 @@ from rayflow.installation import is_installed
 from rayflow.lang import created_calls
 from rayflow.lang.code.captured_values import captured_by
 from rayflow.lang.code.code_graph import CodeIdentity
-from rayflow.lang.code.counted_distributions import COUNT, counted_versions
+from rayflow.lang.code.counted_distributions import counted_versions
 from rayflow.lang.code.identity import code_identity
 from rayflow.lang.modules import namespace_of, project_of
 from rayflow.lang.options.options import check_of_effect, check_options, merge, merge_context
@@ -153,15 +153,15 @@ class Task(Generic[P, R_co]):
             parts.append(f"script:{self.script}".encode())
         counted = self.counted_versions()
         if counted:
-            parts.append(b"environment:" + json.dumps(counted).encode())
+            parts.append(b"distributions:" + json.dumps(counted).encode())
         return digest("task_hash", *parts)
 
     def counted_versions(self) -> dict[str, str]:
-        """The versions of distributions that count for its identity, by name: of the option `environment`. Raises
-        BadOption for a name that is not installed here."""
-        option = self.definition_options.get("environment")
+        """The versions of distributions that count for its identity, by name: of the option `hash_distributions`.
+        Raises BadOption for a name that is not installed here."""
+        option = self.definition_options.get("hash_distributions")
         files: list[str] = []
-        if option == COUNT:
+        if option is True:
             places = {each.place.rpartition(":")[0] for each in self.code.definitions if each.place}
             own = self.origin.__code__.co_filename
             files = [path for each in places if os.path.isfile(path := os.path.join(self.project_dir or "", each))]

@@ -170,6 +170,15 @@ class Loop(Generic[C]):
         self._report_progress()
         self._tell_live()
 
+    def is_idle(self) -> bool:
+        """Whether no message is left, and nothing waits to be run in this thread: only time, or somebody outside, can
+        bring the next message."""
+        return not self._has_news() and not self.carrier.busy()
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the next timer, of the evaluator or of a wait; None if there is none."""
+        return _sooner(self.outbox.fire_timers(), self._beside.seconds_left())
+
     def _has_news(self) -> bool:
         return bool(self._incoming) or self._beside.has_news()
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from rayflow.pasting import command
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""The signals that Slurm, Kubernetes, CI and a closing terminal send."""
+ENDING: tuple[int, ...] = tuple([getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)])
+"""The signals that Slurm, Kubernetes, CI and a closing terminal send. Windows has no SIGHUP."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,9 +36,9 @@ class Interrupted(KeyboardInterrupt):
     """Another process has asked for the end of an execution of this process: its body is interrupted."""
 
 
-_INTERRUPTING = signal.SIGURG
+_INTERRUPTING: int | None = getattr(signal, "SIGURG", None)
 """Raises Interrupted. Nothing else sends it, and a process that does not handle it ignores it: one that comes late does
-nothing."""
+nothing. None on Windows, which has no such signal."""
 
 
 @contextlib.contextmanager
@@ -46,31 +46,33 @@ def interruptible(may_interrupt: Callable[[], bool]) -> Iterator[Callable[[], No
     """While this lasts, the function that it yields raises Interrupted in the main thread. Any thread may call it.
 
     It interrupts also a body that sleeps. It does nothing when `may_interrupt`, asked in the main thread, says no; when
-    this is not the main thread; or when the user has a handler for SIGURG.
+    this is not the main thread; or when the user has a handler for SIGURG, or the system has no such signal.
     """
     main = threading.main_thread()
-    is_ours = threading.current_thread() is main and signal.getsignal(_INTERRUPTING) == signal.SIG_DFL
+    number = _INTERRUPTING
+    if number is None or threading.current_thread() is not main or signal.getsignal(number) != signal.SIG_DFL:
+        yield lambda: None
+        return
+    is_ours = True
     process = os.getpid()
     wanted = threading.Event()
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def heard(received: int, frame: FrameType | None) -> None:
         if os.getpid() == process and wanted.is_set() and may_interrupt():
             wanted.clear()
-            raise Interrupted(number)
+            raise Interrupted(received)
 
     def interrupt() -> None:
         wanted.set()
         if is_ours and main.ident is not None:
-            signal.pthread_kill(main.ident, _INTERRUPTING)
+            signal.pthread_kill(main.ident, number)
 
-    if is_ours:
-        signal.signal(_INTERRUPTING, heard)
+    signal.signal(number, heard)
     try:
         yield interrupt
     finally:
-        if is_ours:
-            signal.signal(_INTERRUPTING, signal.SIG_DFL)
-            is_ours = False
+        signal.signal(number, signal.SIG_DFL)
+        is_ours = False
 
 
 def stopped_by(error: KeyboardInterrupt, execution_id: str, store: str | None = None) -> str:

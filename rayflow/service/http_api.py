@@ -211,36 +211,46 @@ class _Handlers:
 
     async def result(self, request: Request) -> Any:
         wait = _seconds(request.query_params.get("wait"))
-        run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
-        future = await asyncio.to_thread(self._service.await_end, run_id)
-        try:
-            ended = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), max(wait, 0.001))
-        except TimeoutError:
-            ended = None
-        finally:
-            if not future.done():
-                self._service.leave(run_id, future)
+        run_id = await self._run_of(request)
+        ended = self._service.end_of(run_id)
+        if ended is None:
+            future = self._service.await_end(run_id)
+            try:
+                ended = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), max(wait, 0.001))
+                if ended is None:
+                    ended = await asyncio.to_thread(self._service.questions.end_of, run_id)
+            except TimeoutError:
+                pass
+            finally:
+                if not future.done():
+                    self._service.leave(run_id, future)
         if ended is None:
             return {"run_id": run_id, "state": await self._state(run_id), "outcome": None, "error": None}
         outcome = None if ended.outcome is None else base64.b64encode(ended.outcome).decode()
         return {"run_id": run_id, "state": ended.state, "outcome": outcome, "error": ended.error}
+
+    async def _run_of(self, request: Request) -> str:
+        """The run that the path names."""
+        text = request.path_params["run"]
+        known = self._service.known_id(text)
+        return await asyncio.to_thread(self._service.run_id, text) if known is None else known
 
     async def _state(self, run_id: str) -> Any:
         return (await asyncio.to_thread(self._service.describe, run_id))["state"]
 
     async def cancel(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")
-        run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
+        run_id = await self._run_of(request)
         return {"run_id": run_id, "cancelled": await asyncio.wrap_future(self._service.cancel(run_id, reason))}
 
     async def retry(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")
-        run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
+        run_id = await self._run_of(request)
         return await asyncio.wrap_future(self._service.retry(run_id, reason))
 
     async def answer(self, request: Request) -> Any:
         body = await _body(request)
-        run_id = await asyncio.to_thread(self._service.run_id, request.path_params["run"])
+        run_id = await self._run_of(request)
         future = await asyncio.to_thread(self._service.answer, run_id, body.get("value"), body.get("place"))
         return await asyncio.wrap_future(future)
 

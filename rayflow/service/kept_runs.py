@@ -71,7 +71,7 @@ class KeptRuns:
         """The requests of the evaluations that go on."""
         self._row: ExecutionRow | None = None
         self._ended: OrderedDict[str, RunRow] = OrderedDict()
-        self._waiters: defaultdict[str, list[Future[RunRow]]] = defaultdict(list)
+        self._waiters: defaultdict[str, list[Future[RunRow | None]]] = defaultdict(list)
 
     def take_up(self, places: Iterable[PlaceRow]) -> None:
         """What has happened at the places of the runs that have not ended, as the store has it."""
@@ -111,6 +111,7 @@ class KeptRuns:
             pins=tuple(self._pins.get(order.run_id, ())),
             resolved=resolved,
             generation=order.generation,
+            cancelled_by=(order.by or "") if order.stops else None,
         )
         return Begun(submitted, request.opening_rows(self._ray_version))
 
@@ -153,7 +154,11 @@ class KeptRuns:
         self._ended[row.run_id] = row
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
-        for future in self._waiters.pop(row.run_id, ()):
+        waiters = self._waiters.pop(row.run_id, [])
+        if row.next_run_id is not None:  # what waits for a run waits for the last one of its chain
+            self._waiters[row.next_run_id] += waiters
+            return
+        for future in waiters:
             _settle(future, row)
 
     def began_again(self, run_id: str) -> None:
@@ -164,13 +169,24 @@ class KeptRuns:
         """The last row of a run that has ended lately."""
         return self._ended.get(run_id)
 
-    def await_end(self, run_id: str, future: Future[RunRow]) -> None:
-        """Give a future the last row of a run, when it has ended."""
-        row = self._ended.get(run_id)
+    def ends(self) -> list[RunRow]:
+        """The last rows of the runs that have ended lately."""
+        return list(self._ended.values())
+
+    def last_in_chain(self, run_id: str) -> str:
+        """The run in which a run goes on that has ended as another call, as far as that was lately; else the same."""
+        while (row := self._ended.get(run_id)) is not None and row.next_run_id is not None:
+            run_id = row.next_run_id
+        return run_id
+
+    def await_end(self, run_id: str, future: Future[RunRow | None]) -> None:
+        """Give a future the last row of a run, when it has ended. Of a chain, that of its last run."""
+        last = self.last_in_chain(run_id)
+        row = self._ended.get(last)
         if row is not None:
             _settle(future, row)
         else:
-            self._waiters[run_id].append(future)
+            self._waiters[last].append(future)
 
     def refuse_all(self, error: Exception) -> None:
         """The service has ended: nobody gets a last row any more."""
@@ -180,8 +196,9 @@ class KeptRuns:
                     future.set_exception(error)
         self._waiters.clear()
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
+        run_id = self.last_in_chain(run_id)
         waiters = self._waiters.get(run_id)
         if waiters is not None and future in waiters:
             waiters.remove(future)
@@ -189,6 +206,6 @@ class KeptRuns:
                 del self._waiters[run_id]
 
 
-def _settle(future: Future[RunRow], row: RunRow) -> None:
+def _settle(future: Future[RunRow | None], row: RunRow) -> None:
     with suppress(InvalidStateError):  # who has asked may give up at any moment
         future.set_result(row)

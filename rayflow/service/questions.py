@@ -42,6 +42,8 @@ class Questions:
 
     def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
         """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
+        if not self._store.snapshot().commits:
+            return requests.Recovered(at=now), ()
         records = self._store.run_records()
         try:
             since = now - EVENTS_KEPT_SECONDS * 1_000_000
@@ -95,10 +97,16 @@ class Questions:
         return rows[-1] if rows else None
 
     def end_of(self, run_id: str) -> RunRow | None:
-        """The last row of a run that has ended; None for one that has not. Raises NotFound."""
+        """The last row of a run that has ended; None for one that has not. Of a chain, that of its last run. Raises
+        NotFound."""
         last = self.last_of(run_id)
         if last is None:
             raise NotFound(f"There is no run {run_id} in this store.")
+        while last.next_run_id is not None:
+            following = self.last_of(last.next_run_id)
+            if following is None:
+                return None
+            last = following
         return last if last.state in ENDED else None
 
     # --- for people ---------------------------------------------------------------------------------------------------

@@ -33,11 +33,12 @@ from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from, load
 from rayflow.lang.packing.realize import realized
+from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import RunRow
+from rayflow.records import PlaceRow, RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
@@ -120,10 +121,20 @@ class Service:
 
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
+        records = self.store.run_records()
+        _, latest_at = records.latest()
+        records.close()
+        self._clock = SteadyClock(self._clock, latest_at)
+        self.begin()
+        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
+        the keeper begins with, and what has happened at the places of those that have not ended."""
         self.questions = Questions(self.store)
         recovered, places = self.questions.recovered(self._clock.now())
-        self._clock = SteadyClock(self._clock, recovered.latest_at)
-        table = task_table(TASKS)
+        table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
             options=self.config.options,
@@ -145,10 +156,13 @@ class Service:
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
         self._runs.take_up(places)
+        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
-        self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))
-        self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
-        self._thread.start()
+        return recovered, places
+
+    def _tasks(self) -> Mapping[str, TaskEntry]:
+        """The tasks of the loaded code."""
+        return task_table(TASKS)
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """Take nothing new, let attempts end for so long, and leave every run where it is. Gives the lease back."""
@@ -194,13 +208,7 @@ class Service:
         collect_rarely()
         try:
             while not self._stopping.is_set():
-                while self._posted:
-                    ask, future = self._posted.popleft()
-                    _fill(future, ask)
-                self._loop.turn(TURN_SECONDS)
-                for execution_id in list(self._loop.outbox.finished):
-                    del self._loop.outbox.finished[execution_id]
-                    self._loop.carrier.forget(execution_id)
+                self._turn_once(TURN_SECONDS)
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
         except BaseException as error:
@@ -223,6 +231,15 @@ class Service:
         if self.has_ended.is_set():
             with suppress(InvalidStateError):
                 future.set_exception(self._ended())
+
+    def _turn_once(self, longest_seconds: float) -> None:
+        while self._posted:
+            ask, future = self._posted.popleft()
+            _fill(future, ask)
+        self._loop.turn(longest_seconds)
+        for execution_id in list(self._loop.outbox.finished):
+            del self._loop.outbox.finished[execution_id]
+            self._loop.carrier.forget(execution_id)
 
     def _replied(self, reply: orders.RequestReply) -> None:
         future = self._futures.pop(reply.request, None)
@@ -351,7 +368,14 @@ class Service:
 
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
-        return self.questions.run_id(text)
+        known = self.known_id(text)
+        return self.questions.run_id(text) if known is None else known
+
+    def known_id(self, text: str) -> str | None:
+        """The same, without a question to the store: None if it may be a run that ended long ago, or the beginning of
+        an id."""
+        known = self._turn.keeper.id_of(text)
+        return text if known is None and self._runs.end_of(text) is not None else known
 
     def describe(self, text: str) -> dict[str, Any]:
         """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
@@ -369,19 +393,25 @@ class Service:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
         return self.questions.history(self.run_id(text))
 
-    def await_end(self, run_id: str) -> Future[RunRow]:
-        """The last row of a run, when it has ended."""
-        future: Future[RunRow] = Future()
-        if self._runs.end_of(run_id) is None and not self.look(lambda keeper: keeper.run(run_id)):
-            known = self.questions.end_of(run_id)
-            if known is not None:
-                future.set_result(known)
-                return future
-        posted = self._post(partial(self._runs.await_end, run_id, future))
+    def end_of(self, run_id: str) -> RunRow | None:
+        """The last row of a run that has ended lately; None for any other."""
+        return self._runs.end_of(run_id)
+
+    def await_end(self, run_id: str) -> Future[RunRow | None]:
+        """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""
+        future: Future[RunRow | None] = Future()
+
+        def wait() -> None:
+            if self._runs.end_of(run_id) is None and self._turn.keeper.run(run_id) is None:
+                future.set_result(None)
+            else:
+                self._runs.await_end(run_id, future)
+
+        posted = self._post(wait)
         posted.add_done_callback(lambda _: self._refuse_if_ended(future))
         return future
 
-    def leave(self, run_id: str, future: Future[RunRow]) -> None:
+    def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 

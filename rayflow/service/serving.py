@@ -101,7 +101,8 @@ def _stop_with(service: Service, server: uvicorn.Server) -> None:
 def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises OSError with what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family)
+    # asyncio sends small answers at once (TCP_NODELAY) only if a socket names its protocol.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))

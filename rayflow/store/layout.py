@@ -10,15 +10,15 @@ In: ids and digests. Out: paths inside the store's folder. Never: opens a file.
     blobs/<2 hex>/<hex>          bytes by content
     live/<execution>             what an execution says of itself while it lives
     lease/<name>/<epoch>         who may commit for the store's service, or for an execution
-    lease/<chain>                shows that the holder of a lease is alive; written again every few seconds
+    lease/<series>               shows that the holder of a lease is alive; written again every few seconds
     tmp/                         files being written; nothing reads them
     tmp/beacon-<name>            tells other machines that they reach the same store
 
-Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/`, `lease/<chain>` and `tmp/` is
+Ids sort by time: 16 hex digits of microseconds, then 10 of the writer. All but `live/`, `lease/<series>` and `tmp/` is
 immutable once it is there.
 
-A process that holds a lease names its commits by a chain: the time at which the chain began, plus the number of the
-commit, as microseconds. So the name of the next commit follows from the last one, and only one process can create it.
+The commits of a process that holds a lease are a series: each is named by the time at which the series began, plus its
+number, as microseconds. So the name of the next commit follows from the last one, and only one process can create it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ OWN_NAMES = frozenset({FORMAT, COMMITS, SEGMENTS, BLOBS, LIVE, LEASES, TEMPORARY
 
 _ID_LENGTH = 16 + 1 + 10
 
-_CHAIN_MARK = "l"
-"""The first letter of a writer whose commits form a chain; other writers are hexadecimal."""
+_SERIES_MARK = "l"
+"""The first letter of a writer whose commits form a series; other writers are hexadecimal."""
 
 
 def commit_path(commit_id: str) -> str:
@@ -92,9 +92,9 @@ def lease_path(name: str, epoch: int) -> str:
     return f"{LEASES}/{name}/{epoch:010d}"
 
 
-def heartbeat_path(chain: str) -> str:
-    """The path of the file that shows that the writer of a chain is alive."""
-    return f"{LEASES}/{chain}"
+def heartbeat_path(series: str) -> str:
+    """The path of the file that shows that the writer of a series is alive."""
+    return f"{LEASES}/{series}"
 
 
 def aside_path(path: str) -> str:
@@ -117,30 +117,30 @@ def id_time(name: str) -> int:
     return int(name[:16], 16)
 
 
-def new_chain() -> str:
-    """The writer's part of the ids of a new chain."""
-    return _CHAIN_MARK + os.urandom(5).hex()[1:]
+def new_series() -> str:
+    """The writer's part of the ids of a new series."""
+    return _SERIES_MARK + os.urandom(5).hex()[1:]
 
 
-def chained_id(chain: str, began_us: int, number: int) -> str:
-    """The id of a commit of a chain. began_us: the time at which the chain began. number: of the commit, from 0."""
-    return f"{began_us + number:016x}-{chain}"
+def id_in_series(series: str, began_us: int, number: int) -> str:
+    """The id of a commit of a series. began_us: the time at which the series began. number: of the commit, from 0."""
+    return f"{began_us + number:016x}-{series}"
 
 
-def chain_of(name: str) -> str | None:
-    """The chain that an id belongs to; None for the id of a writer without a lease."""
+def series_of(name: str) -> str | None:
+    """The series that an id belongs to; None for the id of a writer without a lease."""
     writer = name[17:]
-    return writer if writer.startswith(_CHAIN_MARK) else None
+    return writer if writer.startswith(_SERIES_MARK) else None
 
 
 def packed_ids(ids: Iterable[str]) -> list[str]:
-    """Ids, in a list that is short where they follow one another in a chain: there the first stands for all, with a +
-    and the number of those behind it."""
+    """Ids, in a list that is short where they follow one another in a series: there the first stands for all, with a
+    + and the number of those behind it."""
     runs: list[tuple[str, int]] = []
     for name in sorted(ids, key=lambda each: (each[17:], each)):
-        if runs and chain_of(name):
+        if runs and series_of(name):
             first, more = runs[-1]
-            if name == chained_id(first[17:], id_time(first), more + 1):
+            if name == id_in_series(first[17:], id_time(first), more + 1):
                 runs[-1] = first, more + 1
                 continue
         runs.append((name, 0))
@@ -153,7 +153,7 @@ def unpacked_ids(packed: Iterable[str]) -> tuple[str, ...]:
     for each in packed:
         first, _, more = each.partition("+")
         found.append(first)
-        found.extend(chained_id(first[17:], id_time(first), number) for number in range(1, int(more or 0) + 1))
+        found.extend(id_in_series(first[17:], id_time(first), number) for number in range(1, int(more or 0) + 1))
     return tuple(sorted(found))
 
 

@@ -3,19 +3,19 @@
 In: a folder, a name, and who asks. Out: the right to commit, and the loss of it. Never: knows rows, or compares the
 clocks of two machines.
 
-    lease/<name>/<epoch>         created once by the process that takes the lease: who it is, and its chain
+    lease/<name>/<epoch>         created once by the process that takes the lease: who it is, and its series
     lease/<name>/<epoch>.released
                                  it has given the lease back
-    lease/<chain>                its heartbeat, written again several times within the lease's seconds
+    lease/<series>               its heartbeat, written again several times within the lease's seconds
 
-The commits of a process with a lease form a chain: each has the name that follows from the last one (`layout`), and is
+The commits of a process with a lease form a series: each has the name that follows from the last one (`layout`), and is
 created only if nothing has that name. A process that wants the lease of a silent holder watches its heartbeat for the
 lease's whole duration, by its own clock. Then it creates the record of the next epoch, which only one process can do,
 and a *fence*: an empty commit with the name of the old holder's next one. From then on the old holder cannot commit,
 however late it wakes up, and all that it has committed is there to be read. So time decides only when somebody tries
 to take over; names decide who may commit.
 
-One process has one chain, and any number of leases with it. Taking one of them over ends the whole chain: its writer
+One process has one series, and any number of leases with it. Taking one of them over ends the whole series: its writer
 was silent.
 """
 
@@ -98,7 +98,7 @@ class Holder(NamedTuple):
     pid: int
     since: int
     seconds: float
-    chain: str
+    series: str
     began: int
 
     @property
@@ -124,7 +124,7 @@ def holder_of(folder: Folder, name: str, epoch: int) -> Holder | None:
 
 
 class Lease:
-    """The leases of one process, and the chain of its commits. Any thread may use it.
+    """The leases of one process, and the series of its commits. Any thread may use it.
 
     holder: who asks, in words for people, such as "rayflow serve". seconds: how long others wait for a silent holder;
     by default 6 on a disk and 20 on a network.
@@ -144,7 +144,7 @@ class Lease:
             pid=os.getpid(),
             since=now_us,
             seconds=usual if seconds is None else seconds,
-            chain=layout.new_chain(),
+            series=layout.new_series(),
             began=now_us,
         )
         self._lock = threading.RLock()
@@ -161,9 +161,9 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     @property
-    def chain(self) -> str:
-        """The name of the chain: the writer's part of the ids of its commits."""
-        return self._me.chain
+    def series(self) -> str:
+        """The name of its series: the writer's part of the ids of its commits."""
+        return self._me.series
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,12 +198,12 @@ class Lease:
         self._probe()
         deadline = self._clock.seconds() + wait
         while name not in self._epochs:
-            latest, holder = self._latest(name)
-            if holder == self._me and name not in self._begun and not self._was_released(name, latest):
+            latest, held, holder = self._latest(name)
+            if holder == self._me and name not in self._begun and not self._was_released(name, held):
                 self._begun[name] = latest  # the answer to its creation was lost
             epoch = self._begun.get(name)
             if epoch is None:
-                if holder is not None and not self._is_free(name, latest, holder, deadline):
+                if holder is not None and not self._is_free(name, held, holder, deadline):
                     continue
                 self._beat()
                 epoch = latest + 1
@@ -213,12 +213,10 @@ class Lease:
                 ):
                     continue
                 self._begun[name] = epoch
-            elif latest != epoch:
-                raise self._loss(name)  # somebody has waited for this process since then, and fenced it
             self._fence_others(name, epoch)
             with self._lock:
                 self._epochs[name] = epoch
-        self.renew()
+        self.renew()  # if somebody has waited for this process meanwhile, and fenced it, that finds it
 
     def release(self, name: str, *, is_over: bool = False) -> None:
         """Give a lease back: others need not wait. It can be taken again.
@@ -242,7 +240,7 @@ class Lease:
             self._is_closed = True
             self._ends.set()
             with suppress(StoreUnavailable):
-                self._folder.remove(layout.heartbeat_path(self.chain))
+                self._folder.remove(layout.heartbeat_path(self.series))
         if self._thread is not None:
             self._thread.join()
 
@@ -284,10 +282,10 @@ class Lease:
 
     def next_id(self) -> str:
         """The id that the next commit has to have."""
-        return layout.chained_id(self._me.chain, self._me.began, self._number)
+        return layout.id_in_series(self._me.series, self._me.began, self._number)
 
     def create(self, commit: Commit, encoded: Sequence[Any], earlier: Collection[bytes] = ()) -> bytes:
-        """Write the next commit of the chain. Returns the checksum of the commit that has its name now.
+        """Write the next commit of the series. Returns the checksum of the commit that has its name now.
 
         earlier: the checksums of own attempts to write this commit of which the answers were lost: the commit that is
         there may be one of them. Raises LeaseLost if it is another process's, or if another process has taken over
@@ -331,12 +329,12 @@ class Lease:
         by = "another process"
         for name in names:
             with suppress(StoreUnavailable):
-                _, holder = self._latest(name)
+                *_, holder = self._latest(name)
                 if holder is not None and holder != self._me:
                     by = _described(holder)
         self._lost = (
-            f"{by} has taken over from this process, which was silent for more than {self._me.seconds:g} seconds. "
-            f"This process records nothing more in the store {self._folder.url}."
+            f"{by} has taken over from this process, which was silent for more than {self._me.seconds:g} seconds, or "
+            f"seemed to have ended. This process records nothing more in the store {self._folder.url}."
         )
         self._ends.set()
         return LeaseLost(self._lost)
@@ -350,7 +348,7 @@ class Lease:
     def _beat(self) -> None:
         self._beats += 1
         beat = _Beat(self._beats, self._number)
-        self._folder.overwrite(layout.heartbeat_path(self.chain), [json.dumps(beat._asdict()).encode()])
+        self._folder.overwrite(layout.heartbeat_path(self.series), [json.dumps(beat._asdict()).encode()])
 
     # --- other holders -----------------------------------------------------------------------------------------------
 
@@ -367,33 +365,37 @@ class Lease:
         """The epochs of a lease with a record, in order."""
         return sorted(int(each) for each in self._folder.names(layout.lease_directory(name)) if each.isdecimal())
 
-    def _latest(self, name: str) -> tuple[int, Holder | None]:
-        """The greatest epoch of a lease and its holder. The holder is None if there is no record, or no whole one:
-        then the machine that wrote it has failed, before the lease was used."""
+    def _latest(self, name: str) -> tuple[int, int, Holder | None]:
+        """The greatest epoch of a lease; the greatest one with a whole record, and its holder. (A record is not whole
+        if the machine that wrote it has failed meanwhile.) Without a record, 0, 0 and None."""
         listed = self._listed(name)
-        return (listed[-1], holder_of(self._folder, name, listed[-1])) if listed else (0, None)
+        for epoch in reversed(listed):
+            holder = holder_of(self._folder, name, epoch)
+            if holder is not None:
+                return listed[-1], epoch, holder
+        return (listed[-1] if listed else 0), 0, None
 
     def _was_released(self, name: str, epoch: int) -> bool:
         return self._folder.size(layout.lease_path(name, epoch) + _RELEASED) is not None
 
-    def _beat_of(self, chain: str) -> _Beat | None:
+    def _beat_of(self, series: str) -> _Beat | None:
         try:
-            stated = json.loads(bytes(self._folder.read(layout.heartbeat_path(chain))))
+            stated = json.loads(bytes(self._folder.read(layout.heartbeat_path(series))))
             return _Beat(**{field: stated[field] for field in _Beat._fields})
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def _is_free(self, name: str, epoch: int, holder: Holder, deadline: float) -> bool:
         """Watch a holder until its lease may be taken; False if there is another holder meanwhile. Raises LeaseHeld."""
-        beat = self._beat_of(holder.chain)
+        beat = self._beat_of(holder.series)
         silent_since = self._clock.seconds()
         while True:
             if holder.is_dead or self._was_released(name, epoch):
                 return True
-            self._clock.wait(holder.seconds / _LOOKS)
+            self._clock.wait(min(1.0, holder.seconds / _LOOKS))
             looked_at = self._clock.seconds()
-            latest = self._beat_of(holder.chain)
-            if self._listed(name)[-1:] != [epoch]:
+            latest = self._beat_of(holder.series)
+            if self._latest(name)[1] != epoch:
                 return False
             if latest == beat:
                 if looked_at - silent_since >= holder.seconds:
@@ -407,28 +409,28 @@ class Lease:
         """Make sure that no other holder of this lease commits any more, then remove their records."""
         others = {each: holder_of(self._folder, name, each) for each in self._listed(name) if each < epoch}
         for each, other in others.items():
-            if other is not None and other.chain != self.chain and not self._was_released(name, each):
+            if other is not None and other.series != self.series and not self._was_released(name, each):
                 self._fence(other)
-                self._folder.remove(layout.heartbeat_path(other.chain))
+                self._folder.remove(layout.heartbeat_path(other.series))
         for each in others:
             self._folder.remove(layout.lease_path(name, each))
             self._folder.remove(layout.lease_path(name, each) + _RELEASED)
 
     def _fence(self, other: Holder) -> None:
-        """Take the name of the next commit of a chain. The chain's own files may have been merged and removed; then its
-        heartbeat tells how long it was."""
-        beat = self._beat_of(other.chain)
+        """Take the name of the next commit of a series. The files of the last ones may have been merged and removed:
+        then the heartbeat tells how many there were."""
+        beat = self._beat_of(other.series)
         number = 0 if beat is None else beat.number
-        written = [each for each in self._folder.names(layout.COMMITS) if layout.chain_of(each) == other.chain]
+        written = [each for each in self._folder.names(layout.COMMITS) if layout.series_of(each) == other.series]
         if written:
             number = max(number, layout.id_time(max(written)) - other.began + 1)
         while True:
-            fence, encoded = encode_commit(layout.chained_id(other.chain, other.began, number), ())
+            fence, encoded = encode_commit(layout.id_in_series(other.series, other.began, number), ())
             if self._folder.create(fence.path, encoded) or self._checksum_at(fence.path) == fence.checksum:
                 break
             number += 1
         if number:
-            self._put_aside_if_torn(layout.chained_id(other.chain, other.began, number - 1))
+            self._put_aside_if_torn(layout.id_in_series(other.series, other.began, number - 1))
 
     def _put_aside_if_torn(self, commit_id: str) -> None:
         """Move the last commit of a holder out of the way if its machine failed while it was written: nobody was told
@@ -442,17 +444,17 @@ class Lease:
 
 
 def left_files(folder: Folder, forgotten: Collection[str] = ()) -> list[str]:
-    """The files of leases that nobody needs: those of the leases of these executions, and the heartbeats of chains of
+    """The files of leases that nobody needs: those of the leases of these executions, and the heartbeats of series of
     which no record is left."""
     files = folder.sizes(layout.LEASES)
     records = [path for path in files if path.count("/") == 2]
     left = [path for path in records if path.split("/")[1] in forgotten]
-    chains = set()
+    known = set()
     for path in set(records).difference(left):
         _, name, epoch = path.split("/")
         if epoch.isdecimal() and (holder := holder_of(folder, name, int(epoch))) is not None:
-            chains.add(holder.chain)
-    beats = [path for path in files if path.count("/") == 1 and path.rpartition("/")[2] not in chains]
+            known.add(holder.series)
+    beats = [path for path in files if path.count("/") == 1 and path.rpartition("/")[2] not in known]
     old = [path for path in beats if (folder.age_seconds(path) or 0.0) > _LEFT_SECONDS]
     return sorted([*left, *old])
 

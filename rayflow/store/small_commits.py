@@ -8,7 +8,7 @@ written once more, in one commit that replaces theirs. These merged commits are 
 (`Compactor.merge_own`). The replaced files stay for `GRACE_SECONDS`, for readers that have listed them; what a process
 leaves behind when it dies is swept like everything else that was replaced.
 
-The file of the chain's last commit is not removed: its name tells a successor where the chain ends.
+The file of the last commit of the series is not removed: its name tells a successor where the series ends.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FEWEST = 4
 
 
 class SmallCommits:
-    """The commits of one chain since they were last merged, and the replaced files that will be removed.
+    """The commits of one series since they were last merged, and the replaced files that will be removed.
 
     lock: held by the thread that uses the catalog; no method may be called with it but `add`.
     """

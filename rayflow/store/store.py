@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rayflow.errors import BlobDamaged, Bug, StoreUnavailable
+from rayflow.errors import BlobDamaged, Bug, LeaseLost, StoreUnavailable
 from rayflow.records import (
     TABLES,
     Columns,
@@ -216,7 +216,8 @@ class Store:
     def commit(self) -> None:
         """Make everything appended durable and visible, at once. Nothing happens when nothing was appended.
 
-        Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit. Raises Bug
+        Raises StoreUnavailable when the store cannot be written; the rows then stay for the next commit. Raises
+        LeaseLost when another process has taken over (see `commit_by`); then no commit will succeed. Raises Bug
         when rows do not fit their table: those are dropped, so that the next commit can keep all others. Raises the
         error that an earlier `commit_beside` has kept.
         """
@@ -262,18 +263,26 @@ class Store:
 
     # --- with a lease ----------------------------------------------------------------------------------------------
 
-    def commit_by(self, lease: Lease) -> None:
+    def commit_by(self, lease: Lease, *, tidies: bool = True) -> None:
         """Commit only by this lease from now on, until `close`. A commit raises LeaseLost when another process has
         taken over; then nothing of it is visible, nor of any later one.
 
-        Small commits are merged every second in a thread, and their files are removed two minutes later.
+        tidies: merge small commits every second in a thread, and remove their files two minutes later. Otherwise
+        `tidy` has to be called.
         """
         with self._lock:
             if self._lease is not None:
                 raise Bug(f"The store {self.url} commits by a lease already.")
             self._lease = lease
             self._small = SmallCommits(self._folder, self._catalog, self._ids, self._compactor, self._lock)
-            self._small.start()
+            if tidies:
+                self._small.start()
+
+    def tidy(self, now: float) -> None:
+        """Merge the small commits of a lease, and remove the files that were replaced two minutes before. now: seconds
+        of any clock that goes on. Other threads may commit meanwhile."""
+        if self._small is not None:
+            self._small.tidy(now)
 
     def check_lease(self) -> None:
         """Raise LeaseLost if this store commits by a lease that another process has taken over. Raises as
@@ -298,6 +307,11 @@ class Store:
         if self._small is not None:
             self._small.add(made.commit, made.rows)
         return made.commit
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease by which it commits, if there is one: a process has one chain of commits in a store."""
+        return self._lease
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -356,7 +370,7 @@ class Store:
         columns.clear()
 
     def keep(self, rows: Sequence[Row], columns: Sequence[Columns] = ()) -> None:
-        """Append rows and commit; when that fails, none of them wait for the next commit. Raises StoreUnavailable.
+        """Append rows and commit; when that fails, none of them wait for the next commit. Raises as `commit`.
 
         columns: further rows, as columns.
         """
@@ -366,7 +380,7 @@ class Store:
             try:
                 self.append(rows, columns)
                 self.commit()
-            except StoreUnavailable:
+            except (StoreUnavailable, LeaseLost):
                 for waiting, length in zip(buffers, lengths, strict=True):
                     del waiting[length:]
                 self._seen.clear()

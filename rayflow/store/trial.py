@@ -15,6 +15,7 @@ from rayflow.store import layout
 from rayflow.store.beacons import sees_beacon
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.open import folder_at
+from rayflow.values.filesystems.filesystems import is_url
 
 SMALL_FILES = 5
 """The number of small files that are written and read, one after the other."""
@@ -43,7 +44,8 @@ def try_store(url: str, beacon: str) -> StoreTrial:
     with the beacon; StoreUnavailable where it cannot be used."""
     folder = folder_at(url)
     if folder.size(layout.FORMAT) is None:
-        raise NotFound(f"there is no store at {url} on this machine")
+        where = "" if is_url(url) else ", so the folder is not on a shared disk"
+        raise NotFound(f"there is no store at {url} on this machine{where}")
     if not sees_beacon(url, beacon):
         raise NotFound(f"{url} is another folder on this machine: what one machine writes, the other does not see")
     names = [f"{layout.TEMPORARY}/doctor-{os.urandom(8).hex()}" for _ in range(SMALL_FILES + 1)]

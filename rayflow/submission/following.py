@@ -2,9 +2,10 @@
 
 In: a job. Out: its texts, progress and answer, in their order, and its exit code. Never: stops the job; shows anything.
 
-A thread reads the log as it grows, while this one asks for the job's state several times a second. So the end is known
-a moment after it came, also when the log does not tell it. When the connection breaks, as it does when a laptop sleeps,
-the log is read again from its beginning, and what is known of it is skipped.
+A thread reads the log as it grows, while this one asks for the job's state several times a second. The log tells the
+end of a run as soon as everything is recorded. The state tells the end of a job that was killed, and of one that never
+began. When the connection breaks, as it does when a laptop sleeps, the log is read again from its beginning, and what
+is known of it is skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rayflow.errors import ClusterUnavailable
-from rayflow.submission.frames import FrameReader, FrameWord, JobBegun, JobText
+from rayflow.submission.frames import FrameReader, FrameWord, JobBegun, JobEnded, JobText
 from rayflow.submission.job_api import JobApi, RayJob
 
 POLL_SECONDS = 0.25
@@ -65,6 +66,8 @@ class JobFollower:
         self._reader = FrameReader(job.execution_id)
         self._seen_bytes = 0
         self._has_begun = False
+        self._code: int | None = None
+        """The exit code that the log has told."""
         self._before: list[str] = []
         """What was printed before the program began: Ray's own lines, told only when it never begins."""
         self._pieces: queue.SimpleQueue[tuple[_LogStream, bytes]] = queue.SimpleQueue()
@@ -76,10 +79,12 @@ class JobFollower:
         is_waiting_told = False
         if self._tail is not None:
             self._take_tail(self._tail)
-        while not self._job.has_ended:
+        while self._code is None and not self._job.has_ended:
             if self._stream is None and self._job.node_id is not None:
                 self._stream = _LogStream(self._api, self._job, self._seen_bytes, self._pieces)
             self._take_pieces(POLL_SECONDS)
+            if self._code is not None:
+                break
             self._ask()
             is_late = time.monotonic() - begun > _FIRST_WAIT_SECONDS
             if is_late and self._job.state == "PENDING" and not is_waiting_told:
@@ -112,9 +117,9 @@ class JobFollower:
             return
 
     def _take_pieces(self, seconds: float) -> None:
-        """Tell the pieces that have come. seconds: how long to wait for the first."""
+        """Tell the pieces that come within so many seconds, or until the log tells the end."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while self._code is None and (left := end - time.monotonic()) > 0:
             try:
                 stream, piece = self._pieces.get(timeout=left)
             except queue.Empty:
@@ -134,7 +139,9 @@ class JobFollower:
     def _tell(self, word: FrameWord) -> None:
         if isinstance(word, JobBegun):
             self._has_begun = True
-        if self._has_begun or not isinstance(word, JobText):
+        if isinstance(word, JobEnded):
+            self._code = word.code
+        elif self._has_begun or not isinstance(word, JobText):
             self._told(word)
         else:
             self._before.append(word.text)
@@ -154,12 +161,10 @@ class JobFollower:
 
     def _end(self) -> JobEnd:
         self._stream = None
-        try:
-            self._take(self._api.log(self._job)[self._seen_bytes :])
-        except ClusterUnavailable as error:  # the node of the job is gone, and with it the end of the log
-            self._waiting(f"the end of what the job has printed cannot be read: {error}")
-        for word in self._reader.end():
-            self._tell(word)
+        if self._code is None:
+            self._take_rest()
+        if self._code is not None:
+            return JobEnd(self._code)
         job = self._job
         if job.exit_code is not None:
             code = job.exit_code if job.exit_code >= 0 else 128 - job.exit_code
@@ -170,6 +175,15 @@ class JobFollower:
         if job.state == "STOPPED":
             return JobEnd(STOPPED_CODE, f"The job was stopped. {_KEPT}")
         return JobEnd(2, f"The job has failed on the cluster: {job.message}")
+
+    def _take_rest(self) -> None:
+        """Tell what the stream has not brought."""
+        try:
+            self._take(self._api.log(self._job)[self._seen_bytes :])
+        except ClusterUnavailable as error:  # the node of the job is gone, and with it the end of the log
+            self._waiting(f"the end of what the job has printed cannot be read: {error}")
+        for word in self._reader.end():
+            self._tell(word)
 
 
 class _LogStream:

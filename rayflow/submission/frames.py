@@ -7,6 +7,7 @@ A line is a text for people, or a frame: a mark with the id of the execution, th
     begun      what the job's Python is and has (`rayflow.submission.bootstrap`); all before it is Ray's
     progress   the counts of the execution
     answer     a piece of the result, as it is to be printed
+    ended      the exit code: all is recorded and printed, and only the program's own end is left
 """
 
 from __future__ import annotations
@@ -50,7 +51,14 @@ class JobAnswer:
     piece: str
 
 
-FrameWord = JobText | JobBegun | JobAnswer | Progress
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """The job has recorded and printed everything. code: its exit code."""
+
+    code: int
+
+
+FrameWord = JobText | JobBegun | JobAnswer | JobEnded | Progress
 
 
 class FrameWriter:
@@ -73,6 +81,10 @@ class FrameWriter:
         """Write the answer, in pieces."""
         for start in range(0, len(text), PIECE_CHARACTERS):
             self._write("answer", text[start : start + PIECE_CHARACTERS])
+
+    def ended(self, code: int) -> None:
+        """Write the exit code, as the last frame."""
+        self._write("ended", code)
 
     def _write(self, kind: str, value: object) -> None:
         os.write(self._descriptor, frame(self._execution_id, kind, value).encode())
@@ -122,6 +134,8 @@ def _word(data: str) -> FrameWord | None:
             return _progress(value["progress"])
         if "answer" in value:
             return JobAnswer(value["answer"])
+        if "ended" in value:
+            return JobEnded(int(value["ended"]))
         return JobBegun(value["begun"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -14,10 +14,10 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-from rayflow.errors import BadArguments, VersionMismatch
+from rayflow.errors import BadArguments, BadProject, VersionMismatch
 from rayflow.runtime.wording import many, size
 from rayflow.submission import bootstrap
-from rayflow.submission.job_api import EXECUTION, PREFIX, JobApi, NoAnswer, RayJob
+from rayflow.submission.job_api import EXECUTION, PREFIX, STORE, JobApi, NoAnswer, RayJob
 from rayflow.submission.packages import Package
 from rayflow.values.digests import digest, to_hex
 from rayflow.version import VERSION
@@ -31,7 +31,6 @@ _ONLY_HERE = frozenset({"pathspec"})
 """What only the submitting machine needs."""
 
 _DIGEST = "rayflow_request"
-_STORE = "rayflow_store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class JobRequest:
     the submitting machine has written to a store that is a path, so that the job can tell that it sees the same folder.
     default_store: of commands without `--store` where the user is. input_file: name and text of a file with arguments.
     environment: variables of the user's that change how rayflow works. typed: the command as the user has typed it.
+    files: paths of the submitting machine that the job has to find, too. project: the name of the project's directory.
     commit: the project's.
     """
 
@@ -55,6 +55,8 @@ class JobRequest:
     input_file: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    project: str = ""
     commit: str | None = None
 
     @property
@@ -78,7 +80,8 @@ class JobRequest:
         specification = {
             "execution": self.execution_id, "directory": self.directory, "store": self.store, "beacon": self.beacon,
             "default_store": self.default_store, "input_file": self.input_file,
-            "environment": dict(self.environment), "typed": self.typed, "commit": self.commit,
+            "environment": dict(self.environment), "typed": self.typed, "files": self.files, "project": self.project,
+            "commit": self.commit,
             "rayflow": VERSION, "python": python_version(), "needs": _needs() if is_shipped else [],
             "is_shipped": is_shipped,
         }  # fmt: skip
@@ -137,21 +140,31 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def start(
-    api: JobApi, request: JobRequest, project: Package, own: Package | None, say: Callable[[str], None]
+    api: JobApi,
+    request: JobRequest,
+    project: Package,
+    own: Package | None,
+    say: Callable[[str], None],
+    unsent: Callable[[], None] = lambda: None,
 ) -> tuple[RayJob, bool]:
     """Send what the cluster lacks, and start the job. Returns it, and whether it was started now.
 
-    own: the package rayflow, to send it along. say: gets a line about each package. A request that was made before, for
+    own: the package rayflow, to send it along. say: gets a line about each package. unsent: is called when a package
+    cannot be sent, or the sending is interrupted, so that nothing was started. A request that was made before, for
     example by a command whose connection broke, starts nothing. Raises BadArguments when the execution's id belongs to
     another request.
     """
     packages = [project] if own is None else [project, own]
     entrypoint = request.entrypoint(is_shipped=own is not None)
     metadata_of_job = {
-        EXECUTION: request.execution_id, _STORE: request.store, _DIGEST: request.digest(packages),
+        EXECUTION: request.execution_id, STORE: request.store, _DIGEST: request.digest(packages),
     }  # fmt: skip
-    for package, what in zip(packages, ("the project", "rayflow"), strict=False):
-        _send(api, package, what, say)
+    try:
+        for package, what in zip(packages, ("the project", "rayflow"), strict=False):
+            _send(api, package, what, say)
+    except BaseException:
+        unsent()
+        raise
     runtime_env: dict[str, Any] = {"working_dir": project.uri}
     if own is not None:
         runtime_env["py_modules"] = [own.uri]
@@ -182,4 +195,6 @@ def _send(api: JobApi, package: Package, what: str, say: Callable[[str], None]) 
     with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
         path = os.path.join(folder, "package.zip")
         package.write(path)
-        api.send_package(package.uri, path)
+        if not api.send_package(package.uri, path):
+            most = f"{api.address}, or a proxy before it, takes ({size(os.path.getsize(path))} were sent)"
+            raise BadProject(package.too_large(most))

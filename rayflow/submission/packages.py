@@ -14,14 +14,18 @@ from typing import BinaryIO
 
 from rayflow.errors import BadProject
 from rayflow.installation import PACKAGE
+from rayflow.runtime.wording import size
 from rayflow.submission import bootstrap
-from rayflow.submission.project_files import RAY, ProjectFile
+from rayflow.submission.project_files import LEAVE_OUT, RAY, ProjectFile, where_most_is
 from rayflow.values.digests import digest, hash_stream, to_hex
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive: the earliest that a zip file can hold."""
 
 _PIECE_BYTES = 1 << 20
+
+MOST_PACKED_BYTES = 100 << 20
+"""An archive of more bytes is refused: the dashboard of a cluster takes no larger request."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Package:
         return sum(file.size for file in self.files)
 
     def write(self, path: str) -> None:
-        """Write the zip file. Raises BadProject when a file is not as it was when the package got its name."""
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        """Write the zip file. Raises BadProject when a file is not as it was when the package got its name, and as soon
+        as the zip file is too large."""
+        with open(path, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in self.files:
                 entry = zipfile.ZipInfo(file.name, _TIME)
                 entry.create_system = 3  # Unix: then the mode counts
@@ -55,8 +60,19 @@ class Package:
                 with _reading(file) as source, archive.open(entry, "w", force_zip64=True) as target:
                     while piece := source.read(_PIECE_BYTES):
                         target.write(piece)
+                        if stream.tell() > MOST_PACKED_BYTES:
+                            raise BadProject(
+                                self.too_large(f"{size(MOST_PACKED_BYTES)}, the most that a cluster takes")
+                            )
                 if _content(file) != self._digests[file.name]:
                     raise BadProject(f"{file.path} was changed while it was being sent: submit again.")
+
+    def too_large(self, most: str) -> str:
+        """The error for a package that is too large when it is packed. most: what it is larger than."""
+        return (
+            f"The project has {size(self.size)}, and packed as a zip file it is larger than {most}. "
+            f"{where_most_is([file for file in self.files if file.name != bootstrap.FILE])} {LEAVE_OUT}"
+        )
 
 
 def project_package(files: Iterable[ProjectFile]) -> Package:

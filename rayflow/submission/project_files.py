@@ -9,8 +9,10 @@ git ignores), the repository itself, stores, virtual environments, and caches.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from rayflow.errors import BadProject
 from rayflow.lang.modules import MARKS, project_of
-from rayflow.runtime.wording import size
+from rayflow.runtime.wording import many, size
 from rayflow.store import layout
 
 WARNED_BYTES = 10 << 20
@@ -27,8 +29,14 @@ WARNED_BYTES = 10 << 20
 MOST_BYTES = 512 << 20
 """A project of more bytes is refused. The cluster keeps it in the memory of its head, and takes no more."""
 
+MOST_FILES = 200_000
+"""A project of more files is refused. It is more likely a disk than a project, and to look through it takes long."""
+
 MOST_NAMED = 5
-"""How many large files an error names."""
+"""How many large files and folders an error names."""
+
+MAIN_SHARE = 0.8
+"""An error names what is in a folder, and not the folder, when that folder has more than this share of the bytes."""
 
 _LEFT_OUT = frozenset({
     ".git", ".hg", ".svn", ".rayflow", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".ruff_cache",
@@ -69,11 +77,18 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
     """The files of a project that are sent, sorted by name.
 
     excludes: further patterns, as in `.rayignore` of the project's directory. Raises BadProject for a file or directory
-    that cannot be read, and for a name that an archive cannot hold.
+    that cannot be read, for a name that an archive cannot hold, and for more than MOST_FILES files.
     """
     root = os.path.realpath(project_dir)
     ours = GitIgnoreSpec.from_lines(excludes)
-    found = list(_walk(root, "", _above(root), [_IgnoreRules(root, ours)], frozenset()))
+    found: list[ProjectFile] = []
+    for file in _walk(root, "", _above(root), [_IgnoreRules(root, ours)], frozenset()):
+        found.append(file)
+        if len(found) > MOST_FILES:
+            raise BadProject(
+                f"The project {project_dir} has more than {MOST_FILES:,} files, and so is not sent. "
+                f"{where_most_is(found, of_files=True)} {LEAVE_OUT}"
+            )
     found.extend(_marks(root, found))
     for file in found:
         _check_name(file.name)
@@ -81,15 +96,14 @@ def files_of(project_dir: str, excludes: Iterable[str] = ()) -> list[ProjectFile
 
 
 def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
-    """A warning for each large file. Raises BadProject when all together are too large; the error names the largest."""
+    """A warning for each large file. Raises BadProject when all together are too large; the error names where most of
+    it is."""
     by_size = sorted(files, key=lambda file: -file.size)
     total = sum(file.size for file in by_size)
     if total > MOST_BYTES:
-        largest = ", ".join(f"{file.name} ({size(file.size)})" for file in by_size[:MOST_NAMED])
         raise BadProject(
-            f"The project {project_dir} has {size(total)}, and a cluster takes at most "
-            f"{size(MOST_BYTES)}. The largest files are {largest}. Name what the tasks do not need in "
-            f"{RAY}, or keep data at a URL such as s3://bucket/data."
+            f"The project {project_dir} has {size(total)}, and a cluster takes at most {size(MOST_BYTES)}. "
+            f"{where_most_is(by_size)} {LEAVE_OUT}"
         )
     return [
         f"{file.name} has {size(file.size)} and is sent with the project: if the tasks do not need it, name "
@@ -97,6 +111,42 @@ def check_sizes(files: Iterable[ProjectFile], project_dir: str) -> list[str]:
         for file in by_size
         if file.size > WARNED_BYTES
     ]
+
+
+def where_most_is(files: Iterable[ProjectFile], of_files: bool = False) -> str:
+    """A sentence that names the largest files and folders. of_files: those with the most files.
+
+    It goes into a folder as long as that has nearly all, and then names what lies beside each other there.
+    """
+    below, within = list(files), ""
+    while True:
+        parts: dict[str, list[ProjectFile]] = defaultdict(list)
+        for file in below:
+            first, slash, _ = file.name[len(within) :].partition("/")
+            parts[first + slash].append(file)
+        weights = {name: len(held) if of_files else _bytes_of(held) for name, held in parts.items()}
+        largest = sorted(parts, key=lambda name: -weights[name])
+        name = largest[0] if largest else ""
+        if len(parts.get(name, ())) < 2 or weights[name] <= MAIN_SHARE * sum(weights.values()):
+            break
+        within += name
+        below = parts[name]
+    named = []
+    for name in largest[:MOST_NAMED]:
+        held = parts[name]
+        if len(held) == 1:
+            named.append(f"{held[0].name} ({size(held[0].size)})")
+        else:
+            named.append(f"{within}{name} ({many(len(held), 'file')}, {size(_bytes_of(held))})")
+    return f"The largest are {', '.join(named)}."
+
+
+def _bytes_of(files: Iterable[ProjectFile]) -> int:
+    return sum(file.size for file in files)
+
+
+LEAVE_OUT = f"Name what the tasks do not need in {RAY}, or keep data at a URL such as s3://bucket/data."
+"""What to do about a project that is too large."""
 
 
 def _walk(
@@ -113,8 +163,10 @@ def _walk(
             continue
         try:
             state = entry.stat()
-        except OSError:  # a link that leads nowhere
-            continue
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere
+                continue
+            raise BadProject(_unreadable(entry.path, error)) from None
         name = f"{within}{entry.name}"
         if stat.S_ISDIR(state.st_mode):
             is_known = os.path.realpath(entry.path) in above
@@ -131,9 +183,11 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
         with os.scandir(directory) as found:
             return list(found)
     except OSError as error:
-        raise BadProject(
-            f"{directory} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
-        ) from None
+        raise BadProject(_unreadable(directory, error)) from None
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror}), and so the project cannot be sent: name it in {RAY}."
 
 
 def _is_environment(directory: str) -> bool:
@@ -154,11 +208,11 @@ def _is_out(path: str, is_directory: bool, git: list[_IgnoreRules], ray: list[_I
 
 
 def _rules(directory: str, file: str) -> list[_IgnoreRules]:
+    if not os.path.isfile(os.path.join(directory, file)):  # also a pipe, which would keep us waiting
+        return []
     try:
         with open(os.path.join(directory, file), encoding="utf-8", errors="surrogateescape") as stream:
             return [_IgnoreRules(directory, GitIgnoreSpec.from_lines(stream))]
-    except (FileNotFoundError, IsADirectoryError):
-        return []
     except OSError as error:
         raise BadProject(f"{os.path.join(directory, file)} cannot be read: {error.strerror}.") from None
 

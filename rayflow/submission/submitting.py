@@ -13,13 +13,15 @@ from pathlib import Path
 
 from rayflow.config import Config
 from rayflow.errors import BadConfig
+from rayflow.runtime.protocol.execution_row import project_name
 from rayflow.runtime.protocol.git_commit import commit_of
 from rayflow.runtime.protocol.requests import check_uuid, new_execution_id
 from rayflow.submission.job_api import JobApi, RayJob
 from rayflow.submission.job_requests import JobRequest, check_ray, start
+from rayflow.submission.local_files import check_sent
 from rayflow.submission.packages import own_package, project_package
 from rayflow.submission.project_files import check_sizes, files_of
-from rayflow.submission.shared_stores import check_shared, leave_job_beacon
+from rayflow.submission.shared_stores import check_shared, leave_job_beacon, remove_job_beacon
 
 _SENT_ALONG = ("RAYFLOW_CACHE", "RAYFLOW_LOG_LEVEL", "RAYFLOW_SETUP", "RAYFLOW_FULL_TRACEBACKS")
 """The variables of the user's that count on the cluster, too. Store, address and context are sent in other ways."""
@@ -33,7 +35,8 @@ class SubmittedCommand:
 
     words: of the command, without store, address and execution. directory: where it was typed, relative to the project.
     execution_id: as the user has given it; None for a new one. default_store: of commands without `--store` where it
-    was typed. input_file: name and text of a file with arguments. typed: the command as the user has typed it.
+    was typed. input_file: name and text of a file with arguments. typed: the command as the user has typed it. files:
+    the paths of the local files that its arguments name.
     """
 
     words: tuple[str, ...]
@@ -42,6 +45,7 @@ class SubmittedCommand:
     default_store: str | None = None
     input_file: tuple[str, str] | None = None
     typed: tuple[str, ...] = field(default=())
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,8 @@ def submit(
     """Start a job that carries out the command.
 
     ships_rayflow: whether to send rayflow along. say: gets a line about what is being sent. warn: gets each warning.
-    Raises BadConfig, BadArguments, BadProject, VersionMismatch, StoreUnavailable and ClusterUnavailable, in most cases
-    before anything is sent.
+    Raises BadConfig, BadArguments, BadProject, FileMissing, VersionMismatch, StoreUnavailable and ClusterUnavailable,
+    in most cases before anything is sent.
     """
     if command.execution_id is not None:
         check_uuid(command.execution_id)
@@ -80,6 +84,7 @@ def submit(
     files = files_of(config.project_dir, config.environment.get("excludes") or ())
     for warning in check_sizes(files, config.project_dir):
         warn(warning)
+    files_elsewhere = check_sent(command.files, files, config.project_dir)
     note = check_ray(api.ray_version())
     if note is not None:
         warn(note)
@@ -94,10 +99,17 @@ def submit(
         input_file=command.input_file,
         environment=environment,
         typed=command.typed,
+        files=files_elsewhere,
         commit=commit_of(config.project_dir),
+        project=project_name(config.project_dir),
     )
     own = own_package() if ships_rayflow else None
-    job, is_new = start(api, request, project_package(files), own, say)
+
+    def unsent() -> None:
+        if command.execution_id is None:  # else an equal request, made before, may wait for its turn with this beacon
+            remove_job_beacon(config.store, request.beacon)
+
+    job, is_new = start(api, request, project_package(files), own, say, unsent)
     return SubmittedJob(execution_id, job, is_new)
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayflow.testing.rehearsals import JobTold, Rehearsal
+    from rayflow.testing.rehearsed_runs import RehearsedRun
 
-__all__ = ["JobTold", "Rehearsal"]
+__all__ = ["JobTold", "Rehearsal", "RehearsedRun"]
 
 
 def __getattr__(name: str) -> Any:

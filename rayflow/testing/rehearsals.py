@@ -11,27 +11,41 @@ happened. Never: uses Ray, waits, or touches the project's own store.
         rehearsal.assert_cached("main", "load", "train")
 
 The body of a task is tested by `task.func(...)`, which is the plain function.
+
+`run` evaluates an expression, as `rayflow run` does, and skips every wait. `start` starts a durable run, as a client of
+a service does: it goes on until it waits for time or for somebody outside, and the test does what happens then.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rayflow import config as configuration
 from rayflow.api import Scheduler
+from rayflow.client.wire import moment_us
+from rayflow.errors import BadArguments
 from rayflow.lang.modules import pick
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.tasks import Task, registered
-from rayflow.lang.terms.expressions import Term
+from rayflow.lang.terms.expressions import Expression, Term
 from rayflow.runtime.driver import driver
 from rayflow.runtime.protocol.execution_row import project_start
 from rayflow.runtime.protocol.reports import Reporter, Silent, Summary
+from rayflow.service.questions import moment_text
+from rayflow.store.folders.protocol import Folder
 from rayflow.store.history.answer_types import Record, Why
 from rayflow.store.history.filters import Filter
 from rayflow.store.history.why.reasons import reason_of
+from rayflow.store.store import Store
+from rayflow.testing import crashes
+from rayflow.testing.rehearsed_runs import RehearsedRun
+from rayflow.testing.rehearsed_service import Doings, RehearsedService, StandingClock
 from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, RehearsedDriver, SkippingClock
 from rayflow.testing.storms import ROUGH, play
@@ -39,6 +53,9 @@ from rayflow.values.encoding.previews import preview
 
 MOST_TOLD = 20
 """The message of a failed assertion lists at most so many jobs."""
+
+MOST_RUNS = 10_000
+"""`Rehearsal.runs` lists at most so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,8 @@ class Rehearsal(Scheduler):
     """A scheduler for tests: in this process, with a store in memory and a clock that skips every wait.
 
     store: a folder for the results, so that the next rehearsal finds them. limits, config: as for `Scheduler`; the
-    project's own configuration is the default.
+    project's own configuration is the default. strict: an effect that was not replaced raises AssertionError, and is
+    not done.
 
     A run uses the results of earlier runs, as real ones do, until `forget_all`.
     """
@@ -102,10 +120,16 @@ class Rehearsal(Scheduler):
         store: str = ":memory:",
         limits: Mapping[str, float] | None = None,
         config: configuration.Config | None = None,
+        strict: bool = False,
     ) -> None:
         self.clock = SkippingClock()
-        self._plan = Plan()
+        self._began = self.clock.now()
+        self._service: RehearsedService | None = None
+        self._started = 0
+        self._emitted = 0
+        self._plan = Plan(is_strict=strict)
         self._watching = Watching()
+        self._doings = Doings()
         if config is None:
             config = configuration.load(project_start(), store=store, inline=True, limits=limits)
         super().__init__(config=config, reporter=self._watching)
@@ -116,7 +140,8 @@ class Rehearsal(Scheduler):
     # --- what differs from a real run ---------------------------------------------------------------------------------
 
     def forget_all(self) -> None:
-        """Begin again with an empty store in memory."""
+        """Begin again with an empty store in memory, and without any run."""
+        self._service = None
         self._driver.close()
         self.config = replace(self.config, store=":memory:")
         self._driver = self._new_driver(self._watching)
@@ -124,9 +149,10 @@ class Rehearsal(Scheduler):
     def replace(self, task: Task[..., Any] | str, function: Callable[..., Any]) -> None:
         """Run `function` wherever the task would run: a fake for a task that is slow, remote or expensive.
 
-        It uses no results of the task itself. task: the task, or its full or short name.
+        It uses no results of the task itself. task: the task or effect, or its full or short name.
         """
         self._plan.replace(_named(task), function)
+        self._service = None  # the next one takes the runs up, with the code that counts from now on
 
     def fail(self, task: Task[..., Any] | str, error: BaseException, *, attempts: int | Iterable[int] = 1) -> None:
         """Make each call of the task raise `error` in these attempts (the first is 1), in place of its body."""
@@ -142,10 +168,122 @@ class Rehearsal(Scheduler):
         """Undo every `replace`, `fail` and `lose`."""
         self._plan.understudies.clear()
         self._plan.accidents.clear()
+        self._service = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether an effect that was not replaced raises AssertionError, and is not done."""
+        return self._plan.is_strict
+
+    @strict.setter
+    def strict(self, strict: bool) -> None:
+        self._plan.is_strict = strict
+
+    # --- time ---------------------------------------------------------------------------------------------------------
 
     def skip(self, time: float | str) -> None:
-        """Jump ahead in time. time: seconds, or text such as "90m" or "2d"."""
-        self.clock.skip(parse_seconds(time, where="skip"))
+        """Let time pass. Runs that were started go on meanwhile: their sleeps end, their timeouts come.
+
+        time: seconds, or text such as "90m" or "2d".
+        """
+        seconds = parse_seconds(time, where="skip")
+        if self._service is None:
+            self.clock.skip(seconds)
+        else:
+            self._service.pass_time(self._service.now() + round(seconds * 1_000_000))
+
+    def advance_to(self, moment: datetime.datetime) -> None:
+        """Let time pass until a moment. Raises BadArguments for one without a time zone, or in the past."""
+        at = moment_us(moment, None)
+        now = self.service.now()
+        assert at is not None
+        if at < now:
+            raise BadArguments(f"advance_to({moment}): in this rehearsal it is {moment_text(now)} already.")
+        self.service.pass_time(at)
+
+    # --- durable runs -------------------------------------------------------------------------------------------------
+
+    @property
+    def service(self) -> RehearsedService:
+        """The service that keeps the runs: for what the methods here do not show."""
+        if self._service is None:
+            clock = StandingClock(self.clock, self._began)
+            self._service = RehearsedService(
+                self.config, self._plan, clock, self._driver.store, self._watching, self._doings
+            )
+            self._service.begin()
+            self._service.settle()
+        return self._service
+
+    def start(
+        self,
+        expr: Term,
+        *,
+        id: str | None = None,
+        reuse: str = "return",
+        at: datetime.datetime | None = None,
+        delay: float | str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> RehearsedRun:
+        """Start a durable run, and let it go on until it has ended, or waits. Time stands still meanwhile.
+
+        expr: a call of a task, such as `checkout(order)`. id, reuse, at, delay, tags: as for `Client.start`. Raises
+        RunConflict, BadArguments; AssertionError for an effect that was not replaced, if the rehearsal is strict.
+        """
+        if not isinstance(expr, Expression):
+            raise BadArguments(f"start() takes a call of a task, not {preview(expr)}.")
+        self._started += 1
+        request_id = f"start-{self._started}"
+        due_at = self._due_at(at, delay)
+
+        def ask(is_again: bool) -> Future[Any]:
+            service = self.service
+            return service.start_expression(
+                expr, id=id, reuse=reuse, due_at=due_at, tags=tags, request_id=request_id, is_repeated=is_again
+            )
+
+        answer = self.service.answered(ask)
+        return RehearsedRun(lambda: self.service, answer["run_id"], is_new=answer["is_new"])
+
+    def runs(self, flow: Task[..., Any] | str | None = None) -> list[RehearsedRun]:
+        """All runs, oldest first: also those that events and other runs have started. flow: only those of this task."""
+        name = flow.fullname if isinstance(flow, Task) else flow
+        rows = self.service.questions.runs(state=None, flow=name, limit=MOST_RUNS)
+        return [RehearsedRun(lambda: self.service, row["run_id"]) for row in reversed(rows)]
+
+    def emit(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        key: str | None = None,
+        id: str | None = None,
+        at: datetime.datetime | None = None,
+        delay: float | str | None = None,
+        strict: bool = False,
+    ) -> dict[str, Any]:
+        """Emit an event, and let everything go on that it starts or wakes.
+
+        The arguments and the errors are those of `Client.emit`. data: plain data, as in JSON. Returns the event and
+        its deliveries, as `Client.event` does.
+        """
+        self._emitted += 1
+        event_id = id or f"event-{self._emitted}"
+        given = json.loads(json.dumps(data))
+        due_at = self._due_at(at, delay)
+        self.service.answered(
+            lambda _: self.service.emit(name, given, key=key, id=event_id, due_at=due_at, strict=strict)
+        )
+        return self.service.event(event_id)
+
+    def answer(self, run: RehearsedRun, value: Any, *, place: str | None = None) -> None:
+        """Answer the `ask` of a run: `run.answer(value)`."""
+        run.answer(value, place=place)
+
+    def _due_at(self, at: datetime.datetime | None, delay: float | str | None) -> int | None:
+        if delay is None or at is not None:
+            return moment_us(at, delay)
+        return self.service.now() + round(parse_seconds(delay, where="delay") * 1_000_000)
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
@@ -297,6 +435,47 @@ class Rehearsal(Scheduler):
         untrue = play(self.config, self._plan, expr, seeds, weather)
         if untrue is not None:
             raise AssertionError(untrue)
+
+    def crash_everywhere(self, expr: Term, script: Callable[[Rehearsal, RehearsedRun], None] | None = None) -> int:
+        """Fail unless a durable run ends alike wherever its service is killed. Returns how many kills there were.
+
+            def approve(rehearsal, run):
+                rehearsal.skip("2h")
+                rehearsal.emit("approval", {"by": "grace"}, key="order-7")
+
+            rehearsal.crash_everywhere(checkout(order), approve)
+
+        The run is played once without a kill, and then twice for each commit to the store: the service is killed right
+        before it, and right after it, and loses all that is in memory. The next service takes the run up from the
+        store. After the script time passes until the run has ended. Then its value or error is compared, and that of
+        all other runs; and no effect may have been done more than once, or twice if the kill came between its start and
+        the commit of its outcome. (Only an effect with `on_unknown="fail"` may end otherwise then.)
+
+        script: does what happens outside. It gets a rehearsal of its own, which has an empty store and the fakes and
+        accidents of this one, and the run. Ids of runs and events, times, and keys of effects are the same each time.
+        """
+        __tracebackhide__ = True
+        began = self.clock.now()
+        kills, untrue = crashes.play(
+            lambda folder: RehearsedWorld(self.config, self._plan, folder, began), expr, script
+        )
+        if untrue is not None:
+            raise AssertionError(untrue)
+        return kills
+
+
+class RehearsedWorld(Rehearsal):
+    """A rehearsal on a given folder, with the fakes and accidents of another one. began: its time at the start."""
+
+    def __init__(self, config: configuration.Config, plan: Plan, folder: Folder, began: int) -> None:
+        self._folder = folder
+        super().__init__(config=replace(config, store=":memory:"))
+        self._plan = plan.copy()
+        self._driver = self._new_driver(self._watching)
+        self._began = began
+
+    def _new_driver(self, reporter: Reporter) -> driver.Driver:
+        return RehearsedDriver(self.config, reporter, self._plan, self.clock, Store(self._folder))
 
 
 ROOT = "<expression>"

@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 
 from rayflow.config import Config
+from rayflow.errors import NonRetriable
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.messages import NestedStart
+from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, find_task
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.clock import Clock, News
@@ -24,6 +26,7 @@ from rayflow.runtime.protocol.reports import Reporter
 from rayflow.runtime.protocol.requests import Request
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.worker import Worker
+from rayflow.store.store import Store
 from rayflow.values.digests import digest
 from rayflow.values.failures import failure_from_exception
 
@@ -67,20 +70,47 @@ class Plan:
 
     understudies: the functions that replace the tasks' own functions, each with its number. accidents: for each
     attempt, the error that it raises, or None if it loses its worker. replaced: the number of the last understudy.
+    is_strict: an effect without an understudy is an error; unreplaced: the texts of such errors, until `check`.
     """
 
     understudies: dict[str, tuple[Callable[..., Any], int]] = field(default_factory=dict)
     accidents: dict[str, dict[int, BaseException | None]] = field(default_factory=dict)
     replaced: int = 0
+    is_strict: bool = False
+    unreplaced: list[str] = field(default_factory=list)
+
+    def copy(self) -> Plan:
+        """A plan that can be changed, and leaves this one as it is."""
+        accidents = {name: dict(each) for name, each in self.accidents.items()}
+        return Plan(dict(self.understudies), accidents, self.replaced, self.is_strict)
+
+    def refused(self, entry: TaskEntry) -> NonRetriable | None:
+        """The error of an attempt that may not run; None for one that may."""
+        if not self.is_strict or not entry.is_effect or entry.name in self.understudies:
+            return None
+        short = entry.name.rpartition(".")[2]
+        text = (
+            f"The effect {entry.name} would have been done in earnest: this rehearsal is strict. Replace it by "
+            f"rehearsal.replace({short}, fake)."
+        )
+        self.unreplaced.append(text)
+        return NonRetriable(text)
+
+    def check(self) -> None:
+        """Raise AssertionError for an effect that was refused."""
+        if self.unreplaced:
+            text = self.unreplaced[0]
+            self.unreplaced.clear()
+            raise AssertionError(text)
 
     def replace(self, name: str, function: Callable[..., Any]) -> None:
         """Run this function in place of the task's own. Neither of them uses results of the other."""
         self.replaced += 1
         self.understudies[name] = (function, self.replaced)
 
-    def table(self, request: Request) -> dict[str, Any]:
-        """The request's tasks; each replaced one has a hash of its own."""
-        table = dict(request.table)
+    def changed(self, tasks: Mapping[str, TaskEntry]) -> dict[str, TaskEntry]:
+        """These tasks; each replaced one has a hash of its own."""
+        table = dict(tasks)
         for name, (_, number) in self.understudies.items():
             if name in table:
                 known = table[name]
@@ -120,16 +150,24 @@ class Stage(InlineCarrier):
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         for command in attempts:
             accidents = self._plan.accidents.get(command.entry.name, {})
-            if command.attempt not in accidents:
-                super().run([command])
-                continue
-            error = accidents[command.attempt]
+            number = self._number(command)
+            if number in accidents:
+                error = accidents[number]
+            else:
+                error = self._plan.refused(command.entry)
+                if error is None:
+                    super().run([command])
+                    continue
             at = self._loop.clock.now()
             if error is None:
                 self._loop.post(messages.WorkerGone(at, command.job, command.attempt, KILLED))
             else:
                 failure = failure_from_exception(error, project_dir=self._project_dir)
                 self._loop.post(messages.Raised(at, command.job, command.attempt, failure, messages.Cost(0, 0.0, 0.0)))
+
+    def _number(self, attempt: commands.RunTask) -> int:
+        """The number of an attempt, as the plan counts them."""
+        return attempt.attempt
 
     def run_vectors(self, vectors: Sequence[commands.RunVector]) -> None:
         """One by one: each may have an accident of its own."""
@@ -139,19 +177,25 @@ class Stage(InlineCarrier):
 class RehearsedDriver(Driver):
     """A driver whose submissions are rehearsed."""
 
-    def __init__(self, config: Config, reporter: Reporter, plan: Plan, clock: SkippingClock) -> None:
-        super().__init__(config, reporter, clock=clock)
+    def __init__(
+        self, config: Config, reporter: Reporter, plan: Plan, clock: SkippingClock, store: Store | None = None
+    ) -> None:
+        super().__init__(config, reporter, store, clock=clock)
         self.plan = plan
         self.skipping = clock
 
     def _start(self, request: Request) -> InlineSubmission:
         self.skipping.skipped_before = self.skipping.skipped_seconds
         self.reporter.started(request.execution_id, self.config.store, False)
-        request.table = self.plan.table(request)
+        request.table = self.plan.changed(request.table)
         return self._submission(request)
 
     def _submission(self, request: Request) -> InlineSubmission:
         return Rehearsed(self, request)
+
+    def value_of(self, finish: commands.Finish) -> Any:
+        self.plan.check()
+        return super().value_of(finish)
 
 
 class Rehearsed(InlineSubmission):
@@ -168,7 +212,7 @@ class Rehearsed(InlineSubmission):
             evaluate=partial(evaluate, loop_of=self._loop_below),
         )
         worker.plan = driver.plan
-        return self._loop_with(worker, driver.config.limits, self._listener())
+        return self._loop_with(worker, driver.config.capacities, self._listener())
 
     def _loop_below(self, worker: Worker, under: NestedStart, listener: LoopListener) -> Loop[InlineCarrier]:
         return self._loop_with(worker, under.limits, listener)

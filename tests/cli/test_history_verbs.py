@@ -403,7 +403,7 @@ def test_why_shows_the_change_of_code_and_the_way_to_it(rayflow: Any) -> None:
 def test_why_code_lists_what_a_task_reaches_and_what_it_cannot_follow(rayflow: Any) -> None:
     rayflow.path.write_text(
         "from rayflow import task\n\nLIMIT = 3\n\ndef helper(x):\n    return globals()[x]\n\n"
-        "@task(environment={'B_wa': '0.7'})\ndef main():\n    return helper('a') < LIMIT\n"
+        "@task(hash_distributions={'B_wa': '0.7'})\ndef main():\n    return helper('a') < LIMIT\n"
     )
     done = rayflow("why", "--code", rayflow.file, "main")
     assert done.code == 0

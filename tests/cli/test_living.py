@@ -146,7 +146,7 @@ def test_to_cancel_what_has_ended_says_so_and_to_cancel_twice_does_no_harm(rayfl
 
 
 def test_a_request_that_nobody_answers_stands_and_says_so(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayflow.cli.verbs.cancel.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("rayflow.cli.cancelling.WAIT_SECONDS", 0.0)
     store, running = running_elsewhere(rayflow)
     store.live.write(state_of(running))
     told = rayflow("cancel", running, "--reason", "wrong\n input", "--json")
@@ -162,7 +162,7 @@ def test_a_request_that_nobody_answers_stands_and_says_so(rayflow: Any, monkeypa
 def test_a_request_to_what_then_seems_lost_stands_for_its_driver(rayflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store, running = running_elsewhere(rayflow)
     store.live.write(state_of(running))
-    monkeypatch.setattr("rayflow.cli.verbs.cancel.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("rayflow.cli.cancelling.LOOK_SECONDS", 0.0)
     order_cancel = LiveFiles.order_cancel
 
     def order_and_die(files: LiveFiles, execution_id: str, order: CancelOrder) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import flow
 import ray
 from ray.cluster_utils import Cluster
+from waiting import until
 
 from rayflow import Scheduler
 from rayflow.config import load
@@ -43,14 +44,6 @@ class Watcher:
 def tell(scene: str, **seen: Any) -> None:
     sys.__stdout__.write(json.dumps({"scene": scene, **seen}) + "\n")
     sys.__stdout__.flush()
-
-
-def until(path: Path, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > end:
-            raise AssertionError(f"{path} does not appear")
-        time.sleep(0.02)
 
 
 def _doctored(address: str, folder: Path) -> list[tuple[str, str, str]]:
@@ -104,20 +97,17 @@ def main(folder: Path) -> None:
         made_on = scheduler.run(flow.made_on(large))
         tell("large", made_there=made_on == other.node_id)
         running = scheduler.submit([flow.total(large), flow.long.options(label_selector={"zone": "a"})(str(folder), 1)])
-        until(folder / "1")
+        until((folder / "1").exists)
         second = scheduler.submit(flow.long_there(str(folder), 2))
-        until(folder / "2")
+        until((folder / "2").exists)
         cluster.remove_node(other, allow_graceful=False)
         survived = scheduler.run(flow.total(large, 1))
         tell("survives", total=survived)
         island = cluster.add_node(
             num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000, labels={"zone": "b"}
         )
-        end = time.monotonic() + 120
         lost = "select 1 from attempts where ended = 'lost' and error != 'stopped'"
-        while not scheduler.sql(lost).fetchall():
-            assert time.monotonic() < end, "the loss is not noticed"
-            time.sleep(0.1)
+        until(lambda: scheduler.sql(lost).fetchall(), 120, what="the loss is not noticed")
         (folder / "go").touch()
         tell("node left", second=second.result(timeout=60), first=running.result(timeout=60))
         attempts = scheduler.sql("select task_name, attempts from jobs where attempts > 1").fetchall()
@@ -133,26 +123,26 @@ def main(folder: Path) -> None:
         spot = folder / "spot"
         spot.mkdir()
         preempted = scheduler.submit(flow.long_there.options(max_worker_losses=0)(str(spot), 5))
-        until(spot / "5")
+        until((spot / "5").exists)
         told_before = len(watcher.warnings)
         drain(cluster.address, island.node_id)
-        end = time.monotonic() + 30
         values: list[int] = []
         waiter = threading.Thread(target=lambda: values.append(preempted.result(timeout=90)))
         waiter.start()
-        while not any("drained" in text for _, text in watcher.warnings[told_before:]):
-            assert time.monotonic() < end, "the drained node is not noticed"
-            time.sleep(0.05)
+        until(
+            lambda: any("drained" in text for _, text in watcher.warnings[told_before:]), 30,
+            what="the drained node is not noticed",
+        )  # fmt: skip
         cluster.remove_node(island, allow_graceful=False)
         island = cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000)
         (spot / "5").unlink()
-        until(spot / "5")
+        until((spot / "5").exists)
         (spot / "go").touch()
         waiter.join(60)
         tell("preempted", values=values)
 
         fan_out = scheduler.submit([flow.noted(str(folder), n) for n in range(3000)])
-        until(folder / f"on {island.node_id}")
+        until((folder / f"on {island.node_id}").exists)
         cluster.remove_node(island, allow_graceful=False)
         is_right = fan_out.result(timeout=100) == list(range(3000))
         rows = scheduler.sql("""

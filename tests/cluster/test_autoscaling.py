@@ -1,19 +1,15 @@
-"""A cluster whose autoscaler adds nodes for what waits: calls are sent in such a way that it sees them, gangs too.
+"""A cluster whose autoscaler adds nodes for what waits, and takes them away again: calls are sent in such a way that it
+sees them, gangs too; added nodes take part; what was made on them outlives them.
 
-The nodes are of Ray's fake provider, which starts them on this machine. That takes half a minute where nothing else
-runs, and minutes where much does: so this is tried by hand.
+The autoscaler is Ray's; it starts the nodes on this machine (`support/scaled_nodes.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +17,11 @@ from typing import Any
 
 import processes
 import pytest
-from projects import Project
+import scaled_nodes
+from heads import running_head
+from projects import REPOSITORY, Project
 
-pytestmark = [pytest.mark.ray, pytest.mark.campaign]
-
-HEAD = "f" * 51 + "00000"
-"""The id under which the fake provider knows its head."""
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MOST_NODES = 2
 
@@ -42,7 +37,7 @@ FLOW = """
     def node():
         return ray.get_runtime_context().get_node_id()
 
-    @task
+    @task(num_cpus=2)
     def takes_a_second(folder, n):
         open(f"{folder}/{node()}", "w").close()
         time.sleep(1)
@@ -53,6 +48,22 @@ FLOW = """
     def wide():
         gang = get_gang()
         return ray.get([where.options(**gang.place(rank)).remote() for rank in range(len(gang))])
+
+    @task(resources={"island": 1})
+    def large(size):
+        return [node(), b"x" * size]
+
+    @task(resources={"island": 1})
+    def stays(mark, until):
+        import os
+        open(mark, "w").close()
+        while not os.path.exists(until):
+            time.sleep(0.05)
+        return node()
+
+    @task
+    def length(made):
+        return len(made[1])
 """
 
 SCRIPT = """
@@ -61,17 +72,47 @@ SCRIPT = """
     import sys
     import time
     import flow
+    import ray
+    from ray.experimental import internal_kv
     from rayflow import Scheduler
 
+    def alive():
+        return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+    def until(is_so, seconds=400):
+        end = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < end, (alive(), os.listdir("nodes"), seen())
+            time.sleep(0.1)
+
+    def seen():
+        status = internal_kv._internal_kv_get("__autoscaling_status")
+        return json.loads(status)["load_metrics_report"]["resource_demand"] if status else []
+
+    told = {}
     with Scheduler(address=sys.argv[1]) as scheduler:
-        began = time.monotonic()
-        submission = scheduler.submit([flow.takes_a_second("nodes", n) for n in range(1000)])
-        while len(os.listdir("nodes")) < 3 and time.monotonic() - began < 100:
-            time.sleep(0.05)
-        seconds = time.monotonic() - began
+        submission = scheduler.submit([flow.takes_a_second("nodes", n) for n in range(10_000)])
+        until(lambda: any(shape == {"CPU": 2.0} and count >= 50 for shape, count in seen()))
+        until(lambda: len(os.listdir("nodes")) >= 3)
+        told["nodes"] = os.listdir("nodes")
+        # While small calls go on: a node that is idle leaves, also if a gang waits for it and for another one.
+        told["wide"] = scheduler.submit(flow.wide()).result(timeout=400)
         submission.cancel()
-        wide = scheduler.submit(flow.wide()).result(timeout=60)
-    print(json.dumps({"nodes": os.listdir("nodes"), "seconds": seconds, "wide": wide}))
+        told["made_on"] = scheduler.submit(flow.large(3_000_000)[0]).result(timeout=400)
+
+        # The nodes that are idle leave, while a call runs on another one.
+        staying = scheduler.submit(flow.stays("begun", "go on"))
+        until(lambda: os.path.exists("begun"))
+        until(lambda: len(alive()) == 2)
+        open("go on", "w").close()
+        told["stayed_on"] = staying.result(timeout=400)
+        lost = "select count(*) from attempts where ended = 'lost' and error not like 'stopped%'"
+        told["lost"] = scheduler.sql(lost).fetchall()
+    until(lambda: len(alive()) == 1)
+    told["left"] = alive()
+    with Scheduler(address=sys.argv[1]) as scheduler:
+        told["length"] = scheduler.run(flow.length(flow.large(3_000_000)))
+    print(json.dumps(told))
 """
 
 
@@ -81,77 +122,71 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def scaling(port: int) -> dict[str, Any]:
-    """The autoscaler's settings: from no node to MOST_NODES of two processors, as soon as something waits."""
+def scaling(gcs: str, head: str, logs: str) -> dict[str, Any]:
+    """The autoscaler's settings: from no node to MOST_NODES of two processors, and an island, which has no room for a
+    call of two; as soon as something waits."""
     return {
         "cluster_name": "scaled",
-        "max_workers": MOST_NODES,
-        "idle_timeout_minutes": 5,
+        "max_workers": MOST_NODES + 1,
+        "idle_timeout_minutes": 0.2,
         "upscaling_speed": 100,
         "provider": {
-            "type": "fake_multinode",
-            "gcs_address": f"127.0.0.1:{port}",
-            "head_node_id": HEAD,
-            "launch_multiple": True,
+            "type": "external", "module": "scaled_nodes.StartedNodes", "gcs": gcs, "head": head, "logs": logs,
+            **scaled_nodes.ONLY_HERE,
         },
         "available_node_types": {
-            "ray.head.default": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
+            "head": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "worker": {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": MOST_NODES},
+            "island": {
+                "resources": {"CPU": 1, "island": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1,
+            },
         },
-        "head_node_type": "ray.head.default",
+        "head_node_type": "head",
         "auth": {},
         "file_mounts": {},
         **{f"{words}_commands": [] for words in COMMANDS},
         "cluster_synced_files": [],
-    }
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a head with an autoscaler."""
-    folder, mark, port = tempfile.mkdtemp(prefix="rf", dir="/tmp"), uuid.uuid4().hex, free_port()
+    folder, mark, head_id = tempfile.mkdtemp(prefix="rf", dir="/tmp"), uuid.uuid4().hex, scaled_nodes.new_id()
+    port = free_port()
+    gcs = f"127.0.0.1:{port}"
     settings = Path(folder, "scaling.yaml")
-    settings.write_text(json.dumps(scaling(port)))
-    first = 20_000 + port % 12_000  # below the ports that the system gives out
-    head = subprocess.Popen(
-        [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
-            "--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats",
-            f"--temp-dir={folder}", "--object-store-memory=100000000", f"--min-worker-port={first}",
-            f"--max-worker-port={first + 200}", f"--autoscaling-config={settings}",
-        ],
-        env={
-            **os.environ, "RAYFLOW_SCALED_BY": mark, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD, "RAY_CLOUD_INSTANCE_ID": HEAD,
-        },
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    settings.write_text(json.dumps(scaling(gcs, head_id, folder)))
+    environment = {
+        **scaled_nodes.environment_of(head_id, "head"), **scaled_nodes.PATIENT, "RAYFLOW_SCALED_BY": mark,
+    }  # fmt: skip
+    environment["PYTHONPATH"] = f"{REPOSITORY / 'tests' / 'support'}:{environment['PYTHONPATH']}"
+    words = scaled_nodes.command(
+        "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}",
+        f"--autoscaling-config={settings}",
     )  # fmt: skip
     try:
-        end = time.monotonic() + 60
-        while not _answers(port):
-            assert head.poll() is None and time.monotonic() < end, "the head does not start"
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
+        with running_head(words, environment, Path(folder)):
+            yield gcs
     finally:
-        processes.end(processes.marked("RAYFLOW_SCALED_BY", mark))
-        head.wait()
         processes.end(processes.marked("RAYFLOW_SCALED_BY", mark))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_nodes_are_added_for_calls_that_wait_and_for_a_gang_and_take_part(tmp_path: Path, address: str) -> None:
+def test_nodes_are_added_for_what_waits_take_part_and_leave_again_and_nothing_is_lost(
+    tmp_path: Path, address: str
+) -> None:
     project = Project(tmp_path)
     for name, text in (("rayflow.toml", ""), ("flow.py", FLOW), ("script.py", SCRIPT)):
         project.write(name, text)
     (tmp_path / "nodes").mkdir()
-    done = project.python("script.py", address, timeout=200)
+    done = project.python("script.py", address, timeout=1100)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert len(told["nodes"]) == 1 + MOST_NODES
     assert len(set(told["wide"])) == 3
+    assert told["made_on"] not in told["nodes"]
+    assert told["stayed_on"] not in told["nodes"] + told["left"]
+    assert told["lost"] == [[0]]
+    assert told["length"] == 3_000_000
+    assert project.counts("cached")["flow.large"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,52 @@ def test_an_environment_that_ray_tries_to_make_for_minutes_fails_its_call_before
     project: Any, scheduler: Scheduler, environment: dict[str, Any], says: str
 ) -> None:
     ends(scheduler, project, environment, f"cannot be made: .*{says}")  # Ray's own end is "cannot be set up"
+
+
+def write_wheel(folder: Path, name: str, version: str) -> None:
+    """Write a package of one module, as a wheel."""
+    folder.mkdir()
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+
+
+@pytest.mark.campaign
+def test_a_task_has_packages_of_a_folder_of_wheels_without_a_network_and_one_that_is_not_there_fails_it_in_a_minute(
+    project: Any, scheduler: Scheduler
+) -> None:
+    wheels = project.path / "wheels"
+    write_wheel(wheels, "rf_thing", "1.0")
+    project.write(
+        "flow.py",
+        """
+        from rayflow import task
+
+        @task
+        def version(wanted):
+            import rf_thing
+            return rf_thing.VERSION
+
+        @task
+        def warm():
+            return 1
+        """,
+    )
+    flow = project.load("flow")
+    assert scheduler.run(flow.warm()) == 1
+
+    def of(wanted: str) -> Any:
+        packages = ["--no-index", f"--find-links={wheels}", f"rf-thing=={wanted}"]
+        return flow.version.options(runtime_env={"pip": packages})(wanted)
+
+    assert scheduler.run(of("1.0")) == "1.0"
+    began = time.monotonic()
+    with pytest.raises(WorkerLost, match=r"(?s)cannot be made: .*No matching distribution found for rf-thing==2.0"):
+        scheduler.run(of("2.0"))
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.campaign

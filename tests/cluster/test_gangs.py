@@ -6,11 +6,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from waiting import until
 
 from rayflow.api import Scheduler
 from rayflow.errors import BadOption, Cancelled
@@ -55,6 +55,11 @@ FLOW = """
     def fails():
         raise ValueError("no")
 
+    @task
+    def small(folder, n):
+        time.sleep(0.25)
+        open(f"{folder}/{n}", "w").close()
+
     @ray.remote
     def child(n):
         return n + 1
@@ -78,13 +83,6 @@ def gangs(task: str) -> Counter[str]:
 
     begins = f"rayflow:flow.{task}:"
     return Counter(each["state"] for each in placement_group_table().values() if each["name"].startswith(begins))
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "this does not become true"
-        time.sleep(0.05)
 
 
 def test_each_rank_runs_in_its_bundle_and_gangs_take_turns_and_are_given_back(project, scheduler):
@@ -144,6 +142,29 @@ def test_a_gang_is_given_back_when_the_driver_is_killed(project, ray_cluster):
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     until(lambda: gangs("lingers") == {"REMOVED": 1})
+
+
+@pytest.mark.parametrize("is_of_another_run", [False, True], ids=["of the same run", "of another run"])
+def test_a_gang_begins_though_small_calls_keep_every_processor_busy_and_these_go_on(
+    project, scheduler, ray_cluster, is_of_another_run
+):
+    flow = project.load("flow")
+    folder = project.path / "ended"
+    folder.mkdir()
+
+    def small_ones() -> int:
+        return len(list(folder.iterdir()))
+
+    others = scheduler.submit([flow.small(str(folder), n) for n in range(2000)])
+    until(lambda: small_ones() > 5, 60)
+    with Scheduler(store=str(project.path / "other store"), address=ray_cluster) as another:
+        found = (another if is_of_another_run else scheduler).submit(flow.ranks(7)).result(timeout=100)
+    assert found[2] == 7
+    before = small_ones()
+    until(lambda: small_ones() > before + 10, 60)
+    others.cancel()
+    with pytest.raises(Cancelled):
+        others.result(timeout=60)
 
 
 def test_options_of_a_call_that_its_gang_has_no_room_for_fail_it(project, scheduler):

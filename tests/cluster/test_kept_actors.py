@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from projects import Project
+from waiting import until
 
 from rayflow.api import Scheduler, run
 from rayflow.runtime.on_ray.connection import kept_actors
@@ -80,13 +80,6 @@ def resting() -> list[int]:
     import ray
 
     return [ray.get(each.actor.process_id.remote(), timeout=30) for each in list(kept_actors.resting())]
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def is_gone(pid: int) -> bool:
@@ -167,15 +160,24 @@ def test_a_run_after_one_that_failed_works(flow: ModuleType, project: Project) -
 def test_a_run_after_one_that_was_interrupted_works_and_nothing_of_that_one_runs_on(
     flow: ModuleType, project: Project
 ) -> None:
+    is_over = threading.Event()
+
     def interrupt() -> None:
-        until((project.path / "began").exists, "the body does not begin")
-        os.kill(os.getpid(), signal.SIGINT)
+        while not (project.path / "began").exists():
+            if is_over.wait(0.05):
+                return
+        # Only the run: a signal that comes after it would end all tests.
+        if not is_over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        run(flow.slow(str(project.path)))
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(flow.slow(str(project.path)))
+    finally:
+        is_over.set()
+        thread.join()
     assert run(flow.main(0)) == [0, 1, 2]
     assert [row[0] for row in project.sql("select status from executions order by execution_id")] == [
         "cancelled", "done",
@@ -251,7 +253,7 @@ def test_nothing_stays_on_a_shared_cluster_when_the_process(how: str, project: P
         assert not is_gone(pid)
         process.kill()
     process.wait(60)
-    until(lambda: is_gone(pid), "the actor stays behind")
+    until(lambda: is_gone(pid), what="the actor stays behind")
 
 
 def test_a_user_may_shut_ray_down_between_two_runs(project: Project, ray_cluster: str) -> None:

@@ -12,15 +12,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from machines import Machine, two_machines, wait_for
-from projects import REPOSITORY
+from machines import Machine, linked_machines
+from ray_on_machines import start_ray, start_s3
+from waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.netns]
 
@@ -136,8 +136,6 @@ class Cluster:
 
     head: Machine
     worker: Machine
-    s3: dict[str, str]
-    """What makes a process use the S3 server."""
 
     address = f"{HEAD}:6379"
 
@@ -155,32 +153,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Both machines, Ray on them, and a server that speaks S3 on the head."""
-    pytest.importorskip("moto.server", reason="S3 is tried on moto's server, which is not installed")
     logs = tmp_path_factory.mktemp("logs")
-    s3 = {
-        "AWS_ENDPOINT_URL": f"http://{HEAD}:9000", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": str(REPOSITORY),
-    }  # fmt: skip
-
-    def start(machine: Machine, label: str, *more: str) -> None:
-        words = [
-            "start", "--block", f"--node-ip-address={machine.address}", "--num-cpus=1", "--disable-usage-stats",
-            "--object-store-memory=100000000", "--resources", json.dumps({label: 1}), f"--temp-dir={machine.disk}/ray",
-        ]  # fmt: skip
-        log = logs / f"{label}.log"
-        ray = machine.start(sys.executable, "-m", "ray.scripts.scripts", *words, *more, log=log, **s3)
-        wait_for(ray, log, b"Ray runtime started")
-
-    with ExitStack() as stack:
-        head, worker = stack.enter_context(two_machines(HEAD, WORKER))
-        log = logs / "s3.log"
-        server = head.start(sys.executable, "-m", "moto.server", "-H", HEAD, "-p", "9000", log=log)
-        start(head, "here", "--head", "--port=6379", "--include-dashboard=true", f"--dashboard-host={HEAD}")
-        start(worker, "there", f"--address={HEAD}:6379")
-        wait_for(server, log, b"Running on")
-        made = head.run(sys.executable, "-c", "import s3fs; s3fs.S3FileSystem().mkdir('s3://bucket')", **s3)
-        assert made.returncode == 0, made.stderr
-        yield Cluster(head, worker, s3)
+    with linked_machines(HEAD, WORKER) as (head, worker):
+        start_s3(head, worker, log=logs / "s3.log")
+        dashboard = ("--include-dashboard=true", f"--dashboard-host={HEAD}")
+        start_ray(head, "--head", "--port=6379", *dashboard, log=logs / "here.log", here=1)
+        start_ray(worker, f"--address={HEAD}:6379", log=logs / "there.log", there=1)
+        yield Cluster(head, worker)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +167,7 @@ def scenes(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """What one process on the head has seen; the worker's machine has no project."""
     place = cluster.put_project(cluster.head, **{"script.py": SCENES})
     store = tmp_path_factory.mktemp("shared") / "store"
-    done = cluster.head.run(sys.executable, "script.py", cluster.address, str(store), cwd=place, **cluster.s3)
+    done = cluster.head.run(sys.executable, "script.py", cluster.address, str(store), cwd=place)
     assert done.returncode == 0, done.stderr[-4000:]
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -241,7 +220,7 @@ def test_a_call_that_only_passes_on_a_file_that_its_machine_cannot_see_is_told_s
 def test_files_on_s3_serve_both_machines_and_what_one_has_computed_the_other_has(cluster: Cluster) -> None:
     def rayflow(machine: Machine, *words: str) -> str:
         place = cluster.put_project(machine, **{"rayflow.toml": 'store = "s3://bucket/results"'})
-        done = machine.run(sys.executable, "-m", "rayflow", *words, "--json", cwd=place, **cluster.s3)
+        done = machine.run(sys.executable, "-m", "rayflow", *words, "--json", cwd=place)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -264,9 +243,7 @@ def test_a_run_that_is_submitted_by_a_machine_with_the_dashboard_alone_works_on_
     """The project is on the submitting machine, and in the copies that Ray makes of it for the job."""
     place = cluster.put_project(cluster.worker, **{"rayflow.toml": 'store = "s3://bucket/submitted"'})
     words = ["-m", "rayflow", "submit", "flows/flow.py", "main", "--bucket", "s3://bucket/sent", "--json"]
-    done = cluster.worker.run(
-        sys.executable, *words, "--address", f"http://{HEAD}:8265", cwd=place, timeout=240, **cluster.s3
-    )
+    done = cluster.worker.run(sys.executable, *words, "--address", f"http://{HEAD}:8265", cwd=place, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [
         "machine-one\n", "machine-two\n", ["machine-one", "A\nB\n"], ["machine-two", "A\nB\n"]
@@ -313,14 +290,7 @@ def begun(cluster: Cluster, project: Path, task: str) -> tuple[subprocess.Popen[
     """A run on the head, and the file that it writes to."""
     told = project / f"{task}.told"
     words = ["-m", "rayflow", "run", str(project / "flow.py"), task, "--marks", str(project)]
-    return cluster.head.start(sys.executable, *words, "--address", cluster.address, log=told, **cluster.s3), told
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+    return cluster.head.start(sys.executable, *words, "--address", cluster.address, log=told), told
 
 
 def test_calls_on_a_machine_that_falls_silent_run_elsewhere_and_that_is_told_before(

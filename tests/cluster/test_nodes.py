@@ -82,7 +82,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     script = Path(__file__).with_name("several_nodes.py")
     place = tempfile.mkdtemp(prefix="rf", dir="/tmp")
     environment = project.full_environment({"RAY_TMPDIR": place})
-    environment["PYTHONPATH"] = f"{folder}{os.pathsep}{environment['PYTHONPATH']}"
+    support = Path(__file__).parents[1] / "support"
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (folder, support, environment["PYTHONPATH"])))
     process = subprocess.Popen(
         [sys.executable, str(script), str(marks)], cwd=folder, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,

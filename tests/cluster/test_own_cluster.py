@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from projects import Project
+from waiting import until
 
 pytestmark = pytest.mark.ray
 
@@ -72,14 +73,6 @@ def processes_of(project: Project) -> list[tuple[int, str]]:
     return found
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for a condition; fail when it does not come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def marked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose processes can be told, on a Ray of their own."""
@@ -103,7 +96,7 @@ def test_stdout_holds_the_answer_alone_and_prints_of_tasks_and_their_programs_ar
         assert re.search(rf"greet.*{line}", done.stderr), done.stderr
     assert "(raylet)" not in done.stdout + done.stderr
     assert "INFO worker.py" not in done.stderr
-    until(lambda: not processes_of(marked), 20, "processes stay behind")
+    until(lambda: not processes_of(marked), 20, what="processes stay behind")
 
 
 def _at_a_terminal(project: Project, *words: str) -> tuple[int, int]:
@@ -139,7 +132,7 @@ def test_ctrl_c_at_a_terminal_keeps_what_is_finished_says_so_and_leaves_nothing_
     folder = marked.path / "marks"
     folder.mkdir()
     pid, terminal = _at_a_terminal(marked, "run", "flow.py", "main", "--folder", str(folder))
-    until(lambda: len(list(folder.iterdir())) >= 2, 60, "the tasks do not begin")
+    until(lambda: len(list(folder.iterdir())) >= 2, 60, what="the tasks do not begin")
     os.write(terminal, b"\x03")
     told, code = _told_until_end(pid, terminal, 40)
     assert code == 130, told
@@ -149,7 +142,7 @@ def test_ctrl_c_at_a_terminal_keeps_what_is_finished_says_so_and_leaves_nothing_
     assert marked.sql("select status from executions") == [("cancelled",)]
     assert marked.sql("select count(*) from jobs where task_name = 'flow.quick' and status = 'done'") == [(1,)]
     assert marked.sql("select count(*) from jobs where status = 'open'") == [(0,)]
-    until(lambda: not processes_of(marked), 20, "processes stay behind")
+    until(lambda: not processes_of(marked), 20, what="processes stay behind")
     (folder / "go").touch()
     done = marked.rayflow("resume", found[1], "--inline", "--json")
     assert done.returncode == 0, done.stderr
@@ -164,16 +157,17 @@ def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_execution_can_
         [sys.executable, "-m", "rayflow", "run", "flow.py", "main", "--folder", str(folder)],
         cwd=marked.path, env=marked.full_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: len(list(folder.iterdir())) >= 2, 60, "the tasks do not begin")
+    until(lambda: len(list(folder.iterdir())) >= 2, 60, what="the tasks do not begin")
     counted = "select count(*) from jobs where task_name = 'flow.quick' and status = 'done'"
-    until(lambda: marked.sql(counted) == [(1,)], 20, "what was done is not recorded")
+    until(lambda: marked.sql(counted) == [(1,)], 20, what="what was done is not recorded")
     driver.kill()
     driver.wait()
     # Two helpers of Ray's own try to tell the dead cluster of its death, for a minute; nothing of ours is among them.
     helpers = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
     until(
-        lambda: all(command.startswith(helpers) for _, command in processes_of(marked)), 30, "processes stay behind"
-    )
+        lambda: all(command.startswith(helpers) for _, command in processes_of(marked)), 30,
+        what="processes stay behind",
+    )  # fmt: skip
     assert marked.sql("select status from executions") == [("running",)]
 
 
@@ -301,5 +295,5 @@ def test_a_ray_that_is_kept_warm_is_joined_by_its_project_and_by_who_names_it_an
     finally:
         down = marked.rayflow("down")
     assert down.returncode == 0, down.stderr
-    until(lambda: not processes_of(marked), 20, "processes stay behind")
+    until(lambda: not processes_of(marked), 20, what="processes stay behind")
     assert marked.rayflow("down").returncode == 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rayflow.api import Scheduler
+from rayflow.config import load
 
 pytestmark = pytest.mark.ray
 
@@ -41,6 +42,28 @@ def test_a_recursive_workflow_of_a_module_is_computed_once_and_then_found(projec
     assert project.counts("computed")["flow.fib"] == 11
     assert scheduler.run(flow.fib(10)) == 55
     assert not project.counts("computed")
+
+
+def test_a_command_has_left_ray_before_its_process_ends_and_a_run_of_a_program_has_not(project, ray_cluster):
+    project.write("flow.py", ARITHMETIC)
+    project.write(
+        "program.py",
+        """
+        import sys
+        from rayflow import run
+        from rayflow.__main__ import main
+        import flow
+
+        if __name__ == "__main__":
+            sys.argv[1:] = ["run", "flow.py", "add", "--a", "1", "--b", "2"]
+            code = main()
+            import ray
+            print(code, ray.is_initialized())
+            print(run(flow.add(1, 3)), ray.is_initialized())
+        """,
+    )
+    done = project.python("program.py", RAYFLOW_ADDRESS=ray_cluster)
+    assert done.stdout == "3\n0 False\n4 True\n", done.stderr
 
 
 def test_small_calls_share_ray_tasks_and_keep_their_own_rows(project, scheduler):
@@ -183,6 +206,36 @@ def test_environment_variables_and_names_of_options_reach_the_worker(project, sc
     assert scheduler.run(flow.cpus.options(num_cpus=2)())["CPU"] == 2.0
     assert scheduler.run(flow.cpus.options(num_cpus=0)(), cache=False)["CPU"] == pytest.approx(0.01)
     assert scheduler.run(flow.cpus.options(memory="10MiB")(), cache=False)["memory"] == 10 * 1024 * 1024
+
+
+def test_what_is_resumed_or_run_again_has_the_values_of_variables_that_are_configured_now(project, ray_cluster):
+    flow = project.write(
+        "flow.py",
+        """
+        import os
+        from pathlib import Path
+        from rayflow import task
+
+        @task
+        def variable(path):
+            Path(path).read_text()
+            return os.environ.get("TOKEN")
+        """,
+    ) and project.load("flow")
+
+    def scheduler(value: str) -> Scheduler:
+        options = {"runtime_env": {"env_vars": {"TOKEN": value}}}
+        return Scheduler(config=load(str(project.path), address=ray_cluster, options=options))
+
+    with scheduler("first") as first, pytest.raises(FileNotFoundError):
+        first.run(flow.variable(str(project.path / "there")))
+    (project.path / "there").touch()
+    ((execution_id, options),) = project.sql("select execution_id, options from executions")
+    assert options == '{"runtime_env": {"env_vars": ["TOKEN"]}}'
+    with scheduler("second") as second:
+        assert second.resume(execution_id) == "second"
+    with scheduler("third") as third:
+        assert third.rerun(execution_id, cache=False) == "third"
 
 
 def test_a_scheduling_strategy_object_is_passed_on(project, scheduler):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from waiting import until
 
 from rayflow import File, script
 from rayflow.api import Scheduler
@@ -21,14 +21,6 @@ pytestmark = pytest.mark.ray
 def scheduler(project, ray_cluster) -> Iterator[Scheduler]:
     with Scheduler(store=str(project.path / ".rayflow"), address=ray_cluster) as made:
         yield made
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for a condition; fail when it does not come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def alive(marker: str) -> list[int]:

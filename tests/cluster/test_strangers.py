@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machines import Machine, two_machines
+from machines import Machine, linked_machines
 
 pytestmark = [pytest.mark.ray, pytest.mark.netns]
 
@@ -120,7 +120,7 @@ def _bare() -> list[str]:
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """Both Rays, with a worker in each."""
     logs = tmp_path_factory.mktemp("logs")
-    with two_machines(HERE, THERE) as (machine, other):
+    with linked_machines(HERE, THERE) as (machine, other):
         user = [*_bare(), f"HOME={machine.disk}", f"XDG_RUNTIME_DIR={machine.disk}", f"RAY_TMPDIR={machine.disk}/tmp",
                 sys.executable, "-m", "rayflow"]  # fmt: skip
         project = machine.disk / "a"

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from projects import Project
+from waiting import until
 
 from rayflow.api import Scheduler
 from rayflow.runtime.protocol.reports import Silent
@@ -70,13 +71,6 @@ class Driver:
         begun = time.monotonic()
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err, time.monotonic() - begun
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def is_there(pid: int) -> bool:

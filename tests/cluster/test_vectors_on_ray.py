@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy
 import pytest
 from processes import started_here
 from projects import Project
+from waiting import until
 
 from rayflow import File, catch_all, map_, no_prov, starmap, subrun
 from rayflow.api import Scheduler
@@ -186,14 +187,6 @@ def scheduler(shared_project: Project, ray_cluster: str, watching: Watching) -> 
     store = str(shared_project.path / ".rayflow")
     with Scheduler(store=store, address=ray_cluster, reporter=watching) as made:
         yield made
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for a condition; fail when it does not come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def latest(project: Project) -> str:

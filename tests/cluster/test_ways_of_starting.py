@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cluster_files
 import pytest
-from machines import Machine, two_machines, wait_for
+from machines import Machine, linked_machines, wait_for
 from projects import REPOSITORY
 
 pytestmark = [pytest.mark.ray, pytest.mark.netns, pytest.mark.campaign, pytest.mark.timeout(600)]
@@ -44,8 +44,8 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mach
         monkeypatch.delenv(name)
     (tmp_path / "rayflow.toml").write_text("")
     (tmp_path / "flow.py").write_text(FLOW)
-    with two_machines(HEAD, WORKER) as machines:
-        yield machines
+    with linked_machines(HEAD, WORKER) as (head, worker):
+        yield head, worker
 
 
 def by_unit(name: str, machine: Machine) -> tuple[str, dict[str, str]]:

@@ -40,7 +40,7 @@ class HandClock:
         self.while_waiting()
 
 
-@pytest.fixture(params=["local", "memory", "memory-url", "s3"])
+@pytest.fixture(params=["local", "memory", "memory-url", "s3", "gcs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     match request.param:
         case "local":
@@ -49,7 +49,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
             return MemoryFolder()
         case "memory-url":
             return RemoteFolder(f"memory://lease-{os.getpid()}-{next(_NUMBERS)}")
-    return RemoteFolder(f"{request.getfixturevalue('bucket')}/store", str(tmp_path / "mirror"))
+    bucket = request.getfixturevalue("bucket" if request.param == "s3" else "gcs_bucket")
+    return RemoteFolder(f"{bucket}/store", str(tmp_path / "mirror"))
 
 
 def event(name: str) -> EventRow:
@@ -120,6 +121,16 @@ def test_a_holder_that_was_stopped_before_its_first_commit_cannot_make_it(folder
         store.keep([event("late")])
     successor.keep([event("b")])
     assert recorded(folder) == ["b"]
+
+
+def test_a_holder_that_has_nothing_to_commit_finds_that_it_was_replaced_when_it_renews(folder: Folder) -> None:
+    first, _ = holder(folder, "first")
+    first.take()
+    second, _ = holder(folder, "second")
+    second.take()
+    with pytest.raises(LeaseLost, match=r"second .* has taken over"):
+        first.renew()
+    second.renew()
 
 
 def test_a_standby_takes_over_when_the_holder_falls_silent(folder: Folder) -> None:
@@ -203,8 +214,8 @@ def test_a_holder_recognizes_the_commit_whose_answer_was_lost(folder: Folder, fa
     store.keep([event("d")])
     assert store.pending() == 0
     assert recorded(folder) == ["a", "b", "c", "d"]
-    chained = [name for name in folder.names(layout.COMMITS) if layout.chain_of(name)]
-    assert len(chained) == (4 if fault == "after" else 3)
+    in_series = [name for name in folder.names(layout.COMMITS) if layout.series_of(name)]
+    assert len(in_series) == (4 if fault == "after" else 3)
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])

@@ -10,19 +10,25 @@ from typing import Any
 import pytest
 from played_dashboard import TOKEN, PlayedDashboard
 
-from rayflow import config, deployment_task, task
+from rayflow import Scheduler, config, deployment_task, task
 from rayflow.deployment_settings import DeploymentSettings, check_deployments, context_of
 from rayflow.deployments import far_executions
 from rayflow.deployments.call_packages import read_call, send_call
-from rayflow.deployments.far_executions import FarExecution, far_execution_id, job_id_of, token_of
+from rayflow.deployments.far_executions import FarExecution, far_execution_id, headers_of, job_id_of, token_of
 from rayflow.errors import BadArguments, BadConfig, ClusterUnavailable, DeploymentFailed, StoreUnavailable
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.expressions import TaskCall
 from rayflow.store.open import open_store
 from rayflow.submission.job_api import RayJob
+from rayflow.testing import Rehearsal
 from rayflow.values.encoding.encoding import decode, from_bytes
 
-TABLE = {"address": "http://head:8265", "store": "s3://b/s", "project": "far", "entries": {"align": "p.py:align"}}
+TABLE: dict[str, Any] = {
+    "address": "http://head:8265",
+    "store": "s3://b/s",
+    "project": "far",
+    "entries": {"align": "p.py:align"},
+}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -39,6 +45,9 @@ TABLE = {"address": "http://head:8265", "store": "s3://b/s", "project": "far", "
         ({"entries": {"align": "p.py"}}, "the entry 'align' is 'p.py': write file.py:task"),
         ({"version": 1.5}, "version has to be a text or a whole number, not 1.5"),
         ({"token_file": "a", "token_env": "B"}, "token_file and token_env both name the token"),
+        ({"headers_file": "a", "headers_env": "B"}, "headers_file and headers_env both name the headers"),
+        ({"max_calls": 0}, "max_calls has to be a whole number above 0, not 0"),
+        ({"max_calls": True}, "max_calls has to be a whole number above 0, not True"),
     ],
 )
 def test_a_wrong_setting_is_named(change: dict[str, Any], text: str) -> None:
@@ -77,6 +86,14 @@ def test_a_token_is_read_where_the_settings_say(project: Any, monkeypatch: pytes
     assert token_of(DeploymentSettings(**TABLE, token_file=str(project.path / "token"))) == "abc"
     monkeypatch.setenv("FAR_TOKEN", "def")
     assert token_of(DeploymentSettings(**TABLE, token_env="FAR_TOKEN")) == "def"
+    monkeypatch.setenv("FAR_HEADERS", '{"X-Team": "a"}')
+    assert headers_of(DeploymentSettings(**TABLE, headers_env="FAR_HEADERS")) == {"X-Team": "a"}
+    project.write("headers", '["secret"]')
+    with pytest.raises(BadConfig, match=r"headers is not a JSON object of texts by name") as refused:
+        headers_of(DeploymentSettings(**TABLE, headers_file=str(project.path / "headers")))
+    assert "secret" not in str(refused.value)
+    with pytest.raises(BadConfig, match=r"The headers of the deployment .* the variable OTHER, which is not set"):
+        headers_of(DeploymentSettings(**TABLE, headers_env="OTHER"))
     with pytest.raises(BadConfig, match="in the variable OTHER, which is not set"):
         token_of(DeploymentSettings(**TABLE, token_env="OTHER"))
     with pytest.raises(BadConfig, match=r"cannot be read from .*nowhere"):
@@ -98,6 +115,10 @@ def test_the_users_own_token_and_headers_are_not_sent_to_the_cluster_of_others(m
             store: Any = SimpleNamespace(url="s3://b/s", find_execution=lambda _: None)
             with pytest.raises(ClusterUnavailable, match=text):
                 FarExecution("genomics", settings, "p.py:align", store, "ID", lambda _: None).begin(bytes)
+        # They go there where the settings name them: this dashboard now asks for the project.
+        settings = DeploymentSettings(**{**TABLE, "address": dashboard.address, "headers_env": "RAY_JOB_HEADERS"})
+        with pytest.raises(BadConfig, match=r"The project of the deployment 'genomics', .*far, is not on this machine"):
+            FarExecution("genomics", settings, "p.py:align", store, "ID", lambda _: None).begin(bytes)
     finally:
         dashboard.server.shutdown()
         dashboard.server.server_close()
@@ -111,6 +132,16 @@ from rayflow import deployment_task, task
 @task
 def main(x):
     return deployment_task("genomics", "align")(x)
+"""
+
+MANY = """
+from rayflow import deployment_task, task
+
+align = deployment_task("genomics", "align")
+
+@task
+def main(x):
+    return [align(n) for n in range(x)]
 """
 
 
@@ -130,15 +161,13 @@ class Asked:
         return sum(args)
 
 
-def run_main(here: Any, value: int, **table: Any) -> int:
-    from rayflow import Scheduler
+def run_main(here: Any, value: int, scheduler_class: type[Scheduler] = Scheduler, **table: Any) -> Any:
 
     lines = "\n".join(f"{name} = {each!r}" for name, each in {**TABLE, **table}.items() if name != "entries")
     here.write("rayflow.toml", f"[deployments.genomics]\n{lines}\nentries = {{ align = 'p.py:align' }}\n")
     main = here.load("flow").main
-    with Scheduler(config=config.load(here.path, inline=True)) as scheduler:
-        found: int = scheduler.run(main(value))
-    return found
+    with scheduler_class(config=config.load(here.path, inline=True)) as scheduler:
+        return scheduler.run(main(value))
 
 
 @pytest.mark.slow
@@ -157,6 +186,31 @@ def test_version_and_arguments_count_for_the_key_and_the_address_does_not_and_is
     assert len(asked.calls) == 3
     assert run_main(project, 1) == 1
     assert len(asked.calls) == 3
+
+
+def test_calls_of_a_deployment_hold_its_limit_whose_capacity_is_a_setting(project: Any) -> None:
+    project.write("rayflow.toml", "limits = { db = 2 }\n")
+    assert config.load(project.path).capacities == {"db": 2}
+    tables = {"genomics": TABLE, "lab": {**TABLE, "max_calls": 40}}
+    assert config.load(project.path, deployments=tables).capacities == {
+        "db": 2, "deployments.genomics": 10, "deployments.lab": 40,
+    }  # fmt: skip
+    with pytest.raises(BadConfig, match=r"write max_calls into \[deployments.lab\]"):
+        config.load(project.path, limits={"deployments.lab": 3})
+
+
+@pytest.mark.parametrize("scheduler_class", [Scheduler, Rehearsal])
+@pytest.mark.parametrize(("most", "held"), [(2, 3), (10, 0)])
+def test_no_more_calls_of_a_deployment_wait_at_a_time_than_its_settings_say(
+    project: Any, monkeypatch: pytest.MonkeyPatch, scheduler_class: type[Scheduler], most: int, held: int
+) -> None:
+    project.write("flow.py", MANY)
+    Asked(monkeypatch)
+    assert run_main(project, 5, scheduler_class, max_calls=most) == [0, 1, 2, 3, 4]
+    waited = "count(*) filter (waited_on = 'limit deployments.genomics')"
+    assert project.sql(f"select count(*), {waited} from jobs where task_name = 'rayflow.deployments.genomics'") == [
+        (5, held)
+    ]
 
 
 def test_the_settings_are_in_the_context_only_where_there_are_any() -> None:
@@ -226,6 +280,11 @@ class FarSide:
         monkeypatch.setattr(far_executions.time, "sleep", self.sleep)
         monkeypatch.setattr(far_executions.time, "monotonic", lambda: self.now)
         self.pauses: list[float] = []
+        self.started: list[str] = []
+        monkeypatch.setattr(far_executions, "start", lambda _, request, *__: self.started.append(request.submission_id))
+
+    def ray_version(self) -> str:
+        return "2.60.0"
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -238,7 +297,7 @@ class FarSide:
         return self._next(self.jobs)
 
     def log(self, _: RayJob) -> bytes:
-        return b"noise of Ray\n::rayflow ID:: {\"begun\": {}}\nerror: no such store\n"
+        return b'noise of Ray\n::rayflow ID:: {"begun": {}}\nerror: no such store\n'
 
     @staticmethod
     def _next(script: Iterator[Any]) -> Any:
@@ -247,14 +306,18 @@ class FarSide:
             raise found
         return found
 
+    def execution(self, project: object = "far") -> FarExecution:
+        settings = DeploymentSettings(**{**TABLE, "project": str(project)})
+        return FarExecution("genomics", settings, "p.py:align", self, "ID", lambda _: None)  # type: ignore[arg-type]
+
     def follow(self) -> Any:
-        settings = DeploymentSettings(**TABLE)
-        return FarExecution("genomics", settings, "p.py:align", self, "ID", lambda _: None).end()  # type: ignore[arg-type]
+        return self.execution().end()
 
 
-RUNNING = {"status": "running", "finished_at": None, "error": None}
-DONE = {"status": "done", "finished_at": 1, "error": None}
-FAILED = {"status": "failed", "finished_at": 1, "error": "ValueError: no"}
+RUNNING = {"status": "running", "finished_at": None, "error": None, "life": 0}
+DONE = {"status": "done", "finished_at": 1, "error": None, "life": 0}
+FAILED = {"status": "failed", "finished_at": 1, "error": "ValueError: no", "life": 0}
+LOST = {**FAILED, "error": "rayflow.errors.WorkerLost: its node left"}
 
 
 def job(state: str, code: int | None = None) -> RayJob:
@@ -276,6 +339,7 @@ def test_a_row_that_comes_with_the_end_of_the_job_counts(monkeypatch: pytest.Mon
     [
         ([FAILED], [], DeploymentFailed, "ID has failed at the deployment 'genomics': ValueError: no\nMore about it"),
         ([{**FAILED, "status": "cancelled"}], [], DeploymentFailed, "was cancelled at the deployment"),
+        ([LOST], [], ClusterUnavailable, "ID has failed at the deployment 'genomics': rayflow.errors.WorkerLost: its"),
         ([None, None], [job("FAILED", 1)], DeploymentFailed, "has ended before the execution:\nerror: no such store"),
         ([RUNNING, RUNNING], [job("FAILED", -9)], ClusterUnavailable, "has ended before the execution"),
         ([RUNNING, RUNNING], [None], ClusterUnavailable, "does not know the job of execution ID any longer"),
@@ -287,6 +351,34 @@ def test_an_end_that_is_not_good_is_an_error_with_the_id(
     with pytest.raises(kind) as error:
         FarSide(monkeypatch, rows, jobs).follow()
     assert type(error.value) is kind and text in str(error.value) and "noise" not in str(error.value)
+
+
+def test_an_execution_that_the_world_has_ended_is_started_again_and_its_old_end_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, project: Any
+) -> None:
+    again = [{**RUNNING, "life": 1}, {**DONE, "life": 1}]
+    # Both looks of `begin`, then those of `end`: the new job has not begun at first.
+    side = FarSide(monkeypatch, [LOST, LOST, LOST, *again], [job("FAILED", 2), None, *[job("RUNNING")] * 2])
+    far = side.execution(project.path)
+    far.begin(bytes)
+    assert side.started == ["rayflow-ID-2"] and far.end() == again[1]
+    # Where the user's code has ended it, nothing is started.
+    side = FarSide(monkeypatch, [FAILED, FAILED], [])
+    far = side.execution(project.path)
+    far.begin(bytes)
+    with pytest.raises(DeploymentFailed):
+        far.end()
+    assert side.started == []
+
+
+def test_a_job_that_ends_before_it_goes_on_with_what_the_world_has_ended_is_told(
+    monkeypatch: pytest.MonkeyPatch, project: Any
+) -> None:
+    side = FarSide(monkeypatch, [LOST] * 4, [job("FAILED", 2), None, job("FAILED", 2)])
+    far = side.execution(project.path)
+    far.begin(bytes)
+    with pytest.raises(ClusterUnavailable, match="has ended before the execution"):
+        far.end()
 
 
 def test_a_store_or_cluster_that_is_away_is_waited_for_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ LOOSE = task("lab.body", "x", cache=False)
 def paused(job, attempt: int = 1, *, strayed: bool = False, **asked):
     """Paused: the body asks for these terms by key."""
     terms = {key.encode(): term for key, term in asked.items()}
-    return Paused(0, job, attempt, dumps((strayed, terms)), cost())
+    return Paused(0, job, attempt, dumps(((b"missed",) if strayed else (), terms)), cost())
 
 
 def begun(*entries, root=None, **fields) -> tuple[Playbook, Placeholder]:

@@ -27,7 +27,7 @@ SOURCE = Path(rayflow.evaluator.__path__[0])
 KEPT = ("commands", "messages", "timers")
 """Modules that mutants share with the world outside them."""
 
-WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns", "with_vectors")
+WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns", "with_vectors", "with_effects")
 """What `play` is told besides the seed."""
 
 MOST_SEEDS = 1_500
@@ -48,6 +48,7 @@ class Mutant:
     with_awaits: bool = False
     with_subruns: bool = False
     with_vectors: bool = False
+    with_effects: bool = False
 
 
 MUTANTS = [
@@ -64,7 +65,7 @@ MUTANTS = [
     Mutant("a changed task as a value does not matter", "lookups", "entry.hash != task_hash", "False", hint=47),
     Mutant("a run without cache takes what others remembered", "lookups", 'own_only = scope_of(job.options) != "BACKEND" or not execution.cache', "own_only = False", hint=33),
     Mutant("the last failure wins", "graph", "for value in self.values:", "for value in reversed(self.values):", hint=29),
-    Mutant("the first failure in time wins", "reduction", "    if target.missing == 0:\n", "    if target.missing == 0 or (type(outcome).__name__ == 'Failure' and target.role is not CellRole.FORM):\n", hint=1),
+    Mutant("the first failure in time wins", "reduction", "    elif target.missing == 0:\n", "    elif target.missing == 0 or (type(outcome).__name__ == 'Failure' and target.role is not CellRole.FORM):\n", hint=1),
     Mutant("failed calls are remembered whole", "results", "job.clean = all(child.clean for child in job.work.children)", "job.clean = True", hint=1033),
     Mutant("cond takes the wrong arm", "forms", "        if last:\n", "        if not last:\n", hint=3),
     Mutant("catch catches everything", "forms", "if any(name in failure.classes for name in names):", "if True:", hint=29),
@@ -73,10 +74,10 @@ MUTANTS = [
     Mutant("arguments do not count for the key", "hashes", "        parts.append(identity(value))\n", "", hint=1),
     Mutant("code does not count for the key", "hashes", 'return digest("eval", MEANING, job.entry.hash, args_hash)', 'return digest("eval", MEANING, job.entry.name.encode(), args_hash)', hint=54),
     Mutant("positions do not count for ids", "paths", "return short_digest(step, path, position.to_bytes(4, \"little\"))", "return short_digest(step, path)", hint=4),
-    Mutant("a result's calls look like those of its arguments", "paths", 'child_path(job.job_id, "result", 0)', "job.job_id", hint=18),
-    Mutant("ids depend on which twin works", "paths", 'if job.eval_hash is None or scope_of(job.options) == "NONE":\n        return child_path', "if True:\n        return child_path", hint=29),
-    Mutant("a shared expression is reduced twice", "reduction", "            if term._shared:\n", "            if False:\n", hint=1),
-    Mutant("a cancelled job goes on", "closing", "        job.work.wanted = False\n", "        pass\n", hint=8),
+    Mutant("a result's calls look like those of its arguments", "paths", 'scope_of(job.options) == "NONE":\n        return child_path(job.job_id, "result", 0)', 'scope_of(job.options) == "NONE":\n        return job.job_id', hint=18),
+    Mutant("ids depend on which twin works", "paths", 'if job.eval_hash is None or job.entry.is_effect or scope_of(job.options) == "NONE":\n        return child_path', "if True:\n        return child_path", hint=29),
+    Mutant("a shared expression is reduced twice", "reduction", "        if term._shared and scope.is_open:", "        if False:", hint=1),
+    Mutant("a cancelled job goes on", "closing", "            continue\n        job.work.wanted = False\n", "            continue\n", hint=8),
     Mutant("who waits for a limit is not dropped", "capacity", "kind = self._waiting.pop(job.number, None)\n", "kind = None\n", hint=150),
     Mutant("a replay forgets what it remembered", "lookups", "return remember_key(job) if execution.life else None", "return None", hint=62),
     Mutant("a replay takes what others remembered", "lookups", "if own_only and candidate.execution_id != execution.execution_id:", "if False:", hint=33),
@@ -108,11 +109,11 @@ MUTANTS = [
     Mutant("an execution whose threads end last never ends", "closing", "if not execution.threads and root is not None and not root.is_open:", "if False:", hint=6),
     Mutant("a thread is not begun before it is joined", "form_steps", "    job = meet(state, answer.call, scope.execution, scope, child_path(cell.path, \"begun\", 0), is_begun=True)\n", "    demand(state, answer.term, scope, cell.path, cell, BECOME_SLOT)\n    return\n", hint=6),
     Mutant("a body is not told what it has awaited", "attempts", "job.work.awaits.outcomes if job.work.awaits is not None else None", "None", with_awaits=True),
-    Mutant("outcomes of earlier rounds are forgotten", "attempts", "job.work.awaits.outcomes.update(", "job.work.awaits.outcomes = dict(", with_awaits=True),
+    Mutant("outcomes of earlier rounds are forgotten", "attempts", "    known.update(zip(", "    known.clear()\n    known.update(zip(", with_awaits=True),
     Mutant("outcomes go to other expressions", "attempts", "zip(cell.expression, cell.values, strict=True)", "zip(cell.expression, cell.values[::-1], strict=True)", with_awaits=True, hint=8),
-    Mutant("the body is entered again when the first of all is known", "reduction", "    if target.missing == 0:\n", "    if target.missing == 0 or (target.role is CellRole.AWAITED and target.missing == 1):\n", with_awaits=True, hint=1),
+    Mutant("the body is entered again when the first of all is known", "reduction", "    elif target.missing == 0:\n", "    elif target.missing == 0 or (target.role is CellRole.AWAITED and target.missing == 1):\n", with_awaits=True, hint=1),
     Mutant("a body that awaits keeps its limits", "evaluator", "    release(state, job)\n    record(state, job, message.rows)\n", "    if type(message) is not messages.Paused:\n        release(state, job)\n    record(state, job, message.rows)\n", with_awaits=True, hint=1),
-    Mutant("a body that awaited is remembered by its term", "evaluator", "if below is None and job.work.awaits is None:", "if below is None:", with_awaits=True, hint=32),
+    Mutant("a body that awaited is remembered by its term", "evaluator", "if below is None and job.work.awaits is None and not job.entry.is_effect:", "if below is None and not job.entry.is_effect:", with_awaits=True, hint=32),
     Mutant("an error that a body passes on is tried again", "evaluator", "elif job.work.awaits is not None and job.work.awaits.passes_on(failure):", "elif False:", with_awaits=True, hint=21),
     Mutant("a body that awaited is never taken from the cache", "lookups", "shallow or candidate.kind == CHECKED_VALUE", "shallow", with_awaits=True, hint=1),
     Mutant("a body that awaited hides calls that are made anew", "lookups", "if is_asked_for or job.fleeting:", "if is_asked_for:", with_awaits=True),
@@ -147,6 +148,23 @@ MUTANTS = [
     Mutant("a call that may not be cached is not found after a crash", "lookups", 'if scope_of(vector.options) == "NONE":', "if False:", with_vectors=True, hint=172),
     Mutant("tasks with limits are plain", "vectors", "if not PLAIN_OPTIONS.issuperset(options) or hands_down is not received:", "if hands_down is not received:", with_vectors=True, hint=11),
     Mutant("an expression in two places is two calls", "vectors", "or call._options or call._shared:", "or call._options:", with_vectors=True),
+    Mutant("equal effects are shared", "effects", "if pin is None and not job.entry.is_effect and not is_moved:", "if pin is None and not is_moved:", with_effects=True),
+    Mutant("equal callers of an effect are one", "sharing", "return job.standing is not None and job.standing.is_pinned", "return False", with_effects=True),
+    Mutant("callers that have shared before the effect was met share it", "pinning", "    for follower in followers:\n", "    for follower in ():\n", with_effects=True),
+    Mutant("the outcomes of effects are not pinned", "closing", "        row = outcome_row(job, state.now)\n", "        row = None\n", with_effects=True),
+    Mutant("the starts of effects are not pinned", "attempts", "        state.out.append(Record((started_row(job, explanations.call_text(job), state.now),)))\n", "", with_effects=True),
+    Mutant("the terms of callers are not pinned", "pinning", "rows: list[Row] = [term_row(job, state.now)]", "rows: list[Row] = []", with_effects=True),
+    Mutant("a place is not found by its path", "ledger", "return self.by_path.get((parent, path))", "return None", with_effects=True),
+    Mutant("a decision is made anew in each life", "races", "if known is not None and known.decision is not None:", "if False:", with_effects=True),
+    Mutant("two pinned terms have one path", "paths", "if job.execution.ledger is not None and path in job.execution.ledger.term_paths:", "if False:", with_effects=True, hint=223),
+    Mutant("a caller of an effect is remembered whole", "results", "    if job.standing is not None and (job.standing.is_pinned or job.entry.is_effect):\n", "    if False:\n", with_effects=True, with_awaits=True),
+    Mutant("a clean-up is left out after a failure", "forms", "    if len(seen) < len(args):\n        return Need((args[len(seen)],))\n    outcome, cleaned = seen", "    if len(seen) < len(args) and not (seen and isinstance(seen[0], Failure)):\n        return Need((args[len(seen)],))\n    outcome, cleaned = (*seen, None)[:2]", with_effects=True),
+    Mutant("a call in a vector is made again though it is pinned", "vectors", "return ledger is not None and bool(ledger.by_path) and pinned_caller(scope) is not None", "return False", with_effects=True, with_vectors=True),
+    Mutant("an effect whose end is unknown has failed", "effects", "    if not pin.is_open:\n", "    if pin.is_open:\n        fail(state, job, own_failures.outcome_unknown(job, ''))\n        return\n    if not pin.is_open:\n", with_effects=True),
+    Mutant("a retry makes again what has gone well", "pinning", "if pin.outcome is not None and _is_same(unpack_outcome(pin.outcome), failure):", "if pin.outcome is not None:", with_effects=True),
+    Mutant("equal calls that are made again after a retry are not shared", "effects", "    if pin.term_path is not None:\n", "    if True:\n", with_effects=True, hint=72),
+    Mutant("all open waits are closed when one race is over", "races", "        if id(cell) in ids:\n            del execution.waits", "        if True:\n            del execution.waits", with_effects=True),
+    Mutant("an execution with open waits is taken for a circle", "evaluator", "while execution.in_flight == 0 and not execution.waits and", "while execution.in_flight == 0 and", with_effects=True),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_the_delay_before_another_attempt_is_a_wait_and_the_last_attempt_counts(
 def test_a_body_that_awaits_is_held_until_it_goes_on_and_its_stages_add_up() -> None:
     f, g = Placeholder("f"), Placeholder("g")
     book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F, G) << runs("lab.f", job=f)
-    asked = dumps((False, {b"k": call("lab.g", 1)}))
+    asked = dumps(((), {b"k": call("lab.g", 1)}))
     book = book >> Paused(0, f, 1, asked, cost()._replace(stage_in_seconds=0.5)) << runs("lab.g", job=g)
     book = book >> returned(g, 2) << runs("lab.f", attempt=2)
     last = cost()._replace(stage_in_seconds=0.25, stage_out_seconds=2.0)

@@ -119,7 +119,8 @@ def test_a_setting_is_described_and_stands_in_the_page_of_the_configuration(name
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_has_a_readme_and_stands_in_the_readme(name: str) -> None:
     folder = REPOSITORY / "examples" / name
-    assert f"rayflow run examples/{name}/flow.py" in (folder / "README.md").read_text()
+    read_me = (folder / "README.md").read_text()
+    assert f"rayflow run examples/{name}/flow.py" in read_me or f"cd examples/{name}\nrayflow serve flow.py" in read_me
     assert f"(examples/{name})" in README
     assert (folder / "rayflow.toml").exists(), "each example is a project of its own"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import processes
 import pytest
-from machines import two_machines
+from machines import Machine, linked_machines
+from waiting import until
 
 
 @pytest.mark.slow
@@ -33,18 +34,50 @@ def test_settings_of_the_machine_do_not_reach_the_tests() -> None:
 
 @pytest.mark.slow
 @pytest.mark.netns
-def test_two_machines_have_each_a_network_a_disk_and_a_name_and_leave_nothing() -> None:
-    with two_machines("10.77.32.1", "10.77.32.2") as (one, two):
+def test_machines_have_each_a_network_a_disk_and_a_name_and_leave_nothing() -> None:
+    with linked_machines("10.77.32.1", "10.77.32.2", "10.77.32.3") as (one, two, three):
         one.seen(one.disk / "note").write_text("hello")
         assert one.run("cat", "note").stdout == "hello"
         assert two.run("cat", "note").returncode != 0
-        assert [machine.run("hostname").stdout for machine in (one, two)] == ["machine-one\n", "machine-two\n"]
-        serve = "import socket; print(socket.create_server(('10.77.32.1', 9)).accept()[1][0])"
-        server = subprocess.Popen(one.words(sys.executable, "-c", serve), stdout=subprocess.PIPE, text=True)
-        call = "import socket\nwhile socket.socket().connect_ex(('10.77.32.1', 9)): pass"
-        assert two.run(sys.executable, "-c", call).returncode == 0
-        assert server.communicate(timeout=20)[0] == "10.77.32.2\n"
+        names = [machine.run("hostname").stdout for machine in (one, two, three)]
+        assert names == ["machine-one\n", "machine-two\n", "machine-three\n"]
+        servers = [subprocess.Popen(one.words(sys.executable, "-c", SERVE, port)) for port in ("8", "9")]
+        assert reached(two, "8", "9") == ["8", "9"]
+        two.unplug()
+        assert (reached(two, "8", "9"), reached(three, "8", "9")) == ([], ["8", "9"])
+        two.plug_in()
+        until(lambda: reached(two, "8", "9") == ["8", "9"])  # its neighbours are forgotten, and found again
+        three.reach_only(9)
+        assert reached(three, "8", "9") == ["9"]
         left = two.start("sleep", "60", log=Path(os.devnull))
-    assert left.wait(20) == -signal.SIGKILL
-    assert one.processes() == two.processes() == []
+    assert [process.wait(20) for process in (left, *servers)] == [-signal.SIGKILL] * 3
+    assert one.processes() == two.processes() == three.processes() == []
     assert not one.disk.exists()
+
+
+SERVE = """
+import socket, sys
+server = socket.create_server(("10.77.32.1", int(sys.argv[1])))
+while True:
+    server.accept()
+"""
+
+REACH = """
+import socket, sys, time
+found, end = [], time.monotonic() + 5
+for port in sys.argv[1:]:
+    while port not in found and time.monotonic() < end:
+        try:
+            socket.create_connection(("10.77.32.1", int(port)), timeout=1).close()
+            found.append(port)
+        except ConnectionRefusedError:  # the server has not begun
+            continue
+        except OSError:
+            break
+print(*found)
+"""
+
+
+def reached(machine: Machine, *ports: str) -> list[str]:
+    """The ports of machine one that another reaches."""
+    return machine.run(sys.executable, "-c", REACH, *ports).stdout.split()

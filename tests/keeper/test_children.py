@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from keeper_talks import (
     SECOND,
@@ -21,11 +23,11 @@ from keeper_talks import (
     retries,
     start,
     stops,
+    value_of,
 )
 
 from rayflow.keeper.commands import ForgetRun, Recall
 from rayflow.keeper.ids import child_id, derived_run_id
-from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import RunRow, WaitRow
 from rayflow.testing.patterns import unordered
 from rayflow.testing.playbook import START, fails, failure
@@ -41,7 +43,7 @@ def begun(*run_ids: str) -> KeeperTalk:
     return talk
 
 
-def with_child(**fields) -> KeeperTalk:
+def with_child(**fields: Any) -> KeeperTalk:
     """A conversation in which run a waits for a child."""
     talk = begun("a")
     assert talk >> opens("a", "c", "child", root="child", **fields) << evaluates(CHILD) >> parks("a", "c")
@@ -234,6 +236,12 @@ def test_a_tied_run_goes_on_when_the_run_that_spawned_it_has_ended() -> None:
     assert talk >> ends("a", 1) >> ends(CHILD, 1)
 
 
+def test_a_tied_run_is_cancelled_with_a_run_that_waits_for_code() -> None:
+    talk = begun("a")
+    assert talk >> opens("a", "c", "spawn", root="child", tie=True) << evaluates(CHILD) << resolves("a", "c", CHILD)
+    assert talk >> ends("a", missing=("lab.f",)) >> cancels("a") << replies("cancel", True) << stops(CHILD, by="parent")
+
+
 # --- join -------------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +261,7 @@ def test_a_run_joins_another_and_leaves_it() -> None:
 
 
 @pytest.mark.parametrize(("value", "outcome"), [(4, 4), (failure(), fails("ValueError"))])
-def test_a_run_joins_one_that_has_ended(value, outcome) -> None:
+def test_a_run_joins_one_that_has_ended(value: Any, outcome: Any) -> None:
     talk = begun("a", "b")
     assert talk >> ends("b", value) >> opens("a", "j", "join", target="b") << Recall("b") >> parks("a", "j")
     assert talk >> recalled(talk.kept.rows, "b") << resolves("a", "j", outcome)
@@ -365,4 +373,4 @@ def test_a_wait_names_the_run_that_it_waits_for_now() -> None:
     assert talk >> opens(CHILD, "go on", "continue_as", root="2") << ForgetRun(CHILD) << evaluates(follows(CHILD))
     assert talk.keeper.waits("a")[0]["target_run_id"] == follows(CHILD)
     assert [row.state for row in talk.rows(WaitRow)] == ["open", "open"]
-    assert unpack_outcome(talk.rows(RunRow)[-2].outcome) is None
+    assert value_of(talk.rows(RunRow)[-2].outcome) is None

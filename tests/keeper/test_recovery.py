@@ -29,7 +29,7 @@ from keeper_talks import (
 
 from rayflow.errors import WrongMove
 from rayflow.keeper import requests
-from rayflow.keeper.commands import BindEvent, Evaluate, Recall, SetAlarm, StopRun, Write
+from rayflow.keeper.commands import BindEvent, Evaluate, Recall, SetAlarm, Write
 from rayflow.keeper.folding import apply, write
 from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.keeper import Keeper
@@ -81,9 +81,9 @@ def test_overdue_deadlines_come_once_in_their_order() -> None:
 def test_a_run_that_is_ending_is_asked_to_end_again() -> None:
     talk = KeeperTalk()
     assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
-    assert fits([evaluates("a", life=1), stops("a", is_again=False)], talk.crash())
+    assert fits([evaluates("a", life=1, stops=1, by="cancel")], talk.crash())
     assert talk >> cancels("a") << replies("cancel") << stops("a", is_again=True)
-    assert fits([evaluates("a", life=2), stops("a", is_again=True)], talk.crash())
+    assert fits([evaluates("a", life=2, stops=2, by="cancel")], talk.crash())
     assert talk >> ends("a")
     assert talk.states("a")[-1] == ("cancelled", "cancel")
 
@@ -94,7 +94,7 @@ def test_a_clean_up_that_waits_goes_on_after_a_crash() -> None:
     assert talk >> opens("a", "tidy", "sleep", delay_us=5 * SECOND, is_cleanup=True)
     talk.crash()
     assert talk >> later(6) << resolves("a", "tidy")
-    assert talk.keeper.evaluation("a").life == 2
+    assert talk.keeper.evaluation("a")[2:] == (2, 0, 1, "cancel")
 
 
 def test_a_question_to_the_store_is_asked_again() -> None:
@@ -108,19 +108,15 @@ def test_a_question_to_the_store_is_asked_again() -> None:
 def test_a_root_term_is_asked_for_again() -> None:
     talk = KeeperTalk(requests.FlowSpec("lab.ship", on=(("paid", None),)))
     assert talk >> emits("e1") << binds("e1", "lab.ship") << replies("emit")
-    keeper = Keeper()
-    flows = requests.FlowsKnown(0, {"lab.ship": requests.FlowSpec("lab.ship")})
-    came = keeper.handle([flows, recovered(talk.kept.rows, talk.at)])
+    came = talk.crash(requests.FlowSpec("lab.ship"))
     assert [type(command) for command in came] == [BindEvent]
-    talk.kept.keeper = keeper
     assert talk >> bound("e1", "lab.ship") << evaluates(str)
 
 
 def test_a_run_that_waits_for_code_is_taken_up_when_the_service_has_it() -> None:
     talk = KeeperTalk()
     assert talk >> start("a") << evaluates("a") << replies("start") >> ends("a", missing=("lab.f",))
-    assert talk.crash() == []
-    assert talk >> requests.FlowsKnown(0, {}) << evaluates("a", life=1)
+    assert fits([evaluates("a", life=1)], talk.crash())
 
 
 def test_a_user_id_is_known_after_a_crash() -> None:
@@ -237,11 +233,11 @@ def test_a_keeper_that_recovers_after_any_turn_brings_all_to_the_same_end() -> N
 
 
 def test_commands_that_were_lost_come_again() -> None:
-    keeper = Keeper()
-    keeper.handle([requests.Recovered(START)])
-    rows = list(keeper.handle([start("a"), cancels("a")])[0].rows)
+    talk = KeeperTalk()
+    assert talk >> start("a") << evaluates("a") << replies("start") >> cancels("a") << replies("cancel") << stops("a")
+    rows = list(talk.kept.rows)
     again = Keeper().handle([recovered(rows, START)])
-    assert [type(command) for command in again] == [Write, Evaluate, StopRun]
+    assert [type(command) for command in again] == [Write, Evaluate]
 
 
 def test_what_is_random_in_a_fold_does_not_matter() -> None:

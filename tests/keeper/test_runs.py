@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keeper_talks import (
     SECOND,
     KeeperTalk,
@@ -18,20 +20,20 @@ from keeper_talks import (
     retries,
     start,
     stops,
+    value_of,
 )
 
 from rayflow.keeper.commands import Recall
 from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.requests import FlowsKnown, FlowSpec
 from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import RunRow, WaitRow
 from rayflow.testing.playbook import START, failure
 
 FIRST = derived_run_id("order-1")
 
 
-def begun(*flows: FlowSpec, run_id: str = "a", **fields) -> KeeperTalk:
+def begun(*flows: FlowSpec, run_id: str = "a", **fields: Any) -> KeeperTalk:
     """A conversation in which a run has started."""
     talk = KeeperTalk(*flows)
     assert talk >> start(run_id, **fields) << evaluates(str) << replies("start")
@@ -259,7 +261,7 @@ def test_a_value_that_comes_after_the_cancel_changes_nothing() -> None:
     assert talk >> cancels("a") << replies("cancel", True) << stops("a") >> ends("a", "value")
     last = talk.rows(RunRow)[-1]
     assert last.state == "cancelled"
-    assert unpack_outcome(last.outcome).is_cancelled
+    assert value_of(last.outcome).is_cancelled
 
 
 def test_a_clean_up_may_wait_and_a_second_cancel_ends_it() -> None:
@@ -343,7 +345,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_fails() -> None:
     assert talk >> later(6) << stops("a", by="timeout") >> ends("a", 1)
     last = talk.rows(RunRow)[-1]
     assert (last.state, last.cause) == ("failed", "timeout")
-    assert unpack_outcome(last.outcome).type_name == "rayflow.errors.TaskTimeout"
+    assert value_of(last.outcome).type_name == "rayflow.errors.TaskTimeout"
 
 
 def test_the_timeout_of_a_flow_counts_for_its_runs_from_their_start_on() -> None:

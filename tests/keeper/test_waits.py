@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keeper_talks import (
     SECOND,
     KeeperTalk,
@@ -29,7 +31,7 @@ from rayflow.records import WaitRow
 from rayflow.testing.playbook import START, failure
 
 
-def begun(run_id: str = "a", **fields) -> KeeperTalk:
+def begun(run_id: str = "a", **fields: Any) -> KeeperTalk:
     """A conversation in which a run has started."""
     talk = KeeperTalk()
     assert talk >> start(run_id, **fields) << evaluates(run_id) << replies("start")

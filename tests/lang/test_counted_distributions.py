@@ -1,4 +1,4 @@
-"""The option `environment`: distributions whose versions are part of a task's identity."""
+"""The option `hash_distributions`: distributions whose versions are part of a task's identity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOW = """
     from rayflow import task
     import helpers
 
-    @task(environment={option})
+    @task(hash_distributions={option})
     def f(n):
         return helpers.g(n)
 
@@ -46,13 +46,13 @@ def test_names_count_by_the_versions_that_are_here_and_a_table_by_its_own(versio
         "bwa": "0.7", "numpy": "2.0", "python": python_version(),
     }  # fmt: skip
     assert counted_versions({"B_w.a": "9"}, [], "f") == {"b-w-a": "9"}
-    assert counted_versions(None, [], "f") == {}
-    with pytest.raises(BadOption, match=r"'lost', which is not installed here.*environment=\{'lost': '1.0'\}"):
+    assert counted_versions(None, [], "f") == counted_versions(False, [], "f") == {}
+    with pytest.raises(BadOption, match=r"'lost', which is not installed here.*hash_distributions=\{'lost': '1.0'\}"):
         counted_versions(["lost"], [], "f")
     assert differing({"numpy": "2.0", "bwa": "1", "lost": "3"}) == ["bwa 1 (0.7 here)", "lost 3 (not installed here)"]
 
 
-@pytest.mark.parametrize("option", ['"count"', '["pydantic"]', '("Pydantic",)'])
+@pytest.mark.parametrize("option", ["True", '["pydantic"]', '("Pydantic",)'])
 def test_another_version_of_what_counts_runs_the_task_again_and_why_names_it(
     project: Any, versions: dict[str, str], option: str
 ) -> None:
@@ -102,11 +102,13 @@ def test_a_process_with_other_versions_than_those_that_count_does_not_run_the_ta
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [("numpy", r"write \"count\".*environment=\['numpy'\]"), ({"pip": ["numpy"]}, "is the option runtime_env"),
+    [("numpy", r"True for all .*, a list of names"), ({"pip": ["numpy"]}, "is the option runtime_env"),
      ({"numpy": 2}, "a version as a"), ({"a": " "}, "a version as a"), ([3], "not empty"), ([""], "not empty")],
 )  # fmt: skip
 def test_what_cannot_be_counted_is_refused_where_it_is_said(given: Any, says: str) -> None:
     with pytest.raises(BadOption, match=says):
+        task(hash_distributions=given)(lambda n: n)
+    with pytest.raises(BadOption, match="Did you mean 'runtime_env'"):
         task(environment=given)(lambda n: n)
     with pytest.raises(BadOption, match="belongs to the task's definition"):
-        task(namespace="t", name="g")(lambda n: n).options(environment=given)
+        task(namespace="t", name="g")(lambda n: n).options(hash_distributions=given)

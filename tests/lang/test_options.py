@@ -10,6 +10,7 @@ from rayflow.errors import BadOption
 from rayflow.lang.options import runtime_environments
 from rayflow.lang.options.option_values import check_context, parse_bytes, parse_seconds
 from rayflow.lang.options.options import (
+    OF_EFFECTS,
     OPTIONS,
     Option,
     check_options,
@@ -20,6 +21,7 @@ from rayflow.lang.options.options import (
     scope_of,
 )
 from rayflow.lang.terms.expressions import TaskCall
+from rayflow.values.secrets import Secret
 
 
 def test_an_unknown_option_names_the_nearest_known_one() -> None:
@@ -50,7 +52,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_what_is_right(name: str, valu
 
 def test_every_option_accepts_its_own_default() -> None:
     for name, option in OPTIONS.items():
-        assert name in check_options({name: option.default}, where="f", at_call=not option.many)
+        of_effect = {"effect": True} if name in OF_EFFECTS else {}
+        assert name in check_options({name: option.default, **of_effect}, where="f", at_call=not option.many)
 
 
 def test_what_belongs_to_the_definition_is_refused_at_the_call() -> None:
@@ -93,7 +96,9 @@ def test_a_task_and_a_call_have_lazy_options_and_a_run_has_none(value: Any) -> N
 
 @pytest.mark.parametrize("option", [each for each in OPTIONS.values() if each.many], ids=lambda o: o.name)
 def test_an_option_that_says_what_a_task_is_cannot_be_lazy(option: Option) -> None:
-    lazy = {option.name: TaskCall("lab.f")}
+    lazy: dict[str, Any] = {option.name: TaskCall("lab.f")}
+    if option.name in OF_EFFECTS:
+        lazy["effect"] = True
     if option.call and option.name != "tags":
         assert check_options(lazy, where="f") == lazy
     else:
@@ -328,3 +333,40 @@ def test_a_refused_variable_of_a_runtime_environment_is_told_without_its_value(v
     with pytest.raises(BadOption) as refused:
         runtime_environments.check_for_all({"env_vars": variables}, "here")
     assert "31337" not in str(refused.value)
+
+
+def test_a_secret_is_no_variable_and_the_error_says_where_it_is_read() -> None:
+    with pytest.raises(BadOption, match=r"TOKEN is a \S*Secret\. Pass the secret to the task, whose body reads it"):
+        runtime_environments.check_for_task({"env_vars": {"TOKEN": Secret("env:TOKEN")}}, "here")
+
+
+NAMED = {"runtime_env": {"env_vars": ["A", "B"], "pip": ["x"]}, "export_options": {"runtime_env": {"env_vars": ["C"]}}}
+VALUED = {
+    "runtime_env": {"env_vars": {"A": "1", "B": "2"}, "pip": ["x"]},
+    "export_options": {"runtime_env": {"env_vars": {"C": "3"}}},
+}
+
+
+def test_options_without_the_values_of_variables_get_them_again_by_name() -> None:
+    assert runtime_environments.shown_in(VALUED) == runtime_environments.shown_in(NAMED) == NAMED
+    more = {"runtime_env": {"env_vars": {"A": "1", "B": "2", "D": "4"}}, "export_options": VALUED["export_options"]}
+    assert runtime_environments.with_variables(NAMED, more, "It") == VALUED
+    assert runtime_environments.with_variables(VALUED, {}, "It") == VALUED
+    for lacks in ({}, {**VALUED, "export_options": {}}, {"runtime_env": {"env_vars": {"A": "1", "C": "3"}}}):
+        with pytest.raises(BadOption, match=r"It had values for (A, B|B|C) in"):
+            runtime_environments.with_variables(NAMED, lacks, "It")
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ('runtime_env={"env_vars": {"A": "hush"}}', 'runtime_env={"env_vars": ["A"]}'),
+        ('--option=runtime-env = {"env_vars":{"A":"hush"}}', '--option=runtime-env ={"env_vars": ["A"]}'),
+        ('runtime_env={"env_vars": {"A": "hush"', "runtime_env=..."),
+        ('export_options={"runtime_env": {"env_vars": {"A": "hush"}}}',
+         'export_options={"runtime_env": {"env_vars": ["A"]}}'),
+        ('runtime_env={"pip":["x"]}', 'runtime_env={"pip":["x"]}'), ("n=env_vars", "n=env_vars"),
+    ],
+)  # fmt: skip
+def test_a_word_of_a_command_line_is_shown_without_the_values_of_variables(word: str, shown: str) -> None:
+    assert runtime_environments.shown_words(["run", word]) == ["run", shown]

@@ -18,6 +18,12 @@ MODULES = {
     "no_prov subrun throw",
     "lang.combinators": "all_ and_ any_ apply_tags catch catch_all cond delay flat_map flatten force get_context len_ "
     "map_ not_ or_ quote seq starmap zip_",
+    "errors": "NonRetriable",
+    "lang.durable.effects": "RetryAfter effect",
+    "lang.durable.flows": "event flow",
+    "lang.durable.waits": "any_of ask child continue_as emit finally_ first join now sleep sleep_until spawn uuid "
+    "wait_for_event within",
+    "lang.events.event_values": "Event RunRef",
     "lang.job_info": "JobInfo",
     "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",

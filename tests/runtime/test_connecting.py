@@ -50,13 +50,24 @@ class FakeRay:
         self.joined: list[tuple[str, dict[str, str | None]]] = []
         self.before_init: Any = lambda: None
         self.asked: list[tuple[str, str | None]] = []
+        self.is_connected = False
+        self.shutdowns = 0
+        self.wants_token = True
 
     def is_initialized(self) -> bool:
-        return False
+        return self.is_connected
+
+    def shutdown(self) -> None:
+        self.is_connected = False
+        self.shutdowns += 1
 
     def init(self, *, address: str, **_: Any) -> None:
         self.before_init()
         self.joined.append((address, {name: os.environ.get(name) for name in SEEN}))
+
+    def reached(self, *asked: Any) -> bool:
+        self.asked.append(asked)
+        return self.wants_token
 
     def found(self, address: str, folder: None) -> str:
         return OTHER.address
@@ -68,7 +79,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRay]:
     fake = FakeRay()
     monkeypatch.setattr(connecting, "ray", fake)
     monkeypatch.setattr(connecting.services, "get_ray_address_from_environment", fake.found)
-    monkeypatch.setattr(connecting, "_reach", lambda *asked: fake.asked.append(asked))
+    monkeypatch.setattr(connecting, "_reach", fake.reached)
     monkeypatch.setattr(connecting, "_has_other_machines", lambda: False)
     monkeypatch.setattr(connecting.atexit, "register", lambda _: None)
     monkeypatch.setattr(ray_output, "listen", lambda: None)
@@ -135,12 +146,38 @@ def test_a_run_whose_user_has_switched_tokens_off_says_so(ray: FakeRay, monkeypa
     assert (os.environ[MODE], os.environ[TOKEN]) == ("disabled", "mine")
 
 
+def test_a_process_that_ends_leaves_the_ray_of_its_runs_once_and_never_the_users_own(ray: FakeRay) -> None:
+    connecting.disconnect()
+    ray.is_connected = True  # by the user
+    connecting.connect(Config("/projects/here", "/projects/here/.rayflow"), Watcher())
+    connecting.disconnect()
+    assert (ray.joined, ray.shutdowns) == ([], 0)
+    ray.is_connected = False
+    connected(ray, "/projects/here", None)
+    ray.is_connected = True  # by the run
+    connecting.disconnect()
+    connecting.disconnect()
+    assert ray.shutdowns == 1
+
+
 def test_a_cluster_of_somebody_else_gets_the_users_token_and_none_of_our_settings(ray: FakeRay) -> None:
     connected(ray, "/projects/here", None)
     where, environment, told = connected(ray, "/projects/here", "10.0.0.5:6379")
     assert (where, told) == ("10.0.0.5:6379", "joining the Ray cluster at 10.0.0.5:6379")
     assert environment == {**dict.fromkeys(SEEN), MODE: "token", TOKEN: "mine"}
     assert ray.asked[-1] == ("10.0.0.5:6379", "mine")
+
+
+def test_a_cluster_that_asks_for_no_token_gets_none_and_the_users_settings_stay(
+    ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.wants_token = False
+    for mode in (None, "token"):
+        if mode is not None:
+            monkeypatch.setenv(MODE, mode)
+        _, environment, _ = connected(ray, "/projects/here", "10.0.0.5:6379")
+        assert environment == {**dict.fromkeys(SEEN), MODE: "disabled"}
+        assert (os.environ.get(MODE), os.environ[TOKEN]) == (mode, "mine")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_a_cluster_without_keepalive_and_one_node_alone() -> None:
 
 @pytest.mark.parametrize(
     ("refused", "address", "subject", "advice"),
-    [("it wants a token", "h:6379", "token", None), ("nothing answers", "h:6379", "reachable", None),
+    [("it wants a token", "h:6379", "token", None), ("it runs Ray 2.59.0", "h:6379", "versions", None),
+     ("nothing answers", "h:6379", "reachable", None),
      ("something else listens there", "h:8265", "reachable", "this is the usual port of the dashboard")],
 )  # fmt: skip
 def test_a_cluster_that_is_not_reached_is_the_only_finding(

@@ -1,4 +1,5 @@
-"""What the carrier does with answers that come after the end of their execution, and with notes that cannot be read."""
+"""What the carrier does with answers that are none: those after the end of their execution, and of bundles that gave
+way; and with notes that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,9 +11,15 @@ from typing import Any
 import pytest
 from ray import exceptions
 
-from rayflow.runtime.on_ray.actor import carrier
+from rayflow.evaluator.commands import RunTask
+from rayflow.runtime.clock import CLOCK
+from rayflow.runtime.on_ray import remote
+from rayflow.runtime.on_ray.actor import carrier, running_notes
+from rayflow.runtime.on_ray.actor.bundles import Bundler
+from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.remote import BundleReply
 from rayflow.runtime.worker.environment import Descriptions, row_of
+from rayflow.testing.playbook import task
 
 
 def test_a_late_answer_of_an_ended_execution_records_no_environment_and_leaves_nothing_behind(
@@ -30,6 +37,7 @@ def test_a_late_answer_of_an_ended_execution_records_no_environment_and_leaves_n
     mine._checks = SimpleNamespace(work=lambda: False)
     mine._autos = SimpleNamespace(take_waiting=list)
     mine._environments = SimpleNamespace(note_answer=lambda shape: None)
+    mine._claims = SimpleNamespace(note_served=lambda shape, moment: None)
     mine._checked = float("inf")
     mine._returned, mine._contexts, mine._descriptions = {}, contexts, descriptions
 
@@ -53,21 +61,54 @@ def test_a_late_answer_of_an_ended_execution_records_no_environment_and_leaves_n
 
 
 def test_notes_that_cannot_be_read_are_told_once_and_a_lost_cluster_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine: Any = carrier.RayCarrier.__new__(carrier.RayCarrier)
-    mine._bundler = SimpleNamespace(name="b", in_flight={1: "a bundle"}, cpus=1.0)
-    mine._running = SimpleNamespace(look=lambda bundles, noted, cpus: {})
-    mine._looking_for_notes, mine._has_warned_of_notes, mine._noted = None, False, frozenset()
+    notes = running_notes.RunningNotes("b", trade=lambda: None)
     errors: list[Exception] = [ValueError("odd"), ValueError("odd"), exceptions.RpcError("no answer")]
 
     def noted_of(owner: str) -> frozenset[str]:
         raise errors.pop()
 
-    monkeypatch.setattr(carrier, "NOTES_SECONDS", 0.0)
-    monkeypatch.setattr(carrier.whereabouts, "noted_of", noted_of)
+    monkeypatch.setattr(running_notes, "NOTES_SECONDS", 0.0)
+    monkeypatch.setattr("rayflow.runtime.on_ray.whereabouts.noted_of", noted_of)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         for _ in range(len(errors)):
-            mine.running()
-            mine._looking_for_notes.join(30)
+            notes.look([])
+            assert notes.thread is not None
+            notes.thread.join(30)
     assert errors == []
     assert [str(each.message) for each in told] == ["The notes about what runs cannot be read: ValueError: odd"]
+
+
+def test_a_bundle_that_gave_way_is_ready_again_as_it_was_and_counts_as_no_attempt() -> None:
+    posted: list[Any] = []
+    mine: Any = carrier.RayCarrier.__new__(carrier.RayCarrier)
+    mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)
+    mine._bundler = bundler = Bundler(1)
+    mine._gangs = SimpleNamespace(release=lambda number: None)
+    mine._checks = SimpleNamespace(work=lambda: False)
+    mine._autos = SimpleNamespace(take_waiting=list)
+    mine._send, mine._returned, mine._checked = (lambda: None), {}, float("inf")
+    mine._contexts, mine._claims = {"e": object()}, RoomClaims(lambda shape: "")
+    alone, plain = (RunTask(job, 1, "e", b"j", task("lab.f", "x"), {}, {}) for job in (1, 2))
+    bundler.add(plain)
+    bundler.add(alone, alone=True)
+
+    def gives_way(number: int) -> None:
+        mine._sent = {number: SimpleNamespace(refs=("outcome", None), inputs=[])}
+        mine._completed = deque([(number, remote.GIVES_WAY)])
+        mine.work(0.0)
+
+    def sent() -> list[tuple[int, bool]]:
+        found: list[tuple[int, bool]] = []
+        while (bundle := bundler.next()) is not None:
+            if len(found) < 2:
+                gives_way(bundle.number)
+            found.append((bundle.calls[0].job, bundle.alone))
+        return found
+
+    assert sent() == [(1, True), (1, True), (1, True), (2, False)]
+    assert posted == []
+    mine._contexts = {}
+    (bundle, *_) = bundler.in_flight.values()
+    gives_way(bundle.number)
+    assert [(each.job, each.reason) for each in posted] == [(1, "stopped before it started")]

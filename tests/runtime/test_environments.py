@@ -17,6 +17,7 @@ from rayflow.runtime.on_ray.actor.bundles import Bundle
 from rayflow.runtime.on_ray.actor.environments import Environments, most_seconds
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.environment_trouble import Trouble
 from rayflow.runtime.on_ray.lowering import Shape, shape_of
 
@@ -254,7 +255,9 @@ def test_a_call_that_waits_in_vain_ends_and_one_that_no_node_can_hold_is_told_as
     mine = carrier.RayCarrier.__new__(carrier.RayCarrier)
     mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)  # type: ignore[assignment]
     mine._nodes = nodes
-    mine._environments = SimpleNamespace(look_at=look_at)  # type: ignore[assignment]
+    mine._environments = SimpleNamespace(look_at=look_at, is_there=lambda shape: False)  # type: ignore[assignment]
+    mine._notes = SimpleNamespace(names=frozenset())  # type: ignore[assignment]
+    mine._claims = RoomClaims(lambda shape: "")
     mine._sent = {1: SimpleNamespace(refs=("the call", None))}  # type: ignore[dict-item]
     fits = bundles_in({"pip": ["lxml"]}, 2)
     (shape,) = fits

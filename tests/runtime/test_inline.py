@@ -87,9 +87,9 @@ def test_no_other_thread_can_commit_a_part_of_a_tick_also_not_of_a_nested_execut
         stores.append(loop.store)
         turn(loop, *given)
 
-    def in_tick(outbox: Outbox, batch: Any) -> None:
+    def in_tick(outbox: Outbox, batch: Any, *rows: Any) -> None:
         seen["tick"].append(commits_of(stores[-1]))
-        carry_out(outbox, batch)
+        carry_out(outbox, batch, *rows)
 
     def in_body(worker: Worker, *given: Any, **named: Any) -> Any:
         seen["body"].append(commits_of(worker.store))

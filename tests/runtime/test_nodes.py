@@ -89,6 +89,28 @@ def test_a_node_that_is_silent_is_told_with_the_calls_that_wait_for_it_and_given
     assert world.after(2, flying).avoided() == () and nodes.sentences(flying, world.now) == ()
 
 
+def test_what_waits_and_was_kept_from_a_node_that_answers_again_is_sent_again_and_what_runs_is_not() -> None:
+    world = World(silent={"b"}, noted={"runs": "c"})
+    flying = [bundle("runs"), bundle("waits"), bundle("stopped"), bundle("sent before")]
+    flying[2].stopping_since = 30.0
+    assert world.after(12, flying).avoided() == ("b",)
+    for each in flying[:3]:
+        each.avoided = world.nodes.avoided()
+
+    def waiting() -> list[str]:
+        world.nodes._looked = -100.0
+        world.nodes._thread = threading.current_thread()  # no look but ours
+        world.nodes.look_after(flying, at_all=False, moment=100.0)
+        return [each.name for each in world.after(2, flying).waiting_apart(flying)]
+
+    assert waiting() == []
+    world.silent = set()
+    world.after(2, flying)
+    assert waiting() == ["waits"]
+    world.silent = {"b"}
+    assert waiting() == []
+
+
 def test_a_call_that_no_node_that_answers_runs_is_made_again_without_a_word_unless_it_was_sent_later() -> None:
     world = World(silent={"b"}, noted={"noted": "c"})
     flying = [bundle("lost"), bundle("noted"), bundle("later", sent_at=15.0)]

@@ -16,7 +16,7 @@ remote._get_object = lambda ref: ref  # in place of Ray's object store
 store, *projects = sys.argv[1:]
 around = [pickle.dumps(WorkerContext(project, (), store)) for project in projects]
 for turn in map(int, sys.stdin.read().split()):
-    remote.run_bundle(pickle.dumps(((projects[turn], ()), (), (False, "", [], []))), [around[turn]])
+    remote.run_bundle(pickle.dumps(((projects[turn], ()), (), (False, "", [], [], (0.0, ())))), [around[turn]])
     print(os.getcwd())
     os.chdir("/")  # as a body may
 """
@@ -71,7 +71,7 @@ sys.__stdout__ = Out()
 store = sys.argv[1]
 around = [pickle.dumps(WorkerContext(name, (), store, channel=channel)) for name, channel in (("/a", "1"), ("/b", "2"))]
 for turn in (0, 1, 0):
-    remote.run_bundle(pickle.dumps(((str(turn), ()), (), (False, "", [], []))), [around[turn]])
+    remote.run_bundle(pickle.dumps(((str(turn), ()), (), (False, "", [], [], (0.0, ())))), [around[turn]])
     told.clear()
     with waits.waiting(f"a bucket in turn {turn}", whom=str(told)):
         waits._reported_at.clear()
@@ -110,7 +110,7 @@ around = [pickle.dumps(WorkerContext(project, (project,), store, {entry.name: en
 
 def run(calls, *vectors, refs=around):
     # The real functions pickle their arguments, and so do these.
-    bundle = (False, "", [tuple(each) for each in calls], [tuple(each) for each in vectors])
+    bundle = (False, "", [tuple(each) for each in calls], [tuple(each) for each in vectors], (0.0, ()))
     packed = pickle.dumps((("key", ()), (), bundle))
     answer = remote.run_bundle(packed, refs)[0]
     return answer if answer == remote.LACKS_CONTEXT else remote.bundle_reply_in(answer)

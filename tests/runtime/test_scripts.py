@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from evaluations import Flow
 from projects import Project
+from waiting import until
 
 from rayflow import Dir, File, script
 from rayflow.api import Scheduler
@@ -319,13 +320,6 @@ def test_a_worker_killed_while_it_moves_outputs_leaves_none_half_written(
     assert flow.project.python("go.py", "").returncode == 0
     assert (flow.project.path / "new.txt").read_text() == (flow.project.path / "old.txt").read_text() == "whole\n"
     assert not list(flow.project.path.glob(".*.rayflow-tmp"))  # whoever writes there next takes away what was left
-
-
-def until(holds) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_what_a_script_prints_may_be_no_text_when_it_is_not_the_result(project):

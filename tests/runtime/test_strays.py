@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from evaluations import Flow
 from projects import Project
+from waiting import until
 
 from rayflow import script
 from rayflow.errors import BadArguments, ScriptFailed, TaskTimeout
@@ -73,13 +74,6 @@ def command_of(flow: Flow, way: str) -> tuple[str, Callable[[], list[str]]]:
         return found.stdout.splitlines()
 
     return WAYS[way].replace("SECONDS", seconds).replace("INNER", str(inner)), alive
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("way", WAYS)

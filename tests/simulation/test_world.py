@@ -24,7 +24,7 @@ SEEDS = int(os.environ.get("TEST_SEEDS", "1000"))
 FIRST = int(os.environ.get("TEST_FIRST_SEED", "0"))
 PARTS = 8
 CAMPAIGN_SEEDS = int(os.environ.get("TEST_SEEDS", "20000"))
-WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns", "with_vectors")
+WITH = ("with_contexts", "with_gaps", "with_awaits", "with_subruns", "with_vectors", "with_effects")
 """What `play` is told besides the seed."""
 KEPT = sorted(path.stem for path in (Path(__file__).parent / "seeds").glob("*.txt"))
 
@@ -71,6 +71,17 @@ def test_every_execution_with_evaluations_in_calls_comes_to_what_its_program_mea
         assert not untruths, explain(seed, untruths, with_subruns=True, **more)
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"with_contexts": True}, {"with_awaits": True}, {"with_vectors": True}], ids="".join
+)
+def test_every_execution_with_effects_makes_each_once_and_comes_to_what_its_program_means(
+    more: dict[str, bool],
+) -> None:
+    for seed in range(FIRST, FIRST + SEEDS, 12):
+        untruths = play(seed, with_effects=True, **more)
+        assert not untruths, explain(seed, untruths, with_effects=True, **more)
+
+
 @pytest.mark.parametrize("more", [{}, {"with_contexts": True}, {"with_gaps": True}], ids="".join)
 def test_every_execution_of_bodies_that_await_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
     for seed in range(FIRST, FIRST + SEEDS, 12):
@@ -78,7 +89,7 @@ def test_every_execution_of_bodies_that_await_comes_to_what_its_program_means(mo
         assert not untruths, explain(seed, untruths, with_awaits=True, **more)
 
 
-@pytest.mark.parametrize("more", [{}, *({each: True} for each in WITH[:-1])], ids="".join)
+@pytest.mark.parametrize("more", [{}, *({each: True} for each in WITH[:4])], ids="".join)
 def test_every_execution_with_vectors_comes_to_what_its_program_means(more: dict[str, bool]) -> None:
     for seed in range(FIRST, FIRST + SEEDS, 5):
         untruths = play(seed, with_vectors=True, **more)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from call_columns import TASK, jobs, keys, of_calls, values
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug, StoreUnavailable
 from rayflow.records import (
-    ArgumentRow,
     CallChildRow,
-    CallRow,
     Columns,
     JobRow,
-    ReductionRow,
     Same,
     TagRow,
     ValueRow,
@@ -31,56 +28,6 @@ from rayflow.store.store import COMMIT_JOBS
 from rayflow.store.write import schemas
 from rayflow.store.write.arrow_columns import repeated, to_array
 from rayflow.store.write.segments import embedded_tables
-
-TASK = b"t" * 20
-
-
-def keys(letter: str, numbers: Sequence[int], width: int = 20) -> list[bytes]:
-    return [letter.encode() + number.to_bytes(width - 1, "big") for number in numbers]
-
-
-def jobs(numbers: Sequence[int]) -> Columns:
-    return Columns.of(
-        JobRow, len(numbers), job_id=keys("j", numbers, 16), execution_id=Same("e1"), parent_job_id=Same(b"p" * 16),
-        task_name=Same("flow.f"), task_hash=Same(TASK), eval_hash=keys("e", numbers), call_hash=keys("c", numbers),
-        how=Same("computed"), status=Same("done"), attempts=Same(1), queued_at=list(numbers), started_at=Same(6),
-        finished_at=Same(7), wall_seconds=Same(0.25), cpu_seconds=[0.5] * len(numbers), peak_memory_bytes=Same(1000),
-        node=Same("höst"), pid=Same(7), error=Same(None), traceback=Same(None), story=Same(None), ordinal=numbers,
-    )  # fmt: skip
-
-
-def values(numbers: Sequence[int]) -> Columns:
-    return Columns.of(
-        ValueRow, len(numbers), value_hash=keys("v", numbers), type=Same("int"), format=Same("term"),
-        size_bytes=Same(3), inline=[str(number).encode() for number in numbers],
-        preview=[f"№ {number}" if number % 2 else str(number) for number in numbers],
-    )  # fmt: skip
-
-
-def of_calls(numbers: Sequence[int]) -> list[Columns]:
-    """What plain calls leave."""
-    count = len(numbers)
-    return [
-        jobs(numbers),
-        Columns.of(
-            CallRow, count, call_hash=keys("c", numbers), task_hash=Same(TASK), task_name=Same("flow.f"),
-            args_hash=keys("a", numbers), eval_hash=keys("e", numbers), value_hash=keys("v", numbers),
-            task_set=Same(b"s" * 20),
-        ),
-        Columns.of(
-            CallChildRow, count, call_hash=Same(b"P" * 20), position=numbers, child_call_hash=keys("c", numbers),
-        ),
-        Columns.of(
-            ArgumentRow, count, call_hash=keys("c", numbers), name=Same("x"), value_hash=keys("v", numbers),
-            source_call_hash=Same(None),
-        ),
-        Columns.of(
-            ReductionRow, count, eval_hash=keys("e", numbers), task_hash=Same(TASK), kind=Same("single"),
-            term=[str(number).encode() for number in numbers], term_blob=Same(None), task_set=Same(None),
-            call_hash=Same(None), execution_id=Same("e2"), wall_seconds=Same(0.5), at=Same(7),
-        ),
-        values(numbers),
-    ]  # fmt: skip
 
 
 def recorded(store: Store, table: str) -> list[tuple[Any, ...]]:

@@ -8,71 +8,43 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from call_columns import of_calls, scattered_keys
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.records import (
     ArgumentRow,
-    CallChildRow,
-    CallRow,
     Columns,
     JobRow,
-    ReductionRow,
     Row,
     Same,
     TagRow,
-    ValueRow,
 )
 from rayflow.store.folders.memory import MemoryFolder
 from rayflow.store.open import Store, open_store
 from rayflow.store.write import compaction, schemas, segments
 from rayflow.store.write.merged_rows import GatheredRows, OrderedRows
 
-TASK = b"t" * 20
 COMMITS = 4
 CALLS = 700
 """In each commit."""
 
 
-def keys(letter: str, numbers: Sequence[int]) -> list[bytes]:
-    return [letter.encode() + (number * 7919 % 1_000_003).to_bytes(19, "big") for number in numbers]
-
-
 def calls(numbers: range) -> list[Columns]:
-    count = len(numbers)
-    return [
-        Columns.of(
-            JobRow, count, job_id=[key[-16:] for key in keys("j", numbers)], execution_id=Same("e"),
-            parent_job_id=Same(b"P" * 16), task_name=Same("flow.f"), task_hash=Same(TASK),
-            eval_hash=keys("e", numbers), call_hash=keys("c", numbers),
-            how=["cached" if number % 3 else "computed" for number in numbers], status=Same("done"), attempts=Same(1),
-            queued_at=[number // 100 for number in numbers], started_at=Same(None), finished_at=Same(9),
-            wall_seconds=Same(0.5), cpu_seconds=Same(None), peak_memory_bytes=Same(None), node=Same("node"),
-            pid=Same(7), error=[None if number % 50 else f"error {number}" for number in numbers],
-            traceback=Same(None), story=Same(None), ordinal=[number or None for number in numbers],
-        ),
-        Columns.of(
-            CallRow, count, call_hash=keys("c", numbers), task_hash=Same(TASK), task_name=Same("flow.f"),
-            args_hash=keys("a", numbers), eval_hash=keys("e", numbers), value_hash=keys("v", numbers),
-            task_set=Same(b"s" * 20), at=[None if number % 2 else number for number in numbers],
-        ),
-        Columns.of(
-            CallChildRow, count, call_hash=Same(b"P" * 20), position=numbers, child_call_hash=keys("c", numbers)
-        ),
-        Columns.of(
-            ArgumentRow, count, call_hash=keys("c", numbers), name=Same("x"), value_hash=keys("v", numbers),
-            source_call_hash=Same(None),
-        ),
-        Columns.of(
-            ReductionRow, count, eval_hash=keys("e", numbers), task_hash=Same(TASK), kind=Same("single"),
-            term=[str(number).encode() for number in numbers], term_blob=Same(None), task_set=Same(None),
-            call_hash=Same(None), execution_id=Same("e"), wall_seconds=Same(0.5), at=Same(7),
-        ),
-        Columns.of(
-            ValueRow, count, value_hash=keys("v", numbers), type=Same("int"), format=Same("term"), size_bytes=Same(1),
-            inline=[str(number).encode() for number in numbers], preview=[f"№ {number}" for number in numbers],
-        ),
-    ]  # fmt: skip
+    """Calls whose columns have all kinds of contents."""
+    return of_calls(
+        numbers,
+        scattered_keys,
+        of_jobs={
+            "how": ["cached" if number % 3 else "computed" for number in numbers],
+            "queued_at": [number // 100 for number in numbers],
+            "started_at": Same(None),
+            "cpu_seconds": Same(None),
+            "error": [None if number % 50 else f"error {number}" for number in numbers],
+            "ordinal": [number or None for number in numbers],
+        },
+        of_call_nodes={"at": [None if number % 2 else number for number in numbers]},
+    )
 
 
 def uncompacted(place: Path | str) -> Store:

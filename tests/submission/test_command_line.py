@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from rayflow import pasting
 from rayflow.__main__ import main
 from rayflow.cli.output.job_output import JobOutput
 from rayflow.config import store_by_default
+from rayflow.errors import FileMissing
 from rayflow.submission.bootstrap import unpacked
 from rayflow.submission.frames import FrameReader, FrameWriter, JobAnswer, JobText
+from rayflow.submission.local_files import check_there
 
 FLOW = """
 import sys
@@ -94,15 +97,54 @@ def test_a_mistake_is_found_before_anything_is_sent(played, words, said):
     assert played.dashboard.asked == []
 
 
+def test_a_local_file_that_is_not_sent_with_the_project_is_found_before_anything_is_sent(played):
+    for name, text in {".gitignore": "*.bin\nout/\n", "a.bin": "", "out/a.txt": "", "in/b.txt": ""}.items():
+        played.project.write(name, text)
+    for path, line in {"a.bin": "!a.bin", "out/a.txt": "!out/"}.items():
+        code, _, err = played.submit("flow.py", "main", "--data", path)
+        assert code == 1 and f"{path} is not sent with the project" in err and f"{line} in .rayignore" in err
+        assert 's3://bucket/...; where a program needs a local one, stage it: file.stage("name")' in err
+    assert played.dashboard.asked == []
+    played.project.write(".rayignore", "!a.bin\n!out/\n")
+    for path in ("a.bin", "out/a.txt", "in/b.txt", "in", ".", "s3://bucket/a.bin", "/nowhere/else"):
+        assert played.submit("flow.py", "main", "--data", path)[0] == 0
+        assert played.job()[1]["files"] == []
+
+
+def test_the_job_looks_for_the_local_files_outside_of_the_project_that_its_arguments_name(played, tmp_path):
+    for path in (tmp_path / "here.txt", tmp_path / "gone.txt"):
+        path.write_text("x")
+    (tmp_path / "args.json").write_text(json.dumps({"data": "../gone.txt"}))
+    assert played.submit("flow.py", "main", "--data", f"{tmp_path}/here.txt")[0] == 0
+    assert played.job()[1]["files"] == [f"{tmp_path}/here.txt"]
+    assert played.submit("flow.py", "main", "--input", f"{tmp_path}/args.json")[0] == 0
+    assert played.job()[1]["files"] == ["../gone.txt"]
+    check_there([f"{tmp_path}/here.txt", "../gone.txt"])
+    (tmp_path / "gone.txt").unlink()
+    with pytest.raises(FileMissing, match=r"there is \.\./gone\.txt, and on .*, a machine of the cluster, there is"):
+        check_there([f"{tmp_path}/here.txt", "../gone.txt"])
+
+
 def test_a_project_of_600_megabytes_is_refused_before_anything_is_sent(played):
     with (played.project.path / "huge.bin").open("wb") as stream:
         stream.truncate(600 << 20)
     code, _, err = played.submit("flow.py", "main")
     assert code == 1
-    assert "The largest files are huge.bin (600.0 MiB)" in err
+    assert "The largest are huge.bin (600.0 MiB)" in err
     assert played.dashboard.asked == []
     (played.project.path / ".rayignore").write_text("*.bin\n")
     assert played.submit("flow.py", "main")[0] == 0
+
+
+def test_a_project_that_could_not_be_sent_leaves_nothing_in_the_store_unless_the_request_may_be_older(played):
+    played.dashboard.most_bytes = 10
+    left = []
+    for words in ([], ["--execution-id", "0197a3c2-51f0-7000-8000-000000000000"]):
+        code, _, err = played.submit("flow.py", "main", *words)
+        assert code == 1 and "or a proxy before it" in err
+        left.append(os.listdir(played.project.path.parent / "results" / "tmp"))
+    assert left == [[], ["beacon-submitted-0197a3c2-51f0-7000-8000-000000000000"]]
+    assert played.dashboard.jobs == {}
 
 
 def test_the_job_gets_the_words_and_where_they_were_typed(played, monkeypatch):
@@ -120,7 +162,7 @@ def test_the_job_gets_the_words_and_where_they_were_typed(played, monkeypatch):
         "b c",
     ]  # fmt: skip
     assert told["input_file"] == ["../args.toml", 'n = 7\nnames = ["ä"]\n']
-    assert (told["execution"], told["directory"]) == (out.strip(), "flows")
+    assert (told["execution"], told["directory"], told["project"]) == (out.strip(), "flows", "project")
     assert told["store"] == str(played.project.path.parent / "other")
     assert told["default_store"] == str(played.project.path.parent / "results")
     assert f"Come back with: rayflow attach {out[:18]} --address {played.dashboard.address}" in err
@@ -143,6 +185,15 @@ def test_a_library_that_only_the_cluster_has_is_no_obstacle_but_a_mistake_in_the
     played.project.write("own.py", "1 / 0\n")
     code, _, err = played.submit("flow.py", "main")
     assert code == 1 and "ZeroDivisionError" in err
+
+
+def test_no_job_is_submitted_whose_command_would_have_values_of_variables(played):
+    given = '{"runtime_env": {"env_vars": {"TOKEN": "hush-hush"}}}'
+    for option in (f"runtime_env={json.loads(given)['runtime_env']}".replace("'", '"'), f"export_options={given}"):
+        code, _, err = played.submit("flow.py", "main", "--option", option)
+        assert code == 1 and "everyone on the cluster can read" in err and "hush-hush" not in err
+    assert not played.dashboard.jobs
+    assert played.submit("flow.py", "main", "--option", 'runtime_env={"pip": ["lxml"]}')[0] == 0
 
 
 def test_settings_of_the_environment_go_along_where_they_can(played, monkeypatch, tmp_path):
@@ -210,7 +261,8 @@ def in_job(played: Played, tmp_path: Path, monkeypatch, *words: str, **more: Any
     specification = {
         "execution": execution, "directory": ".", "store": str(tmp_path / "results"), "beacon": None,
         "default_store": str(tmp_path / "results"), "input_file": None, "environment": {},
-        "typed": ["submit", "flow.py"], "commit": "0123456789ab", **more,
+        "typed": ["submit", "flow.py"], "files": [], "project": "planets",
+        "commit": "0123456789ab", **more,
     }  # fmt: skip
     log = tmp_path / "log"
     with log.open("wb") as stream:
@@ -231,10 +283,12 @@ def test_the_answer_goes_into_frames_as_it_is_and_the_record_says_what_was_typed
     assert "1 job, 1 cached" in err and "--store" not in err
     from rayflow.api import history
 
-    query = "select command, git_commit from executions where execution_id like '0197%'"
+    query = "select command, git_commit, project from executions where execution_id like '0197%'"
     assert history(store=str(tmp_path / "results")).sql(query).fetchall() == [
-        ("rayflow submit flow.py", "0123456789ab")
+        ("rayflow submit flow.py", "0123456789ab", "planets")
     ]
+    query = "select value from tags where key = 'project' and entity_id like '0197%'"
+    assert "planets" in str(history(store=str(tmp_path / "results")).sql(query).fetchall())
 
 
 def test_a_job_that_does_not_reach_the_store_runs_nothing(played, own_process, tmp_path, monkeypatch):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from waiting import until
 
 from rayflow.submission.job_api import PREFIX
 
@@ -21,6 +22,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 CALL = "rayflow.deployments.genomics"
 
 FAR = '''
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -49,6 +52,19 @@ def until(path: str):
 @task
 def fail(n: int):
     raise ValueError(f"no planet {n}")
+
+
+@task(max_worker_losses=0)
+def fragile(path: str):
+    """Its worker is lost until the file is there."""
+    if not Path(path).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "seen"
+
+
+@task
+def reverse(data: bytes):
+    return data[::-1]
 '''
 
 NEAR = '''
@@ -83,17 +99,35 @@ def until(path: str):
 
 
 @task
+def fragile(path: str):
+    return deployment_task("genomics", "fragile")(path)
+
+
+@task
+def reverse():
+    return ends(deployment_task("genomics", "reverse")(bytes(range(250)) * 4000))
+
+
+@task
+def ends(data: bytes):
+    return [len(data), data[0], data[-1]]
+
+
+@task
 def misfit():
     return align([1], size=3)
 '''
 
 
+ENTRIES = ("align", "fail", "until", "fragile", "reverse")
+
+
 @dataclass
 class Sides:
-    """The caller's project with its store, and the store of the other side."""
+    """The caller's project with its store, and the store of the other side: a folder, or a URL."""
 
     laptop: Any
-    far_store: Path
+    far_store: str
 
     def run(self, *words: str) -> tuple[int, str, str]:
         return self.laptop("run", "--inline", "flow.py", *words)
@@ -104,12 +138,15 @@ class Sides:
     def far(self, query: str) -> list[tuple[Any, ...]]:
         from rayflow.api import history
 
-        return list(history(store=str(self.far_store)).sql(query).fetchall())
+        return list(history(store=self.far_store).sql(query).fetchall())
 
 
 @pytest.fixture
 def sides(laptop) -> Sides:
-    far_store = Path(laptop.store).parent / "far store"
+    return sides_with(laptop, str(Path(laptop.store).parent / "far store"))
+
+
+def sides_with(laptop: Any, far_store: str) -> Sides:
     laptop.project.write("genomics/rayflow.toml", "")
     laptop.project.write("genomics/pipeline.py", FAR)
     laptop.project.write("flow.py", NEAR)
@@ -122,17 +159,10 @@ def sides(laptop) -> Sides:
         token_file = "{laptop.cluster.token_file}"
         store = "{far_store}"
         project = "genomics"
-        entries = {{ align = "pipeline.py:align", fail = "pipeline.py:fail", until = "pipeline.py:until" }}
+        entries = {{ {", ".join(f'{name} = "pipeline.py:{name}"' for name in ENTRIES)} }}
         """,
     )
     return Sides(laptop, far_store)
-
-
-def until(holds: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_call_is_an_execution_there_and_its_value_here_and_only_new_calls_are_asked_for(sides):
@@ -147,7 +177,7 @@ def test_a_call_is_an_execution_there_and_its_value_here_and_only_new_calls_are_
     assert f"genomics: started execution {far_id} in {sides.far_store}" in err
     assert f"far_execution={far_id}" in sides.laptop("log", job)[1]
     assert job[:12] in sides.laptop("log", "--jobs", "--tag", f"far_execution={far_id}")[1]
-    told = sides.laptop("log", far_id, "--store", str(sides.far_store))[1]
+    told = sides.laptop("log", far_id, "--store", sides.far_store)[1]
     assert f"called_by_execution={execution}" in told and f"called_by_store={sides.laptop.store}" in told
     # The cache answers here, and the cluster is not asked.
     sides.laptop.project.edit("rayflow.toml", sides.laptop.cluster.address, "http://127.0.0.1:9")
@@ -180,6 +210,29 @@ def test_a_failure_there_is_the_failure_of_the_call(sides):
     code, _, err = sides.run("misfit")
     assert code == 1 and "unexpected keyword argument 'size'" in err
     assert len(sides.far("select 1 from executions")) == 1
+
+
+def test_an_execution_that_the_world_has_ended_there_goes_on_when_the_one_here_is_resumed(sides, tmp_path):
+    sign = tmp_path / "sign"
+    code, out, err = sides.run("fragile", "--path", str(sign))
+    [(far_id, status, error)] = sides.far("select execution_id, status, error from executions")
+    assert (code, out, status) == (2, "", "failed") and error.startswith("rayflow.errors.WorkerLost"), err
+    assert f"The execution {far_id} has failed at the deployment 'genomics': {error.partition('.')[0]}" in err
+    sign.touch()
+    code, out, err = sides.laptop("resume", "-", "--inline")
+    assert (code, out) == (0, "'seen'\n"), err
+    assert f"started execution {far_id} in {sides.far_store} again" in err
+    assert sides.far("select execution_id, status, life from executions") == [(far_id, "done", 1)]
+
+
+def test_the_store_of_a_deployment_may_be_a_bucket(laptop, bucket):
+    sides = sides_with(laptop, f"{bucket}/far")
+    code, out, err = sides.run("reverse", "--json")
+    assert code == 0, err
+    assert json.loads(out) == [1_000_000, 249, 0]
+    assert sides.far("select status, task_name from executions") == [("done", "pipeline.reverse")]
+    code, _, err = sides.run("fail")
+    assert code == 1 and "ValueError: no planet 3" in err and f"--store {bucket}/far" in err
 
 
 def test_an_execution_starts_once_whatever_is_killed_here_and_there(sides, tmp_path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pytest
 
+from rayflow.cli.job_following import follow_job
 from rayflow.errors import ClusterUnavailable
 from rayflow.runtime.live.outlook import TimeLeft
 from rayflow.runtime.protocol.reports import Progress
@@ -15,7 +19,7 @@ from rayflow.runtime.wording import progress_text
 from rayflow.submission import following
 from rayflow.submission.bootstrap import frame
 from rayflow.submission.following import JobEnd, JobFollower
-from rayflow.submission.frames import FrameReader, FrameWriter, JobAnswer, JobBegun, JobText
+from rayflow.submission.frames import FrameReader, FrameWriter, JobAnswer, JobBegun, JobEnded, JobText
 from rayflow.submission.job_api import RayJob
 
 ID = "0197a3c2-51f0-7000-8000-000000000000"
@@ -23,6 +27,7 @@ RAYS = b"Runtime env is setting up.\nRunning entrypoint for job\n"
 BEGUN = frame(ID, "begun", {"python": "3.11.7"}).encode()
 KEPT = "What it had finished is kept in the store: submit it again to go on."
 ANSWER = frame(ID, "answer", "[0, 2]\n").encode()
+ENDED = frame(ID, "ended", 4).encode()
 
 
 def job(state: str, code: int | None = None, node: str | None = "n") -> RayJob:
@@ -118,6 +123,31 @@ def test_the_exit_code_and_the_problem_say_how_the_job_ended(last, log, code, pr
     assert [word for word in told if isinstance(word, JobText)] == []
 
 
+@pytest.mark.parametrize("tail", [None, 5])
+@pytest.mark.parametrize("last", [job("FAILED", 9), job("STOPPED"), job("SUCCEEDED", 0)])
+@pytest.mark.parametrize("asked", [0, 40])
+def test_the_end_that_the_log_tells_is_the_end_whatever_the_state_says(tail, last, asked):
+    api = PlayedApi([*[job("RUNNING")] * asked, last], RAYS + BEGUN + b"one\n" + ANSWER + ENDED)
+    told, waiting, end = follow(api, job("RUNNING"), tail=tail)
+    assert told == [JobBegun({"python": "3.11.7"}), JobText("one"), JobAnswer("[0, 2]\n")]
+    assert (waiting, end) == ([], JobEnd(4))
+    assert len(api.states) > 1 or not asked, "it has waited for the state"
+
+
+def test_the_end_that_another_execution_tells_is_text():
+    api = PlayedApi([job("SUCCEEDED", 0)], BEGUN + frame("another", "ended", 4).encode())
+    told, _, end = follow(api, job("RUNNING"))
+    assert [type(word) for word in told] == [JobBegun, JobText] and end == JobEnd(0)
+
+
+@pytest.mark.parametrize(("tail", "told"), [(None, "warning: no node has a GPU"), (0, "waiting: no node has a GPU")])
+def test_a_cause_for_waiting_is_told_once_by_the_job_or_with_its_progress(tail, told, capsys):
+    log = BEGUN + b"warning: no node has a GPU\none\n" + frame(ID, "progress", asdict(progress(0.5))).encode() + ENDED
+    assert follow_job(PlayedApi([job("RUNNING")], log), job("RUNNING"), io.StringIO(), address=None, tail=tail) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "GPU" in line] == [told]
+
+
 def test_a_tail_leaves_out_older_texts_but_no_answer():
     log = RAYS + BEGUN + ANSWER + b"".join(b"line %d\n" % number for number in range(9))
     told, _, _ = follow(PlayedApi([job("SUCCEEDED", 0)], log), job("SUCCEEDED", 0), tail=2)
@@ -141,6 +171,32 @@ def test_a_cluster_that_is_gone_for_good_or_has_forgotten_the_job_is_an_error(mo
         follow(PlayedApi([None], BEGUN), job("RUNNING"))
 
 
+def test_what_a_job_waits_for_is_shown_once_also_when_its_text_was_left_out(monkeypatch, capsys):
+    sentence = "flow.main cannot start: it asks for GPU=4; the most that a node has is GPU=0."
+    log = BEGUN + f"warning: {sentence}\n".encode() + frame(ID, "progress", dataclasses.asdict(Progress(
+        ID, 1.0, {"flow.main": {"open": 1}}, (sentence,)))).encode() + b"one\n"  # fmt: skip
+    for tail in (None, 1):
+        api: Any = PlayedApi([job("SUCCEEDED", 0)], log)
+        assert follow_job(api, job("SUCCEEDED", 0), sys.stdout, address=None, tail=tail) == 0
+        told = capsys.readouterr().err
+        assert told.count(sentence) == 1, told
+        assert told.endswith("one\n")
+
+
+def test_who_follows_a_cluster_that_is_gone_is_told_how_to_look_and_how_to_go_on(monkeypatch):
+    monkeypatch.setattr(following, "LOST_SECONDS", 0.0)
+    api = PlayedApi([ClusterUnavailable("nothing answers.")], BEGUN)
+    begun = dataclasses.replace(job("RUNNING"), metadata={"rayflow_store": "s3://bucket/x"})
+    with pytest.raises(ClusterUnavailable) as error:
+        follow_job(api, begun, io.StringIO(), address="http://head:8265")
+    assert str(error.value) == (
+        "nothing answers. The job may still run. If the cluster is gone, rayflow log 0197a3c2-51f0-7000 --store "
+        "s3://bucket/x says so; what was finished is kept, and rayflow resume 0197a3c2-51f0-7000 --store s3://bucket/x "
+        "goes on on another one. Come back with: rayflow attach 0197a3c2-51f0-7000 --address http://head:8265"
+    )
+    assert error.value.exit_code == 2
+
+
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +211,7 @@ def test_frames_are_read_back_however_the_bytes_are_cut(tmp_path):
         stream.write("é\r\n half a line".encode())
         stream.flush()
         writer.answer("x" * 40_000 + "é\x1b")
+        writer.ended(3)
     log = (tmp_path / "log").read_bytes() + b"::rayflow not a frame\n"
     for size in (1, 13, 10_000_000):
         reader = FrameReader(ID)
@@ -162,6 +219,7 @@ def test_frames_are_read_back_however_the_bytes_are_cut(tmp_path):
         words.extend(reader.end())
         assert [word for word in words if isinstance(word, Progress)] == [progress(0.5)]
         assert "".join(word.piece for word in words if isinstance(word, JobAnswer)) == "x" * 40_000 + "é\x1b"
+        assert [word for word in words if isinstance(word, JobEnded)] == [JobEnded(3)]
         texts = [word.text for word in words if isinstance(word, JobText)]
         assert texts == ["é\r", " half a line", "::rayflow not a frame"]
 

@@ -150,7 +150,8 @@ def test_no_redirect_is_followed_and_the_token_stays(code):
         job = RayJob("rayflow-x", "RUNNING", node_id="n")
         starts = partial(api.submit, job.submission_id, "true", {}, {})
         for ask in (api.ray_version, api.jobs, lambda: list(api.follow_log(job)), starts):
-            with pytest.raises(ClusterUnavailable, match=f"on to http://localhost:{second.server_port},") as refused:
+            leads = f"on to http://localhost:{second.server_port}/login,"
+            with pytest.raises(ClusterUnavailable, match=leads) as refused:
                 ask()
             assert "secret" not in str(refused.value)
         first.shutdown()
@@ -216,7 +217,8 @@ def test_a_request_that_was_not_answered_can_be_repeated(dashboard, tmp_path):
     package = project_package(files_of(str(tmp_path)))
     api = JobApi(dashboard.address, TOKEN)
     dashboard.is_mute = True
-    with pytest.raises(ClusterUnavailable, match=rf"not known whether .* --execution-id {ID} starts it once"):
+    said = rf"broken off the connection .*not known whether .* --execution-id {ID} starts it once"
+    with pytest.raises(ClusterUnavailable, match=said):
         start(api, request(), package, None, lambda _: None)
     dashboard.is_mute = False
     job, is_new = start(api, request(), package, None, lambda _: None)

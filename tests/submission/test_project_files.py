@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rayflow.errors import BadProject
 from rayflow.lang.modules import namespace_of, project_of
-from rayflow.submission import project_files
+from rayflow.submission import packages, project_files
 from rayflow.submission.packages import own_package, project_package
-from rayflow.submission.project_files import check_sizes, files_of
+from rayflow.submission.project_files import ProjectFile, check_sizes, files_of, where_most_is
 
 
 def make(folder: Path, *names: str, **texts: str) -> None:
@@ -67,12 +70,17 @@ def test_rules_of_inner_and_outer_directories_count_as_for_git(tmp_path):
     assert "a/y.txt" not in names(tmp_path / "proj", ("a/*.txt",))
 
 
-def test_links_are_followed_but_not_in_circles_and_not_into_nothing(tmp_path):
+def test_links_are_followed_but_not_in_circles_and_not_into_nothing(tmp_path, monkeypatch):
     make(tmp_path, "proj/rayflow.toml", "proj/a/x.py", "shared/y.py")
     (tmp_path / "proj/again").symlink_to(tmp_path / "proj")
     (tmp_path / "proj/b").symlink_to(tmp_path / "shared")
     (tmp_path / "proj/gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "proj/itself").symlink_to(tmp_path / "proj/itself")
     os.mkfifo(tmp_path / "proj/pipe")
+    os.mkfifo(tmp_path / "proj/a/.gitignore")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path / "proj/a")
+        listening.bind("socket")
     # The mark says that a project of its own was linked in.
     assert names(tmp_path / "proj") == ["a/x.py", "b/rayflow.toml", "b/y.py", "rayflow.toml"]
 
@@ -102,6 +110,39 @@ def test_a_file_that_cannot_be_sent_is_named(tmp_path, monkeypatch):
         files_of(str(tmp_path))
 
 
+class Listed(list[Any]):
+    """What `os.scandir` gives, from a list."""
+
+    def __enter__(self) -> Listed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Locked:
+    """An entry of a directory whose state may not be read."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path = entry.name, entry.path
+
+    def stat(self) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_what_may_not_be_looked_at_is_named_and_not_left_out_in_silence(tmp_path, monkeypatch):
+    make(tmp_path, "rayflow.toml", "locked/x")
+    scandir = os.scandir
+
+    def listed(directory: str) -> Listed:
+        with scandir(directory) as found:
+            return Listed(Locked(each) if each.name == "x" else each for each in found)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    with pytest.raises(BadProject, match=r"locked/x cannot be read \(Permission denied\), .*\.rayignore"):
+        files_of(str(tmp_path))
+
+
 def test_large_files_are_named_and_a_project_that_is_too_large_is_refused(tmp_path, monkeypatch):
     make(tmp_path, "rayflow.toml", "model/weights.bin", "small.py")
     monkeypatch.setattr(project_files, "WARNED_BYTES", 26)
@@ -109,8 +150,55 @@ def test_large_files_are_named_and_a_project_that_is_too_large_is_refused(tmp_pa
     assert warning.startswith("model/weights.bin has 30 B and is sent with the project")
     assert ".rayignore" in warning
     monkeypatch.setattr(project_files, "MOST_BYTES", 60)
-    with pytest.raises(BadProject, match=r"has 76 B, .* at most 60 B\..* files are model/weights\.bin \(30 B\)"):
+    with pytest.raises(BadProject, match=r"has 76 B, .* at most 60 B\. The largest are model/weights\.bin \(30 B\)"):
         check_sizes(files_of(str(tmp_path)), str(tmp_path))
+
+
+def sized(name: str, size: int) -> ProjectFile:
+    return ProjectFile(name, f"/project/{name}", size)
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        # Many small files: the folders that have them; nearly all in one folder: what is in it.
+        ([sized(f"data/raw/{'ab'[n % 2]}/{n}", 10) for n in range(10)] + [sized("flow.py", 1)],
+         "data/raw/a/ (5 files, 50 B), data/raw/b/ (5 files, 50 B)"),
+        ([sized("x/1", 7), sized("x/2", 7), sized("y", 13), sized("z/", 0)], "x/ (2 files, 14 B), y (13 B), z/ (0 B)"),
+        ([sized("a/b/c", 99), sized("d", 1)], "a/b/c (99 B), d (1 B)"),
+        ([sized(str(n), n) for n in range(9)], "8 (8 B), 7 (7 B), 6 (6 B), 5 (5 B), 4 (4 B)"),
+    ],
+)  # fmt: skip
+def test_it_is_said_in_which_files_and_folders_most_is(files, named):
+    assert where_most_is(files) == f"The largest are {named}."
+
+
+def test_more_files_than_any_project_has_are_refused_before_all_are_looked_at(tmp_path, monkeypatch):
+    make(tmp_path, "rayflow.toml", *(f"data/{n}/x" for n in range(30)))
+    monkeypatch.setattr(project_files, "MOST_FILES", 12)
+    seen: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda directory: seen.append(directory) or scandir(directory))
+    with pytest.raises(BadProject, match=r"has more than 12 files, .* The largest are data/.*\.rayignore"):
+        files_of(str(tmp_path))
+    assert len(seen) <= 15
+    make(tmp_path, ".rayignore")
+    (tmp_path / ".rayignore").write_text("data/\n")
+    assert names(tmp_path) == [".rayignore", "rayflow.toml"]
+
+
+def test_a_project_that_is_too_large_when_it_is_packed_is_refused_before_it_is_sent(tmp_path, monkeypatch):
+    make(tmp_path, "rayflow.toml")
+    (tmp_path / "zeros.bin").write_bytes(bytes(50_000))
+    monkeypatch.setattr(packages, "MOST_PACKED_BYTES", 40_000)
+    path = tmp_path.parent / "x.zip"
+    project_package(files_of(str(tmp_path))).write(str(path))
+    (tmp_path / "noise.bin").write_bytes(os.urandom(5_000_000))
+    with pytest.raises(
+        BadProject, match=r"packed .* larger than 39\.1 KiB, .* The largest are noise\.bin \(4\.8 MiB\)"
+    ):
+        project_package(files_of(str(tmp_path))).write(str(path))
+    assert path.stat().st_size < 2_000_000, "it goes on for nothing"
 
 
 def test_a_sparse_file_of_600_megabytes_is_refused_without_being_read(tmp_path):

@@ -6,24 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from relays import HOST, https_gate, proxy, self_made
+from waiting import until
 
-from rayflow.submission.frames import FrameReader, JobBegun
+from rayflow.submission.frames import FrameReader, JobAnswer, JobBegun, JobEnded
 from rayflow.submission.job_api import PREFIX
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ID = "0197a3c2-51f0-7000-8000-0000000000{:02d}"
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def started(laptop, *words: str) -> subprocess.Popen[str]:
@@ -54,14 +48,18 @@ def test_what_was_computed_here_is_cached_there_and_the_other_way_round(laptop, 
     assert (code, out) == (0, "[0, 2, 4]\n")
     assert "4 jobs, 4 cached" in err
     # It is recorded as the user has typed it, and found by the id that was printed.
-    submitted = "select command, execution_id from executions where command like 'rayflow submit%'"
-    [(command, execution)] = laptop.sql(submitted)
+    submitted = "select command, execution_id, project from executions where command like 'rayflow submit%'"
+    [(command, execution, name)] = laptop.sql(submitted)
+    assert name == laptop.project.path.name
     assert command.startswith("rayflow submit steps.py main --n 3")
     assert laptop.sql(f"select value from tags where key = 'owner' and entity_id = '{execution}'")
     # The cluster's own Python was found, although PATH does not name it.
     job = laptop.cluster.api.job(f"{PREFIX}{execution}")
-    [begun] = [word for word in FrameReader(execution).read(laptop.cluster.api.log(job)) if isinstance(word, JobBegun)]
+    words = list(FrameReader(execution).read(laptop.cluster.api.log(job)))
+    [begun] = [word for word in words if isinstance(word, JobBegun)]
     assert begun.facts["executable"] == str(laptop.cluster.python)
+    # The log tells the end, so that nobody has to wait until Ray has noticed it.
+    assert words[-2:] == [JobAnswer("[0, 2, 4]\n"), JobEnded(0)]
     # The commands that are offered are for here, where the configuration names the store.
     assert "--store" not in err
 
@@ -114,6 +112,53 @@ def test_a_stopped_job_says_so_and_detach_does_not_wait(laptop, tmp_path):
     assert follower.wait(40) == 143
     assert "stopped" in told(laptop)
     assert laptop.sql("select status from executions") == [("cancelled",)]
+
+
+def test_an_execution_is_cancelled_by_its_cluster_alone_as_by_its_store(laptop, tmp_path, monkeypatch):
+    sign = tmp_path / "never"
+    follower = started(
+        laptop, "submit", "--address", laptop.cluster.address, "flows/steps.py", "until", "--path", str(sign)
+    )
+    until(sign.with_suffix(".begun").exists)
+    execution = told(laptop).partition(PREFIX)[2].split()[0]
+    monkeypatch.chdir("/tmp")  # no project, and so no store
+    words = ["cancel", execution[:18], "--address", laptop.cluster.address]
+    code, out, err = laptop(*words, "--reason", "wrong input")
+    assert code == 0, err
+    assert (
+        f"{execution[:18]} is cancelled; what was finished is kept. Go on with: rayflow resume {execution[:18]} --sto"
+        in out
+    )
+    assert follower.wait(40) == 130
+    [(status, error)] = laptop.sql("select status, error from executions")
+    assert status == "cancelled" and error.endswith(": wrong input")
+    code, out, err = laptop(*words)
+    assert (code, out) == (0, f"{execution[:18]} was cancelled already\n"), err
+    # The jobs that asked are none that one follows.
+    assert laptop("attach", "-", "--address", laptop.cluster.address)[0] == 130
+    code, _, err = laptop(*words, "--store", laptop.store)
+    assert code == 1 and "two ways to the same execution: leave one out" in err
+
+
+def test_an_execution_that_has_not_begun_is_cancelled_all_the_same(laptop, tmp_path):
+    sign = tmp_path / "never"
+    execution = laptop.submit("flows/steps.py", "until", "--path", str(sign), "--detach")[1].strip()
+    code, out, err = laptop("cancel", execution, "--address", laptop.cluster.address)
+    assert code == 0 and f"{execution[:18]} is cancelled" in out, err
+    assert laptop.cluster.api.job(f"{PREFIX}{execution}").has_ended
+
+
+def test_a_gate_that_speaks_https_and_a_proxy_lead_to_a_cluster(laptop, tmp_path, monkeypatch):
+    certificate = self_made(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    port = int(laptop.cluster.address.rpartition(":")[2])
+    with https_gate(port, certificate) as gate, proxy(gate) as (url, asked):
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "other.test")
+        code, out, err = laptop("submit", "flows/steps.py", "main", "--address", f"https://{HOST}")
+    assert (code, out) == (0, "[0, 2]\n"), err
+    assert "[double(n=1)] doubling 1" in err
+    assert set(asked) == {f"CONNECT {HOST}:443 HTTP/1.0"}
 
 
 def test_a_cluster_without_rayflow_says_so_before_anything_runs_and_it_can_be_sent_along(laptop):

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from rayflow.errors import BlobDamaged, BlobMissing, RayflowError
-from rayflow.records import TABLES, CallChildRow, CallRow, ExecutionRow, JobRow, ReductionRow, ValueRow
+from rayflow.records import TABLES, CallChildRow, CallRow, ExecutionRow, JobRow, PlaceRow, ReductionRow, ValueRow
 from rayflow.store import layout
 from rayflow.store.exchange.archive import reading, writing
 from rayflow.store.exchange.transfer import transfer
@@ -85,6 +85,8 @@ def _fitted(row: Any, number: int) -> Any:
         return row._replace(child_call_hash=row.call_hash)
     if isinstance(row, ExecutionRow):
         return row._replace(root_blob=None, task_table=None, recorded_jobs=None, status="running")
+    if isinstance(row, PlaceRow):
+        return row._replace(outcome_blob=key(2))
     return row._replace(blob=key(2)) if hasattr(row, "blob") else row
 
 

@@ -18,7 +18,7 @@ class Killed(BaseException):
 class FaultyDisk:
     """Stands in for `os` where a store is written: counts what changes the disk, and at one count kills or fails."""
 
-    COUNTED = ("open", "write", "fsync", "rename", "unlink", "makedirs")
+    COUNTED = ("open", "write", "fsync", "rename", "link", "unlink", "makedirs")
 
     def __init__(self, at: int, number: int | None) -> None:
         self.at = at

@@ -26,7 +26,7 @@ def running_head(
             command, stdout=output, stderr=output, env=dict(environment), start_new_session=True, **popen
         )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while b"Ray runtime started" not in log.read_bytes():
             assert ray.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
             time.sleep(0.02)

@@ -1,6 +1,7 @@
 """Machines of one's own on this one: each has a network, a disk, a shared memory and a name that no other sees.
 
-In: addresses. Out: `Machine`, on which commands run; a cable lies between two. Never: leaves a process or a mount.
+In: addresses. Out: `Machine`, on which commands run; a cable leads from each to one switch. Never: leaves a process or
+a mount.
 
 All that a machine has belongs to its namespaces, and is gone with the last process in them. What is not on its own disk
 (Python, rayflow, the folders of tests) it shares with this one.
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,19 +27,29 @@ OWN_DISK = """
 """What the first process of a machine does. It ends when whoever started it closes its stdin, also by dying."""
 
 
+SWITCH = "ip link add switch type bridge && ip link set switch up && echo ready && exec cat"
+"""What the process does whose network is the switch. It ends as the first process of a machine does."""
+
+NAMES = "one", "two", "three", "four", "five"
+
+
 @dataclass
 class Machine:
-    """One machine. address: its own. disk: a directory that every machine has, each with another content."""
+    """One machine. address: its own. disk: a directory that every machine has, each with another content. init: its
+    first process. switch: that of the switch. settings: variables for all that is started there."""
 
     name: str
     address: str
     disk: Path
     init: subprocess.Popen[bytes]
+    switch: subprocess.Popen[bytes]
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """What its processes get: temporary and cached files lie on its own disk."""
-        return {**os.environ, "NO_COLOR": "1", "TMPDIR": f"{self.disk}/tmp", "RAYFLOW_CACHE_DIR": f"{self.disk}/cache"}
+        own = {"TMPDIR": f"{self.disk}/tmp", "RAYFLOW_CACHE_DIR": f"{self.disk}/cache"}
+        return {**os.environ, "NO_COLOR": "1", **own, **self.settings}
 
     def words(self, *command: str, cwd: str | Path | None = None) -> list[str]:
         """The command that runs this one there, by default in the root of its own disk."""
@@ -67,9 +78,20 @@ class Machine:
         return Path(f"/proc/{self.init.pid}/root{path}")
 
     def unplug(self) -> None:
-        """Take the cable out: what is sent to it from now on gets no answer."""
-        told = self.run("ip", "-brief", "link", "show", "type", "veth").stdout
-        self.run("ip", "link", "set", told.partition("@")[0], "down")
+        """Take the cable out of the switch: what is sent from or to this machine from now on gets no answer."""
+        self._set_cable("down")
+
+    def plug_in(self) -> None:
+        """Put the cable back."""
+        self._set_cable("up")
+
+    def _set_cable(self, state: str) -> None:
+        _ip(self.switch, f"link set {self.name} {state}")
+
+    def reach_only(self, *ports: int) -> None:
+        """From now on this machine reaches nothing of the others but these ports, as one outside of a firewall does."""
+        allowed = [f"rule add pref {port} ipproto tcp dport {port} lookup main" for port in ports]
+        _ip(self.init, *allowed, f"rule add pref 32000 to {self.address}/24 unreachable")
 
     @cached_property
     def network(self) -> str:
@@ -98,36 +120,44 @@ class Machine:
 
 
 @contextlib.contextmanager
-def two_machines(first: str, second: str) -> Iterator[tuple[Machine, Machine]]:
-    """Two machines with these addresses, and a cable between them. They last as long as this does."""
+def linked_machines(*addresses: str) -> Iterator[list[Machine]]:
+    """Machines with these addresses, of one /24 network, and a switch between them. They last as long as this does."""
     disk = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))  # short: the paths of Ray's sockets have a limit
-    link = f"rf{os.getpid() % 1_000_000}"
-    machines: list[Machine] = []
+    made: list[Machine] = []
+    switch = _begun("unshare", "--net", "sh", "-c", SWITCH)
     try:
-        for name, address in (("one", first), ("two", second)):
-            init = subprocess.Popen(
-                ["unshare", "--mount", "--net", "--uts", "sh", "-c", OWN_DISK, str(disk), f"machine-{name}"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )  # fmt: skip
-            assert init.stdout is not None and init.stdout.readline() == b"ready\n"
-            machines.append(Machine(name, address, disk, init))
-            assert machines[-1].network != os.readlink("/proc/self/ns/net")
-        ends = [f"{link}a", f"{link}b"]
-        _ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
-        for machine, end in zip(machines, ends, strict=True):
-            _ip("link", "set", end, "netns", str(machine.init.pid))
+        for number, address in zip(NAMES, addresses, strict=False):
+            name = f"machine-{number}"
+            init = _begun("unshare", "--mount", "--net", "--uts", "sh", "-c", OWN_DISK, str(disk), name)
+            made.append(Machine(name, address, disk, init, switch))
+            assert made[-1].network != os.readlink("/proc/self/ns/net")
+            _ip(
+                switch,
+                f"link add {name} type veth peer name cable netns {init.pid}",
+                f"link set {name} master switch up",
+            )
             # By its default route a process finds out which address is its own; Ray asks in this way.
-            words = f"addr add {machine.address}/24 dev {end}\nlink set {end} up\nroute add default dev {end}\n"
-            subprocess.run(machine.words("ip", "-batch", "-"), input=words.encode(), check=True, capture_output=True)
-        yield machines[0], machines[1]
+            _ip(init, f"addr add {address}/24 dev cable", "link set cable up", "route add default dev cable")
+        yield made
     finally:
-        for machine in machines:
+        for machine in made:
             machine.end()
+        switch.communicate()
         disk.rmdir()  # which it lets be done once nothing is mounted there, and nothing was written past the mounts
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def _begun(*words: str) -> subprocess.Popen[bytes]:
+    """A process that holds namespaces, once it has made what is in them."""
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    return process
+
+
+def _ip(process: subprocess.Popen[bytes], *lines: str) -> None:
+    """Carry out commands of `ip` in the network of a process."""
+    words = ["nsenter", f"--target={process.pid}", "--net", "ip", "-batch", "-"]
+    done = subprocess.run(words, input="\n".join(lines), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def wait_for(process: subprocess.Popen[bytes], log: Path, text: bytes, seconds: float = 60) -> None:

@@ -17,6 +17,8 @@ class PlayedDashboard:
         self.packages: dict[str, bytes] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.most_bytes = 1 << 30
+        """It takes no larger request."""
         self.is_mute = False
         """Whether it starts a job, but does not answer that it has."""
         outer = self
@@ -42,6 +44,8 @@ class PlayedDashboard:
                 if self.path == "/api/version":
                     return self._answer(200, {"ray_version": "2.60.0"})
                 if self.path.startswith("/api/packages/gcs/"):
+                    if len(data) > outer.most_bytes:
+                        return self._answer(413, "Maximum request body size exceeded")
                     if self.command == "PUT":
                         outer.packages[name] = data
                     return self._answer(200 if name in outer.packages else 404)

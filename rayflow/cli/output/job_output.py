@@ -27,6 +27,10 @@ class JobOutput:
         """Print the answer."""
         self.frames.answer(text)
 
+    def ended(self, code: int) -> None:
+        """Tell the one who follows that nothing more comes, and the exit code."""
+        self.frames.ended(code)
+
 
 class JobReporter(PlainReporter):
     """Lines; the progress goes into frames."""

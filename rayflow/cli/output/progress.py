@@ -140,6 +140,14 @@ class PlainReporter:
             except (OSError, ValueError):  # the reader of stderr is gone, which must not end the run
                 pass
 
+    def pass_on(self, line: str) -> None:
+        """Write a line of a run that reports elsewhere. What it warns of is not said again."""
+        with self._lock:
+            word, _, text = line.partition(" ")
+            if word in ("warning:", "waiting:"):
+                self._said.add(text)
+            self.say(line)
+
     def _once(self, word: str, text: str) -> None:
         with self._lock:
             if text not in self._said:

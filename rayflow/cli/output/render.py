@@ -145,7 +145,7 @@ def stages_text(job: Mapping[str, Any]) -> str:
 
 
 def options_text(recorded: str) -> str:
-    """The recorded options of a run, as JSON, without the values of variables."""
+    """The recorded options of a run, as JSON, without the values of variables that earlier versions have recorded."""
     if "runtime_env" not in recorded:
         return recorded
     return json_text(shown_in(json.loads(recorded, parse_int=number_of)), default=str)

@@ -37,6 +37,7 @@ from rayflow.config import load as load_config
 from rayflow.errors import BadArguments, BadModule
 from rayflow.lang.arguments import from_words
 from rayflow.lang.options.options import parse_option
+from rayflow.lang.options.runtime_environments import shown_in
 from rayflow.pasting import command as pasted
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.filesystems.mapping_files import parsed
@@ -66,6 +67,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 
 def _submit(context: click.Context, target: str, words: Sequence[str], options: dict[str, Any], stdout: Any) -> int:
+    from rayflow.submission.local_files import local_files_of
     from rayflow.submission.submitting import SubmittedCommand, directory_in
 
     reporter = PlainReporter(sys.stderr)
@@ -89,8 +91,10 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
 
     config = _config(options, file)
     input_file, data = _input(options["input"])
+    files: tuple[str, ...] = ()
     if chosen is not None:
-        from_words.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+        call = from_words.call_of(chosen.task, arguments, others=own_words(SUBMIT), data=data, meant=MEANT)
+        files = local_files_of(call)
     begins = directory_in(config.project_dir, os.getcwd())
     called = [_target(target, file, config.project_dir, begins), *([name] if name else []), *arguments]
     command = SubmittedCommand(
@@ -100,6 +104,7 @@ def _submit(context: click.Context, target: str, words: Sequence[str], options: 
         default_store=load_config(os.getcwd()).store,
         input_file=input_file,
         typed=("submit", target, *words),
+        files=files,
     )
     return _start(config, command, options, stdout, reporter)
 
@@ -167,7 +172,12 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     if options["logs"] is not None:
         found.append("--logs" if options["logs"] else "--no-logs")
     for text in options["option"]:
-        parse_option(text)
+        name, value = parse_option(text)
+        if shown_in({name: value}) != {name: value}:
+            raise BadArguments(
+                f"--option {name} has values of variables (env_vars). They would stand in the job's command, which "
+                "everyone on the cluster can read: write the option into options of the project's rayflow.toml."
+            )
         found.append(f"--option={text}")
     tags_of(options["tag"])
     found.extend(f"--tag={text}" for text in options["tag"])

@@ -1,4 +1,4 @@
-"""The distributions whose versions count for a task's identity: its option `environment`.
+"""The distributions whose versions count for a task's identity: its option `hash_distributions`.
 
 In: the option, and the files of the task's code. Out: versions by normalised name. Never: imports a distribution.
 
@@ -26,26 +26,24 @@ PYTHON = "python"
 DISTRIBUTION = "distribution"
 """The kind of a definition that is a distribution."""
 
-COUNT = "count"
-"""The option's word for all distributions that the files of the task's code import."""
-
 
 def counted_versions(option: Any, files: Iterable[str], where: str) -> dict[str, str]:
-    """The versions that count for a task with this option `environment`, by name, sorted.
+    """The versions that count for a task with this option `hash_distributions`, by name, sorted.
 
-    files: those with the task's code; they matter for "count". Raises BadOption for a name that is not installed.
+    files: those with the task's code; they matter for True, which counts all distributions that they import. Raises
+    BadOption for a name that is not installed.
     """
-    if option is None:
+    if option is None or option is False:
         return {}
     if isinstance(option, Mapping):
         return {normalised(name): version for name, version in sorted(option.items())}
-    names = _imported_by(files) if option == COUNT else [normalised(name) for name in option]
+    names = _imported_by(files) if option is True else [normalised(name) for name in option]
     here = {**installed(), PYTHON: python_version()}
     missing = [name for name in names if name not in here]
     if missing:
         raise BadOption(
-            f"{where}: option 'environment' names {missing[0]!r}, which is not installed here. State the version that "
-            f"the workers have: environment={{{missing[0]!r}: '1.0'}}."
+            f"{where}: option 'hash_distributions' names {missing[0]!r}, which is not installed here. State the "
+            f"version that the workers have: hash_distributions={{{missing[0]!r}: '1.0'}}."
         )
     return {name: here[name] for name in sorted(set(names))}
 

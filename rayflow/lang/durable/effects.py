@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from rayflow.errors import UserError
-from rayflow.lang.durable.moments import Duration, seconds_of
+from rayflow.lang.events.moments import Duration, seconds_of
 from rayflow.lang.tasks import Task, task
 from rayflow.values.display.tracebacks import front_door
 
@@ -55,7 +55,4 @@ class RetryAfter(UserError):
         self.retry_after_seconds = float(seconds_of(delay, "RetryAfter"))
 
     def __str__(self) -> str:
-        delay, message = self.args
-        return (
-            f"{message or 'try again'} (after {delay if isinstance(delay, str) else f'{self.retry_after_seconds:g}s'})"
-        )
+        return f"{self.args[1] or 'try again'} (after {self.retry_after_seconds:g} s)"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
-from rayflow.lang.durable.conditions import field_of_event, without_lazy_parts
-from rayflow.lang.durable.moments import Duration, seconds_of
+from rayflow.lang.events.conditions import field_of_event, without_lazy_parts
+from rayflow.lang.events.moments import Duration, seconds_of
 from rayflow.lang.tasks import FlowSettings, Task, described, task
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Operation

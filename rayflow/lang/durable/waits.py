@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from rayflow.errors import BadArguments
-from rayflow.lang.durable.conditions import condition_of
-from rayflow.lang.durable.events import Event, RunRef, run_id_of
-from rayflow.lang.durable.moments import Duration, lazy_microseconds, lazy_seconds
+from rayflow.lang.events.conditions import condition_of
+from rayflow.lang.events.event_values import Event, RunRef, run_id_of
+from rayflow.lang.events.moments import Duration, lazy_microseconds, lazy_seconds
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskCall, Term
 from rayflow.values.display.tracebacks import front_door
 from rayflow.values.encoding.previews import preview
@@ -60,7 +60,7 @@ def wait_for_event(
     key: of the event; exactly this one, or none. where: a condition on the event's fields. since: "run": the events
     from the request for the root run on; "now": from the opening of the wait on; "any": all that are kept; or a
     duration. take: "shared": other runs see the event, too; "exclusive": one such wait in all gets it. Raises
-    BadArguments for a wrong name, a condition that cannot be tested without the user's code, and other values than these.
+    BadArguments for a wrong name, a condition that needs the user's code, and other values than these.
     """
     if not isinstance(name, Expression) and not (isinstance(name, str) and name):
         raise BadArguments(f"wait_for_event(name): a name is a text, not {preview(name)}.")

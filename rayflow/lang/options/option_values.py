@@ -229,21 +229,17 @@ def _is_rays(value: Any) -> bool:
 
 
 def check_counted(counted: Any, where: str) -> None:
-    """Raise BadOption unless these are distributions whose versions count: "count", names, or versions by name."""
-    if isinstance(counted, str):
-        if counted != "count":
-            raise BadOption(
-                f"{where}: option 'environment' is {preview(counted)}: write \"count\" for all that the task's code "
-                f"imports, or a list of names: environment=[{counted!r}]."
-            )
+    """Raise BadOption unless these are distributions whose versions count: True, names, or versions by name."""
+    if isinstance(counted, bool):
         return
     for name in counted:
-        _check_name("environment", name, where)
+        _check_name("hash_distributions", name, where)
     for name, version in counted.items() if isinstance(counted, dict) else ():
         if not isinstance(version, str) or not version.strip():
             meant = " A runtime environment is the option runtime_env." if name in KEYS else ""
             raise BadOption(
-                f"{where}: option 'environment' takes a version as a text for {name!r}, not {preview(version)}.{meant}"
+                f"{where}: option 'hash_distributions' takes a version as a text for {name!r}, not {preview(version)}."
+                f"{meant}"
             )
 
 
@@ -344,7 +340,7 @@ CHECKS: Mapping[str, Callable[[Any, str], None]] = {
     "scheduling_strategy": check_strategy,
     "gang": check_gang,
     "runtime_env": check_for_task,
-    "environment": check_counted,
+    "hash_distributions": check_counted,
     "limits": check_limits,
     "tags": check_tags,
     "cache_for": check_age,

@@ -226,11 +226,11 @@ OPTIONS: dict[str, Option] = {
         Option("track_helpers", (bool,), True, "False: the task's own code counts, its helpers do not", call=False),
         Option("hash_includes", (list, tuple), None, "values that count as part of the code's identity", call=False),
         Option(
-            "environment",
-            (str, list, tuple, dict),
-            None,
-            "distributions whose versions count for the cache: 'count' for all that the files of its code import, "
-            "a list of names, or versions by name",
+            "hash_distributions",
+            (bool, list, tuple, dict),
+            False,
+            "distributions whose versions count as part of the code's identity: True for all that the files of its "
+            "code import, a list of names, or versions by name",
             call=False,
         ),
         Option("config_args", (list, tuple), None, "parameters whose arguments do not count for the cache", call=False),
@@ -298,6 +298,7 @@ MEANT = {
     "max_concurrency": "limits", "rate_limit": "limits", "priority_weight": "priority", "prio": "priority",
     "num_returns": "nout", "n_out": "nout", "outputs": "nout", "tag": "tags", "labels": "tags", "job_tags": "tags",
     "task_tags": "tags", "queue": "profile", "env": "runtime_env",
+    "environment": "runtime_env", "distributions": "hash_distributions", "packages": "hash_distributions",
     "env_vars": "runtime_env", "salt": "version", "cache_version": "version", "scope": "cache_scope",
     "recursion_limit": "max_depth", "batch": "bundle", "provenance": "prov", "task_name": "name",
     "placement_group": "gang", "placement_group_bundles": "gang", "bundles": "gang",
@@ -476,7 +477,8 @@ def _parse_value(option: Option, raw: str) -> Any:
         try:
             return json.loads(raw, parse_int=number_of)
         except json.JSONDecodeError as error:
-            raise BadOption(f"--option {option.name}: write the value as JSON; {raw!r} is not ({error}).") from None
+            given = "what is given" if "env_vars" in raw else repr(raw)  # values of variables may be secrets
+            raise BadOption(f"--option {option.name}: write the value as JSON; {given} is not ({error}).") from None
     return raw
 
 

@@ -1,14 +1,15 @@
 """Checks of Ray's runtime environments: what Ray would refuse, or never make, is refused where it is written.
 
-In: an environment, for one task or for all. Out: BadOption with what to write instead. Never: asks a cluster, looks at
-a file.
+In: an environment, for one task or for all. Out: BadOption with what to write instead; the environment without the
+values of its variables, for people and for records. Never: asks a cluster, looks at a file.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayflow.errors import BadOption
@@ -93,14 +94,70 @@ def shown(environment: Mapping[Any, Any]) -> dict[Any, Any]:
     variables = environment.get("env_vars")
     if not variables:
         return dict(environment)
-    names = sorted(map(str, variables)) if isinstance(variables, Mapping) else f"<{kind_of(variables)}>"
+    is_plain = isinstance(variables, Mapping | list)  # a list is of names already
+    names = sorted(map(str, variables)) if is_plain else f"<{kind_of(variables)}>"
     return {**environment, "env_vars": names}
 
 
 def shown_in(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Task options for people: as they are, but the runtime environment as `shown` gives it."""
-    environment = options.get("runtime_env")
-    return {**options, "runtime_env": shown(environment)} if isinstance(environment, Mapping) else dict(options)
+    """Task options for people and for records: as they are, but each runtime environment as `shown` gives it."""
+    found = dict(options)
+    if isinstance(environment := options.get("runtime_env"), Mapping):
+        found["runtime_env"] = shown(environment)
+    if isinstance(exported := options.get("export_options"), Mapping):
+        found["export_options"] = shown_in(exported)
+    return found
+
+
+def shown_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line, without the values of variables in options that stand among them."""
+    return [_shown_word(word) if _WITH_ENVIRONMENT.search(word) else word for word in words]
+
+
+def with_variables(options: Mapping[str, Any], configured: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """Recorded options with the values of their variables, which no record has: those that are configured now.
+
+    configured: task options. whose: the execution, for the error. Raises BadOption, with the names, for variables that
+    have no value there.
+    """
+    found = dict(options)
+    if isinstance(exported := options.get("export_options"), Mapping):
+        found["export_options"] = with_variables(exported, _table(configured, "export_options"), whose)
+    environment = _table(options, "runtime_env")
+    names = environment.get("env_vars")
+    if isinstance(names, list):
+        values = _table(_table(configured, "runtime_env"), "env_vars")
+        lacking = [name for name in names if name not in values]
+        if lacking:
+            raise BadOption(
+                f"{whose} had values for {', '.join(lacking)} in the env_vars of its option runtime_env. Values of "
+                "variables are not recorded, since they may be secrets. Write them into the project's rayflow.toml: "
+                f'options = {{ runtime_env = {{ env_vars = {{ {lacking[0]} = "..." }} }} }}.'
+            )
+        found["runtime_env"] = {**environment, "env_vars": {name: values[name] for name in names}}
+    return found
+
+
+def _table(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = options.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+_WITH_ENVIRONMENT = re.compile(r"(?:^|=)\s*(runtime[_-]env|export[_-]options)\s*=(?=.*env_vars)", re.DOTALL)
+"""The beginning of a word that gives an option with variables: `runtime_env={...}` or `--option=runtime_env={...}`."""
+
+
+def _shown_word(word: str) -> str:
+    match = _WITH_ENVIRONMENT.search(word)
+    assert match is not None
+    name = match[1].replace("-", "_")
+    try:
+        given = json.loads(word[match.end() :])
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        return f"{word[: match.end()]}..."
+    return f"{word[: match.end()]}{json.dumps(shown_in({name: given})[name])}"
 
 
 def without_values(text: str, environment: Mapping[Any, Any]) -> str:
@@ -161,7 +218,10 @@ def _check_variables(variables: Any, where: str) -> None:
                 f"{where}: a name in option 'runtime_env' has to be a text, and not empty, but is {name!r}."
             )
         if not isinstance(value, str | Expression):
-            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is a {kind_of(value)}.")
+            from rayflow.values.secrets import Secret  # takes several milliseconds to import, and few need it
+
+            meant = " Pass the secret to the task, whose body reads it by get()." if isinstance(value, Secret) else ""
+            raise BadOption(f"{where}: runtime_env's env_vars are texts, but {name} is a {kind_of(value)}.{meant}")
 
 
 def _check_config(config: Any, where: str) -> None:

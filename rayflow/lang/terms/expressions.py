@@ -424,13 +424,16 @@ def render(term: Term, limit: int = 200) -> str:
             piece = item if is_text else preview(item, _MOST_OF_VALUE)
             pieces.append(piece)
             size += len(piece)
-        elif type(item) is TaskCall and len(item._args) == 1 and not item._kwargs:
-            # As below, in one step: a long chain of calls has a text of many levels for each of them.
+        elif isinstance(item, TaskCall):
+            # Here, not in `_render_parts`: a long chain of calls has a text of many levels for each of them.
             piece = item._task.rpartition(".")[2] + "("
             pieces.append(piece)
             size += len(piece)
             stack.append(_CLOSING)
-            stack.append((False, item._args[0]))
+            if len(item._args) == 1 and not item._kwargs:
+                stack.append((False, item._args[0]))
+            else:
+                stack.extend(reversed(list(_arguments(item._args, item._kwargs))))
         else:
             stack.extend(reversed(list(_render_parts(item))))
     text = "".join(pieces)
@@ -441,11 +444,8 @@ _CLOSING = (True, ")")
 
 
 def _render_parts(term: Term) -> Iterator[tuple[bool, Any]]:
-    if isinstance(term, TaskCall):
-        yield True, term._task.rpartition(".")[2] + "("
-        yield from _arguments(term._args, term._kwargs)
-        yield True, ")"
-    elif isinstance(term, Operation):
+    """The texts and terms that a term is made of, which is no call of a task."""
+    if isinstance(term, Operation):
         yield from _operation_parts(term._name, term._args)
     elif isinstance(term, Form) and term._name == "own":
         yield from _own_parts(*term._args)

@@ -22,6 +22,7 @@ from rayflow.evaluator.own_failures import cancelled_text
 from rayflow.lang.builtins import TASKS
 from rayflow.lang.modules import importable_from
 from rayflow.lang.options.options import merge, merge_context
+from rayflow.lang.options.runtime_environments import shown_in, with_variables
 from rayflow.lang.options.tags import laid_over, tag_pairs
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.registry import refresh_code
@@ -208,7 +209,7 @@ class Driver:
         row = opening_row(execution_id, symbolic, self.config.project_dir, self.clock.now())._replace(
             root=root if root_blob is None else None,
             root_blob=root_blob,
-            options=written(settings.options),
+            options=written(shown_in(settings.options)),
             context=written(settings.context) if settings.context else None,
             cache=settings.cache,
             fail_fast=settings.fail_fast,
@@ -330,7 +331,8 @@ class Driver:
         since = waited_since()
         known = self.store.history().execution_row(execution_id)
         root = packed_root(self.store, known)
-        options, context, lacking = recorded_settings(known)
+        recorded, context, lacking = recorded_settings(known)
+        options = with_variables(recorded, self.config.options, f"The execution {execution_id}")
         self._warn_of_lacking(lacking)
         travelled, script = kept_travelling(self.store, known.task_table)
         table = {**travelled, **task_table(TASKS)}
@@ -370,7 +372,7 @@ class Driver:
         found = recorded_expression(self.store, text, table)
         term = with_arguments(found.term, arguments, table) if arguments else found.term
         self._warn_of_lacking(found.lacking)
-        options = merge(found.options, settings.options)
+        options = with_variables(merge(found.options, settings.options), settings.options, "What runs again")
         context = merge_context(found.context, settings.context)
         return self.submit(term, replace(settings, options=options, context=context))
 
@@ -477,7 +479,7 @@ class InlineSubmission:
         return Loop(
             driver.store,
             lambda loop: InlineCarrier(loop, worker),
-            limits=driver.config.limits,
+            limits=driver.config.capacities,
             listener=self._listener(),
             clock=driver.clock,
         )

@@ -21,6 +21,10 @@ DURABLE: frozenset[type] = frozenset({PlaceRow, RunRow, WaitRow, EventRow, Deliv
 """Rows that must be committed before anything else of their tick is carried out."""
 
 
+ABOUT_WAITS = frozenset({commands.OpenWait, commands.CloseWait, commands.Parked})
+"""The evaluator's commands that what stands beside it carries out."""
+
+
 class Turned(NamedTuple):
     """What follows from the messages of a tick.
 

@@ -151,6 +151,8 @@ class KeeperTurn:
         self._open[order.run_id] = set()
         rows.extend(begun.rows)
         incoming.append(begun.submitted)
+        if order.stops > 1:
+            incoming.append(messages.CancelRequested(self._clock.now(), order.run_id, order.by or ""))
 
     def _wake(
         self, run_id: str, rows: list[Row], incoming: list[messages.Message], asked: list[requests.Request]
@@ -233,8 +235,9 @@ class KeeperTurn:
                     self._open.get(order.run_id, set()).discard(order.place)
                     incoming.append(messages.Resolved(at, order.run_id, order.place, order.outcome))
             case orders.StopRun():
-                self._wake(order.run_id, rows, incoming, asked)  # its clean-up has to be found
-                incoming.append(messages.CancelRequested(at, order.run_id, order.by))
+                # One that has left the memory is taken up, to find its clean-ups; that it is stopped comes with it.
+                if not self._wake(order.run_id, rows, incoming, asked):
+                    incoming.append(messages.CancelRequested(at, order.run_id, order.by))
             case orders.ForgetRun():
                 if order.run_id in self._open:
                     incoming.append(messages.CancelRequested(at, order.run_id, CONTINUED))

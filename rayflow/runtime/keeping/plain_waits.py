@@ -16,7 +16,7 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import PlaceRow, Row, WaitRow
 from rayflow.runtime.clock import Clock
-from rayflow.runtime.keeping.beside import Turned, with_places
+from rayflow.runtime.keeping.beside import ABOUT_WAITS, Turned, with_places
 from rayflow.runtime.keeping.wait_requests import deadline_of
 from rayflow.store.lease import Lease
 from rayflow.store.store import Store
@@ -24,10 +24,6 @@ from rayflow.values.failures import own_failure
 
 TIMERS = frozenset({"sleep", "sleep_until"})
 """The waits that a clock alone resolves."""
-
-ABOUT_WAITS = frozenset({commands.OpenWait, commands.CloseWait, commands.Parked})
-"""The commands that do not go on to be carried out."""
-
 
 class PlainWaits:
     """The sleeps of the executions of one loop, and their deadlines. A deadline that is recorded does not move when the
@@ -66,6 +62,8 @@ class PlainWaits:
 
     def _hold(self, execution_id: str) -> None:
         """Take the lease of an execution, unless it is held. Raises LeaseHeld."""
+        if self._lease is None:
+            self._lease = self._store.lease  # of an earlier execution of this process
         if self._lease is None:
             self._lease = Lease(self._store.folder, "rayflow run")
             self._lease.take(execution_id)

@@ -36,6 +36,7 @@ def wait_opened(command: commands.OpenWait, now: int) -> WaitOpened:
         place=command.place,
         kind=command.kind,
         deadline_at=deadline_of(command, now),
+        is_cleanup=command.is_cleanup,
     )
     fields = _FIELDS.get(command.kind)
     return request if fields is None else request._replace(**fields(given))

@@ -170,7 +170,7 @@ class RayCluster:
     def _settings(self) -> tuple[str, dict[str, float], bool, bool]:
         """The arguments of a scheduler actor, and of its `prepare`."""
         config = self._config
-        return config.store, dict(config.limits), config.log_level == "verbose", config.metrics
+        return config.store, config.capacities, config.log_level == "verbose", config.metrics
 
     def prepare(self, actor: Any) -> Any:
         """Have an actor open its store; the reference of its answer."""

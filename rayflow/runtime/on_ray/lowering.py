@@ -80,6 +80,12 @@ class Shape:
             needs[f"accelerator_type:{others['accelerator_type']}"] = 0.001  # as Ray does it
         return needs
 
+    def resource_names(self) -> frozenset[str]:
+        """The names of all quantities that the call, and its gang, take of nodes."""
+        if self.gang is None:
+            return frozenset(self.resources())
+        return frozenset(name for bundle in self.gang.bundles for name, _ in bundle)
+
     def labels(self) -> dict[str, str]:
         """Labels that one node has to have."""
         others = json.loads(self.others) if self.others else {}

@@ -24,7 +24,7 @@ from rayflow.evaluator.messages import Cost, NestedEnd
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
 from rayflow.records import EnvironmentRow, Row
-from rayflow.runtime.on_ray import cluster_notes
+from rayflow.runtime.on_ray import claims, cluster_notes
 from rayflow.runtime.on_ray.shipped_context import ContextKey, TravellingContext
 from rayflow.runtime.on_ray.whereabouts import running
 from rayflow.runtime.output.printing import many_bodies
@@ -200,6 +200,11 @@ _workers: OrderedDict[str, _ProjectWorker] = OrderedDict()
 LACKS_CONTEXT = b""
 """The answer to a bundle that came without references, from a process that lacks a part of its context."""
 
+GIVES_WAY = b"-"
+"""The answer to a bundle of which no call was begun, since other calls have a claim on what it takes."""
+
+_claims_here = claims.ClaimsHere()
+
 
 def _project_worker(known: ContextKey, refs: list[Any] | None) -> _ProjectWorker | None:
     """This process's worker for a context. Fetches the parts that it lacks; None when no references came for that."""
@@ -358,13 +363,15 @@ def operated_in(answer: bytes) -> tuple[OperationReply, list[tuple[bytes, int]]]
 
 @serving()
 def run_bundle(packed: bytes, refs: list[Any] | None = None, *slots: Slot) -> bytes | tuple[bytes, Slot]:
-    """Run the calls of a bundle one after the other.
+    """Run the calls of a bundle one after the other; or none of them, if it stood in a queue and has to give way.
 
     One that probably makes no large values answers without the second slot: if a call makes one, it goes to the store.
     Both kinds are one function, since Ray has a queue for each function and shape, and serves a queue that is never
     empty for ever.
     """
-    known, masks, (is_small, name, calls, vectors) = pickle.loads(packed)
+    known, masks, (is_small, name, calls, vectors, queued) = pickle.loads(packed)
+    if _claims_here.must_give_way(name, *queued):
+        return GIVES_WAY if is_small else (GIVES_WAY, [])
     masking.learn(masks)
     answer, slot = _bundle_run(known, masks, name, calls, vectors, refs, slots)
     return answer if is_small else (answer, slot)

@@ -34,6 +34,7 @@ from rayflow.values.digests import digest
 from rayflow.values.display.masking import MaskingStream, masked, watch
 from rayflow.values.display.python_warnings import WarningText, write_warnings
 from rayflow.values.encoding.previews import one_line, preview
+from rayflow.values.forks import at_fork
 from rayflow.values.refs import Encoded
 
 INLINE_LOG_BYTES = 65536
@@ -346,7 +347,7 @@ def _forked() -> None:
 def _watch_process() -> None:
     """Notice new secrets and forks of this process from now on. It does this once in a process."""
     watch(_cover)
-    os.register_at_fork(before=_flush_streams, after_in_child=_forked)
+    at_fork(in_child=_forked, before=_flush_streams)
 
 
 def _restore() -> None:

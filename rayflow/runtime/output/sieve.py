@@ -21,6 +21,7 @@ import threading
 
 from rayflow.installation import FOLDER
 from rayflow.values.display import masking
+from rayflow.values.forks import at_fork
 
 STREAMS = (1, 2)
 
@@ -210,4 +211,4 @@ SIEVE = Sieve()
 """The sieve of this process."""
 
 
-os.register_at_fork(after_in_child=SIEVE.forked)  # here, since another thread may fork at any moment
+at_fork(in_child=SIEVE.forked)  # here, since another thread may fork at any moment

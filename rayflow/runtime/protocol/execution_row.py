@@ -16,6 +16,7 @@ from rayflow.errors import BadConfig
 from rayflow.evaluator.hashes import MEANING
 from rayflow.installation import is_installed
 from rayflow.lang.modules import JOB_COPIES
+from rayflow.lang.options.runtime_environments import shown_words
 from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import ExecutionRow
 from rayflow.runtime.protocol.git_commit import commit_of
@@ -54,6 +55,20 @@ def check_store_stays(url: str) -> None:
         )
 
 
+_names: dict[str, str] = {}
+"""The name of each project that is a copy, in a directory with a name of Ray's."""
+
+
+def tell_name(project_dir: str, name: str) -> None:
+    """Use this name for a copy of a project."""
+    _names[project_dir] = name
+
+
+def project_name(project_dir: str) -> str:
+    """The name of a project: that of its directory, where the user has it."""
+    return _names.get(project_dir) or Path(project_dir).name
+
+
 def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) -> ExecutionRow:
     """The row of an execution that begins, without the packed term and the options.
 
@@ -79,10 +94,10 @@ def opening_row(execution_id: str, symbolic: Term, project_dir: str, at: int) ->
         cached=None,
         shared=None,
         failed=None,
-        command=" ".join(sys.argv)[:2000],
+        command=" ".join(shown_words(sys.argv))[:2000],
         user=user(),
         host=socket.gethostname(),
-        project=Path(project_dir).name,
+        project=project_name(project_dir),
         git_commit=commit_of(project_dir),
         rayflow_version=VERSION,
         python_version=platform.python_version(),

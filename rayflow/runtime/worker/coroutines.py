@@ -86,8 +86,8 @@ class CoroutineBody:
     def run(self, coroutine: Coroutine[Any, Any, Any], *, may_stay: bool = False) -> Any:
         """Run the body to its result, or until it pauses. Raises the body's errors.
 
-        If `is_paused` is set, the answer is a pair: whether the body has not awaited all known expressions again, and
-        the packed expressions that it waits for, by key.
+        If `is_paused` is set, the answer is a pair: the keys of known expressions that the body has not awaited again,
+        if it has strayed, and the packed expressions that it waits for, by key.
 
         may_stay: whether it may stay alive when it pauses. It ends nevertheless whenever it knows twice as many
         outcomes as at its start: only a replay shows whether the body awaits the same expressions again. That costs
@@ -162,11 +162,11 @@ class CoroutineBody:
             return body.result()
         # The rest of the body is cancelled when the loop is closed, so that it can tidy up.
         self.is_paused = True
-        missed = len(self._known.keys() - self._used)
+        missed = self._known.keys() - self._used
         # (A body that waits for something else may still ask for more. One that has asked for none of its known
         # outcomes, or misses many, does not await the same expressions as before.)
-        has_strayed = missed > 0 and (self._is_stuck or not self._used or missed > MOST_MISSED)
-        return has_strayed, self.asked
+        has_strayed = missed and (self._is_stuck or not self._used or len(missed) > MOST_MISSED)
+        return tuple(sorted(missed)) if has_strayed else (), self.asked
 
     def _seconds_left(self, is_stuck: bool) -> float | None:
         """How long the event loop may wait; None for no limit, since no expression is awaited. At 0 the body pauses.

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import resource
 import sys
 import threading
 import time
@@ -38,7 +37,6 @@ LOOKING_SHARE = 20.0
 LEAST_STAGE_SECONDS = 0.0001
 """A stage that takes less is not reported: it is noise, and would take room in the row of each call."""
 
-_TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 UNIT = 1 if sys.platform == "darwin" else 1024
 """The unit of the system's sizes of memory, in bytes."""
 
@@ -180,6 +178,8 @@ _level = 0
 
 def _own_process() -> tuple[float, int]:
     """The processor time of this process, and its peak."""
+    import resource  # Windows has none
+
     own = resource.getrusage(resource.RUSAGE_SELF)
     peak = own.ru_maxrss * UNIT
     return own.ru_utime + own.ru_stime, peak if peak > _inherited() else _memory_of("self")[0]
@@ -193,6 +193,8 @@ def _own_peak() -> int:
 def _inherited() -> int:
     """The peak that this process has inherited from the process that started it, which the system reports at least. 0
     where this process's own peak is higher."""
+    import resource  # likewise
+
     _set_back()
     reported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
     own, _ = _memory_of("self")
@@ -227,6 +229,8 @@ def _set_back() -> None:
 
 def _ended_children() -> tuple[float, int]:
     """The child processes that were waited for: their processor time, and the peak of the largest."""
+    import resource  # likewise
+
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return ended.ru_utime + ended.ru_stime, ended.ru_maxrss * UNIT
 
@@ -316,5 +320,5 @@ def _process(pid: str) -> MeasuredProcess | None:
             fields = file.read().rpartition(")")[2].split()
     except OSError:  # it has ended meanwhile
         return None
-    seconds = sum(map(int, fields[11:15])) * _TICK_SECONDS
+    seconds = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     return MeasuredProcess(int(pid), seconds, *_memory_of(pid), int(fields[2]))

@@ -97,7 +97,14 @@ def told_bytes(value: Any) -> int:
     return told if isinstance(told, int) and told > 0 else 0
 
 
-KEPT_OBJECTS = KeptObjects(MOST_OBJECTS, SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+def _memory_bytes() -> float:
+    """The memory of this machine; no bound where the system does not tell it, as Windows does not."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+
+
+KEPT_OBJECTS = KeptObjects(MOST_OBJECTS, SHARE_OF_MEMORY * _memory_bytes())
 """Those of this process. Calls of all executions share them."""
 
 

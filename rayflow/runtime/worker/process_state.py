@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rayflow.values.display.masking import masked
+from rayflow.values.forks import at_fork
 
 
 class ProcessState(NamedTuple):
@@ -138,7 +139,7 @@ def watch_process() -> None:
     global _load
     _load = _BOOTSTRAP._find_and_load
     _BOOTSTRAP._find_and_load = _find_and_load
-    os.register_at_fork(after_in_child=_forked)
+    at_fork(in_child=_forked)
 
 
 def _forked() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Sequence
 
-from rayflow.errors import FileMissing
+from rayflow.errors import FileMissing, RayflowError
 from rayflow.evaluator.rows import file_rows, value_row
 from rayflow.lang.packing.pack import Keep, pack
 from rayflow.lang.task_table import TaskEntry
@@ -25,7 +26,7 @@ from rayflow.values.display.masking import masked
 from rayflow.values.encoding.identity import identity
 from rayflow.values.encoding.nested import iter_leaves, map_leaves
 from rayflow.values.encoding.previews import few
-from rayflow.values.files.file_states import is_there
+from rayflow.values.files.file_states import State, current, is_there
 from rayflow.values.files.validity import still_as_recorded
 from rayflow.values.filesystems.filesystems import local_path
 from rayflow.values.native import SCALARS
@@ -95,16 +96,34 @@ def _check_files(symbolic: Term) -> None:
         )
 
 
-def altered_text(arguments: bytes, task: str) -> str:
-    """Message for a call whose input files have changed since the call was made, or are missing; empty when none has.
+def input_states(arguments: bytes) -> list[State]:
+    """The states that a call's input files have on this machine now. A copy of a file, such as one of a project that
+    was sent to each node, has another state than the file that the call was given."""
+    recorded = _local_inputs(arguments)
+    return [
+        state if holds else _state_now(state)
+        for state, holds in zip(recorded, still_as_recorded(recorded), strict=True)
+    ]
 
-    Only files of this machine are looked at, and one may be missing on this machine alone. The call's result is that of
-    the inputs as they were. The next run finds the changed inputs, and makes the call anew.
+
+def altered_text(arguments: bytes, task: str, before: Sequence[State] | None) -> str:
+    """Message for a call whose input files have changed while it ran, or are missing; empty when none has.
+
+    before: their states when the body began; None where it began in an earlier attempt: then those that were given
+    count. Only files of this machine are looked at, and one may be missing on this machine alone. The call's result is
+    that of the inputs as they were. The next run finds the changed inputs, and makes the call anew.
     """
-    states = [state for kind, state in witnesses_of(arguments) if kind == OF_FILE and _here(state[1]) is not None]
-    changed = [state for state, holds in zip(states, still_as_recorded(states), strict=True) if not holds]
-    gone = [state[1] for state in changed if is_there(state) and not os.path.exists(_here(state[1]) or "")]
-    altered = [state[1] for state in changed if state[1] not in gone]
+    given = _local_inputs(arguments)
+    before = given if before is None else before
+    altered: list[str] = []
+    gone: list[str] = []
+    for first, state, holds in zip(given, before, still_as_recorded(before), strict=True):
+        if holds and state == first:
+            continue
+        if is_there(first) and not os.path.exists(_here(first[1]) or ""):
+            gone.append(first[1])
+        elif not holds:
+            altered.append(first[1])
     text = ""
     if altered:
         text = (
@@ -119,6 +138,20 @@ def altered_text(arguments: bytes, task: str) -> str:
             "reach, or at a URL (s3://bucket/...).\n"
         )
     return text
+
+
+def _local_inputs(arguments: bytes) -> list[State]:
+    """The states with which a call was given files that are on this machine, or would be."""
+    return [state for kind, state in witnesses_of(arguments) if kind == OF_FILE and _here(state[1]) is not None]
+
+
+def _state_now(state: State) -> State:
+    """The present state of a file; the given one where it cannot be asked."""
+    how, path, *_ = state
+    try:
+        return current(how, path)
+    except (RayflowError, OSError):
+        return state
 
 
 def _here(path: str) -> str | None:

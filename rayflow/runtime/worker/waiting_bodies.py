@@ -12,7 +12,6 @@ locks and connections there, and nothing would end it.
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -72,6 +71,8 @@ class WaitingBodies:
     """The waiting bodies of one execution, by job id."""
 
     def __init__(self) -> None:
+        import resource  # Windows has none
+
         self._waiting: dict[bytes, WaitingBody] = {}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         left = limit - len(os.listdir("/dev/fd"))

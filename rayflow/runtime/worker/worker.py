@@ -47,7 +47,7 @@ from rayflow.runtime.worker.kept_objects import loaded_argument
 from rayflow.runtime.worker.met_tasks import entries_of
 from rayflow.runtime.worker.process_policy import USERS_PROCESS, ProcessPolicy
 from rayflow.runtime.worker.process_state import change_so_far, own_process, watch_process
-from rayflow.runtime.worker.results import altered_text, pack_result, with_states
+from rayflow.runtime.worker.results import altered_text, input_states, pack_result, with_states
 from rayflow.runtime.worker.task_lookup import TaskFinder, forget_modules
 from rayflow.runtime.worker.waiting_bodies import AwaitingBody, WaitingBodies, WaitingBody
 from rayflow.store.store import Store
@@ -268,6 +268,10 @@ class Attempt:
         try:
             task = worker.find(call.task, call.task_hash)
             arguments = self._arguments(task) if waiting is None and self._ran is None else {}
+            with_files = call.arguments if type(call.arguments) is bytes else b""
+            if with_files[:1] != WITH_WITNESSES:
+                with_files = b""
+            before = input_states(with_files) if with_files and waiting is None and self._ran is None else None
             if self._ran is None:
                 enclosure.enter()
             try:
@@ -283,8 +287,8 @@ class Attempt:
                 raise
             enclosure.leave_body(None)
             created = enclosure.created
-            if type(call.arguments) is bytes and call.arguments[:1] == WITH_WITNESSES:
-                self._output.tell(altered_text(call.arguments, call.task))
+            if with_files:
+                self._output.tell(altered_text(with_files, call.task, before))
             reached = coroutine.reached if coroutine is not None else set()
             answer = _Answer(dumps(result), is_paused=True) if is_paused else self._packed(task, result, reached)
             if created or created.tasks or waiting is not None:

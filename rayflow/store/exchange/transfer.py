@@ -187,14 +187,14 @@ class _MissingRows:
             return rows
         key, order = how.table.key, how.table.order
         numbers = to_array(range(rows.num_rows), pa.int64())
-        asked = rows.select([*key, *order]).append_column("number", numbers)
+        asked = rows.select([*key, *order]).append_column("asked at", numbers)
         same = [f'asked."{column}" IS NOT DISTINCT FROM there."{column}"' for column in key]
         if order:
             # If a job has a closing row there, its opening row is not needed.
             same.append(_not_earlier(order, how))
         connection = self._history.refresh()
         connection.register("asked", asked)
-        query = f'SELECT number FROM asked SEMI JOIN raw."{name}" AS there ON ({" AND ".join(same)})'
+        query = f'SELECT "asked at" FROM asked SEMI JOIN raw."{name}" AS there ON ({" AND ".join(same)})'
         held = {number for (number,) in self._history.answer(query).fetchall()}
         connection.unregister("asked")
         if not held:

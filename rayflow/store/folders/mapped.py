@@ -7,7 +7,6 @@ file descriptors that the rest of the process needs.
 from __future__ import annotations
 
 import mmap
-import resource
 import weakref
 from typing import IO
 
@@ -32,5 +31,9 @@ def mapped(file: IO[bytes], size: int) -> memoryview:
 
 
 def _most() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows, whose maps need no descriptors
+        return MOST_DESCRIPTORS
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, limit // 4)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rayflow import errors
+from rayflow.errors import Bug, RayflowError
 from rayflow.misses import Miss
 from rayflow.values.files.changes import FileChange, few
 
@@ -227,6 +229,13 @@ class Why:
     twin: Record | None = None
     records_misses: bool = True
     ran_below: tuple[str, ...] = ()
+
+
+def own_error(row: Record) -> type[RayflowError | Bug] | None:
+    """The class of the error that ended an execution or a job, where it is one of rayflow's own; else None."""
+    module, _, name = str(row["error"] or "").partition(":")[0].rpartition(".")
+    found = getattr(errors, name, None) if module == errors.__name__ else None
+    return found if isinstance(found, type) and issubclass(found, RayflowError | Bug) else None
 
 
 def ended(row: Record) -> str:

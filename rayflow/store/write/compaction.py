@@ -286,7 +286,7 @@ class Compactor:
             replaced = [older for older in commit.replaces if older in listed]
             if replaced and self._is_old(commit.path, commit.id, before) and not self._damage(commit):
                 gone.update(replaced)
-        gone -= self._ends_of_chains(gone)
+        gone -= self._ends_of_series(gone)
         found = []
         is_listed = gone or thorough or self._may_have_orphans(before)
         for path in self._folder.sizes(layout.SEGMENTS) if is_listed else ():
@@ -303,13 +303,13 @@ class Compactor:
                 found.append(path)
         return found
 
-    def _ends_of_chains(self, gone: Set[str]) -> set[str]:
-        """The commits among these that have to stay, since their names are the ends of chains: the last one of a holder
-        whose chain may go on, which tells where it ends, and a fence, which keeps it from going on."""
+    def _ends_of_series(self, gone: Set[str]) -> set[str]:
+        """The commits among these that have to stay, since their names are the ends of series: the last one of a holder
+        whose series may go on, which tells where it ends, and a fence, which keeps it from going on."""
         found = set()
-        for chain in {chain for name in gone if (chain := layout.chain_of(name)) is not None}:
-            last = max(name for name in self._catalog.names if layout.chain_of(name) == chain)
-            if last in gone and (self._folder.size(layout.heartbeat_path(chain)) is not None or self._is_fence(last)):
+        for series in {series for name in gone if (series := layout.series_of(name)) is not None}:
+            last = max(name for name in self._catalog.names if layout.series_of(name) == series)
+            if last in gone and (self._folder.size(layout.heartbeat_path(series)) is not None or self._is_fence(last)):
                 found.add(last)
         return found
 

@@ -15,7 +15,8 @@ from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import Term
 from rayflow.testing.simulation.normal_forms import FLAKY
 from rayflow.testing.simulation.program_awaits import AwaitedFailed, Body, does_await, entered
-from rayflow.testing.simulation.programs import Program, SimulatedError
+from rayflow.testing.simulation.program_effects import has_effects
+from rayflow.testing.simulation.programs import Program, SimulatedError, SimulatedTask
 from rayflow.testing.simulation.weather import Weather
 from rayflow.values.failures import Failure, Outcome
 
@@ -23,7 +24,8 @@ from rayflow.values.failures import Failure, Outcome
 class SimulatedBodies:
     """The bodies of one program in one life of its scheduler."""
 
-    def __init__(self, program: Program, random: Random, weather: Weather) -> None:
+    def __init__(self, program: Program, random: Random, weather: Weather, raises_of_effects: Counter[bytes]) -> None:
+        self._raises_of_effects = raises_of_effects
         self.program = program
         self.random = random
         self.weather = weather
@@ -34,7 +36,8 @@ class SimulatedBodies:
 
     def wrongs(self, command: commands.RunTask) -> Iterator[str]:
         """The mistakes in sending this attempt."""
-        if set(command.known or ()) != self._known.get(command.job, set()):
+        known, told = self._known.get(command.job, set()), set(command.known or ())
+        if not (known <= told if has_effects(self.program) else known == told):
             yield "a body is not told what it has awaited"
         if command.job in self._ended:
             yield "a body is entered again after an error that it has passed on"
@@ -55,7 +58,9 @@ class SimulatedBodies:
         definition = self.program.definitions[command.entry.name]
 
         def stumble() -> None:
-            if self._raises[job] < definition.flaky:
+            if command.entry.is_effect:
+                self._stumble_outside(command.job_id, definition)
+            elif self._raises[job] < definition.flaky:
                 raise SimulatedError(FLAKY)
 
         try:
@@ -64,8 +69,8 @@ class SimulatedBodies:
                 asked, term = self._enter(body, command.known or {})
                 if asked:
                     # A worker may also have left it before it came to all that is known.
-                    strayed = self.random.random() < self.weather.late
-                    return messages.Paused(0, job, attempt, dumps((strayed, asked)), cost)
+                    missed = (b"missed",) if self.random.random() < self.weather.late else ()
+                    return messages.Paused(0, job, attempt, dumps((missed, asked)), cost)
             else:
                 stumble()
                 term = self.program.run_body(definition.name, command.arguments)
@@ -75,6 +80,12 @@ class SimulatedBodies:
             self._passing_on.add((job, attempt))
             return messages.Raised(0, job, attempt, passed_on.outcome, cost)
         return messages.Returned(0, job, attempt, dumps(term), cost)
+
+    def _stumble_outside(self, job_id: bytes, definition: SimulatedTask) -> None:
+        """Raise for an effect: what it changes remembers how often that was, over all lives."""
+        if definition.gives_up or self._raises_of_effects[job_id] < definition.flaky:
+            self._raises_of_effects[job_id] += 1
+            raise SimulatedError(FLAKY)
 
     def _enter(self, body: Body, known: Mapping[bytes, Outcome]) -> tuple[dict[bytes, Term], Term]:
         """The expressions that a body still awaits, or its result. A worker may leave it before it has awaited all."""

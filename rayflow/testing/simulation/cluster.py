@@ -21,6 +21,7 @@ from rayflow.records import SHALLOW_VALUE, CallChildRow, CallRow
 from rayflow.run_settings import RunSettings
 from rayflow.testing.simulation.meaning import Key, KnownReduction
 from rayflow.testing.simulation.normal_forms import FLAKY, Wrong, normal
+from rayflow.testing.simulation.program_effects import has_effects
 from rayflow.testing.simulation.programs import Program
 from rayflow.testing.simulation.shells import CAPACITIES, Course, Ground, Shell
 from rayflow.testing.simulation.weather import Report, Weather, hashes_in
@@ -40,6 +41,13 @@ class SimulatedCluster(Ground):
         report = Report(f"execution-{self.executions}")
         _Trial(self, Course(program, weather, report), cache).play()
         return report
+
+    def retry(self, program: Program, weather: Weather, report: Report, *, cache: bool = True) -> None:
+        """Take up an execution that has failed once more, so that what has failed is made again."""
+        report.finish = None
+        report.lives += 1
+        report.generation += 1
+        _Trial(self, Course(program, weather, report), cache).play()
 
     def remembered(self) -> dict[Key, list[KnownReduction]]:
         """The valid reductions in the store that replace the run of a body, by the oracle's name of the call."""
@@ -101,7 +109,7 @@ class _Top(Shell):
             (
                 messages.Returned(0, job, attempt, dumps("noise"), cost),
                 messages.Raised(0, job, attempt, FLAKY, cost),
-                messages.Paused(0, job, attempt, dumps((True, {b"noise": "noise"})), cost),
+                messages.Paused(0, job, attempt, dumps(((b"noise",), {b"noise": "noise"})), cost),
                 messages.WorkerGone(0, job, attempt, "noise"),
                 messages.Returned(0, nobody, 1, dumps("noise"), cost),
                 messages.TimerFired(0, RetryTimer(nobody)),
@@ -128,28 +136,43 @@ class _Trial:
         self.submitted = messages.Submitted(
             at=0, execution_id=self.report.execution_id, root=root, table=table, settings=settings
         )
-        self.begin(0)
+        self.top = self.begin(self.report.generation)
 
-    def begin(self, life: int) -> None:
+    def begin(self, life: int) -> _Top:
         """Start a new scheduler that resumes the execution. Everything in flight and everything uncommitted is lost."""
         self.course.queue.clear()
         self.course.below.clear()
-        self.top = _Top(self.cluster, self.course, CAPACITIES, life)
+        top = _Top(self.cluster, self.course, CAPACITIES, life)
         self.report.ran.append(set())
-        self.top.post(self.submitted._replace(life=life), 0.0)
+        pins, resolved = list(self.report.places), dict(self.report.resolved)
+        self.random.shuffle(pins)
+        submitted = self.submitted._replace(life=life)
+        if has_effects(self.course.program):
+            submitted = submitted._replace(pins=pins, resolved=resolved, generation=self.report.generation)
+        top.post(submitted, 0.0)
+        return top
+
+    def crash(self) -> None:
+        """Let a new scheduler take the execution up again."""
+        self.report.lives += 1
+        self.report.hits.update(self.top.uncertain.values())
+        self.top = self.begin(self.top.life + 1)
 
     def play(self) -> None:
         """Tick until the execution has ended and nothing is on its way."""
         random, weather, report = self.random, self.course.weather, self.report
         for _ in range(MOST_TICKS):
             top = self.top
+            if report.finish is None and top.has_crashed:
+                top.say("--", ["the scheduler crashes in the middle of a turn"])
+                self.crash()
+                continue
             if not self.course.queue:
                 break
             if report.finish is None:
                 if random.random() < weather.crashed and top.life < 3:
                     top.say("--", ["the scheduler crashes"])
-                    report.lives += 1
-                    self.begin(top.life + 1)
+                    self.crash()
                 elif random.random() < weather.cancelled and not report.was_cancelled:
                     report.was_cancelled = True
                     top.post(messages.CancelRequested(0, report.execution_id), 0.0)

@@ -44,6 +44,9 @@ class KnownReduction(NamedTuple):
 Remembered: TypeAlias = Mapping[Key, Iterable[KnownReduction]]
 """For each call the reductions that were kept."""
 
+DURABLE = frozenset({"sleep", "event", "first", "within", "finally_"})
+"""The forms of program_effects.py."""
+
 ROOT: Key = ("<expression>",)
 """The root job of a term that is not a task call."""
 
@@ -60,7 +63,8 @@ class Meaning:
     jobs: how often each (caller, callee, ended well) is there; the key of a call whose arguments failed is its task.
     runs: how often each body runs. cached: how often a remembered result answers each call.
     returned: the calls whose body gave a term. is_spread: whether several evaluations make equal calls. Then
-    one of them may find the records of another.
+    one of them may find the records of another. effects: how often each effect is made at least. perhaps: how often
+    more, if races decide so.
     """
 
     outcome: Any = None
@@ -69,6 +73,8 @@ class Meaning:
     cached: Counter[Key] = field(default_factory=Counter)
     returned: set[Key] = field(default_factory=set)
     is_spread: bool = False
+    effects: Counter[Key] = field(default_factory=Counter)
+    perhaps: Counter[Key] = field(default_factory=Counter)
 
     @property
     def size(self) -> int:
@@ -115,6 +121,8 @@ class _MeaningReader:
         self.is_fleeting = False
         self.evaluation = self.evaluations = 0
         self.places: dict[Key, int] = {}
+        self.met_durable = False
+        self.in_race = False
 
     def root(self, term: Term, context: Mapping[str, Any], above: _MeaningScope | None) -> Any:
         """The outcome of an evaluation's root. above: the call whose body the evaluation is."""
@@ -163,6 +171,8 @@ class _MeaningReader:
             return self.evaluate(_behind(path, scope.context, otherwise), scope)
         if term._name == "catch":
             return self._catch(term._args, scope)
+        if term._name in DURABLE:
+            return self._durable(term, scope)
         if term._name == "fork_thread":
             (join,) = term._args
             self.is_clean = False
@@ -185,6 +195,22 @@ class _MeaningReader:
                 return value
             values.append(value)
         return values
+
+    def _durable(self, form: Form, scope: _MeaningScope) -> Any:
+        """A wait, a race or a clean-up of program_effects.py."""
+        self.met_durable = True
+        if form._name == "sleep":
+            return None
+        if form._name == "event":
+            return int(form._args[0][1:])
+        if form._name == "finally_":
+            outcome, cleaned = (self.evaluate(each, scope) for each in form._args)
+            return cleaned if isinstance(cleaned, Wrong) else outcome
+        outer, self.in_race = self.in_race, True
+        for branch in form._args:
+            self.evaluate(branch, scope)
+        self.in_race = outer
+        return 0  # nothing uses the value
 
     def _own(self, rule: str, args: tuple[Quoted, ...], scope: _MeaningScope) -> Any:
         """The meaning of a form with a rule of program_forms.py."""
@@ -284,10 +310,19 @@ class _MeaningReader:
         assert job.key is not None
         if definition.options.get("cache_scope") == "NONE":
             return self._make(definition, arguments, job)
+        if definition.options.get("effect"):
+            self.met_durable = True
+            (self.meaning.perhaps if self.in_race else self.meaning.effects)[job.key] += 1
+            return self._make(definition, arguments, job)
         key = job.key, normal(job.context)
-        if key not in self.shared:
-            self.shared[key] = self._make(definition, arguments, job)
-        return self.shared[key]
+        if key in self.shared:
+            return self.shared[key]
+        outer, self.met_durable = self.met_durable, False
+        outcome = self._make(definition, arguments, job)
+        if not self.met_durable:
+            self.shared[key] = outcome  # else each equal call makes its own effects
+        self.met_durable |= outer
+        return outcome
 
     def _make(self, definition: SimulatedTask, arguments: Mapping[str, Any], job: _MeaningScope) -> Any:
         assert job.key is not None

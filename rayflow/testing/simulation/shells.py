@@ -24,13 +24,15 @@ from rayflow.evaluator.capacity import needs_of
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.rows import context_of
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import SHALLOW_VALUE, CallRow, Columns, JobRow, ReductionRow, Row, TaskSetRow
+from rayflow.lang.terms.outcomes import pack_outcome
+from rayflow.records import SHALLOW_VALUE, CallRow, Columns, JobRow, PlaceRow, ReductionRow, Row, TaskSetRow
 from rayflow.run_settings import RunSettings
 from rayflow.testing.patterns import show
 from rayflow.testing.simulation.bodies import SimulatedBodies
 from rayflow.testing.simulation.meaning import Key
 from rayflow.testing.simulation.normal_forms import normal
 from rayflow.testing.simulation.operating import operated
+from rayflow.testing.simulation.program_effects import has_effects
 from rayflow.testing.simulation.programs import Program
 from rayflow.testing.simulation.weather import (
     Report,
@@ -45,6 +47,9 @@ from rayflow.values.failures import Failure, failure_from_exception
 
 CAPACITIES = {"db": 2.0, "gpu": 1.0}
 """The capacities of the simulated cluster. Other limits have 1."""
+
+MOST_LIVES = 6
+"""How often an execution with effects is taken up again at most."""
 
 START = 1_700_000_000_000_000
 """When a world begins, in microseconds since the epoch."""
@@ -80,7 +85,8 @@ class Course:
     """The data that the evaluations of one execution share, over all its lives.
 
     queue: the future events by time, each with its shell. names: by job id, the oracle's name of the call. safe: by job
-    id, the time when its reduction was committed. below: the shells of the nested executions that run.
+    id, the time when its reduction was committed. below: the shells of the nested executions that run. raises: by
+    job id, how often an effect has raised.
     """
 
     program: Program
@@ -91,6 +97,7 @@ class Course:
     names: dict[bytes, Key] = field(default_factory=dict)
     safe: dict[bytes, int] = field(default_factory=dict)
     below: list[NestedShell] = field(default_factory=list)
+    raises: Counter[bytes] = field(default_factory=Counter)
 
 
 class Shell:
@@ -107,9 +114,11 @@ class Shell:
         self.limits = limits
         self.life = life
         self.is_cancelled = False
+        self.has_crashed = False
+        self.uncertain: dict[tuple[int, int], bytes] = {}
         self.open: dict[tuple[Any, ...], commands.Command] = {}
         self.held: Counter[str] = Counter()
-        self.bodies = SimulatedBodies(course.program, self.random, self.weather)
+        self.bodies = SimulatedBodies(course.program, self.random, self.weather, course.raises)
         self.losses: Counter[int] = Counter()
         self.fresh: list[tuple[Row, bytes | None]] = []
         self.attempts: dict[tuple[int, int], bytes] = {}
@@ -148,8 +157,33 @@ class Shell:
         came = self.evaluator.handle(batch)
         self.match_reductions([message for message in accepted if isinstance(message, messages.Returned)], came)
         self.say("<<", came)
+        if any(isinstance(row, PlaceRow) for each in came if isinstance(each, commands.Record) for row in each.rows):
+            came = self.durable(came)
+        if self.has_crashed:
+            return
+        for message in accepted:
+            if not isinstance(message, messages.LookedUp | messages.Operated):
+                self.uncertain.pop((message.job, message.attempt), None)
         for command in came:
             self.carry_out(command)
+
+    def durable(self, came: list[commands.Command]) -> list[commands.Command]:
+        """Commit the rows of a turn before anything else of it. Gives the other commands.
+
+        There are none if the scheduler crashes, perhaps before the commit.
+        """
+        crashes = self.random.random() < self.weather.crashed and self.life < MOST_LIVES
+        if crashes and self.random.random() < 0.5:
+            self.has_crashed = True
+            return []
+        for command in came:
+            if isinstance(command, commands.Record | commands.Remember):
+                self.carry_out(command)
+        self.commit()
+        if crashes:
+            self.has_crashed = True
+            return []
+        return [each for each in came if not isinstance(each, commands.Record | commands.Remember)]
 
     def settle(self, message: Any) -> bool:
         """Note which command a message answers; False when it answers none that is open."""
@@ -202,8 +236,19 @@ class Shell:
                 self.take_columns(command.columns)
             case commands.Stop():
                 self.stop(command)
+            case commands.OpenWait():
+                self.answer(partial(Shell.resolve, wait=command), at_least=command.given.get("seconds", 0.0))
+            case commands.Parked():
+                # A parked execution may be dropped from memory, and taken up again when a wait resolves.
+                self.has_crashed = self.life < MOST_LIVES and self.random.random() < self.weather.crashed
             case commands.Finish():
                 self.finish(command)
+
+    def resolve(self, wait: commands.OpenWait) -> messages.Resolved:
+        """The outcome of a wait, which is recorded once."""
+        value = int(wait.given["name"][1:]) if wait.kind == "event" else None
+        packed = self.course.report.resolved.setdefault(wait.place, pack_outcome(value))
+        return messages.Resolved(0, wait.execution_id, wait.place, packed)
 
     def take_columns(self, columns: Sequence[Columns]) -> None:
         """Take the rows of a vector. Its reductions and its jobs have one order."""
@@ -280,6 +325,10 @@ class Shell:
         rows = self.course.report.rows
         for row, job_id in self.fresh:
             self.ground.committed.add(row)
+            if isinstance(row, PlaceRow):
+                self.course.report.places.append(row)
+                if row.job_id is not None:
+                    self.course.report.place_of[row.job_id] = row.place
             if job_id is not None:
                 self.course.safe.setdefault(job_id, self.ground.now)
             if isinstance(row, JobRow):
@@ -350,7 +399,7 @@ class Shell:
             self.untrue(f"an argument is not symbolic: {show(command)}")
         report.untruths += [f"{wrong}: {show(command)}" for wrong in self.bodies.wrongs(command)]
         self.hold(command)
-        if self.is_cancelled:
+        if self.is_cancelled and not has_effects(self.course.program):  # else it may be a clean-up
             self.untrue(f"an attempt was sent after the execution was cancelled: {show(command)}")
         key: Key = (command.entry.name, command.entry.hash, normal(command.arguments))
         if job in self.asked:
@@ -361,8 +410,14 @@ class Shell:
         below = NestedShell(self, command) if command.under is not None else None
         report.is_unsure |= below is not None and attempt > 1
         good = self.bodies.attempt(command, self.ground.now) if below is None else None
+        if command.entry.is_effect:
+            place = report.place_of[command.job_id]
+            self.uncertain[job, attempt] = place
+            report.done[place] += isinstance(good, messages.Returned)
         if self.losses[job] < most_losses and self.random.random() < self.weather.lost:
             self.losses[job] += 1
+            if command.entry.is_effect:
+                report.hits[report.place_of[command.job_id]] += 1
             if below is not None:
                 report.is_unsure = True
                 if self.random.random() >= self.weather.late:

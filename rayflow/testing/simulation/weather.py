@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayflow.evaluator import commands, messages
-from rayflow.records import JobRow, ReductionRow, Row
+from rayflow.records import JobRow, PlaceRow, ReductionRow, Row
 from rayflow.testing.simulation.meaning import Key
 from rayflow.values.digests import DIGEST_BYTES
 
@@ -35,7 +35,10 @@ class Report:
 
     ran: the jobs that had an attempt, by life. keys: by job id, the oracle's name of the call. rows: by job id, the
     last row. untruths: the mistakes that were found. torn: the jobs that had an attempt in a nested execution that was
-    lost. is_unsure: whether a nested execution was lost, or made more than once.
+    lost. generation: how often it was retried. is_unsure: whether a nested execution was lost, or made more than once.
+    places: the committed rows of places. resolved: by place, the outcomes of resolved waits. place_of: by job id.
+    done: by place, how often an effect's body ran to its end. hits: by place, how often a start was followed by a crash
+    or a lost worker.
     """
 
     execution_id: str
@@ -45,11 +48,17 @@ class Report:
     ran: list[set[bytes]] = field(default_factory=list)
     keys: dict[bytes, Key] = field(default_factory=dict)
     lives: int = 1
+    generation: int = 0
     was_cancelled: bool = False
     cancelled_in_time: bool = False
     torn: set[bytes] = field(default_factory=set)
     is_unsure: bool = False
     untruths: list[str] = field(default_factory=list)
+    places: list[PlaceRow] = field(default_factory=list)
+    resolved: dict[bytes, bytes] = field(default_factory=dict)
+    place_of: dict[bytes, bytes] = field(default_factory=dict)
+    done: Counter[bytes] = field(default_factory=Counter)
+    hits: Counter[bytes] = field(default_factory=Counter)
 
     def runs(self) -> Counter[Key]:
         """How many jobs of each call had an attempt in the last life."""

@@ -20,7 +20,9 @@ from typing import Any
 from rayflow.testing.simulation.cluster import SimulatedCluster
 from rayflow.testing.simulation.contexts import in_contexts, in_gaps
 from rayflow.testing.simulation.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
+from rayflow.testing.simulation.normal_forms import Wrong
 from rayflow.testing.simulation.program_awaits import in_awaits
+from rayflow.testing.simulation.program_effects import has_effects, in_effects
 from rayflow.testing.simulation.program_subruns import in_subruns
 from rayflow.testing.simulation.program_vectors import in_vectors
 from rayflow.testing.simulation.programs import Program, random_program
@@ -56,12 +58,14 @@ def play(
     with_awaits: bool = False,
     with_subruns: bool = False,
     with_vectors: bool = False,
+    with_effects: bool = False,
 ) -> list[str]:
     """Play the trial of this seed. Gives the untruths: none, if all is well.
 
     make: makes the evaluator. talk: takes the conversation, line by line. with_contexts: the program uses contexts.
     with_gaps: below some of its calls nothing is recorded. with_awaits: the bodies of some of its tasks await.
     with_subruns: some of its terms are evaluated inside calls. with_vectors: many calls of one task stand together.
+    with_effects: some tasks are effects, and some terms wait (without subruns and gaps, where these cannot stand).
     """
     random = Random(seed)
     changes = [in_vectors] * with_vectors + [in_awaits] * with_awaits + [in_subruns] * with_subruns
@@ -70,6 +74,8 @@ def play(
         program = in_contexts(program, random)
     if with_gaps:
         program = in_gaps(program, random)
+    if with_effects:
+        program = in_effects(program, random)  # last: no other change may make a branch of a race fail
     cluster = SimulatedCluster(random, make)
     cluster.talk = talk
     untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
@@ -115,6 +121,13 @@ def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: s
         report = cluster.run(program, weather, cache=cache)
     except Exception as error:  # an error inside the evaluator is what a trial looks for
         return [f"{title}: {type(error).__name__}: {error}"]
+    if has_effects(program):
+        untruths = report.untruths + list(_effects_wrong(report, meaning))
+        if not untruths and isinstance(report.outcome, Wrong) and not report.was_cancelled:
+            # What has failed fails again, and nothing else is made again.
+            cluster.retry(program, weather, report, cache=cache)
+            untruths = report.untruths + list(_effects_wrong(report, meaning))
+        return [f"{title}: {untruth}" for untruth in untruths]
     options = [each.options for each in program.definitions.values()]
     shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
     exact = not (shallow and has_kept and cache)
@@ -126,6 +139,32 @@ def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: s
         elif exact:
             untruths += _forgotten(cluster, program, meaning.returned)
     return [f"{title}: {untruth}" for untruth in untruths]
+
+
+def _effects_wrong(report: Report, meaning: Meaning) -> Iterable[str]:
+    """Where the effects of a run differ from the meaning: each is made once, and no more often done than it was hit."""
+    for key, count in report.done.items():
+        if count > 1 + report.hits[key]:
+            yield f"an effect was done {count} times, and hit {report.hits[key]} times: {key.hex()}"
+    outcomes = Counter(
+        (row.place, row.generation) for row in report.places if row.kind in ("outcome", "late", "decision")
+    )
+    if any(count > 1 for count in outcomes.values()):
+        yield "a place has two outcomes, or two decisions"
+    if report.was_cancelled:
+        return
+    if report.outcome != meaning.outcome:
+        yield f"the outcome is {report.outcome}, and means {meaning.outcome}"
+    ended = {row.place: row.job_id for row in report.places if row.is_effect and row.kind in ("outcome", "late")}
+    made = Counter(report.keys[job_id] for job_id in ended.values() if job_id in report.keys)
+    started = {row.place: row.job_id for row in report.places if row.is_effect and row.kind == "started"}
+    begun = Counter(report.keys[job_id] for job_id in started.values() if job_id in report.keys)
+    if begun - made - meaning.perhaps:
+        yield f"effects that were begun at a place and have no outcome there: {dict(begun - made - meaning.perhaps)}"
+    if meaning.effects - made:
+        yield f"effects that were not made: {dict(meaning.effects - made)}"
+    if made - meaning.effects - meaning.perhaps:
+        yield f"effects that were made too often: {dict(made - meaning.effects - meaning.perhaps)}"
 
 
 def _differences(

@@ -7,12 +7,13 @@ secret; stores one anywhere but in the memory of the process.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
+
+from rayflow.values.forks import at_fork
 
 SHORTEST = 4
 """Secrets of fewer characters are not masked: any text may contain them by chance."""
@@ -204,4 +205,4 @@ def _forked() -> None:
     _learning = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_forked)
+at_fork(in_child=_forked)

@@ -64,7 +64,9 @@ has more weight."""
 class Bundle:
     """Attempts that run in one Ray task: those that are alone, and vectors of them.
 
-    sent_at: monotonic seconds. name: a worker notes its run under it.
+    sent_at: monotonic seconds. name: a worker notes its run under it; it begins with the name of its shape. alone: it
+    is a call that was to go alone, before others. avoided: the ids of the nodes that it must not go to, because they
+    did not answer when it was sent.
     """
 
     number: int
@@ -76,6 +78,8 @@ class Bundle:
     forced: bool = False
     name: str = ""
     vectors: list[RunVector] = field(default_factory=list)
+    alone: bool = False
+    avoided: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.calls) + sum(len(vector.jobs) for vector in self.vectors)
@@ -168,12 +172,21 @@ def _count(ready: RunTask | RunVector) -> int:
 class Bundler:
     """Divides ready attempts into bundles.
 
-    cpus: processors of the cluster; may change. clock: monotonic seconds.
+    cpus: processors of the cluster; may change. clock: monotonic seconds. holds_back: whether the calls of a shape are
+    not to be sent now.
     """
 
-    def __init__(self, cpus: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cpus: float,
+        clock: Callable[[], float] = time.monotonic,
+        holds_back: Callable[[Shape], bool] = lambda shape: False,
+    ) -> None:
         self.cpus = max(1.0, cpus)
         self._clock = clock
+        self._holds_back = holds_back
+        self._shape_names: dict[Shape, str] = {}
+        self._shapes_named = 0
         self._queues: dict[tuple[str, Shape], _Queue] = {}
         self._turns: deque[_Queue] = deque()
         self._shapes: dict[int, tuple[Mapping[str, Any], Shape]] = {}
@@ -193,6 +206,16 @@ class Bundler:
     def name(self) -> str:
         """The beginning of the names of its bundles."""
         return self._name
+
+    def name_of(self, shape: Shape) -> str:
+        """The beginning of the names of its bundles of a shape."""
+        known = self._shape_names.get(shape)
+        if known is None:
+            if len(self._shape_names) > 10_000:
+                self._shape_names.clear()
+            self._shapes_named += 1
+            known = self._shape_names[shape] = f"{self._name}:{self._shapes_named}:"
+        return known
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -258,7 +281,7 @@ class Bundler:
             queue = turns[0]
             turns.rotate(-1)
             room = self._window(queue) - queue.in_flight
-            if queue.size and room > 0:
+            if queue.size and room > 0 and not self._holds_back(queue.shape):
                 bundle = self._cut(queue, room)
                 if bundle is not None:
                     return bundle
@@ -281,7 +304,7 @@ class Bundler:
             return None
         name = first[0].entry.name
         if self._go_alone(queue, first):
-            return self._new_bundle(queue, self._taken_alone(queue, first))
+            return self._new_bundle(queue, self._taken_alone(queue, first), alone=first is queue.alone)
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
         # The last bundles for which there is room take all the rest: a few calls left here would wait for one to end.
@@ -340,7 +363,7 @@ class Bundler:
             return LONG_SECONDS
         return None
 
-    def _new_bundle(self, queue: _Queue, parts: list[RunTask | RunVector]) -> Bundle:
+    def _new_bundle(self, queue: _Queue, parts: list[RunTask | RunVector], alone: bool = False) -> Bundle:
         self._numbers += 1
         self._size -= sum(map(_count, parts))
         queue.in_flight += 1
@@ -350,8 +373,9 @@ class Bundler:
             queue.shape,
             [part for part in parts if not isinstance(part, RunVector)],
             self._clock(),
-            name=f"{self._name}:{self._numbers}",
+            name=f"{self.name_of(queue.shape)}{self._numbers}",
             vectors=[part for part in parts if isinstance(part, RunVector)],
+            alone=alone,
         )
         self.in_flight[bundle.number] = bundle
         name = bundle.first.entry.name

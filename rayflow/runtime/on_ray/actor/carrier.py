@@ -11,11 +11,9 @@ never touched here: its bytes stay on the node where the task ran.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -33,10 +31,12 @@ from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments, environment_of
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
+from rayflow.runtime.on_ray.actor.running_notes import RunningNotes
+from rayflow.runtime.on_ray.actor.sent_tasks import SentOperation, SentTask
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
-from rayflow.runtime.on_ray.cluster_notes import NO_ANSWER
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
@@ -53,9 +53,8 @@ from rayflow.runtime.protocol.attempts import (
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.worker.environment import Descriptions
 from rayflow.store.history.history import History
-from rayflow.store.live.live_state import MOST_RUNNING, RunningCall
+from rayflow.store.live.live_state import RunningCall
 from rayflow.values.digests import to_hex
-from rayflow.values.display.user_warnings import warn_user
 from rayflow.values.failures import Failure, failure_from_exception, own_failure
 from rayflow.values.witnesses import Witness
 
@@ -71,9 +70,6 @@ MANY_IN_FLIGHT = 40
 GATHERING_SECONDS = 0.01
 """How long answers gather, to be taken in together for less."""
 
-NOTES_SECONDS = 0.5
-"""The shortest time between two looks at the calls that workers have noted as running."""
-
 OPERATION_TRIES = 4
 """How often an operation is sent. When all its workers are lost, it fails."""
 
@@ -81,23 +77,6 @@ OPERATION_TRIES = 4
 def draining_nodes() -> list[str]:
     """The ids of the nodes that are being drained. Ray lists nodes without that."""
     return list(ray._private.state.state.get_draining_nodes())
-
-
-@dataclass(slots=True)
-class _SentTask:
-    """A Ray task. refs: its outcome, and its large values if there may be some. inputs: objects that it reads. at: when
-    it was sent, in monotonic seconds."""
-
-    refs: tuple[Any, Any]
-    inputs: list[Any]
-    at: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True)
-class _SentOperation:
-    operation: commands.RunOperation
-    sent: _SentTask
-    tries: int
 
 
 class RayCarrier:
@@ -109,14 +88,13 @@ class RayCarrier:
 
     runs_in_loop = False
 
-    def __init__(
-        self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, loop: LoopHandle, history: Callable[[], History], warned: Callable[[str, str], None]) -> None:
         self._loop = loop
         self.waiting: tuple[str, ...] = ()
         self.lines: dict[str, int] = {}
         resources = ray.cluster_resources()
-        self._bundler = Bundler(resources.get("CPU", 1.0))
+        self._claims = RoomClaims(lambda shape: self._bundler.name_of(shape))
+        self._bundler = Bundler(resources.get("CPU", 1.0), holds_back=self._claims.holds_back)
         self._objects = ObjectRefs(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
         self._contexts: dict[str, ShippedContext] = {}
         self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
@@ -129,8 +107,8 @@ class RayCarrier:
         self._completed: deque[tuple[int, Any]] = deque()
         self._returned: dict[tuple[int, str, int, bytes | None], VectorReply] = {}
         """Answers of members of vectors that are not posted yet: by vector and worker process."""
-        self._sent: dict[int, _SentTask] = {}
-        self._operations: dict[int, _SentOperation] = {}
+        self._sent: dict[int, SentTask] = {}
+        self._operations: dict[int, SentOperation] = {}
         self._checks = WitnessChecks(loop.wake)
         self._gangs = HeldGangs()
         self._history = history
@@ -141,12 +119,8 @@ class RayCarrier:
         self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=draining_nodes)
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
-        self._noted: frozenset[str] = frozenset()
+        self._notes = RunningNotes(self._bundler.name, self._claims.trade)
         self._descriptions = Descriptions()
-        self._notes: dict[str, whereabouts.BundleNote] = {}
-        """The notes of bundles that run longest, by name."""
-        self._looking_for_notes: threading.Thread | None = None
-        self._has_warned_of_notes = False
         self.bundle_sizes: list[int] | None = None
         """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
         self._shapes_after_loss: dict[int, tuple[str, Shape]] = {}
@@ -177,39 +151,15 @@ class RayCarrier:
     def running(self) -> Mapping[str, Mapping[str, int]]:
         """How many calls are running on a worker, not only sent, by execution and name."""
         bundles = self._bundler.in_flight.values()
-        if bundles and (self._looking_for_notes is None or not self._looking_for_notes.is_alive()):
-            self._looking_for_notes = threading.Thread(target=self._look_for_notes, name="rayflow-notes", daemon=True)
-            self._looking_for_notes.start()
+        if bundles or len(self._bundler):
+            self._notes.look(bundles)
         found: dict[str, dict[str, int]] = {}
-        for (execution, name), count in self._running.look(bundles, self._noted, self._bundler.cpus).items():
+        for (execution, name), count in self._running.look(bundles, self._notes.names, self._bundler.cpus).items():
             found.setdefault(execution, {})[name] = count
         return found
 
-    def _look_for_notes(self) -> None:
-        try:
-            self._noted = whereabouts.noted_of(self._bundler.name)
-            self._notes = self._notes_read()
-        except NO_ANSWER:  # the cluster is lost: the driver notices that
-            pass
-        except Exception as error:  # what runs is then shown as of the last look
-            if not self._has_warned_of_notes:
-                self._has_warned_of_notes = True
-                warn_user(f"The notes about what runs cannot be read: {type(error).__name__}: {error}")
-        time.sleep(NOTES_SECONDS)
-
-    def _notes_read(self) -> dict[str, whereabouts.BundleNote]:
-        """The notes of the bundles that were sent first, each read once."""
-        known = self._notes
-        found: dict[str, whereabouts.BundleNote] = {}
-        for bundle in list(self._bundler.in_flight.values()):
-            if bundle.name in self._noted and len(found) < MOST_RUNNING:
-                note = known.get(bundle.name) or whereabouts.note_of(bundle.name)
-                if note is not None:
-                    found[bundle.name] = note
-        return found
-
     def running_calls(self) -> Mapping[str, Sequence[RunningCall]]:
-        notes = self._notes
+        notes = self._notes.of_first
         found: dict[str, list[RunningCall]] = {}
         for bundle in list(self._bundler.in_flight.values()) if notes else ():
             note = notes.get(bundle.name)
@@ -236,6 +186,7 @@ class RayCarrier:
         self._checks.abandon()
         self._nodes.stop()
         self._environments.abandon()
+        self._claims.abandon()
 
     # --- what the outbox asks -----------------------------------------------------------------------------------------
 
@@ -343,7 +294,7 @@ class RayCarrier:
             self.bundle_sizes.append(len(bundle))
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
 
-    def _sent_bundle(self, bundle: Bundle, with_context: bool) -> _SentTask:
+    def _sent_bundle(self, bundle: Bundle, with_context: bool) -> SentTask:
         whole = [call_of(attempt, attempt.known) for attempt in bundle.calls]
         calls = [tuple(call) for call in whole]  # of many calls, plain tuples are pickled faster
         vectors = [tuple(vector_call_of(vector)) for vector in bundle.vectors]
@@ -352,30 +303,34 @@ class RayCarrier:
         context = self._contexts[bundle.execution_id]
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
-        function = self._function(kind, bundle.shape, bundle.first.entry.name, self._gangs.place(bundle))
+        place = self._gangs.place(bundle)
+        bundle.avoided = self._nodes.avoided() if place is None else ()
+        function = self._function(kind, bundle.shape, bundle.first.entry.name, bundle.avoided, place)
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
-        made = function.remote(*remote.arguments_of(travelling, (small, bundle.name, calls, vectors), inputs))
-        return _SentTask((made, None) if small else made, inputs)
+        # A gang is held before its body begins: it would give up more than others can use.
+        taken = tuple(bundle.shape.resource_names()) if bundle.shape.gang is None else ()
+        what = small, bundle.name, calls, vectors, (time.time(), taken)
+        made = function.remote(*remote.arguments_of(travelling, what, inputs))
+        return SentTask((made, None) if small else made, inputs)
 
     def _send_operation(self, operation: commands.RunOperation, tries: int) -> None:
         self._operation_number += 1
         # Packed, not pickled: among them may be expressions as data.
         packed = dumps(operation.args)
         inputs = self._objects.refs_for(blobs_of(packed))
-        function = self._function("operation", shape_of({}), operation.name)
+        function = self._function("operation", shape_of({}), operation.name, self._nodes.avoided())
         travelling = self._contexts[operation.execution_id].travelling()
         refs = function.remote(*remote.arguments_of(travelling, (operation.name, packed), inputs))
-        self._operations[self._operation_number] = _SentOperation(operation, _SentTask(refs, inputs), tries)
+        self._operations[self._operation_number] = SentOperation(operation, SentTask(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
 
-    def _function(self, kind: str, shape: Shape, task: str, place: Any = None) -> Any:
+    def _function(self, kind: str, shape: Shape, task: str, avoided: tuple[str, ...], place: Any = None) -> Any:
         """Ray's remote function for a shape; cached, since its options would double the cost of a call.
 
-        place: the scheduling strategy for one bundle alone."""
+        avoided: the ids of the nodes that it must not go to. place: the scheduling strategy for one bundle alone."""
         if place is not None:
             options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
             return self._with_options(kind, task, options)
-        avoided = self._nodes.avoided()
         known = self._functions.get((kind, task, shape, avoided))
         if known is None:
             if len(self._functions) > 5_000:
@@ -398,6 +353,11 @@ class RayCarrier:
         bundle, sent = self._ended(number)
         if bundle is None or sent is None:
             return
+        if isinstance(answer, bytes) and answer == remote.GIVES_WAY:
+            for ready in bundle.left():
+                self._again(bundle, ready, alone=bundle.alone)
+            return
+        self._claims.note_served(bundle.shape, time.monotonic())
         if isinstance(answer, BaseException):
             self._bundle_died(bundle, answer, sent)
             return
@@ -415,14 +375,12 @@ class RayCarrier:
         for ready in bundle.left(left) if left else ():
             self._again(bundle, ready)
 
-    def _ended(self, number: int) -> tuple[Bundle | None, _SentTask | None]:
+    def _ended(self, number: int) -> tuple[Bundle | None, SentTask | None]:
         """A bundle has ended, whatever its end: it is in flight no more, and holds nothing."""
         self._gangs.release(number)
         return self._bundler.ended(number), self._sent.pop(number, None)
 
-    def _take_replies(
-        self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None
-    ) -> None:
+    def _take_replies(self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
         if context is None:  # the execution has ended, and nothing of it is recorded any more
             self._descriptions.learn(bundle_reply.described)
@@ -468,9 +426,7 @@ class RayCarrier:
             for number in bundle.numbers():
                 self._lost(*number, "stopped before it started")
 
-    def _again(
-        self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False
-    ) -> None:
+    def _again(self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False) -> None:
         """Put what has not begun, as far as is known, back among the ready ones."""
         if bundle.stopping_since is None and bundle.execution_id in self._contexts:
             self._bundler.add(ready, alone=alone, shape=bundle.shape)
@@ -480,7 +436,7 @@ class RayCarrier:
         else:
             self._lost(ready.job, ready.attempt, "stopped before it started")
 
-    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: _SentTask) -> None:
+    def _bundle_died(self, bundle: Bundle, error: BaseException, sent: SentTask) -> None:
         whereabouts.forget(bundle.name)
         if isinstance(error, exceptions.NodeDiedError):
             self._nodes.note_loss(lost_node(error), len(bundle))
@@ -567,6 +523,8 @@ class RayCarrier:
         late = self._nodes.given_up_before(moment)
         for given_up in self._nodes.given_up(bundles, moment):
             self._give_up(*given_up)
+        for bundle in self._nodes.waiting_apart(bundles):
+            self._give_up(bundle, None)
         for number, operating in list(self._operations.items()):
             if operating.sent.at < late:
                 ray.cancel(operating.sent.refs[0], force=True)
@@ -575,15 +533,19 @@ class RayCarrier:
 
     def _look_at_waiting(self, bundles: Sequence[Bundle], moment: float) -> None:
         """Note which calls wait and for what; end those that wait in vain."""
-        sentences, in_vain = self._environments.look_at(self._nodes.startable(bundles, moment), moment)
-        self.waiting = (*self._nodes.sentences(bundles, moment), *sentences)
+        startable = self._nodes.startable(bundles, moment)
+        sentences, in_vain = self._environments.look_at(startable, moment)
+        there = {shape: waiting for shape, waiting in startable.items() if self._environments.is_there(shape)}
+        self._claims.look(bundles, self._notes.names, there, moment)
+        self.waiting = (*self._nodes.sentences(bundles, moment), *sentences, *self._claims.sentences())
         for bundle, reason in in_vain:
             for number in bundle.numbers():
                 self._lost(*number, reason, fatal=True)
             self._cancel(bundle)
 
     def _give_up(self, bundle: Bundle, reason: str | None) -> None:
-        """The bundle's node does not answer: run its calls elsewhere, and ignore a later answer."""
+        """Send the calls again, since the bundle's node does not answer, or because no node runs it and another one
+        could. A later answer is ignored."""
         _, sent = self._ended(bundle.number)
         assert sent is not None, "a bundle in flight was sent"
         whereabouts.forget(bundle.name)

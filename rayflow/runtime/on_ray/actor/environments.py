@@ -116,6 +116,10 @@ class Environments:
         self._answered.add(shape.others)
         self._probes.pop(shape.others, None)
 
+    def is_there(self, shape: Shape) -> bool:
+        """Whether the environment of a shape is known to exist, or it asks for none."""
+        return not environment_of(shape) or shape.others in self._answered
+
     def look_at(
         self, old: Mapping[Shape, Sequence[Bundle]], moment: float
     ) -> tuple[list[str], list[tuple[Bundle, str]]]:
@@ -157,9 +161,7 @@ class Environments:
             return 0.0
         return seconds
 
-    def _verdict(
-        self, shape: Shape, bundles: Sequence[Bundle], seconds: float, moment: float
-    ) -> str | None:
+    def _verdict(self, shape: Shape, bundles: Sequence[Bundle], seconds: float, moment: float) -> str | None:
         """Why an environment that has not answered for so long cannot come; None while it may. Asks the nodes.
 
         Failures from before the calls were sent do not count: the reason may be gone.

@@ -68,6 +68,10 @@ class Nodes:
         self._draining: frozenset[str] = frozenset()
         self._were_drained: set[str] = set()
         self._bundle_names: list[str] = []
+        self._apart_names: list[str] = []
+        self._were_avoided: set[str] = set()
+        self._back: frozenset[str] = frozenset()
+        """The nodes alive that got no calls for a time, and answer again."""
         self._where: dict[str, str | None] = {}
         self._known: list[Mapping[str, Any]] = []
         self._left: dict[str, tuple[int, float]] = {}
@@ -88,11 +92,12 @@ class Nodes:
         """Have the nodes tried, when that is due. at_all: also when no bundle has been in flight for long."""
         if moment - self._looked < NODES_SECONDS:
             return
-        names = [each.name for each in bundles if moment - each.sent_at > LOOKED_AFTER_SECONDS]
-        if not names and not at_all:
+        old = [each for each in bundles if moment - each.sent_at > LOOKED_AFTER_SECONDS]
+        if not old and not at_all:
             return
         self._looked = moment
-        self._bundle_names = names
+        self._bundle_names = [each.name for each in old]
+        self._apart_names = [each.name for each in old if not self._back.isdisjoint(each.avoided)]
         if self._thread is None:
             self._thread = threading.Thread(target=self._look_for_ever, name="rayflow-nodes", daemon=True)
             self._thread.start()
@@ -175,6 +180,13 @@ class Nodes:
                 found.append((bundle, None))
         return found
 
+    def waiting_apart(self, bundles: Iterable[Bundle]) -> list[Bundle]:
+        """The bundles that must not go to a node which answers again, and that no node is known to run: they wait for
+        the others, and would go there if they were sent now."""
+        back, where = self._back, self._where
+        apart = [each for each in bundles if not back.isdisjoint(each.avoided)] if back else []
+        return [each for each in apart if each.stopping_since is None and where.get(each.name, "") is None]
+
     def given_up_before(self, moment: float) -> float:
         """The moment from which on a node that is given up got no calls; 0 when there is none. Bundles that were sent
         earlier, and have not come back, may be there."""
@@ -217,7 +229,8 @@ class Nodes:
             self._news()
 
     def look(self) -> None:
-        """Ask for the nodes and try them; when one is silent, ask where each bundle runs."""
+        """Ask for the nodes and try them; when one is silent, ask where each bundle runs; when one answers again, where
+        those run that are kept from it."""
         nodes = self._asked()
         self._silence.look(
             {
@@ -227,10 +240,14 @@ class Nodes:
             }
         )
         self._known = nodes
-        names = self._bundle_names
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        self._were_avoided.update(self._silence.of_at_least(TOLD_SECONDS))
+        self._back = frozenset((self._were_avoided & alive) - self._silence.of_at_least(0.0).keys())
         is_one_silent = self._silence.of_at_least(TOLD_SECONDS - 2 * NODES_SECONDS)
-        self._where = {name: self._node_of(name) for name in names} if is_one_silent else {}
-        self._look_for_drained({node["NodeID"] for node in nodes if node["Alive"]})
+        self._where = {
+            name: self._node_of(name) for name in (self._bundle_names if is_one_silent else self._apart_names)
+        }
+        self._look_for_drained(alive)
 
     def _look_for_drained(self, alive: set[str]) -> None:
         """Ask which of the nodes are being drained. This is private to Ray, so another version may lack it: then all

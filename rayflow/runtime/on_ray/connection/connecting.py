@@ -11,6 +11,7 @@ import http.client
 import importlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -25,7 +26,7 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.job_config import JobConfig
 
 from rayflow.config import Config
-from rayflow.errors import ClusterLost, ClusterUnavailable
+from rayflow.errors import ClusterLost, ClusterUnavailable, VersionMismatch
 from rayflow.installation import FOLDER, PACKAGE, is_installed
 from rayflow.lang.modules import hides_needed
 from rayflow.runtime.on_ray.connection import local_ray, ray_output, ray_settings
@@ -48,10 +49,12 @@ LEFT_BEHIND = (".rayflow", ".git", ".venv", "venv", "__pycache__")
 
 
 def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -> None:
-    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers.
+    """Connect this process to Ray, unless it is. Raises ClusterUnavailable when no cluster answers, VersionMismatch for
+    one with another Ray or Python.
 
     ships_project: whether machines that do not see the project's files get a copy of them.
     """
+    global _is_ours
     _await_leaving()
     ray_output.listen()
     address = config.address
@@ -80,7 +83,25 @@ def connect(config: Config, reporter: Reporter, *, ships_project: bool = True) -
     else:
         reporter.connecting(f"joining the Ray cluster at {address}")
         _join(config, address, ray_settings.for_others(), ships_project)
+    _is_ours = True
     atexit.register(ray_output.silence)
+
+
+_is_ours = False
+"""Whether this process is connected because a run of ours needed it, and not by the user."""
+
+
+def disconnect() -> None:
+    """End our connection to Ray, because the process ends. A connection that the user has made stays.
+
+    Ray would do it at the exit of Python, after half a second of sleep in which prints may still come. A run has waited
+    for its prints already.
+    """
+    global _is_ours
+    if _is_ours and is_connected():
+        ray_output.silence()
+        ray.shutdown()
+    _is_ours = False
 
 
 _process = os.getpid()
@@ -160,7 +181,8 @@ def _found() -> str:
 
 
 def _join(config: Config, address: str, environment: ray_settings.Environment, ships_project: bool) -> None:
-    _reach(address, ray_settings.token_in(environment))
+    if not _reach(address, ray_settings.token_in(environment)):
+        environment = ray_settings.without_token(environment)
     runtime_env = dict(config.environment)
     if not ships_project:
         _initialize(config, address, runtime_env, environment)
@@ -219,8 +241,21 @@ def _initialize(
         with waiting(what), ray_output.hidden(), undisturbed(), ray_settings.settled(environment):
             ray.init(**options)
     except Exception as error:  # Ray raises many classes here; all mean that there is no cluster for us
+        different = _DIFFERENT.search(str(error))
+        if different is not None:
+            raise VersionMismatch(
+                "The Ray cluster at {} runs Ray {} and Python {}, and this process Ray {} and Python {}. A run that "
+                "joins it needs the same Ray and the same minor version of Python: install them here, or use "
+                "`rayflow submit`, which runs with those of the cluster.".format(address, *different.groups())
+            ) from None
         has_token = ray_settings.token_in(environment) is not None
         raise ClusterUnavailable(_cannot_connect(address, error, has_token)) from error
+
+
+_DIFFERENT = re.compile(
+    r"cluster was started with:\s+Ray: (\S+)\s+Python: (\S+)\s.*?\sRay: (\S+)\s+Python: (\S+)", re.DOTALL
+)
+"""What Ray says of a cluster with another version, private to it: the versions of Ray and Python there and here."""
 
 
 def _import_serializers() -> None:
@@ -246,8 +281,9 @@ def _own_path() -> list[str]:
     return [] if is_installed(PACKAGE) or FOLDER not in sys.path else [FOLDER]
 
 
-def _reach(address: str, token: str | None) -> None:
-    """Raise ClusterUnavailable unless a Ray cluster answers at the address, and lets this process in.
+def _reach(address: str, token: str | None) -> bool:
+    """Whether the Ray cluster at the address wants a token. Raises ClusterUnavailable unless one answers there, and
+    lets this process in.
 
     Ray alone would try for minutes to speak with another service at a wrong port, and for half a minute to connect
     without the cluster's token.
@@ -259,12 +295,19 @@ def _reach(address: str, token: str | None) -> None:
     except (OSError, OverflowError) as error:
         what = "nothing answers in time" if isinstance(error, TimeoutError) else str(error)
         raise ClusterUnavailable(_unreachable(address, what)) from None
-    if os.environ.get("RAY_USE_TLS") != "1":
-        _ask_whether_alive(address, token)
+    if os.environ.get("RAY_USE_TLS") == "1":
+        return token is not None
+    # Without the token first: it goes to nobody who does not ask for it. And a process with a token would refuse the
+    # workers of a cluster without.
+    if _is_let_in(address, None):
+        return False
+    if token is None or not _is_let_in(address, token):
+        raise ClusterUnavailable(_locked(address, token is not None))
+    return True
 
 
-def _ask_whether_alive(address: str, token: str | None) -> None:
-    """Ask the cluster the first question that Ray asks, too."""
+def _is_let_in(address: str, token: str | None) -> bool:
+    """Ask the cluster the first question that Ray asks, too. Raises ClusterUnavailable when no cluster answers."""
     import grpc
 
     with grpc.insecure_channel(address) as channel:
@@ -274,12 +317,13 @@ def _ask_whether_alive(address: str, token: str | None) -> None:
         except grpc.RpcError as error:
             code = error.code()
             if code is grpc.StatusCode.UNAUTHENTICATED:
-                raise ClusterUnavailable(_locked(address, bool(token))) from None
+                return False
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ClusterUnavailable(_no_control_service(address, "nothing answers in time")) from None
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise ClusterUnavailable(_no_control_service(address, "something else listens there")) from None
             # Any other answer comes from Ray, perhaps in another version, which Ray itself reports.
+    return True
 
 
 _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"

@@ -9,7 +9,6 @@ Each Ray has a folder below one that only this user can read. A note there says 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -133,6 +132,8 @@ def up(project: str, num_cpus: int | None = None) -> LocalRay:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """While this lasts, no other process starts a Ray in this folder."""
+    import fcntl  # Windows has none
+
     with (folder / "up.lock").open("wb") as lock:
         with waiting("another `rayflow up` of this project"):
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -72,6 +72,11 @@ def for_others() -> dict[str, str | None]:
     return mine
 
 
+def without_token(environment: Environment) -> dict[str, str | None]:
+    """The same environment for a cluster that asks for no token."""
+    return {**environment, MODE: "disabled", TOKEN: None}
+
+
 def token_in(environment: Environment, *, any_mode: bool = False) -> str | None:
     """The token that Ray would send in such an environment; None when it would send none.
 
@@ -120,6 +125,19 @@ def settled(environment: Environment) -> Iterator[None]:
     finally:
         _set(before)
         ray_constants.ENABLE_RAY_CLUSTER = could_be_many
+
+
+@contextmanager
+def without_uv() -> Iterator[None]:
+    """While this lasts, Ray connects this process as if `uv run` had not started it."""
+    from ray._private import ray_constants
+
+    before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV  # private: read from the environment when Ray is imported
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    try:
+        yield
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before
 
 
 def applied(base: Mapping[str, str], environment: Environment) -> dict[str, str]:

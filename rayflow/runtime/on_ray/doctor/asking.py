@@ -21,7 +21,7 @@ import ray
 from ray import cloudpickle, exceptions
 
 from rayflow.config import Config
-from rayflow.errors import ClusterUnavailable, RayflowError
+from rayflow.errors import ClusterUnavailable, RayflowError, VersionMismatch
 from rayflow.lang.options.runtime_environments import IMAGES, INSTALLERS
 from rayflow.runtime.on_ray.connection import connecting, ray_settings
 from rayflow.runtime.on_ray.doctor import node_probe
@@ -63,9 +63,10 @@ def facts_of(config: Config, reporter: Reporter) -> ClusterFacts:
         installs=any(config.environment.get(key) for key in (*INSTALLERS, *IMAGES)),
     )
     try:
-        # Not in the environment of all tasks: it may be what is wrong, and the nodes are asked as they are.
-        connecting.connect(replace(config, environment={}), reporter, ships_project=False)
-    except ClusterUnavailable as error:
+        # Not in the environment of all tasks, nor by uv: that may be what is wrong. The nodes are asked as they are.
+        with ray_settings.without_uv():
+            connecting.connect(replace(config, environment={}), reporter, ships_project=False)
+    except (ClusterUnavailable, VersionMismatch) as error:
         return replace(mine, refused=" ".join(str(error).split()))
     has_token = ray_settings.token_in(os.environ) is not None
     with _beacon(config.store) as (beacon, store_error):

@@ -143,7 +143,7 @@ def fails(findings: Iterable[Finding]) -> bool:
 
 def _refused(facts: ClusterFacts, where: str) -> Finding:
     text = str(facts.refused)
-    subject = "token" if "token" in text else "reachable"
+    subject = "token" if "token" in text else "versions" if " runs Ray " in text else "reachable"
     advice = None
     if where.endswith((":8265", ":8266")):
         advice = "this is the usual port of the dashboard; a run joins the control service (GCS), usually port 6379"

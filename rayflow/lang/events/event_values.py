@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rayflow.lang.durable.moments import moment_of
+from rayflow.lang.events.moments import moment_of
 from rayflow.lang.terms.expressions import Operation, Term
 from rayflow.values.encoding.nested import parts_of
 from rayflow.values.refs import TaggedTree

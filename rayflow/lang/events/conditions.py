@@ -1,17 +1,13 @@
 """Conditions on events: `event.data["amount"] > 5`.
 
 In: an expression over the placeholder `event`. Out: a term that any process can test on an event without user code.
-Never: runs a user's function.
+Never: tests a condition (`rayflow.keeper.conditions` does); runs a user's function.
 
 A condition holds nothing but the event's fields, items of plain data, comparisons, `&`, `|`, `~`, `not_` and values.
 Other expressions in it are values that are not there yet: the run reduces them before its wait opens.
 """
 
 from __future__ import annotations
-
-import operator
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from rayflow.errors import BadArguments
 from rayflow.lang.terms.codec import children, with_children
@@ -21,16 +17,17 @@ from rayflow.values.encoding.snapshots import as_now
 FIELDS = ("id", "name", "key", "data", "time", "number")
 """The fields of an event that a condition can name."""
 
-_THIS, _PART = "this_event", "condition_part"
+THIS_EVENT = "this_event"
+"""The name of the form that stands for the event in a condition."""
 
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-}  # fmt: skip
+_PART = "condition_part"
+
+_COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 
 
 def field_of_event(name: str) -> Operation:
     """The placeholder of a field of an event."""
-    return Operation("getattr", (Form(_THIS, ()), name))
+    return Operation("getattr", (Form(THIS_EVENT, ()), name))
 
 
 def condition_of(where: Term, place: str) -> Term:
@@ -61,7 +58,7 @@ def _checked(term: Term, parts: list[Term], place: str) -> Term:
         return Form(_PART, (len(parts) - 1,))
     if type(term) is Operation:
         name, args = term._name, term._args
-        if name == "getattr" and type(args[0]) is Form and args[0]._name == _THIS:
+        if name == "getattr" and type(args[0]) is Form and args[0]._name == THIS_EVENT:
             if args[1] in FIELDS:
                 return term
             raise BadArguments(f"{place}: an event has no field {args[1]!r}. It has {', '.join(FIELDS)}.")
@@ -77,7 +74,7 @@ def _has_event(term: Term) -> bool:
     waiting, seen = [term], set()
     while waiting:
         each = waiting.pop()
-        if type(each) is Form and each._name == _THIS:
+        if type(each) is Form and each._name == THIS_EVENT:
             return True
         if id(each) not in seen and (isinstance(each, Expression) or type(each) in (list, tuple, dict)):
             seen.add(id(each))
@@ -92,33 +89,3 @@ def filled(condition: Term, parts: list[Term]) -> Term:
     if type(condition) is Operation and condition._name != "getattr":
         return with_children(condition, tuple([filled(part, parts) for part in condition._args]))
     return condition
-
-
-def holds(condition: Term, event: Mapping[str, Any]) -> bool:
-    """Whether an event meets a condition. event: its fields by name, all plain data.
-
-    Where the data lack an item, or two values cannot be compared, it does not.
-    """
-    try:
-        return bool(_value(condition, event))
-    except (KeyError, IndexError, TypeError, ValueError):
-        return False
-
-
-def _value(term: Term, event: Mapping[str, Any]) -> Any:
-    if type(term) is not Operation:
-        return term
-    name, args = term._name, term._args
-    if name == "getattr":
-        return event[args[1]]
-    first = _value(args[0], event)
-    if name == "and":
-        return first and _value(args[1], event)
-    if name == "or":
-        return first or _value(args[1], event)
-    if name in ("invert", "not"):
-        return not first
-    if name == "truth":
-        return bool(first)
-    second = _value(args[1], event)
-    return first[second] if name == "getitem" else _COMPARISONS[name](first, second)

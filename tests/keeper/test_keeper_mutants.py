@@ -1,0 +1,153 @@
+"""Broken keepers: each differs from ours in one line, and each has to be found out by a random world.
+
+A mutant is the whole package `rayflow.keeper`, copied under another name with one piece of text replaced. It plays the
+same seeds as ours. A mutant that lives says that something is not tested.
+"""
+# ruff: noqa: E501  (the table reads best with a mutant on each line)
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keeper_world import play
+
+import rayflow.keeper
+from rayflow.keeper import commands, requests, state
+
+SOURCE = Path(rayflow.keeper.__path__[0])
+KEPT = {"commands": commands, "requests": requests, "state": state}
+"""Modules that mutants share with the world outside them."""
+
+MOST_SEEDS = 400
+"""How many seeds a mutant is shown."""
+
+
+@dataclass(frozen=True)
+class KeeperMutant:
+    """One replacement. hint: the seed to try first (it killed the mutant once; any other will do)."""
+
+    claim: str
+    file: str
+    old: str
+    new: str
+    hint: int = 0
+
+
+MUTANTS = [
+    KeeperMutant("a chain takes an event twice", "events", "return state.runs[row.run_id].chain not in event.takers and is_fulfilled", "return is_fulfilled", hint=6),
+    KeeperMutant("an exclusive event goes to two", "events", "if row.is_exclusive and event.is_taken:", "if False:", hint=4),
+    KeeperMutant("a condition does not count", "events", "not in event.takers and is_fulfilled(row.condition, event.row)", "not in event.takers"),
+    KeeperMutant("a wait sees events from before its run", "events", "first = row.seen_from or 0", "first = 0"),
+    KeeperMutant("the wait that was opened last takes the event", "events", "for wait in sorted(waits, key=lambda wait: wait.opened.number):", "for wait in sorted(waits, key=lambda wait: -wait.opened.number):", hint=18),
+    KeeperMutant("a wait looks for no earlier event", "events", "    for place in range(low, len(known)):\n", "    for place in range(0):\n"),
+    KeeperMutant("a wait takes the latest event", "events", "    for place in range(low, len(known)):\n", "    for place in reversed(range(low, len(known))):\n"),
+    KeeperMutant("a wait without a key takes only events without one", "events", "keys = (None,) if event.row.key is None else (None, event.row.key)", "keys = (event.row.key,)"),
+    KeeperMutant("a run sees the event that has started it", "events", "seen_from=(event.seen or 0) + 1", "seen_from=event.seen or 0"),
+    KeeperMutant("a root term starts two runs", "events", "if (event.row.event_id, answer.flow) in state.pending:", "if True:"),
+    KeeperMutant("a wait that is met again is opened anew", "waits", "if wait is not None and (wait.state == OPEN or (wait.state == CLOSED and not is_again)):", "if False:"),
+    KeeperMutant("a resolved wait is opened anew", "waits", "if wait is not None and wait.state == RESOLVED and not (wait.has_failed and is_again):", "if False:"),
+    KeeperMutant("a value is asked for again in a retry", "waits", "not (wait.has_failed and is_again)", "not is_again", hint=4),
+    KeeperMutant("a failed wait stays failed in a retry", "waits", "not (wait.has_failed and is_again)", "True", hint=2),
+    KeeperMutant("a run that was stopped begins something", "waits", "if run.state == ENDING and (not request.is_cleanup or run.stops == 2):", "if False:"),
+    KeeperMutant("an event with an id is emitted twice", "waits", "    if known is None:\n        accept(", "    if True:\n        accept("),
+    KeeperMutant("a child of another parent is shared", "waits", "if parent != run.run_id or input_hash != request.input_hash:", "if input_hash != request.input_hash:"),
+    KeeperMutant("a child that took too long goes on", "waits", '    resolve(state, wait, outcome, "timer")\n    drop_child(state, wait)', '    resolve(state, wait, outcome, "timer")'),
+    KeeperMutant("nobody asks the store for a joined run", "waits", "    elif at_hand is None or at_hand.has_ended:\n", "    elif False:\n"),
+    KeeperMutant("a join does not follow a chain", "waits", "            follow(state, wait, run.end.next_run_id)\n", "            resolve(state, wait, outcomes.of_ended(run), 'run')\n", hint=12),
+    KeeperMutant("a deadline is not fixed when the wait opens", "waits", "deadline_at = state.now + request.delay_us", "deadline_at = state.now + request.delay_us + 1"),
+    KeeperMutant("a timer fires when its wait is closed", "timers", "owner.state == OPEN and owner.opened.number == number", "owner.opened.number == number"),
+    KeeperMutant("timers come late", "timers", "state.timers[0][0] <= state.now", "state.timers[0][0] < state.now"),
+    KeeperMutant("children are not cancelled", "runs", "    run_children(state, run, reason, is_again=is_second)\n", ""),
+    KeeperMutant("spawned runs are cancelled though they are not tied", "runs", 'if (first.link == "child" or first.tie) and', "if True and", hint=2),
+    KeeperMutant("a cancel ends the children of the clean-up", "runs", "and (is_again or not _is_of_cleanup(run, first.parent_place))", "", hint=6),
+    KeeperMutant("a stopped run keeps its waits", "runs", "        if is_second or not wait.opened.is_cleanup:\n            close(state, wait, by)", "        pass"),
+    KeeperMutant("a stopped run loses the waits of its clean-up", "runs", "        if is_second or not wait.opened.is_cleanup:\n", "        if True:\n"),
+    KeeperMutant("a value that comes late wins against a cancel", "keeper", "    elif run.state == ENDING:\n        runs.end_stopped(state, run, run.reason)\n", ""),
+    KeeperMutant("a run that took too long counts as cancelled", "runs", "    if by == TIMEOUT:\n", "    if False:\n"),
+    KeeperMutant("an ended run keeps its waits", "runs", '    for wait in run.open_waits():\n        close(state, wait, "end")\n', ""),
+    KeeperMutant("those who wait for a run are forgotten", "runs", "    for wait in list(state.waiters.get(run.run_id, {}).values()):\n", "    for wait in []:\n"),
+    KeeperMutant("a wait does not follow a chain", "runs", "        if next_run_id is not None:\n            follow(", "        if False:\n            follow("),
+    KeeperMutant("a hook is forgotten", "runs", "    if to != DONE:\n        _start_hook(state, run)", "    pass"),
+    KeeperMutant("a hook runs once in all generations", "runs", '"cancel", run.generation)', '"cancel", 0)'),
+    KeeperMutant("a wake is not a new life", "runs", 'change(state, run, RUNNING, "wake", life=run.life + 1)', 'change(state, run, RUNNING, "wake", life=run.life)'),
+    KeeperMutant("a parked run is not woken", "runs", "    if run.state == WAITING:\n        change(", "    if False:\n        change("),
+    KeeperMutant("a run parks while an outcome is on its way", "keeper", "    if all(wait is not None and wait.state == OPEN for wait in known):\n", "    if True:\n"),
+    KeeperMutant("one id has two runs", "keeper", "    if known is None and ended is None:\n", "    if True:\n"),
+    KeeperMutant("the id of an ended run is free", "folding", "            state.ended[first.id] = EndedRun(", "            EndedRun("),
+    KeeperMutant("an event has two contents", "keeper", "        if known.row.data_hash != request.data_hash:\n", "        if False:\n"),
+    KeeperMutant("a strict event is accepted before it is known to fit", "keeper", "    if strict.lacking:\n        return\n", "", hint=24),
+    KeeperMutant("runs are not taken up again", "keeper", '            runs.take_up(state, run, "recovery")\n', "            pass\n"),
+    KeeperMutant("a crash forgets who waits for the store", "keeper", "            waits.look_for_target(state, wait)\n    if state.flows", "            pass\n    if state.flows"),
+    KeeperMutant("missing code is never there", "keeper", '            runs.take_up(state, run, "code")\n', "            pass\n"),
+    KeeperMutant("a crash forgets deliveries", "keeper", "    events.bind_again(state)\n", ""),
+    KeeperMutant("a stopped run is not reminded after a crash", "runs", "run.generation, run.stops, run.ends_by)", "run.generation)"),
+    KeeperMutant("the children index is not kept", "folding", "        state.children.setdefault(first.parent_run_id, {})[first.run_id] = None\n", "        pass\n"),
+    KeeperMutant("a delayed event is due at once", "folding", "if row.due_at is not None and row.due_at > row.at:", "if False:"),
+    KeeperMutant("a tied event starts runs after the cancel", "runs", "            _cut(state, event_id)\n", "            pass\n", hint=10),
+]  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder from which mutants can be imported."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("mutant_keeper"):
+            del sys.modules[name]
+
+
+def made(mutant: KeeperMutant | None, bench: Path) -> Callable[[], Any]:
+    """What makes the keeper of a mutant (or of an unchanged copy)."""
+    package = bench / "mutant_keeper"
+    shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in package.glob("*.py"):
+        text = path.read_text()
+        if mutant is not None and path.stem == mutant.file:
+            text = text.replace(mutant.old, mutant.new)
+        path.write_text(text.replace("rayflow.keeper", "mutant_keeper"))
+    importlib.invalidate_caches()
+    importlib.import_module("mutant_keeper")
+    # What crosses the door is the same classes on both sides.
+    for name, module in KEPT.items():
+        sys.modules[f"mutant_keeper.{name}"] = module
+        setattr(sys.modules["mutant_keeper"], name, module)
+    keeper: Callable[[], Any] = importlib.import_module("mutant_keeper.keeper").Keeper
+    return keeper
+
+
+def killer(mutant: KeeperMutant, make: Callable[[], Any]) -> int | None:
+    """The first seed that goes wrong, or None."""
+    return next((seed for seed in (mutant.hint, *range(MOST_SEEDS)) if play(seed, make) is not None), None)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(mutant, id=mutant.claim.replace(" ", "_"), marks=() if number % 4 == 0 else pytest.mark.campaign)
+        for number, mutant in enumerate(MUTANTS)
+    ],
+)
+@pytest.mark.slow
+def test_a_broken_keeper_is_found_out(mutant: KeeperMutant, bench: Path) -> None:
+    assert killer(mutant, made(mutant, bench)) is not None, f"nobody noticed that {mutant.claim}"
+
+
+def test_an_unchanged_copy_of_the_keeper_is_not_found_out(bench: Path) -> None:
+    make = made(None, bench)
+    for seed in range(10):
+        assert play(seed, make) is None
+
+
+def test_each_broken_keeper_can_be_made() -> None:
+    texts = {path.stem: path.read_text() for path in SOURCE.glob("*.py")}
+    found = {mutant.claim: texts[mutant.file].count(mutant.old) for mutant in MUTANTS}
+    assert {claim: count for claim, count in found.items() if count != 1} == {}
