@@ -240,7 +240,13 @@ class Driver:
         paths = tuple(dict.fromkeys(importable_from(self.config.project_dir)))
         config = self.config
         return WorkerContext(
-            config.project_dir, paths, config.store, request.table, channel, config.files, script=request.script,
+            config.project_dir,
+            paths,
+            config.store,
+            request.table,
+            channel,
+            config.files,
+            script=request.script,
             shows_prints=config.logs,
         )
 
@@ -283,7 +289,7 @@ class Driver:
             beside=waits,
         )
         request.begin(self.clock.now())
-        loop.post(request.submitted(self.clock.now()))
+        loop.submit(request.submitted(self.clock.now()))
         with collecting_rarely():
             while (finish := loop.finished(request.execution_id)) is None:
                 if loop.carrier.needs_worker or waits.has_met_wait:
@@ -302,7 +308,12 @@ class Driver:
         failures = tuple((to_hex(job_id), name, failure) for job_id, name, failure in finish.failures)
         self.reporter.ended(
             Summary(
-                request.execution_id, status_of(finish), seconds, finish.counts, finish.by_task, failures,
+                request.execution_id,
+                status_of(finish),
+                seconds,
+                finish.counts,
+                finish.by_task,
+                failures,
                 request.startup_seconds,
             )
         )
@@ -325,7 +336,8 @@ class Driver:
     # --- resuming and rerunning ---------------------------------------------------------------------------------------
 
     def resume(self, execution_id: str) -> Submission:
-        """Go on with an execution that has not ended."""
+        """Go on with an execution that has not ended; with a failed one, as a retry: the failures that it has failed of
+        are tried again. Raises LeaseHeld if another process evaluates it."""
         from rayflow.runtime.driver.rerun import packed_root, recorded_settings
 
         since = waited_since()
@@ -341,7 +353,9 @@ class Driver:
             status="running",
             finished_at=None,
             error=None,
-            host=socket.gethostname(), pid=os.getpid(), meaning=MEANING.decode(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            meaning=MEANING.decode(),
         )
         settings = RunSettings(
             cache=self.config.cache if known.cache is None else known.cache,  # recorded by an older rayflow
@@ -360,8 +374,17 @@ class Driver:
             life=known.life + 1,
             script=script,
             waited_since=since,
+            generation=self._next_generation(execution_id) if known.status == "failed" else 0,
         )
         return self._start(request)
+
+    def _next_generation(self, execution_id: str) -> int:
+        """The generation of a retry: greater than all that are recorded."""
+        records = self.store.run_records()
+        try:
+            return 1 + max((row.generation or 0 for row in records.places_of([execution_id])[execution_id]), default=0)
+        finally:
+            records.close()
 
     def rerun(self, text: str, settings: RunSettings, arguments: Mapping[str, Any] | None = None) -> Submission:
         """Evaluate a recorded execution or call again. settings, arguments: these come before the recorded
@@ -456,6 +479,7 @@ class InlineSubmission:
         self._outlook = driver.outlook()
         self._loop = self._new_loop()
         request.begin(driver.clock.now())
+        self._loop.submit(request.submitted(driver.clock.now()))
         driver.store.keep(request.opening_rows())
         driver.reporter.recorded(request.execution_id)
         driver.live.begin(
@@ -469,7 +493,6 @@ class InlineSubmission:
             commit=self._commit_beside_body,
         )
         self._started = time.monotonic()
-        self._loop.post(request.submitted(driver.clock.now()))
 
     def _new_loop(self) -> Loop[InlineCarrier]:
         driver = self._driver
