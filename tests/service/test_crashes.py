@@ -22,7 +22,7 @@ def test_runs_of_every_form_end_right_though_their_service_is_killed_eight_times
 @pytest.mark.timeout(7200)
 def test_two_hundred_kills(project: Project, service: RunningService) -> None:
     drive = CrashDrive(service, seed=int(os.environ.get("TEST_SEEDS", "2")))
-    drive.play(kills=200, runs_per_kill=2)
+    drive.play(kills=int(os.environ.get("TEST_KILLS", "200")), runs_per_kill=2)
     drive.check()
     print(f"{len(drive.kills)} kills, {len(drive.started)} runs started, {drive.again()} doings again")
     assert drive.again() > 0, "no kill has hit an effect between its start and its commit"

@@ -28,7 +28,8 @@ CODES = {"user": 1, "world": 2, "bug": 3}
 
 _OF_THE_WORLD = frozenset(
     {
-        errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
+        errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EDQUOT, errno.EFBIG, errno.EIO,
+        errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
         errno.ENFILE, errno.ENODEV, errno.ENOMEM, errno.ENOSPC, errno.ENOTCONN, errno.ENXIO, errno.EPERM, errno.EROFS,
         errno.ESTALE, errno.ETIMEDOUT, errno.ETXTBSY,
     }
