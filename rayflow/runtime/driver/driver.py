@@ -240,15 +240,9 @@ class Driver:
         paths = tuple(dict.fromkeys(importable_from(self.config.project_dir)))
         config = self.config
         return WorkerContext(
-            config.project_dir,
-            paths,
-            config.store,
-            request.table,
-            channel,
-            config.files,
-            script=request.script,
+            config.project_dir, paths, config.store, request.table, channel, config.files, script=request.script,
             shows_prints=config.logs,
-        )
+        )  # fmt: skip
 
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: evaluate with a carrier that looks up and runs nothing; None when a call has to run.
@@ -308,15 +302,10 @@ class Driver:
         failures = tuple((to_hex(job_id), name, failure) for job_id, name, failure in finish.failures)
         self.reporter.ended(
             Summary(
-                request.execution_id,
-                status_of(finish),
-                seconds,
-                finish.counts,
-                finish.by_task,
-                failures,
+                request.execution_id, status_of(finish), seconds, finish.counts, finish.by_task, failures,
                 request.startup_seconds,
             )
-        )
+        )  # fmt: skip
 
     def outlook(self) -> Outlook:
         """The forecast of one execution, from what the store knows of its tasks."""
@@ -336,9 +325,8 @@ class Driver:
     # --- resuming and rerunning ---------------------------------------------------------------------------------------
 
     def resume(self, execution_id: str) -> Submission:
-        """Go on with an execution that has not ended; with a failed one, as a retry: the failures that it has failed of
-        are tried again. Raises LeaseHeld if another process evaluates it."""
-        from rayflow.runtime.driver.rerun import packed_root, recorded_settings
+        """Go on with an execution; with a failed one, as a retry. Raises LeaseHeld if another process evaluates it."""
+        from rayflow.runtime.driver.rerun import next_generation, packed_root, recorded_settings
 
         since = waited_since()
         known = self.store.history().execution_row(execution_id)
@@ -353,10 +341,8 @@ class Driver:
             status="running",
             finished_at=None,
             error=None,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            meaning=MEANING.decode(),
-        )
+            host=socket.gethostname(), pid=os.getpid(), meaning=MEANING.decode(),
+        )  # fmt: skip
         settings = RunSettings(
             cache=self.config.cache if known.cache is None else known.cache,  # recorded by an older rayflow
             fail_fast=bool(known.fail_fast),
@@ -374,17 +360,9 @@ class Driver:
             life=known.life + 1,
             script=script,
             waited_since=since,
-            generation=self._next_generation(execution_id) if known.status == "failed" else 0,
+            generation=next_generation(self.store, execution_id) if known.status == "failed" else 0,
         )
         return self._start(request)
-
-    def _next_generation(self, execution_id: str) -> int:
-        """The generation of a retry: greater than all that are recorded."""
-        records = self.store.run_records()
-        try:
-            return 1 + max((row.generation or 0 for row in records.places_of([execution_id])[execution_id]), default=0)
-        finally:
-            records.close()
 
     def rerun(self, text: str, settings: RunSettings, arguments: Mapping[str, Any] | None = None) -> Submission:
         """Evaluate a recorded execution or call again. settings, arguments: these come before the recorded
