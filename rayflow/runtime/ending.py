@@ -20,8 +20,7 @@ def commit_last(store: Store, rows: Sequence[Row], warned: Callable[[str], None]
         store.commit()
     except StoreUnavailable as error:
         warned(
-            "The execution has ended, but what it did last is not recorded, and is done again the next time. "
-            f"{error}"
+            f"The execution has ended, but what it did last is not recorded, and is done again the next time. {error}"
         )
         return False
     return True

@@ -117,6 +117,11 @@ class Loop(Generic[C]):
         self._incoming.append(message)
         self._news.set()
 
+    def submit(self, submitted: messages.Submitted) -> None:
+        """Hand an execution to the evaluator. The loop's thread calls it. Raises LeaseHeld if another process evaluates
+        the execution."""
+        self.post(self._beside.begin(submitted))
+
     def wake(self) -> None:
         """Let the loop turn, though there is no message. Any thread may call it."""
         self._news.set()
@@ -195,7 +200,6 @@ class Loop(Generic[C]):
             if type(message) is messages.ReturnedVector:
                 room -= len(message.jobs) // MEMBERS_PER_MESSAGE
             elif type(message) is messages.Submitted:
-                message = self._beside.begin(message)
                 self.outbox.begin(message)
             batch.append(message)
             room -= 1

@@ -76,9 +76,7 @@ def _finished(
         if end is not None and time.monotonic() > end:
             raise TaskTimeout(f"a subrun ran longer than its timeout of {timeout:g} s")
 
-    settings = RunSettings(
-        cache=under.cache, options=under.options, context=under.context, profiles=under.profiles
-    )
+    settings = RunSettings(cache=under.cache, options=under.options, context=under.context, profiles=under.profiles)
     loop.post(
         messages.Submitted(
             at=loop.clock.now(),

@@ -22,6 +22,7 @@ import asyncio
 import base64
 import hmac
 import json
+import math
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -32,7 +33,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rayflow.client.wire import AGAIN, LONGEST_POLL_SECONDS
-from rayflow.errors import BadArguments, EventConflict, NoSuchTask, NotFound, RayflowError, RunConflict, UserError
+from rayflow.errors import (
+    BadArguments,
+    BlobMissing,
+    EventConflict,
+    NoSuchTask,
+    NotFound,
+    RayflowError,
+    RunConflict,
+    UserError,
+)
 from rayflow.service.service import Service
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -65,10 +75,10 @@ def api_of(service: Service, token: str) -> Starlette:
 
 
 def _guarded(handler: Handler, token: str) -> Handler:
-    """A handler that answers only who shows the token, and only under a name of this machine.
+    """A handler that answers only who shows the token.
 
-    A page of another site cannot reach it: it has no token, and a browser that was sent here by a foreign name of this
-    address shows that name as Host.
+    A page of another site cannot reach it, under whichever name of this address: it has no token, and a browser sends
+    none by itself.
     """
     expected = f"Bearer {token}".encode()
     answering = _answering(handler)
@@ -103,7 +113,7 @@ def _error(kind: str, message: str, status: int) -> JSONResponse:
 
 
 def _status_of(error: RayflowError) -> int:
-    if isinstance(error, NotFound | NoSuchTask):
+    if isinstance(error, NotFound | NoSuchTask | BlobMissing):
         return 404
     if isinstance(error, RunConflict | EventConflict):
         return 409
@@ -115,12 +125,49 @@ async def _body(request: Request) -> dict[str, Any]:
     if length is None or int(length) > MOST_BYTES:
         raise BadArguments(f"The body of a request is JSON, of {MOST_BYTES:,} bytes at most.")
     try:
-        found = json.loads(await request.body() or b"{}")
-    except ValueError as error:
+        found = json.loads(await request.body() or b"{}", parse_constant=_refuse_constant)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be recorded
+    except (ValueError, RecursionError) as error:
         raise BadArguments(f"The body of the request is not JSON: {error}.") from None
     if not isinstance(found, dict):
         raise BadArguments("The body of the request is not a JSON object.")
+    for name, (kind, what) in _FIELDS.items():
+        value = found.get(name)
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is int)):
+            raise BadArguments(f"{name} in the body of the request is {what}, not {value!r:.100}.")
+    for name, most in _MOST.items():
+        if not -most <= (found.get(name) or 0) <= most:
+            raise BadArguments(f"{name} in the body of the request is {found[name]}: it must be within {most}.")
     return found
+
+
+_FIELDS: dict[str, tuple[type, str]] = {
+    "arguments": (dict, "an object"),
+    "directory": (str, "a text"),
+    "due_at": (int, "a whole number: microseconds since the epoch"),
+    "id": (str, "a text"),
+    "key": (str, "a text"),
+    "name": (str, "a text"),
+    "place": (str, "a text"),
+    "priority": (int, "a whole number"),
+    "reason": (str, "a text"),
+    "request_id": (str, "a text"),
+    "reuse": (str, "a text"),
+    "root": (str, "a text: a packed term in base64"),
+    "shown": (str, "a text"),
+    "strict": (bool, "true or false"),
+    "tags": (dict, "an object"),
+    "task": (str, "a text"),
+    "words": (list, "a list of texts"),
+}
+"""The type of each field of a request, and its name for people. `value` and `data` may be anything."""
+
+_MOST = {"due_at": 253_402_300_799_000_000, "priority": 1_000_000}
+"""The greatest numbers: what is recorded has to hold them. due_at: the end of the year 9999."""
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 class _Handlers:
@@ -136,11 +183,15 @@ class _Handlers:
         how |= {"request_id": body.get("request_id"), "is_repeated": AGAIN in request.headers}
         service = self._service
         if "root" in body:
-            root = base64.b64decode(body["root"])
+            root = _base64(body["root"])
             future = service.start_packed(root, flow=body.get("task"), arguments=body.get("shown") or "", **how)
         else:
-            name, arguments = str(body.get("task")), body.get("arguments") or {}
+            name, arguments = body.get("task"), body.get("arguments") or {}
             words, directory = body.get("words") or (), body.get("directory")
+            if name is None:
+                raise BadArguments("A start names a task, as `task`, or has a packed term, as `root`.")
+            if not all(isinstance(word, str) for word in words):
+                raise BadArguments("words in the body of the request is a list of texts.")
             future = await asyncio.to_thread(service.start_named, name, arguments, words, directory, **how)
         return await asyncio.wrap_future(future)
 
@@ -159,7 +210,7 @@ class _Handlers:
         return {"history": await asyncio.to_thread(self._service.history, request.path_params["run"])}
 
     async def result(self, request: Request) -> Any:
-        wait = min(LONGEST_POLL_SECONDS, float(request.query_params.get("wait") or 0))
+        wait = _seconds(request.query_params.get("wait"))
         run_id = await self._run_of(request)
         ended = self._service.end_of(run_id)
         if ended is None:
@@ -208,7 +259,7 @@ class _Handlers:
 
     async def emit(self, request: Request) -> Any:
         body = await _body(request)
-        if not isinstance(body.get("name"), str) or not body["name"]:
+        if not body.get("name"):
             raise BadArguments("An event has a name: a text.")
         future = await asyncio.to_thread(
             self._service.emit, body["name"], body.get("data"), key=body.get("key"), id=body.get("id"),
@@ -236,6 +287,24 @@ class _Handlers:
         if self._service.has_ended.is_set():
             return _error("ServiceUnavailable", f"The service has ended: {self._service.error}", 503)
         return {"ok": True, "store": self._service.config.store}
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise BadArguments(f"root in the body of the request is not base64: {error}.") from None
+
+
+def _seconds(text: str | None) -> float:
+    """How long a request may wait."""
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise BadArguments(f"wait={text!r} is not a number of seconds.")
+    return min(LONGEST_POLL_SECONDS, max(0.0, seconds))
 
 
 def _number(text: str | None, default: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from rayflow import errors
 from rayflow.config import Config, check_address
-from rayflow.errors import BadArguments, Bug, NoSuchTask, NotFound, ServiceUnavailable, WorldError
+from rayflow.errors import BadArguments, BlobDamaged, Bug, NoSuchTask, NotFound, ServiceUnavailable, WorldError
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.ids import derived_run_id
@@ -58,7 +58,7 @@ from rayflow.service.questions import Questions, with_explanation
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
-from rayflow.values.digests import digest
+from rayflow.values.digests import DIGEST_BYTES, digest
 from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
@@ -133,6 +133,7 @@ class Service:
     def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
         """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
         the keeper begins with, and what has happened at the places of those that have not ended."""
+        self.store.compact()  # what a killed service left: many small files, which each question would read
         self.questions = Questions(self.store)
         recovered, places = self.questions.recovered(self._clock.now())
         table = self._tasks()
@@ -415,8 +416,8 @@ class Service:
             else:
                 self._runs.await_end(run_id, future)
 
-        self._post(wait)
-        self._refuse_if_ended(future)
+        posted = self._post(wait)
+        posted.add_done_callback(lambda _: self._refuse_if_ended(future))
         return future
 
     def leave(self, run_id: str, future: Future[RunRow | None]) -> None:
@@ -499,7 +500,11 @@ class Service:
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""
-        self.store.put_blob(_digest_in(text), from_bytes(content))
+        try:
+            encoded = from_bytes(content)
+        except BlobDamaged as error:
+            raise BadArguments(f"This is not the encoded value {text}: {error}") from None
+        self.store.put_blob(_digest_in(text), encoded)
 
     def blob(self, text: str) -> bytes:
         """The bytes of a large value."""
@@ -517,6 +522,9 @@ def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:
 
 def _digest_in(text: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        found = bytes.fromhex(text)
     except ValueError:
-        raise BadArguments(f"{text!r} is not the hash of a value.") from None
+        found = b""
+    if len(found) != DIGEST_BYTES:
+        raise BadArguments(f"{text!r} is not the hash of a value.")
+    return found

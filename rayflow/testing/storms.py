@@ -115,7 +115,7 @@ class Stormy(Rehearsed):
         self._request.life += 1
         self._loop.carrier.forget(self.execution_id)
         self._loop = self._new_loop()
-        self._loop.post(self._request.submitted(driver.clock.now()))
+        self._loop.submit(self._request.submitted(driver.clock.now()))
 
     def finish(self) -> commands.Finish:
         """The end of the execution."""

@@ -24,6 +24,9 @@ from rayflow.errors import NoOpenAsk, ServiceUnavailable
 
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 300
+"""How long the service may be away: a machine that is shared may stand still for minutes."""
+
 
 class Kill(NamedTuple):
     """One death of a process. before, after: nanoseconds since the epoch between which it happened."""
@@ -69,7 +72,7 @@ class CrashDrive:
 
     def persist(self, ask: Callable[[Client], T]) -> T:
         """Ask the service until it answers, whoever dies meanwhile."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 answer = ask(self.service.client)
@@ -136,7 +139,7 @@ class CrashDrive:
                 if chance.random() < 0.25:  # while it recovers
                     time.sleep(chance.uniform(0.0, 3.0))
                 else:
-                    until(self.service.is_up)
+                    until(self.service.is_up, PATIENCE_SECONDS)
                     self._has_answered.clear()
                     self._has_answered.wait(20)  # else a slow machine would see nothing but recoveries
                     time.sleep(chance.uniform(0.0, 1.5))
@@ -145,7 +148,7 @@ class CrashDrive:
                 self.kills.append(Kill(before, time.time_ns()))
                 if self.service.process is None:
                     self.service.start(waits=False)
-            until(self.service.is_up)
+            until(self.service.is_up, PATIENCE_SECONDS)
         except BaseException as error:
             self._killer_error = error
 

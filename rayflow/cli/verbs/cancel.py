@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from rayflow.cli.cancelling import CancelAnswer, cancel
+from rayflow.cli.cancelling import LOOK_SECONDS, WAIT_SECONDS, CancelAnswer, cancel
 from rayflow.cli.clusters import address_option, api_of
 from rayflow.cli.output.progress import PlainReporter
 from rayflow.cli.output.style import short_execution
 from rayflow.cli.parsing.completion import executions
+from rayflow.cli.services import client_of
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
 from rayflow.errors import NotFound
 from rayflow.pasting import command as pasted
@@ -24,6 +26,7 @@ from rayflow.runtime.protocol.execution_row import user
 
 if TYPE_CHECKING:
     from rayflow.store.history.history import History
+    from rayflow.store.store import Store
 
 
 @click.command("cancel")
@@ -44,13 +47,21 @@ def command(execution: str, reason: str, store: str | None, address: str | None,
     cluster writes it; this ends executions that `rayflow submit` has started. The run that is cancelled ends with exit
     code 130. To cancel twice does no harm. Exit code 1: the execution had ended otherwise, or is lost; 2: it has not
     ended within half a minute, but the request stands.
+
+    A run that a service keeps is named by its own id, too; the service is asked to end it, with the clean-up that the
+    run has for that.
     """
     by, why = f"{user() or 'somebody'}@{socket.gethostname()}", " ".join(reason.split())
     if address is not None and store is not None:
         raise click.UsageError("--store and --address are two ways to the same execution: leave one out.")
+    run_id = None
     if address is None:
         opened = open_for(store, read_only=False)
-        answer = cancel(opened, _found(opened.history(), execution), by, why)
+        run_id = _run_named(opened, execution)
+        if run_id is not None:
+            answer = _cancel_run(run_id, store, f"{by}: {why}" if why else by)
+        else:
+            answer = cancel(opened, _found(opened.history(), execution), by, why)
         url, follow = opened.url, pasted("log", short_execution(answer.execution_id), "--follow", store=opened.url)
     else:
         answer, url = _cancel_there(address, execution, by, why)
@@ -58,7 +69,7 @@ def command(execution: str, reason: str, store: str | None, address: str | None,
     if as_json:
         print_json(asdict(answer))
     else:
-        click.echo(_said(answer, url, follow))
+        click.echo(_said(answer, url, follow, run_id is not None))
     return answer.exit_code
 
 
@@ -73,6 +84,34 @@ def _found(history: History, text: str) -> str:
         ) from None
 
 
+def _run_named(opened: Store, text: str) -> str | None:
+    """The run of a service with this id, with this beginning of it, or with this id of its starter's; None if there is
+    none."""
+    history = opened.history()
+    wanted = history.resolve(text, kinds=("execution",)).id if text == "-" else text
+    found = history.records(
+        "SELECT run_id FROM runs WHERE id = $text OR starts_with(run_id, $text) "
+        "ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 1",
+        {"text": wanted},
+    )
+    return str(found[0]["run_id"]) if found else None
+
+
+def _cancel_run(run_id: str, store: str | None, reason: str) -> CancelAnswer:
+    """Have the service of the store end a run, and wait for half a minute at most until it has. Raises
+    ServiceUnavailable."""
+    with client_of(None, store) as client:
+        run = client.get(run_id)
+        was_open = run.cancel(reason)
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            told = run.describe()
+            status = told["state"] if told["state"] in ("done", "failed", "cancelled") else "running"
+            if status != "running" or time.monotonic() >= end:
+                return CancelAnswer(run_id, status, "running" if was_open else status, told["error"])
+            time.sleep(LOOK_SECONDS)
+
+
 def _cancel_there(address: str, execution: str, by: str, reason: str) -> tuple[CancelAnswer, str]:
     """The answer of an execution that a job of a cluster evaluates, and the URL of its store."""
     from rayflow.submission.cancelling import CancelJob
@@ -84,9 +123,9 @@ def _cancel_there(address: str, execution: str, by: str, reason: str) -> tuple[C
     return CancelAnswer(**asked.answer(by, reason)), asked.store
 
 
-def _said(answer: CancelAnswer, store: str, follow: str) -> str:
+def _said(answer: CancelAnswer, store: str, follow: str, is_run: bool) -> str:
     name, status, before = short_execution(answer.execution_id), answer.status, answer.was
-    resume = pasted("resume", name, store=store)
+    resume = pasted("retry" if is_run else "resume", name, store=store)
     if status == "running":
         return f"{name} is asked to end, and has not ended yet; `{follow}` shows when it has"
     if status == "lost":

@@ -242,7 +242,7 @@ class Driver:
         return WorkerContext(
             config.project_dir, paths, config.store, request.table, channel, config.files, script=request.script,
             shows_prints=config.logs,
-        )
+        )  # fmt: skip
 
     def _from_cache(self, request: Request) -> Submission | None:
         """The fast path: evaluate with a carrier that looks up and runs nothing; None when a call has to run.
@@ -283,7 +283,7 @@ class Driver:
             beside=waits,
         )
         request.begin(self.clock.now())
-        loop.post(request.submitted(self.clock.now()))
+        loop.submit(request.submitted(self.clock.now()))
         with collecting_rarely():
             while (finish := loop.finished(request.execution_id)) is None:
                 if loop.carrier.needs_worker or waits.has_met_wait:
@@ -305,7 +305,7 @@ class Driver:
                 request.execution_id, status_of(finish), seconds, finish.counts, finish.by_task, failures,
                 request.startup_seconds,
             )
-        )
+        )  # fmt: skip
 
     def outlook(self) -> Outlook:
         """The forecast of one execution, from what the store knows of its tasks."""
@@ -325,8 +325,8 @@ class Driver:
     # --- resuming and rerunning ---------------------------------------------------------------------------------------
 
     def resume(self, execution_id: str) -> Submission:
-        """Go on with an execution that has not ended."""
-        from rayflow.runtime.driver.rerun import packed_root, recorded_settings
+        """Go on with an execution; with a failed one, as a retry. Raises LeaseHeld if another process evaluates it."""
+        from rayflow.runtime.driver.rerun import next_generation, packed_root, recorded_settings
 
         since = waited_since()
         known = self.store.history().execution_row(execution_id)
@@ -342,7 +342,7 @@ class Driver:
             finished_at=None,
             error=None,
             host=socket.gethostname(), pid=os.getpid(), meaning=MEANING.decode(),
-        )
+        )  # fmt: skip
         settings = RunSettings(
             cache=self.config.cache if known.cache is None else known.cache,  # recorded by an older rayflow
             fail_fast=bool(known.fail_fast),
@@ -360,6 +360,7 @@ class Driver:
             life=known.life + 1,
             script=script,
             waited_since=since,
+            generation=next_generation(self.store, execution_id) if known.status == "failed" else 0,
         )
         return self._start(request)
 
@@ -456,6 +457,7 @@ class InlineSubmission:
         self._outlook = driver.outlook()
         self._loop = self._new_loop()
         request.begin(driver.clock.now())
+        self._loop.submit(request.submitted(driver.clock.now()))
         driver.store.keep(request.opening_rows())
         driver.reporter.recorded(request.execution_id)
         driver.live.begin(
@@ -469,7 +471,6 @@ class InlineSubmission:
             commit=self._commit_beside_body,
         )
         self._started = time.monotonic()
-        self._loop.post(request.submitted(driver.clock.now()))
 
     def _new_loop(self) -> Loop[InlineCarrier]:
         driver = self._driver

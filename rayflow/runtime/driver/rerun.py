@@ -128,3 +128,12 @@ def _value(store: Store, history: History, job: Record, name: str, value_hash: s
     if packed is None:
         raise NotFound(f"The argument {name} of job {job['job_id']} is not kept any more, or is not kept as one value.")
     return loads(packed)
+
+
+def next_generation(store: Store, execution_id: str) -> int:
+    """The generation of a retry of an execution: greater than all that are recorded of it."""
+    records = store.run_records()
+    try:
+        return 1 + max((row.generation or 0 for row in records.places_of([execution_id])[execution_id]), default=0)
+    finally:
+        records.close()

@@ -26,6 +26,7 @@ from rayflow.values.failures import own_failure
 TIMERS = frozenset({"sleep", "sleep_until"})
 """The waits that a clock alone resolves."""
 
+
 class PlainWaits:
     """The sleeps of the executions of one loop, and their deadlines. A deadline that is recorded does not move when the
     execution is resumed.
@@ -50,6 +51,7 @@ class PlainWaits:
             records = self._store.run_records()
             try:
                 for wait in records.waits_of([found.execution_id]):
+                    self._number = max(self._number, wait.number)
                     if wait.state == "open" and wait.place not in found.resolved and wait.deadline_at is not None:
                         self._add(found.execution_id, wait.place, wait.deadline_at)
             finally:
@@ -66,10 +68,11 @@ class PlainWaits:
         if self._lease is None:
             self._lease = self._store.lease  # of an earlier execution of this process
         if self._lease is None:
-            self._lease = Lease(self._store.folder, pasted("run"))
-            self._lease.take(execution_id)
-            self._lease.renew_beside()
-            self._store.commit_by(self._lease)
+            lease = Lease(self._store.folder, pasted("run"))
+            lease.take(execution_id)
+            lease.renew_beside()
+            self._store.commit_by(lease)
+            self._lease = lease
         elif execution_id not in self._lease.names:
             self._lease.take(execution_id)
 

@@ -139,9 +139,7 @@ def _as_ray_says(environment: Mapping[str, Any]) -> dict[str, Any]:
     from ray.runtime_env import RuntimeEnv
 
     made = json.loads(RuntimeEnv(**environment).serialize())
-    return {
-        key: value for key, value in made.items() if not key.startswith("_") and key not in ("env_vars", "config")
-    }
+    return {key: value for key, value in made.items() if not key.startswith("_") and key not in ("env_vars", "config")}
 
 
 def _moment(entry: str) -> float:

@@ -107,7 +107,7 @@ def dry_run(store: Store, request: Request, context: WorkerContext, clock: Clock
     """Find out what a request would do. store: a layer of memory over the real one; this writes to it."""
     worker = Worker(context, store)
     loop = Loop(store, lambda loop: LookingCarrier(loop, worker), clock=clock)
-    loop.post(request.submitted(clock.now()))
+    loop.submit(request.submitted(clock.now()))
     loop.settle()
     finish = loop.finished(request.execution_id)
     progress = loop.evaluator.explain(request.execution_id) if finish is None else finish.by_task

@@ -41,9 +41,7 @@ class Judge:
     It uses the options of the task and of the run; the options of such a call itself are not known.
     """
 
-    def __init__(
-        self, history: History, worker: Worker, loop: Loop[LookingCarrier], execution: Execution
-    ) -> None:
+    def __init__(self, history: History, worker: Worker, loop: Loop[LookingCarrier], execution: Execution) -> None:
         self._history = history
         self._worker = worker
         self._loop = loop

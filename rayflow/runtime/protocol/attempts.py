@@ -175,9 +175,7 @@ def vector_call_of(vector: commands.RunVector) -> VectorCall:
 def message_of(reply: Reply, at: int) -> messages.Message:
     """The message that gives a reply to the evaluator. at: the time on the loop's clock."""
     if reply.failure is not None:
-        return messages.Raised(
-            at, reply.job, reply.attempt, reply.failure, reply.cost, reply.rows, reply.below
-        )
+        return messages.Raised(at, reply.job, reply.attempt, reply.failure, reply.cost, reply.rows, reply.below)
     assert reply.term is not None
     if reply.is_paused:
         return messages.Paused(at, reply.job, reply.attempt, reply.term, reply.cost, reply.entries, reply.rows)

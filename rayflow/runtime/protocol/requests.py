@@ -72,7 +72,7 @@ class Request:
     was resumed before. first_life: the life in which a person submitted or resumed it; the driver itself begins later
     ones, when a scheduler has died. parts: rows about the values in the term. script: the driver's `__main__`. masks:
     the secrets that the driver knows. waited_since: the moment (monotonic) at which the start-up begins.
-    startup_seconds: how long the start-up took.
+    startup_seconds: how long the start-up took. generation: as in `Submitted`.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Request:
         parts: tuple[Row, ...] = (),
         script: MainScript | None = None,
         waited_since: float | None = None,
+        generation: int = 0,
     ) -> None:
         self.execution_id = execution_id
         self.root = root
@@ -95,6 +96,7 @@ class Request:
         self.row = row
         self.life = life
         self.first_life = life
+        self.generation = generation
         self.parts = parts
         self.script = script
         self.masks = known()
@@ -119,6 +121,7 @@ class Request:
             table=self.table,
             settings=self.settings,
             life=self.life,
+            generation=self.generation,
             project_dir=self.row.project_dir or "",
         )
 

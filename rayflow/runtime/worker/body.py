@@ -49,9 +49,7 @@ class inside_body:
 _NO_DEADLINE = contextlib.nullcontext()
 
 
-def deadline(
-    call: Call, policy: ProcessPolicy, began: Callable[[Call], None] | None
-) -> AbstractContextManager[None]:
+def deadline(call: Call, policy: ProcessPolicy, began: Callable[[Call], None] | None) -> AbstractContextManager[None]:
     """Raise TaskTimeout in the body when its time is over. If that does not stop the body, and the policy allows it,
     the process ends. began: called before a body that has a timeout."""
     return _NO_DEADLINE if call.timeout is None else _deadline(call, call.timeout, policy, began)

@@ -301,9 +301,7 @@ class Attempt:
             if self._bodies is not None and coroutine is not None and coroutine.is_open:
                 created.clear()
                 values, output = self._values, self._output
-                self._bodies.keep(
-                    call, WaitingBody(call.attempt, coroutine, output, created, values, unused, change)
-                )
+                self._bodies.keep(call, WaitingBody(call.attempt, coroutine, output, created, values, unused, change))
             return answer
         finally:
             enclosure.leave()

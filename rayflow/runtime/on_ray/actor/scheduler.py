@@ -122,9 +122,7 @@ class SchedulerActor:
 
     # --- what a driver asks, in the actor's threads -------------------------------------------------------------------
 
-    def prepare(
-        self, store_url: str, limits: Mapping[str, float], tells_jobs: bool, has_metrics: bool = False
-    ) -> None:
+    def prepare(self, store_url: str, limits: Mapping[str, float], tells_jobs: bool, has_metrics: bool = False) -> None:
         """Be ready for executions; with these settings, if the actor has rested. Raises StoreUnavailable."""
         with self._opening:
             if self._store is None:
@@ -165,9 +163,7 @@ class SchedulerActor:
         with self._changed:
             self._changed.wait_for(
                 lambda: (
-                    execution_id in self._finished
-                    or execution_id in self._errors
-                    or execution_id not in self._requests
+                    execution_id in self._finished or execution_id in self._errors or execution_id not in self._requests
                 ),
                 timeout=seconds,
             )
@@ -301,14 +297,18 @@ class SchedulerActor:
                 done.set_result(None)
 
     def _begin(self, request: Request, context: WorkerContext, loop: Loop[RayCarrier]) -> None:
-        """Record that an execution begins, and hand it to the evaluator."""
+        """Hand an execution to the evaluator, and record that it begins. Raises LeaseHeld; then nothing is recorded."""
         execution_id = request.execution_id
         if execution_id in self._requests or request.life <= self._cancelled.get(execution_id, -1):
             return
+        loop.carrier.take_up(execution_id, context)
+        try:
+            loop.submit(request.submitted(loop.clock.now()))
+        except BaseException:
+            loop.carrier.forget(execution_id)
+            raise
         loop.store.append(request.opening_rows(ray.__version__))
         loop.store.commit()
-        loop.carrier.take_up(execution_id, context)
-        loop.post(request.submitted(loop.clock.now()))
         with self._changed:
             self._requests[execution_id] = request
         if self._live is not None:

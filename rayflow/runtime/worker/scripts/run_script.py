@@ -111,8 +111,7 @@ def _script_of(returned: Any) -> Script:
     if not isinstance(made, Script) or not isinstance(made.command, str):
         wrong = made.command if isinstance(made, Script) else returned
         raise BadArguments(
-            f"A script task returns its command as text, not {preview(wrong)} of type "
-            f"{type(wrong).__name__}."
+            f"A script task returns its command as text, not {preview(wrong)} of type {type(wrong).__name__}."
         )
     return made
 
@@ -218,9 +217,7 @@ def _too_big_text(argv: Sequence[str], environment: Mapping[str, str], own: Mapp
             f"The environment variable {longest[0]} of {whose} is {sizes[longest[0]]:,} bytes long, and the system "
             f"takes at most {most_of_one:,} of one. {_INSTEAD}"
         )
-    shown = ", ".join(
-        f"{name} ({sizes[name]:,}{', of script(env=...)' if name in own else ''})" for name in longest
-    )
+    shown = ", ".join(f"{name} ({sizes[name]:,}{', of script(env=...)' if name in own else ''})" for name in longest)
     return (
         f"The script's environment variables are {sum(sizes.values()):,} bytes long and its command line is {words:,}, "
         f"together more than the system takes. The longest variables are {shown}. {_INSTEAD}"

@@ -1,0 +1,116 @@
+"""Two services of one store: one keeps it, the other says so, or waits and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from crash_flows import SOURCE, doings_in
+from projects import Project
+from services import RunningService
+from waiting import until
+
+
+@pytest.fixture
+def both(project: Project) -> Iterator[Callable[..., RunningService]]:
+    """Makes services of one project and one user, each with its own log."""
+    project.write("flow.py", SOURCE)
+    made: list[RunningService] = []
+
+    def another(*flags: str) -> RunningService:
+        service = RunningService(project, flags=("--inline", *flags))
+        service.log = project.path.parent / f"service{len(made)}.log"
+        made.append(service)
+        return service
+
+    yield another
+    for service in made:
+        if service.process is not None and service.process.poll() is None:
+            service.process.send_signal(signal.SIGCONT)
+        service.close()
+
+
+def ended(service: RunningService, seconds: float = 60) -> int:
+    """The exit code of a service that ends by itself."""
+    assert service.process is not None
+    return service.process.wait(seconds)
+
+
+def test_a_second_service_says_who_keeps_the_store_also_where_it_has_the_same_port(
+    both: Callable[..., RunningService],
+) -> None:
+    first = both().start()
+    assert first.process is not None
+    second = both("--port", str(first.address.port)).start(waits=False)
+    assert ended(second) == 2
+    said = second.log.read_text()
+    assert f"rayflow serve (process {first.process.pid} on" in said
+    assert "end that one first" in said
+    assert first.client.runs() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_standby_goes_on_when_the_first_service_ends(
+    both: Callable[..., RunningService], number: signal.Signals
+) -> None:
+    first = both().start()
+    run = first.client.start("hears", {"name": "a"})
+    until(lambda: first.client.get(run.id).state() == "waiting")
+    assert first.process is not None
+    second = both("--standby").start(waits=False)
+    until(lambda: second.process is not None and (second.log.exists()))
+    time.sleep(1.0)  # so that it waits for the lease: nothing tells when
+    assert not second.is_up()
+    began = time.monotonic()
+    first.process.send_signal(number)
+    until(second.is_up, 30, 0.01)
+    took = time.monotonic() - began
+    print(f"after {number.name} the standby answers in {took:.2f} s")
+    assert took < 10  # half a second on a quiet machine
+    second.client.emit("go", "for a", key="a")
+    assert second.client.get(run.id).result(60) == ["did a before", "for a", "did a after"]
+
+
+def test_a_service_that_is_killed_and_started_again_answers_within_seconds(
+    both: Callable[..., RunningService],
+) -> None:
+    first = both().start()
+    run = first.client.start("hears", {"name": "a"})
+    until(lambda: first.client.get(run.id).state() == "waiting")
+    first.kill()
+    began = time.monotonic()
+    first.start()
+    first.client.emit("go", "for a", key="a")
+    assert first.client.get(run.id).result(60)[2] == "did a after"
+    took = time.monotonic() - began
+    print(f"killed, started and done in {took:.2f} s")
+    assert took < 15  # under three on a quiet machine
+
+
+def test_a_service_that_was_stopped_past_its_lease_does_nothing_more(
+    project: Project, both: Callable[..., RunningService]
+) -> None:
+    """The bodies of six effects are sent in one turn. The first service is stopped in one of the first bodies; another
+    one takes over and does them all. Continued, the first one does not begin those that it had still before it."""
+    project.edit("flow.py", 'return [do(f"{name} {number}", 0.01)', 'return [do(f"{name} {number}", 0.5)')
+    ledger = project.path / "ledger.jsonl"
+    first = both().start()
+    run = first.client.start("many", {"name": "a"})
+    until(lambda: len(doings_in(ledger)) >= 2, pause_seconds=0.01)
+    assert first.process is not None
+    os.kill(first.process.pid, signal.SIGSTOP)
+    second = both("--standby").start()
+    assert second.client.get(run.id).result(60) == [f"did a {number}" for number in range(6)]
+    before = doings_in(ledger)
+
+    os.kill(first.process.pid, signal.SIGCONT)
+    assert ended(first) == 2
+    said = first.log.read_text()
+    assert "has taken over from this process, which was silent for more than 6 seconds" in said
+    assert "Traceback" not in said
+    assert doings_in(ledger) == before
+    assert [len(lines) for lines in before.values()].count(2) >= 1  # what the first one had begun
+    assert second.client.runs()[0]["state"] == "done"
