@@ -97,7 +97,7 @@ class Evaluator:
             state.now = max(state.now, message.at)
             _HANDLERS[type(message)](state, message)
             if type(message) in _OF_EXECUTION:
-                _wake(state, message.execution_id)
+                _wake(state, message.execution_id)  # type: ignore[union-attr]  # those of the table have one
             drain(state)
         for execution_id, execution in list(state.awake.items()):
             while execution.in_flight == 0 and not execution.waits and _is_open(state, execution):

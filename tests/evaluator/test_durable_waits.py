@@ -10,6 +10,7 @@ from lives import TABLE, Life, awaiting, begun, paused
 from rayflow.evaluator.commands import CloseWait, Finish, OpenWait, Parked, RunOperation
 from rayflow.evaluator.forms import WAITS
 from rayflow.evaluator.messages import Forget, Resolved
+from rayflow.keeper.conditions import holds
 from rayflow.lang.durable.flows import event
 from rayflow.lang.durable.waits import (
     ask,
@@ -23,7 +24,6 @@ from rayflow.lang.durable.waits import (
     uuid,
     wait_for_event,
 )
-from rayflow.lang.events.conditions import holds
 from rayflow.lang.packing.pack import pack
 from rayflow.lang.terms.codec import children
 from rayflow.lang.terms.expressions import Form, Quoted, TaskCall, Term
