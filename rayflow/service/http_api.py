@@ -241,7 +241,8 @@ class _Handlers:
     async def cancel(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")
         run_id = await self._run_of(request)
-        return {"run_id": run_id, "cancelled": await asyncio.wrap_future(self._service.cancel(run_id, reason))}
+        future = await asyncio.to_thread(self._service.cancel, run_id, reason, is_repeated=AGAIN in request.headers)
+        return {"run_id": run_id, "cancelled": await asyncio.wrap_future(future)}
 
     async def retry(self, request: Request) -> Any:
         reason = str((await _body(request)).get("reason") or "")

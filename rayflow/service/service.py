@@ -42,7 +42,7 @@ from rayflow.records import PlaceRow, RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
-from rayflow.runtime.keeping.keeper_turn import KeeperTurn
+from rayflow.runtime.keeping.keeper_turn import ENDED, KeeperTurn
 from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LoopListener
 from rayflow.runtime.loop import Loop, collect_rarely
@@ -388,14 +388,21 @@ class Service:
     def describe(self, text: str) -> dict[str, Any]:
         """A run as plain data: what it is, its state, its open waits, and why it is where it is."""
         run_id = self.run_id(text)
-        explained, waits = self.look(lambda keeper: (keeper.explain(run_id), keeper.waits(run_id)))
-        return self.questions.describe(run_id, explained, waits)
+        kept, explained, waits = self.look(
+            lambda keeper: (keeper.run(run_id), keeper.explain(run_id), keeper.waits(run_id))
+        )
+        end = self.questions.end_of(run_id) if kept is None else None
+        last_id = kept["run_id"] if kept is not None else end.run_id if end is not None else run_id
+        told = self.questions.describe(last_id, explained, waits)
+        # Of a chain, the last run says how it is.
+        return told if last_id == run_id else {**told, "run_id": run_id, "goes_on_as": last_id}
 
     def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest runs, newest first."""
         rows = self.questions.runs(state=state, flow=flow, limit=limit)
-        explained = self.look(lambda keeper: {row["run_id"]: keeper.explain(row["run_id"]) for row in rows})
-        return [with_explanation(row, explained[row["run_id"]]) for row in rows]
+        still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
+        explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
+        return [with_explanation(row, explained.get(row["run_id"])) for row in rows]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -424,8 +431,15 @@ class Service:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 
-    def cancel(self, run_id: str, reason: str) -> Future[Any]:
-        """End a run. The answer: whether it had not ended."""
+    def cancel(self, run_id: str, reason: str, *, is_repeated: bool = False) -> Future[Any]:
+        """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
+
+        is_repeated: the request was sent before, and no answer came: it is not a second one.
+        """
+        if is_repeated and self.look(lambda keeper: (keeper.run(run_id) or {}).get("state")) == "ending":
+            done: Future[Any] = Future()
+            done.set_result(True)
+            return done
         return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
 
     def retry(self, run_id: str, reason: str) -> Future[Any]:

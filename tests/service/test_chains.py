@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+
+import pytest
 from projects import Project
-from services import RunningService
+from services import RunningService, ledger
 from waiting import until
+
+from rayflow.client.wire import AGAIN
+from rayflow.errors import Cancelled
 
 CHAIN = """
     from rayflow import cond, continue_as, flow, seq, sleep
@@ -33,4 +40,39 @@ def test_a_result_that_is_asked_for_while_the_chain_goes_on_is_that_of_its_last_
     service.start()
     run = service.client.start("count", {"left": 3})
     until(lambda: len(service.client.runs()) >= 2)
+    assert (run.state(), "goes_on_as" in run.describe()) == ("waiting", True)
     assert run.result(60) == "counted"
+    assert (run.state(), run.describe()["run_id"]) == ("done", run.id)
+
+
+CLEANING = """
+    from rayflow import effect, finally_, flow, seq, sleep
+
+    @effect
+    def release():
+        with open("ledger.txt", "a") as file:
+            file.write("released\\n")
+
+    @flow
+    def used():
+        return finally_(sleep(60), seq([sleep(1), release()]))
+"""
+
+
+def test_a_cancel_that_is_sent_again_is_no_second_one_and_leaves_the_clean_up(
+    project: Project, service: RunningService
+) -> None:
+    project.write("flow.py", CLEANING)
+    service.start()
+    run = service.client.start("used")
+    until(lambda: run.state() == "waiting")
+    assert run.cancel("enough") is True
+    until(lambda: run.state() == "ending")
+    address = service.address
+    body, headers = json.dumps({"reason": "enough"}).encode(), {"Authorization": f"Bearer {address.token}", AGAIN: "1"}
+    asked = urllib.request.Request(f"{address.url}/api/runs/{run.id}/cancel", body, headers, method="POST")
+    with urllib.request.urlopen(asked) as answer:
+        assert json.load(answer)["cancelled"] is True
+    with pytest.raises(Cancelled, match="enough"):
+        run.result(60)
+    assert ledger(project) == {"released": 1}
