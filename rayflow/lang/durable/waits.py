@@ -57,8 +57,8 @@ def wait_for_event(
 
         wait_for_event("approval", key=order.id, timeout="2d", where=event.data["amount"] > 5)
 
-    key: of the event; exactly this one, or none. where: a condition on the event's fields. since: "run": the events
-    from the request for the root run on; "now": from the opening of the wait on; "any": all that are kept; or a
+    key: of the event, exactly this one; without it, any. where: a condition on the event's fields. since: "run": the
+    events from the request for the root run on; "now": from the opening of the wait on; "any": all that are kept; or a
     duration. take: "shared": other runs see the event, too; "exclusive": one such wait in all gets it. Raises
     BadArguments for a wrong name, a condition that needs the user's code, and other values than these.
     """
