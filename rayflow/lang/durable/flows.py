@@ -107,7 +107,8 @@ def flow(
 
     on: the events that start a run; the flow's first argument is the event's data. timeout: how long a run may take.
     on_failure, on_cancel: flows that are started when a run has failed or was cancelled, with a dict of its run_id, id,
-    flow, state, error and reason. The other options are those of `task`. Raises BadOption for wrong settings, and as `task`.
+    flow, state, error and reason. The other options are those of `task`. Raises BadOption for wrong settings, and as
+    `task`.
     """
 
     @front_door
