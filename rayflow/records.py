@@ -394,7 +394,7 @@ class WaitRow(NamedTuple):
     event_id: Annotated[str | None, "the event that resolved it"] = None
     outcome: Annotated[bytes | None, "the packed outcome, when it is resolved"] = None
     error: Annotated[str | None, "type and message, when the outcome is a failure"] = None
-    default: Annotated[bytes | None, "the packed outcome at the deadline; null for none"] = None
+    late_outcome: Annotated[bytes | None, "the packed outcome at the deadline; null for none"] = None
     condition: Annotated[bytes | None, "the packed condition on the event"] = None
     seen_from: Annotated[int | None, "the number of events from which on the wait sees them"] = None
     is_exclusive: Annotated[bool | None, "whether no other exclusive wait gets its event"] = None

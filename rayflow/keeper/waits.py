@@ -48,7 +48,7 @@ def _record(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | 
         state,
         WaitRow(
             run.run_id, request.place, state.number + 1, state.now, OPEN, request.kind, cause, deadline_at,
-            given=request.given, default=request.default, is_cleanup=request.is_cleanup or None, **fields,
+            given=request.given, late_outcome=request.default, is_cleanup=request.is_cleanup or None, **fields,
         ),
     )  # fmt: skip
     return run.waits[request.place]
@@ -57,7 +57,7 @@ def _record(state: KeeperState, run: KeptRun, request: WaitOpened, cause: str | 
 def deadline_came(state: KeeperState, wait: KeptWait) -> None:
     """The deadline of an open wait has come."""
     kind = wait.opened.kind
-    outcome = wait.opened.default
+    outcome = wait.opened.late_outcome
     if outcome is None:
         outcome = outcomes.of_late_wait(kind) if kind in ("child", "join") else outcomes.NOTHING
     resolve(state, wait, outcome, "timer")

@@ -122,6 +122,7 @@ class Service:
 
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
+        self.store.compact()  # what a killed service left: many small files, which each question would read
         records = self.store.run_records()
         _, latest_at = records.latest()
         records.close()
@@ -133,7 +134,6 @@ class Service:
     def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
         """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
         the keeper begins with, and what has happened at the places of those that have not ended."""
-        self.store.compact()  # what a killed service left: many small files, which each question would read
         self.questions = Questions(self.store)
         recovered, places = self.questions.recovered(self._clock.now())
         table = self._tasks()

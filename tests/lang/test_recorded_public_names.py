@@ -12,6 +12,8 @@ from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall
 
 MODULES = {
     "api": "Scheduler history run",
+    "client.async_client": "aconnect",
+    "client.client": "connect",
     "deployments.deployment_tasks": "deployment_task",
     "lang.awaiting": "gather",
     "lang.builtins": "apply_func as_task compose const fork_thread identity join_thread merge_handles "

@@ -79,6 +79,7 @@ def nowhere(run: str) -> None:
 
 class Entry:
     name = "flow.f"
+    is_effect = False
 
 
 class Attempt:

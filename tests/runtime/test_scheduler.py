@@ -93,6 +93,8 @@ class Opened:
     def post(self, message: object) -> None:
         self.posted.append(message)
 
+    submit = post
+
 
 def request(life: int = 0) -> SimpleNamespace:
     return SimpleNamespace(

@@ -76,7 +76,7 @@ def test_a_clock_that_is_set_while_a_run_sleeps_moves_no_deadline(
     project.edit("flow.py", "sleep(0.15)", "sleep(2)")
     clock = SetClock()
     service = serve(clock)
-    run_id = start(service, "chain")
+    run_id = start(service, "flow.chain")
     until(lambda: state_of(service, run_id) == "waiting", pause_seconds=0.01)
     clock.ahead_seconds = by_seconds
     assert value_of(service, run_id)[0] == "did a 1"
@@ -94,7 +94,7 @@ def test_a_service_that_starts_after_the_clock_was_set_back_goes_on_in_the_recor
     clock = SetClock()
     clock.ahead_seconds = -HOUR
     second = serve(clock)
-    assert value_of(second, start(second, "chain", "b"))[0] == "did b 1"
+    assert value_of(second, start(second, "flow.chain", "b"))[0] == "did b 1"
     second.emit("go", "for a", key="a").result(20)
     assert value_of(second, waiting)[2] == "did a after"
     rows = project.sql('SELECT recorded_at FROM run_changes ORDER BY "number"')
@@ -117,7 +117,7 @@ def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
             return super().__getattr__(name)
 
     use_disk(monkeypatch, FullDisk(0, number))
-    refused = service.start_named("chain", {"name": "b"}, id="b")
+    refused = service.start_named("flow.chain", {"name": "b"}, id="b")
     with pytest.raises(ServiceUnavailable, match=os.strerror(number)):
         refused.result(20)
     assert service.has_ended.wait(20)
@@ -146,7 +146,7 @@ def test_an_effect_is_not_begun_when_another_process_has_taken_over(
         raise LeaseLost("somebody has taken over")
 
     monkeypatch.setattr(Lease, "check", taken_over)
-    service.start_named("many", {"name": "a"})
+    service.start_named("flow.many", {"name": "a"})
     assert service.has_ended.wait(20)
     assert isinstance(service.error, LeaseLost)
     assert doings_in(Path("ledger.jsonl")) == {}
