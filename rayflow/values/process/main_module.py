@@ -174,8 +174,8 @@ NEEDED_MODULES = sys.stdlib_module_names | {
     "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "starlette", "uvicorn",
     "yaml",
     # the modules that these import
-    "aiobotocore", "aiohttp", "aiosignal", "anyio", "attr", "attrs", "botocore", "certifi", "charset_normalizer", "colorful",
-    "dateutil", "filelock", "frozenlist", "google", "h11", "idna", "jsonschema", "markdown_it", "msgpack", "multidict",
+    "aiobotocore", "aiohttp", "aiosignal", "anyio", "attr", "attrs", "botocore", "certifi", "charset_normalizer",
+    "colorful", "dateutil", "filelock", "frozenlist", "google", "h11", "idna", "jsonschema", "markdown_it", "msgpack", "multidict",
     "opencensus", "opentelemetry", "packaging", "prometheus_client", "psutil", "pydantic_core", "pygments", "pytz",
     "referencing", "requests", "rpds", "setproctitle", "six", "smart_open", "typing_extensions", "urllib3",
     "virtualenv", "yarl",
