@@ -171,13 +171,12 @@ def is_needed(name: str) -> bool:
 NEEDED_MODULES = sys.stdlib_module_names | {
     # the modules that rayflow imports
     "rayflow", "ray", "blake3", "click", "cloudpickle", "duckdb", "fsspec", "gcsfs", "grpc", "numpy", "pandas",
-    "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "starlette", "uvicorn",
-    "yaml",
+    "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "starlette", "uvicorn", "yaml",
     # the modules that these import
     "aiobotocore", "aiohttp", "aiosignal", "anyio", "attr", "attrs", "botocore", "certifi", "charset_normalizer",
-    "colorful", "dateutil", "filelock", "frozenlist", "google", "h11", "idna", "jsonschema", "markdown_it", "msgpack", "multidict",
-    "opencensus", "opentelemetry", "packaging", "prometheus_client", "psutil", "pydantic_core", "pygments", "pytz",
-    "referencing", "requests", "rpds", "setproctitle", "six", "smart_open", "typing_extensions", "urllib3",
-    "virtualenv", "yarl",
+    "colorful", "dateutil", "filelock", "frozenlist", "google", "h11", "idna", "jsonschema", "markdown_it",
+    "msgpack", "multidict", "opencensus", "opentelemetry", "packaging", "prometheus_client", "psutil", "pydantic_core",
+    "pygments", "pytz", "referencing", "requests", "rpds", "setproctitle", "six", "smart_open",
+    "typing_extensions", "urllib3", "virtualenv", "yarl",
 }  # fmt: skip
 """Modules that a file of a project must not hide: the standard ones, and libraries that rayflow needs."""
