@@ -8,7 +8,7 @@ A `Record` is one row as a dictionary: hashes as lower-case hex, times as aware 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow import errors
 from rayflow.errors import Bug, RayflowError
@@ -117,6 +117,48 @@ class CallGraph:
     execution: Record
     boxes: tuple[Box, ...]
     flows: tuple[Flow, ...]
+
+
+class PathSpan(NamedTuple):
+    """A time in which an execution waited for one phase of one job.
+
+    job_id: empty for the execution itself. phase: arguments, held (with what held the job), look-up, worker (until a
+    worker was free and had begun), stage in, body, stage out, or evaluator (until it was recorded, or its next call was
+    met). Times are in microseconds since the epoch.
+    """
+
+    job_id: str
+    name: str
+    phase: str
+    begin_us: int
+    end_us: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.end_us - self.begin_us) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalPath:
+    """What an execution waited for at each moment: spans that follow each other and fill its time."""
+
+    execution: Record
+    spans: tuple[PathSpan, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long the execution took."""
+        return sum([span.seconds for span in self.spans])
+
+    def by_task(self) -> list[tuple[str, dict[str, float]]]:
+        """The seconds that the path spent in each task, by phase; the task with the most seconds first. If all calls
+        of a task took no time, the execution would be shorter by its seconds at most: then another path counts."""
+        found: dict[str, dict[str, float]] = {}
+        for span in self.spans:
+            phases = found.setdefault(span.name, {})
+            phases[span.phase] = phases.get(span.phase, 0.0) + span.seconds
+        return sorted(found.items(), key=lambda item: -sum(item[1].values()))
 
 
 @dataclass(frozen=True, slots=True)
