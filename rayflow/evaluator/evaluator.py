@@ -335,9 +335,7 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
     if job.entry.is_nested:
         job.execution.is_torn = True
     release(state, job)
-    row = rows.attempt_row(
-        job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at
-    )
+    row = rows.attempt_row(job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at)
     record(state, job, (row,))
     if not job.work.wanted:
         fail(state, job, own_failures.cancelled())
@@ -353,7 +351,7 @@ def _timer_fired(state: State, message: messages.TimerFired) -> None:
     if isinstance(message.timer, RetryTimer):
         retry_now(state, message.timer)
     else:
-        record_open_jobs(state, message.at)
+        record_open_jobs(state, message.timer, message.at)
 
 
 def _cancel_requested(state: State, message: messages.CancelRequested) -> None:

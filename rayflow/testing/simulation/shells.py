@@ -162,7 +162,7 @@ class Shell:
         if self.has_crashed:
             return
         for message in accepted:
-            if not isinstance(message, messages.LookedUp | messages.Operated):
+            if not isinstance(message, messages.LookedUp | messages.Operated | messages.TimerFired):
                 self.uncertain.pop((message.job, message.attempt), None)
         for command in came:
             self.carry_out(command)
