@@ -331,7 +331,7 @@ class RunRow(NamedTuple):
     arguments: Annotated[str | None, "the root's arguments as text, shortened"] = None
     parent_run_id: Annotated[str | None, "the run that started it by child or spawn"] = None
     parent_place: Annotated[Hash | None, "the place in that run"] = None
-    link: Annotated[str | None, "how it hangs on what started it: child, spawn, event or hook; null for none"] = None
+    link: Annotated[str | None, "what started it: child, spawn, event, hook or schedule; null for none of these"] = None
     tie: Annotated[bool | None, "whether it is cancelled with what started it"] = None
     root_run_id: Annotated[str | None, "the run at the top of its tree; its own id for a root run"] = None
     event_id: Annotated[str | None, "the event that started it"] = None
@@ -348,6 +348,8 @@ class RunRow(NamedTuple):
     reason: Annotated[str | None, "why: what was given with a cancel or retry; tasks whose code is missing"] = None
     chain_run_id: Annotated[str | None, "the first run of its chain by continue_as; its own id for that one"] = None
     next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
+    schedule: Annotated[str | None, "the schedule that started it"] = None
+    moment: Annotated[Time | None, "the moment of that schedule"] = None
 
 
 class PlaceRow(NamedTuple):
@@ -432,6 +434,40 @@ class DeliveryRow(NamedTuple):
     is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
 
 
+class ScheduleRow(NamedTuple):
+    """One transition of a schedule, which says when runs of a task start by the clock. Each row has all columns."""
+
+    schedule: Annotated[str, "its name; of one in the code, the full name of the flow"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "active, paused, gone (the code has it no more) or deleted"]
+    cause: Annotated[str, "what made the transition: code, put, pause, resume or delete"]
+    flow: Annotated[str, "full name of the task"]
+    timetable: Annotated[str, "its moments, as JSON: expressions of cron with their zones, and periods"]
+    overlap: Annotated[str, "what a firing does while a run has not ended: skip, queue, allow or cancel_previous"]
+    catch_up_us: Annotated[int, "how late a firing may be, in microseconds"]
+    moments_after: Annotated[Time, "its moments after this one count"]
+    arguments: Annotated[str | None, "the arguments of the runs, as JSON by name; null for the defaults"] = None
+    is_of_code: Annotated[bool | None, "whether it stands in the code"] = None
+    is_paused: Annotated[bool | None, "whether it is paused, or was when it ended"] = None
+
+
+class FiringRow(NamedTuple):
+    """One transition of a firing: one moment of a schedule, or a series of moments that started nothing."""
+
+    schedule: Annotated[str, "the schedule"]
+    moment: Annotated[Time, "the moment; of a series, the first one"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "pending (its run is being made), queued, started, failed, skipped or missed"]
+    kind: Annotated[str, "what has made it a firing: time, trigger or backfill"]
+    cause: Annotated[str | None, "why it has this state: overlap, paused, late, ended (the schedule), trigger"] = None
+    run_id: Annotated[str | None, "the run that was started"] = None
+    error: Annotated[str | None, "why no run could be made"] = None
+    last_moment: Annotated[Time | None, "of a series, the last moment; null for a single one"] = None
+    many: Annotated[int | None, "of a series, how many moments; null when there are more than 10,000"] = None
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -457,6 +493,8 @@ Row: TypeAlias = (
     | WaitRow
     | EventRow
     | DeliveryRow
+    | ScheduleRow
+    | FiringRow
 )
 
 
@@ -593,5 +631,7 @@ TABLES: tuple[Table, ...] = (
     Table("places", PlaceRow, ("execution_id", "place", "kind", "number", "generation")),
     Table("wait_changes", WaitRow, ("run_id", "place", "number")),
     Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
+    Table("schedule_changes", ScheduleRow, ("schedule", "number")),
+    Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rayflow.keeper import answers, events, requests, runs, waits
+from rayflow.keeper import answers, events, requests, runs, schedules, waits
 from rayflow.keeper.commands import Evaluate, KeeperCommand, RequestReply, SetAlarm, Write
 from rayflow.keeper.folding import fold, rebuilt
 from rayflow.keeper.ids import derived_run_id, is_own_id
@@ -32,7 +32,7 @@ from rayflow.keeper.run_states import (
     SCHEDULED,
     WAITING,
 )
-from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, StrictEmit, find
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
 from rayflow.records import EventRow
 
@@ -89,6 +89,15 @@ class Keeper:
         event = self.state.events.get(event_id)
         return answers.of_event(self.state, event) if event else None
 
+    def schedules(self) -> list[dict[str, Any]]:
+        """All schedules, as plain data, by name: those that have ended, too."""
+        return [answers.of_schedule(self.state, kept) for _, kept in sorted(self.state.schedules.items())]
+
+    def schedule(self, name: str) -> dict[str, Any] | None:
+        """A schedule, as plain data. None if there never was one of this name."""
+        kept = self.state.schedules.get(name)
+        return answers.of_schedule(self.state, kept) if kept else None
+
     def explain(self, run_id: str) -> dict[str, Any] | None:
         """Why a run has not ended: one cause. None if it has, or never was."""
         run = self._open(run_id)
@@ -127,6 +136,8 @@ def _fire_due(state: KeeperState) -> None:
             events.deliver_due(state, owner)
         elif isinstance(owner, KeptWait):
             waits.deadline_came(state, owner)
+        elif isinstance(owner, KeptSchedule):
+            schedules.fire_due(state, owner)
         elif timer[1] == RUN_DUE:
             runs.begin_due(state, owner)
         else:
@@ -135,12 +146,14 @@ def _fire_due(state: KeeperState) -> None:
 
 
 def _stop_all(state: KeeperState) -> None:
-    """Stop what hangs on runs that were stopped, at any depth."""
+    """Stop what hangs on runs that were stopped, at any depth. Then let the schedules of ended runs go on."""
     while state.stops:
         run_id, by, reason, is_again = state.stops.popleft()
         run = state.runs.get(run_id)
         if run is not None:
             runs.stop(state, run, by, reason, is_again)
+    while state.freed:
+        schedules.go_on(state, state.freed.popleft())
 
 
 def _set_alarm(state: KeeperState) -> None:
@@ -171,6 +184,8 @@ def _recovered(state: KeeperState, request: requests.Recovered) -> None:
     for waiting in list(state.waiters.values()):
         for wait in list(waiting.values()):
             waits.look_for_target(state, wait)
+    state.has_begun = True
+    state.freed.extend(state.schedules)
     if state.flows is not None:
         _code_came(state)
 
@@ -181,14 +196,18 @@ def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
     for flow in sorted(request.flows):
         for name, where in request.flows[flow].on:
             state.subscribers.setdefault(name, []).append((flow, where))
-    _code_came(state)
+    if state.has_begun:
+        _code_came(state)
 
 
 def _code_came(state: KeeperState) -> None:
+    if state.flows is not None:
+        schedules.follow_code(state, state.flows)
     for run in list(state.runs.values()):
         if run.state == QUEUED:
             runs.take_up(state, run, "code")
     events.bind_again(state)
+    schedules.bind_again(state)
 
 
 def _start_requested(state: KeeperState, request: requests.StartRequested) -> None:
@@ -384,6 +403,27 @@ def _recalled(state: KeeperState, request: requests.Recalled) -> None:
             _HANDLERS[type(asker)](state, asker)
 
 
+def _schedule_asked(
+    change: Callable[[KeeperState, Any], tuple[str, str] | None],
+) -> Callable[[KeeperState, Any], None]:
+    """The function for a request that changes a schedule and is answered by what the schedule is then."""
+
+    def handle(state: KeeperState, request: Any) -> None:
+        refusal = change(state, request)
+        if refusal is not None:
+            _refuse(state, request.request, *refusal)
+        else:
+            _reply(state, request.request, answers.of_schedule(state, state.schedules[request.schedule]))
+
+    return handle
+
+
+def _firings_wanted(state: KeeperState, request: requests.TriggerRequested | requests.BackfillRequested) -> None:
+    refusal = schedules.ask_for_firings(state, request)
+    if refusal is not None:
+        _refuse(state, request.request, *refusal)
+
+
 def _time_came(state: KeeperState, request: requests.TimeCame) -> None:
     """The timers that have come are fired before each request. The alarm is over, also if it came too early."""
     state.alarm = None
@@ -403,5 +443,12 @@ _HANDLERS: Mapping[type, Callable[[KeeperState, Any], None]] = {
     requests.CancelRunRequested: _cancel_requested,
     requests.RetryRequested: _retry_requested,
     requests.Recalled: _recalled,
+    requests.PutScheduleRequested: _schedule_asked(schedules.put),
+    requests.PauseRequested: _schedule_asked(schedules.pause),
+    requests.DeleteScheduleRequested: _schedule_asked(schedules.delete),
+    requests.TriggerRequested: _firings_wanted,
+    requests.BackfillRequested: _firings_wanted,
+    requests.FiringsRecalled: schedules.recalled,
+    requests.BoundFiring: schedules.bound,
     requests.TimeCame: _time_came,
 }

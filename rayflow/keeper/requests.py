@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -35,7 +35,8 @@ class Recovered(NamedTuple):
     runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
     when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
-    and time recorded.
+    and time recorded. schedules: the last row of each. firings: of those without a run yet, the last row; of each
+    schedule, that of the latest moment by the clock; and those whose moments had not come when they were made.
     """
 
     at: int
@@ -46,6 +47,8 @@ class Recovered(NamedTuple):
     ended: Sequence[EndedRun] = ()
     latest_number: int = 0
     latest_at: int = 0
+    schedules: Sequence[ScheduleRow] = ()
+    firings: Sequence[FiringRow] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -61,7 +64,7 @@ class FlowSpec(NamedTuple):
 
     on: the events that start a run, by name; each with the packed condition on the event's data, or None.
     timeout_us: how long a run may take. on_failure, on_cancel: full names of flows that are started when a run fails,
-    or is cancelled.
+    or is cancelled. schedule: when the clock starts a run.
     """
 
     name: str
@@ -69,6 +72,16 @@ class FlowSpec(NamedTuple):
     timeout_us: int | None = None
     on_failure: str | None = None
     on_cancel: str | None = None
+    schedule: ScheduleSpec | None = None
+
+
+class ScheduleSpec(NamedTuple):
+    """When the clock starts runs. timetable: as text (see `timetables`). overlap: skip, queue, allow or
+    cancel_previous. catch_up_us: how late a firing may be."""
+
+    timetable: str
+    overlap: str = "skip"
+    catch_up_us: int = 0
 
 
 class StartRequested(NamedTuple):
@@ -260,6 +273,95 @@ class Recalled(NamedTuple):
     waits: Sequence[WaitRow] = ()
 
 
+class PutScheduleRequested(NamedTuple):
+    """Somebody wants a schedule of this name, or another timetable for it. Its moments from now on count; it stays
+    paused if it is. flow: full name of the task. arguments: as JSON by name; None for the defaults.
+
+    The answer: what `Keeper.schedule` says. Errors: RunConflict for the schedule of a flow in the code.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    flow: str
+    spec: ScheduleSpec
+    arguments: str | None = None
+
+
+class PauseRequested(NamedTuple):
+    """Somebody pauses a schedule, or has it go on. The moments in between are skipped.
+
+    The answer: what `Keeper.schedule` says. Errors: NotFound.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    is_paused: bool
+
+
+class DeleteScheduleRequested(NamedTuple):
+    """Somebody deletes a schedule that was put. Its firings that wait are skipped; its runs go on.
+
+    The answer: what `Keeper.schedule` says. Errors: NotFound; RunConflict for the schedule of a flow in the code.
+    """
+
+    at: int
+    request: str
+    schedule: str
+
+
+class TriggerRequested(NamedTuple):
+    """Somebody wants a run of a schedule for this moment, whatever runs, and though it may be paused. The same moment
+    again is the same firing.
+
+    The answer: `schedule`, `moment`, `run_id`, and `is_new`. Errors: NotFound.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    moment: int
+
+
+class BackfillRequested(NamedTuple):
+    """Somebody wants the runs of all moments of a schedule from one to another that have had none. last: None for now.
+
+    The answer: `schedule`, `moments` (of those that are fired), and `known` (how many had a run, or are to have one).
+    Errors: NotFound, BadArguments for a time that has not come, and for too many moments.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    first: int
+    last: int | None = None
+
+
+class FiringsRecalled(NamedTuple):
+    """The shell's answer to `RecallFirings`, after all that was written before it is committed: the last row of each
+    firing of a schedule between two moments."""
+
+    at: int
+    schedule: str
+    first: int
+    last: int
+    firings: Sequence[FiringRow] = ()
+
+
+class BoundFiring(NamedTuple):
+    """The shell's answer to `BindFiring`: the root term of the run of a firing; or why the task does not take the
+    arguments. With neither, the loaded code lacks the task."""
+
+    at: int
+    schedule: str
+    moment: int
+    root: bytes | None = None
+    input_hash: bytes | None = None
+    arguments: str | None = None
+    error: str | None = None
+
+
 class TimeCame(NamedTuple):
     """The time of the last `SetAlarm` has come (or any later time)."""
 
@@ -280,5 +382,12 @@ Request: TypeAlias = (
     | CancelRunRequested
     | RetryRequested
     | Recalled
+    | PutScheduleRequested
+    | PauseRequested
+    | DeleteScheduleRequested
+    | TriggerRequested
+    | BackfillRequested
+    | FiringsRecalled
+    | BoundFiring
     | TimeCame
 )

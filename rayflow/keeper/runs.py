@@ -248,6 +248,8 @@ def end(
             resolve(state, wait, outcomes.of_ended(run), "run")
     if to != DONE:
         _start_hook(state, run)
+    if run.first.schedule is not None:
+        state.freed.append(run.first.schedule)
 
 
 def follow(state: KeeperState, wait: KeptWait, next_run_id: str) -> None:
@@ -295,6 +297,8 @@ def continue_as(state: KeeperState, run: KeptRun, row: RunRow) -> None:
         tie=first.tie,
         root_run_id=None if first.root_run_id == run.run_id else first.root_run_id,
         event_id=first.event_id,
+        schedule=first.schedule,
+        moment=first.moment,
         seen_from=first.seen_from,
         queue=first.queue,
         priority=first.priority,

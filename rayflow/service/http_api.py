@@ -10,6 +10,10 @@ In: requests. Out: the answers of the service. Never: decides; changes anything 
     POST /api/runs/ID/cancel | retry | answer
     GET  /api/asks                       the open questions to people
     POST /api/events, GET /api/events, GET /api/events/ID
+    GET  /api/schedules                  the schedules
+    PUT  /api/schedules/NAME             make or change one; GET shows it, DELETE deletes it
+    POST /api/schedules/NAME/pause | resume | trigger | backfill
+    GET  /api/schedules/NAME/next        its next moments: count=
     PUT  /api/blobs/HASH, GET /api/blobs/HASH    large values of arguments and results
     GET  /healthz                        whether the service turns; needs no token
 
@@ -25,6 +29,8 @@ import json
 import math
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -43,6 +49,7 @@ from rayflow.errors import (
     RunConflict,
     UserError,
 )
+from rayflow.service.schedules import shown_answer
 from rayflow.service.service import Service
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -53,7 +60,7 @@ Handler = Callable[[Request], Awaitable[Any]]
 
 def api_of(service: Service, token: str) -> Starlette:
     """The application of a service. token: what each request has to show."""
-    handlers = _Handlers(service)
+    handlers, schedules = _Handlers(service), _ScheduleHandlers(service)
     routes = [
         ("/api/runs", "POST", handlers.start),
         ("/api/runs", "GET", handlers.runs),
@@ -67,6 +74,15 @@ def api_of(service: Service, token: str) -> Starlette:
         ("/api/events", "POST", handlers.emit),
         ("/api/events", "GET", handlers.events),
         ("/api/events/{event}", "GET", handlers.event),
+        ("/api/schedules", "GET", schedules.listed),
+        ("/api/schedules/{schedule}", "GET", schedules.described),
+        ("/api/schedules/{schedule}", "PUT", schedules.put),
+        ("/api/schedules/{schedule}", "DELETE", schedules.delete),
+        ("/api/schedules/{schedule}/next", "GET", schedules.coming),
+        ("/api/schedules/{schedule}/pause", "POST", schedules.pause),
+        ("/api/schedules/{schedule}/resume", "POST", schedules.resume),
+        ("/api/schedules/{schedule}/trigger", "POST", schedules.trigger),
+        ("/api/schedules/{schedule}/backfill", "POST", schedules.backfill),
         ("/api/blobs/{digest}", "PUT", handlers.put_blob),
         ("/api/blobs/{digest}", "GET", handlers.blob),
     ]
@@ -145,9 +161,14 @@ _FIELDS: dict[str, tuple[type, str]] = {
     "arguments": (dict, "an object"),
     "directory": (str, "a text"),
     "due_at": (int, "a whole number: microseconds since the epoch"),
+    "first": (int, "a whole number: microseconds since the epoch"),
+    "flow": (str, "a text"),
     "id": (str, "a text"),
     "key": (str, "a text"),
+    "last": (int, "a whole number: microseconds since the epoch"),
+    "moment": (int, "a whole number: microseconds since the epoch"),
     "name": (str, "a text"),
+    "overlap": (str, "a text"),
     "place": (str, "a text"),
     "priority": (int, "a whole number"),
     "reason": (str, "a text"),
@@ -288,6 +309,55 @@ class _Handlers:
         if self._service.has_ended.is_set():
             return _error("ServiceUnavailable", f"The service has ended: {self._service.error}", 503)
         return {"ok": True, "store": self._service.config.store}
+
+
+class _ScheduleHandlers:
+    """One function for each route of schedules."""
+
+    def __init__(self, service: Service) -> None:
+        self._schedules = service.schedules
+
+    async def listed(self, request: Request) -> Any:
+        return {"schedules": await asyncio.to_thread(self._schedules.listed)}
+
+    async def described(self, request: Request) -> Any:
+        limit = _number(request.query_params.get("limit"), 20)
+        return await asyncio.to_thread(self._schedules.described, request.path_params["schedule"], limit=limit)
+
+    async def coming(self, request: Request) -> Any:
+        count = _number(request.query_params.get("count"), 5)
+        name = request.path_params["schedule"]
+        return {"next": await asyncio.to_thread(self._schedules.coming, name, count=count)}
+
+    async def put(self, request: Request) -> Any:
+        body = await _body(request)
+        given = {name: body.get(name) for name in ("arguments", "overlap", "catch_up")}
+        name = request.path_params["schedule"]
+        return await self._asked(partial(self._schedules.put, name, body.get("flow"), body.get("timetable"), **given))
+
+    async def delete(self, request: Request) -> Any:
+        return await self._asked(partial(self._schedules.delete, request.path_params["schedule"]))
+
+    async def pause(self, request: Request) -> Any:
+        return await self._asked(partial(self._schedules.pause, request.path_params["schedule"], True))
+
+    async def resume(self, request: Request) -> Any:
+        return await self._asked(partial(self._schedules.pause, request.path_params["schedule"], False))
+
+    async def trigger(self, request: Request) -> Any:
+        body = await _body(request)
+        return await self._asked(partial(self._schedules.trigger, request.path_params["schedule"], body.get("moment")))
+
+    async def backfill(self, request: Request) -> Any:
+        body = await _body(request)
+        first, last = body.get("first"), body.get("last")
+        if first is None:
+            raise BadArguments("A backfill says from when on, as `first`: microseconds since the epoch.")
+        return await self._asked(partial(self._schedules.backfill, request.path_params["schedule"], first, last))
+
+    async def _asked(self, ask: Callable[[], Future[Any]]) -> Any:
+        """The answer to a request that changes something."""
+        return shown_answer(await asyncio.wrap_future(await asyncio.to_thread(ask)))
 
 
 def _base64(text: str) -> bytes:

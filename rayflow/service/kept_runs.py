@@ -39,8 +39,9 @@ class KeptRuns:
     """What a service knows of its runs. Only the loop's thread changes it.
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
-    makes the root term of the run that an event starts. recall, places_of: read the rows of a run that has ended, and
-    what has happened at its places. replied: gets the answers to requests.
+    makes the root term of the run that an event starts; bind_firing: of one that the clock starts. recall, places_of:
+    read the rows of a run that has ended, and what has happened at its places; recall_firings: the firings of a
+    schedule. replied: gets the answers to requests.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class KeptRuns:
         begun: Callable[[str], None],
         bind: Callable[[orders.BindEvent], requests.BoundArguments],
         recall: Callable[[orders.Recall], requests.Recalled],
+        bind_firing: Callable[[orders.BindFiring], requests.BoundFiring],
+        recall_firings: Callable[[orders.RecallFirings], requests.FiringsRecalled],
         places_of: Callable[[str], list[PlaceRow]],
         replied: Callable[[orders.RequestReply], None],
         ray_version: str | None = None,
@@ -64,6 +67,8 @@ class KeptRuns:
         self._begun = begun
         self.bind = bind
         self.recall = recall
+        self.bind_firing = bind_firing
+        self.recall_firings = recall_firings
         self._places_of = places_of
         self.replied = replied
         self._ray_version = ray_version

@@ -29,6 +29,7 @@ WITH known_runs AS (
         arg_max(arguments, number) AS arguments, arg_max(reason, number) AS reason, arg_max(error, number) AS error,
         arg_max(due_at, number) AS due_at, arg_max(parent_run_id, number) AS parent_run_id,
         arg_max(link, number) AS link, arg_max(event_id, number) AS event_id, arg_max(tags, number) AS tags,
+        arg_max(schedule, number) AS schedule, arg_max(moment, number) AS moment,
         arg_max(generation, number) AS generation
     FROM run_changes GROUP BY run_id)
 """
@@ -71,6 +72,8 @@ class Questions:
                 ],
                 latest_number=number,
                 latest_at=at,
+                schedules=records.schedules(),
+                firings=records.open_firings(),
             )
             places = records.places_of(ids)
         finally:
@@ -86,6 +89,15 @@ class Questions:
             )
         finally:
             records.close()
+
+    def recalled_firings(self, order: orders.RecallFirings, now: int) -> requests.FiringsRecalled:
+        """The firings of a schedule between two moments."""
+        records = self._store.run_records()
+        try:
+            found = records.firings_between(order.schedule, order.first, order.last)
+        finally:
+            records.close()
+        return requests.FiringsRecalled(now, order.schedule, order.first, order.last, found)
 
     def places_of(self, run_id: str) -> list[PlaceRow]:
         """What has happened at the places of one run."""
@@ -215,6 +227,32 @@ class Questions:
         finally:
             history.close()
         return [{**_plain(row), "data": _shown(row["data"])} for row in rows]
+
+    def firings(self, schedule: str, *, limit: int) -> list[dict[str, Any]]:
+        """The latest firings of a schedule, newest first."""
+        history = self._store.history()
+        try:
+            rows = history.records(
+                "SELECT * FROM firings WHERE schedule = $schedule "
+                "ORDER BY coalesce(last_moment, moment) DESC, number DESC LIMIT $limit",
+                {"schedule": schedule, "limit": limit},
+            )
+        finally:
+            history.close()
+        return [_plain(row) for row in rows]
+
+    def schedule_changes(self, schedule: str) -> list[dict[str, Any]]:
+        """What has become of a schedule, in order."""
+        history = self._store.history()
+        try:
+            rows = history.records(
+                "SELECT recorded_at AS at, state, cause, timetable, overlap, catch_up_us / 1e6 AS catch_up_seconds, "
+                "arguments FROM schedule_changes WHERE schedule = $schedule ORDER BY number",
+                {"schedule": schedule},
+            )
+        finally:
+            history.close()
+        return [_plain(row) for row in rows]
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

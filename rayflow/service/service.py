@@ -52,9 +52,10 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import bound_to_event, flow_specs, input_hash
+from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.questions import Questions, with_explanation
+from rayflow.service.schedules import ServiceSchedules
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -96,6 +97,7 @@ class Service:
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
+        self.schedules = ServiceSchedules(self)
         self.store: Store
         self.questions: Questions
         self._turn: KeeperTurn
@@ -152,6 +154,8 @@ class Service:
             begun=self._begun,
             bind=self._bound,
             recall=lambda order: self.questions.recalled(order, self._clock.now()),
+            bind_firing=self._bound_to_firing,
+            recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
         )
@@ -262,6 +266,9 @@ class Service:
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
         return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
+
+    def _bound_to_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
+        return bound_to_firing(order, registered().get(order.flow), self._clock.now(), self._keep)
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""

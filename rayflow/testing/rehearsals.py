@@ -182,15 +182,15 @@ class Rehearsal(Scheduler):
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def skip(self, time: float | str) -> None:
-        """Let time pass. Runs that were started go on meanwhile: their sleeps end, their timeouts come.
+        """Let time pass. Runs that were started go on meanwhile: their sleeps end, their timeouts come; schedules fire.
 
         time: seconds, or text such as "90m" or "2d".
         """
         seconds = parse_seconds(time, where="skip")
-        if self._service is None:
+        if self._service is None and not any(has_schedule(each) for each in registered().values()):
             self.clock.skip(seconds)
         else:
-            self._service.pass_time(self._service.now() + round(seconds * 1_000_000))
+            self.service.pass_time(self.service.now() + round(seconds * 1_000_000))
 
     def advance_to(self, moment: datetime.datetime) -> None:
         """Let time pass until a moment. Raises BadArguments for one without a time zone, or in the past."""
@@ -487,6 +487,11 @@ def _named(task: Task[..., Any] | str) -> str:
         task.fullname if isinstance(task, Task) else pick(registered().values(), task, where="This process").fullname
     )
     return full
+
+
+def has_schedule(task: Task[..., Any]) -> bool:
+    """Whether the clock starts runs of a task."""
+    return task.flow_settings is not None and bool(task.flow_settings.timetable)
 
 
 def _several(attempts: int | Iterable[int]) -> Iterable[int]:

@@ -42,6 +42,12 @@ class RunShell(Protocol):
     def recall(self, order: orders.Recall) -> requests.Recalled:
         """The rows of a run that has ended, from the store."""
 
+    def bind_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
+        """The root term of the run of a firing."""
+
+    def recall_firings(self, order: orders.RecallFirings) -> requests.FiringsRecalled:
+        """The firings of a schedule, from the store."""
+
     def note(self, row: PlaceRow) -> None:
         """Something has happened at a place of a run: it holds when the run is taken up again."""
 
@@ -249,6 +255,10 @@ class KeeperTurn:
                 asked.append(self._shell.bind(order))
             case orders.Recall():
                 asked.append(self._shell.recall(order))
+            case orders.BindFiring():
+                asked.append(self._shell.bind_firing(order))
+            case orders.RecallFirings():
+                after.append(lambda: self.post(self._shell.recall_firings(order)))
             case orders.SetAlarm():
                 self._alarm = order.at
                 self._alarm_seconds = self._clock.seconds() + max(0.0, (order.at - at) / 1_000_000)
