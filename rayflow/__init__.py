@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from rayflow.lang.durable.effects import RetryAfter, effect
     from rayflow.lang.durable.flows import event, flow
+    from rayflow.lang.durable.streams import stream
     from rayflow.lang.durable.waits import (
         any_of,
         ask,
@@ -172,6 +173,7 @@ __all__ = [
     "sleep_until",
     "spawn",
     "starmap",
+    "stream",
     "subrun",
     "task",
     "throw",
@@ -218,6 +220,7 @@ _PLACES = {
     "Event": "rayflow.lang.events.event_values",
     "RunRef": "rayflow.lang.events.event_values",
     "event": "rayflow.lang.durable.flows",
+    "stream": "rayflow.lang.durable.streams",
     "flow": "rayflow.lang.durable.flows",
     "any_of": "rayflow.lang.durable.waits",
     "ask": "rayflow.lang.durable.waits",

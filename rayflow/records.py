@@ -432,32 +432,25 @@ class DeliveryRow(NamedTuple):
     is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
 
 
+class StreamItemRow(NamedTuple):
+    """An item that a body has written to a stream of its execution."""
+
+    execution_id: Annotated[str, "the execution, or run"]
+    stream: Annotated[str, "the stream's name"]
+    number: Annotated[int, "its number in the stream: later items have greater ones, not always the next"]
+    job_id: Annotated[Hash, "the job whose body wrote it"]
+    task_name: Annotated[str, "full name of the task"]
+    attempt: Annotated[int, "which attempt of the job, counted over all lives: a later one writes anew"]
+    item: Annotated[int, "its number among what the attempt has written to the stream, from 1"]
+    at: Annotated[Time, "when it was written, by the clock of its worker"]
+    value: Annotated[str, "the item as JSON"]
+
+
 Row: TypeAlias = (
-    ExecutionRow
-    | EnvironmentRow
-    | JobRow
-    | CallRow
-    | CallChildRow
-    | TaskSetRow
-    | ArgumentRow
-    | ReductionRow
-    | ForgottenRow
-    | HandleRow
-    | ValueRow
-    | ValuePartRow
-    | FileRow
-    | ListingRow
-    | TaskRow
-    | DefinitionRow
-    | TagRow
-    | LogRow
-    | AttemptRow
-    | RunRow
-    | PlaceRow
-    | WaitRow
-    | EventRow
-    | DeliveryRow
-)
+    ExecutionRow | EnvironmentRow | JobRow | CallRow | CallChildRow | TaskSetRow | ArgumentRow | ReductionRow
+    | ForgottenRow | HandleRow | ValueRow | ValuePartRow | FileRow | ListingRow | TaskRow | DefinitionRow | TagRow
+    | LogRow | AttemptRow | RunRow | PlaceRow | WaitRow | EventRow | DeliveryRow | StreamItemRow
+)  # fmt: skip
 
 
 class Same(NamedTuple):
@@ -593,5 +586,6 @@ TABLES: tuple[Table, ...] = (
     Table("places", PlaceRow, ("execution_id", "place", "kind", "number", "generation")),
     Table("wait_changes", WaitRow, ("run_id", "place", "number")),
     Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
+    Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""
