@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from rayflow.lang.durable.effects import RetryAfter, effect
     from rayflow.lang.durable.flows import event, flow
     from rayflow.lang.durable.schedules import cron, every
+    from rayflow.lang.durable.streams import stream
     from rayflow.lang.durable.waits import (
         any_of,
         ask,
@@ -176,6 +177,7 @@ __all__ = [
     "sleep_until",
     "spawn",
     "starmap",
+    "stream",
     "subrun",
     "task",
     "throw",
@@ -225,6 +227,7 @@ _PLACES = {
     "cron": "rayflow.lang.durable.schedules",
     "every": "rayflow.lang.durable.schedules",
     "event": "rayflow.lang.durable.flows",
+    "stream": "rayflow.lang.durable.streams",
     "flow": "rayflow.lang.durable.flows",
     "any_of": "rayflow.lang.durable.waits",
     "ask": "rayflow.lang.durable.waits",

@@ -468,6 +468,20 @@ class FiringRow(NamedTuple):
     many: Annotated[int | None, "of a series, how many moments; null when there are more than 10,000"] = None
 
 
+class StreamItemRow(NamedTuple):
+    """An item that a body has written to a stream of its execution."""
+
+    execution_id: Annotated[str, "the execution, or run"]
+    stream: Annotated[str, "the stream's name"]
+    number: Annotated[int, "its number in the stream: later items have greater ones, not always the next"]
+    job_id: Annotated[Hash, "the job whose body wrote it"]
+    task_name: Annotated[str, "full name of the task"]
+    attempt: Annotated[int, "which attempt of the job, counted over all lives: a later one writes anew"]
+    item: Annotated[int, "its number among what the attempt has written to the stream, from 1"]
+    at: Annotated[Time, "when it was written, by the clock of its worker"]
+    value: Annotated[str, "the item as JSON"]
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -495,6 +509,7 @@ Row: TypeAlias = (
     | DeliveryRow
     | ScheduleRow
     | FiringRow
+    | StreamItemRow
 )
 
 
@@ -633,5 +648,6 @@ TABLES: tuple[Table, ...] = (
     Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
     Table("schedule_changes", ScheduleRow, ("schedule", "number")),
     Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
+    Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

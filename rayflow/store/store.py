@@ -31,6 +31,7 @@ from rayflow.records import (
     ReductionRow,
     Row,
     Same,
+    StreamItemRow,
 )
 from rayflow.store import layout
 from rayflow.store.blobs import Blobs
@@ -570,7 +571,7 @@ class Store:
 def _executions(waiting: dict[type, list[Columns]]) -> tuple[str, ...]:
     """The ids of the executions in these rows."""
     found: set[str] = set()
-    for row_type in (ExecutionRow, JobRow, ReductionRow, PlaceRow):
+    for row_type in (ExecutionRow, JobRow, ReductionRow, PlaceRow, StreamItemRow):
         for part in waiting.get(row_type, ()):
             given = part.given("execution_id")
             found.update((given.value,) if type(given) is Same else given)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, StreamItemRow, WaitRow
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +23,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -34,6 +34,17 @@ class RecordedEnd(NamedTuple):
     input_hash: bytes | None
     state: str
     parent_run_id: str | None
+
+
+class RecordedStream(NamedTuple):
+    """What an attempt of a job has written to a stream. number: of its last item, in the stream. item: the same, in the
+    attempt."""
+
+    stream: str
+    job_id: bytes
+    attempt: int
+    number: int
+    item: int
 
 
 class RunRecords:
@@ -119,6 +130,15 @@ class RunRecords:
                 row = row._replace(outcome=self._blob(row.outcome_blob))
             found[row.execution_id].append(row)
         return found
+
+    def streams_of(self, execution_id: str) -> list[RecordedStream]:
+        """What was written to the streams of an execution, by stream, job and attempt."""
+        found = self._database.answer(views.text_of("recorded_streams"), {"id": execution_id}).fetchall()
+        return [RecordedStream(*cells) for cells in found]
+
+    def stream_items(self, execution_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
+        """The items of a stream after this number, at most so many."""
+        return self._rows("stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit)
 
     def _blob(self, digest: bytes) -> bytes | None:
         try:

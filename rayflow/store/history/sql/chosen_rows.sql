@@ -68,6 +68,8 @@ CREATE OR REPLACE TEMP TABLE chosen_run_changes AS
 SELECT * FROM raw.run_changes WHERE run_id IN (SELECT execution_id FROM temp.chosen);
 CREATE OR REPLACE TEMP TABLE chosen_places AS
 SELECT * FROM raw.places WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
+CREATE OR REPLACE TEMP TABLE chosen_stream_items AS
+SELECT * FROM raw.stream_items WHERE execution_id IN (SELECT execution_id FROM temp.chosen);
 CREATE OR REPLACE TEMP TABLE chosen_wait_changes AS
 SELECT * FROM raw.wait_changes WHERE run_id IN (SELECT execution_id FROM temp.chosen);
 CREATE OR REPLACE TEMP TABLE chosen_events AS
