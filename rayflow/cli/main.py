@@ -30,6 +30,7 @@ VERBS = {
     "why": "Say why a job ran: what differs from the time before.",
     "viz": "Draw an execution: who called whom, and what it took.",
     "timeline": "Write when each call ran, and where, for Perfetto or Chrome.",
+    "diff": "Compare two executions: where they begin to differ.",
     "critical": "Say what an execution waited for: what to make faster.",
     "tag": "List, add, update or remove tags.",
     "sql": "Answer a SQL query over everything that was recorded.",
@@ -60,11 +61,11 @@ COMPLETE = "_RAYFLOW_COMPLETE"
 
 MEANT = {
     "ls": "log", "list": "log", "logs": "log", "history": "log", "show": "log", "status": "log", "ps": "log",
-    "executions": "log", "jobs": "log --jobs", "failed": "log --failed", "explain": "why", "diff": "why",
+    "executions": "log", "jobs": "log --jobs", "failed": "log --failed", "explain": "why",
     "query": "sql", "select": "sql", "exec": "run", "execute": "run", "launch": "run", "rerun": "run --rerun",
     "continue": "resume", "console": "repl", "shell": "repl", "python": "repl", "ipython": "repl",
     "graph": "viz", "dag": "viz", "draw": "viz", "plot": "viz", "trace": "timeline", "profile": "timeline",
-    "bottleneck": "critical", "slowest": "critical",
+    "bottleneck": "critical", "slowest": "critical", "compare": "diff",
     "gc": "store gc", "clean": "store gc",
     "prune": "store gc", "check": "store check", "fsck": "store check", "compact": "store compact", "db": "store",
     "rm": "forget", "delete": "forget", "invalidate": "forget", "cp": "fs cp", "copy": "fs cp",

@@ -74,6 +74,7 @@ LINES: dict[str, list[list[str]]] = {
     ],
     "why": [["JOB"], ["--code", "FLOW", "main"], [EVIL]],
     "timeline": [["-", "-o", "-"], ["-", "-o", f"trace{EVIL}"], [EVIL]],
+    "diff": [["-", "~1"], ["-", "~1", "--all"], ["-", "~1", "--json"], [EVIL]],
     "critical": [["-"], ["-", "--all"], ["-", "--json"], [EVIL]],
     "cancel": [["-", "--reason", EVIL], [EVIL], ["-", "--address", EVIL]],
     "viz": [["-"], ["-", "--format", "dot"], ["-", "--format", "html"], [EVIL]],
