@@ -354,11 +354,11 @@ class RunRow(NamedTuple):
 
 class PlaceRow(NamedTuple):
     """Something that has happened at one place of an execution and holds for all its lives: an effect's attempt has
-    started, a call has an outcome, a body has returned its term, a form has decided."""
+    started, a call has an outcome, a body has returned its term, a form has decided or has evaluated its clean-up."""
 
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
-    kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
+    kind: Annotated[str, "started, tried, outcome, term, decision, cleaned, awaited, late or cleared"]
     number: Annotated[int, "among the rows of the place: attempts of an effect, outcomes that a body awaited"]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]

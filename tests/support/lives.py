@@ -109,9 +109,9 @@ def begun(term: Term, *, table: Sequence[TaskEntry] = TABLE) -> Life:
     return life
 
 
-def paused(life: Life, *, missed: tuple[bytes, ...] = (), **asked: TaskCall) -> None:
-    """The body of `main` leaves its worker, and awaits these terms. missed: what it knew and has not awaited again."""
-    attempt = life.open("main")
+def paused(life: Life, *, body: str = "main", missed: tuple[bytes, ...] = (), **asked: Term) -> None:
+    """A body leaves its worker, and awaits these terms. missed: what it knew and has not awaited again."""
+    attempt = life.open(body)
     terms = {key.encode(): term for key, term in asked.items()}
     life.send(Paused(0, attempt.job, attempt.attempt, dumps((missed, terms)), cost()))
 
