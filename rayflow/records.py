@@ -432,32 +432,22 @@ class DeliveryRow(NamedTuple):
     is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
 
 
+class RequestRow(NamedTuple):
+    """A request of a client that was done, with its answer. The same request sent again does nothing, and gets the same
+    answer."""
+
+    request_id: Annotated[str, "the id that its client gave it"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it was done"]
+    answer: Annotated[str, "the answer as JSON"]
+    run_id: Annotated[str | None, "the run that it is about"] = None
+
+
 Row: TypeAlias = (
-    ExecutionRow
-    | EnvironmentRow
-    | JobRow
-    | CallRow
-    | CallChildRow
-    | TaskSetRow
-    | ArgumentRow
-    | ReductionRow
-    | ForgottenRow
-    | HandleRow
-    | ValueRow
-    | ValuePartRow
-    | FileRow
-    | ListingRow
-    | TaskRow
-    | DefinitionRow
-    | TagRow
-    | LogRow
-    | AttemptRow
-    | RunRow
-    | PlaceRow
-    | WaitRow
-    | EventRow
-    | DeliveryRow
-)
+    ExecutionRow | EnvironmentRow | JobRow | CallRow | CallChildRow | TaskSetRow | ArgumentRow | ReductionRow
+    | ForgottenRow | HandleRow | ValueRow | ValuePartRow | FileRow | ListingRow | TaskRow | DefinitionRow | TagRow
+    | LogRow | AttemptRow | RunRow | PlaceRow | WaitRow | EventRow | DeliveryRow | RequestRow
+)  # fmt: skip
 
 
 class Same(NamedTuple):
@@ -593,5 +583,6 @@ TABLES: tuple[Table, ...] = (
     Table("places", PlaceRow, ("execution_id", "place", "kind", "number", "generation")),
     Table("wait_changes", WaitRow, ("run_id", "place", "number")),
     Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
+    Table("requests", RequestRow, ("request_id", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

@@ -25,9 +25,9 @@ from rayflow.keeper.run_states import (
 )
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, set_timer
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, RequestRow, RunRow, WaitRow
 
-KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow
+KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow | RequestRow
 
 DUE, PENDING, DELIVERED, DELIVERY_FAILED = "due", "pending", "delivered", "failed"
 """States of a delivery. DUE: the moment when a delayed event is delivered; its row has no target."""
@@ -37,6 +37,9 @@ AGAIN = "again"
 
 RETRY = "retry"
 """Cause of a row: a run is retried; in a later generation a wait is opened anew."""
+
+MOST_ANSWERED = 20_000
+"""The answers to so many requests are known, so that one that is sent again does nothing twice."""
 
 
 def write(state: KeeperState, row: KeeperRow) -> None:
@@ -53,8 +56,10 @@ def apply(state: KeeperState, row: KeeperRow) -> None:
         _apply_wait(state, row)
     elif isinstance(row, EventRow):
         _apply_event(state, row)
-    else:
+    elif isinstance(row, DeliveryRow):
         _apply_delivery(state, row)
+    else:
+        _apply_request(state, row)
     state.number = max(state.number, row.number)
     state.now = max(state.now, row.at)
 
@@ -65,7 +70,7 @@ def fold(state: KeeperState, recovered: Recovered) -> None:
         if is_own_id(each.id):
             state.ended[each.id] = each
     words: dict[str, str] = {}
-    for row in _in_order(recovered.runs, recovered.waits, recovered.events, recovered.deliveries):
+    for row in _in_order(recovered.runs, recovered.waits, recovered.events, recovered.deliveries, recovered.requests):
         apply(state, _lean(row, words))
     state.number = max(state.number, recovered.latest_number)
     state.now = max(state.now, recovered.latest_at, recovered.at)
@@ -245,6 +250,15 @@ def _apply_delivery(state: KeeperState, row: DeliveryRow) -> None:
         state.pending[row.event_id, row.target] = None
     else:
         state.pending.pop((row.event_id, row.target), None)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _apply_request(state: KeeperState, row: RequestRow) -> None:
+    state.answered[row.request_id] = row.answer
+    if len(state.answered) > MOST_ANSWERED:
+        del state.answered[next(iter(state.answered))]
 
 
 _Outer = TypeVar("_Outer")

@@ -6,6 +6,8 @@ A request says what somebody wants, or what has happened, and when: `at` is in m
 shell's clock. The keeper's own time never goes back: a request with an earlier time counts as of the keeper's time.
 
 request: names the request, so that its `RequestReply` finds who asked; empty if nobody waits for an answer.
+request_id: the id that the client has given to what it asks for, if it may ask again. What was done under an id is not
+done again: the same id gets the same answer, also after a crash. (An emit has the id of its event for that.)
 Terms and outcomes are packed (`rayflow.lang.terms`): the keeper passes them on and does not look inside, except into
 the data and conditions of events.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, RequestRow, RunRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -35,7 +37,7 @@ class Recovered(NamedTuple):
     runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
     when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
-    and time recorded.
+    and time recorded. requests: the latest `MOST_ANSWERED` ones.
     """
 
     at: int
@@ -46,6 +48,7 @@ class Recovered(NamedTuple):
     ended: Sequence[EndedRun] = ()
     latest_number: int = 0
     latest_at: int = 0
+    requests: Sequence[RequestRow] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -97,6 +100,7 @@ class StartRequested(NamedTuple):
     priority: int = 0
     tags: str | None = None
     timeout_us: int | None = None
+    request_id: str | None = None
 
 
 class WaitOpened(NamedTuple):
@@ -217,7 +221,7 @@ class AnswerRequested(NamedTuple):
     """Somebody answers an `ask` of a run. The shell has checked the answer's form. place: None if the run has only one
     open ask. outcome: packed.
 
-    The answer: `run_id` and `place`; the same for the same answer again. Errors: NoOpenAsk.
+    The answer: `run_id` and `place`; the same for the same answer to the same place. Errors: NoOpenAsk.
     """
 
     at: int
@@ -225,6 +229,7 @@ class AnswerRequested(NamedTuple):
     run_id: str
     place: bytes | None
     outcome: bytes
+    request_id: str | None = None
 
 
 class CancelRunRequested(NamedTuple):
@@ -237,6 +242,7 @@ class CancelRunRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
 
 
 class RetryRequested(NamedTuple):
@@ -249,6 +255,7 @@ class RetryRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
 
 
 class Recalled(NamedTuple):

@@ -25,7 +25,7 @@ from rayflow.keeper.requests import (
     StartRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, RequestRow, RunRow, WaitRow
 
 
 @dataclass(slots=True, eq=False)
@@ -135,6 +135,7 @@ class KeeperState:
     for any) and number. events: by id; by_name, by_key: those that are seen, in order. tied: events whose runs are tied
     to an open run. pending: the deliveries that wait for `BoundArguments` or for code, by event and flow.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
+    answered: the answers as JSON to the latest requests that have an id, by that id, in order.
     flows: what the loaded code has. subscribers: flow and condition by the name of the event.
     recalls: what waits for `Recalled`. strict: events that are not accepted yet. alarm: the last alarm.
     stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too.
@@ -159,13 +160,14 @@ class KeeperState:
     pending: dict[tuple[str, str], None] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
+    answered: dict[str, str] = field(default_factory=dict)
     flows: Mapping[str, FlowSpec] | None = None
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow] = field(default_factory=list)
+    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | RequestRow] = field(default_factory=list)
     out: list[KeeperCommand] = field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, PlaceRow, RequestRow, RunRow, WaitRow
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +23,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, RequestRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -72,6 +72,10 @@ class RunRecords:
     def deliveries(self, since: int = 0) -> list[DeliveryRow]:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
+
+    def requests(self, most: int) -> list[RequestRow]:
+        """The latest requests that were done, at most so many."""
+        return self._rows("recent_requests", RequestRow, most=most)
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
