@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -50,6 +51,25 @@ def test_a_second_service_says_who_keeps_the_store_also_where_it_has_the_same_po
     assert f"rayflow serve (process {first.process.pid} on" in said
     assert "end that one first" in said
     assert first.client.runs() == []
+
+
+@pytest.mark.parametrize("where", [("--port", "TAKEN"), ("--host", "198.51.100.7"), ("--host", "nobody.invalid")])
+def test_a_service_that_cannot_listen_says_so_and_what_to_do_and_gives_the_lease_back(
+    both: Callable[..., RunningService], where: tuple[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = both(*(text.replace("TAKEN", str(port)) for text in where)).start(waits=False)
+        assert ended(service) == 2
+        said = service.log.read_text()
+        at = f"127.0.0.1:{port}" if where[0] == "--port" else where[1]
+        assert f"Nothing can listen at {at}" in said
+        assert "with --port or --host" in said
+        assert "Traceback" not in said
+        assert not list(service.home.rglob("*.json"))
+        began = time.monotonic()
+        assert both().start().client.runs() == []
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -102,7 +122,7 @@ def test_a_service_that_was_stopped_past_its_lease_does_nothing_more(
     until(lambda: len(doings_in(ledger)) >= 2, pause_seconds=0.01)
     assert first.process is not None
     os.kill(first.process.pid, signal.SIGSTOP)
-    second = both("--standby").start()
+    second = both("--standby", "--port", str(first.address.port)).start()  # the first one still has it
     assert second.client.get(run.id).result(60) == [f"did a {number}" for number in range(6)]
     before = doings_in(ledger)
 
