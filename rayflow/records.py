@@ -482,6 +482,17 @@ class StreamItemRow(NamedTuple):
     value: Annotated[str, "the item as JSON"]
 
 
+class RequestRow(NamedTuple):
+    """A request of a client that was done, with its answer. The same request sent again does nothing, and gets the same
+    answer."""
+
+    request_id: Annotated[str, "the id that its client gave it"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it was done"]
+    answer: Annotated[str, "the answer as JSON"]
+    run_id: Annotated[str | None, "the run that it is about"] = None
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -510,6 +521,7 @@ Row: TypeAlias = (
     | ScheduleRow
     | FiringRow
     | StreamItemRow
+    | RequestRow
 )
 
 
@@ -649,5 +661,6 @@ TABLES: tuple[Table, ...] = (
     Table("schedule_changes", ScheduleRow, ("schedule", "number")),
     Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
     Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
+    Table("requests", RequestRow, ("request_id", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

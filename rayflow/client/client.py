@@ -2,8 +2,7 @@
 
 In: expressions, names of tasks with plain arguments, ids. Out: runs, and what they come to. Never: evaluates.
 
-A request that is sent again, because its answer was lost, does nothing twice: a start has an id, an event has one, and
-the other requests say what is to be, and not what is to change.
+A request that is sent again, because its answer was lost, does nothing twice, and gets the same answer: each has an id.
 """
 
 from __future__ import annotations

@@ -126,8 +126,10 @@ def start_calls(
 
 
 def run_call(run_id: str, *parts: str, **body: Any) -> ApiCall:
-    """A question about a run; with a body, a request that concerns it."""
-    return ApiCall("POST" if body else "GET", path_of("runs", run_id, *parts), body or None)
+    """A question about a run; with a body, a request that changes it. Sent again, such a request does nothing twice."""
+    if not body:
+        return ApiCall("GET", path_of("runs", run_id, *parts))
+    return ApiCall("POST", path_of("runs", run_id, *parts), {**body, "request_id": uuid.uuid4().hex})
 
 
 def result_call(run_id: str, seconds: float) -> ApiCall:

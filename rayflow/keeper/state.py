@@ -27,7 +27,7 @@ from rayflow.keeper.requests import (
     TriggerRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 @dataclass(slots=True, eq=False)
@@ -155,6 +155,7 @@ class KeeperState:
     to an open run. pending: the deliveries that wait for `BoundArguments` or for code, by event and flow.
     schedules: by name, those that have ended, too. scheduled: the open runs of a schedule.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
+    answered: the answers as JSON to the latest requests that have an id, by that id, in order.
     flows: what the loaded code has. has_begun: whether it has recovered. subscribers: flow and condition by the name of
     the event.
     recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`, by its fields. triggers: what waits
@@ -184,6 +185,7 @@ class KeeperState:
     scheduled: dict[str, dict[str, None]] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
+    answered: dict[str, str] = field(default_factory=dict)
     flows: Mapping[str, FlowSpec] | None = None
     has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
@@ -194,7 +196,9 @@ class KeeperState:
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
     freed: deque[str] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow] = field(default_factory=list)
+    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow] = field(
+        default_factory=list
+    )
     out: list[KeeperCommand] = field(default_factory=list)
 
 

@@ -260,20 +260,23 @@ class _Handlers:
         return (await asyncio.to_thread(self._service.describe, run_id))["state"]
 
     async def cancel(self, request: Request) -> Any:
-        reason = str((await _body(request)).get("reason") or "")
+        body = await _body(request)
         run_id = await self._run_of(request)
-        future = await asyncio.to_thread(self._service.cancel, run_id, reason, is_repeated=AGAIN in request.headers)
+        future = self._service.cancel(run_id, body.get("reason") or "", request_id=body.get("request_id"))
         return {"run_id": run_id, "cancelled": await asyncio.wrap_future(future)}
 
     async def retry(self, request: Request) -> Any:
-        reason = str((await _body(request)).get("reason") or "")
+        body = await _body(request)
         run_id = await self._run_of(request)
-        return await asyncio.wrap_future(self._service.retry(run_id, reason))
+        future = self._service.retry(run_id, body.get("reason") or "", request_id=body.get("request_id"))
+        return await asyncio.wrap_future(future)
 
     async def answer(self, request: Request) -> Any:
         body = await _body(request)
         run_id = await self._run_of(request)
-        future = await asyncio.to_thread(self._service.answer, run_id, body.get("value"), body.get("place"))
+        future = await asyncio.to_thread(
+            self._service.answer, run_id, body.get("value"), body.get("place"), request_id=body.get("request_id")
+        )
         return await asyncio.wrap_future(future)
 
     async def asks(self, request: Request) -> Any:
@@ -285,7 +288,7 @@ class _Handlers:
             raise BadArguments("An event has a name: a text.")
         future = await asyncio.to_thread(
             self._service.emit, body["name"], body.get("data"), key=body.get("key"), id=body.get("id"),
-            due_at=body.get("due_at"), strict=bool(body.get("strict")),
+            due_at=body.get("due_at"), strict=bool(body.get("strict")), request_id=body.get("request_id"),
         )  # fmt: skip
         return await asyncio.wrap_future(future)
 

@@ -13,6 +13,7 @@ from typing import Any
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.folding import MOST_ANSWERED
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import render
 from rayflow.records import PlaceRow, RunRow
@@ -74,6 +75,7 @@ class Questions:
                 latest_at=at,
                 schedules=records.schedules(),
                 firings=records.open_firings(),
+                requests=records.requests(MOST_ANSWERED),
             )
             places = records.places_of(ids)
         finally:
@@ -177,7 +179,8 @@ class Questions:
         if not rows:
             raise NotFound(f"There is no run {run_id} in this store.")
         told = with_explanation(_plain(rows[0]), explained)
-        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in waits]}
+        still_open = () if told["state"] in ENDED else waits
+        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in still_open]}
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and its effects, in order."""
@@ -287,7 +290,14 @@ def plain_form(term: Any) -> Any:
 
 
 def with_explanation(run: dict[str, Any], explained: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended."""
+    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended.
+
+    A run may end, or be retried, between the two looks. What is recorded of its end counts; else the keeper's state.
+    """
+    if run["state"] in ENDED:
+        explained = None
+    elif explained is not None:
+        run = {**run, "state": explained["state"]}
     return {**run, "explanation": run_text(run, explained)}
 
 
@@ -304,11 +314,15 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
         return f"the loaded code lacks {', '.join(explained['tasks'])}: load it, or cancel the run"
     if cause == "ending":
         why = f" ({explained['reason']})" if explained.get("reason") else ""
-        return f"it is being ended by {explained['by']}{why}" + (f", and waits for {waits[0]}" if waits else "")
+        by = _ENDED_BY[explained["by"]]
+        return f"it is being ended by {by}{why}" + (f", and waits for {waits[0]}" if waits else "")
     if cause == "waits" and waits:
         more = f", and {len(waits) - 1} more" if len(waits) > 1 else ""
         return f"it waits for {waits[0]}{more}"
     return "it runs"
+
+
+_ENDED_BY = {"cancel": "a cancel", "parent": "the run that started it", "timeout": "its timeout"}
 
 
 def wait_text(wait: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import json
 import threading
 import traceback
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -70,9 +70,6 @@ T = TypeVar("T")
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
 
-MOST_REQUESTS = 10_000
-"""The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
-
 
 class Service:
     """The runs of one store. Use it as: `hold()`, `open()`, then requests, then `close()`.
@@ -92,8 +89,6 @@ class Service:
         self._futures: dict[str, Future[Any]] = {}
         self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         """Questions for the loop's thread, which answers them before its next turn."""
-        self._recent: OrderedDict[str, str] = OrderedDict()
-        """The run ids of the latest start requests, by the requests' ids."""
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
@@ -351,7 +346,7 @@ class Service:
         """Start a run of a packed root term.
 
         request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
-        come before, to a service that has ended since. The others: as in `StartRequested`.
+        come before, so that its run may have ended long ago. The others: as in `StartRequested`.
         """
         if reuse not in ("return", "reject", "if_failed"):
             raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
@@ -363,20 +358,18 @@ class Service:
             flow = term._task
         run_id = new_execution_id()
         if request_id is not None and id is None:
-            run_id = self._recent.setdefault(request_id, derived_run_id(f"request:{request_id}"))
-            if len(self._recent) > MOST_REQUESTS:
-                self._recent.popitem(last=False)
+            # The id of the run follows from that of the request: nothing else has to be known of starts.
+            run_id = derived_run_id(f"request:{request_id}")
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
-                done: Future[Any] = Future()
-                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
-                return done
+                return _done({"run_id": run_id, "state": known.state, "is_new": True})
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+                request_id=None if id is None else request_id,
             )  # fmt: skip
 
         return self.ask(request)
@@ -409,7 +402,9 @@ class Service:
         rows = self.questions.runs(state=state, flow=flow, limit=limit)
         still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
         explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
-        return [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        told = [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        lately = {run_id for run_id, cause in explained.items() if cause is None}  # they have ended between the looks
+        return [self.describe(row["run_id"]) if row["run_id"] in lately else row for row in told]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -438,21 +433,16 @@ class Service:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 
-    def cancel(self, run_id: str, reason: str, *, is_repeated: bool = False) -> Future[Any]:
-        """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
+    # request_id: the id that a client has given to its request: the same request again has no effect, and gets the same
+    # answer. None: there is no such request before or after it.
 
-        is_repeated: the request was sent before, and no answer came: it is not a second one.
-        """
-        if is_repeated and self.look(lambda keeper: (keeper.run(run_id) or {}).get("state")) == "ending":
-            done: Future[Any] = Future()
-            done.set_result(True)
-            return done
-        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
+    def cancel(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
+        """End a run. The answer: whether it had not ended. A second request ends its clean-up, too."""
+        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason, request_id))
 
-    def retry(self, run_id: str, reason: str) -> Future[Any]:
+    def retry(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
         """Have a failed run go on."""
-        self._post(partial(self._runs.began_again, run_id))
-        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason, request_id))
 
     def asks(self) -> list[dict[str, Any]]:
         """The open questions to people."""
@@ -467,8 +457,12 @@ class Service:
 
         return self.look(found)
 
-    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+    def answer(self, run_id: str, value: Any, place: str | None, *, request_id: str | None = None) -> Future[Any]:
         """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        if request_id is not None:
+            known = self.look(lambda keeper: keeper.answered(request_id))
+            if known is not None:  # which question it was, and its form, is known no more
+                return _done(known.answer)
         asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
         chosen = [each for each in asked if place is None or each["place"].startswith(place)]
         of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
@@ -476,7 +470,7 @@ class Service:
             value = self._fitting(run_id, of_place, value)
         symbolic, _ = pack_expression(value, self._keep)
         outcome = pack_outcome(symbolic)
-        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome, request_id))
 
     def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
         """An answer as an object of the form that its question has."""
@@ -495,12 +489,14 @@ class Service:
         id: str | None = None,
         due_at: int | None = None,
         strict: bool = False,
+        request_id: str | None = None,
     ) -> Future[Any]:
-        """Emit an event. The answer: the event, and its deliveries."""
+        """Emit an event. The answer: the event, and its deliveries. Without an id it has one that follows from that of
+        the request."""
         symbolic, _ = pack_expression(data, self._keep)
         packed = dumps(symbolic)
         content = digest("event", name.encode(), repr(key).encode(), packed)
-        event_id = id if id is not None else uuid.uuid4().hex
+        event_id = id if id is not None else uuid.uuid4().hex if request_id is None else f"request:{request_id}"
         return self.ask(
             lambda at, request: requests.EmitRequested(
                 at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
@@ -530,6 +526,13 @@ class Service:
     def blob(self, text: str) -> bytes:
         """The bytes of a large value."""
         return to_bytes(self.store.get_blob(_digest_in(text)))
+
+
+def _done(answer: Any) -> Future[Any]:
+    """An answer that is there already."""
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:

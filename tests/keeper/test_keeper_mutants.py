@@ -90,6 +90,9 @@ MUTANTS = [
     KeeperMutant("a stopped run is not reminded after a crash", "runs", "run.generation, run.stops, run.ends_by)", "run.generation)"),
     KeeperMutant("the children index is not kept", "folding", "        state.children.setdefault(first.parent_run_id, {})[first.run_id] = None\n", "        pass\n"),
     KeeperMutant("a delayed event is due at once", "folding", "if row.due_at is not None and row.due_at > row.at:", "if False:"),
+    KeeperMutant("a request that is sent again is done again", "keeper", "    if known is not None:\n        _reply(state, name,", "    if False:\n        _reply(state, name,"),
+    KeeperMutant("what waited for the store is done again", "keeper", "            _take(state, asker)\n", "            _HANDLERS[type(asker)](state, asker)\n", hint=252),
+    KeeperMutant("a crash forgets answers", "folding", "recovered.deliveries, recovered.requests):", "recovered.deliveries):"),
     KeeperMutant("a tied event starts runs after the cancel", "runs", "            _cut(state, event_id)\n", "            pass\n", hint=10),
 ]  # fmt: skip
 

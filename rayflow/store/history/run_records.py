@@ -14,7 +14,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, StreamItemRow, WaitRow
+from rayflow.records import (
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    StreamItemRow,
+    WaitRow,
+)
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +33,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -96,6 +106,10 @@ class RunRecords:
     def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
         """The last row of each firing of a schedule between two moments, and at them."""
         return self._rows("firings_between", FiringRow, schedule=schedule, first=first, last=last)
+
+    def requests(self, most: int) -> list[RequestRow]:
+        """The latest requests that were done, at most so many."""
+        return self._rows("recent_requests", RequestRow, most=most)
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
