@@ -25,6 +25,7 @@ VERBS = {
     "emit": "Emit an event: it starts runs, and resolves waits.",
     "events": "List events, and what they were delivered to.",
     "answer": "Answer a run that asks a person.",
+    "schedules": "List what starts runs by the clock; pause, trigger, change it.",
     "repl": "Open a Python prompt with rayflow's names and a scheduler.",
     "log": "Show what happened: executions, their calls, one job.",
     "why": "Say why a job ran: what differs from the time before.",

@@ -7,6 +7,7 @@ methods it has. Never: blocks its event loop.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import datetime
 import os
 import time
@@ -15,9 +16,12 @@ from typing import Any
 
 import aiohttp
 
-from rayflow.client import wire
+from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import ServiceAddress, address_of
 from rayflow.client.wire import LONGEST_POLL_SECONDS, ApiCall, answer_of
+from rayflow.lang.durable.schedules import CATCH_UP
+from rayflow.lang.events.moments import Duration
+from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Term
 
 
@@ -26,6 +30,8 @@ class AsyncClient:
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
+        self.schedules = AsyncSchedules(self)
+        """What its schedules are asked."""
         self._session: aiohttp.ClientSession | None = None
 
     async def start(
@@ -196,6 +202,70 @@ class AsyncRun:
     async def answer(self, value: Any, *, place: str | None = None) -> None:
         """As `ClientRun.answer`."""
         await self._client._ask(wire.run_call(self.id, "answer", value=value, place=place))
+
+
+class AsyncSchedules:
+    """The schedules of a service, to be awaited: as `ClientSchedules`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> builtins.list[dict[str, Any]]:
+        """As `ClientSchedules.list`."""
+        found: builtins.list[dict[str, Any]] = (await self._client._ask(schedule_calls.LISTED))["schedules"]
+        return found
+
+    async def show(self, name: str, *, limit: int = 20) -> dict[str, Any]:
+        """As `ClientSchedules.show`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.show_call(name, limit))
+        return found
+
+    async def next(self, name: str, count: int = 5) -> builtins.list[int]:
+        """As `ClientSchedules.next`."""
+        found: builtins.list[int] = (await self._client._ask(schedule_calls.next_call(name, count)))["next"]
+        return found
+
+    async def put(
+        self,
+        name: str,
+        flow: Task[..., Any] | str,
+        schedule: Any,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        overlap: str = "skip",
+        catch_up: Duration = CATCH_UP,
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.put`."""
+        call = schedule_calls.put_call(name, flow, schedule, arguments=arguments, overlap=overlap, catch_up=catch_up)
+        found: dict[str, Any] = await self._client._ask(call)
+        return found
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.pause`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, True))
+        return found
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.resume`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, False))
+        return found
+
+    async def trigger(self, name: str, moment: datetime.datetime | None = None) -> AsyncRun:
+        """As `ClientSchedules.trigger`."""
+        answer = await self._client._ask(schedule_calls.trigger_call(name, moment))
+        return AsyncRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    async def backfill(
+        self, name: str, first: datetime.datetime, last: datetime.datetime | None = None
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.backfill`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.backfill_call(name, first, last))
+        return found
+
+    async def delete(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.delete`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.delete_call(name))
+        return found
 
 
 def aconnect(

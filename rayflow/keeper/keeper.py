@@ -233,13 +233,13 @@ def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
 
 
 def _code_came(state: KeeperState) -> None:
-    if state.flows is not None:
-        schedules.follow_code(state, state.flows)
     for run in list(state.runs.values()):
         if run.state == QUEUED:
             runs.take_up(state, run, "code")
     events.bind_again(state)
     schedules.bind_again(state)
+    if state.flows is not None:
+        schedules.follow_code(state, state.flows)
 
 
 def _start_requested(state: KeeperState, request: requests.StartRequested) -> None:

@@ -336,15 +336,17 @@ def ask_for_firings(state: KeeperState, request: BackfillRequested | TriggerRequ
         first, last = request.first, state.now if request.last is None else request.last
         if last > state.now or first > last:
             return "BadArguments", "a backfill goes from one time to a later one, and no further than to now"
-    state.backfills.setdefault((request.schedule, first, last), []).append(request)
-    state.out.append(RecallFirings(request.schedule, first, last))
+    asked = RecallFirings(request.schedule, first, last)
+    if asked not in state.backfills:
+        state.out.append(asked)
+    state.backfills.setdefault(asked, []).append(request)
     return None
 
 
 def recalled(state: KeeperState, answer: FiringsRecalled) -> None:
     """Start what was asked for, if there is none of it yet."""
     started = {row.moment for row in answer.firings if row.state == STARTED}
-    for request in state.backfills.pop((answer.schedule, answer.first, answer.last), []):
+    for request in state.backfills.pop(RecallFirings(answer.schedule, answer.first, answer.last), []):
         kept = _open(state, request.schedule)
         if kept is None:
             state.out.append(RequestReply(request.request, None, _unknown(request.schedule)))

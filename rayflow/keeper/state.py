@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rayflow.keeper.commands import KeeperCommand
+from rayflow.keeper.commands import KeeperCommand, RecallFirings
 from rayflow.keeper.requests import (
     BackfillRequested,
     BoundArguments,
@@ -158,7 +158,7 @@ class KeeperState:
     answered: the answers as JSON to the latest requests that have an id, by that id, in order.
     flows: what the loaded code has. has_begun: whether it has recovered. subscribers: flow and condition by the name of
     the event.
-    recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`, by its fields. triggers: what waits
+    recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`. triggers: what waits
     for the run of a firing, by schedule and moment. strict: events that are not accepted yet. alarm: the last alarm.
     stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too. freed: schedules of
     which something has ended in this turn.
@@ -190,7 +190,7 @@ class KeeperState:
     has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
-    backfills: dict[tuple[str, int, int], list[BackfillRequested | TriggerRequested]] = field(default_factory=dict)
+    backfills: dict[RecallFirings, list[BackfillRequested | TriggerRequested]] = field(default_factory=dict)
     triggers: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None

@@ -49,7 +49,7 @@ from rayflow.errors import (
     RunConflict,
     UserError,
 )
-from rayflow.service.schedules import shown_answer
+from rayflow.service.schedules import ServiceSchedules, shown_answer
 from rayflow.service.service import Service
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -318,7 +318,7 @@ class _ScheduleHandlers:
     """One function for each route of schedules."""
 
     def __init__(self, service: Service) -> None:
-        self._schedules = service.schedules
+        self._schedules = ServiceSchedules(service)
 
     async def listed(self, request: Request) -> Any:
         return {"schedules": await asyncio.to_thread(self._schedules.listed)}

@@ -55,7 +55,6 @@ from rayflow.runtime.worker.worker import Worker
 from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.questions import Questions, with_explanation
-from rayflow.service.schedules import ServiceSchedules
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -92,7 +91,6 @@ class Service:
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
-        self.schedules = ServiceSchedules(self)
         self.store: Store
         self.questions: Questions
         self._turn: KeeperTurn

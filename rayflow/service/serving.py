@@ -40,8 +40,8 @@ def serve(
 ) -> int:
     """Keep the runs of the configured store until a signal comes. Returns the exit code.
 
-    Raises LeaseHeld when another service keeps them, ServiceUnavailable when nothing can listen there, and what loading the
-    modules raises.
+    Raises LeaseHeld when another service keeps them, ServiceUnavailable when nothing can listen there, and what loading
+    the modules raises.
     """
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     service = Service(config, targets, Printing())

@@ -20,9 +20,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayflow.errors import BlobDamaged, Bug, LeaseLost, StoreUnavailable
+from rayflow.record_columns import Columns, Same
 from rayflow.records import (
     TABLES,
-    Columns,
     ExecutionRow,
     ForgottenRow,
     HandleRow,
@@ -30,7 +30,6 @@ from rayflow.records import (
     PlaceRow,
     ReductionRow,
     Row,
-    Same,
     StreamItemRow,
 )
 from rayflow.store import layout

@@ -64,6 +64,9 @@ LINES: dict[str, list[list[str]]] = {
     "emit": [[EVIL, EVIL], [EVIL]],
     "events": [[EVIL]],
     "answer": [[EVIL, EVIL], [EVIL]],
+    "schedules": [
+        ["--service", EVIL], ["show", EVIL], ["put", EVIL, EVIL, "--cron", EVIL], ["trigger", "s", "--at", EVIL],
+    ],
     "repl": [[f"no{EVIL}.py"]],
     "init": [[f"new{EVIL}"], [f"new{EVIL}"]],
     "completion": [["bash"], [EVIL]],

@@ -80,6 +80,8 @@ def show(run: str, service: str | None, store: str | None, as_json: bool) -> Non
     click.echo(f"run {described['run_id']}" + (f" ({described['id']})" if described["id"] else ""))
     click.echo(f"  what   {described['arguments']}")
     click.echo(f"  state  {described['state']}: {described['explanation']}")
+    if described.get("schedule"):
+        click.echo(f"  since  the schedule {described['schedule']} fired for {local_moment(described['moment'])}")
     _list("waits", described["waits"], lambda wait: f"{wait['kind']}: {wait['explanation']}")
     _list("history", described["history"], _transition)
 
