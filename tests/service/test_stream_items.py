@@ -68,7 +68,8 @@ def read(run: ClientRun, name: str = "tokens", **how: bool | int) -> list[Stream
 
 def there(run: ClientRun, count: int) -> list[StreamItem]:
     """The items that are there, when there are so many."""
-    return until(lambda: found if len(found := read(run, follow=False)) >= count else [])
+    until(lambda: len(read(run, follow=False)) >= count)
+    return read(run, follow=False)
 
 
 def test_items_come_while_the_body_runs_and_the_reading_ends_with_the_run(either: RunningService) -> None:
