@@ -37,7 +37,8 @@ class StreamPages:
         page = self.page_in_memory(run_id, stream, after, limit)
         if page is not None:
             return page
-        has_ended = self._has_ended(run_id)  # first: an item that is read later came before the end
+        # First: an item that is read later came before the end. What is in memory may be missing in the store.
+        has_ended = self._has_ended(run_id) and not self._book.has(run_id)
         rows = self._questions.stream_items(run_id, stream, after, limit)
         return _page_of(run_id, stream, after, limit, rows, has_ended)
 
