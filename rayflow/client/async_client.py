@@ -11,14 +11,22 @@ import builtins
 import datetime
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
 from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import ServiceAddress, address_of
-from rayflow.client.wire import LONGEST_POLL_SECONDS, ApiCall, answer_of
+from rayflow.client.wire import (
+    FOLLOW_PAUSE_SECONDS,
+    FOLLOW_SECONDS,
+    LONGEST_POLL_SECONDS,
+    ApiCall,
+    StreamItem,
+    answer_of,
+)
+from rayflow.errors import ServiceUnavailable
 from rayflow.lang.durable.schedules import CATCH_UP
 from rayflow.lang.events.moments import Duration
 from rayflow.lang.tasks import Task
@@ -179,6 +187,30 @@ class AsyncRun:
         """As `ClientRun.history`."""
         found: list[dict[str, Any]] = (await self._client._ask(wire.run_call(self.id, "history")))["history"]
         return found
+
+    async def streams(self) -> dict[str, int]:
+        """As `ClientRun.streams`."""
+        found = (await self._client._ask(wire.streams_call(self.id)))["streams"]
+        return {each["name"]: each["last"] for each in found}
+
+    async def stream(self, name: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[StreamItem]:
+        """As `ClientRun.stream`, for `async for`."""
+        seconds = LONGEST_POLL_SECONDS if follow else 0.0
+        until = 0.0
+        while True:
+            try:
+                page = await self._client._ask(wire.stream_call(self.id, name, after, seconds))
+            except ServiceUnavailable:
+                if not follow or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
+                continue
+            until = time.monotonic() + FOLLOW_SECONDS
+            for item in wire.items_in(page):
+                yield item
+            after = page["last"]
+            if page["ended"] or not (follow or page["items"]):
+                return
 
     async def result(self, timeout: float | None = None) -> Any:
         """As `ClientRun.result`."""

@@ -12,12 +12,20 @@ import datetime
 import http.client
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import ServiceAddress, address_of
-from rayflow.client.wire import LONGEST_POLL_SECONDS, ApiCall, answer_of
+from rayflow.client.wire import (
+    FOLLOW_PAUSE_SECONDS,
+    FOLLOW_SECONDS,
+    LONGEST_POLL_SECONDS,
+    ApiCall,
+    StreamItem,
+    answer_of,
+)
+from rayflow.errors import ServiceUnavailable
 from rayflow.lang.durable.schedules import CATCH_UP
 from rayflow.lang.events.moments import Duration
 from rayflow.lang.tasks import Task
@@ -216,6 +224,35 @@ class ClientRun:
         """Its transitions, with their times and causes."""
         found: list[dict[str, Any]] = self._client._ask(wire.run_call(self.id, "history"))["history"]
         return found
+
+    @front_door
+    def streams(self) -> dict[str, int]:
+        """The streams to which its bodies have written, each with the number of its last item."""
+        found = self._client._ask(wire.streams_call(self.id))["streams"]
+        return {each["name"]: each["last"] for each in found}
+
+    def stream(self, name: str, *, after: int = 0, follow: bool = True) -> Iterator[StreamItem]:
+        """What its bodies write with `stream(name).write(value)`, item by item.
+
+        after: begin behind the item with this number. follow: wait for further items until the run has ended; else end
+        with the last one that is there. A service that is started again meanwhile does not end it. Raises
+        ServiceUnavailable when none answers for a minute.
+        """
+        seconds = LONGEST_POLL_SECONDS if follow else 0.0
+        until = 0.0
+        while True:
+            try:
+                page = self._client._ask(wire.stream_call(self.id, name, after, seconds))
+            except ServiceUnavailable:
+                if not follow or time.monotonic() > until:
+                    raise
+                time.sleep(FOLLOW_PAUSE_SECONDS)
+                continue
+            until = time.monotonic() + FOLLOW_SECONDS
+            yield from wire.items_in(page)
+            after = page["last"]
+            if page["ended"] or not (follow or page["items"]):
+                return
 
     @front_door
     def result(self, timeout: float | None = None) -> Any:

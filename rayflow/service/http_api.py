@@ -7,6 +7,7 @@ In: requests. Out: the answers of the service. Never: decides; changes anything 
     GET  /api/runs/ID                    one run: its state, open waits, and why it is where it is
     GET  /api/runs/ID/history            its transitions
     GET  /api/runs/ID/result?wait=S      its outcome; waits so long for it
+    GET  /api/runs/ID/streams, /streams/NAME?after=N    what its bodies write (`stream_api`)
     POST /api/runs/ID/cancel | retry | answer
     GET  /api/asks                       the open questions to people
     POST /api/events, GET /api/events, GET /api/events/ID
@@ -26,7 +27,6 @@ import asyncio
 import base64
 import hmac
 import json
-import math
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -38,7 +38,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rayflow.client.wire import AGAIN, LONGEST_POLL_SECONDS
+from rayflow.client.wire import AGAIN
 from rayflow.errors import (
     BadArguments,
     BlobMissing,
@@ -49,8 +49,10 @@ from rayflow.errors import (
     RunConflict,
     UserError,
 )
+from rayflow.service.query_values import seconds_in
 from rayflow.service.schedules import ServiceSchedules, shown_answer
 from rayflow.service.service import Service
+from rayflow.service.stream_api import StreamHandlers
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest body of a request."""
@@ -70,6 +72,7 @@ def api_of(service: Service, token: str) -> Starlette:
         ("/api/runs/{run}/cancel", "POST", handlers.cancel),
         ("/api/runs/{run}/retry", "POST", handlers.retry),
         ("/api/runs/{run}/answer", "POST", handlers.answer),
+        *StreamHandlers(service, handlers.run_of).routes(),
         ("/api/asks", "GET", handlers.asks),
         ("/api/events", "POST", handlers.emit),
         ("/api/events", "GET", handlers.events),
@@ -231,8 +234,8 @@ class _Handlers:
         return {"history": await asyncio.to_thread(self._service.history, request.path_params["run"])}
 
     async def result(self, request: Request) -> Any:
-        wait = _seconds(request.query_params.get("wait"))
-        run_id = await self._run_of(request)
+        wait = seconds_in(request.query_params.get("wait"))
+        run_id = await self.run_of(request)
         ended = self._service.end_of(run_id)
         if ended is None:
             future = self._service.await_end(run_id)
@@ -250,7 +253,7 @@ class _Handlers:
         outcome = None if ended.outcome is None else base64.b64encode(ended.outcome).decode()
         return {"run_id": run_id, "state": ended.state, "outcome": outcome, "error": ended.error}
 
-    async def _run_of(self, request: Request) -> str:
+    async def run_of(self, request: Request) -> str:
         """The run that the path names."""
         text = request.path_params["run"]
         known = self._service.known_id(text)
@@ -261,19 +264,19 @@ class _Handlers:
 
     async def cancel(self, request: Request) -> Any:
         body = await _body(request)
-        run_id = await self._run_of(request)
+        run_id = await self.run_of(request)
         future = self._service.cancel(run_id, body.get("reason") or "", request_id=body.get("request_id"))
         return {"run_id": run_id, "cancelled": await asyncio.wrap_future(future)}
 
     async def retry(self, request: Request) -> Any:
         body = await _body(request)
-        run_id = await self._run_of(request)
+        run_id = await self.run_of(request)
         future = self._service.retry(run_id, body.get("reason") or "", request_id=body.get("request_id"))
         return await asyncio.wrap_future(future)
 
     async def answer(self, request: Request) -> Any:
         body = await _body(request)
-        run_id = await self._run_of(request)
+        run_id = await self.run_of(request)
         future = await asyncio.to_thread(
             self._service.answer, run_id, body.get("value"), body.get("place"), request_id=body.get("request_id")
         )
@@ -368,17 +371,6 @@ def _base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
         raise BadArguments(f"root in the body of the request is not base64: {error}.") from None
-
-
-def _seconds(text: str | None) -> float:
-    """How long a request may wait."""
-    try:
-        seconds = float(text or 0)
-    except ValueError:
-        seconds = math.nan
-    if math.isnan(seconds):
-        raise BadArguments(f"wait={text!r} is not a number of seconds.")
-    return min(LONGEST_POLL_SECONDS, max(0.0, seconds))
 
 
 def _number(text: str | None, default: int) -> int:

@@ -16,7 +16,7 @@ from rayflow.keeper import requests
 from rayflow.keeper.folding import MOST_ANSWERED
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import render
-from rayflow.records import PlaceRow, RunRow
+from rayflow.records import PlaceRow, RunRow, StreamItemRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.store.store import Store
 
@@ -201,6 +201,23 @@ class Questions:
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])
+
+    def streams_of(self, run_id: str) -> dict[str, int]:
+        """The recorded streams of a run, with the numbers of their last items."""
+        records = self._store.run_records()
+        try:
+            # They come in the order of the numbers.
+            return {each.stream: each.number for each in records.streams_of(run_id)}
+        finally:
+            records.close()
+
+    def stream_items(self, run_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
+        """The recorded items of a stream after a number, at most so many."""
+        records = self._store.run_records()
+        try:
+            return records.stream_items(run_id, stream, after, limit)
+        finally:
+            records.close()
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries; None if there is none."""

@@ -55,6 +55,7 @@ from rayflow.runtime.worker.worker import Worker
 from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.questions import Questions, with_explanation
+from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -93,6 +94,7 @@ class Service:
         self._thread: threading.Thread | None = None
         self.store: Store
         self.questions: Questions
+        self.streams: StreamPages
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
@@ -151,9 +153,11 @@ class Service:
             recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
+            gone=lambda run_id: self._loop.streams.forget(run_id),
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
+        self.streams = StreamPages(self._loop.streams, self.questions, self._has_ended)
         self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
@@ -201,8 +205,10 @@ class Service:
         warned = listener.warned
         return loop_of(carrier_of=lambda loop: RayCarrier(loop, self.store.history, warned))
 
-    def _begun(self, execution_id: str) -> None:
-        """An evaluation begins here: a carrier that sends calls away has to know their surroundings."""
+    def _begun(self, execution_id: str, is_new: bool) -> None:
+        """An evaluation begins here: a carrier that sends calls away has to know their surroundings. is_new: it is the
+        first one of its run."""
+        self._loop.streams.begin(execution_id, is_new=is_new)
         take_up = getattr(self._loop.carrier, "take_up", None)
         if take_up is not None:
             take_up(execution_id, self._context)
@@ -411,6 +417,10 @@ class Service:
     def end_of(self, run_id: str) -> RunRow | None:
         """The last row of a run that has ended lately; None for any other. Of a chain, that of its last run."""
         return self._runs.end_of(self._runs.last_in_chain(run_id))
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether a run has ended. Any thread may ask, and does not wait for the loop."""
+        return self._runs.end_of(run_id) is not None or self._turn.keeper.id_of(run_id) is None
 
     def await_end(self, run_id: str) -> Future[RunRow | None]:
         """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""

@@ -28,7 +28,7 @@ from typing import Any
 
 from rayflow import config as configuration
 from rayflow.api import Scheduler
-from rayflow.client.wire import moment_us
+from rayflow.client.wire import StreamItem, moment_us
 from rayflow.errors import BadArguments
 from rayflow.lang.modules import pick
 from rayflow.lang.options.option_values import parse_seconds
@@ -279,6 +279,10 @@ class Rehearsal(Scheduler):
     def answer(self, run: RehearsedRun, value: Any, *, place: str | None = None) -> None:
         """Answer the `ask` of a run: `run.answer(value)`."""
         run.answer(value, place=place)
+
+    def stream(self, run: RehearsedRun, name: str) -> list[StreamItem]:
+        """What the bodies of a run have written to a stream, in order: `run.stream(name)`."""
+        return run.stream(name)
 
     def _due_at(self, at: datetime.datetime | None, delay: float | str | None) -> int | None:
         if delay is None or at is not None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from rayflow.client.wire import MOST_PAGE_ITEMS, StreamItem, items_in
 from rayflow.errors import NoOpenAsk
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.records import RunRow
@@ -58,6 +59,17 @@ class RehearsedRun:
         """Its transitions, with their times and causes."""
         return self._service.history(self.id)
 
+    def stream(self, name: str, *, after: int = 0) -> list[StreamItem]:
+        """What its bodies have written with `stream(name).write(value)`, in order. after: only the items behind the one
+        with this number."""
+        found: list[StreamItem] = []
+        while True:
+            page = self._service.streams.page(self.id, name, after, MOST_PAGE_ITEMS)
+            found += items_in(page)
+            if not page["items"]:
+                return found
+            after = page["last"]
+
     def result(self, timeout: float | str | None = None) -> Any:
         """Let time pass until the run has ended, and give its value. Raises the task's own exception.
 
@@ -83,9 +95,8 @@ class RehearsedRun:
 
     def cancel(self, reason: str = "") -> bool:
         """End it. False if it had ended already."""
-
         by = uuid.uuid4().hex
-        return self._service.answered(lambda _: self._service.cancel(self.id, reason, request_id=by))
+        return bool(self._service.answered(lambda _: self._service.cancel(self.id, reason, request_id=by)))
 
     def retry(self, reason: str = "") -> None:
         """Have it go on after it has failed: failures that reached the root are forgotten, and tried again."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from rayflow.records import Columns, Same
+from rayflow.record_columns import Columns, Same
 from rayflow.store.write import schemas
 
 MARK = b"ROWS"
