@@ -15,6 +15,7 @@ from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import render
+from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import PlaceRow, RunRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.store.store import Store
@@ -182,7 +183,7 @@ class Questions:
                 if place.is_effect:
                     about = place.error or place.arguments
                     told = {"at": place.at, "what": place.name, "state": place.kind, "cause": None, "about": about}
-                    rows.append({**told, "place": place.place.hex()})
+                    rows.append({**told, "place": place.place.hex(), **_value_of(place)})
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])
@@ -215,6 +216,13 @@ class Questions:
         finally:
             history.close()
         return [{**_plain(row), "data": _shown(row["data"])} for row in rows]
+
+
+def _value_of(place: PlaceRow) -> dict[str, Any]:
+    """The value at a place, under its name, where there is one."""
+    if place.value_hash is None or place.outcome is None:
+        return {}
+    return {"value": plain_form(unpack_outcome(place.outcome))}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
