@@ -14,7 +14,7 @@ from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.expressions import render
+from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import PlaceRow, RunRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
@@ -169,11 +169,13 @@ class Questions:
         return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in waits]}
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """The transitions of a run and of its waits, and its effects, in order."""
+        """The transitions of a run and of its waits, and its effects, in order. The first tells the arguments of its
+        call; the outcome of an effect tells its value."""
         records = self._store.run_records()
         try:
             rows: list[dict[str, Any]] = [
                 {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "about": row.reason}
+                | _given(row)
                 for row in records.runs_of([run_id])
             ]
             for wait in records.waits_of([run_id]):
@@ -216,6 +218,15 @@ class Questions:
         finally:
             history.close()
         return [{**_plain(row), "data": _shown(row["data"])} for row in rows]
+
+
+def _given(row: RunRow) -> dict[str, Any]:
+    """The arguments of the call that a run is of: a list of those by position, and those by name."""
+    root = None if row.root is None else loads(row.root)
+    if not isinstance(root, TaskCall):
+        return {}
+    named = {name: plain_form(value) for name, value in (root._kwargs or {}).items()}
+    return {"given": {"positional": [plain_form(value) for value in root._args], "named": named}}
 
 
 def _value_of(place: PlaceRow) -> dict[str, Any]:

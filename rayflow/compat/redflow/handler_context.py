@@ -38,5 +38,4 @@ class WorkflowHandlerContext(Generic[Input]):
     signal: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A step's function may have captured the context: it gets one whose steps are spent.
         return type(self), (self.input, self.run, self.step, self.resume)

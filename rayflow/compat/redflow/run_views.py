@@ -106,7 +106,7 @@ def run_state(run: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> R
         "workflow": listed["workflow"],
         "queue": listed["queue"],
         "status": listed["status"],
-        "input": _input_of(run),
+        "input": _input_of(history),
         "attempt": 1 + sum(row["what"] == _PAUSE and row["state"] == "outcome" for row in history) if begun else 0,
         "max_attempts": DEFAULT_MAX_ATTEMPTS if known is None else known.options.most_attempts,
         "created_at": listed["created_at"],
@@ -127,9 +127,9 @@ def run_state(run: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> R
     return told
 
 
-def _input_of(run: Mapping[str, Any]) -> Any:
-    given = run.get("given") or {}
-    return given.get("input")
+def _input_of(history: Sequence[Mapping[str, Any]]) -> Any:
+    given = next(row["given"] for row in history if "given" in row)
+    return given["positional"][0] if given["positional"] else given["named"].get("input")
 
 
 def error_of(text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ from rayflow.lang.combinators import cond, get_context, seq
 from rayflow.lang.durable import waits
 from rayflow.lang.durable.effects import effect
 from rayflow.lang.events.event_values import Event
-from rayflow.lang.tasks import Task
+from rayflow.lang.tasks import Task, task
 from rayflow.values.encoding.previews import preview
 
 rayflow_namespace = "rayflow.redflow"
@@ -38,6 +39,9 @@ DRAIN_SECONDS = 1.0
 
 SUBSCRIBERS = "redflow.subscribers"
 """Where the context of a worker's runs has the names of the flows that each event starts."""
+
+_step_around: ContextVar[str | None] = ContextVar("step_around", default=None)
+"""The name of the step whose function runs."""
 
 _TARGET = 'milliseconds, a text such as "5m", or a datetime'
 
@@ -58,13 +62,13 @@ class StepApi:
         self._run_id = run_id
         self._attempt = attempt
         self._used: set[str] = set()
-        self._is_spent = False
         self._open: set[asyncio.Future[Any]] = set()
         self.done = dict(known)
         """The values of the steps that are done, by name: of earlier attempts, and of this one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _spent, (self._workflow,)
+        # A step's function may have captured it, with the context: no step can be begun there.
+        return type(self), (self._workflow, self._run_id, self._attempt, {})
 
     async def run(
         self, name: str, fn: Callable[..., Any], *args: Any, timeout_ms: int | None = None, **kwargs: Any
@@ -99,7 +103,7 @@ class StepApi:
         event = _filled(event_name, "step.wait_for_event", "event_name")
         key = _filled(correlation_key, "step.wait_for_event", "correlation_key")
         found: ReceivedEvent | None = await self._step(
-            name, wait_for_event_step, event, key, *_until(timeout, "step.wait_for_event"), becomes=received
+            name, wait_for_event_step, event, key, *_until(timeout, "step.wait_for_event")
         )
         return found
 
@@ -174,11 +178,14 @@ class StepApi:
         name: str,
         step: Task[..., Any],
         *arguments: Any,
-        becomes: Callable[[Any], Any] = lambda value: value,
         is_child: bool = False,
     ) -> Any:
-        if self._is_spent:
-            raise RedflowError(f"Step {name!r} of {self._workflow} is begun inside another step: begin it beside it.")
+        around = _step_around.get()
+        if around is not None:
+            raise RedflowError(
+                f"Step {name!r} of workflow {self._workflow!r} is begun inside its step {around!r}. Begin it in the "
+                "handler, before or after that one."
+            )
         if name in self._used:
             raise RedflowError(
                 f"Duplicate step name '{name}' in workflow '{self._workflow}'. Step names must be unique within a run."
@@ -188,7 +195,7 @@ class StepApi:
             self._note(name, self.done[name])
             return self.done[name]
         call = step.options(key=name)(self._attempt, len(self._used), name, *arguments)
-        waiting = asyncio.ensure_future(self._outcome(name, call, becomes, is_child))
+        waiting = asyncio.ensure_future(self._outcome(name, call, is_child))
         self._open.add(waiting)
         waiting.add_done_callback(self._open.discard)
         try:
@@ -204,9 +211,9 @@ class StepApi:
         if self._inline is not None:
             self._inline.steps.append(InlineStepResult(name, "succeeded", value))
 
-    async def _outcome(self, name: str, call: Any, becomes: Callable[[Any], Any], is_child: bool) -> Any:
+    async def _outcome(self, name: str, call: Any, is_child: bool) -> Any:
         try:
-            value = becomes(await call)
+            value = await call
         except NotSerializable as error:
             raise OutputSerializationError(f"The output of step {name!r} cannot be kept: {error}", error) from error
         except TaskTimeout as error:
@@ -226,23 +233,9 @@ class StepApi:
             await asyncio.wait(self._open)
 
 
-def _spent(workflow: str) -> StepApi:
-    """The steps of a context that a step's function has captured."""
-    made = StepApi(workflow, "", 0, {})
-    made._is_spent = True
-    return made
-
-
 def run_key(flow: Task[..., Any], key: str) -> str:
     """The id of the run of a workflow that is made once for a key."""
     return f"{flow.fullname}:{key}"
-
-
-def received(event: Event | None) -> ReceivedEvent | None:
-    """An event as redflow tells it."""
-    if event is None:
-        return None
-    return {"id": event.id, "name": event.name, "data": event.data, "ts": int(event.time.timestamp() * 1000)}
 
 
 def _filled(text: str, where: str, what: str) -> str:
@@ -277,6 +270,7 @@ def _is_async(function: Any) -> bool:
 @effect(version="1", on_cancel="kill")
 async def run_step(attempt: int, number: int, name: str, call: StepCall, seconds: float | None) -> Any:
     """Call a step's function. seconds: how long it may take."""
+    _step_around.set(name)
     signal = asyncio.Event()
     given = {} if "signal" in call.kwargs or not _takes_signal(call.function) else {"signal": signal}
     value = call.function(*call.args, **call.kwargs, **given)
@@ -322,8 +316,17 @@ def wait_for_event_step(
 ) -> Any:
     """Wait for an event, for so long or until a moment."""
     if seconds is not None:
-        return waits.wait_for_event(event, key=key, timeout=seconds)
-    return waits.first(waits.wait_for_event(event, key=key), seq([waits.sleep_until(_given(moment)), None])[1])
+        return received(waits.wait_for_event(event, key=key, timeout=seconds))
+    end = seq([waits.sleep_until(_given(moment)), None])[1]
+    return received(waits.first(waits.wait_for_event(event, key=key), end))
+
+
+@task(version="1", cache=False)
+def received(event: Event | None) -> ReceivedEvent | None:
+    """An event as redflow tells it."""
+    if event is None:
+        return None
+    return {"id": event.id, "name": event.name, "data": event.data, "ts": int(event.time.timestamp() * 1000)}
 
 
 @effect(version="1")
