@@ -15,7 +15,8 @@ from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.folding import MOST_ANSWERED
 from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.expressions import render
+from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.records import PlaceRow, RunRow, StreamItemRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.store.store import Store
@@ -183,11 +184,13 @@ class Questions:
         return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in still_open]}
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """The transitions of a run and of its waits, and its effects, in order."""
+        """The transitions of a run and of its waits, and its effects, in order. The first tells the arguments of its
+        call; the outcome of an effect tells its value."""
         records = self._store.run_records()
         try:
             rows: list[dict[str, Any]] = [
                 {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "about": row.reason}
+                | _given(row)
                 for row in records.runs_of([run_id])
             ]
             for wait in records.waits_of([run_id]):
@@ -197,7 +200,7 @@ class Questions:
                 if place.is_effect:
                     about = place.error or place.arguments
                     told = {"at": place.at, "what": place.name, "state": place.kind, "cause": None, "about": about}
-                    rows.append({**told, "place": place.place.hex()})
+                    rows.append({**told, "place": place.place.hex(), **_value_of(place)})
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])
@@ -273,6 +276,22 @@ class Questions:
         finally:
             history.close()
         return [_plain(row) for row in rows]
+
+
+def _given(row: RunRow) -> dict[str, Any]:
+    """The arguments of the call that a run is of: a list of those by position, and those by name."""
+    root = None if row.root is None else loads(row.root)
+    if not isinstance(root, TaskCall):
+        return {}
+    named = {name: plain_form(value) for name, value in (root._kwargs or {}).items()}
+    return {"given": {"positional": [plain_form(value) for value in root._args], "named": named}}
+
+
+def _value_of(place: PlaceRow) -> dict[str, Any]:
+    """The value at a place, under its name, where there is one."""
+    if place.value_hash is None or place.outcome is None:
+        return {}
+    return {"value": plain_form(unpack_outcome(place.outcome))}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

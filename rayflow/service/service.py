@@ -74,12 +74,22 @@ TURN_SECONDS = 0.2
 class Service:
     """The runs of one store. Use it as: `hold()`, `open()`, then requests, then `close()`.
 
-    targets: files or modules with the flows. reporter: is told what happens. clock: the time of what happens. That it
-    is set, forward or back, while the service runs moves no deadline.
+    targets: files or modules with the flows; the flows that this process has defined count, too. reporter: is told
+    what happens. clock: the time of what happens. That it is set, forward or back, while the service runs moves no
+    deadline. holder: the name of this process, for those who want to hold the store.
     """
 
-    def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self,
+        config: Config,
+        targets: Sequence[str],
+        reporter: Reporter,
+        *,
+        clock: Clock = CLOCK,
+        holder: str = "rayflow serve",
+    ) -> None:
         self.config = config
+        self._holder = holder
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
         self.has_ended = threading.Event()
@@ -112,7 +122,7 @@ class Service:
         for target in self._targets:
             load(target)
         self.store = open_store(self.config.store)
-        self._lease = Lease(self.store.folder, "rayflow serve")
+        self._lease = Lease(self.store.folder, self._holder)
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
@@ -313,7 +323,7 @@ class Service:
         found = sorted(full for full in known if full.rpartition(".")[2] == name)
         if len(found) == 1:
             return known[found[0]]
-        loaded = f"It has loaded {', '.join(self._targets)}"
+        loaded = f"It has loaded {', '.join(self._targets) or 'what its program has imported'}"
         if found:
             raise NoSuchTask(f"{name} may be {' or '.join(found)}: write one of these. {loaded}.")
         raise NoSuchTask(f"The service knows no task {name!r}. {loaded}: {', '.join(sorted(known)) or 'no tasks'}.")

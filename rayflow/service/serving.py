@@ -60,12 +60,7 @@ def serve(
         out.write(f"keeps the runs of {config.store}, at {url}\n")
         out.flush()
 
-    server = _Server(
-        uvicorn.Config(
-            api_of(service, token), log_level="warning", lifespan="off", timeout_graceful_shutdown=1, access_log=False
-        ),
-        tell,
-    )
+    server = _server_of(service, token, tell)
     asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -109,6 +104,47 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
+class BackgroundServer:
+    """The API of a service, in a thread of this process. The program goes on, and its signals are its own.
+
+    service: it has begun. Raises ServiceUnavailable when nothing can listen there.
+    """
+
+    def __init__(self, service: Service, host: str, port: int) -> None:
+        self._service = service
+        listening = _listening(host, port, or_any=False)
+        token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
+        self.url = f"http://{host}:{listening.getsockname()[1]}"
+        self._place = ServicePlace(self.url, token, service.config.store, os.getpid())
+        self._is_told = threading.Event()
+        self._server = _server_of(service, token, self._tell)
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="rayflow-api", daemon=True)
+        self._thread.start()
+        threading.Thread(target=_stop_with, args=(service, self._server), daemon=True).start()
+        while self._thread.is_alive() and not self._is_told.wait(0.05):
+            pass
+
+    def _tell(self) -> None:
+        write_place(self._place)
+        self._is_told.set()
+
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Answer nobody any more, let attempts end for so long, and leave every run where it is."""
+        self._server.should_exit = True
+        self._thread.join()
+        remove_place(self._place)
+        self._service.close(grace_seconds)
+
+
+def _server_of(service: Service, token: str, listens: Callable[[], None]) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            api_of(service, token), log_level="warning", lifespan="off", timeout_graceful_shutdown=1, access_log=False
+        ),
+        listens,
+    )
+
+
 def _stop_with(service: Service, server: uvicorn.Server) -> None:
     service.has_ended.wait()
     server.should_exit = True
@@ -143,4 +179,4 @@ def _listening_at(host: str, port: int) -> socket.socket:
     return made
 
 
-__all__ = ["serve"]
+__all__ = ["BackgroundServer", "serve"]
