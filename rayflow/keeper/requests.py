@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -91,7 +91,8 @@ class StartRequested(NamedTuple):
     id, which makes repeated requests one run. input_hash: of the root term: the same id with another one is a conflict.
     reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
     already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
-    of the flow.
+    of the flow. forked_run_id: the run that a fork comes from; places, waits: what it keeps of that run: what has
+    happened at its places, and the rows of its resolved waits.
 
     The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
     """
@@ -110,6 +111,9 @@ class StartRequested(NamedTuple):
     priority: int = 0
     tags: str | None = None
     timeout_us: int | None = None
+    forked_run_id: str | None = None
+    places: tuple[PlaceRow, ...] = ()
+    waits: tuple[WaitRow, ...] = ()
 
 
 class WaitOpened(NamedTuple):
@@ -241,7 +245,7 @@ class AnswerRequested(NamedTuple):
 
 
 class CancelRunRequested(NamedTuple):
-    """Somebody cancels a run. A second cancel ends its clean-up, too.
+    """Somebody cancels a run. A second cancel ends its clean-up, too, if `ends_cleanup` says so.
 
     The answer: whether it had not ended. Errors: NotFound.
     """
@@ -250,6 +254,7 @@ class CancelRunRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    ends_cleanup: bool = True
 
 
 class RetryRequested(NamedTuple):

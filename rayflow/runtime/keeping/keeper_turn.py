@@ -237,6 +237,10 @@ class KeeperTurn:
                 for row in order.rows:
                     if type(row) is RunRow and row.state in ENDED:
                         after.append(partial(self._shell.ended, row))
+            case orders.KeepPlaces():
+                rows.extend(order.rows)
+                for place in order.rows:
+                    self._shell.note(place)
             case orders.Evaluate():
                 if order.run_id not in self._open:
                     self._begin(order, rows, incoming, asked)
