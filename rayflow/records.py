@@ -349,6 +349,7 @@ class RunRow(NamedTuple):
     next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
     schedule: Annotated[str | None, "the schedule that started it"] = None
     moment: Annotated[Time | None, "the moment of that schedule"] = None
+    forked_run_id: Annotated[str | None, "the run that it is a fork of: it began with what that one had done"] = None
 
 
 class PlaceRow(NamedTuple):

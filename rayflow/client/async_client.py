@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from rayflow.client import schedule_calls, wire
-from rayflow.client.addresses import ServiceAddress, address_of
+from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
 from rayflow.client.wire import (
     FOLLOW_PAUSE_SECONDS,
     FOLLOW_SECONDS,
@@ -72,9 +72,76 @@ class AsyncClient:
         """As `Client.get`."""
         return AsyncRun(self, (await self._ask(wire.run_call(run_id)))["run_id"])
 
-    async def runs(self, *, state: str | None = None, flow: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    async def runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        limit: int | None = 50,
+    ) -> list[dict[str, Any]]:
         """As `Client.runs`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.runs_call(state, flow, limit)))["runs"]
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        return await self._list(wire.Pages("runs", limit, **fields))
+
+    async def cancel_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """As `Client.cancel_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        call = wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest)
+        found: dict[str, Any] = await self._ask(call)
+        return found
+
+    async def retry_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """As `Client.retry_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        call = wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest)
+        found: dict[str, Any] = await self._ask(call)
+        return found
+
+    async def flows(self) -> list[dict[str, Any]]:
+        """As `Client.flows`."""
+        found: list[dict[str, Any]] = (await self._ask(wire.FLOWS))["flows"]
+        return found
+
+    async def stats(self) -> dict[str, Any]:
+        """As `Client.stats`."""
+        found: dict[str, Any] = await self._ask(wire.STATS)
         return found
 
     async def emit(
@@ -98,20 +165,23 @@ class AsyncClient:
         answer: dict[str, Any] = await self._ask(wire.event_call(event_id))
         return answer
 
-    async def events(self, *, name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    async def events(self, *, name: str | None = None, limit: int | None = 50) -> list[dict[str, Any]]:
         """As `Client.events`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.events_call(name, limit)))["events"]
-        return found
+        return await self._list(wire.Pages("events", limit, name=name))
 
-    async def asks(self) -> list[dict[str, Any]]:
+    async def asks(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """As `Client.asks`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.ASKS))["asks"]
-        return found
+        return await self._list(wire.Pages("asks", limit))
 
     # --- the way there ------------------------------------------------------------------------------------------------
 
     async def _ask(self, call: ApiCall) -> Any:
         return answer_of(*await self._send(call))
+
+    async def _list(self, pages: wire.Pages) -> list[dict[str, Any]]:
+        while pages.has_more:
+            pages.take(await self._ask(pages.call()))
+        return pages.items
 
     async def _value(self, run_id: str, answer: Mapping[str, Any]) -> Any:
         blobs = {}
@@ -123,7 +193,7 @@ class AsyncClient:
         return wire.value_in(run_id, answer, blobs)
 
     async def _send(self, call: ApiCall) -> tuple[int, bytes]:
-        """Status and body of the answer. A request without an answer is sent again."""
+        """As `Client._send`."""
         address = self._address
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -138,13 +208,17 @@ class AsyncClient:
                     headers=address.headers(call, is_again),
                     timeout=aiohttp.ClientTimeout(total=address.patience(call)),
                 ) as response:
-                    return response.status, await response.read()
+                    content = await response.read()
             except (OSError, aiohttp.ClientError, TimeoutError) as error:
                 pause = next(pauses, None)
                 if pause is None:
                     raise address.unavailable(error) from None
-                is_again = True
-                await asyncio.sleep(pause)
+            else:
+                pause = next(pauses, None) if response.status == UNAVAILABLE else None
+                if pause is None:
+                    return response.status, content
+            is_again = True
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -230,6 +304,19 @@ class AsyncRun:
     async def retry(self, reason: str = "") -> None:
         """As `ClientRun.retry`."""
         await self._client._ask(wire.run_call(self.id, "retry", reason=reason))
+
+    async def fork(
+        self,
+        *,
+        at: str | Sequence[str] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+    ) -> AsyncRun:
+        """As `ClientRun.fork`."""
+        answer = await self._client._ask(wire.fork_call(self.id, at, with_, words, id, tags))
+        return AsyncRun(self._client, answer["run_id"], is_new=answer["is_new"])
 
     async def answer(self, value: Any, *, place: str | None = None) -> None:
         """As `ClientRun.answer`."""

@@ -2,7 +2,8 @@
 
 In: expressions, names of tasks with plain arguments, ids. Out: runs, and what they come to. Never: evaluates.
 
-A request that is sent again, because its answer was lost, does nothing twice, and gets the same answer: each has an id.
+A request is sent again, with pauses, when no answer comes, or when the service says that it cannot answer now. It does
+nothing twice, and gets the same answer, because each request that changes something has an id.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rayflow.client import schedule_calls, wire
-from rayflow.client.addresses import ServiceAddress, address_of
+from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
 from rayflow.client.wire import (
     FOLLOW_PAUSE_SECONDS,
     FOLLOW_SECONDS,
@@ -85,9 +86,89 @@ class Client:
         return ClientRun(self, self._ask(wire.run_call(run_id))["run_id"])
 
     @front_door
-    def runs(self, *, state: str | None = None, flow: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest runs, newest first. state: only those in this state. flow: only those of this task."""
-        found: list[dict[str, Any]] = self._ask(wire.runs_call(state, flow, limit))["runs"]
+    def runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        limit: int | None = 50,
+    ) -> list[dict[str, Any]]:
+        """The latest runs, newest first.
+
+        Only those in one of the states; of one of the flows (the full name, or the last part of it); with all the tags;
+        with the text in their id, arguments, tags, error, reason or result; requested from since on and before until;
+        whose id begins with id_prefix. limit: how many at most; None for all. Raises BadArguments.
+        """
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        return self._list(wire.Pages("runs", limit, **fields))
+
+    @front_door
+    def cancel_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """End all runs that the filter of `runs` means and that have not ended. A clean-up that goes on is left alone.
+
+        dry: only count them. latest: leave out runs that were requested later: the `latest` of an earlier answer.
+        Returns count, run_ids (of the first thousand), refused (the runs that could not be cancelled, with errors), and
+        latest. Raises BadArguments for a filter that means all runs.
+        """
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        found: dict[str, Any] = self._ask(wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest))
+        return found
+
+    @front_door
+    def retry_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """Have all failed and cancelled runs go on that the filter of `runs` means. The rest is as in `cancel_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        found: dict[str, Any] = self._ask(wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest))
+        return found
+
+    @front_door
+    def flows(self) -> list[dict[str, Any]]:
+        """The flows that the service has loaded: name, documentation, JSON schema of the input, what starts runs."""
+        found: list[dict[str, Any]] = self._ask(wire.FLOWS)["flows"]
+        return found
+
+    @front_door
+    def stats(self) -> dict[str, Any]:
+        """How many runs there are by state and flow, how many begin and end, how long they wait and run, and the run
+        that has been longest in each state."""
+        found: dict[str, Any] = self._ask(wire.STATS)
         return found
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -120,21 +201,25 @@ class Client:
         return answer
 
     @front_door
-    def events(self, *, name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        found: list[dict[str, Any]] = self._ask(wire.events_call(name, limit))["events"]
-        return found
+    def events(self, *, name: str | None = None, limit: int | None = 50) -> list[dict[str, Any]]:
+        """The latest events, newest first. limit: how many at most; None for all."""
+        return self._list(wire.Pages("events", limit, name=name))
 
     @front_door
-    def asks(self) -> list[dict[str, Any]]:
-        """The questions to people that are open: run_id, place, prompt, and the form of the answer."""
-        found: list[dict[str, Any]] = self._ask(wire.ASKS)["asks"]
-        return found
+    def asks(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The questions to people that are open, oldest first: run_id, place, prompt, deadline_at. limit: how many at
+        most; None for all."""
+        return self._list(wire.Pages("asks", limit))
 
     # --- the way there ------------------------------------------------------------------------------------------------
 
     def _ask(self, call: ApiCall) -> Any:
         return answer_of(*self._send(call))
+
+    def _list(self, pages: wire.Pages) -> list[dict[str, Any]]:
+        while pages.has_more:
+            pages.take(self._ask(pages.call()))
+        return pages.items
 
     def _value(self, run_id: str, answer: Mapping[str, Any]) -> Any:
         blobs = {digest: self._blob(digest) for digest in wire.large_values_in(answer["outcome"] or "")}
@@ -147,7 +232,8 @@ class Client:
         return content
 
     def _send(self, call: ApiCall) -> tuple[int, bytes]:
-        """Status and body of the answer. A request without an answer is sent again."""
+        """Status and body of the answer. A request is sent again if it has none, or if the service cannot answer
+        now."""
         address = self._address
         pauses = address.pauses()
         is_again = False
@@ -163,11 +249,13 @@ class Client:
                 pause = next(pauses, None)
                 if pause is None:
                     raise address.unavailable(error) from None
-                is_again = True
-                time.sleep(pause)
             else:
                 self._idle.append(connection)
-                return response.status, content
+                pause = next(pauses, None) if response.status == UNAVAILABLE else None
+                if pause is None:
+                    return response.status, content
+            is_again = True
+            time.sleep(pause)
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         try:
@@ -275,6 +363,26 @@ class ClientRun:
     def retry(self, reason: str = "") -> None:
         """Have it go on after it has failed: failures that reached its root are forgotten, and tried again."""
         self._client._ask(wire.run_call(self.id, "retry", reason=reason))
+
+    @front_door
+    def fork(
+        self,
+        *,
+        at: str | Sequence[str] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+    ) -> ClientRun:
+        """Start another run that begins with what this one has done.
+
+        at: what is done anew, with all that stands below it: places, by the beginning of their ids, or the names of
+        their tasks. with_: other arguments, as plain data by name; or words, as on a command line. What is not done
+        anew keeps its outcomes: its effects are not done again. id: the new run's own id. tags: those of this run by
+        default. Raises NotFound for an unknown place, BadArguments.
+        """
+        answer = self._client._ask(wire.fork_call(self.id, at, with_, words, id, tags))
+        return ClientRun(self._client, answer["run_id"], is_new=answer["is_new"])
 
     @front_door
     def answer(self, value: Any, *, place: str | None = None) -> None:

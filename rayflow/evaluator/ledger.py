@@ -220,11 +220,16 @@ class Ledger:
         return self.by_path.get((parent, path))
 
     def missed(self, parent: bytes, name: str) -> list[Pin]:
-        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is."""
+        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is. (Those
+        that a fork keeps beside a released place have no path: they may be left out.)"""
         return [
             pin
             for pin in self.pins.values()
-            if pin.parent == parent and pin.name == name and pin.attempts and not pin.is_taken
+            if pin.parent == parent
+            and pin.name == name
+            and pin.path is not None
+            and pin.attempts
+            and not pin.is_taken
         ]
 
     def place_of(

@@ -23,7 +23,7 @@ def of_run(run: KeptRun) -> Plain:
     first = run.first
     return {
         "run_id": run.run_id,
-        "id": first.id if first.id is not None and is_own_id(first.id) else None,
+        "id": _starters_id(run),
         "flow": first.flow,
         "arguments": first.arguments,
         "state": run.state,
@@ -37,6 +37,7 @@ def of_run(run: KeptRun) -> Plain:
         "event_id": first.event_id,
         "schedule": first.schedule,
         "moment": first.moment,
+        "forked_run_id": first.forked_run_id,
         "chain_run_id": run.chain,
         "queue": first.queue,
         "priority": first.priority or 0,
@@ -59,6 +60,18 @@ def of_wait(wait: KeptWait) -> Plain:
         "target_run_id": row.target_run_id,
     }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def of_ask(state: KeeperState, wait: KeptWait) -> Plain:
+    """An open question to a person, and the run that asks it."""
+    run = state.runs[wait.opened.run_id]
+    asked = {"run_id": run.run_id, "id": _starters_id(run), "deadline_at": None, "number": wait.opened.number}
+    return {**asked, **of_wait(wait)}
+
+
+def _starters_id(run: KeptRun) -> str | None:
+    id = run.first.id
+    return id if id is not None and is_own_id(id) else None
 
 
 def of_event(state: KeeperState, event: KeptEvent) -> Plain:

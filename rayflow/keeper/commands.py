@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class Write(NamedTuple):
     """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
     rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow, ...]
+
+
+class KeepPlaces(NamedTuple):
+    """What has happened at the places of a run before its first evaluation: record it in the commit of this turn, and
+    let the evaluation begin with it. It comes for a fork, before its `Evaluate`."""
+
+    rows: tuple[PlaceRow, ...]
 
 
 class Evaluate(NamedTuple):
@@ -116,6 +123,7 @@ class RequestReply(NamedTuple):
 
 KeeperCommand: TypeAlias = (
     Write
+    | KeepPlaces
     | Evaluate
     | Resolve
     | StopRun

@@ -212,6 +212,8 @@ def _listen(state: KeeperState, wait: KeptWait) -> None:
         set_timer(state, row.deadline_at, DEADLINE, row.number, wait)
     if row.target_run_id is not None:
         state.waiters.setdefault(row.target_run_id, {})[row.number] = wait
+    if row.kind == "ask":
+        state.asks[row.number] = wait
     if row.kind == "event" and row.name is not None:
         state.listening.setdefault(row.name, {}).setdefault(row.key, {})[row.number] = wait
 
@@ -220,6 +222,8 @@ def _stop_listening(state: KeeperState, wait: KeptWait) -> None:
     row = wait.opened
     if row.target_run_id is not None:
         _discard(state.waiters, row.target_run_id, row.number)
+    if row.kind == "ask":
+        del state.asks[row.number]
     if row.kind == "event" and row.name is not None:
         by_key = state.listening[row.name]
         _discard(by_key, row.key, row.number)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rayflow.keeper import answers, events, requests, runs, schedules, waits
-from rayflow.keeper.commands import Evaluate, KeeperCommand, RequestReply, SetAlarm, Write
+from rayflow.keeper.commands import Evaluate, KeeperCommand, KeepPlaces, RequestReply, SetAlarm, Write
 from rayflow.keeper.folding import fold, rebuilt, write
 from rayflow.keeper.ids import derived_run_id, is_own_id
 from rayflow.keeper.run_states import (
@@ -84,6 +84,11 @@ class Keeper:
         """The open waits of a run, as plain data, in the order in which they were opened."""
         run = self._open(run_id)
         return [answers.of_wait(wait) for wait in run.open_waits()] if run else []
+
+    def asks(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """The open questions to people with a greater number, as plain data, oldest first."""
+        numbers = sorted(number for number in self.state.asks if number > after)[:limit]
+        return [answers.of_ask(self.state, self.state.asks[number]) for number in numbers]
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries, as plain data. None for one that is not known, or not protected any more."""
@@ -251,11 +256,17 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
     open_id = state.ids.get(id) if id is not None else request.run_id
     known = state.runs.get(open_id or "")
     if known is None and ended is None:
-        row = runs.new_row(derived_run_id(id) if id is not None else request.run_id, "start")._replace(
+        cause = "start" if request.forked_run_id is None else "fork"
+        row = runs.new_row(derived_run_id(id) if id is not None else request.run_id, cause)._replace(
             id=id, flow=request.flow, root=request.root, input_hash=request.input_hash, arguments=request.arguments,
             due_at=request.due_at, queue=request.queue, priority=request.priority, tags=request.tags,
+            forked_run_id=request.forked_run_id,
         )  # fmt: skip
+        if request.places:
+            state.out.append(KeepPlaces(tuple([each._replace(execution_id=row.run_id) for each in request.places])))
         run = runs.begin(state, row, request.timeout_us)
+        for wait in request.waits:
+            write(state, wait._replace(run_id=row.run_id, number=state.number + 1, at=state.now))
         _reply(state, request.request, {"run_id": run.run_id, "state": run.state, "is_new": True})
         return
     run_id = known.run_id if known else ended.run_id if ended else ""
@@ -391,7 +402,7 @@ def _cancel_requested(state: KeeperState, request: requests.CancelRunRequested) 
     run = _found(state, request)
     if run is not None:
         _reply(state, request.request, not run.has_ended)
-        runs.stop(state, run, runs.CANCEL, request.reason or None, is_again=True)
+        runs.stop(state, run, runs.CANCEL, request.reason or None, is_again=request.ends_cleanup)
 
 
 def _retry_requested(state: KeeperState, request: requests.RetryRequested) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -95,7 +95,8 @@ class StartRequested(NamedTuple):
     id, which makes repeated requests one run. input_hash: of the root term: the same id with another one is a conflict.
     reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
     already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
-    of the flow.
+    of the flow. forked_run_id: the run that a fork comes from; places, waits: what it keeps of that run: what has
+    happened at its places, and the rows of its resolved waits.
 
     The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
     """
@@ -115,6 +116,9 @@ class StartRequested(NamedTuple):
     tags: str | None = None
     timeout_us: int | None = None
     request_id: str | None = None
+    forked_run_id: str | None = None
+    places: tuple[PlaceRow, ...] = ()
+    waits: tuple[WaitRow, ...] = ()
 
 
 class WaitOpened(NamedTuple):
@@ -247,7 +251,7 @@ class AnswerRequested(NamedTuple):
 
 
 class CancelRunRequested(NamedTuple):
-    """Somebody cancels a run. A second cancel ends its clean-up, too.
+    """Somebody cancels a run. A second cancel ends its clean-up, too, if `ends_cleanup` says so.
 
     The answer: whether it had not ended. Errors: NotFound.
     """
@@ -257,6 +261,7 @@ class CancelRunRequested(NamedTuple):
     run_id: str
     reason: str = ""
     request_id: str | None = None
+    ends_cleanup: bool = True
 
 
 class RetryRequested(NamedTuple):

@@ -151,8 +151,9 @@ class KeeperState:
     which the store has no rows, in this turn. ids: the run of an id, for those in `runs`; ended: for those that have
     ended. chains: the open run of a chain that has gone on. children: the open runs that hang on a run.
     waiters: the open waits for the end of a run, by number. listening: the open waits for an event, by name, key (None
-    for any) and number. events: by id; by_name, by_key: those that are seen, in order. tied: events whose runs are tied
-    to an open run. pending: the deliveries that wait for `BoundArguments` or for code, by event and flow.
+    for any) and number. asks: the open questions to people, by number. events: by id; by_name, by_key: those that are
+    seen, in order. tied: events whose runs are tied to an open run. pending: the deliveries that wait for
+    `BoundArguments` or for code, by event and flow.
     schedules: by name, those that have ended, too. scheduled: the open runs of a schedule.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
     answered: the answers as JSON to the latest requests that have an id, by that id, in order.
@@ -176,6 +177,7 @@ class KeeperState:
     children: dict[str, dict[str, None]] = field(default_factory=dict)
     waiters: dict[str, dict[int, KeptWait]] = field(default_factory=dict)
     listening: dict[str, dict[str | None, dict[int, KeptWait]]] = field(default_factory=dict)
+    asks: dict[int, KeptWait] = field(default_factory=dict)
     events: dict[str, KeptEvent] = field(default_factory=dict)
     by_name: dict[str, list[KeptEvent]] = field(default_factory=dict)
     by_key: dict[tuple[str, str], list[KeptEvent]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ In: tasks, events, firings. Out: what the keeper needs to know of flows; root te
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -14,12 +15,13 @@ from rayflow.keeper.commands import BindEvent, BindFiring
 from rayflow.keeper.requests import BoundArguments, BoundFiring, FlowSpec, ScheduleSpec
 from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.arguments.from_words import arguments_of, call_of
+from rayflow.lang.arguments.json_schemas import input_schema
 from rayflow.lang.events.event_values import Firing
 from rayflow.lang.events.moments import moment_of
-from rayflow.lang.events.timetables import text_of
+from rayflow.lang.events.timetables import said, text_of
 from rayflow.lang.packing.pack import Keep
 from rayflow.lang.tasks import Task
-from rayflow.lang.terms.codec import dumps
+from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import render
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.values.digests import digest
@@ -43,6 +45,29 @@ def flow_specs(tasks: Mapping[str, Task[..., Any]]) -> dict[str, FlowSpec]:
                 ),
             )
     return found
+
+
+def described_flows(tasks: Mapping[str, Task[..., Any]]) -> list[dict[str, Any]]:
+    """The flows among these tasks as plain data, by name: what they take, and what starts and follows their runs."""
+    return [_described(name, task) for name, task in sorted(tasks.items()) if task.flow_settings is not None]
+
+
+def _described(name: str, task: Task[..., Any]) -> dict[str, Any]:
+    settings = task.flow_settings
+    assert settings is not None
+    return {
+        "name": name,
+        "documentation": inspect.getdoc(task.func) or "",
+        "input": input_schema(task),
+        "events": [
+            {"name": event, "where": None if condition is None else render(loads(condition))}
+            for event, condition in settings.on
+        ],
+        "schedule": said(settings.timetable) if settings.timetable else None,
+        "timeout_seconds": settings.timeout_seconds,
+        "on_failure": settings.on_failure,
+        "on_cancel": settings.on_cancel,
+    }
 
 
 def input_hash(root: bytes) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 import uuid
 from collections import deque
@@ -52,9 +53,12 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
+from rayflow.service import forking
 from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.metrics import MeasuredSink, Metrics
 from rayflow.service.questions import Questions, with_explanation
+from rayflow.service.run_queries import RunFilter
 from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
@@ -64,6 +68,7 @@ from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, 
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
+from rayflow.webhook_settings import webhooks_of
 
 T = TypeVar("T")
 
@@ -93,12 +98,15 @@ class Service:
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
         self.has_ended = threading.Event()
+        self.metrics = Metrics()
+        self.webhooks = webhooks_of(config.webhooks)
+        """The webhooks that the configuration has, by name."""
         self._targets = targets
         self._reporter = reporter
         self._clock = clock
         self._futures: dict[str, Future[Any]] = {}
-        self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        """Questions for the loop's thread, which answers them before its next turn."""
+        self._posted: deque[tuple[Callable[[], Any], Future[Any], float]] = deque()
+        """Questions for the loop's thread, which answers them before its next turn; and when they were asked."""
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
@@ -197,6 +205,7 @@ class Service:
         loop_of: Callable[..., Loop[Any]] = partial(
             Loop,
             self.store,
+            sink=MeasuredSink(self.store, self.metrics),
             limits=self.config.limits,
             listener=listener,
             clock=self._clock,
@@ -255,7 +264,8 @@ class Service:
 
     def _turn_once(self, longest_seconds: float) -> None:
         while self._posted:
-            ask, future = self._posted.popleft()
+            ask, future, posted = self._posted.popleft()
+            self.metrics.waited(time.perf_counter() - posted)
             _fill(future, ask)
         self._loop.turn(longest_seconds)
         for execution_id in list(self._loop.outbox.finished):
@@ -308,7 +318,7 @@ class Service:
     def _post(self, ask: Callable[[], T]) -> Future[T]:
         """Have the loop's thread do something between two turns."""
         future: Future[T] = Future()
-        self._posted.append((ask, future))
+        self._posted.append((ask, future, time.perf_counter()))
         self._loop.wake()
         self._refuse_if_ended(future)
         return future
@@ -388,6 +398,46 @@ class Service:
 
         return self.ask(request)
 
+    def fork(
+        self,
+        run_id: str,
+        *,
+        at: Sequence[str] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+        directory: str | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Future[Any]:
+        """Start another run from what a run has done, but for the places that `at` names and what stands below them.
+
+        arguments, words, directory: other arguments, as for `start_named`; those that are not given stay. id,
+        request_id: as for a start. tags: those of the run if None. Raises NotFound, BadArguments.
+        """
+        if not (at or arguments or words):
+            raise BadArguments("A fork says from where on (at), or with which other arguments. `retry` does neither.")
+        first, rows, waits = self.questions.fork_source(run_id)
+        assert first.root is not None
+        released = forking.released_places(rows, at or (), run_id)
+        root, shown = first.root, first.arguments
+        if arguments or words:
+            place = directory or self.config.project_dir
+            term = forking.with_arguments(root, self.task_named, arguments or {}, words or (), place, self._keep)
+            root, shown = dumps(term), render(term)
+        kept = forking.kept(rows, waits, released, has_other_root=root != first.root)
+        own_id = derived_run_id(f"request:{request_id}") if request_id is not None else new_execution_id()
+        said = digest("fork", run_id.encode(), root, *sorted(released))
+
+        def request(now: int, name: str) -> requests.StartRequested:
+            return requests.StartRequested(
+                now, name, own_id, root, said, first.flow, shown, id, priority=first.priority or 0, queue=first.queue,
+                tags=first.tags if tags is None else json.dumps(dict(tags)), forked_run_id=run_id, places=kept.places,
+                waits=kept.waits,
+            )  # fmt: skip
+
+        return self.ask(request)
+
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
         known = self.known_id(text)
@@ -411,9 +461,9 @@ class Service:
         # Of a chain, the last run says how it is.
         return told if last_id == run_id else {**told, "run_id": run_id, "goes_on_as": last_id}
 
-    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest runs, newest first."""
-        rows = self.questions.runs(state=state, flow=flow, limit=limit)
+    def runs(self, wanted: RunFilter, *, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The runs that a filter means, newest first. before: as in `Questions.runs`."""
+        rows = self.questions.runs(wanted, before=before, limit=limit)
         still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
         explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
         told = [with_explanation(row, explained.get(row["run_id"])) for row in rows]
@@ -454,26 +504,26 @@ class Service:
     # request_id: the id that a client has given to its request: the same request again has no effect, and gets the same
     # answer. None: there is no such request before or after it.
 
-    def cancel(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
-        """End a run. The answer: whether it had not ended. A second request ends its clean-up, too."""
-        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason, request_id))
+    def cancel(
+        self, run_id: str, reason: str, *, is_first: bool = False, request_id: str | None = None
+    ) -> Future[Any]:
+        """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
+
+        is_first: this is no second request, whatever has come before: a clean-up that goes on is left alone.
+        """
+        return self.ask(
+            lambda at, name: requests.CancelRunRequested(
+                at, name, run_id, reason, request_id, ends_cleanup=not is_first
+            )
+        )
 
     def retry(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
         """Have a failed run go on."""
         return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason, request_id))
 
-    def asks(self) -> list[dict[str, Any]]:
-        """The open questions to people."""
-
-        def found(keeper: Keeper) -> list[dict[str, Any]]:
-            return [
-                {"run_id": run["run_id"], "id": run["id"], "deadline_at": None, **wait}
-                for run in keeper.runs()
-                for wait in keeper.waits(run["run_id"])
-                if wait["kind"] == "ask"
-            ]
-
-        return self.look(found)
+    def asks(self, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
+        """The open questions to people, oldest first. after: only those with a greater `number`."""
+        return self.look(lambda keeper: keeper.asks(after, limit))
 
     def answer(self, run_id: str, value: Any, place: str | None, *, request_id: str | None = None) -> Future[Any]:
         """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
@@ -529,9 +579,26 @@ class Service:
         kept = self.look(lambda keeper: keeper.event(event_id))
         return recorded if kept is None else {**recorded, **kept}
 
-    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        return self.questions.events(name=name, limit=limit)
+    def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first. before: as in `Questions.events`."""
+        return self.questions.events(name=name, before=before, limit=limit)
+
+    # --- about the service --------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """How many runs there are, how many begin and end, what waits longest."""
+        return self.questions.stats(self._clock.now())
+
+    def metrics_text(self) -> bytes:
+        """The measures of the service, for Prometheus."""
+        self.look(lambda keeper: self.metrics.look_at(keeper.state))
+        return self.metrics.text()
+
+    def warned(self, text: str) -> None:
+        """Say something in the log of the service."""
+        self._reporter.warned(text)
+
+    # --- large values -------------------------------------------------------------------------------------------------
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""

@@ -38,6 +38,7 @@ from rayflow.runtime.driver import driver
 from rayflow.runtime.protocol.execution_row import project_start
 from rayflow.runtime.protocol.reports import Reporter, Silent, Summary
 from rayflow.service.questions import moment_text
+from rayflow.service.run_queries import RunFilter
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history.answer_types import Record, Why
 from rayflow.store.history.filters import Filter
@@ -248,7 +249,7 @@ class Rehearsal(Scheduler):
     def runs(self, flow: Task[..., Any] | str | None = None) -> list[RehearsedRun]:
         """All runs, oldest first: also those that events and other runs have started. flow: only those of this task."""
         name = flow.fullname if isinstance(flow, Task) else flow
-        rows = self.service.questions.runs(state=None, flow=name, limit=MOST_RUNS)
+        rows = self.service.questions.runs(RunFilter(flows=() if name is None else (name,)), limit=MOST_RUNS)
         return [RehearsedRun(lambda: self.service, row["run_id"]) for row in reversed(rows)]
 
     def emit(

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from rayflow.client.wire import MOST_PAGE_ITEMS, StreamItem, items_in
+from rayflow.client.wire import MOST_PAGE, StreamItem, items_in
 from rayflow.errors import NoOpenAsk
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.records import RunRow
@@ -64,7 +64,7 @@ class RehearsedRun:
         with this number."""
         found: list[StreamItem] = []
         while True:
-            page = self._service.streams.page(self.id, name, after, MOST_PAGE_ITEMS)
+            page = self._service.streams.page(self.id, name, after, MOST_PAGE)
             found += items_in(page)
             if not page["items"]:
                 return found

@@ -101,11 +101,13 @@ def _check_wait(state: KeeperState, wait: KeptWait, timers: set[tuple[int, int, 
         assert state.listening[row.name][row.key][row.number] is wait
     else:
         assert row.kind == "ask", f"a {row.kind} stays open"
+        assert state.asks[row.number] is wait
 
 
 def _check_indexes(state: KeeperState) -> None:
     is_open = {id(wait) for run in state.runs.values() for wait in run.waits.values() if wait.state == OPEN}
     listed = [wait for waits in state.waiters.values() for wait in waits.values()]
+    listed += state.asks.values()
     listed += [wait for by_key in state.listening.values() for waits in by_key.values() for wait in waits.values()]
     assert all(id(wait) in is_open for wait in listed), "a wait that is not open takes something"
     assert state.ids == {run.first.id: run.run_id for run in state.runs.values() if run.first.id is not None}

@@ -195,6 +195,7 @@ def snapshot(state: KeeperState) -> Any:
         "listening": {
             name: {key: sorted(waits) for key, waits in by_key.items()} for name, by_key in state.listening.items()
         },
+        "asks": sorted(state.asks),
         "events": {event_id: event(each) for event_id, each in state.events.items()},
         "by_name": {name: [each.row.event_id for each in known] for name, known in state.by_name.items()},
         "by_key": {key: [each.row.event_id for each in known] for key, known in state.by_key.items()},

@@ -242,6 +242,10 @@ class KeeperTurn:
                         after.append(partial(self._shell.ended, row))
                     elif type(row) is RunRow and row.generation:
                         after.append(partial(self._shell.began_again, row.run_id))
+            case orders.KeepPlaces():
+                rows.extend(order.rows)
+                for place in order.rows:
+                    self._shell.note(place)
             case orders.Evaluate():
                 if order.run_id not in self._open:
                     self._begin(order, rows, incoming, asked)

@@ -87,7 +87,7 @@ WITH folded AS (
            arg_max(parent_run_id, number) AS parent_run_id, arg_max(parent_place, number) AS parent_place,
            arg_max(link, number) AS link, arg_max(tie, number) AS tie, arg_max(root_run_id, number) AS root_run_id,
            arg_max(event_id, number) AS event_id, arg_max(schedule, number) AS schedule,
-           arg_max(moment, number) AS moment, arg_max(seen_from, number) AS seen_from,
+           arg_max(moment, number) AS moment, arg_max(forked_run_id, number) AS forked_run_id, arg_max(seen_from, number) AS seen_from,
            max(life) AS life, max(generation) AS generation, arg_max(input_hash, number) AS input_hash,
            arg_max(root, number) AS root, arg_max(outcome, number) AS last_outcome, max(number) AS number
     FROM run_changes GROUP BY run_id
@@ -98,7 +98,7 @@ SELECT folded.run_id, folded.id, folded.flow, folded.arguments, folded.state, fo
        if(folded.state IN ('done', 'failed', 'cancelled'), folded.changed_at, NULL) AS ended_at,
        folded.due_at, folded.timeout_at, folded.queue, folded.priority, folded.tags, folded.parent_run_id,
        folded.parent_place, folded.link, folded.tie, folded.root_run_id, folded.event_id, folded.schedule,
-       folded.moment, folded.seen_from,
+       folded.moment, folded.forked_run_id, folded.seen_from,
        folded.life, folded.generation, folded.input_hash, folded.root,
        if(folded.state IN ('done', 'failed', 'cancelled'), folded.last_outcome, NULL) AS outcome, folded.number
 FROM folded;
