@@ -135,6 +135,11 @@ class Service:
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
 
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether the service before it has not ended by itself: it may hang, and still have its port."""
+        return self._lease.has_taken_over
+
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
         self.store.compact()  # what a killed service left: many small files, which each question would read
