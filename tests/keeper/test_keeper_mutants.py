@@ -108,7 +108,7 @@ MUTANTS += [
     KeeperMutant("a restart misses what it was late for", "schedules", "horizon = state.now - max(kept.row.catch_up_us, LATE_US)", "horizon = state.now - kept.row.catch_up_us", world=play_schedules),
     KeeperMutant("what is missed is not recorded", "schedules", "_record_series(state, kept, table, due[0] - 1 if due else state.now, MISSED, \"late\")\n", "pass\n", world=play_schedules),
     KeeperMutant("what is made up is skipped", "schedules", "overlap = QUEUE if is_made_up and kept.row.overlap in (SKIP, CANCEL_PREVIOUS) else kept.row.overlap", "overlap = kept.row.overlap", hint=1, world=play_schedules),
-    KeeperMutant("a late moment is made up only in company", "schedules", "len(due) > 1 or (bool(due) and state.now - due[0] > LATE_US)", "len(due) > 1", hint=36, world=play_schedules),
+    KeeperMutant("a late moment is made up only in company", "schedules", "len(due) > 1 or (bool(due) and state.now - due[0] > LATE_US)", "len(due) > 1", hint=198, world=play_schedules),
     KeeperMutant("runs overlap that should not", "schedules", "if overlap == ALLOW or not is_occupied(state, kept):", "if True:", world=play_schedules),
     KeeperMutant("a firing that waits for code does not count", "schedules", "in state.scheduled or bool(kept.pending)", "in state.scheduled", world=play_schedules),
     KeeperMutant("the previous run is not cancelled", "schedules", "    state.stops.extend((run_id, CANCEL, why, False) for run_id in state.scheduled.get(name, ()))\n", "", hint=4, world=play_schedules),

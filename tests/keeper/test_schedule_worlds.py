@@ -17,7 +17,7 @@ from rayflow.testing.playbook import START
 SECOND = 1_000_000
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_what_schedules_do_in_a_random_world_can_be_explained(seed: int) -> None:
     assert play_schedules(seed) is None
 
@@ -25,7 +25,7 @@ def test_what_schedules_do_in_a_random_world_can_be_explained(seed: int) -> None
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 def test_what_schedules_do_in_many_random_worlds_can_be_explained() -> None:
-    assert {seed: said for seed in range(40, 4_000) if (said := play_schedules(seed)) is not None} == {}
+    assert {seed: said for seed in range(16, 4_000) if (said := play_schedules(seed)) is not None} == {}
 
 
 def test_a_world_of_schedules_is_the_same_for_one_seed() -> None:
