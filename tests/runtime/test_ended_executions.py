@@ -37,6 +37,7 @@ def test_a_late_answer_of_an_ended_execution_records_no_environment_and_leaves_n
         ended=lambda number: bundle, in_flight={}, next=lambda: None, note_size=lambda name, large: None
     )
     mine._gangs = SimpleNamespace(release=lambda number: None)
+    mine._items = SimpleNamespace(finish=lambda bundle, take: None)
     mine._checks = SimpleNamespace(work=lambda: False)
     mine._autos = SimpleNamespace(take_waiting=list)
     mine._environments = SimpleNamespace(note_answer=lambda shape: None)
@@ -88,6 +89,7 @@ def test_a_bundle_that_gave_way_is_ready_again_as_it_was_and_counts_as_no_attemp
     mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)
     mine._bundler = bundler = Bundler(1)
     mine._gangs = SimpleNamespace(release=lambda number: None)
+    mine._items = SimpleNamespace(finish=lambda bundle, take: None)
     mine._checks = SimpleNamespace(work=lambda: False)
     mine._autos = SimpleNamespace(take_waiting=list)
     mine._send, mine._returned, mine._checked = (lambda: None), {}, float("inf")
@@ -130,6 +132,7 @@ def test_a_bundle_of_two_executions_goes_on_for_one_of_them_and_is_stopped_if_it
     mine._loop = SimpleNamespace(post=posted.append, clock=CLOCK)
     mine._bundler = bundler = Bundler(1, shares=lambda one, other: True)
     mine._gangs = SimpleNamespace(release=lambda number: None)
+    mine._items = SimpleNamespace(finish=lambda bundle, take: None)
     mine._checks = SimpleNamespace(work=lambda: False, send_again=lambda late: None)
     mine._autos = SimpleNamespace(take_waiting=list, drop=lambda stopped: ())
     mine._nodes = SimpleNamespace(

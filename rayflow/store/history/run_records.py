@@ -99,8 +99,8 @@ class RunRecords:
         return self._rows("last_schedules", ScheduleRow)
 
     def open_firings(self) -> list[FiringRow]:
-        """Of the firings that have no run yet, the last rows; of each schedule the latest row by the clock; and those
-        whose moments had not come when they were made."""
+        """The last rows of the firings that have no run yet, and of those that the clock has not come to; and of each
+        schedule the latest row by the clock."""
         return self._rows("open_firings", FiringRow)
 
     def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
