@@ -22,6 +22,12 @@ class Book:
         self.items: list[StreamItemRow] | None = list(items)
         self.gone = gone
 
+    @classmethod
+    def forgotten(cls) -> Book:
+        made = cls()
+        made.items = None
+        return made
+
     def read(self, run: str, stream: str, after: int, limit: int) -> list[StreamItemRow] | None:
         if self.items is None or after < self.gone:
             return None
@@ -45,9 +51,15 @@ class Recorded:
 
     def __init__(self, *items: StreamItemRow) -> None:
         self.items = list(items)
+        self.questions = 0
 
-    def stream_items(self, run: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
-        return [each for each in self.items if each.number > after][:limit]
+    def stream_items(self, run: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        self.questions += 1
+        found: list[StreamItemRow] = []
+        for each in self.items:
+            if each.number > after and len(found) < limit and sum(len(row.value) for row in found) < size:
+                found.append(each)
+        return found
 
     def streams_of(self, run: str) -> dict[str, int]:
         return {"s": self.items[-1].number} if self.items else {}
@@ -70,11 +82,11 @@ def test_an_item_that_is_not_recorded_yet_follows_those_that_are() -> None:
 
 
 def test_a_run_that_is_forgotten_is_the_store_s() -> None:
-    book = Book()
-    book.items = None
-    of = pages(book, Recorded(item(1), item(2), item(3)), has_ended=True)
+    of = pages(Book.forgotten(), Recorded(item(1), item(2), item(3)), has_ended=True)
     assert read(of, limit=2) == ([1, 2], 2, False)
-    assert read(of, after=2, limit=2) == ([3], 3, True)
+    assert read(of, after=2, limit=2) == ([3], 3, False)
+    assert read(of, after=3, limit=2) == ([], 3, True)
+    assert read(of, limit=4) == ([1, 2, 3], 3, False)
     assert of.names("r") == [{"name": "s", "last": 3}]
 
 
@@ -87,6 +99,46 @@ def test_a_full_page_is_not_the_end_of_a_stream() -> None:
 
 def test_a_run_that_goes_on_has_no_end() -> None:
     assert read(pages(Book(item(1)), Recorded(), has_ended=False)) == ([1], 1, False)
+
+
+@pytest.mark.parametrize(("most_items", "most_bytes"), [(7, 1000), (1000, 20), (1000, 1000), (30, 90)])
+def test_a_reader_of_what_is_recorded_gets_it_whole_and_with_few_questions(
+    most_items: int, most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_pages, "MOST_AHEAD_ITEMS", most_items)
+    monkeypatch.setattr(stream_pages, "MOST_AHEAD_BYTES", most_bytes)
+    recorded = Recorded(*map(item, range(5, 35)))
+    of = pages(Book.forgotten(), recorded, has_ended=True)
+    found: list[int] = []
+    after, ended = 0, False
+    while not ended:
+        numbers, after, ended = read(of, after, limit=3)
+        found += numbers
+    assert found == list(range(5, 35))
+    assert recorded.questions <= 2 + 30 // min(most_items, most_bytes // 3)
+
+
+def test_a_read_ahead_hides_nothing_that_comes_later() -> None:
+    recorded = Recorded(item(1), item(2), item(3))
+    of = pages(Book(gone=9), recorded, has_ended=False)
+    assert read(of, limit=2) == ([1, 2], 2, False)
+    recorded.items.append(item(4))
+    assert read(of, after=2, limit=2) == ([3], 3, False)
+    assert read(of, after=3, limit=2) == ([4], 4, False)
+    assert read(of, after=0, limit=1) == ([1], 1, False)
+
+
+def test_few_reads_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_pages, "MOST_AHEAD_READS", 2)
+    recorded = Recorded(item(1), item(2))
+    of = pages(Book.forgotten(), recorded, has_ended=True)
+    for stream in ("a", "b", "c"):
+        of.page("r", stream, 0, 1)
+    for stream in ("b", "c"):
+        of.page("r", stream, 1, 1)
+    assert recorded.questions == 3
+    of.page("r", "a", 1, 1)
+    assert recorded.questions == 4
 
 
 def test_a_page_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
