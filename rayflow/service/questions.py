@@ -211,11 +211,12 @@ class Questions:
         finally:
             records.close()
 
-    def stream_items(self, run_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
-        """The recorded items of a stream after a number, at most so many."""
+    def stream_items(self, run_id: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        """The recorded items of a stream after a number: at most so many, and no more when they have so many
+        characters."""
         records = self._store.run_records()
         try:
-            return records.stream_items(run_id, stream, after, limit)
+            return records.stream_items(run_id, stream, after, limit, size)
         finally:
             records.close()
 

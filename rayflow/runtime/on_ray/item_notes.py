@@ -204,9 +204,11 @@ class NotedItems:
     def _look_for_ever(self) -> None:
         self._guarded(self._remove_stale)
         pause = LOOK_SECONDS
-        while not self._is_stopped:
+        while True:
             self._wanted.wait()
             time.sleep(pause)
+            if self._is_stopped:
+                return
             self._wanted.clear()
             _, since = self._in_flight()
             if since is not None:
