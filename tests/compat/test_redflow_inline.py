@@ -139,7 +139,7 @@ def test_a_plain_function_may_be_a_step_and_a_handler() -> None:
 
 def test_steps_that_are_gathered_run_beside_each_other() -> None:
     @workflow("beside")
-    async def handler(ctx: WorkflowHandlerContext[None]) -> list[int]:
+    async def handler(ctx: WorkflowHandlerContext[None]) -> Any:
         return await asyncio.gather(*(ctx.step.run(f"double-{number}", double, number) for number in range(5)))
 
     assert inline(handler).output == [0, 2, 4, 6, 8]

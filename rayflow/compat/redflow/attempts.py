@@ -10,9 +10,8 @@ again.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import random
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -67,11 +66,24 @@ def flow_behind(options: DefineWorkflowOptions, handler: Handler) -> Task[..., A
     async def attempted(input: Any = None, passed: Any = None, job: JobInfo = _HERE) -> Any:
         return await _attempted(options, handler, made, input, passed or {}, job)
 
-    functools.update_wrapper(attempted, handler)
-    attempted.__dict__["__signature__"] = inspect.signature(attempted, follow_wrapped=False)
-    settings: dict[str, Any] = {"on": [event(trigger.name) for trigger in options.event]}
-    made: Task[..., Any] = flow(name=task_name(options.name), namespace=NAMESPACE, **settings)(attempted)
+    name = task_name(options.name)
+    # The flow is of the handler's module. Its name is the workflow's, whatever the handler has captured.
+    attempted.__module__, attempted.__qualname__, attempted.__doc__ = handler.__module__, name, handler.__doc__
+    # Each run enters its handler, whatever other runs have come to: the code needs no hash.
+    settings: dict[str, Any] = {"cache": False, "version": "1", "load_module": _module_of_definition()}
+    settings["on"] = [event(trigger.name) for trigger in options.event]
+    made: Task[..., Any] = flow(name=name, namespace=NAMESPACE, **settings)(attempted)
     return made
+
+
+def _module_of_definition() -> str | None:
+    """The module whose import makes a workflow, so that a worker can do the same; None for one that a program makes
+    itself, or a function that it calls: that is sent."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__")
+    return name if frame.f_code.co_name == "<module>" and name != "__main__" and name in sys.modules else None
 
 
 async def _attempted(
