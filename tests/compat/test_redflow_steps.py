@@ -17,6 +17,7 @@ from rayflow.compat.redflow import (
     define_workflow,
     workflow,
 )
+from rayflow.compat.redflow.run_views import steps_of
 from rayflow.errors import Cancelled, EventConflict
 from rayflow.testing import Rehearsal, RehearsedRun
 
@@ -312,3 +313,22 @@ def test_a_run_begins_at_its_moment(rehearsal: Rehearsal, make: Any) -> None:
     rehearsal.skip("2h")
     assert entered == [7]
     assert run.state() == "done"
+
+
+def test_the_text_of_a_step_is_read_whatever_its_name_is_and_however_long(rehearsal: Rehearsal) -> None:
+    names = ["it's \"quoted\", (name='x')", "two\nlines", "x" * 300, "attempt=9, number=9)", "ends in ..."]
+
+    @workflow("named")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> None:
+        for name in names:
+            await ctx.step.run(name, dict, attempt=5, number=6)
+        await ctx.step.wait_for_event("e" * 30, "event" * 9, "key" * 99, "1h")
+
+    run = rehearsal.start(handler.flow())
+    steps = steps_of(run.history())
+    assert [step["seq"] for step in steps] == [1, 2, 3, 4, 5, 6]
+    told = [step["name"] for step in steps]
+    assert [*told[:2], *told[3:5]] == [*names[:2], *names[3:]]
+    assert told[2].startswith("x" * 40) and "..." in told[2]
+    assert "correlation_key" not in steps[-1]["wait"] or steps[-1]["wait"]["correlation_key"].startswith("key")
+    assert steps[-1]["wait_until_at"] == steps[-1]["started_at"] + 3_600_000

@@ -48,7 +48,7 @@ from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.tasks import Task
 from rayflow.values.encoding.previews import preview
 
-rayflow_namespace = "rayflow.redflow"
+rayflow_namespace = "redflow.attempt"
 
 Handler = Callable[..., Any]
 

@@ -64,12 +64,16 @@ def __unstable_reset_default_registry_for_tests() -> None:
     _registry.clear()
 
 
+def _is_plain(letter: str) -> bool:
+    return letter.isascii() and (letter.isalnum() or letter == "_")
+
+
 def task_name(workflow: str) -> str:
     """The name of the task behind a workflow, without its namespace: what a task's name cannot have is written as
     `<hexadecimal>`."""
     first, rest = workflow[:1], workflow[1:]
-    written = "".join(each if each.isalnum() or each in "_-" else f"<{ord(each):x}>" for each in rest)
-    return (first if first.isalpha() or first == "_" else f"_<{ord(first):x}>") + written if first else "_"
+    written = "".join(each if _is_plain(each) or each == "-" else f"<{ord(each):x}>" for each in rest)
+    return (first if _is_plain(first) and not first.isdigit() else f"_<{ord(first):x}>") + written if first else "_"
 
 
 def flow_of(workflow: Any) -> Task[..., Any]:

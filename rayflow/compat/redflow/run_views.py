@@ -41,10 +41,11 @@ STATUSES: dict[str, RunStatus] = {
 
 ENDED = ("done", "failed", "cancelled")
 
-_STEPS = "rayflow.redflow."
-_PAUSE = f"{_STEPS}pause_between"
+_STEP = "redflow.step."
+_PAUSE = "redflow.attempt.pause_between"
 _QUOTED = r"""'(?:[^'\\]|\\.)*(?:'|$)|"(?:[^"\\]|\\.)*(?:"|$)"""
-_FIELD = re.compile(rf"""[(,]\s*(\w+)=((?:{_QUOTED})(?:\.\.\.(?:{_QUOTED}))?|[\d.e+]+)(?=[,)]|$)""")
+_NUMBER = r"\d+(?:\.\d+)?(?:e\+?\d+)?(?=[,)])"
+_FIELD = re.compile(rf"[(,]\s*(\w+)=((?:{_QUOTED})(?:\.\.\.(?:{_QUOTED}))?|{_NUMBER})")
 _KINDS = {
     each.__name__: each.kind
     for each in vars(errors).values()
@@ -146,7 +147,8 @@ def steps_of(history: Sequence[Mapping[str, Any]]) -> list[StepState]:
     """The steps of a run in all its attempts, in the order of their beginnings."""
     found: dict[str, StepState] = {}
     for row in history:
-        if not (str(row["what"]).startswith(_STEPS) and row["what"].endswith("_step")):
+        kind = row["what"].removeprefix(_STEP)
+        if kind == row["what"] or kind == "received":
             continue
         place = row["place"]
         if row["state"] == "started" and place not in found:
@@ -158,9 +160,9 @@ def steps_of(history: Sequence[Mapping[str, Any]]) -> list[StepState]:
                 "status": "running",
                 "started_at": milliseconds(row["at"]),
             }
-            if "seconds" in fields and not row["what"].endswith("run_step"):
+            if "seconds" in fields and kind != "run":
                 found[place]["wait_until_at"] = milliseconds(row["at"]) + int(fields["seconds"] * 1000)
-            if row["what"].endswith("wait_for_event_step"):
+            if kind == "wait_for_event":
                 wait: WaitInfo = {"kind": "event", "event": fields.get("event", "")}
                 if "key" in fields:
                     wait["correlation_key"] = fields["key"]
