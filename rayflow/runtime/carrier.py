@@ -12,6 +12,7 @@ from typing import Protocol
 from rayflow.evaluator import commands, messages
 from rayflow.records import Row
 from rayflow.runtime.clock import Clock
+from rayflow.runtime.protocol.stream_items import WrittenItems
 from rayflow.store.live.live_state import RunningCall
 from rayflow.values.witnesses import Witness
 
@@ -32,6 +33,9 @@ class LoopHandle(Protocol):
     def before_effect(self) -> None:
         """An effect is about to be sent, or its body to run. Raises LeaseLost if this process was stopped for so long
         that another one has taken over: then it must not be. The loop's thread alone calls it."""
+
+    def take_items(self, execution_id: str, written: WrittenItems) -> None:
+        """Take in what a body has written to a stream of an execution. Any thread may call it."""
 
     def record(self, row: Row) -> None:
         """Record a row that says nothing of a job, such as an environment. The loop's thread alone calls it."""

@@ -17,6 +17,7 @@ from rayflow.lang.terms.expressions import Expression, TaskRef, Term
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.output.printing import many_bodies
 from rayflow.runtime.protocol.attempts import Reply, VectorReply, call_of, message_of, operated, vector_call_of
+from rayflow.runtime.protocol.stream_items import WrittenItems
 from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.environment import Descriptions, own_environment
 from rayflow.runtime.worker.nested_runs import working
@@ -49,12 +50,19 @@ class InlineCarrier:
         self._descriptions = Descriptions()
         self._begun: tuple[commands.RunTask | commands.RunVector, int] | None = None
         """The attempt whose body runs, and the time at which it began."""
+        if not worker.is_nested:
+            worker.take_items = self._take_items
 
     @property
     def body(self) -> object | None:
         """A token of the body that runs, so that a KeyboardInterrupt ends it and nothing else; None between bodies. Any
         thread may ask."""
         return self._begun
+
+    def _take_items(self, written: WrittenItems) -> None:
+        begun = self._begun
+        if begun is not None:  # else a thread writes whose body has ended
+            self._loop.take_items(begun[0].execution_id, written)
 
     def run(self, attempts: Sequence[commands.RunTask]) -> None:
         self._waiting.extend(attempts)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from rayflow.errors import StoreUnavailable
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.records import Row
@@ -23,6 +24,8 @@ from rayflow.runtime.keeping.plain_waits import PlainWaits
 from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
+from rayflow.runtime.protocol.stream_items import WrittenItems
+from rayflow.runtime.stream_book import StreamBook
 from rayflow.store.store import Store
 
 BATCHES_PER_TICK = 3
@@ -106,6 +109,7 @@ class Loop(Generic[C]):
         """The longest time that a message has waited to be handled, in microseconds, if that is measured. Whoever reads
         it sets it back to 0."""
         self._begun = clock.seconds()
+        self.streams = StreamBook(store, self._sink)
         self.carrier = carrier_of(self)
         self.outbox = Outbox(
             store, self.carrier, self._incoming.append, sink=self._sink, listener=self._listener, clock=clock,
@@ -129,6 +133,14 @@ class Loop(Generic[C]):
     def before_effect(self) -> None:
         """An effect is about to be sent, or its body to run. Raises as `Store.check_lease`."""
         self.store.check_lease()
+
+    def take_items(self, execution_id: str, written: WrittenItems) -> None:
+        """Take in what a body has written to a stream of an execution. Any thread may call it."""
+        self.streams.take(execution_id, written)
+        if self.carrier.runs_in_loop and self._sink.due(self.clock.now()):
+            # The body that writes keeps this loop from its next turn. If the commit fails, that turn tries again.
+            with contextlib.suppress(StoreUnavailable):
+                self.store.commit_beside()
 
     def record(self, row: Row) -> None:
         """Record a row that says nothing of a job. The thread that turns the loop calls it."""
@@ -201,6 +213,7 @@ class Loop(Generic[C]):
                 room -= len(message.jobs) // MEMBERS_PER_MESSAGE
             elif type(message) is messages.Submitted:
                 self.outbox.begin(message)
+                self.streams.begin(message.execution_id, is_new=not message.life)
             batch.append(message)
             room -= 1
         return batch
@@ -272,6 +285,7 @@ class Loop(Generic[C]):
             if between is not None:
                 between()
         self.carrier.forget(execution_id)
+        self.streams.forget(execution_id)
         return finish
 
     def run_down(self, execution_id: str) -> commands.Finish | None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -52,9 +53,13 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import bound_to_event, flow_specs, input_hash
+from rayflow.service import forking
+from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.metrics import MeasuredSink, Metrics
 from rayflow.service.questions import Questions, with_explanation
+from rayflow.service.run_queries import RunFilter
+from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -63,14 +68,12 @@ from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, 
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
+from rayflow.webhook_settings import webhooks_of
 
 T = TypeVar("T")
 
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
-
-MOST_REQUESTS = 10_000
-"""The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
 
 
 class Service:
@@ -95,19 +98,21 @@ class Service:
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
         self.has_ended = threading.Event()
+        self.metrics = Metrics()
+        self.webhooks = webhooks_of(config.webhooks)
+        """The webhooks that the configuration has, by name."""
         self._targets = targets
         self._reporter = reporter
         self._clock = clock
         self._futures: dict[str, Future[Any]] = {}
-        self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        """Questions for the loop's thread, which answers them before its next turn."""
-        self._recent: OrderedDict[str, str] = OrderedDict()
-        """The run ids of the latest start requests, by the requests' ids."""
+        self._posted: deque[tuple[Callable[[], Any], Future[Any], float]] = deque()
+        """Questions for the loop's thread, which answers them before its next turn; and when they were asked."""
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
         self.store: Store
         self.questions: Questions
+        self.streams: StreamPages
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
@@ -162,11 +167,15 @@ class Service:
             begun=self._begun,
             bind=self._bound,
             recall=lambda order: self.questions.recalled(order, self._clock.now()),
+            bind_firing=self._bound_to_firing,
+            recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
+            gone=lambda run_id: self._loop.streams.forget(run_id),
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
+        self.streams = StreamPages(self._loop.streams, self.questions, self._has_ended)
         self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
@@ -196,6 +205,7 @@ class Service:
         loop_of: Callable[..., Loop[Any]] = partial(
             Loop,
             self.store,
+            sink=MeasuredSink(self.store, self.metrics),
             limits=self.config.limits,
             listener=listener,
             clock=self._clock,
@@ -214,8 +224,10 @@ class Service:
         warned = listener.warned
         return loop_of(carrier_of=lambda loop: RayCarrier(loop, self.store.history, warned))
 
-    def _begun(self, execution_id: str) -> None:
-        """An evaluation begins here: a carrier that sends calls away has to know their surroundings."""
+    def _begun(self, execution_id: str, is_new: bool) -> None:
+        """An evaluation begins here: a carrier that sends calls away has to know their surroundings. is_new: it is the
+        first one of its run."""
+        self._loop.streams.begin(execution_id, is_new=is_new)
         take_up = getattr(self._loop.carrier, "take_up", None)
         if take_up is not None:
             take_up(execution_id, self._context)
@@ -252,7 +264,8 @@ class Service:
 
     def _turn_once(self, longest_seconds: float) -> None:
         while self._posted:
-            ask, future = self._posted.popleft()
+            ask, future, posted = self._posted.popleft()
+            self.metrics.waited(time.perf_counter() - posted)
             _fill(future, ask)
         self._loop.turn(longest_seconds)
         for execution_id in list(self._loop.outbox.finished):
@@ -272,6 +285,9 @@ class Service:
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
         return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
+
+    def _bound_to_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
+        return bound_to_firing(order, registered().get(order.flow), self._clock.now(), self._keep)
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""
@@ -302,7 +318,7 @@ class Service:
     def _post(self, ask: Callable[[], T]) -> Future[T]:
         """Have the loop's thread do something between two turns."""
         future: Future[T] = Future()
-        self._posted.append((ask, future))
+        self._posted.append((ask, future, time.perf_counter()))
         self._loop.wake()
         self._refuse_if_ended(future)
         return future
@@ -354,7 +370,7 @@ class Service:
         """Start a run of a packed root term.
 
         request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
-        come before, to a service that has ended since. The others: as in `StartRequested`.
+        come before, so that its run may have ended long ago. The others: as in `StartRequested`.
         """
         if reuse not in ("return", "reject", "if_failed"):
             raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
@@ -366,20 +382,58 @@ class Service:
             flow = term._task
         run_id = new_execution_id()
         if request_id is not None and id is None:
-            run_id = self._recent.setdefault(request_id, derived_run_id(f"request:{request_id}"))
-            if len(self._recent) > MOST_REQUESTS:
-                self._recent.popitem(last=False)
+            # The id of the run follows from that of the request: nothing else has to be known of starts.
+            run_id = derived_run_id(f"request:{request_id}")
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
-                done: Future[Any] = Future()
-                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
-                return done
+                return _done({"run_id": run_id, "state": known.state, "is_new": True})
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+                request_id=None if id is None else request_id,
+            )  # fmt: skip
+
+        return self.ask(request)
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        at: Sequence[str] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+        directory: str | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Future[Any]:
+        """Start another run from what a run has done, but for the places that `at` names and what stands below them.
+
+        arguments, words, directory: other arguments, as for `start_named`; those that are not given stay. id,
+        request_id: as for a start. tags: those of the run if None. Raises NotFound, BadArguments.
+        """
+        if not (at or arguments or words):
+            raise BadArguments("A fork says from where on (at), or with which other arguments. `retry` does neither.")
+        first, rows, waits = self.questions.fork_source(run_id)
+        assert first.root is not None
+        released = forking.released_places(rows, at or (), run_id)
+        root, shown = first.root, first.arguments
+        if arguments or words:
+            place = directory or self.config.project_dir
+            term = forking.with_arguments(root, self.task_named, arguments or {}, words or (), place, self._keep)
+            root, shown = dumps(term), render(term)
+        kept = forking.kept(rows, waits, released, has_other_root=root != first.root)
+        own_id = derived_run_id(f"request:{request_id}") if request_id is not None else new_execution_id()
+        said = digest("fork", run_id.encode(), root, *sorted(released))
+
+        def request(now: int, name: str) -> requests.StartRequested:
+            return requests.StartRequested(
+                now, name, own_id, root, said, first.flow, shown, id, priority=first.priority or 0, queue=first.queue,
+                tags=first.tags if tags is None else json.dumps(dict(tags)), forked_run_id=run_id, places=kept.places,
+                waits=kept.waits,
             )  # fmt: skip
 
         return self.ask(request)
@@ -407,12 +461,14 @@ class Service:
         # Of a chain, the last run says how it is.
         return told if last_id == run_id else {**told, "run_id": run_id, "goes_on_as": last_id}
 
-    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest runs, newest first."""
-        rows = self.questions.runs(state=state, flow=flow, limit=limit)
+    def runs(self, wanted: RunFilter, *, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The runs that a filter means, newest first. before: as in `Questions.runs`."""
+        rows = self.questions.runs(wanted, before=before, limit=limit)
         still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
         explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
-        return [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        told = [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        lately = {run_id for run_id, cause in explained.items() if cause is None}  # they have ended between the looks
+        return [self.describe(row["run_id"]) if row["run_id"] in lately else row for row in told]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -421,6 +477,10 @@ class Service:
     def end_of(self, run_id: str) -> RunRow | None:
         """The last row of a run that has ended lately; None for any other. Of a chain, that of its last run."""
         return self._runs.end_of(self._runs.last_in_chain(run_id))
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether a run has ended. Any thread may ask, and does not wait for the loop."""
+        return self._runs.end_of(run_id) is not None or self._turn.keeper.id_of(run_id) is None
 
     def await_end(self, run_id: str) -> Future[RunRow | None]:
         """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""
@@ -441,37 +501,36 @@ class Service:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 
-    def cancel(self, run_id: str, reason: str, *, is_repeated: bool = False) -> Future[Any]:
+    # request_id: the id that a client has given to its request: the same request again has no effect, and gets the same
+    # answer. None: there is no such request before or after it.
+
+    def cancel(
+        self, run_id: str, reason: str, *, is_first: bool = False, request_id: str | None = None
+    ) -> Future[Any]:
         """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
 
-        is_repeated: the request was sent before, and no answer came: it is not a second one.
+        is_first: this is no second request, whatever has come before: a clean-up that goes on is left alone.
         """
-        if is_repeated and self.look(lambda keeper: (keeper.run(run_id) or {}).get("state")) == "ending":
-            done: Future[Any] = Future()
-            done.set_result(True)
-            return done
-        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
+        return self.ask(
+            lambda at, name: requests.CancelRunRequested(
+                at, name, run_id, reason, request_id, ends_cleanup=not is_first
+            )
+        )
 
-    def retry(self, run_id: str, reason: str) -> Future[Any]:
+    def retry(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
         """Have a failed run go on."""
-        self._post(partial(self._runs.began_again, run_id))
-        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason, request_id))
 
-    def asks(self) -> list[dict[str, Any]]:
-        """The open questions to people."""
+    def asks(self, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
+        """The open questions to people, oldest first. after: only those with a greater `number`."""
+        return self.look(lambda keeper: keeper.asks(after, limit))
 
-        def found(keeper: Keeper) -> list[dict[str, Any]]:
-            return [
-                {"run_id": run["run_id"], "id": run["id"], "deadline_at": None, **wait}
-                for run in keeper.runs()
-                for wait in keeper.waits(run["run_id"])
-                if wait["kind"] == "ask"
-            ]
-
-        return self.look(found)
-
-    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+    def answer(self, run_id: str, value: Any, place: str | None, *, request_id: str | None = None) -> Future[Any]:
         """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        if request_id is not None:
+            known = self.look(lambda keeper: keeper.answered(request_id))
+            if known is not None:  # which question it was, and its form, is known no more
+                return _done(known.answer)
         asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
         chosen = [each for each in asked if place is None or each["place"].startswith(place)]
         of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
@@ -479,7 +538,7 @@ class Service:
             value = self._fitting(run_id, of_place, value)
         symbolic, _ = pack_expression(value, self._keep)
         outcome = pack_outcome(symbolic)
-        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome, request_id))
 
     def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
         """An answer as an object of the form that its question has."""
@@ -498,12 +557,14 @@ class Service:
         id: str | None = None,
         due_at: int | None = None,
         strict: bool = False,
+        request_id: str | None = None,
     ) -> Future[Any]:
-        """Emit an event. The answer: the event, and its deliveries."""
+        """Emit an event. The answer: the event, and its deliveries. Without an id it has one that follows from that of
+        the request."""
         symbolic, _ = pack_expression(data, self._keep)
         packed = dumps(symbolic)
         content = digest("event", name.encode(), repr(key).encode(), packed)
-        event_id = id if id is not None else uuid.uuid4().hex
+        event_id = id if id is not None else uuid.uuid4().hex if request_id is None else f"request:{request_id}"
         return self.ask(
             lambda at, request: requests.EmitRequested(
                 at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
@@ -518,9 +579,26 @@ class Service:
         kept = self.look(lambda keeper: keeper.event(event_id))
         return recorded if kept is None else {**recorded, **kept}
 
-    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        return self.questions.events(name=name, limit=limit)
+    def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first. before: as in `Questions.events`."""
+        return self.questions.events(name=name, before=before, limit=limit)
+
+    # --- about the service --------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """How many runs there are, how many begin and end, what waits longest."""
+        return self.questions.stats(self._clock.now())
+
+    def metrics_text(self) -> bytes:
+        """The measures of the service, for Prometheus."""
+        self.look(lambda keeper: self.metrics.look_at(keeper.state))
+        return self.metrics.text()
+
+    def warned(self, text: str) -> None:
+        """Say something in the log of the service."""
+        self._reporter.warned(text)
+
+    # --- large values -------------------------------------------------------------------------------------------------
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""
@@ -533,6 +611,13 @@ class Service:
     def blob(self, text: str) -> bytes:
         """The bytes of a large value."""
         return to_bytes(self.store.get_blob(_digest_in(text)))
+
+
+def _done(answer: Any) -> Future[Any]:
+    """An answer that is there already."""
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:

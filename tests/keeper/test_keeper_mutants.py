@@ -84,12 +84,15 @@ MUTANTS = [
     KeeperMutant("an event has two contents", "keeper", "        if known.row.data_hash != request.data_hash:\n", "        if False:\n"),
     KeeperMutant("a strict event is accepted before it is known to fit", "keeper", "    if strict.lacking:\n        return\n", "", hint=24),
     KeeperMutant("runs are not taken up again", "keeper", '            runs.take_up(state, run, "recovery")\n', "            pass\n"),
-    KeeperMutant("a crash forgets who waits for the store", "keeper", "            waits.look_for_target(state, wait)\n    if state.flows", "            pass\n    if state.flows"),
+    KeeperMutant("a crash forgets who waits for the store", "keeper", "            waits.look_for_target(state, wait)\n    state.has_begun", "            pass\n    state.has_begun"),
     KeeperMutant("missing code is never there", "keeper", '            runs.take_up(state, run, "code")\n', "            pass\n"),
     KeeperMutant("a crash forgets deliveries", "keeper", "    events.bind_again(state)\n", ""),
     KeeperMutant("a stopped run is not reminded after a crash", "runs", "run.generation, run.stops, run.ends_by)", "run.generation)"),
     KeeperMutant("the children index is not kept", "folding", "        state.children.setdefault(first.parent_run_id, {})[first.run_id] = None\n", "        pass\n"),
     KeeperMutant("a delayed event is due at once", "folding", "if row.due_at is not None and row.due_at > row.at:", "if False:"),
+    KeeperMutant("a request that is sent again is done again", "keeper", "    if known is not None:\n        _reply(state, name,", "    if False:\n        _reply(state, name,"),
+    KeeperMutant("what waited for the store is done again", "keeper", "            _take(state, asker)\n", "            _HANDLERS[type(asker)](state, asker)\n", hint=252),
+    KeeperMutant("a crash forgets answers", "folding", "recovered.deliveries, recovered.requests\n", "recovered.deliveries\n"),
     KeeperMutant("a tied event starts runs after the cancel", "runs", "            _cut(state, event_id)\n", "            pass\n", hint=10),
 ]  # fmt: skip
 

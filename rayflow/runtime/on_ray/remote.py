@@ -25,6 +25,7 @@ from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import loads
 from rayflow.records import EnvironmentRow, Row
 from rayflow.runtime.on_ray import claims, cluster_notes
+from rayflow.runtime.on_ray.item_notes import PUMP, pumping
 from rayflow.runtime.on_ray.shipped_context import ContextKey, TravellingContext
 from rayflow.runtime.on_ray.whereabouts import running
 from rayflow.runtime.output.printing import many_bodies
@@ -39,6 +40,7 @@ from rayflow.runtime.protocol.attempts import (
 )
 from rayflow.runtime.protocol.execution_row import is_in_job_copy
 from rayflow.runtime.protocol.reports import WARNING
+from rayflow.runtime.protocol.stream_items import WrittenItems
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.environment import own_environment, tell_environment
@@ -102,7 +104,8 @@ class BundleReply(NamedTuple):
     members that left nothing but a scalar; all others are among the replies. not_started: the numbers of the jobs whose
     turn did not come. kept: digest and size of the large values in the second slot. lines: how many lines the calls
     have printed. masks: the secrets that became known here. environment: the key of what this process is; described:
-    the whole row, in the first answers to a context.
+    the whole row, in the first answers to a context. items: what the calls have written to streams and is not on its
+    way. notes: how many notes with such items were on their way.
     """
 
     replies: list[_Fields]
@@ -115,6 +118,8 @@ class BundleReply(NamedTuple):
     masks: tuple[masking.Mask, ...] = ()
     environment: bytes | None = None
     described: EnvironmentRow | None = None
+    items: tuple[WrittenItems, ...] = ()
+    notes: int = 0
 
     def each(self) -> list[Reply]:
         """The replies, whole."""
@@ -256,6 +261,7 @@ def _new_worker(context: WorkerContext) -> _ProjectWorker:
         began=_begins,
         evaluate=evaluate,
     )
+    worker.take_items = PUMP.take
     gc.freeze()
     return _ProjectWorker(worker, directory, printer)
 
@@ -406,7 +412,7 @@ def _bundle_run(
     lines_before = project_worker.printer.count
     replies: list[Reply] = []
     until = time.perf_counter() + LONGEST_BUNDLE_SECONDS
-    with many_bodies(), running(name), BodySeries(worker) as series:
+    with many_bodies(), running(name), pumping(name) as pumped, BodySeries(worker) as series:
         for position, call in enumerate(calls):
             if position and time.perf_counter() >= until:
                 break
@@ -424,7 +430,9 @@ def _bundle_run(
     slot, kept = _slot(worker)
     lines = project_worker.printer.count - lines_before
     known_masks, environment = masking.known(masks), project_worker.environment()
-    answer = BundleReply(done, columns, not_started, kept, HOST, os.getpid(), lines, known_masks, *environment)
+    answer = BundleReply(
+        done, columns, not_started, kept, HOST, os.getpid(), lines, known_masks, *environment, pumped.left, pumped.notes
+    )
     return pickle.dumps(answer, protocol=5), slot
 
 

@@ -1,7 +1,7 @@
 """Collects what bodies print.
 
-In: text that is written to sys.stdout and sys.stderr while bodies run. Out: log rows, and lines for the driver to show.
-Never: mixes the output of two bodies, or leaves anything behind when no body runs.
+In: text that is written to sys.stdout and sys.stderr while bodies run, and items for streams. Out: log rows, lines for
+the driver to show, numbered items. Never: mixes the output of two bodies, or leaves anything behind when no body runs.
 
 sys.stdout and sys.stderr belong to the process, and bodies may run in several of its threads. While there are bodies, a
 stand-in replaces each of the two streams, and gives each text to the body in whose context it was written.
@@ -26,9 +26,11 @@ from rayflow.evaluator.explanations import LABEL_CHARACTERS
 from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.parameters.kept import KeptObject
 from rayflow.records import LogRow, Row
+from rayflow.runtime.output.item_writer import ItemWriter
 from rayflow.runtime.output.sieve import SIEVE
-from rayflow.runtime.protocol.attempts import Call
+from rayflow.runtime.protocol.attempts import Call, VectorCall
 from rayflow.runtime.protocol.reports import WARNING
+from rayflow.runtime.protocol.stream_items import TakeItems
 from rayflow.store.store import Store
 from rayflow.values.digests import digest
 from rayflow.values.display.masking import MaskingStream, masked, watch
@@ -101,9 +103,12 @@ def call_label(task: str, arguments: Mapping[str, Any]) -> str:
 
 
 class Output:
-    """The output of one body. It becomes the body's log, and each line goes at once to `printed`."""
+    """The output of one body. It becomes the body's log, and each line goes at once to `printed`. take_items: gets what
+    the body writes to streams."""
 
-    def __init__(self, task: str, printed: Callable[[str, str, str], None] | None) -> None:
+    def __init__(
+        self, task: str, printed: Callable[[str, str, str], None] | None, take_items: TakeItems | None = None
+    ) -> None:
         self._label = task
         self._arguments: Mapping[str, Any] | None = None
         self._printed = printed
@@ -114,9 +119,15 @@ class Output:
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._outer: Output | None = None
         self._streams: tuple[object, object] = (None, None)
+        self._take_items = take_items
+        self._caller: Call | tuple[VectorCall, int] | None = None
+        self._items: ItemWriter | None = None
 
-    def begin(self, task: str, arguments: Mapping[str, Any] | None) -> None:
-        """The next body begins, of a call of this task. arguments: for the label, where they belong there."""
+    def begin(self, task: str, arguments: Mapping[str, Any] | None, caller: Call | tuple[VectorCall, int]) -> None:
+        """The next body begins, of a call of this task. arguments: for the label, where they belong there. caller: the
+        call, or a vector and the call's position in it."""
+        self._caller = caller
+        self._items = None
         self._label = task
         self._arguments = arguments if self._printed is not None else None
 
@@ -192,6 +203,17 @@ class Output:
         line = self._lines.pop(stream, "")
         if line:
             self.show(stream, line + "\n")
+
+    def write_item(self, stream: str, text: str) -> None:
+        """Take in an item for a stream, as JSON."""
+        if self._items is None:
+            take, caller = self._take_items, self._caller
+            if take is None or caller is None:
+                return
+            with _changing:
+                if self._items is None:
+                    self._items = ItemWriter(caller if isinstance(caller, Call) else caller[0].call(caller[1]), take)
+        self._items.write(stream, text)
 
     def add(self, stream: str, text: str) -> None:
         kept = self._kept.get(stream)
@@ -397,6 +419,13 @@ def _output() -> Output | None:
     if len(running) == 1 and threading.current_thread() is not threading.main_thread():
         return running[0]
     return None
+
+
+def write_item(stream: str, text: str) -> None:
+    """Take in an item that a body writes to a stream, as JSON. One that no body writes goes nowhere."""
+    output = _output()
+    if output is not None:
+        output.write_item(stream, text)
 
 
 class _StandInStream(io.TextIOBase):

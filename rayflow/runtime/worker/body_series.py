@@ -60,7 +60,7 @@ class BodySeries:
             return self._worker.run(call, fetched, bodies)
         assert type(arguments) is dict
         enclosure = self._entered()
-        enclosure.output.begin(call.label or call.task, None if call.label else arguments)
+        enclosure.output.begin(call.label or call.task, None if call.label else arguments, call)
         ran = self._ran(task, arguments)
         term = self._plain_term(ran)
         if term is None:
@@ -92,7 +92,7 @@ class BodySeries:
                 continue
             arguments = dict(zip(names, values, strict=True))
             enclosure = self._entered()
-            enclosure.output.begin(vector.task, arguments)
+            enclosure.output.begin(vector.task, arguments, (vector, position))
             ran = self._ran(task, arguments)
             term = self._plain_term(ran)
             if term is None:
@@ -111,7 +111,7 @@ class BodySeries:
         enclosure = self._enclosure
         if enclosure is None:
             worker = self._worker
-            enclosure = self._enclosure = Enclosure(worker.printed, worker.written)
+            enclosure = self._enclosure = Enclosure(worker.printed, worker.written, take_items=worker.take_items)
             enclosure.enter()
         return enclosure
 

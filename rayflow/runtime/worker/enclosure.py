@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from rayflow.lang.created_calls import collecting_calls
 from rayflow.runtime.output.printing import Output
+from rayflow.runtime.protocol.stream_items import TakeItems
 from rayflow.runtime.worker.body import inside_body
 from rayflow.runtime.worker.costs import Meter
 from rayflow.runtime.worker.process_state import own_process
@@ -25,7 +26,7 @@ class Enclosure:
     """Encloses a body, or several bodies that run one after the other.
 
     printed: called as a body prints. all_written: takes the files that any body of the worker writes. waiting: the body
-    that goes on, if one does.
+    that goes on, if one does. take_items: gets what bodies write to streams.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class Enclosure:
         printed: Callable[[str, str, str], None] | None,
         all_written: WrittenPaths,
         waiting: WaitingBody | None = None,
+        take_items: TakeItems | None = None,
     ) -> None:
         self.meter = Meter()
         self.written = WrittenPaths()
         self._all_written = all_written
         if waiting is None:
-            self.output = Output("", printed)
+            self.output = Output("", printed, take_items)
             self.process = own_process()
             self._collecting = collecting_calls()
         else:

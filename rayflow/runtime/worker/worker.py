@@ -20,6 +20,7 @@ from typing import Any
 from rayflow.errors import RayflowError, StoreUnavailable, TaskFailed
 from rayflow.lang import tasks
 from rayflow.lang.created_calls import CreatedCalls, collecting_calls
+from rayflow.lang.durable.streams import write_items_by
 from rayflow.lang.operations import TABLE
 from rayflow.lang.packing.pack import pack
 from rayflow.lang.parameters.argument_checks import check_arguments
@@ -29,9 +30,10 @@ from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import WITH_WITNESSES, dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, Term
 from rayflow.records import Row
-from rayflow.runtime.output.printing import prints_for_itself
+from rayflow.runtime.output.printing import prints_for_itself, write_item
 from rayflow.runtime.protocol.attempts import Call, OperationReply, Reply, WorkerContext
 from rayflow.runtime.protocol.main_classes import classes_of
+from rayflow.runtime.protocol.stream_items import TakeItems
 from rayflow.runtime.worker.body import (
     deadline,
     ended_text,
@@ -85,6 +87,10 @@ class Worker(TaskFinder):
         self.began = began
         self.evaluate = evaluate
         self.debug = debug
+        self.take_items: TakeItems | None = None
+        """Gets what bodies write to streams; the carrier sets it, unless this is for a nested evaluation."""
+        self.is_nested = False
+        """Whether it runs the calls of an evaluation inside one of its calls."""
         self.kept: dict[bytes, Encoded] = {}
         """Large values that the calls have made since the last clearing, by digest."""
         self.written = WrittenPaths()
@@ -93,6 +99,7 @@ class Worker(TaskFinder):
         """The jobs whose calls have written these."""
         watch_process()
         prints_for_itself()
+        write_items_by(write_item)
         self._enter()
 
     def _enter(self) -> None:
@@ -117,6 +124,7 @@ class Worker(TaskFinder):
         """
         nested = copy.copy(self)
         nested.began = None
+        nested.is_nested = True
         return nested
 
     # --- what it does -------------------------------------------------------------------------------------------------
@@ -237,7 +245,7 @@ class Attempt:
         self._coroutine: AwaitingBody | None = None
         self._kept: dict[str, Term] = {}
         self._ran = ran
-        self._enclosure = enclosure or Enclosure(worker.printed, worker.written, waiting)
+        self._enclosure = enclosure or Enclosure(worker.printed, worker.written, waiting, worker.take_items)
         self._output = self._enclosure.output
         self._process = self._enclosure.process
         if waiting is None:
@@ -318,7 +326,7 @@ class Attempt:
                 refuse_inside(arguments, task.name)
             self._kept = {name: terms[name] for name, value in arguments.items() if type(value) is KeptObject}
             self._enclosure.meter.stage_in += time.perf_counter() - began
-        self._output.begin(call.label or call.task, None if call.label else arguments)
+        self._output.begin(call.label or call.task, None if call.label else arguments, call)
         if task.checks and not self._kept:
             check_arguments(task.checks, arguments, task.name)
         return arguments

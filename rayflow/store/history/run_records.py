@@ -14,7 +14,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, RunRow, WaitRow
+from rayflow.records import (
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    StreamItemRow,
+    WaitRow,
+)
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +33,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -34,6 +44,17 @@ class RecordedEnd(NamedTuple):
     input_hash: bytes | None
     state: str
     parent_run_id: str | None
+
+
+class RecordedStream(NamedTuple):
+    """What an attempt of a job has written to a stream. number: of its last item, in the stream. item: the same, in the
+    attempt."""
+
+    stream: str
+    job_id: bytes
+    attempt: int
+    number: int
+    item: int
 
 
 class RunRecords:
@@ -73,6 +94,23 @@ class RunRecords:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
 
+    def schedules(self) -> list[ScheduleRow]:
+        """The last row of each schedule."""
+        return self._rows("last_schedules", ScheduleRow)
+
+    def open_firings(self) -> list[FiringRow]:
+        """Of the firings that have no run yet, the last rows; of each schedule the latest row by the clock; and those
+        whose moments had not come when they were made."""
+        return self._rows("open_firings", FiringRow)
+
+    def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
+        """The last row of each firing of a schedule between two moments, and at them."""
+        return self._rows("firings_between", FiringRow, schedule=schedule, first=first, last=last)
+
+    def requests(self, most: int) -> list[RequestRow]:
+        """The latest requests that were done, at most so many."""
+        return self._rows("recent_requests", RequestRow, most=most)
+
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
         found = self._database.answer(views.text_of("ended_runs")).fetchall()
@@ -106,6 +144,15 @@ class RunRecords:
                 row = row._replace(outcome=self._blob(row.outcome_blob))
             found[row.execution_id].append(row)
         return found
+
+    def streams_of(self, execution_id: str) -> list[RecordedStream]:
+        """What was written to the streams of an execution, by stream, job and attempt."""
+        found = self._database.answer(views.text_of("recorded_streams"), {"id": execution_id}).fetchall()
+        return [RecordedStream(*cells) for cells in found]
+
+    def stream_items(self, execution_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
+        """The items of a stream after this number, at most so many."""
+        return self._rows("stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit)
 
     def _blob(self, digest: bytes) -> bytes | None:
         try:

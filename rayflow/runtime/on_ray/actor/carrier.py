@@ -37,6 +37,7 @@ from rayflow.runtime.on_ray.actor.running_notes import RunningNotes
 from rayflow.runtime.on_ray.actor.sent_tasks import SentOperation, SentTask
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
+from rayflow.runtime.on_ray.item_notes import NotedItems
 from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
@@ -120,6 +121,7 @@ class RayCarrier:
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._notes = RunningNotes(self._bundler.name, self._claims.trade)
+        self._items = NotedItems(self._bundler.name, loop.take_items, self._executions_in_flight)
         self._descriptions = Descriptions()
         self.bundle_sizes: list[int] | None = None
         """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
@@ -176,6 +178,13 @@ class RayCarrier:
         context = self._contexts.get(execution_id)
         return self.lines.get(context.channel, 0) if context else 0
 
+    def _executions_in_flight(self) -> tuple[dict[str, str], float | None]:
+        """The executions of the bundles in flight, by name, and when the first one was sent. Any thread may ask."""
+        bundles = list(self._bundler.in_flight.values())
+        sent = [self._sent.get(bundle.number) for bundle in bundles[:1]]
+        since = sent[0].at if sent and sent[0] is not None else None
+        return {bundle.name: bundle.execution_id for bundle in bundles}, since
+
     def abandon(self) -> None:
         """End everything that runs, at once: no answer is wanted any more."""
         for sent in (*self._sent.values(), *(each.sent for each in self._operations.values())):
@@ -187,6 +196,7 @@ class RayCarrier:
         self._nodes.stop()
         self._environments.abandon()
         self._claims.abandon()
+        self._items.stop()
 
     # --- what the outbox asks -----------------------------------------------------------------------------------------
 
@@ -293,6 +303,7 @@ class RayCarrier:
         if self.bundle_sizes is not None:
             self.bundle_sizes.append(len(bundle))
         watch(sent.refs[0], bundle.number, self._completed, self._loop.wake)
+        self._items.look()
 
     def _sent_bundle(self, bundle: Bundle, with_context: bool) -> SentTask:
         whole = [call_of(attempt, attempt.known) for attempt in bundle.calls]
@@ -370,6 +381,10 @@ class RayCarrier:
             self._objects.keep(bundle_reply.kept, sent.refs[1])
         for name in bundle.tasks():
             self._bundler.note_size(name, large=bool(bundle_reply.kept))
+        if bundle_reply.notes:
+            self._items.finish(bundle.name, bundle.execution_id if context is not None else None)
+        for written in bundle_reply.items if context is not None else ():
+            self._loop.take_items(bundle.execution_id, written)
         self._take_replies(bundle, bundle_reply, context)
         left = frozenset(bundle_reply.not_started)
         for ready in bundle.left(left) if left else ():
@@ -438,6 +453,7 @@ class RayCarrier:
 
     def _bundle_died(self, bundle: Bundle, error: BaseException, sent: SentTask) -> None:
         whereabouts.forget(bundle.name)
+        self._take_last_items(bundle)
         if isinstance(error, exceptions.NodeDiedError):
             self._nodes.note_loss(lost_node(error), len(bundle))
         # A call with a timeout is alone in its bundle. Its note is removed after any end of the bundle.
@@ -460,6 +476,10 @@ class RayCarrier:
                 self._again(bundle, attempt, alone=True)
         else:
             self._call_died(bundle, error, began)
+
+    def _take_last_items(self, bundle: Bundle) -> None:
+        """Take in what the bodies of a bundle have written to streams that has not answered."""
+        self._items.finish(bundle.name, bundle.execution_id if bundle.execution_id in self._contexts else None)
 
     def _call_died(self, bundle: Bundle, error: BaseException, began: float | None) -> None:
         (attempt,) = bundle.attempts
@@ -549,6 +569,7 @@ class RayCarrier:
         _, sent = self._ended(bundle.number)
         assert sent is not None, "a bundle in flight was sent"
         whereabouts.forget(bundle.name)
+        self._take_last_items(bundle)
         ray.cancel(sent.refs[0], force=True)
         for ref in sent.inputs:
             self._objects.forget(ref)  # they may lie on that node; the store has them, too
