@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel
 
+from rayflow import aconnect
 from rayflow.compat.redflow import (
     CanceledError,
+    CronTrigger,
     EventTrigger,
     InputValidationError,
     ListEventsParams,
@@ -80,6 +83,17 @@ async def asks(ctx: WorkflowHandlerContext[Any]) -> Any:
     return [ctx.input, ctx.resume.form]
 
 
+async def tells(ctx: WorkflowHandlerContext[Any]) -> int:
+    assert ctx.stream is not None
+    for number in range(ctx.input):
+        record = await ctx.stream.write({"part": number})
+        assert (record["attempt"], record["value"]) == (1, {"part": number})
+    got = await ctx.step.wait_for_event("go on", "go on", ctx.run.id, "10h")
+    assert got is not None
+    await ctx.stream.write("last")
+    return int(ctx.input)
+
+
 async def starts(ctx: WorkflowHandlerContext[Any]) -> str:
     return await ctx.step.emit_workflow("start", "waits", {"order": "of a child"})
 
@@ -94,6 +108,12 @@ def define() -> None:
     define_workflow("flaky", handler=flaky, retries=WorkflowRetryPolicy(delay=1))
     define_workflow("fails", handler=fails, max_attempts=1)
     define_workflow("waits", handler=waits)
+    define_workflow("tells", handler=tells, stream=True)
+    ticks = [
+        CronTrigger("0 9 * * *", timezone="Europe/Oslo", input={"source": "cron"}, id="daily"),
+        CronTrigger("30 4 1 1 *"),
+    ]
+    define_workflow("ticks", handler=give_back, cron=ticks, max_attempts=4)
     define_workflow("asks", handler=asks)
     define_workflow("starts", handler=starts)
 
@@ -331,6 +351,74 @@ async def test_the_runs_that_a_run_has_started_are_found(client: RedflowClient) 
     found = await client.search_runs(SearchRunsParams(parent_run_id=parent.id))
     assert [(run["id"], run["workflow"], run["parent_run_id"]) for run in found["runs"]] == [(id, "waits", parent.id)]
     assert await client.cancel_run(id)
+
+
+@asking
+async def test_runs_are_counted_by_status(client: RedflowClient) -> None:
+    before = await client.get_stats()
+    await (await client.run_by_name("give-back", 1)).result()
+    await status(await client.run_by_name("fails", 1), "failed")
+    after = await client.get_stats()
+    assert after["total"] == before["total"] + 2
+    gained = {each: after["by_status"][each] - before["by_status"][each] for each in after["by_status"]}
+    assert gained == {"scheduled": 0, "queued": 0, "running": 0, "succeeded": 1, "failed": 1, "canceled": 0}
+
+
+# --- workflows and their schedules ------------------------------------------------------------------------------------
+
+
+@asking
+async def test_the_workflows_of_the_worker_are_told(client: RedflowClient) -> None:
+    names = await client.list_workflows()
+    assert names == sorted(names) and {"also hears", "give-back", "ticks"} <= {*names}
+    hears = await client.get_workflow_meta("give-back")
+    assert hears == {
+        "name": "give-back", "queue": "fast", "max_attempts": 3, "cron": [], "event": [{"name": "order.created"}],
+    }  # fmt: skip
+    assert await client.get_workflow_meta("nobody's") is None
+
+
+@asking
+async def test_a_cron_trigger_is_a_schedule_whose_runs_have_its_input(client: RedflowClient) -> None:
+    meta = await client.get_workflow_meta("ticks")
+    assert meta is not None
+    first, second = sorted(meta["cron"], key=lambda each: each["expression"])
+    assert (first["id"], first["expression"], first["timezone"], first["input"]) == (
+        "daily", "0 9 * * *", "Europe/Oslo", {"source": "cron"},
+    )  # fmt: skip
+    assert (second["id"], second["expression"], second["timezone"], second["input"]) == ("2", "30 4 1 1 *", "UTC", None)
+    next_run = datetime.fromtimestamp(first["next_run_at"] / 1000, ZoneInfo("Europe/Oslo"))
+    assert (next_run.hour, next_run.minute) == (9, 0)
+    async with aconnect(store=client.store) as plain:
+        run = await plain.schedules.trigger("redflow:ticks:daily")
+        assert await client.wait_for_result(run.id) == {"given": {"source": "cron"}}
+    state = await client.get_run(run.id)
+    assert state is not None and (state["workflow"], state["input"]) == ("ticks", {"source": "cron"})
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@asking
+async def test_a_stream_is_read_while_its_handler_writes_and_ends_with_the_run(client: RedflowClient) -> None:
+    handle = await client.run_by_name("tells", 3)
+    reader = await client.read_stream(handle.id, resumable=True)
+    assert reader is not None
+    chunks = [await anext(reader) for _ in range(3)]
+    assert [chunk.record["value"] for chunk in chunks] == [{"part": 0}, {"part": 1}, {"part": 2}]
+    await reader.aclose()
+    await client.emit_event("go on", correlation_key=handle.id)
+    again = await client.read_stream(handle.id, resumable=chunks[1].cursor_id)
+    assert again is not None
+    assert [chunk.record["value"] async for chunk in again][-1] == "last"
+    records = await client.get_run_stream(handle.id)
+    assert records[-1]["value"] == "last" and {record["attempt"] for record in records} == {1}
+    assert [record["value"] for record in await client.get_run_stream(handle.id, limit=1)] == [{"part": 0}]
+    plain = await client.read_stream(handle.id, drain=True)
+    assert plain is not None
+    assert (await anext(plain)).cursor_id is None
+    assert await client.read_stream("no such run") is None
+    assert await client.get_run_stream("no such run") == []
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from rayflow.compat import redflow
 from rayflow.compat.redflow import (
     CanceledError,
+    CronTrigger,
     EventTrigger,
     InputValidationError,
     NonRetriableError,
@@ -89,6 +90,12 @@ def test_a_handler_may_have_captured_what_cannot_be_kept_and_the_flow_has_the_sa
         assert make(loop).flow.fullname == make(1).flow.fullname == "redflow.captures"
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("trigger", [CronTrigger("every day"), CronTrigger("0 9 * * *", timezone="Mars/Olympus")])
+def test_a_wrong_cron_trigger_is_refused_where_it_is_defined(trigger: CronTrigger) -> None:
+    with pytest.raises(BadArguments):
+        define_workflow("ticks", handler=handler, cron=[trigger])
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -28,9 +28,11 @@ from rayflow.compat.redflow.errors import (
     WaitForInputError,
 )
 from rayflow.compat.redflow.handler_context import WorkflowHandlerContext, WorkflowResumeContext
+from rayflow.compat.redflow.inline_runs import InlineRunResult
 from rayflow.compat.redflow.registry import NAMESPACE, task_name
 from rayflow.compat.redflow.step_calls import StepCall
 from rayflow.compat.redflow.steps import StepApi
+from rayflow.compat.redflow.streams import WorkflowStreamWriter
 from rayflow.compat.redflow.types import (
     DefineWorkflowOptions,
     OnFailureContext,
@@ -133,20 +135,28 @@ async def _inline(
     run = RunContext(told.run_id, options.name, options.queue, told.attempt, told.max_attempts)
     steps = StepApi(options.name, job.execution_id, told.attempt, told.overrides, told.result)
     try:
-        told.result.output = await handled(options, handler, input, run, steps, None)
+        told.result.output = await handled(options, handler, input, run, steps, told=told.result)
     except Exception as error:
         told.result.error = error
 
 
 async def handled(
-    options: DefineWorkflowOptions, handler: Handler, input: Any, run: RunContext, steps: StepApi, form: Any
+    options: DefineWorkflowOptions,
+    handler: Handler,
+    input: Any,
+    run: RunContext,
+    steps: StepApi,
+    form: Any = None,
+    told: InlineRunResult | None = None,
 ) -> Any:
-    """What the handler returns for an input. Raises InputValidationError for one that does not fit the schema."""
+    """What the handler returns for an input. told: gets what it writes to its stream. Raises InputValidationError for
+    an input that does not fit the schema."""
     context = WorkflowHandlerContext(
         input=validated(options.input_schema, input),
         run=run,
         step=steps,
         resume=None if form is None else WorkflowResumeContext(form),
+        stream=WorkflowStreamWriter(run.attempt, told) if options.stream else None,
     )
     value = handler(context)
     return await value if isinstance(value, Awaitable) else value

@@ -24,6 +24,8 @@ from rayflow.compat.redflow.types import (
     RunStatus,
     StepState,
     WaitInfo,
+    WorkflowCronMeta,
+    WorkflowMeta,
 )
 from rayflow.keeper.ids import derived_run_id, event_run_id
 
@@ -230,6 +232,35 @@ def attempts_of(run: RunState, history: Sequence[Mapping[str, Any]]) -> list[Att
                 trace["error"] = run["error"]
         found.append(trace)
     return found
+
+
+# --- workflows --------------------------------------------------------------------------------------------------------
+
+
+def workflow_meta(
+    name: str, flow: Mapping[str, Any], schedules: Iterable[Mapping[str, Any]]
+) -> WorkflowMeta:
+    """A workflow. flow: the flow behind it, as the service describes it. schedules: all of them."""
+    told: WorkflowMeta = {"name": name, "event": [{"name": each["name"]} for each in flow["events"]]}
+    told["cron"] = [_cron_meta(each) for each in schedules if each["flow"] == flow["name"]]
+    known = get_default_registry().get(name)
+    if known is not None:
+        told["queue"] = known.options.queue
+        told["max_attempts"] = known.options.most_attempts
+    return told
+
+
+def _cron_meta(schedule: Mapping[str, Any]) -> WorkflowCronMeta:
+    [times] = schedule["timetable"]
+    told: WorkflowCronMeta = {
+        "id": schedule["schedule"].rpartition(":")[2],
+        "expression": times["cron"],
+        "timezone": times["tz"],
+        "input": (schedule["arguments"] or {}).get("input"),
+    }
+    if schedule["next_at"] is not None:
+        told["next_run_at"] = milliseconds(schedule["next_at"])
+    return told
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
