@@ -98,6 +98,12 @@ async def starts(ctx: WorkflowHandlerContext[Any]) -> str:
     return await ctx.step.emit_workflow("start", "waits", {"order": "of a child"})
 
 
+TICKS = [
+    CronTrigger("0 9 * * *", timezone="Europe/Oslo", input={"source": "cron"}, id="daily"),
+    CronTrigger("30 4 1 1 *"),
+]
+
+
 def define() -> None:
     """The workflows of this module."""
     forget_workflows()
@@ -109,11 +115,7 @@ def define() -> None:
     define_workflow("fails", handler=fails, max_attempts=1)
     define_workflow("waits", handler=waits)
     define_workflow("tells", handler=tells, stream=True)
-    ticks = [
-        CronTrigger("0 9 * * *", timezone="Europe/Oslo", input={"source": "cron"}, id="daily"),
-        CronTrigger("30 4 1 1 *"),
-    ]
-    define_workflow("ticks", handler=give_back, cron=ticks, max_attempts=4)
+    define_workflow("ticks", handler=give_back, cron=TICKS, max_attempts=4)
     define_workflow("asks", handler=asks)
     define_workflow("starts", handler=starts)
 
@@ -525,9 +527,16 @@ def test_a_run_waits_on_over_the_end_of_its_worker_and_the_client_finds_the_next
         handle = await client.run_by_name("waits", {"order": "restart"})
         await status(handle, "scheduled")
         await kept.worker.stop()
+        define_workflow("ticks", handler=give_back, cron=[TICKS[0]], max_attempts=4)
         kept.worker = await start_worker(kept.options(standby_ms=SECONDS * 1000))
         await client.emit_event("approved", 7, correlation_key="restart")
         assert await handle.result() == 7
+        meta = await client.get_workflow_meta("ticks")
+        assert meta is not None
+        assert [each["id"] for each in meta["cron"]] == ["daily"]  # the trigger that is gone starts nothing any more
+        async with aconnect(store=kept.store) as plain:
+            told = await plain.schedules.show("redflow:ticks:daily")
+        assert [each["cause"] for each in told["changes"]] == ["put"]  # the one that stays is as it was
         await client.close()
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ from typing import Any
 
 from rayflow.compat.redflow import errors
 from rayflow.compat.redflow.registry import NAMESPACE, get_default_registry
+from rayflow.compat.redflow.schedules import OPEN
 from rayflow.compat.redflow.types import (
     DEFAULT_MAX_ATTEMPTS,
     AttemptTrace,
@@ -242,7 +243,7 @@ def workflow_meta(
 ) -> WorkflowMeta:
     """A workflow. flow: the flow behind it, as the service describes it. schedules: all of them."""
     told: WorkflowMeta = {"name": name, "event": [{"name": each["name"]} for each in flow["events"]]}
-    told["cron"] = [_cron_meta(each) for each in schedules if each["flow"] == flow["name"]]
+    told["cron"] = [_cron_meta(each) for each in schedules if each["flow"] == flow["name"] and each["state"] in OPEN]
     known = get_default_registry().get(name)
     if known is not None:
         told["queue"] = known.options.queue

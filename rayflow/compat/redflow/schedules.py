@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rayflow.compat.redflow.registry import get_default_registry, task_name
 from rayflow.compat.redflow.types import CronTrigger
+from rayflow.keeper.schedule_states import ACTIVE, PAUSED
 from rayflow.lang.durable.schedules import cron
 from rayflow.lang.events.timetables import CronTimes
 from rayflow.service.schedules import ServiceSchedules
@@ -15,6 +16,9 @@ from rayflow.service.service import Service
 
 SECONDS = 60.0
 """How long the service may take for each change."""
+
+OPEN = (ACTIVE, PAUSED)
+"""The states of schedules that have not been deleted."""
 
 _PREFIX = "redflow:"
 
@@ -35,7 +39,7 @@ def schedule_names(workflow: str, triggers: list[CronTrigger]) -> list[str]:
 def put_schedules(service: Service) -> None:
     """Give a service the schedules of all workflows, and delete those of triggers that there are no more."""
     schedules = ServiceSchedules(service)
-    known = {each["schedule"]: each for each in schedules.listed()}
+    known = {each["schedule"]: each for each in schedules.listed() if each["state"] in OPEN}
     wanted = set()
     for definition in get_default_registry().list():
         triggers = definition.options.cron
