@@ -17,7 +17,7 @@ NAMESPACE = "redflow"
 """The tasks behind the workflows have this namespace."""
 
 
-class Definition(Protocol):
+class RegisteredWorkflow(Protocol):
     """A workflow: its settings, and the flow behind it."""
 
     @property
@@ -31,17 +31,17 @@ class WorkflowRegistry:
     """Workflows by name. There is one in each process."""
 
     def __init__(self) -> None:
-        self._workflows: dict[str, Definition] = {}
+        self._workflows: dict[str, RegisteredWorkflow] = {}
 
-    def register(self, definition: Definition) -> None:
+    def register(self, definition: RegisteredWorkflow) -> None:
         """Add a workflow. One that has its name is replaced."""
         self._workflows[definition.options.name] = definition
 
-    def get(self, name: str) -> Definition | None:
+    def get(self, name: str) -> RegisteredWorkflow | None:
         """The workflow of this name; None if there is none."""
         return self._workflows.get(name)
 
-    def list(self) -> list[Definition]:
+    def list(self) -> list[RegisteredWorkflow]:
         """All workflows, in the order of their definition."""
         return list(self._workflows.values())
 

@@ -131,13 +131,17 @@ class DefineWorkflowOptions:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-class ReceivedEvent(TypedDict):
+class AwaitedEvent(TypedDict):
     """The event that a step has waited for. ts: when it was accepted."""
 
     data: Any
     id: str
     name: str
     ts: int
+
+
+ReceivedEvent: TypeAlias = AwaitedEvent
+"""redflow's name of it."""
 
 
 class RunState(TypedDict, total=False):
