@@ -139,7 +139,7 @@ def test_a_plain_function_may_be_a_step_and_a_handler() -> None:
 
 def test_steps_that_are_gathered_run_beside_each_other() -> None:
     @workflow("beside")
-    async def handler(ctx: WorkflowHandlerContext[None]) -> list[int]:
+    async def handler(ctx: WorkflowHandlerContext[None]) -> Any:
         return await asyncio.gather(*(ctx.step.run(f"double-{number}", double, number) for number in range(5)))
 
     assert inline(handler).output == [0, 2, 4, 6, 8]
@@ -293,3 +293,20 @@ def test_an_error_of_the_handler_is_given_back_as_it_is() -> None:
 
     error = inline(handler).error
     assert isinstance(error, NonRetriableError) and error.kind == "non_retriable"
+
+
+def test_what_a_handler_writes_to_its_stream_comes_back_and_a_workflow_without_has_none() -> None:
+    @workflow("tells", stream=True)
+    async def tells(ctx: WorkflowHandlerContext[None]) -> None:
+        assert ctx.stream is not None
+        await ctx.stream.write("first")
+        await ctx.step.run("double", double, 1)
+        await ctx.stream.write({"n": ctx.stream.attempt})
+
+    @workflow("silent")
+    async def silent(ctx: WorkflowHandlerContext[None]) -> bool:
+        return ctx.stream is None
+
+    written = inline(tells, attempt=2).stream
+    assert [(record["attempt"], record["value"]) for record in written] == [(2, "first"), (2, {"n": 2})]
+    assert inline(silent).output is True

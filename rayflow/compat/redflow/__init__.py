@@ -28,9 +28,11 @@ from rayflow.compat.redflow.registry import (
     __unstable_reset_default_registry_for_tests,
     get_default_registry,
 )
+from rayflow.compat.redflow.streams import RunStreamReader, WorkflowStreamWriter
 from rayflow.compat.redflow.testing import InlineRunResult, InlineStepResult, run_inline
 from rayflow.compat.redflow.types import (
     AttemptTrace,
+    CronTrigger,
     DefineWorkflowOptions,
     EventDelivery,
     EventRecord,
@@ -41,11 +43,15 @@ from rayflow.compat.redflow.types import (
     ListRunsParams,
     OnFailureContext,
     RunState,
+    RunStats,
     RunStatus,
+    RunStreamChunk,
+    RunStreamRecord,
     SearchRunsParams,
     SearchRunsResult,
     StepState,
     WaitInfo,
+    WorkflowMeta,
     WorkflowRetryPolicy,
 )
 from rayflow.compat.redflow.worker import StartWorkerOptions, WorkerHandle, start_worker
@@ -60,6 +66,7 @@ from rayflow.compat.redflow.workflow import (
 __all__ = [
     "AttemptTrace",
     "CanceledError",
+    "CronTrigger",
     "DefineWorkflowOptions",
     "EventDelivery",
     "EventRecord",
@@ -79,7 +86,11 @@ __all__ = [
     "RetryAfterError",
     "RunHandle",
     "RunState",
+    "RunStats",
     "RunStatus",
+    "RunStreamChunk",
+    "RunStreamReader",
+    "RunStreamRecord",
     "SearchRunsParams",
     "SearchRunsResult",
     "StartWorkerOptions",
@@ -91,9 +102,11 @@ __all__ = [
     "WorkerHandle",
     "WorkflowDefinition",
     "WorkflowHandlerContext",
+    "WorkflowMeta",
     "WorkflowRegistry",
     "WorkflowResumeContext",
     "WorkflowRetryPolicy",
+    "WorkflowStreamWriter",
     "__unstable_reset_default_registry_for_tests",
     "create_client",
     "define_workflow",

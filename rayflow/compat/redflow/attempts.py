@@ -10,9 +10,8 @@ again.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import random
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -29,9 +28,11 @@ from rayflow.compat.redflow.errors import (
     WaitForInputError,
 )
 from rayflow.compat.redflow.handler_context import WorkflowHandlerContext, WorkflowResumeContext
+from rayflow.compat.redflow.inline_runs import InlineRunResult
 from rayflow.compat.redflow.registry import NAMESPACE, task_name
 from rayflow.compat.redflow.step_calls import StepCall
 from rayflow.compat.redflow.steps import StepApi
+from rayflow.compat.redflow.streams import WorkflowStreamWriter
 from rayflow.compat.redflow.types import (
     DefineWorkflowOptions,
     OnFailureContext,
@@ -49,7 +50,7 @@ from rayflow.lang.parameters.job_info import JobInfo
 from rayflow.lang.tasks import Task
 from rayflow.values.encoding.previews import preview
 
-rayflow_namespace = "rayflow.redflow"
+rayflow_namespace = "redflow.attempt"
 
 Handler = Callable[..., Any]
 
@@ -67,11 +68,24 @@ def flow_behind(options: DefineWorkflowOptions, handler: Handler) -> Task[..., A
     async def attempted(input: Any = None, passed: Any = None, job: JobInfo = _HERE) -> Any:
         return await _attempted(options, handler, made, input, passed or {}, job)
 
-    functools.update_wrapper(attempted, handler)
-    attempted.__dict__["__signature__"] = inspect.signature(attempted, follow_wrapped=False)
-    settings: dict[str, Any] = {"on": [event(trigger.name) for trigger in options.event]}
-    made: Task[..., Any] = flow(name=task_name(options.name), namespace=NAMESPACE, **settings)(attempted)
+    name = task_name(options.name)
+    # The flow is of the handler's module. Its name is the workflow's, whatever the handler has captured.
+    attempted.__module__, attempted.__qualname__, attempted.__doc__ = handler.__module__, name, handler.__doc__
+    # Each run enters its handler, whatever other runs have come to: the code needs no hash.
+    settings: dict[str, Any] = {"cache": False, "version": "1", "load_module": _module_of_definition()}
+    settings["on"] = [event(trigger.name) for trigger in options.event]
+    made: Task[..., Any] = flow(name=name, namespace=NAMESPACE, **settings)(attempted)
     return made
+
+
+def _module_of_definition() -> str | None:
+    """The module whose import makes a workflow, so that a worker can do the same; None for one that a program makes
+    itself, or a function that it calls: that is sent."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__")
+    return name if frame.f_code.co_name == "<module>" and name != "__main__" and name in sys.modules else None
 
 
 async def _attempted(
@@ -121,20 +135,28 @@ async def _inline(
     run = RunContext(told.run_id, options.name, options.queue, told.attempt, told.max_attempts)
     steps = StepApi(options.name, job.execution_id, told.attempt, told.overrides, told.result)
     try:
-        told.result.output = await handled(options, handler, input, run, steps, None)
+        told.result.output = await handled(options, handler, input, run, steps, told=told.result)
     except Exception as error:
         told.result.error = error
 
 
 async def handled(
-    options: DefineWorkflowOptions, handler: Handler, input: Any, run: RunContext, steps: StepApi, form: Any
+    options: DefineWorkflowOptions,
+    handler: Handler,
+    input: Any,
+    run: RunContext,
+    steps: StepApi,
+    form: Any = None,
+    told: InlineRunResult | None = None,
 ) -> Any:
-    """What the handler returns for an input. Raises InputValidationError for one that does not fit the schema."""
+    """What the handler returns for an input. told: gets what it writes to its stream. Raises InputValidationError for
+    an input that does not fit the schema."""
     context = WorkflowHandlerContext(
         input=validated(options.input_schema, input),
         run=run,
         step=steps,
         resume=None if form is None else WorkflowResumeContext(form),
+        stream=WorkflowStreamWriter(run.attempt, told) if options.stream else None,
     )
     value = handler(context)
     return await value if isinstance(value, Awaitable) else value

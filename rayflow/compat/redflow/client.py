@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +27,9 @@ from rayflow.compat.redflow.errors import (
     UnknownWorkflowError,
 )
 from rayflow.compat.redflow.registry import NAMESPACE, get_default_registry, task_name
+from rayflow.compat.redflow.streams import STREAM, RunStreamReader
 from rayflow.compat.redflow.types import (
+    ALL_STATUSES,
     TERMINAL_STATUSES,
     AttemptTrace,
     EventRecord,
@@ -35,10 +38,13 @@ from rayflow.compat.redflow.types import (
     ListEventsParams,
     ListRunsParams,
     RunState,
+    RunStats,
     RunStatus,
+    RunStreamRecord,
     SearchRunsParams,
     SearchRunsResult,
     StepState,
+    WorkflowMeta,
 )
 from rayflow.errors import (
     BadArguments,
@@ -82,7 +88,8 @@ class RedflowClient:
         self.app = app
         self._url = url
         self._token = token
-        self._store = store
+        self.store = store
+        """The store of the service; None for the project's, and for a service whose address was given."""
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
 
     async def close(self) -> None:
@@ -99,7 +106,7 @@ class RedflowClient:
                 return await question(known)
             except ServiceUnavailable:
                 await self.close()
-        client = self._clients[loop] = AsyncClient(address_of(self._url, self._token, self._store))
+        client = self._clients[loop] = AsyncClient(address_of(self._url, self._token, self.store))
         return await question(client)
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -240,6 +247,63 @@ class RedflowClient:
             runs = runs[ids.index(params.cursor) + 1 :] if params.cursor in ids else []
         found = [run for run in runs if _fits(run, params)]
         return {"runs": found[: max(1, params.limit)], "scanned": len(runs)}
+
+    async def get_stats(self) -> RunStats:
+        """How many runs of workflows there are."""
+        found: Counter[RunStatus] = Counter()
+        for each in (await self._ask(lambda client: client.stats()))["flows"]:
+            if views.workflow_of(each["flow"]) is not None:
+                found.update({views.STATUSES[state]: runs for state, runs in each["states"].items()})
+        by_status: dict[RunStatus, int] = {status: found[status] for status in ALL_STATUSES}
+        return {"total": found.total(), "by_status": by_status}
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    async def get_run_stream(self, run_id: str, *, limit: int | None = None) -> list[RunStreamRecord]:
+        """What the handler of a run has written to its stream so far: all of it, or the first so many records."""
+        reader = await self.read_stream(run_id, drain=True)
+        found: list[RunStreamRecord] = []
+        if reader is not None:
+            async for chunk in reader:
+                if limit is not None and len(found) >= limit:
+                    break
+                found.append(chunk.record)
+            await reader.aclose()
+        return found
+
+    async def read_stream(
+        self, run_id: str, *, drain: bool = False, resumable: bool | str | None = None
+    ) -> RunStreamReader | None:
+        """A reader of what the handler of a run writes to its stream, until the run has ended; None if there is no run.
+
+        drain: read what there is, and wait for no more. resumable: True for chunks with a cursor; the cursor of a chunk
+        to go on behind it.
+        """
+        after = int(resumable) if isinstance(resumable, str) and resumable.strip() else 0
+        try:
+            await self._ask(lambda client: AsyncRun(client, run_id).streams())
+        except NotFound:
+            return None
+        run = AsyncRun(self._clients[asyncio.get_running_loop()], run_id)
+        return RunStreamReader(run.stream(STREAM, after=after, follow=not drain), bool(resumable))
+
+    # --- workflows ----------------------------------------------------------------------------------------------------
+
+    async def list_workflows(self) -> list[str]:
+        """The names of the workflows that the worker has loaded, sorted."""
+        return [meta["name"] for meta in await self.list_workflows_meta()]
+
+    async def get_workflow_meta(self, name: str) -> WorkflowMeta | None:
+        """What is known of a workflow that the worker has loaded; None for another."""
+        return next((meta for meta in await self.list_workflows_meta() if meta["name"] == name), None)
+
+    async def list_workflows_meta(self) -> list[WorkflowMeta]:
+        """The workflows that the worker has loaded, by name."""
+        flows = await self._ask(lambda client: client.flows())
+        schedules = await self._ask(lambda client: client.schedules.list())
+        named = [(views.workflow_of(flow["name"]), flow) for flow in flows]
+        metas = [views.workflow_meta(name, flow, schedules) for name, flow in named if name is not None]
+        return sorted(metas, key=lambda meta: meta["name"])
 
     # --- events -------------------------------------------------------------------------------------------------------
 

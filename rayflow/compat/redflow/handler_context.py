@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rayflow.compat.redflow.steps import StepApi
+from rayflow.compat.redflow.streams import WorkflowStreamWriter
 from rayflow.compat.redflow.types import RunContext
 
 Input = TypeVar("Input")
@@ -27,7 +28,8 @@ class WorkflowHandlerContext(Generic[Input]):
     """The argument of a handler.
 
     input: of the run, as its schema makes it. run: what the handler knows of its run. step: the steps. resume: the form
-    that a person has filled in, after a `wait_for_input`. signal: never set: the handler of a cancelled run is not
+    that a person has filled in, after a `wait_for_input`. stream: of a workflow with `stream=True`; None for others.
+    signal: never set: the handler of a cancelled run is not
     entered again. A step gets a signal of its own.
     """
 
@@ -35,7 +37,8 @@ class WorkflowHandlerContext(Generic[Input]):
     run: RunContext
     step: StepApi
     resume: WorkflowResumeContext | None = None
+    stream: WorkflowStreamWriter | None = None
     signal: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.input, self.run, self.step, self.resume)
+        return type(self), (self.input, self.run, self.step, self.resume, self.stream)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayflow.compat.redflow.types import RunStreamRecord
+
 
 @dataclass(slots=True)
 class InlineStepResult:
@@ -22,11 +24,13 @@ class InlineStepResult:
 
 @dataclass(slots=True)
 class InlineRunResult:
-    """What a rehearsed run has come to: its output, or its error; and its steps, in the order of their ends."""
+    """What a rehearsed run has come to: its output, or its error; its steps, in the order of their ends; and what its
+    handler has written to its stream."""
 
     output: Any = None
     error: BaseException | None = None
     steps: list[InlineStepResult] = field(default_factory=list)
+    stream: list[RunStreamRecord] = field(default_factory=list)
 
     @property
     def succeeded(self) -> bool:

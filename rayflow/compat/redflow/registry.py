@@ -17,7 +17,7 @@ NAMESPACE = "redflow"
 """The tasks behind the workflows have this namespace."""
 
 
-class Definition(Protocol):
+class RegisteredWorkflow(Protocol):
     """A workflow: its settings, and the flow behind it."""
 
     @property
@@ -31,17 +31,17 @@ class WorkflowRegistry:
     """Workflows by name. There is one in each process."""
 
     def __init__(self) -> None:
-        self._workflows: dict[str, Definition] = {}
+        self._workflows: dict[str, RegisteredWorkflow] = {}
 
-    def register(self, definition: Definition) -> None:
+    def register(self, definition: RegisteredWorkflow) -> None:
         """Add a workflow. One that has its name is replaced."""
         self._workflows[definition.options.name] = definition
 
-    def get(self, name: str) -> Definition | None:
+    def get(self, name: str) -> RegisteredWorkflow | None:
         """The workflow of this name; None if there is none."""
         return self._workflows.get(name)
 
-    def list(self) -> list[Definition]:
+    def list(self) -> list[RegisteredWorkflow]:
         """All workflows, in the order of their definition."""
         return list(self._workflows.values())
 
@@ -64,12 +64,16 @@ def __unstable_reset_default_registry_for_tests() -> None:
     _registry.clear()
 
 
+def _is_plain(letter: str) -> bool:
+    return letter.isascii() and (letter.isalnum() or letter == "_")
+
+
 def task_name(workflow: str) -> str:
     """The name of the task behind a workflow, without its namespace: what a task's name cannot have is written as
     `<hexadecimal>`."""
     first, rest = workflow[:1], workflow[1:]
-    written = "".join(each if each.isalnum() or each in "_-" else f"<{ord(each):x}>" for each in rest)
-    return (first if first.isalpha() or first == "_" else f"_<{ord(first):x}>") + written if first else "_"
+    written = "".join(each if _is_plain(each) or each == "-" else f"<{ord(each):x}>" for each in rest)
+    return (first if _is_plain(first) and not first.isdigit() else f"_<{ord(first):x}>") + written if first else "_"
 
 
 def flow_of(workflow: Any) -> Task[..., Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rayflow.compat.redflow import errors
 from rayflow.compat.redflow.registry import NAMESPACE, get_default_registry
+from rayflow.compat.redflow.schedules import OPEN
 from rayflow.compat.redflow.types import (
     DEFAULT_MAX_ATTEMPTS,
     AttemptTrace,
@@ -24,6 +25,8 @@ from rayflow.compat.redflow.types import (
     RunStatus,
     StepState,
     WaitInfo,
+    WorkflowCronMeta,
+    WorkflowMeta,
 )
 from rayflow.keeper.ids import derived_run_id, event_run_id
 
@@ -41,10 +44,11 @@ STATUSES: dict[str, RunStatus] = {
 
 ENDED = ("done", "failed", "cancelled")
 
-_STEPS = "rayflow.redflow."
-_PAUSE = f"{_STEPS}pause_between"
+_STEP = "redflow.step."
+_PAUSE = "redflow.attempt.pause_between"
 _QUOTED = r"""'(?:[^'\\]|\\.)*(?:'|$)|"(?:[^"\\]|\\.)*(?:"|$)"""
-_FIELD = re.compile(rf"""[(,]\s*(\w+)=((?:{_QUOTED})(?:\.\.\.(?:{_QUOTED}))?|[\d.e+]+)(?=[,)]|$)""")
+_NUMBER = r"\d+(?:\.\d+)?(?:e\+?\d+)?(?=[,)])"
+_FIELD = re.compile(rf"[(,]\s*(\w+)=((?:{_QUOTED})(?:\.\.\.(?:{_QUOTED}))?|{_NUMBER})")
 _KINDS = {
     each.__name__: each.kind
     for each in vars(errors).values()
@@ -146,7 +150,8 @@ def steps_of(history: Sequence[Mapping[str, Any]]) -> list[StepState]:
     """The steps of a run in all its attempts, in the order of their beginnings."""
     found: dict[str, StepState] = {}
     for row in history:
-        if not (str(row["what"]).startswith(_STEPS) and row["what"].endswith("_step")):
+        kind = row["what"].removeprefix(_STEP)
+        if kind == row["what"] or kind == "received":
             continue
         place = row["place"]
         if row["state"] == "started" and place not in found:
@@ -158,9 +163,9 @@ def steps_of(history: Sequence[Mapping[str, Any]]) -> list[StepState]:
                 "status": "running",
                 "started_at": milliseconds(row["at"]),
             }
-            if "seconds" in fields and not row["what"].endswith("run_step"):
+            if "seconds" in fields and kind != "run":
                 found[place]["wait_until_at"] = milliseconds(row["at"]) + int(fields["seconds"] * 1000)
-            if row["what"].endswith("wait_for_event_step"):
+            if kind == "wait_for_event":
                 wait: WaitInfo = {"kind": "event", "event": fields.get("event", "")}
                 if "key" in fields:
                     wait["correlation_key"] = fields["key"]
@@ -228,6 +233,35 @@ def attempts_of(run: RunState, history: Sequence[Mapping[str, Any]]) -> list[Att
                 trace["error"] = run["error"]
         found.append(trace)
     return found
+
+
+# --- workflows --------------------------------------------------------------------------------------------------------
+
+
+def workflow_meta(
+    name: str, flow: Mapping[str, Any], schedules: Iterable[Mapping[str, Any]]
+) -> WorkflowMeta:
+    """A workflow. flow: the flow behind it, as the service describes it. schedules: all of them."""
+    told: WorkflowMeta = {"name": name, "event": [{"name": each["name"]} for each in flow["events"]]}
+    told["cron"] = [_cron_meta(each) for each in schedules if each["flow"] == flow["name"] and each["state"] in OPEN]
+    known = get_default_registry().get(name)
+    if known is not None:
+        told["queue"] = known.options.queue
+        told["max_attempts"] = known.options.most_attempts
+    return told
+
+
+def _cron_meta(schedule: Mapping[str, Any]) -> WorkflowCronMeta:
+    [times] = schedule["timetable"]
+    told: WorkflowCronMeta = {
+        "id": schedule["schedule"].rpartition(":")[2],
+        "expression": times["cron"],
+        "timezone": times["tz"],
+        "input": (schedule["arguments"] or {}).get("input"),
+    }
+    if schedule["next_at"] is not None:
+        told["next_run_at"] = milliseconds(schedule["next_at"])
+    return told
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

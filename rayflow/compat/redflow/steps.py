@@ -32,7 +32,7 @@ from rayflow.lang.events.event_values import Event
 from rayflow.lang.tasks import Task, task
 from rayflow.values.encoding.previews import preview
 
-rayflow_namespace = "rayflow.redflow"
+rayflow_namespace = "redflow.step"
 
 DRAIN_SECONDS = 1.0
 """How long a step's function may take to end when its time is over."""
@@ -102,8 +102,9 @@ class StepApi:
         name or key, RedflowError for what is no time."""
         event = _filled(event_name, "step.wait_for_event", "event_name")
         key = _filled(correlation_key, "step.wait_for_event", "correlation_key")
+        seconds, at = _until(timeout, "step.wait_for_event")
         found: ReceivedEvent | None = await self._step(
-            name, wait_for_event_step, event, key, *_until(timeout, "step.wait_for_event")
+            name, wait_for_event_step, seconds, event, key, at
         )
         return found
 
@@ -264,10 +265,11 @@ def _is_async(function: Any) -> bool:
 
 
 # --- the effects ------------------------------------------------------------------------------------------------------
-# The first arguments of each are the attempt, the step's number in it, and its name: the history shows them.
+# The first arguments of each are the attempt, the step's number in it, and its name: the history shows them, and has
+# room for some more.
 
 
-@effect(version="1", on_cancel="kill")
+@effect(name="run", version="1", on_cancel="kill")
 async def run_step(attempt: int, number: int, name: str, call: StepCall, seconds: float | None) -> Any:
     """Call a step's function. seconds: how long it may take."""
     _step_around.set(name)
@@ -298,7 +300,7 @@ def _takes_signal(function: Callable[..., Any]) -> bool:
     return "signal" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-@effect(version="1")
+@effect(name="wait_for", version="1")
 def wait_for_step(
     attempt: int, number: int, name: str, seconds: float | None, moment: datetime | None, limit: float | None
 ) -> Any:
@@ -310,9 +312,9 @@ def wait_for_step(
     return cond(is_over, None, throw(TimeoutError(f"Step timed out: {name}")))
 
 
-@effect(version="1")
+@effect(name="wait_for_event", version="1")
 def wait_for_event_step(
-    attempt: int, number: int, name: str, event: str, key: str, seconds: float | None, moment: datetime | None
+    attempt: int, number: int, name: str, seconds: float | None, event: str, key: str, moment: datetime | None
 ) -> Any:
     """Wait for an event, for so long or until a moment."""
     if seconds is not None:
@@ -329,7 +331,7 @@ def received(event: Event | None) -> ReceivedEvent | None:
     return {"id": event.id, "name": event.name, "data": event.data, "ts": int(event.time.timestamp() * 1000)}
 
 
-@effect(version="1")
+@effect(name="emit_event", version="1")
 def emit_event_step(
     attempt: int,
     number: int,
@@ -347,7 +349,7 @@ def emit_event_step(
     return seq([waits.emit(event, data, key=key, at=at, id=id), runs])[1]
 
 
-@effect(version="1")
+@effect(name="run_workflow", version="1")
 def run_workflow_step(
     attempt: int,
     number: int,
@@ -366,7 +368,7 @@ def run_workflow_step(
     return cond(found, found[1], throw(TimeoutError(f"Step timed out: {name}")))
 
 
-@effect(version="1")
+@effect(name="emit_workflow", version="1")
 def emit_workflow_step(
     attempt: int, number: int, name: str, flow: Task[..., Any], data: Any, at: datetime | None, id: str
 ) -> Any:

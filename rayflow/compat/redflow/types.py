@@ -36,6 +36,19 @@ class EventTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class CronTrigger:
+    """When the clock starts a run of a workflow: an expression of cron, by the clocks of a timezone (UTC by default).
+
+    input: of those runs. id: part of the schedule's name; by default the trigger's number.
+    """
+
+    expression: str
+    timezone: str | None = None
+    input: Any = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """What a handler knows of its run. attempt: from 1."""
 
@@ -101,9 +114,11 @@ class DefineWorkflowOptions:
     name: str
     queue: str = "default"
     max_attempts: int | None = None
+    cron: list[CronTrigger] = field(default_factory=list)
     event: list[EventTrigger] = field(default_factory=list)
     on_failure: Callable[[OnFailureContext], Awaitable[None] | None] | None = None
     retries: WorkflowRetryPolicy | None = None
+    stream: bool = False
     input_schema: Any | None = None
 
     @property
@@ -116,13 +131,17 @@ class DefineWorkflowOptions:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-class ReceivedEvent(TypedDict):
+class AwaitedEvent(TypedDict):
     """The event that a step has waited for. ts: when it was accepted."""
 
     data: Any
     id: str
     name: str
     ts: int
+
+
+ReceivedEvent: TypeAlias = AwaitedEvent
+"""redflow's name of it."""
 
 
 class RunState(TypedDict, total=False):
@@ -228,6 +247,55 @@ class SearchRunsResult(TypedDict):
 
     runs: list[ListedRun]
     scanned: int
+
+
+class RunStats(TypedDict):
+    """How many runs of workflows there are, in all and by status."""
+
+    total: int
+    by_status: dict[RunStatus, int]
+
+
+class WorkflowCronMeta(TypedDict, total=False):
+    """A schedule of a workflow. next_run_at: when it starts the next run."""
+
+    expression: str
+    timezone: str
+    input: Any
+    id: str
+    next_run_at: int
+
+
+class WorkflowEventMeta(TypedDict):
+    """An event that starts runs of a workflow."""
+
+    name: str
+
+
+class WorkflowMeta(TypedDict, total=False):
+    """A workflow that a worker has loaded. queue, max_attempts: only where this process has defined it, too."""
+
+    name: str
+    queue: str
+    max_attempts: int
+    cron: list[WorkflowCronMeta]
+    event: list[WorkflowEventMeta]
+
+
+class RunStreamRecord(TypedDict):
+    """What a handler has written to its stream. attempt: of the run. ts: when it was written."""
+
+    attempt: int
+    ts: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunStreamChunk:
+    """A record of a stream. cursor_id: where a later reader goes on behind it; None for a reader without."""
+
+    record: RunStreamRecord
+    cursor_id: str | None = None
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

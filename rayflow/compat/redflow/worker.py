@@ -14,6 +14,7 @@ from typing import Any
 from rayflow import config as configuration
 from rayflow.compat.redflow.client import store_url
 from rayflow.compat.redflow.registry import get_default_registry
+from rayflow.compat.redflow.schedules import put_schedules
 from rayflow.compat.redflow.steps import SUBSCRIBERS
 from rayflow.lang.options.options import merge_context
 from rayflow.runtime.protocol.reports import Printing
@@ -74,6 +75,7 @@ def _start(options: StartWorkerOptions) -> BackgroundServer:
     service.hold(wait_seconds=options.standby_ms / 1000)
     try:
         service.open()
+        put_schedules(service)
         return BackgroundServer(service, options.host, options.port)
     except BaseException:
         service.close()

@@ -15,7 +15,14 @@ from rayflow.compat.redflow.client import RunHandle
 from rayflow.compat.redflow.default import get_default_client
 from rayflow.compat.redflow.handler_context import WorkflowHandlerContext, WorkflowResumeContext
 from rayflow.compat.redflow.registry import get_default_registry
-from rayflow.compat.redflow.types import DefineWorkflowOptions, EventTrigger, OnFailureContext, WorkflowRetryPolicy
+from rayflow.compat.redflow.schedules import timetable_of_trigger
+from rayflow.compat.redflow.types import (
+    CronTrigger,
+    DefineWorkflowOptions,
+    EventTrigger,
+    OnFailureContext,
+    WorkflowRetryPolicy,
+)
 from rayflow.lang.tasks import Task
 
 
@@ -53,25 +60,32 @@ def define_workflow(
     handler: Handler,
     queue: str = "default",
     max_attempts: int | None = None,
+    cron: list[CronTrigger] | None = None,
     event: list[EventTrigger] | None = None,
     retries: WorkflowRetryPolicy | None = None,
     on_failure: Callable[[OnFailureContext], Awaitable[None] | None] | None = None,
     input_schema: Any | None = None,
+    stream: bool = False,
 ) -> WorkflowDefinition:
     """Make a workflow of a handler: `async def handler(ctx)`.
 
     queue: for people, and for the handler. max_attempts, retries: how often, and when, a failed run is tried again.
-    event: the events that start a run. on_failure: is called once a run has failed for good, and not when it was
-    cancelled. input_schema: a class with `model_validate`, such as a pydantic model. Raises DuplicateTask for a name
-    that another function has.
+    cron: when the clock starts a run, while a worker keeps the runs; none is started while the one before has not
+    ended. event: the events that start a run. on_failure: is called once a run has failed for good, and not when it was
+    cancelled. input_schema: a class with `model_validate`, such as a pydantic model. stream: whether the handler has
+    `ctx.stream`. Another workflow of this name is replaced. Raises BadArguments for a wrong expression or timezone.
     """
+    for trigger in cron or []:
+        timetable_of_trigger(trigger)
     options = DefineWorkflowOptions(
         name=name,
         queue=queue,
         max_attempts=max_attempts,
+        cron=cron or [],
         event=event or [],
         retries=retries,
         on_failure=on_failure,
+        stream=stream,
         input_schema=input_schema,
     )
     made = WorkflowDefinition(options, handler, flow_behind(options, handler))
