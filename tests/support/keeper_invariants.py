@@ -6,8 +6,8 @@ In: its KeeperState. Out: an AssertionError that says what does not hold. Never:
 from __future__ import annotations
 
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
-from rayflow.keeper.state import KeeperState, KeptRun, KeptSchedule, KeptWait
 from rayflow.keeper.schedule_states import ACTIVE, DELETED, GONE, PAUSED
+from rayflow.keeper.state import KeeperState, KeptRun, KeptSchedule, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, FIRING_DUE, RUN_DUE, TIMEOUT, holds
 
 
