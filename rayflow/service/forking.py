@@ -73,9 +73,11 @@ def kept(
             continue
         own = _of_last_generation(own)
         if place in above:
+            awaits = any(row.kind == "awaited" for row in own)
             own = [row for row in own if row.kind in ("term", "started", "tried")]
-            if has_other_root and place == ROOT_PLACE:
-                own = []
+            if awaits or (has_other_root and place == ROOT_PLACE):
+                # Its body is called again: what it returns follows from what it has awaited, or gets.
+                own = [row._replace(outcome=None) for row in own if row.kind == "term"]
         elif all(row.kind in ("started", "tried") for row in own):
             continue  # what was begun, and has no end, belongs to the other run
         for row in own:

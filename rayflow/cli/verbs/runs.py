@@ -95,4 +95,5 @@ def _list(head: str, rows: list[dict[str, Any]], text_of: Any) -> None:
 def _transition(row: dict[str, Any]) -> str:
     cause = f" ({row['cause']})" if row.get("cause") else ""
     about = f": {row['about']}" if row.get("about") else ""
-    return f"{local_moment(row['at'])}  {row['what']} {row['state']}{cause}{about}"
+    place = f" [{row['place'][:12]}]" if row.get("place") else ""
+    return f"{local_moment(row['at'])}  {row['what']}{place} {row['state']}{cause}{about}"
