@@ -21,7 +21,7 @@ from keeper_talks import (
 
 from rayflow.keeper.commands import KeepPlaces
 from rayflow.records import PlaceRow, RunRow, WaitRow
-from rayflow.testing.playbook import Like
+from rayflow.testing.patterns import Like
 
 
 def source() -> tuple[KeeperTalk, tuple[WaitRow, ...]]:
