@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import ChargeRow, DeliveryRow, EventRow, QueueRow, RunRow, WaitRow
 
 
 class Write(NamedTuple):
     """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
-    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow, ...]
+    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | QueueRow | ChargeRow, ...]
 
 
 class Evaluate(NamedTuple):
@@ -71,6 +71,14 @@ class BindEvent(NamedTuple):
     event: EventRow
 
 
+class ComputeKeys(NamedTuple):
+    """Find out what the flow of a run asks of admission, of its root term. Answered by `KeysComputed`."""
+
+    run_id: str
+    flow: str
+    root: bytes
+
+
 class Recall(NamedTuple):
     """Read the rows of a run that has ended, or never was. Answered by `Recalled`."""
 
@@ -84,7 +92,8 @@ class SetAlarm(NamedTuple):
 
 
 class RequestReply(NamedTuple):
-    """The answer to a request. answer: plain data. error: the name of the error class and the message, or None."""
+    """The answer to a request. answer: plain data. error: the name of the error class and the message, or None. Of an
+    error RateLimited, the answer is how many microseconds later there will be room."""
 
     request: str
     answer: Any = None
@@ -92,5 +101,5 @@ class RequestReply(NamedTuple):
 
 
 KeeperCommand: TypeAlias = (
-    Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | RequestReply
+    Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | ComputeKeys | Recall | SetAlarm | RequestReply
 )

@@ -15,18 +15,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.keeper.demands import Demands
+from rayflow.records import ChargeRow, DeliveryRow, EventRow, QueueRow, RunRow, WaitRow
 
 
 class EndedRun(NamedTuple):
     """What the keeper has to know of a run that has ended and to which its starter gave an id: nobody may start another
-    one under this id. parent_run_id: the run that started it by child or spawn."""
+    one under this id. parent_run_id: the run that started it by child or spawn. next_run_id: the run that its start has
+    joined, if its flow has a debounce."""
 
     id: str
     run_id: str
     input_hash: bytes
     state: str
     parent_run_id: str | None = None
+    next_run_id: str | None = None
 
 
 class Recovered(NamedTuple):
@@ -35,7 +38,8 @@ class Recovered(NamedTuple):
     runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
     when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
-    and time recorded.
+    and time recorded. queues: all rows. charges: those that still count. rounds: queue, priority and round of the runs
+    that were admitted in the latest round of each, with the fairness key of each.
     """
 
     at: int
@@ -46,6 +50,9 @@ class Recovered(NamedTuple):
     ended: Sequence[EndedRun] = ()
     latest_number: int = 0
     latest_at: int = 0
+    queues: Sequence[QueueRow] = ()
+    charges: Sequence[ChargeRow] = ()
+    rounds: Sequence[tuple[str, int, int, str]] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -61,7 +68,8 @@ class FlowSpec(NamedTuple):
 
     on: the events that start a run, by name; each with the packed condition on the event's data, or None.
     timeout_us: how long a run may take. on_failure, on_cancel: full names of flows that are started when a run fails,
-    or is cancelled.
+    or is cancelled. demands: what it asks of admission. has_keys: whether that depends on the arguments of a run; then
+    it is asked for each run that comes without.
     """
 
     name: str
@@ -69,6 +77,8 @@ class FlowSpec(NamedTuple):
     timeout_us: int | None = None
     on_failure: str | None = None
     on_cancel: str | None = None
+    demands: Demands | None = None
+    has_keys: bool = False
 
 
 class StartRequested(NamedTuple):
@@ -78,9 +88,11 @@ class StartRequested(NamedTuple):
     id, which makes repeated requests one run. input_hash: of the root term: the same id with another one is a conflict.
     reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
     already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
-    of the flow.
+    of the flow. queue, priority: None for those of the flow. demands: what the flow asks of admission for these
+    arguments; None if it does not depend on them.
 
-    The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
+    The answer: `run_id`, `state`, and `is_new`; of a start that has joined another one, those of that run. Errors:
+    RunConflict, RateLimited.
     """
 
     at: int
@@ -94,9 +106,10 @@ class StartRequested(NamedTuple):
     reuse: str = "return"
     due_at: int | None = None
     queue: str | None = None
-    priority: int = 0
+    priority: int | None = None
     tags: str | None = None
     timeout_us: int | None = None
+    demands: Demands | None = None
 
 
 class WaitOpened(NamedTuple):
@@ -202,7 +215,7 @@ class EmitRequested(NamedTuple):
 
 class BoundArguments(NamedTuple):
     """The shell's answer to `BindEvent`: the root term of the run that an event starts, or why the event's data do not
-    fit the flow's parameter."""
+    fit the flow's parameter. demands: as in `StartRequested`."""
 
     at: int
     event_id: str
@@ -211,6 +224,38 @@ class BoundArguments(NamedTuple):
     input_hash: bytes | None = None
     arguments: str | None = None
     error: str | None = None
+    demands: Demands | None = None
+
+
+class KeysComputed(NamedTuple):
+    """The shell's answer to `ComputeKeys`: what the run asks of admission, or why that cannot be said. is_missing: the
+    loaded code lacks the flow."""
+
+    at: int
+    run_id: str
+    demands: Demands | None = None
+    error: str | None = None
+    is_missing: bool = False
+
+
+class QueuesConfigured(NamedTuple):
+    """The slots of the queues, as the service was started with. It comes after `Recovered`. A number counts if it is
+    another one than at the last start: else what was set since stays."""
+
+    at: int
+    slots: Mapping[str, int]
+
+
+class QueueRequested(NamedTuple):
+    """Somebody sets the slots of a queue. slots: None for any number.
+
+    The answer: what `Keeper.queues` says of it.
+    """
+
+    at: int
+    request: str
+    queue: str
+    slots: int | None
 
 
 class AnswerRequested(NamedTuple):
@@ -276,6 +321,9 @@ Request: TypeAlias = (
     | RunEnded
     | EmitRequested
     | BoundArguments
+    | KeysComputed
+    | QueuesConfigured
+    | QueueRequested
     | AnswerRequested
     | CancelRunRequested
     | RetryRequested

@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from rayflow.keeper.admission_state import AdmissionState, Bucket
 from rayflow.keeper.commands import KeeperCommand
+from rayflow.keeper.demands import DEFAULT_QUEUE, NO_DEMANDS, Demands, from_text
+from rayflow.keeper.lines import Need, Order
 from rayflow.keeper.requests import (
     BoundArguments,
     CancelRunRequested,
@@ -25,7 +28,7 @@ from rayflow.keeper.requests import (
     StartRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import ChargeRow, DeliveryRow, EventRow, QueueRow, RunRow, WaitRow
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +38,11 @@ class KeptRun:
     life, generation, timeout_at, reason: as in the rows. ends_by: what ends it (cancel, parent or timeout), while it is
     ending. stops: how often it was asked to end. waits: by place, those that are resolved or closed, too. open: how
     many of them are open. end: the row of its end.
+
+    due_at: when it starts, or when its debounce is over. entered_at: when it came to its state and cause. begun: the
+    generation in which it has run, if it has. held: the names of what it holds while something of it runs. has_mutex:
+    whether it holds its mutex. order: its place in its queue, while it waits for slots. news: the places of its waits
+    that were resolved while nothing of it could run. roots: those of the starts whose arguments it will have.
     """
 
     first: RunRow
@@ -49,6 +57,34 @@ class KeptRun:
     open: int = 0
     waits: dict[bytes, KeptWait] = field(default_factory=dict)
     end: RunRow | None = None
+    due_at: int | None = None
+    entered_at: int = 0
+    begun: int | None = None
+    held: tuple[str, ...] = ()
+    has_mutex: bool = False
+    order: Order | None = None
+    news: list[bytes] | None = None
+    roots: list[bytes] | None = None
+
+    @property
+    def demands(self) -> Demands:
+        """What it asks of admission."""
+        return NO_DEMANDS if self.first.demands is None else from_text(self.first.demands)
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self.first.queue or DEFAULT_QUEUE
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has run in this generation: it was admitted before."""
+        return self.begun == self.generation
+
+    def needs(self) -> tuple[Need, ...]:
+        """What must have room before it is admitted, beside its queue. It is charged once."""
+        demands = self.demands
+        return demands.limits if self.begun is not None else (*demands.limits, *demands.throttles)
 
     @property
     def run_id(self) -> str:
@@ -119,7 +155,7 @@ class StrictEmit:
 Asker: TypeAlias = StartRequested | CancelRunRequested | RetryRequested | KeptWait
 """What needs the rows of a run that has ended."""
 
-Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent]
+Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent | Bucket]
 """When, for what (see `timers`), the number of the row that has set it, and its owner."""
 
 
@@ -135,7 +171,8 @@ class KeeperState:
     for any) and number. events: by id; by_name, by_key: those that are seen, in order. tied: events whose runs are tied
     to an open run. pending: the deliveries that wait for `BoundArguments` or for code, by event and flow.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
-    flows: what the loaded code has. subscribers: flow and condition by the name of the event.
+    admission: queues, mutexes, and what is in use. flows: what the loaded code has. subscribers: flow and condition by
+    the name of the event.
     recalls: what waits for `Recalled`. strict: events that are not accepted yet. alarm: the last alarm.
     stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too.
     rows, out: the rows and the other commands of this turn.
@@ -159,13 +196,14 @@ class KeeperState:
     pending: dict[tuple[str, str], None] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
+    admission: AdmissionState = field(default_factory=AdmissionState)
     flows: Mapping[str, FlowSpec] | None = None
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow] = field(default_factory=list)
+    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | QueueRow | ChargeRow] = field(default_factory=list)
     out: list[KeeperCommand] = field(default_factory=list)
 
 

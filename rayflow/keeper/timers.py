@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import heapq
 
-from rayflow.keeper.run_states import ENDING, OPEN, SCHEDULED
+from rayflow.keeper.admission_state import Bucket
+from rayflow.keeper.run_states import DEBOUNCE, ENDING, OPEN, QUEUED, SCHEDULED
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, Timer
 
-EVENT_DUE, RUN_DUE, DEADLINE, TIMEOUT = range(4)
-"""Ranks: an event that is due comes before a deadline of the same moment, so that it is seen."""
+EVENT_DUE, RUN_DUE, DEADLINE, TIMEOUT, ROOM = range(5)
+"""Ranks: an event that is due comes before a deadline of the same moment, so that it is seen. ROOM: a throttle may have
+room again."""
 
 _MOST_USELESS = 1_000
 """Below this size a heap is not cleared."""
 
 
-def set_timer(state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent) -> None:
+def set_timer(
+    state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent | Bucket
+) -> None:
     """Let something happen at a time."""
     heapq.heappush(state.timers, (at, rank, number, owner))
     if len(state.timers) > 2 * state.timers_kept + _MOST_USELESS:
@@ -36,8 +40,11 @@ def holds(state: KeeperState, timer: Timer) -> bool:
         return owner.seen is None
     if isinstance(owner, KeptWait):
         return owner.state == OPEN and owner.opened.number == number
+    if isinstance(owner, Bucket):
+        return owner.alarm_at == at
     if rank == RUN_DUE:
-        return owner.state == SCHEDULED
+        is_joined = owner.state == QUEUED and owner.cause == DEBOUNCE and owner.due_at == at
+        return owner.state == SCHEDULED or is_joined
     return owner.timeout_at == at and owner.state != ENDING and not owner.has_ended
 
 

@@ -5,6 +5,8 @@ In: its KeeperState. Out: an AssertionError that says what does not hold. Never:
 
 from __future__ import annotations
 
+from admission_invariants import check_admission
+
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
 from rayflow.keeper.state import KeeperState, KeptRun, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, holds
@@ -15,6 +17,7 @@ def check(state: KeeperState) -> None:
     timers = {timer[:3] for timer in state.timers if holds(state, timer)}
     assert all(at > state.now for at, _, _ in timers), "a timer that has come did not fire"
     assert not state.stops, "something is still to be stopped"
+    check_admission(state)
     for run_id, run in state.runs.items():
         assert run.run_id == run_id
         assert run.state in MOVES and run.state not in ENDED, f"{run_id} is {run.state}"
@@ -36,7 +39,7 @@ def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int
     elif run.state == WAITING:
         assert open_waits, f"{run.run_id} waits for nothing"
     elif run.state == QUEUED:
-        assert run.reason, "nobody knows what code is missing"
+        assert run.reason or run.cause != "missing code", "nobody knows what code is missing"
     elif run.state == ENDING:
         assert run.ends_by in ("cancel", "parent", "timeout") and run.stops in (1, 2)
         assert all(wait.opened.is_cleanup and run.stops == 1 for wait in open_waits), "a stopped run waits"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, RunRow, WaitRow
+from rayflow.records import ChargeRow, DeliveryRow, EventRow, PlaceRow, QueueRow, RunRow, WaitRow
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,17 +23,22 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, QueueRow, ChargeRow)
 
 
 class RecordedEnd(NamedTuple):
-    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled."""
+    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled.
+
+    cause: of its end. next_run_id: the run that goes on in its place.
+    """
 
     id: str | None
     run_id: str
     input_hash: bytes | None
     state: str
     parent_run_id: str | None
+    cause: str
+    next_run_id: str | None
 
 
 class RunRecords:
@@ -72,6 +77,18 @@ class RunRecords:
     def deliveries(self, since: int = 0) -> list[DeliveryRow]:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
+
+    def queues(self) -> list[QueueRow]:
+        """All rows of the queues."""
+        return self._rows("queue_changes", QueueRow)
+
+    def charges(self, now: int) -> list[ChargeRow]:
+        """The charges that still count at this time (microseconds since the epoch)."""
+        return self._rows("open_charges", ChargeRow, now=now)
+
+    def rounds(self) -> list[tuple[str, int, int, str]]:
+        """For each queue and priority the latest round, with each fairness key that had its run in it."""
+        return list(self._database.answer(views.text_of("queue_rounds")).fetchall())
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
