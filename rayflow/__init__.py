@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rayflow.client.client import connect
     from rayflow.deployments.deployment_tasks import deployment_task
     from rayflow.errors import NonRetriable
+    from rayflow.lang.admission.settings import debounce, limit, rate
     from rayflow.lang.builtins import (
         apply_func,
         as_task,
@@ -136,6 +137,7 @@ __all__ = [
     "connect",
     "const",
     "continue_as",
+    "debounce",
     "delay",
     "deployment_task",
     "effect",
@@ -157,6 +159,7 @@ __all__ = [
     "join",
     "join_thread",
     "len_",
+    "limit",
     "map_",
     "merge_handles",
     "no_prov",
@@ -164,6 +167,7 @@ __all__ = [
     "now",
     "or_",
     "quote",
+    "rate",
     "register_handler",
     "run",
     "script",
@@ -190,6 +194,9 @@ _PLACES = {
     "connect": "rayflow.client.client",
     "deployment_task": "rayflow.deployments.deployment_tasks",
     "gather": "rayflow.lang.gather",
+    "debounce": "rayflow.lang.admission.settings",
+    "limit": "rayflow.lang.admission.settings",
+    "rate": "rayflow.lang.admission.settings",
     "apply_func": "rayflow.lang.builtins",
     "as_task": "rayflow.lang.builtins",
     "compose": "rayflow.lang.builtins",

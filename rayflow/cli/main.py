@@ -24,6 +24,7 @@ VERBS = {
     "retry": "Have a failed run go on.",
     "emit": "Emit an event: it starts runs, and resolves waits.",
     "events": "List events, and what they were delivered to.",
+    "queues": "List the queues of runs, or set their slots.",
     "answer": "Answer a run that asks a person.",
     "repl": "Open a Python prompt with rayflow's names and a scheduler.",
     "log": "Show what happened: executions, their calls, one job.",

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
 from rayflow import errors
-from rayflow.errors import BadArguments, Bug, NotFound, RayflowError, ServiceUnavailable
+from rayflow.errors import BadArguments, Bug, NotFound, RateLimited, RayflowError, ServiceUnavailable
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import blobs_of, dumps
@@ -93,7 +93,8 @@ def start_calls(
     reuse: str,
     at: datetime.datetime | None,
     delay: Any,
-    priority: int,
+    queue: str | None,
+    priority: int | None,
     tags: Mapping[str, Any] | None,
     words: Sequence[str] | None,
 ) -> list[ApiCall]:
@@ -101,7 +102,8 @@ def start_calls(
     body: dict[str, Any] = {
         # An id of the request's own makes a start that is sent again one start.
         "request_id": uuid.uuid4().hex,
-        "id": id, "reuse": reuse, "due_at": moment_us(at, delay), "priority": priority, "tags": dict(tags or {}),
+        "id": id, "reuse": reuse, "due_at": moment_us(at, delay), "queue": queue, "priority": priority,
+        "tags": dict(tags or {}),
     }  # fmt: skip
     calls: list[ApiCall] = []
     if isinstance(what, str):
@@ -172,6 +174,15 @@ ASKS = ApiCall("GET", path_of("asks"))
 """The open questions to people."""
 
 
+QUEUES = ApiCall("GET", path_of("queues"))
+"""The queues of the service."""
+
+
+def queue_call(name: str, slots: int | None) -> ApiCall:
+    """Give a queue so many slots."""
+    return ApiCall("PUT", path_of("queues", name), {"slots": slots})
+
+
 def blob_call(digest: bytes) -> ApiCall:
     """The bytes of a large value."""
     return ApiCall("GET", path_of("blobs", digest.hex()))
@@ -198,7 +209,10 @@ def _raise(status: int, answer: Any) -> NoReturn:
     of = getattr(errors, str(told.get("type")), None)
     message = str(told.get("message"))
     if isinstance(of, type) and issubclass(of, (RayflowError, Bug)):
-        raise of(message)
+        error = of(message)
+        if isinstance(error, RateLimited):
+            error.retry_after = float(told.get("retry_after") or 0)
+        raise error
     raise ServiceUnavailable(f"{told.get('type')}: {message}")
 
 

@@ -67,6 +67,12 @@ NO_DEMANDS = Demands()
 """Those of a run of which nothing is asked but its queue."""
 
 
+def told(name: str) -> str:
+    """The name of a limit, rate or debounce for people: its flow, and its key if it has one."""
+    _, flow, _, key = name.split(":", 3)
+    return f"{flow} for {key!r}" if key else flow
+
+
 def as_text(demands: Demands) -> str:
     """Demands as JSON, for a row, without what is not asked. (Queue and priority have columns of their own.)"""
     said = demands._replace(queue=None, priority=None)._asdict()

@@ -6,7 +6,7 @@ In: what has happened. Out: packed outcomes. Never: the outcome of an evaluation
 from __future__ import annotations
 
 from rayflow.errors import Cancelled, NotFound, RayflowError, RunCancelled, RunConflict, TaskTimeout
-from rayflow.keeper.demands import Rate
+from rayflow.keeper.demands import Rate, told
 from rayflow.keeper.state import KeptEvent, KeptRun
 from rayflow.lang.events.event_values import event_term, run_ref_term
 from rayflow.lang.terms.codec import loads
@@ -75,6 +75,6 @@ def of_other_run(message: str) -> bytes:
 def rate_text(rate: Rate, room_in_us: int) -> str:
     """Says that a rate limit refuses a start."""
     return (
-        f"the rate limit {rate.name.removeprefix('rate:')} is {rate.most} in {rate.per_us / 1_000_000:g} s, and was "
-        f"reached: start it again in {room_in_us / 1_000_000:g} s"
+        f"the rate limit of {told(rate.name)} is {rate.most} in {rate.per_us / 1_000_000:g} s, and was reached: start it "
+        f"again in {room_in_us / 1_000_000:g} s"
     )

@@ -19,6 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from rayflow.errors import BadArguments, BadOption, BadTask
 from rayflow.installation import is_installed
 from rayflow.lang import created_calls
+from rayflow.lang.admission.settings import AdmissionSettings
 from rayflow.lang.code.captured_values import captured_by
 from rayflow.lang.code.code_graph import CodeIdentity
 from rayflow.lang.code.counted_distributions import counted_versions
@@ -59,13 +60,15 @@ class FlowSettings:
     """What `@flow` says about the runs of a task.
 
     on: the events that start a run: the name of each, with the packed condition, or None. timeout_seconds: how long a
-    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end.
+    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end. admission:
+    what its runs ask before they run; None for nothing.
     """
 
     on: tuple[tuple[str, bytes | None], ...] = ()
     timeout_seconds: float | None = None
     on_failure: str | None = None
     on_cancel: str | None = None
+    admission: AdmissionSettings | None = None
 
 
 class Task(Generic[P, R_co]):

@@ -10,6 +10,8 @@ In: requests. Out: the answers of the service. Never: decides; changes anything 
     POST /api/runs/ID/cancel | retry | answer
     GET  /api/asks                       the open questions to people
     POST /api/events, GET /api/events, GET /api/events/ID
+    GET  /api/queues                     the queues: slots, used, waiting
+    PUT  /api/queues/NAME                gives a queue so many slots; null for any number
     PUT  /api/blobs/HASH, GET /api/blobs/HASH    large values of arguments and results
     GET  /healthz                        whether the service turns; needs no token
 
@@ -33,12 +35,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rayflow.client.wire import AGAIN, LONGEST_POLL_SECONDS
+from rayflow.config import MOST_SLOTS
 from rayflow.errors import (
     BadArguments,
     BlobMissing,
     EventConflict,
     NoSuchTask,
     NotFound,
+    RateLimited,
     RayflowError,
     RunConflict,
     UserError,
@@ -67,6 +71,8 @@ def api_of(service: Service, token: str) -> Starlette:
         ("/api/events", "POST", handlers.emit),
         ("/api/events", "GET", handlers.events),
         ("/api/events/{event}", "GET", handlers.event),
+        ("/api/queues", "GET", handlers.queues),
+        ("/api/queues/{queue}", "PUT", handlers.set_queue),
         ("/api/blobs/{digest}", "PUT", handlers.put_blob),
         ("/api/blobs/{digest}", "GET", handlers.blob),
     ]
@@ -98,6 +104,8 @@ def _answering(handler: Handler) -> Handler:
     async def answering(request: Request) -> Response:
         try:
             answer = await handler(request)
+        except RateLimited as error:
+            return _rate_limited(error)
         except RayflowError as error:
             return _error(type(error).__name__, str(error), _status_of(error))
         except Exception as error:
@@ -110,6 +118,12 @@ def _answering(handler: Handler) -> Handler:
 
 def _error(kind: str, message: str, status: int) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+
+
+def _rate_limited(error: RateLimited) -> JSONResponse:
+    told = {"type": "RateLimited", "message": str(error), "retry_after": error.retry_after}
+    seconds = str(math.ceil(error.retry_after))
+    return JSONResponse({"error": told}, status_code=429, headers={"Retry-After": seconds})
 
 
 def _status_of(error: RayflowError) -> int:
@@ -150,9 +164,11 @@ _FIELDS: dict[str, tuple[type, str]] = {
     "name": (str, "a text"),
     "place": (str, "a text"),
     "priority": (int, "a whole number"),
+    "queue": (str, "a text"),
     "reason": (str, "a text"),
     "request_id": (str, "a text"),
     "reuse": (str, "a text"),
+    "slots": (int, "a whole number, or null for any number"),
     "root": (str, "a text: a packed term in base64"),
     "shown": (str, "a text"),
     "strict": (bool, "true or false"),
@@ -178,8 +194,8 @@ class _Handlers:
 
     async def start(self, request: Request) -> Any:
         body = await _body(request)
-        how: dict[str, Any] = {name: body.get(name) for name in ("id", "due_at", "tags")}
-        how |= {"reuse": body.get("reuse") or "return", "priority": body.get("priority") or 0}
+        how: dict[str, Any] = {name: body.get(name) for name in ("id", "due_at", "tags", "priority")}
+        how |= {"reuse": body.get("reuse") or "return", "queue": body.get("queue") or None}
         how |= {"request_id": body.get("request_id"), "is_repeated": AGAIN in request.headers}
         service = self._service
         if "root" in body:
@@ -275,6 +291,16 @@ class _Handlers:
 
     async def event(self, request: Request) -> Any:
         return await asyncio.to_thread(self._service.event, request.path_params["event"])
+
+    async def queues(self, request: Request) -> Any:
+        return {"queues": await asyncio.to_thread(self._service.queues)}
+
+    async def set_queue(self, request: Request) -> Any:
+        body = await _body(request)
+        slots = body.get("slots")
+        if "slots" not in body or (slots is not None and not 0 <= slots <= MOST_SLOTS):
+            raise BadArguments(f"The slots of a queue are a whole number from 0 to {MOST_SLOTS:,}, or null.")
+        return await asyncio.wrap_future(self._service.set_queue(request.path_params["queue"], slots))
 
     async def put_blob(self, request: Request) -> Any:
         await asyncio.to_thread(self._service.put_blob, request.path_params["digest"], await request.body())

@@ -39,7 +39,8 @@ class KeptRuns:
     """What a service knows of its runs. Only the loop's thread changes it.
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
-    makes the root term of the run that an event starts. recall, places_of: read the rows of a run that has ended, and
+    makes the root term of the run that an event starts; keys: what a run asks of admission; both may post that later.
+    recall, places_of: read the rows of a run that has ended, and
     what has happened at its places. replied: gets the answers to requests.
     """
 
@@ -51,7 +52,8 @@ class KeptRuns:
         clock: Clock,
         *,
         begun: Callable[[str], None],
-        bind: Callable[[orders.BindEvent], requests.BoundArguments],
+        bind: Callable[[orders.BindEvent], requests.BoundArguments | None],
+        keys: Callable[[orders.ComputeKeys], requests.KeysComputed | None],
         recall: Callable[[orders.Recall], requests.Recalled],
         places_of: Callable[[str], list[PlaceRow]],
         replied: Callable[[orders.RequestReply], None],
@@ -63,6 +65,7 @@ class KeptRuns:
         self._clock = clock
         self._begun = begun
         self.bind = bind
+        self.keys = keys
         self.recall = recall
         self._places_of = places_of
         self.replied = replied

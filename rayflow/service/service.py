@@ -23,9 +23,19 @@ from typing import Any, TypeVar
 
 from rayflow import errors
 from rayflow.config import Config, check_address
-from rayflow.errors import BadArguments, BlobDamaged, Bug, NoSuchTask, NotFound, ServiceUnavailable, WorldError
+from rayflow.errors import (
+    BadArguments,
+    BlobDamaged,
+    Bug,
+    NoSuchTask,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    WorldError,
+)
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.demands import Demands
 from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.keeper import Keeper
 from rayflow.lang.arguments import from_words
@@ -36,7 +46,7 @@ from rayflow.lang.packing.realize import realized
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
-from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import PlaceRow, RunRow
 from rayflow.run_settings import RunSettings
@@ -52,7 +62,9 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import bound_to_event, flow_specs, input_hash
+from rayflow.service.admission import KeyDesk
+from rayflow.service.flow_shell import FlowShell
+from rayflow.service.flows import flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.questions import Questions, with_explanation
 from rayflow.store.lease import Lease
@@ -96,11 +108,13 @@ class Service:
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
+        self._desk = KeyDesk()
         self.store: Store
         self.questions: Questions
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
+        self._flows: FlowShell
 
     # --- start and end ------------------------------------------------------------------------------------------------
 
@@ -144,13 +158,15 @@ class Service:
             profiles=self.config.profiles,
         )
         self._context = self._worker_context(table)
+        self._flows = FlowShell(self._desk, self._clock.now, self._realized, self._keep, self._post_request)
         self._runs = KeptRuns(
             self.config.project_dir,
             table,
             settings,
             self._clock,
             begun=self._begun,
-            bind=self._bound,
+            bind=self._flows.bind,
+            keys=self._flows.keys,
             recall=lambda order: self.questions.recalled(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
@@ -160,6 +176,7 @@ class Service:
         self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
+        self._turn.post(requests.QueuesConfigured(self._clock.now(), dict(self.config.queues)))
         return recovered, places
 
     def _tasks(self) -> Mapping[str, TaskEntry]:
@@ -258,14 +275,23 @@ class Service:
                 future.set_result(reply.answer)
             else:
                 name, message = reply.error
-                future.set_exception(getattr(errors, name, Bug)(message))
+                error = getattr(errors, name, Bug)(message)
+                if isinstance(error, RateLimited):
+                    error.retry_after = reply.answer["retry_after_us"] / 1_000_000
+                future.set_exception(error)
 
-    def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
-        return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
+    def _post_request(self, request: requests.Request) -> None:
+        """Hand the keeper what it has asked for."""
+        self._turn.post(request)
+        self._loop.wake()
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""
-        return realized(loads(packed), self._fetch)
+        return self._realized(loads(packed))
+
+    def _realized(self, term: Term) -> Any:
+        """The object behind a symbolic value."""
+        return realized(term, self._fetch)
 
     def _fetch(self, ref: ValueRef) -> Any:
         return decode_inline(ref) if ref.inline is not None else decode(self.store.get_blob(ref.digest))
@@ -275,9 +301,12 @@ class Service:
 
     # --- from any thread ----------------------------------------------------------------------------------------------
 
-    def ask(self, make: Callable[[int, str], requests.Request]) -> Future[Any]:
-        """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply."""
-        future: Future[Any] = Future()
+    def ask(self, make: Callable[[int, str], requests.Request], future: Future[Any] | None = None) -> Future[Any]:
+        """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply.
+
+        future: what gets the reply; a new one by default.
+        """
+        future = Future() if future is None else future
         name = uuid.uuid4().hex
         self._futures[name] = future
         self._turn.post(make(self._clock.now(), name))
@@ -336,7 +365,8 @@ class Service:
         id: str | None = None,
         reuse: str = "return",
         due_at: int | None = None,
-        priority: int = 0,
+        queue: str | None = None,
+        priority: int | None = None,
         tags: Mapping[str, Any] | None = None,
         request_id: str | None = None,
         is_repeated: bool = False,
@@ -362,17 +392,28 @@ class Service:
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
                 done: Future[Any] = Future()
-                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
+                done.set_result({"run_id": known.next_run_id or run_id, "state": known.state, "is_new": False})
                 return done
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
-                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, queue=queue, priority=priority,
+                tags=given,
             )  # fmt: skip
 
-        return self.ask(request)
+        future: Future[Any] = Future()
+
+        def start(demands: Demands | None) -> None:
+            self.ask(lambda at, name: request(at, name)._replace(demands=demands), future)
+
+        def failed(error: Exception) -> None:
+            with suppress(InvalidStateError):  # who has asked may give up at any moment
+                future.set_exception(error)
+
+        self._flows.with_demands(flow, root, start, failed)
+        return future
 
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
@@ -511,6 +552,14 @@ class Service:
     def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
         """The latest events, newest first."""
         return self.questions.events(name=name, limit=limit)
+
+    def queues(self) -> list[dict[str, Any]]:
+        """The queues, by name: slots (None for any number), used, and how many runs are waiting."""
+        return self.look(lambda keeper: keeper.queues())
+
+    def set_queue(self, queue: str, slots: int | None) -> Future[Any]:
+        """Give a queue so many slots; None for any number. The answer: what `queues` says of it."""
+        return self.ask(lambda at, name: requests.QueueRequested(at, name, queue, slots))
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""

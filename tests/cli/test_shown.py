@@ -63,6 +63,7 @@ LINES: dict[str, list[list[str]]] = {
     "retry": [[EVIL]],
     "emit": [[EVIL, EVIL], [EVIL]],
     "events": [[EVIL]],
+    "queues": [["--service", EVIL], ["set", EVIL, EVIL]],
     "answer": [[EVIL, EVIL], [EVIL]],
     "repl": [[f"no{EVIL}.py"]],
     "init": [[f"new{EVIL}"], [f"new{EVIL}"]],

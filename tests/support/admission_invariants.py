@@ -63,6 +63,8 @@ def _check_mutexes(state: KeeperState) -> None:
             holders.setdefault(key, set()).add(run.run_id)
         if run.state == QUEUED and run.cause == "mutex":
             waiting.setdefault(key or "", set()).add(run.run_id)
+            held_above = [above.run_id for above in _above(state, run) if above.has_mutex and above.demands.mutex == key]
+            assert not held_above, f"{run.run_id} waits for the mutex {key}, which it has from {held_above}"
         if key is not None and (run.state == RUNNING or (run.state == WAITING and not run.demands.release_on_wait)):
             assert run.has_mutex, f"{run.run_id} runs without its mutex"
     known = state.admission.mutexes
@@ -73,6 +75,17 @@ def _check_mutexes(state: KeeperState) -> None:
         assert len(tops) <= 1, f"{len(tops)} runs that are no children of another hold the mutex {key}"
     for key in waiting:
         assert holders.get(key), f"somebody waits for the mutex {key}, which is free"
+
+
+def _above(state: KeeperState, run: KeptRun) -> list[KeptRun]:
+    """The open runs of which a run is a child, at any depth."""
+    found: list[KeptRun] = []
+    above: KeptRun | None = run
+    while above is not None and above.first.link == "child":
+        above = state.runs.get(above.first.parent_run_id or "")
+        if above is not None:
+            found.append(above)
+    return found
 
 
 def _has_from_above(state: KeeperState, run_id: str, runs: set[str]) -> bool:

@@ -54,6 +54,13 @@ class AdmissionOracle(Oracle):
         self.slots: dict[str, int | None] = {}
         self.charges: list[ChargeRow] = []
 
+    def turn(self, rows: list[Any], now: int, opened: Any) -> None:
+        super().turn(rows, now, opened)
+        for run_id in {row.run_id for row in rows if isinstance(row, RunRow) and row.state == "running"}:
+            charged = {row.name for row in self.charges if row.run_id == run_id}
+            throttles = {each[0] for each in self.asked[run_id].demands.get("throttles", [])}
+            assert throttles <= charged, f"{run_id} runs and was not charged"
+
     def _other(self, row: Any) -> None:
         if isinstance(row, QueueRow):
             self.slots[row.queue] = row.slots
@@ -91,7 +98,7 @@ class AdmissionOracle(Oracle):
         self._mutex(run, before)
         if row.cause == "debounced" and row.state == "done":
             target = self.asked[row.next_run_id or ""]
-            assert (target.state, target.cause) == ("queued", "debounce"), "it has joined a run that is not to be joined"
+            assert (target.state, target.cause) == ("queued", "debounce"), "it has joined a run that goes on"
             assert target.demands["debounce"][0] == run.demands["debounce"][0], "it has joined another's run"
 
     def _admitted(self, run: Asked, was_waiting: bool) -> None:
@@ -115,9 +122,9 @@ class AdmissionOracle(Oracle):
                 is_equal = mine == its or run.goes_on
                 assert not (is_equal and each.since < run.since), f"{run.run_id} has overtaken {each.run_id}"
         for each in others:
-            if each.state == "queued" and each.cause == "slot" and each.needs == run.needs and not each.goes_on:
-                if not run.goes_on and each.priority == run.priority:
-                    each.seen.append(run.demands.get("fairness") or "")
+            is_rival = each.state == "queued" and each.cause == "slot" and each.needs == run.needs
+            if is_rival and not each.goes_on and not run.goes_on and each.priority == run.priority:
+                each.seen.append(run.demands.get("fairness") or "")
         heads: dict[Any, Asked] = {}
         for each in sorted(others, key=lambda one: one.since):
             if each.state == "queued" and each.cause == "slot" and not each.goes_on:

@@ -27,7 +27,7 @@ def spec(name: str, demands: Demands | None = None, **fields: Any) -> requests.F
 ASKING = {
     "lab.a": spec("lab.a", Demands(queue="q", mutex="m"), on_failure="lab.hook", on_cancel="lab.hook"),
     "lab.b": spec(
-        "lab.b", Demands(limits=(Limit("limit:lab.b:0:", 1),)), on=(("x", None),), timeout_us=20 * SECOND
+        "lab.b", Demands(limits=(Limit("max_concurrency:lab.b:0:", 1),)), on=(("x", None),), timeout_us=20 * SECOND
     ),
     "lab.c": spec("lab.c", has_keys=True, on=(("y", None),)),
     "lab.hook": FLOWS["lab.hook"],
@@ -46,13 +46,13 @@ def demands_of(flow: str, root: bytes) -> Demands | None:
         return None
     if flow == "lab.c":
         return Demands(
-            mutex=key, release_on_wait=chance.random() < 0.5, limits=(Limit(f"limit:lab.c:0:{key}", 2),),
+            mutex=key, release_on_wait=chance.random() < 0.5, limits=(Limit(f"max_concurrency:lab.c:0:{key}", 2),),
             queue=chance.choice((None, "q")),
         )  # fmt: skip
     if flow == "lab.r":
-        return Demands(rates=(Rate(f"rate:lab.r:0:{key}", 1, 4 * SECOND),), mutex=chance.choice((None, "m")))
+        return Demands(rates=(Rate(f"rate_limit:lab.r:0:{key}", 1, 4 * SECOND),), mutex=chance.choice((None, "m")))
     if flow == "lab.d":
-        debounce = Debounce(f"debounce:lab.d:{key}", 3 * SECOND, chance.choice((None, 5 * SECOND)), "last")
+        debounce = Debounce(f"debounce:lab.d:0:{key}", 3 * SECOND, chance.choice((None, 5 * SECOND)), "last")
         return Demands(debounce=debounce, mutex=chance.choice((None, key)))
     return Demands(queue="q", fairness=key, priority=chance.choice((None, None, 1)))
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 from rayflow.errors import BadArguments, BadOption
+from rayflow.lang.admission.keys import Key
+from rayflow.lang.admission.settings import DebounceSetting, Limits, Rates, admission_settings
 from rayflow.lang.events.conditions import field_of_event, without_lazy_parts
 from rayflow.lang.events.moments import Duration, seconds_of
 from rayflow.lang.tasks import FlowSettings, Task, described, task
@@ -98,6 +100,15 @@ def flow(
     timeout: Duration | None = None,
     on_failure: Task[..., Any] | str | None = None,
     on_cancel: Task[..., Any] | str | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    fairness: Key | None = None,
+    mutex: Key | None = None,
+    release_on_wait: bool = False,
+    max_concurrency: Limits | None = None,
+    throttle: Rates | None = None,
+    rate_limit: Rates | None = None,
+    debounce: DebounceSetting | None = None,
     **options: Any,
 ) -> Any:
     """Make a flow of a function: a task that a service starts runs of. A call in an expression is an ordinary call.
@@ -107,9 +118,20 @@ def flow(
 
     on: the events that start a run; the flow's first argument is the event's data. timeout: how long a run may take.
     on_failure, on_cancel: flows that are started when a run has failed or was cancelled, with a dict of its run_id, id,
-    flow, state, error and reason. The other options are those of `task`. Raises BadOption for wrong settings, and as
-    `task`.
+    flow, state, error and reason.
+
+    These say when a run may run; a key is a template over the arguments, such as "tenant:{order.tenant}", or a function
+    of them. queue: the queue whose slots it takes. priority: the greater comes first in its queue. fairness: a key: the
+    runs of the queue take turns by it. mutex: a key: one run with it at a time. release_on_wait: give the mutex back
+    while nothing of the run runs. max_concurrency: how many run at a time, or `limit(...)`. throttle: `rate(...)`:
+    others wait. rate_limit: `rate(...)`: other starts are refused with RateLimited. debounce: `debounce(...)`.
+
+    The other options are those of `task`. Raises BadOption for wrong settings, and as `task`.
     """
+    admission = {
+        "queue": queue, "priority": priority, "fairness": fairness, "mutex": mutex, "release_on_wait": release_on_wait,
+        "max_concurrency": max_concurrency, "throttle": throttle, "rate_limit": rate_limit, "debounce": debounce,
+    }  # fmt: skip
 
     @front_door
     def make(function: Callable[..., Any]) -> Task[..., Any]:
@@ -128,10 +150,19 @@ def flow(
             timeout_seconds=seconds,
             on_failure=_named(on_failure, "on_failure", where),
             on_cancel=_named(on_cancel, "on_cancel", where),
+            admission=admission_settings(admission, made.parameters, _hints(function), where),
         )
         return made
 
     return make if func is None else make(func)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a function's parameters, as far as all of them are known where it is defined."""
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # a name that comes later
+        return {}
 
 
 def _named(hook: Any, setting: str, where: str) -> str | None:
