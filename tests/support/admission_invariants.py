@@ -63,7 +63,7 @@ def _check_mutexes(state: KeeperState) -> None:
             holders.setdefault(key, set()).add(run.run_id)
         if run.state == QUEUED and run.cause == "mutex":
             waiting.setdefault(key or "", set()).add(run.run_id)
-            held_above = [above.run_id for above in _above(state, run) if above.has_mutex and above.demands.mutex == key]
+            held_above = [each.run_id for each in _above(state, run) if each.has_mutex and each.demands.mutex == key]
             assert not held_above, f"{run.run_id} waits for the mutex {key}, which it has from {held_above}"
         if key is not None and (run.state == RUNNING or (run.state == WAITING and not run.demands.release_on_wait)):
             assert run.has_mutex, f"{run.run_id} runs without its mutex"

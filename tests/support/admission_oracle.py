@@ -31,6 +31,7 @@ class Asked:
     ran_in: int | None = None
     has_mutex: bool = False
     since: int = 0
+    mutex_since: int = 0
     seen: list[str] = field(default_factory=list)
 
     @property
@@ -89,13 +90,15 @@ class AdmissionOracle(Oracle):
         run.generation = run.generation if row.generation is None else row.generation
         if row.state == "running" and (run.state != "running" or row.cause != "recovery"):
             self._admitted(run, was_waiting)
-        before = run.state
+        before = run.state if run.cause != "mutex" else "mutex"
         run.state, run.cause = row.state, row.cause
         if row.state == "queued" and row.cause == "slot":
             run.since, run.seen = row.number, []
         if row.state == "running":
             run.ran_in = run.generation
-        self._mutex(run, before)
+        self._mutex(run, row, before)
+        if row.state == "queued" and row.cause == "mutex":
+            run.mutex_since = row.number
         if row.cause == "debounced" and row.state == "done":
             target = self.asked[row.next_run_id or ""]
             assert (target.state, target.cause) == ("queued", "debounce"), "it has joined a run that goes on"
@@ -136,7 +139,7 @@ class AdmissionOracle(Oracle):
                 most = max((each.seen.count(other) for other in each.seen), default=0)
                 assert most <= 2, f"a key had {most} turns while {key!r} had none"
 
-    def _mutex(self, run: Asked, before: str) -> None:
+    def _mutex(self, run: Asked, row: RunRow, before: str) -> None:
         key = run.demands.get("mutex")
         if key is None:
             return
@@ -150,11 +153,12 @@ class AdmissionOracle(Oracle):
             assert not holders or any(each.run_id in above for each in holders), f"{key} has two runs"
             if not above:
                 waiting = [
-                    each
+                    (not each.goes_on, each.mutex_since)
                     for each in self.asked.values()
                     if (each.state, each.cause, each.demands.get("mutex")) == ("queued", "mutex", key)
                 ]
-                assert before == "queued" or not waiting, "a run has overtaken those that wait for its mutex"
+                mine = (not run.goes_on, run.mutex_since if before == "mutex" else row.number)
+                assert not waiting or mine < min(waiting), "a run has overtaken those that wait for its mutex"
         elif run.has_mutex and not has and not keeps:
             run.has_mutex = False
 
