@@ -75,6 +75,6 @@ def of_other_run(message: str) -> bytes:
 def rate_text(rate: Rate, room_in_us: int) -> str:
     """Says that a rate limit refuses a start."""
     return (
-        f"the rate limit of {told(rate.name)} was reached: {rate.most} in {rate.per_us / 1_000_000:g} s; start it again "
-        f"in {room_in_us / 1_000_000:g} s"
+        f"the rate limit of {told(rate.name)} was reached: {rate.most} in {rate.per_us / 1_000_000:g} s; start it "
+        f"again in {room_in_us / 1_000_000:g} s"
     )
