@@ -231,7 +231,7 @@ def _admit_from(state: KeeperState, queue: str) -> None:
         run = lines.next(queue, lambda need: _is_full_for_now(state, need))
         if run is None:
             return
-        _admit(state, run)
+        _admit(state, state.runs[run.run_id])
 
 
 def _is_full_for_now(state: KeeperState, need: Need) -> bool:

@@ -18,12 +18,9 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 from rayflow.keeper.demands import Limit, Rate
-
-if TYPE_CHECKING:
-    from rayflow.keeper.state import KeptRun
 
 Order: TypeAlias = tuple[bool, int, int, int]
 """The place of a run in its queue: new ones come after those that go on; then priority, round, number."""
@@ -32,17 +29,27 @@ Need: TypeAlias = Limit | Rate
 Signature: TypeAlias = tuple[str, tuple[Need, ...]]
 
 
+class Queued(Protocol):
+    """A run that waits: its place, and its id."""
+
+    order: Order | None
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """Runs of one queue with the same needs, in order. count: how many. entry: where it stands in its heap."""
 
     queue: str
     needs: tuple[Need, ...]
-    runs: list[tuple[Order, KeptRun]] = field(default_factory=list)
+    runs: list[tuple[Order, Queued]] = field(default_factory=list)
     count: int = 0
     entry: tuple[Order, Line] | None = None
 
-    def head(self) -> KeptRun | None:
+    def head(self) -> Queued | None:
         """Its first run."""
         while self.runs and self.runs[0][1].order != self.runs[0][0]:
             heapq.heappop(self.runs)
@@ -66,9 +73,9 @@ class Lines:
         self._blocked: dict[str, dict[tuple[str, Need], Heap]] = {}
         self._orders: dict[str, list[Order]] = {}
         """The orders of the runs of a queue, sorted: made when somebody asks for a place, and dropped on a change."""
-        self._of_queue: dict[str, dict[int, KeptRun]] = {}
+        self._of_queue: dict[str, dict[int, Queued]] = {}
 
-    def add(self, run: KeptRun, queue: str, needs: tuple[Need, ...]) -> None:
+    def add(self, run: Queued, queue: str, needs: tuple[Need, ...]) -> None:
         """A run waits, at its `order`."""
         assert run.order is not None
         line = self._lines.get((queue, needs))
@@ -81,7 +88,7 @@ class Lines:
         if line.entry is None or run.order < line.entry[0]:
             self._set_ready(line)
 
-    def remove(self, run: KeptRun, queue: str, needs: tuple[Need, ...]) -> None:
+    def remove(self, run: Queued, queue: str, needs: tuple[Need, ...]) -> None:
         """A run waits no more. Its `order` is taken away."""
         assert run.order is not None
         of_queue = self._of_queue[queue]
@@ -100,7 +107,7 @@ class Lines:
             line.runs = [each for each in line.runs if each[1].order == each[0]]
             heapq.heapify(line.runs)
 
-    def next(self, queue: str, is_full: Callable[[Need], bool]) -> KeptRun | None:
+    def next(self, queue: str, is_full: Callable[[Need], bool]) -> Queued | None:
         """The next run of a queue, which has a free slot. None if each one needs something that is full."""
         ready = self._ready.get(queue, [])
         while ready:
@@ -152,7 +159,7 @@ class Lines:
         """How many runs wait in each queue."""
         return {queue: len(runs) for queue, runs in self._of_queue.items()}
 
-    def place_of(self, run: KeptRun, queue: str) -> int:
+    def place_of(self, run: Queued, queue: str) -> int:
         """How many runs of a queue come before this one, and 1 more."""
         assert run.order is not None
         orders = self._orders.get(queue)

@@ -20,18 +20,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayflow.errors import BlobDamaged, Bug, LeaseLost, StoreUnavailable
-from rayflow.records import (
-    TABLES,
-    Columns,
-    ExecutionRow,
-    ForgottenRow,
-    HandleRow,
-    JobRow,
-    PlaceRow,
-    ReductionRow,
-    Row,
-    Same,
-)
+from rayflow.record_columns import Columns, Same
+from rayflow.records import TABLES, ExecutionRow, ForgottenRow, HandleRow, JobRow, PlaceRow, ReductionRow, Row
 from rayflow.store import layout
 from rayflow.store.blobs import Blobs
 from rayflow.store.cache.handle_states import HandleStates

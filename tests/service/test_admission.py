@@ -72,7 +72,7 @@ def test_a_refused_start_says_when_there_is_room(service: RunningService) -> Non
 
 def test_a_service_that_was_killed_knows_who_holds_and_who_waits(service: RunningService) -> None:
     client = service.client
-    first, second = (client.start("waits", {"key": "k"}, id=f"k{number}") for number in (1, 2))
+    first, _ = (client.start("waits", {"key": "k"}, id=f"k{number}") for number in (1, 2))
     until(lambda: first.state() == "waiting")
     service.kill()
     service.start()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ForgottenRow, ReductionRow
 from rayflow.store import layout
 from rayflow.store.cache.keys import MEMORY_ROWS, Keys, as_integers
 from rayflow.store.cache.told_values import ToldValues
