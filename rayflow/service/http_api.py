@@ -11,7 +11,7 @@ In: requests. Out: the answers of the service. Never: decides; changes anything 
     GET  /api/asks                       the open questions to people
     POST /api/events, GET /api/events, GET /api/events/ID
     GET  /api/queues                     the queues: slots, used, waiting
-    PUT  /api/queues/NAME                gives a queue so many slots; null for any number
+    PUT  /api/queues/NAME                sets the slots of a queue; null for any number
     PUT  /api/blobs/HASH, GET /api/blobs/HASH    large values of arguments and results
     GET  /healthz                        whether the service turns; needs no token
 

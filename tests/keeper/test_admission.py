@@ -173,6 +173,14 @@ def test_keys_of_fairness_take_turns() -> None:
     assert order == ["x1", "y1", "z1", "x2", "y2", "x3"]
 
 
+def test_a_key_that_had_its_turn_comes_after_one_that_had_none() -> None:
+    talk = narrow()
+    running(talk, "x0", demands=Demands(fairness="x"))
+    for run_id in ("x1", "y1"):
+        queued(talk, run_id, "queue", demands=Demands(fairness=run_id[0]))
+    assert talk >> ends("x0", 1) << evaluates("y1") >> ends("y1", 1) << evaluates("x1")
+
+
 def test_a_run_that_is_blocked_blocks_no_other() -> None:
     talk = narrow(2)
     narrow_limit = Demands(limits=(Limit("max_concurrency:f:0:x", 1),))

@@ -114,7 +114,6 @@ ADMISSION = [
     KeeperMutant("a run that waits keeps its slot", "admission_folding", "is_held = row.state == RUNNING or (", "is_held = row.state in (RUNNING, WAITING) or ("),
     KeeperMutant("a run gives back no slot", "admission_folding", "        admission.lines.freed[name] = None\n", "        pass\n"),
     KeeperMutant("priority does not count", "admission_folding", "-(run.first.priority or 0), turn", "0, turn"),
-    KeeperMutant("fairness does not count", "admission_folding", "    return latest.turn + 1 if fairness in latest.keys else latest.turn\n", "    return latest.turn\n"),
     KeeperMutant("one key has all its turns at once", "admission_folding", "max(now, waiting.last() + 1)", "now"),
     KeeperMutant("new runs come before those that go on", "admission_folding", "run.order = (not run.goes_on,", "run.order = (run.goes_on,"),
     KeeperMutant("a run that goes on overtakes another one", "admission", "    is_contended = goes_on and", "    is_contended = False and"),
