@@ -13,6 +13,7 @@ from typing import Any
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.lang.events.moments import microseconds_of
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import render
 from rayflow.records import PlaceRow, RunRow
@@ -220,7 +221,7 @@ class Questions:
         history = self._store.history()
         try:
             rows = history.records(
-                "SELECT event_id, number, recorded_at AS at, name, key, data, due_at, run_id FROM events "
+                "SELECT event_id, number, recorded_at, name, key, data, due_at, run_id FROM events "
                 "WHERE $name IS NULL OR name = $name ORDER BY number DESC LIMIT $limit",
                 {"name": name, "limit": limit},
             )
@@ -246,7 +247,7 @@ class Questions:
         history = self._store.history()
         try:
             rows = history.records(
-                "SELECT recorded_at AS at, state, cause, timetable, overlap, catch_up_us / 1e6 AS catch_up_seconds, "
+                "SELECT recorded_at, state, cause, timetable, overlap, catch_up_us / 1e6 AS catch_up_seconds, "
                 "arguments FROM schedule_changes WHERE schedule = $schedule ORDER BY number",
                 {"schedule": schedule},
             )
@@ -256,9 +257,10 @@ class Questions:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON can have it: times in microseconds since the epoch."""
+    """A record as JSON can have it: times in microseconds since the epoch. The time of a row is called as in the
+    keeper's answers."""
     return {
-        name: int(cell.replace(tzinfo=datetime.UTC).timestamp() * 1_000_000)
+        "at" if name == "recorded_at" else name: microseconds_of(cell.replace(tzinfo=datetime.UTC))
         if isinstance(cell, datetime.datetime)
         else cell
         for name, cell in row.items()
