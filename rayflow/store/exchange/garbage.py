@@ -146,8 +146,9 @@ def _running(history: History, seen: Mapping[str, datetime], is_over: IsOver) ->
 def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executions: Sequence[str]) -> None:
     """Write all rows that belong to these executions, in place of the whole snapshot. history: shows that snapshot."""
     rows = selecting.rows_of(history, executions)
-    for name in ("forgotten", "handles", "events", "delivery_changes"):
-        # They speak of results and handles that another execution may bring back, or that a run may still get.
+    for name in ("forgotten", "handles", "events", "delivery_changes", "schedule_changes", "firing_changes"):
+        # They speak of results and handles that another execution may bring back, or that a run may still get; and of
+        # moments that have had their runs.
         how = schemas.layouts()[name]
         rows[name] = schemas.fit(how, history.answer(f"SELECT * FROM raw.{name}").to_arrow_table().cast(how.schema))
     listed = set(store.folder.names(layout.COMMITS))

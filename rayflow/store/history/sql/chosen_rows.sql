@@ -80,6 +80,9 @@ CREATE OR REPLACE TEMP TABLE chosen_delivery_changes AS
 SELECT * FROM raw.delivery_changes
 WHERE run_id IN (SELECT execution_id FROM temp.chosen)
    OR (run_id IS NULL AND event_id IN (SELECT event_id FROM temp.chosen_events));
+-- A schedule stays where it is: in another store it would fire, too.
+CREATE OR REPLACE TEMP TABLE chosen_schedule_changes AS SELECT * FROM raw.schedule_changes WHERE false;
+CREATE OR REPLACE TEMP TABLE chosen_firing_changes AS SELECT * FROM raw.firing_changes WHERE false;
 CREATE OR REPLACE TEMP TABLE chosen_environments AS
 SELECT DISTINCT * FROM raw.environments WHERE environment IN (
     SELECT environment FROM temp.chosen_jobs UNION SELECT environment FROM temp.chosen_attempts);
