@@ -54,7 +54,8 @@ def test_the_store_answers_as_its_rows_are_read(seed: int, tmp_path: Path) -> No
     records.close()
     shown = store.history().records("SELECT * FROM firings")
     latest = {(row.schedule, row.moment, row.last_moment): row for row in rows if isinstance(row, FiringRow)}
-    assert {(row["schedule"], row["number"]) for row in shown} == {(row.schedule, row.number) for row in latest.values()}
+    expected = {(row.schedule, row.number) for row in latest.values()}
+    assert {(row["schedule"], row["number"]) for row in shown} == expected
     store.close()
 
 
