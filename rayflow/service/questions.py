@@ -17,6 +17,7 @@ from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.demands import told
 from rayflow.keeper.folding import JOINED, MOST_ANSWERED
+from rayflow.lang.events.moments import microseconds_of
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import TaskCall, render
@@ -314,9 +315,10 @@ def _plain_run(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON can have it: times in microseconds since the epoch."""
+    """A record as JSON can have it: times in microseconds since the epoch. The time of a row is called as in the
+    keeper's answers."""
     return {
-        name: int(cell.replace(tzinfo=datetime.UTC).timestamp() * 1_000_000)
+        "at" if name == "recorded_at" else name: microseconds_of(cell.replace(tzinfo=datetime.UTC))
         if isinstance(cell, datetime.datetime)
         else cell
         for name, cell in row.items()

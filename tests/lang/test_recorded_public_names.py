@@ -24,9 +24,10 @@ MODULES = {
     "errors": "NonRetriable",
     "lang.durable.effects": "RetryAfter effect",
     "lang.durable.flows": "event flow",
+    "lang.durable.schedules": "cron every",
     "lang.durable.waits": "any_of ask child continue_as emit finally_ first join now sleep sleep_until spawn uuid "
     "wait_for_event within",
-    "lang.events.event_values": "Event RunRef",
+    "lang.events.event_values": "Event Firing RunRef",
     "lang.job_info": "JobInfo",
     "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",

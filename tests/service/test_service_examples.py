@@ -101,3 +101,16 @@ def test_a_backfill_loads_each_day_in_a_run_of_its_own(kept: RunningService) -> 
         "load 2026-05-11": "done", "load 2026-05-12": "done", "load 2026-05-13": "failed", "load 2026-05-14": "done",
     }  # fmt: skip
     assert json.loads(json.dumps(kept.client.runs())) == kept.client.runs()
+
+
+@of("34_digest")
+def test_a_digest_tells_each_sale_once_though_its_service_was_killed(kept: RunningService) -> None:
+    for amount in (10, 5):
+        kept.client.emit("sale", {"amount": amount})
+    kept.kill()
+    kept.start()
+    run = kept.client.schedules.trigger("digest")
+    assert run.result(60).endswith(": 2 sales, 15 in all")
+    assert list(ledger(kept.project, "post.txt").values()) == [1]
+    [firing] = kept.client.schedules.show("digest")["firings"]
+    assert (firing["kind"], firing["state"], firing["run_id"]) == ("trigger", "started", run.id)

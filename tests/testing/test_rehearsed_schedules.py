@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,9 @@ from projects import Project
 
 from rayflow import cron, every
 from rayflow.errors import BadArguments, BadOption, NoSuchTask, NotFound, RunConflict
-from rayflow.testing import Rehearsal
+from rayflow.testing import Rehearsal, RehearsedRun
+
+HOUR = 3_600_000_000
 
 FLOW = """
     from rayflow import Firing, cron, effect, every, flow, now, seq, sleep, wait_for_event
@@ -164,3 +167,19 @@ def test_another_service_goes_on_with_the_schedules_where_the_last_one_was(stage
     assert len({each["moment"] for each in firings}) == len(firings) == 6
     assert len(stage.runs("flow.slow")) > before
     assert stage.schedules.show("digest")["changes"][-1]["cause"] == "code"
+
+
+@pytest.mark.campaign
+def test_each_moment_has_one_run_wherever_the_service_is_killed(stage: Rehearsal, project: Project) -> None:
+    flow = sys.modules["flow"]
+
+    def pass_hours(world: Rehearsal, run: RehearsedRun) -> None:
+        world.skip("2h")
+        firings = world.schedules.show("slow")["firings"]
+        began = world.schedules.show("slow")["changes"][0]["at"]
+        hours = range(began // HOUR * HOUR + HOUR, world.service.now() + 1, HOUR)
+        assert [each["moment"] for each in reversed(firings)] == list(hours)
+        runs = world.runs("flow.slow")
+        assert len(runs) == sum(each["state"] == "started" for each in firings) > 0
+
+    assert stage.crash_everywhere(flow.report("Oslo"), pass_hours) > 10

@@ -88,6 +88,9 @@ SELECT * FROM raw.requests WHERE run_id IS NULL OR run_id IN (SELECT execution_i
 CREATE OR REPLACE TEMP TABLE chosen_queue_changes AS SELECT * FROM raw.queue_changes WHERE false;
 CREATE OR REPLACE TEMP TABLE chosen_charges AS
 SELECT * FROM raw.charges WHERE run_id IN (SELECT execution_id FROM temp.chosen);
+-- A schedule stays where it is: in another store it would fire, too.
+CREATE OR REPLACE TEMP TABLE chosen_schedule_changes AS SELECT * FROM raw.schedule_changes WHERE false;
+CREATE OR REPLACE TEMP TABLE chosen_firing_changes AS SELECT * FROM raw.firing_changes WHERE false;
 CREATE OR REPLACE TEMP TABLE chosen_environments AS
 SELECT DISTINCT * FROM raw.environments WHERE environment IN (
     SELECT environment FROM temp.chosen_jobs UNION SELECT environment FROM temp.chosen_attempts);
