@@ -11,8 +11,7 @@ Hashes are bytes here and on disk, lower-case hex in every view. Times are micro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
 """A 20-byte BLAKE3 digest (16 bytes for job ids). The word "hash" lets the store show these columns as hex."""
@@ -355,11 +354,11 @@ class RunRow(NamedTuple):
 
 class PlaceRow(NamedTuple):
     """Something that has happened at one place of an execution and holds for all its lives: an effect's attempt has
-    started, a call has an outcome, a body has returned its term, a form has decided."""
+    started, a call has an outcome, a body has returned its term, a form has decided or has evaluated its clean-up."""
 
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
-    kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
+    kind: Annotated[str, "started, tried, outcome, term, decision, cleaned, awaited, late or cleared"]
     number: Annotated[int, "among the rows of the place: attempts of an effect, outcomes that a body awaited"]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]
@@ -483,6 +482,17 @@ class StreamItemRow(NamedTuple):
     value: Annotated[str, "the item as JSON"]
 
 
+class RequestRow(NamedTuple):
+    """A request of a client that was done, with its answer. The same request sent again does nothing, and gets the same
+    answer."""
+
+    request_id: Annotated[str, "the id that its client gave it"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it was done"]
+    answer: Annotated[str, "the answer as JSON"]
+    run_id: Annotated[str | None, "the run that it is about"] = None
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -511,105 +521,8 @@ Row: TypeAlias = (
     | ScheduleRow
     | FiringRow
     | StreamItemRow
+    | RequestRow
 )
-
-
-class Same(NamedTuple):
-    """A column that has this value in each row."""
-
-    value: Any
-
-
-class Columns(NamedTuple):
-    """Rows of one table, as columns.
-
-    row: their class. length: how many rows. columns: for each field of the class, in order, a sequence (list, tuple or
-    range) with a value for each row, or `Same`. Nobody changes a sequence afterwards.
-    """
-
-    row: type
-    length: int
-    columns: tuple[Sequence[Any] | Same, ...]
-
-    @classmethod
-    def of(cls, row: Any, length: int, **columns: Sequence[Any] | Same) -> Columns:
-        """Columns by name. A field with a default may be left out."""
-        defaults = row._field_defaults
-        whole = [columns.pop(name) if name in columns else Same(defaults[name]) for name in row._fields]
-        if columns:
-            raise TypeError(f"{row.__name__} has no field {', '.join(columns)}")
-        return cls(row, length, tuple(whole))
-
-    @classmethod
-    def of_rows(cls, rows: Sequence[Row]) -> Columns:
-        """Rows of one table, of which there is at least one."""
-        return cls(type(rows[0]), len(rows), tuple(zip(*rows, strict=True)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """The rows of these parts of one table, of which there is at least one, in this order."""
-        if len(parts) == 1:
-            return parts[0]
-        length = sum(part.length for part in parts)
-        whole: list[Sequence[Any] | Same] = []
-        for place, first in enumerate(parts[0].columns):
-            columns = [part.columns[place] for part in parts]
-            if type(first) is Same and columns.count(first) == len(parts):
-                whole.append(first)
-            else:
-                values: list[Any] = []
-                for part, column in zip(parts, columns, strict=True):
-                    values.extend(part._spread(column))
-                whole.append(values)
-        return cls(parts[0].row, length, tuple(whole))
-
-    @classmethod
-    def grouped(cls, parts: Iterable[Columns], most: int) -> Iterator[Columns]:
-        """The rows of these parts of one table, in groups of at most so many rows. Small parts are joined."""
-        waiting: list[Columns] = []
-        count = 0
-        for part in parts:
-            start = 0
-            while start < part.length:
-                end = min(part.length, start + most - count)
-                waiting.append(part._between(start, end))
-                count += end - start
-                start = end
-                if count == most:
-                    yield cls.joined(waiting)
-                    waiting, count = [], 0
-        if waiting:
-            yield cls.joined(waiting)
-
-    def _between(self, start: int, end: int) -> Columns:
-        """The rows from one place to another."""
-        if end - start == self.length:
-            return self
-        return Columns(
-            self.row, end - start, tuple([each if type(each) is Same else each[start:end] for each in self.columns])
-        )
-
-    def column(self, name: str) -> Sequence[Any]:
-        """The values of one field, one for each row."""
-        return self._spread(self.given(name))
-
-    def given(self, name: str) -> Sequence[Any] | Same:
-        """One field as it was given: its values, or the one that all rows have."""
-        fields: tuple[str, ...] = self.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
-        return self.columns[fields.index(name)]
-
-    def rows(self) -> list[Row]:
-        """The rows, one by one."""
-        make: Any = self.row
-        return list(map(make, *map(self._spread, self.columns)))
-
-    def chosen(self, places: Sequence[int]) -> Columns:
-        """The rows at these places."""
-        chosen = (column if type(column) is Same else [column[place] for place in places] for column in self.columns)
-        return Columns(self.row, len(places), tuple(chosen))
-
-    def _spread(self, column: Sequence[Any] | Same) -> Sequence[Any]:
-        return [column.value] * self.length if type(column) is Same else column
 
 
 class Table(NamedTuple):
@@ -650,5 +563,6 @@ TABLES: tuple[Table, ...] = (
     Table("schedule_changes", ScheduleRow, ("schedule", "number")),
     Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
     Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
+    Table("requests", RequestRow, ("request_id", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

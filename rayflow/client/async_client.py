@@ -7,17 +7,29 @@ methods it has. Never: blocks its event loop.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import datetime
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
-from rayflow.client import wire
+from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
-from rayflow.client.wire import LONGEST_POLL_SECONDS, ApiCall, answer_of
+from rayflow.client.wire import (
+    FOLLOW_PAUSE_SECONDS,
+    FOLLOW_SECONDS,
+    LONGEST_POLL_SECONDS,
+    ApiCall,
+    StreamItem,
+    answer_of,
+)
+from rayflow.errors import ServiceUnavailable
+from rayflow.lang.durable.schedules import CATCH_UP
+from rayflow.lang.events.moments import Duration
+from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Term
 
 
@@ -26,6 +38,8 @@ class AsyncClient:
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
+        self.schedules = AsyncSchedules(self)
+        """What its schedules are asked."""
         self._session: aiohttp.ClientSession | None = None
 
     async def start(
@@ -248,6 +262,30 @@ class AsyncRun:
         found: list[dict[str, Any]] = (await self._client._ask(wire.run_call(self.id, "history")))["history"]
         return found
 
+    async def streams(self) -> dict[str, int]:
+        """As `ClientRun.streams`."""
+        found = (await self._client._ask(wire.streams_call(self.id)))["streams"]
+        return {each["name"]: each["last"] for each in found}
+
+    async def stream(self, name: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[StreamItem]:
+        """As `ClientRun.stream`, for `async for`."""
+        seconds = LONGEST_POLL_SECONDS if follow else 0.0
+        until = 0.0
+        while True:
+            try:
+                page = await self._client._ask(wire.stream_call(self.id, name, after, seconds))
+            except ServiceUnavailable:
+                if not follow or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(FOLLOW_PAUSE_SECONDS)
+                continue
+            until = time.monotonic() + FOLLOW_SECONDS
+            for item in wire.items_in(page):
+                yield item
+            after = page["last"]
+            if page["ended"] or not (follow or page["items"]):
+                return
+
     async def result(self, timeout: float | None = None) -> Any:
         """As `ClientRun.result`."""
         end = None if timeout is None else time.monotonic() + timeout
@@ -283,6 +321,70 @@ class AsyncRun:
     async def answer(self, value: Any, *, place: str | None = None) -> None:
         """As `ClientRun.answer`."""
         await self._client._ask(wire.run_call(self.id, "answer", value=value, place=place))
+
+
+class AsyncSchedules:
+    """The schedules of a service, to be awaited: as `ClientSchedules`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> builtins.list[dict[str, Any]]:
+        """As `ClientSchedules.list`."""
+        found: builtins.list[dict[str, Any]] = (await self._client._ask(schedule_calls.LISTED))["schedules"]
+        return found
+
+    async def show(self, name: str, *, limit: int = 20) -> dict[str, Any]:
+        """As `ClientSchedules.show`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.show_call(name, limit))
+        return found
+
+    async def next(self, name: str, count: int = 5) -> builtins.list[int]:
+        """As `ClientSchedules.next`."""
+        found: builtins.list[int] = (await self._client._ask(schedule_calls.next_call(name, count)))["next"]
+        return found
+
+    async def put(
+        self,
+        name: str,
+        flow: Task[..., Any] | str,
+        schedule: Any,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        overlap: str = "skip",
+        catch_up: Duration = CATCH_UP,
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.put`."""
+        call = schedule_calls.put_call(name, flow, schedule, arguments=arguments, overlap=overlap, catch_up=catch_up)
+        found: dict[str, Any] = await self._client._ask(call)
+        return found
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.pause`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, True))
+        return found
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.resume`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, False))
+        return found
+
+    async def trigger(self, name: str, moment: datetime.datetime | None = None) -> AsyncRun:
+        """As `ClientSchedules.trigger`."""
+        answer = await self._client._ask(schedule_calls.trigger_call(name, moment))
+        return AsyncRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    async def backfill(
+        self, name: str, first: datetime.datetime, last: datetime.datetime | None = None
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.backfill`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.backfill_call(name, first, last))
+        return found
+
+    async def delete(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.delete`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.delete_call(name))
+        return found
 
 
 def aconnect(

@@ -8,16 +8,28 @@ nothing twice, and gets the same answer, because each request that changes somet
 
 from __future__ import annotations
 
+import builtins
 import datetime
 import http.client
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rayflow.client import wire
+from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
-from rayflow.client.wire import LONGEST_POLL_SECONDS, ApiCall, answer_of
+from rayflow.client.wire import (
+    FOLLOW_PAUSE_SECONDS,
+    FOLLOW_SECONDS,
+    LONGEST_POLL_SECONDS,
+    ApiCall,
+    StreamItem,
+    answer_of,
+)
+from rayflow.errors import ServiceUnavailable
+from rayflow.lang.durable.schedules import CATCH_UP
+from rayflow.lang.events.moments import Duration
+from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.display.tracebacks import front_door
 
@@ -27,6 +39,8 @@ class Client:
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
+        self.schedules = ClientSchedules(self)
+        """What its schedules are asked."""
         self._idle: list[http.client.HTTPConnection] = []
         """Connections that no thread uses."""
 
@@ -300,6 +314,35 @@ class ClientRun:
         return found
 
     @front_door
+    def streams(self) -> dict[str, int]:
+        """The streams to which its bodies have written, each with the number of its last item."""
+        found = self._client._ask(wire.streams_call(self.id))["streams"]
+        return {each["name"]: each["last"] for each in found}
+
+    def stream(self, name: str, *, after: int = 0, follow: bool = True) -> Iterator[StreamItem]:
+        """What its bodies write with `stream(name).write(value)`, item by item.
+
+        after: begin behind the item with this number. follow: wait for further items until the run has ended; else end
+        with the last one that is there. A service that is started again meanwhile does not end it. Raises
+        ServiceUnavailable when none answers for a minute.
+        """
+        seconds = LONGEST_POLL_SECONDS if follow else 0.0
+        until = 0.0
+        while True:
+            try:
+                page = self._client._ask(wire.stream_call(self.id, name, after, seconds))
+            except ServiceUnavailable:
+                if not follow or time.monotonic() > until:
+                    raise
+                time.sleep(FOLLOW_PAUSE_SECONDS)
+                continue
+            until = time.monotonic() + FOLLOW_SECONDS
+            yield from wire.items_in(page)
+            after = page["last"]
+            if page["ended"] or not (follow or page["items"]):
+                return
+
+    @front_door
     def result(self, timeout: float | None = None) -> Any:
         """Wait for its value. Raises the task's own exception, Cancelled, or TimeoutError after so many seconds."""
         end = None if timeout is None else time.monotonic() + timeout
@@ -345,6 +388,95 @@ class ClientRun:
     def answer(self, value: Any, *, place: str | None = None) -> None:
         """Answer its `ask`. value: plain data. place: which one, if several are open."""
         self._client._ask(wire.run_call(self.id, "answer", value=value, place=place))
+
+
+class ClientSchedules:
+    """The schedules of a service: `client.schedules`.
+
+    name: of a schedule; of one in the code, the full name of its flow, or the end of it that no other has. A schedule
+    is described by a dict: `schedule`, `state`, `flow`, `timetable`, `when` (the timetable in words), `overlap`,
+    `catch_up_seconds`, `arguments`, `is_of_code`, `next_at`, and what of it has not ended: `runs`, `queued`, `pending`.
+    Moments are microseconds since the epoch. Every method raises NotFound for a name that no schedule has.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @front_door
+    def list(self) -> builtins.list[dict[str, Any]]:
+        """All schedules, by name: those that were deleted, and those that the code has no more, too."""
+        found: builtins.list[dict[str, Any]] = self._client._ask(schedule_calls.LISTED)["schedules"]
+        return found
+
+    @front_door
+    def show(self, name: str, *, limit: int = 20) -> dict[str, Any]:
+        """One schedule, with its next moments, its changes, and its latest firings, newest first."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.show_call(name, limit))
+        return found
+
+    @front_door
+    def next(self, name: str, count: int = 5) -> builtins.list[int]:
+        """Its next moments; none if it is paused or has ended."""
+        found: builtins.list[int] = self._client._ask(schedule_calls.next_call(name, count))["next"]
+        return found
+
+    @front_door
+    def put(
+        self,
+        name: str,
+        flow: Task[..., Any] | str,
+        schedule: Any,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        overlap: str = "skip",
+        catch_up: Duration = CATCH_UP,
+    ) -> dict[str, Any]:
+        """Make a schedule, or change one that was put. The same again changes nothing.
+
+        flow: the task that it starts, or its name. schedule: `cron(...)`, `every(...)`, or a list of these. arguments:
+        plain data by name; the others have their defaults. overlap, catch_up: as for `flow`. Its moments from now on
+        count. Raises NoSuchTask, BadArguments, and RunConflict for a schedule that stands in the code.
+        """
+        call = schedule_calls.put_call(name, flow, schedule, arguments=arguments, overlap=overlap, catch_up=catch_up)
+        found: dict[str, Any] = self._client._ask(call)
+        return found
+
+    @front_door
+    def pause(self, name: str) -> dict[str, Any]:
+        """Pause it: its moments are skipped until it is resumed. Runs go on."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.pause_call(name, True))
+        return found
+
+    @front_door
+    def resume(self, name: str) -> dict[str, Any]:
+        """Have it go on after a pause."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.pause_call(name, False))
+        return found
+
+    @front_door
+    def trigger(self, name: str, moment: datetime.datetime | None = None) -> ClientRun:
+        """Start a run of it, whatever runs, and whether it is paused.
+
+        moment: for which moment; by default for now. A moment that has a run already gives that run.
+        """
+        answer = self._client._ask(schedule_calls.trigger_call(name, moment))
+        return ClientRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    @front_door
+    def backfill(self, name: str, first: datetime.datetime, last: datetime.datetime | None = None) -> dict[str, Any]:
+        """Start the runs of all its moments from first to last (by default now) that have had none.
+
+        Gives the `moments` that have a run now or wait for their turn, and how many were `known` before. Raises
+        BadArguments for more than 10,000 moments.
+        """
+        found: dict[str, Any] = self._client._ask(schedule_calls.backfill_call(name, first, last))
+        return found
+
+    @front_door
+    def delete(self, name: str) -> dict[str, Any]:
+        """Delete one that was put. Its runs go on; its firings that wait for their turn start nothing."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.delete_call(name))
+        return found
 
 
 @front_door

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
 
 from rayflow import errors
@@ -32,6 +32,12 @@ from rayflow.values.refs import Encoded, ValueRef
 
 LONGEST_POLL_SECONDS = 20.0
 """The longest time that one request waits for a result; then the client asks again."""
+
+FOLLOW_SECONDS = 60.0
+"""How long who follows a stream waits for a service that has answered and does not any more."""
+
+FOLLOW_PAUSE_SECONDS = 0.5
+"""The pause before it is asked again."""
 
 MOST_PAGE = 1_000
 """The most items of one page of a list."""
@@ -136,13 +142,24 @@ def start_calls(
 
 
 def run_call(run_id: str, *parts: str, **body: Any) -> ApiCall:
-    """A question about a run; with a body, a request that concerns it."""
+    """A question about a run; with a body, a request that changes it."""
     return ApiCall("POST" if body else "GET", path_of("runs", run_id, *parts), body or None)
 
 
 def result_call(run_id: str, seconds: float) -> ApiCall:
     """What a run has come to; the service waits so long for that."""
     return ApiCall("GET", path_of("runs", run_id, "result", wait=f"{seconds:.3f}"), patience=seconds)
+
+
+def streams_call(run_id: str) -> ApiCall:
+    """The streams of a run."""
+    return ApiCall("GET", path_of("runs", run_id, "streams"))
+
+
+def stream_call(run_id: str, stream: str, after: int, seconds: float) -> ApiCall:
+    """The items of a stream after a number; the service waits so long for one."""
+    path = path_of("runs", run_id, "streams", stream, after=after, wait=f"{seconds:.3f}")
+    return ApiCall("GET", path, patience=seconds)
 
 
 def filter_fields(
@@ -247,6 +264,29 @@ STATS = ApiCall("GET", path_of("stats"))
 def blob_call(digest: bytes) -> ApiCall:
     """The bytes of a large value."""
     return ApiCall("GET", path_of("blobs", digest.hex()))
+
+
+class StreamItem(NamedTuple):
+    """An item of a stream.
+
+    number: its cursor: items that come later have greater ones, not always the next. value: what was written. task,
+    job_id: the call whose body wrote it. attempt: which attempt of that call: what a later one writes stands in place
+    of what earlier ones have written. item: its number among what the attempt has written to the stream, from 1. at:
+    when it was written, in microseconds since the epoch.
+    """
+
+    number: int
+    value: Any
+    task: str
+    job_id: str
+    attempt: int
+    item: int
+    at: int
+
+
+def items_in(page: Mapping[str, Any]) -> list[StreamItem]:
+    """The items of an answer."""
+    return [StreamItem(**each) for each in page["items"]]
 
 
 # --- the answers ------------------------------------------------------------------------------------------------------

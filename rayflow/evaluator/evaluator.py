@@ -101,6 +101,8 @@ class Evaluator:
                 _wake(state, message.execution_id)  # type: ignore[union-attr]  # those of the table have one
             drain(state)
         for execution_id, execution in list(state.awake.items()):
+            if execution.is_restricted and execution.wanted and not (execution.left or execution.demands):
+                execution.is_restricted, execution.may_begin = False, True  # all that has lost is settled
             while execution.in_flight == 0 and not execution.waits and _is_open(state, execution):
                 _break_cycle(state, execution)
                 drain(state)
@@ -186,7 +188,7 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
     job = job_in(state, message.asker, LOOKUP)
     if job is None:
         return
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return
     choice = lookups.choose(job, message.candidates, message.at)
@@ -279,7 +281,7 @@ def _take_in(state: State, job: Job, message: messages.Returned | messages.Pause
     job.work.cost = message.cost if job.work.awaits is None else job.work.awaits.add_cost(message.cost)
     release(state, job)
     record(state, job, message.rows)
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return None
     for text in job.execution.tasks.learn(message.entries):
@@ -338,7 +340,7 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
     release(state, job)
     row = rows.attempt_row(job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at)
     record(state, job, (row,))
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return
     if job.options.get("on_unknown") == "fail" and not message.fatal:

@@ -105,6 +105,9 @@ def _settle(state: State, cell: Cell, packed: bytes) -> None:
 
 def note(state: State, cell: Cell, kind: str) -> None:
     """Record the time, once; or make a text that no other place has."""
+    if not is_allowed(cell.scope.execution, cell):
+        settle(state, cell, cancelled(), ())
+        return
     standing = stand(state, cell, kind, ())
     if standing is None:
         return

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class Write(NamedTuple):
     """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
-    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow, ...]
+    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow, ...]
 
 
 class KeepPlaces(NamedTuple):

@@ -27,9 +27,9 @@ from rayflow.keeper.schedule_states import ACTIVE, FIRING_MOVES, PENDING_FIRING,
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, FIRING_DUE, RUN_DUE, TIMEOUT, set_timer
 from rayflow.lang.events.timetables import from_text, next_moment
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
-KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow
+KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow
 
 DUE, PENDING, DELIVERED, DELIVERY_FAILED = "due", "pending", "delivered", "failed"
 """States of a delivery. DUE: the moment when a delayed event is delivered; its row has no target."""
@@ -39,6 +39,9 @@ AGAIN = "again"
 
 RETRY = "retry"
 """Cause of a row: a run is retried; in a later generation a wait is opened anew."""
+
+MOST_ANSWERED = 20_000
+"""The answers to so many requests are known, so that one that is sent again does nothing twice."""
 
 
 def write(state: KeeperState, row: KeeperRow) -> None:
@@ -59,8 +62,10 @@ def apply(state: KeeperState, row: KeeperRow) -> None:
         _apply_delivery(state, row)
     elif isinstance(row, ScheduleRow):
         _apply_schedule(state, row)
-    else:
+    elif isinstance(row, FiringRow):
         _apply_firing(state, row)
+    else:
+        _apply_request(state, row)
     state.number = max(state.number, row.number)
     state.now = max(state.now, row.at)
 
@@ -71,7 +76,9 @@ def fold(state: KeeperState, recovered: Recovered) -> None:
         if is_own_id(each.id):
             state.ended[each.id] = each
     words: dict[str, str] = {}
-    for row in _in_order(recovered.schedules, recovered.runs, recovered.waits, recovered.events, recovered.deliveries):
+    for row in _in_order(
+        recovered.schedules, recovered.runs, recovered.waits, recovered.events, recovered.deliveries, recovered.requests
+    ):
         apply(state, _lean(row, words))
     for firing in _in_order(recovered.firings):  # a schedule has its last row alone: it may be later than its firings
         apply(state, firing)
@@ -286,7 +293,7 @@ def _apply_firing(state: KeeperState, row: FiringRow) -> None:
             kept.pending[row.moment] = row
     if row.kind == TIME:
         _decide_up_to(state, kept, row.last_moment or row.moment, row.number)
-    elif row.moment > max(row.at, kept.decided):
+    elif row.moment > kept.decided:
         kept.ahead.add(row.moment)
 
 
@@ -299,6 +306,15 @@ def _decide_up_to(state: KeeperState, kept: KeptSchedule, moment: int, number: i
         kept.next_at = next_moment(from_text(kept.row.timetable), kept.decided)
     if kept.next_at is not None and kept.next_at != before:
         set_timer(state, kept.next_at, FIRING_DUE, number, kept)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _apply_request(state: KeeperState, row: RequestRow) -> None:
+    state.answered[row.request_id] = row.answer
+    if len(state.answered) > MOST_ANSWERED:
+        del state.answered[next(iter(state.answered))]
 
 
 _Outer = TypeVar("_Outer")

@@ -13,6 +13,7 @@ In: requests, each with the time when it came. Out: commands, rows first. Never:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ from rayflow.keeper.run_states import (
 )
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
-from rayflow.records import EventRow
+from rayflow.records import EventRow, RequestRow
 
 
 class Keeper:
@@ -52,7 +53,7 @@ class Keeper:
             state.now = max(state.now, request.at)
             if not isinstance(request, requests.Recovered):
                 _fire_due(state)
-            _HANDLERS[type(request)](state, request)
+            _take(state, request)
             _stop_all(state)
             _fire_due(state)
         state.gone.clear()
@@ -119,6 +120,11 @@ class Keeper:
         known = run.waits.items() if run else ()
         return {place: wait.outcome for place, wait in known if wait.state == RESOLVED and wait.outcome is not None}
 
+    def answered(self, request_id: str) -> RequestReply | None:
+        """The answer to a request that was done under this id."""
+        known = self.state.answered.get(request_id)
+        return None if known is None else RequestReply("", json.loads(known))
+
     def form(self, run_id: str, place: bytes) -> bytes | None:
         """The packed form of the answer that an open `ask` takes; None if there is no such one."""
         run = self._open(run_id)
@@ -131,6 +137,32 @@ class Keeper:
 
 
 # --- the turn ---------------------------------------------------------------------------------------------------------
+
+
+def _take(state: KeeperState, request: requests.Request) -> None:
+    """Handle a request, or give the answer again that its id has."""
+    request_id = getattr(request, "request_id", None)
+    if request_id is None:
+        _HANDLERS[type(request)](state, request)
+        return
+    name: str = getattr(request, "request", "")
+    known = state.answered.get(request_id)
+    if known is not None:
+        _reply(state, name, json.loads(known))
+        return
+    before = len(state.out)
+    _HANDLERS[type(request)](state, request)
+    for each in state.out[before:]:
+        if isinstance(each, RequestReply) and each.request == name and each.error is None:
+            answer = each.answer
+            about = answer["run_id"] if isinstance(answer, dict) and "run_id" in answer else _run_of(request)
+            write(state, RequestRow(request_id, state.number + 1, state.now, json.dumps(answer), about))
+
+
+def _run_of(request: requests.Request) -> str | None:
+    """The run that a request names."""
+    run_id: str | None = getattr(request, "run_id", None)
+    return run_id
 
 
 def _fire_due(state: KeeperState) -> None:
@@ -190,7 +222,6 @@ def _recovered(state: KeeperState, request: requests.Recovered) -> None:
         for wait in list(waiting.values()):
             waits.look_for_target(state, wait)
     state.has_begun = True
-    state.freed.extend(state.schedules)
     if state.flows is not None:
         _code_came(state)
 
@@ -206,13 +237,13 @@ def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
 
 
 def _code_came(state: KeeperState) -> None:
-    if state.flows is not None:
-        schedules.follow_code(state, state.flows)
     for run in list(state.runs.values()):
         if run.state == QUEUED:
             runs.take_up(state, run, "code")
     events.bind_again(state)
     schedules.bind_again(state)
+    if state.flows is not None:
+        schedules.follow_code(state, state.flows)
 
 
 def _start_requested(state: KeeperState, request: requests.StartRequested) -> None:
@@ -255,7 +286,8 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
             waits.recall(state, run_id, request)
     else:
         is_state = known.state if known else ended.state if ended else ""
-        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": False})
+        # Without an id of its own, only the same request has this run_id: it has made the run.
+        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": id is None})
 
 
 def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
@@ -411,7 +443,7 @@ def _recalled(state: KeeperState, request: requests.Recalled) -> None:
             if state.runs.get(asker.opened.run_id) is not None:
                 waits.look_for_target(state, asker)
         else:
-            _HANDLERS[type(asker)](state, asker)
+            _take(state, asker)
 
 
 def _schedule_asked(

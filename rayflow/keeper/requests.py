@@ -6,6 +6,8 @@ A request says what somebody wants, or what has happened, and when: `at` is in m
 shell's clock. The keeper's own time never goes back: a request with an earlier time counts as of the keeper's time.
 
 request: names the request, so that its `RequestReply` finds who asked; empty if nobody waits for an answer.
+request_id: the id that the client has given to what it asks for, if it may ask again. What was done under an id is not
+done again: the same id gets the same answer, also after a crash. (An emit has the id of its event for that.)
 Terms and outcomes are packed (`rayflow.lang.terms`): the keeper passes them on and does not look inside, except into
 the data and conditions of events.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -37,6 +39,7 @@ class Recovered(NamedTuple):
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
     and time recorded. schedules: the last row of each. firings: of those without a run yet, the last row; of each
     schedule, that of the latest moment by the clock; and those whose moments had not come when they were made.
+    requests: the latest `MOST_ANSWERED` ones.
     """
 
     at: int
@@ -49,6 +52,7 @@ class Recovered(NamedTuple):
     latest_at: int = 0
     schedules: Sequence[ScheduleRow] = ()
     firings: Sequence[FiringRow] = ()
+    requests: Sequence[RequestRow] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -111,6 +115,7 @@ class StartRequested(NamedTuple):
     priority: int = 0
     tags: str | None = None
     timeout_us: int | None = None
+    request_id: str | None = None
     forked_run_id: str | None = None
     places: tuple[PlaceRow, ...] = ()
     waits: tuple[WaitRow, ...] = ()
@@ -234,7 +239,7 @@ class AnswerRequested(NamedTuple):
     """Somebody answers an `ask` of a run. The shell has checked the answer's form. place: None if the run has only one
     open ask. outcome: packed.
 
-    The answer: `run_id` and `place`; the same for the same answer again. Errors: NoOpenAsk.
+    The answer: `run_id` and `place`; the same for the same answer to the same place. Errors: NoOpenAsk.
     """
 
     at: int
@@ -242,6 +247,7 @@ class AnswerRequested(NamedTuple):
     run_id: str
     place: bytes | None
     outcome: bytes
+    request_id: str | None = None
 
 
 class CancelRunRequested(NamedTuple):
@@ -254,6 +260,7 @@ class CancelRunRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
     ends_cleanup: bool = True
 
 
@@ -267,6 +274,7 @@ class RetryRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
 
 
 class Recalled(NamedTuple):

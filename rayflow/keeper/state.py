@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rayflow.keeper.commands import KeeperCommand
+from rayflow.keeper.commands import KeeperCommand, RecallFirings
 from rayflow.keeper.requests import (
     BackfillRequested,
     BoundArguments,
@@ -27,7 +27,7 @@ from rayflow.keeper.requests import (
     TriggerRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +124,15 @@ class KeptSchedule:
 
 
 @dataclass(slots=True, eq=False)
+class WantedFirings:
+    """Firings that are to start, as soon as the store has said which there are. started: moments whose runs have
+    started since it was asked."""
+
+    requests: list[BackfillRequested | TriggerRequested] = field(default_factory=list)
+    started: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
 class StrictEmit:
     """An event that is accepted only if it fits all its subscribers.
 
@@ -156,9 +165,10 @@ class KeeperState:
     `BoundArguments` or for code, by event and flow.
     schedules: by name, those that have ended, too. scheduled: the open runs of a schedule.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
+    answered: the answers as JSON to the latest requests that have an id, by that id, in order.
     flows: what the loaded code has. has_begun: whether it has recovered. subscribers: flow and condition by the name of
     the event.
-    recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`, by its fields. triggers: what waits
+    recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`. triggers: what waits
     for the run of a firing, by schedule and moment. strict: events that are not accepted yet. alarm: the last alarm.
     stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too. freed: schedules of
     which something has ended in this turn.
@@ -186,17 +196,20 @@ class KeeperState:
     scheduled: dict[str, dict[str, None]] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
+    answered: dict[str, str] = field(default_factory=dict)
     flows: Mapping[str, FlowSpec] | None = None
     has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
-    backfills: dict[tuple[str, int, int], list[BackfillRequested | TriggerRequested]] = field(default_factory=dict)
+    backfills: dict[RecallFirings, WantedFirings] = field(default_factory=dict)
     triggers: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
     freed: deque[str] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow] = field(default_factory=list)
+    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow] = field(
+        default_factory=list
+    )
     out: list[KeeperCommand] = field(default_factory=list)
 
 

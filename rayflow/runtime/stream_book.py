@@ -99,22 +99,25 @@ class StreamBook:
         self._store = store
         self._sink = sink
         self._lock = threading.RLock()
-        self._new: set[str] = set()
+        self._begun: dict[str, bool] = {}
+        """The executions that go on, and whether nothing was written before they began here."""
         self._runs: dict[str, _LiveRun] = {}
         self._size = 0
         self._waiters: defaultdict[tuple[str, str], list[Future[None]]] = defaultdict(list)
 
     def begin(self, execution_id: str, *, is_new: bool) -> None:
         """An execution begins, or goes on. is_new: in its first life."""
-        if is_new:
-            with self._lock:
-                self._new.add(execution_id)
+        with self._lock:
+            self._begun.setdefault(execution_id, is_new)
 
     def take(self, execution_id: str, written: WrittenItems) -> None:
-        """Take in what a body has written; what came before is left out. Raises as a question to the store."""
+        """Take in what a body has written; what came before is left out, and what comes after the end of its execution.
+        Raises as a question to the store."""
         with self._lock:
             run = self._runs.get(execution_id)
             if run is None:
+                if execution_id not in self._begun:
+                    return
                 run = self._runs[execution_id] = self._opened(execution_id)
             writer = run.jobs[written.job_id]
             if writer.body != written.body:
@@ -150,7 +153,7 @@ class StreamBook:
 
     def _opened(self, execution_id: str) -> _LiveRun:
         """What is recorded of an execution of which nothing is in memory."""
-        if execution_id in self._new:
+        if self._begun[execution_id]:
             return _LiveRun(is_new=True)
         run = _LiveRun(is_new=False)
         records = self._store.run_records()
@@ -192,7 +195,7 @@ class StreamBook:
     def forget(self, execution_id: str) -> None:
         """An execution has ended: its items are the store's. Its readers look again."""
         with self._lock:
-            self._new.discard(execution_id)
+            self._begun.pop(execution_id, None)
             run = self._runs.pop(execution_id, None)
             if run is not None:
                 self._size -= sum([each.size for each in run.streams.values()])
@@ -208,12 +211,17 @@ class StreamBook:
             run = self._runs.get(execution_id)
             found = None if run is None else run.streams.get(stream)
             if found is None:
-                is_empty = execution_id in self._new if run is None else run.is_new
+                is_empty = self._begun.get(execution_id, False) if run is None else run.is_new
                 return [] if is_empty else None
             if after < found.gone:
                 return None
             start = bisect_right(found.numbers, after)
             return found.items[start : start + limit]
+
+    def has(self, execution_id: str) -> bool:
+        """Whether something of an execution is in memory, perhaps not yet in the store."""
+        with self._lock:
+            return execution_id in self._runs
 
     def latest(self, execution_id: str) -> dict[str, int]:
         """The streams of which something is in memory, with the numbers of their last items."""

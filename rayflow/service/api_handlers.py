@@ -68,7 +68,7 @@ class Handlers:
 
     async def result(self, asked: Asked) -> Any:
         wait = min(LONGEST_POLL_SECONDS, max(0.0, asked.query["wait"]))
-        run_id = await self._run_of(asked)
+        run_id = await run_of(self._service, asked)
         ended = self._service.end_of(run_id)
         if ended is None:
             ended = await self._end_of(run_id, wait)
@@ -96,19 +96,15 @@ class Handlers:
             return await asyncio.to_thread(self._service.questions.end_of, run_id)
         return ended
 
-    async def _run_of(self, asked: Asked) -> str:
-        """The run that the path names."""
-        known = self._service.known_id(asked.path["run"])
-        return await asyncio.to_thread(self._service.run_id, asked.path["run"]) if known is None else known
-
     async def cancel(self, asked: Asked) -> Any:
-        run_id = await self._run_of(asked)
-        future = self._service.cancel(run_id, asked.body["reason"] or "", is_first=bool(asked.repeats))
+        run_id = await run_of(self._service, asked)
+        future = self._service.cancel(run_id, asked.body["reason"] or "", request_id=asked.request_id)
         return {"run_id": run_id, "cancelled": await asyncio.wrap_future(future)}
 
     async def retry(self, asked: Asked) -> Any:
-        run_id = await self._run_of(asked)
-        return await asyncio.wrap_future(self._service.retry(run_id, asked.body["reason"] or ""))
+        run_id = await run_of(self._service, asked)
+        future = self._service.retry(run_id, asked.body["reason"] or "", request_id=asked.request_id)
+        return await asyncio.wrap_future(future)
 
     async def cancel_many(self, asked: Asked) -> Any:
         return await asyncio.to_thread(self._bulk("cancel", asked).done)
@@ -121,7 +117,7 @@ class Handlers:
 
     async def fork(self, asked: Asked) -> Any:
         body = asked.body
-        run_id = await self._run_of(asked)
+        run_id = await run_of(self._service, asked)
         future = await asyncio.to_thread(
             fork, self._service, run_id, at=body["at"] or (), arguments=body["arguments"] or {},
             words=body["words"] or (), directory=body["directory"], id=body["id"], tags=body["tags"],
@@ -130,8 +126,9 @@ class Handlers:
         return await asyncio.wrap_future(future)
 
     async def answer(self, asked: Asked) -> Any:
-        run_id = await self._run_of(asked)
-        future = await asyncio.to_thread(self._service.answer, run_id, asked.body["value"], asked.body["place"])
+        run_id = await run_of(self._service, asked)
+        value, place = asked.body["value"], asked.body["place"]
+        future = await asyncio.to_thread(self._service.answer, run_id, value, place, request_id=asked.request_id)
         return await asyncio.wrap_future(future)
 
     async def asks(self, asked: Asked) -> Any:
@@ -195,6 +192,12 @@ class Handlers:
             message = f"The service has ended: {self._service.error or 'it was told to'}."
             return JSONResponse({"error": {"type": "ServiceUnavailable", "message": message}}, status_code=503)
         return {"ok": True, "store": self._service.config.store}
+
+
+async def run_of(service: Service, asked: Asked) -> str:
+    """The run that the path of a request names."""
+    known = service.known_id(asked.path["run"])
+    return await asyncio.to_thread(service.run_id, asked.path["run"]) if known is None else known
 
 
 def _page(name: str, rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:

@@ -106,6 +106,25 @@ OPERATIONS: tuple[ApiOperation, ...] = (
             ),
         ),
     ),
+    ApiOperation("GET", "/api/runs/{run}/streams", "streams", "What the bodies of a run write.", "StreamList"),
+    ApiOperation(
+        "GET",
+        "/api/runs/{run}/streams/{stream:path}",
+        "stream_items",
+        "The items of a stream after a number. As text/event-stream it goes on until the run has ended, and "
+        "Last-Event-ID stands in for `after`.",
+        "StreamPage",
+        query=(
+            ApiField("after", "integer", "the number of the last item that is known", least=0, most=2**62),
+            ApiField("limit", "integer", "how many items at most", default=MOST_PAGE, least=1, most=MOST_PAGE),
+            ApiField(
+                "wait",
+                "number",
+                f"how many seconds to wait for an item; {LONGEST_POLL_SECONDS:g} at most",
+                default=0,
+            ),
+        ),
+    ),
     ApiOperation(
         "POST",
         "/api/runs/{run}/cancel",
@@ -246,6 +265,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
 
 PATH_PARTS = {
     "run": "a run: its id, the id that its starter gave it, or the beginning of its id",
+    "stream": "the name of a stream",
     "event": "the id of an event; of a webhook, its name",
     "schedule": "a schedule, by its name or the last part of it",
     "digest": "the hash of a value, in hexadecimal",

@@ -87,6 +87,14 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
         },
         {"value": {"description": "the value as plain JSON, where it is that; else as text"}},
     ),
+    "StreamList": _object({"run_id": _TEXT, "streams": _list(_object({"name": _TEXT, "last": _COUNT}))}),
+    "StreamPage": _object(
+        {"run_id": _TEXT, "stream": _TEXT, "items": _list(_named("StreamItem")), "last": _COUNT, "ended": _FLAG}
+    ),
+    "StreamItem": _object(
+        {"number": _COUNT, "value": _ANY, "task": _TEXT, "job_id": _TEXT, "attempt": _COUNT, "item": _COUNT,
+         "at": _MOMENT}
+    ),
     "Cancelled": _object({"run_id": _TEXT, "cancelled": _FLAG}),
     "Retried": _object({"run_id": _TEXT, "state": _STATE}),
     "Answered": _object({"run_id": _TEXT, "place": _TEXT}),

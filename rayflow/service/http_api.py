@@ -42,6 +42,7 @@ from rayflow.service.api_table import MOST_BYTES, ApiOperation, Asked, read_body
 from rayflow.service.replies import Replies
 from rayflow.service.schedule_handlers import ScheduleHandlers
 from rayflow.service.service import Service
+from rayflow.service.stream_handlers import StreamHandlers
 from rayflow.service.webhooks import MOST_WEBHOOK_BYTES, Unsigned
 
 MOST_REQUEST_ID = 200
@@ -98,7 +99,7 @@ class _Segments:
 
 
 def _handler(operation: ApiOperation, service: Service) -> Handler:
-    of = ScheduleHandlers if hasattr(ScheduleHandlers, operation.name) else Handlers
+    of = next(each for each in (Handlers, ScheduleHandlers, StreamHandlers) if hasattr(each, operation.name))
     handler: Handler = getattr(of(service), operation.name)
     return handler
 

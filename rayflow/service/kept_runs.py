@@ -38,10 +38,11 @@ MOST_ENDED = 10_000
 class KeptRuns:
     """What a service knows of its runs. Only the loop's thread changes it.
 
-    table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins. bind:
-    makes the root term of the run that an event starts; bind_firing: of one that the clock starts. recall, places_of:
-    read the rows of a run that has ended, and what has happened at its places; recall_firings: the firings of a
-    schedule. replied: gets the answers to requests.
+    table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins,
+    and whether it is the first one of its run. gone: is told of each run that has ended. bind: makes the root term of
+    the run that an event starts; bind_firing: of one that the clock starts. recall, places_of: read the rows of a run
+    that has ended, and what has happened at its places; recall_firings: the firings of a schedule. replied: gets the
+    answers to requests.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class KeptRuns:
         settings: RunSettings,
         clock: Clock,
         *,
-        begun: Callable[[str], None],
+        begun: Callable[[str, bool], None],
         bind: Callable[[orders.BindEvent], requests.BoundArguments],
         recall: Callable[[orders.Recall], requests.Recalled],
         bind_firing: Callable[[orders.BindFiring], requests.BoundFiring],
         recall_firings: Callable[[orders.RecallFirings], requests.FiringsRecalled],
         places_of: Callable[[str], list[PlaceRow]],
         replied: Callable[[orders.RequestReply], None],
+        gone: Callable[[str], None] = lambda run_id: None,
         ray_version: str | None = None,
     ) -> None:
         self._project_dir = project_dir
@@ -72,6 +74,7 @@ class KeptRuns:
         self._places_of = places_of
         self.replied = replied
         self._ray_version = ray_version
+        self._gone = gone
         self._pins: defaultdict[str, list[PlaceRow]] = defaultdict(list)
         """What has happened at the places of the runs in the evaluator's memory."""
         self._packed: dict[str, bytes] = {}
@@ -118,7 +121,7 @@ class KeptRuns:
             self._pins[order.run_id] = _unpacked(self._packed.pop(order.run_id))
         elif order.generation and order.run_id not in self._pins:
             self._pins[order.run_id] = self._places_of(order.run_id)  # a run that had ended is retried
-        self._begun(order.run_id)
+        self._begun(order.run_id, not order.life and not order.generation)
         submitted = request.submitted(at)._replace(
             is_run=True,
             pins=tuple(self._pins.get(order.run_id, ())),
@@ -173,6 +176,7 @@ class KeptRuns:
         self._ended[row.run_id] = row
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
+        self._gone(row.run_id)
         waiters = self._waiters.pop(row.run_id, [])
         if row.next_run_id is not None:  # what waits for a run waits for the last one of its chain
             self._waiters[row.next_run_id] += waiters

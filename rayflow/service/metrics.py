@@ -15,7 +15,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rayflow.keeper.state import KeeperState
-from rayflow.records import Columns, EventRow, JobRow, Row, RunRow
+from rayflow.record_columns import Columns
+from rayflow.records import EventRow, JobRow, Row, RunRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.service.run_queries import STATES
 from rayflow.store.store import Store

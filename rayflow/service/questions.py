@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.folding import MOST_ANSWERED
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.expressions import render
+from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import unpack_outcome
-from rayflow.records import PlaceRow, RunRow, WaitRow
+from rayflow.records import PlaceRow, RunRow, StreamItemRow, WaitRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.service.run_queries import RunFilter, ids_statement, page_statement, run_statement
 from rayflow.service.stats import stats
@@ -78,6 +79,7 @@ class Questions:
                 latest_at=at,
                 schedules=records.schedules(),
                 firings=records.open_firings(),
+                requests=records.requests(MOST_ANSWERED),
             )
             places = records.places_of(ids)
         finally:
@@ -178,14 +180,17 @@ class Questions:
         if not rows:
             raise NotFound(f"There is no run {run_id} in this store.")
         told = with_explanation(_plain_run(rows[0]), explained)
-        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in waits]}
+        still_open = () if told["state"] in ENDED else waits
+        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in still_open]}
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """The transitions of a run and of its waits, and its effects, in order."""
+        """The transitions of a run and of its waits, and its effects, in order. The first tells the arguments of its
+        call; the outcome of an effect tells its value."""
         records = self._store.run_records()
         try:
             rows: list[dict[str, Any]] = [
                 {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "about": row.reason}
+                | _given(row)
                 for row in records.runs_of([run_id])
             ]
             for wait in records.waits_of([run_id]):
@@ -195,10 +200,28 @@ class Questions:
                 if place.is_effect:
                     about = place.error or place.arguments
                     told = {"at": place.at, "what": place.name, "state": place.kind, "cause": None, "about": about}
-                    rows.append({**told, "place": place.place.hex()})
+                    rows.append({**told, "place": place.place.hex(), **_value_of(place)})
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])
+
+    def streams_of(self, run_id: str) -> dict[str, int]:
+        """The recorded streams of a run, with the numbers of their last items."""
+        records = self._store.run_records()
+        try:
+            # They come in the order of the numbers.
+            return {each.stream: each.number for each in records.streams_of(run_id)}
+        finally:
+            records.close()
+
+    def stream_items(self, run_id: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        """The recorded items of a stream after a number: at most so many, and no more when they have so many
+        characters."""
+        records = self._store.run_records()
+        try:
+            return records.stream_items(run_id, stream, after, limit, size)
+        finally:
+            records.close()
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries; None if there is none."""
@@ -261,6 +284,22 @@ class Questions:
         return [_plain(row) for row in rows]
 
 
+def _given(row: RunRow) -> dict[str, Any]:
+    """The arguments of the call that a run is of: a list of those by position, and those by name."""
+    root = None if row.root is None else loads(row.root)
+    if not isinstance(root, TaskCall):
+        return {}
+    named = {name: plain_form(value) for name, value in (root._kwargs or {}).items()}
+    return {"given": {"positional": [plain_form(value) for value in root._args], "named": named}}
+
+
+def _value_of(place: PlaceRow) -> dict[str, Any]:
+    """The value at a place, under its name, where there is one."""
+    if place.value_hash is None or place.outcome is None:
+        return {}
+    return {"value": plain_form(unpack_outcome(place.outcome))}
+
+
 def _plain_run(row: Mapping[str, Any]) -> dict[str, Any]:
     """A run as JSON can have it: tags as an object."""
     tags = row["tags"]
@@ -292,7 +331,14 @@ def plain_form(term: Any) -> Any:
 
 
 def with_explanation(run: dict[str, Any], explained: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended."""
+    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended.
+
+    A run may end, or be retried, between the two looks. What is recorded of its end counts; else the keeper's state.
+    """
+    if run["state"] in ENDED:
+        explained = None
+    elif explained is not None:
+        run = {**run, "state": explained["state"]}
     return {**run, "explanation": run_text(run, explained)}
 
 
@@ -309,11 +355,15 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
         return f"the loaded code lacks {', '.join(explained['tasks'])}: load it, or cancel the run"
     if cause == "ending":
         why = f" ({explained['reason']})" if explained.get("reason") else ""
-        return f"it is being ended by {explained['by']}{why}" + (f", and waits for {waits[0]}" if waits else "")
+        by = _ENDED_BY[explained["by"]]
+        return f"it is being ended by {by}{why}" + (f", and waits for {waits[0]}" if waits else "")
     if cause == "waits" and waits:
         more = f", and {len(waits) - 1} more" if len(waits) > 1 else ""
         return f"it waits for {waits[0]}{more}"
     return "it runs"
+
+
+_ENDED_BY = {"cancel": "a cancel", "parent": "the run that started it", "timeout": "its timeout"}
 
 
 def wait_text(wait: Mapping[str, Any]) -> str:

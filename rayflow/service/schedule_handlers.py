@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from rayflow.service.api_table import Asked
-from rayflow.service.schedules import shown_answer
+from rayflow.service.schedules import ServiceSchedules, shown_answer
 from rayflow.service.service import Service
 
 
@@ -20,7 +20,7 @@ class ScheduleHandlers:
     """The operations of schedules."""
 
     def __init__(self, service: Service) -> None:
-        self._schedules = service.schedules
+        self._schedules = ServiceSchedules(service)
 
     async def schedules(self, asked: Asked) -> Any:
         return {"schedules": await asyncio.to_thread(self._schedules.listed)}

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import Future
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rayflow.errors import BadArguments, NotFound
 from rayflow.keeper import requests
@@ -18,12 +18,11 @@ from rayflow.keeper.commands import BindFiring
 from rayflow.lang.durable.schedules import CATCH_UP, catch_up_seconds, checked_overlap
 from rayflow.lang.events.timetables import from_plain, from_text, moments_after, said, text_of
 from rayflow.service.flows import call_for
-
-if TYPE_CHECKING:
-    from rayflow.service.service import Service
+from rayflow.service.service import Service
+from rayflow.values.encoding.previews import preview
 
 MOST_NEXT = 1_000
-"""So many of the next moments are told at most."""
+"""No more of the next moments than these are listed."""
 
 _LONGEST_NAME = 200
 _LATEST_US = 253_402_214_400_000_000
@@ -64,8 +63,8 @@ class ServiceSchedules:
         flow: Any,
         timetable: Any,
         *,
-        arguments: Mapping[str, Any] | None = None,
-        overlap: str | None = None,
+        arguments: Any = None,
+        overlap: Any = None,
         catch_up: Any = None,
     ) -> Future[Any]:
         """Make or change a schedule. Raises BadArguments, NoSuchTask."""
@@ -74,6 +73,8 @@ class ServiceSchedules:
             raise BadArguments(f"{where}: a name is a text of up to {_LONGEST_NAME} characters without a slash.")
         if not isinstance(flow, str):
             raise BadArguments(f"{where} names no task, as `flow`.")
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise BadArguments(f"{where}: arguments are an object, by name, not {preview(arguments)}.")
         task = self._service.task_named(flow)
         spec = requests.ScheduleSpec(
             text_of(from_plain(timetable, f"{where}: timetable")),
@@ -123,10 +124,10 @@ class ServiceSchedules:
         raise NotFound(f"There is no schedule {text!r}" + (f"; there are {names}." if names else ", nor any other."))
 
 
-def _check_moments(*moments: int | None) -> None:
+def _check_moments(*moments: Any) -> None:
     for moment in moments:
-        if moment is not None and not 0 <= moment <= _LATEST_US:
-            raise BadArguments(f"{moment} is no moment of a schedule: give microseconds since 1970, in UTC.")
+        if moment is not None and not (type(moment) is int and 0 <= moment <= _LATEST_US):
+            raise BadArguments(f"{preview(moment)} is not a moment: give microseconds since 1970, in UTC.")
 
 
 def shown_answer(answer: Any) -> Any:

@@ -58,7 +58,7 @@ from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.metrics import MeasuredSink, Metrics
 from rayflow.service.questions import Questions, with_explanation
 from rayflow.service.run_queries import RunFilter
-from rayflow.service.schedules import ServiceSchedules
+from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
@@ -78,12 +78,22 @@ TURN_SECONDS = 0.2
 class Service:
     """The runs of one store. Use it as: `hold()`, `open()`, then requests, then `close()`.
 
-    targets: files or modules with the flows. reporter: is told what happens. clock: the time of what happens. That it
-    is set, forward or back, while the service runs moves no deadline.
+    targets: files or modules with the flows; the flows that this process has defined count, too. reporter: is told
+    what happens. clock: the time of what happens. That it is set, forward or back, while the service runs moves no
+    deadline. holder: the name of this process, for those who want to hold the store.
     """
 
-    def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self,
+        config: Config,
+        targets: Sequence[str],
+        reporter: Reporter,
+        *,
+        clock: Clock = CLOCK,
+        holder: str = "rayflow serve",
+    ) -> None:
         self.config = config
+        self._holder = holder
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
         self.has_ended = threading.Event()
@@ -99,9 +109,9 @@ class Service:
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
-        self.schedules = ServiceSchedules(self)
         self.store: Store
         self.questions: Questions
+        self.streams: StreamPages
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
@@ -119,10 +129,15 @@ class Service:
         for target in self._targets:
             load(target)
         self.store = open_store(self.config.store)
-        self._lease = Lease(self.store.folder, "rayflow serve")
+        self._lease = Lease(self.store.folder, self._holder)
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
+
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether the service before it has not ended by itself: it may hang, and still have its port."""
+        return self._lease.has_taken_over
 
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
@@ -160,9 +175,11 @@ class Service:
             recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
+            gone=lambda run_id: self._loop.streams.forget(run_id),
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
         self._loop = self._new_loop()
+        self.streams = StreamPages(self._loop.streams, self.questions, self._has_ended)
         self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
@@ -211,8 +228,10 @@ class Service:
         warned = listener.warned
         return loop_of(carrier_of=lambda loop: RayCarrier(loop, self.store.history, warned))
 
-    def _begun(self, execution_id: str) -> None:
-        """An evaluation begins here: a carrier that sends calls away has to know their surroundings."""
+    def _begun(self, execution_id: str, is_new: bool) -> None:
+        """An evaluation begins here: a carrier that sends calls away has to know their surroundings. is_new: it is the
+        first one of its run."""
+        self._loop.streams.begin(execution_id, is_new=is_new)
         take_up = getattr(self._loop.carrier, "take_up", None)
         if take_up is not None:
             take_up(execution_id, self._context)
@@ -318,7 +337,7 @@ class Service:
         found = sorted(full for full in known if full.rpartition(".")[2] == name)
         if len(found) == 1:
             return known[found[0]]
-        loaded = f"It has loaded {', '.join(self._targets)}"
+        loaded = f"It has loaded {', '.join(self._targets) or 'what its program has imported'}"
         if found:
             raise NoSuchTask(f"{name} may be {' or '.join(found)}: write one of these. {loaded}.")
         raise NoSuchTask(f"The service knows no task {name!r}. {loaded}: {', '.join(sorted(known)) or 'no tasks'}.")
@@ -355,7 +374,7 @@ class Service:
         """Start a run of a packed root term.
 
         request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
-        come before, to a service that has ended since. The others: as in `StartRequested`.
+        come before, so that its run may have ended long ago. The others: as in `StartRequested`.
         """
         if reuse not in ("return", "reject", "if_failed"):
             raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
@@ -367,18 +386,18 @@ class Service:
             flow = term._task
         run_id = new_execution_id()
         if request_id is not None and id is None:
+            # The id of the run follows from that of the request: nothing else has to be known of starts.
             run_id = derived_run_id(f"request:{request_id}")
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
-                done: Future[Any] = Future()
-                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
-                return done
+                return _done({"run_id": run_id, "state": known.state, "is_new": True})
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+                request_id=None if id is None else request_id,
             )  # fmt: skip
 
         return self.ask(request)
@@ -411,7 +430,9 @@ class Service:
         rows = self.questions.runs(wanted, before=before, limit=limit)
         still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
         explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
-        return [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        told = [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        lately = {run_id for run_id, cause in explained.items() if cause is None}  # they have ended between the looks
+        return [self.describe(row["run_id"]) if row["run_id"] in lately else row for row in told]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -420,6 +441,10 @@ class Service:
     def end_of(self, run_id: str) -> RunRow | None:
         """The last row of a run that has ended lately; None for any other. Of a chain, that of its last run."""
         return self._runs.end_of(self._runs.last_in_chain(run_id))
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether a run has ended. Any thread may ask, and does not wait for the loop."""
+        return self._runs.end_of(run_id) is not None or self._turn.keeper.id_of(run_id) is None
 
     def await_end(self, run_id: str) -> Future[RunRow | None]:
         """The last row of a run, when it has ended; None if the service does not keep it: then ask the store."""
@@ -440,26 +465,36 @@ class Service:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 
-    def cancel(self, run_id: str, reason: str, *, is_first: bool = False) -> Future[Any]:
+    # request_id: the id that a client has given to its request: the same request again has no effect, and gets the same
+    # answer. None: there is no such request before or after it.
+
+    def cancel(
+        self, run_id: str, reason: str, *, is_first: bool = False, request_id: str | None = None
+    ) -> Future[Any]:
         """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
 
         is_first: this is no second request, whatever has come before: a clean-up that goes on is left alone.
         """
         return self.ask(
-            lambda at, name: requests.CancelRunRequested(at, name, run_id, reason, ends_cleanup=not is_first)
+            lambda at, name: requests.CancelRunRequested(
+                at, name, run_id, reason, request_id, ends_cleanup=not is_first
+            )
         )
 
-    def retry(self, run_id: str, reason: str) -> Future[Any]:
+    def retry(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
         """Have a failed run go on."""
-        self._post(partial(self._runs.began_again, run_id))
-        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason, request_id))
 
     def asks(self, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
         """The open questions to people, oldest first. after: only those with a greater `number`."""
         return self.look(lambda keeper: keeper.asks(after, limit))
 
-    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+    def answer(self, run_id: str, value: Any, place: str | None, *, request_id: str | None = None) -> Future[Any]:
         """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        if request_id is not None:
+            known = self.look(lambda keeper: keeper.answered(request_id))
+            if known is not None:  # which question it was, and its form, is known no more
+                return _done(known.answer)
         asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
         chosen = [each for each in asked if place is None or each["place"].startswith(place)]
         of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
@@ -467,7 +502,7 @@ class Service:
             value = self._fitting(run_id, of_place, value)
         symbolic, _ = pack_expression(value, self._keep)
         outcome = pack_outcome(symbolic)
-        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome, request_id))
 
     def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
         """An answer as an object of the form that its question has."""
@@ -540,6 +575,13 @@ class Service:
     def blob(self, text: str) -> bytes:
         """The bytes of a large value."""
         return to_bytes(self.store.get_blob(_digest_in(text)))
+
+
+def _done(answer: Any) -> Future[Any]:
+    """An answer that is there already."""
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:

@@ -20,9 +20,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayflow.errors import BlobDamaged, Bug, LeaseLost, StoreUnavailable
+from rayflow.record_columns import Columns, Same
 from rayflow.records import (
     TABLES,
-    Columns,
     ExecutionRow,
     ForgottenRow,
     HandleRow,
@@ -30,7 +30,6 @@ from rayflow.records import (
     PlaceRow,
     ReductionRow,
     Row,
-    Same,
     StreamItemRow,
 )
 from rayflow.store import layout
@@ -241,7 +240,7 @@ class Store:
                 else:
                     commit = self._create_next(self._lease, rows)
                 self._catalog.add(commit)
-                self._reductions.committed(commit)
+                self._reductions.committed(commit, is_small=self._lease is not None)
                 self._commits += 1
                 if self._lease is None and self._commits % _TIDY_EVERY == 0:
                     self._compactor.merge_own(self._ids.writer)

@@ -28,7 +28,7 @@ from typing import Any
 
 from rayflow import config as configuration
 from rayflow.api import Scheduler
-from rayflow.client.wire import moment_us
+from rayflow.client.wire import StreamItem, moment_us
 from rayflow.errors import BadArguments
 from rayflow.lang.modules import pick
 from rayflow.lang.options.option_values import parse_seconds
@@ -46,6 +46,7 @@ from rayflow.store.history.why.reasons import reason_of
 from rayflow.store.store import Store
 from rayflow.testing import crashes
 from rayflow.testing.rehearsed_runs import RehearsedRun
+from rayflow.testing.rehearsed_schedules import RehearsedSchedules
 from rayflow.testing.rehearsed_service import Doings, RehearsedService, StandingClock
 from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, RehearsedDriver, SkippingClock
@@ -131,6 +132,8 @@ class Rehearsal(Scheduler):
         self._plan = Plan(is_strict=strict)
         self._watching = Watching()
         self._doings = Doings()
+        self.schedules = RehearsedSchedules(lambda: self.service)
+        """What schedules are asked. They begin with the first request for durable runs, or when time passes."""
         if config is None:
             config = configuration.load(project_start(), store=store, inline=True, limits=limits)
         super().__init__(config=config, reporter=self._watching)
@@ -280,6 +283,10 @@ class Rehearsal(Scheduler):
     def answer(self, run: RehearsedRun, value: Any, *, place: str | None = None) -> None:
         """Answer the `ask` of a run: `run.answer(value)`."""
         run.answer(value, place=place)
+
+    def stream(self, run: RehearsedRun, name: str) -> list[StreamItem]:
+        """What the bodies of a run have written to a stream, in order: `run.stream(name)`."""
+        return run.stream(name)
 
     def _due_at(self, at: datetime.datetime | None, delay: float | str | None) -> int | None:
         if delay is None or at is not None:

@@ -66,6 +66,9 @@ LINES: dict[str, list[list[str]]] = {
     "emit": [[EVIL, EVIL], [EVIL]],
     "events": [[EVIL]],
     "answer": [[EVIL, EVIL], [EVIL]],
+    "schedules": [
+        ["--service", EVIL], ["show", EVIL], ["put", EVIL, EVIL, "--cron", EVIL], ["trigger", "s", "--at", EVIL],
+    ],
     "repl": [[f"no{EVIL}.py"]],
     "init": [[f"new{EVIL}"], [f"new{EVIL}"]],
     "completion": [["bash"], [EVIL]],
@@ -76,6 +79,7 @@ LINES: dict[str, list[list[str]]] = {
     ],
     "why": [["JOB"], ["--code", "FLOW", "main"], [EVIL]],
     "timeline": [["-", "-o", "-"], ["-", "-o", f"trace{EVIL}"], [EVIL]],
+    "diff": [["-", "~1"], ["-", "~1", "--all"], ["-", "~1", "--json"], [EVIL]],
     "critical": [["-"], ["-", "--all"], ["-", "--json"], [EVIL]],
     "cancel": [["-", "--reason", EVIL], [EVIL], ["-", "--address", EVIL]],
     "viz": [["-"], ["-", "--format", "dot"], ["-", "--format", "html"], [EVIL]],

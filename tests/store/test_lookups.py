@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ForgottenRow, ReductionRow
 from rayflow.store import layout
 from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
 from rayflow.store.cache.keys import Keys

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, Columns, RunRow, Same, TagRow, WaitRow
+from rayflow.record_columns import Columns, Same
+from rayflow.records import TABLES, RunRow, TagRow, WaitRow
 from rayflow.store.open import open_store
 from rayflow.store.write import schemas
 from rayflow.store.write.packed_rows import MOST_ROWS, packed, unpacked

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, Columns, ReductionRow, TagRow, ValueRow
+from rayflow.record_columns import Columns
+from rayflow.records import TABLES, ReductionRow, TagRow, ValueRow
 from rayflow.store.cache.keyed_rows import KeyedRows
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.folders.remote import RemoteFolder

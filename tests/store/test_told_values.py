@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import ArgumentRow, CallRow, Columns, ReductionRow, TaskSetRow
+from rayflow.record_columns import Columns
+from rayflow.records import ArgumentRow, CallRow, ReductionRow, TaskSetRow
 from rayflow.store import layout
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.open import open_store

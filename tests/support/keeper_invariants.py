@@ -5,6 +5,7 @@ In: its KeeperState. Out: an AssertionError that says what does not hold. Never:
 
 from __future__ import annotations
 
+from rayflow.keeper.answers import explanation
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
 from rayflow.keeper.schedule_states import ACTIVE, DELETED, GONE, PAUSED
 from rayflow.keeper.state import KeeperState, KeptRun, KeptSchedule, KeptWait
@@ -50,6 +51,22 @@ def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int
         assert any(rank == TIMEOUT and at == run.timeout_at for at, rank, _ in timers), "its timeout will not come"
     for wait in open_waits:
         _check_wait(state, wait, timers)
+    _check_explanation(state, run)
+
+
+def _check_explanation(state: KeeperState, run: KeptRun) -> None:
+    """A run says one cause, and all that belongs to it."""
+    said = explanation(state, run)
+    assert (said["run_id"], said["state"]) == (run.run_id, run.state)
+    belongs = {
+        SCHEDULED: ("due", "at"), QUEUED: ("missing code", "tasks"), RUNNING: ("evaluation", "waits"),
+        WAITING: ("waits", "waits"), ENDING: ("ending", "by"),
+    }  # fmt: skip
+    cause, what = belongs[run.state]
+    assert said["cause"] == cause
+    assert what in said, f"{run.run_id} is {run.state} and does not say {what}"
+    assert said[what] or run.state == RUNNING, f"{run.run_id} is {run.state} and says no {what}"
+    assert all(said.get("tasks", ["none"])), "a task without a name is missing"
 
 
 def _check_schedule(state: KeeperState, kept: KeptSchedule, timers: set[tuple[int, int, int]]) -> None:

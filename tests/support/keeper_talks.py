@@ -21,14 +21,14 @@ from rayflow.keeper.commands import (
     StopRun,
     Write,
 )
-from rayflow.keeper.folding import fold
+from rayflow.keeper.folding import MOST_ANSWERED, fold
 from rayflow.keeper.keeper import Keeper
 from rayflow.keeper.state import KeeperState
 from rayflow.keeper.timers import FIRING_DUE, TIMEOUT, holds
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Operation
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 from rayflow.testing.patterns import Like, fits
 from rayflow.testing.playbook import START, Playbook
 from rayflow.values.digests import digest
@@ -122,25 +122,28 @@ def recovered(rows: list[Any], at: int) -> requests.Recovered:
         max((row.number for row in rows), default=0),
         max((row.at for row in rows), default=0),
         schedules=list({row.schedule: row for row in rows if isinstance(row, ScheduleRow)}.values()),
-        firings=open_firings([row for row in rows if isinstance(row, FiringRow)]),
+        firings=open_firings(rows),
+        requests=[row for row in rows if isinstance(row, RequestRow)][-MOST_ANSWERED:],
     )
 
 
-def open_firings(rows: list[FiringRow]) -> list[FiringRow]:
+def open_firings(rows: list[Any]) -> list[FiringRow]:
     """The firings that a service goes on with, as the store gives them."""
-    last = {(row.schedule, row.moment): row for row in rows if row.last_moment is None}
+    firings = [row for row in rows if isinstance(row, FiringRow)]
+    after = {row.schedule: row.moments_after for row in rows if isinstance(row, ScheduleRow)}
+    last = {(row.schedule, row.moment): row for row in firings if row.last_moment is None}
     by_clock: dict[str, FiringRow] = {}
-    for row in rows:
+    for row in firings:
         latest = by_clock.get(row.schedule)
         if row.kind == "time" and (latest is None or end_of(row) >= end_of(latest)):
             by_clock[row.schedule] = row
     return [
         row
-        for row in rows
-        if (row.state in ("pending", "queued") and last[row.schedule, row.moment] is row)
-        or by_clock.get(row.schedule) is row
-        or (row.kind != "time" and row.moment > row.at)
-    ]
+        for row in firings
+        if by_clock.get(row.schedule) is row
+        or (last.get((row.schedule, row.moment)) is row
+            and (row.state in ("pending", "queued") or (row.kind != "time" and row.moment > after[row.schedule])))
+    ]  # fmt: skip
 
 
 def end_of(row: FiringRow) -> int:
@@ -202,6 +205,7 @@ def snapshot(state: KeeperState) -> Any:
         "pending": state.pending,
         "schedules": {name: schedule(each) for name, each in state.schedules.items()},
         "scheduled": {name: set(runs) for name, runs in state.scheduled.items()},
+        "answered": list(state.answered.items()),
         "timers": sorted({_timer(*timer) for timer in state.timers if holds(state, timer)}),
     }
 
@@ -275,21 +279,20 @@ def bound(event_id: str, flow: str, root: str | None = "bound", error: str | Non
     return requests.BoundArguments(0, event_id, flow, packed, packed and digest("input", packed), None, error)
 
 
-def answers(run_id: str, place: str | None, value: Any) -> requests.AnswerRequested:
-    """An AnswerRequested."""
-    return requests.AnswerRequested(
-        0, "answer", run_id, None if place is None else at_place(place), pack_outcome(value)
-    )
+def answers(run_id: str, place: str | None, value: Any, by: str | None = None) -> requests.AnswerRequested:
+    """An AnswerRequested. by: the id that its client has given it."""
+    at = None if place is None else at_place(place)
+    return requests.AnswerRequested(0, "answer", run_id, at, pack_outcome(value), by)
 
 
-def cancels(run_id: Any, reason: str = "") -> requests.CancelRunRequested:
-    """A CancelRunRequested."""
-    return requests.CancelRunRequested(0, "cancel", run_id, reason)
+def cancels(run_id: Any, reason: str = "", by: str | None = None) -> requests.CancelRunRequested:
+    """A CancelRunRequested. by: as of `answers`."""
+    return requests.CancelRunRequested(0, "cancel", run_id, reason, by)
 
 
-def retries(run_id: Any, reason: str = "") -> requests.RetryRequested:
-    """A RetryRequested."""
-    return requests.RetryRequested(0, "retry", run_id, reason)
+def retries(run_id: Any, reason: str = "", by: str | None = None) -> requests.RetryRequested:
+    """A RetryRequested. by: as of `answers`."""
+    return requests.RetryRequested(0, "retry", run_id, reason, by)
 
 
 def puts(name: str, timetable: str, flow: str = "lab.f", **how: Any) -> requests.PutScheduleRequested:

@@ -32,9 +32,9 @@ class RunningService:
         self.log = project.path.parent / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, waits: bool = True) -> RunningService:
-        """Start a process. waits: until it answers."""
-        command = [sys.executable, "-m", "rayflow", "serve", *self._targets, "--port", "0", *self._flags]
+    def start(self, *, waits: bool = True, port: int = 0) -> RunningService:
+        """Start a process. waits: until it answers. port: where it listens; 0 for any."""
+        command = [sys.executable, "-m", "rayflow", "serve", *self._targets, "--port", str(port), *self._flags]
         environment = {**os.environ, "RAYFLOW_HOME": str(self.home), **self.project.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

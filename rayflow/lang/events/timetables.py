@@ -152,11 +152,9 @@ def cron_times(expression: Any, zone: Any, where: str) -> CronTimes:
     checked_zone(zone, where)
     expression = " ".join(expression.split())
     try:
-        first = next(_local_times(expression, _SOME_DAY), None)
+        CronSim(expression, _SOME_DAY)  # refuses also what never comes, such as February 30
     except (CronSimError, ValueError, AssertionError) as error:
         raise BadArguments(f"{where}: {error} in {expression!r}. The fields are {_FIELDS}.") from None
-    if first is None:
-        raise BadArguments(f"{where}: {expression!r} names no time that ever comes.")
     return CronTimes(expression, zone)
 
 

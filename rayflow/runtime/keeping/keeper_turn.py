@@ -60,6 +60,9 @@ class RunShell(Protocol):
     def ended(self, row: RunRow) -> None:
         """A run has ended, and that is recorded."""
 
+    def began_again(self, run_id: str) -> None:
+        """A run that had ended goes on, and that is recorded: whoever has retried it."""
+
     def replied(self, reply: orders.RequestReply) -> None:
         """A request has its answer, and all that it says is recorded."""
 
@@ -237,6 +240,8 @@ class KeeperTurn:
                 for row in order.rows:
                     if type(row) is RunRow and row.state in ENDED:
                         after.append(partial(self._shell.ended, row))
+                    elif type(row) is RunRow and row.generation:
+                        after.append(partial(self._shell.began_again, row.run_id))
             case orders.KeepPlaces():
                 rows.extend(order.rows)
                 for place in order.rows:

@@ -21,12 +21,13 @@ from rayflow.errors import BlobDamaged, BlobMissing, NotFound
 from rayflow.records import ExecutionRow
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
-from rayflow.store.history import call_graphs, critical_path, filters, job_trees, lineage, views
+from rayflow.store.history import call_graphs, critical_path, execution_diff, filters, job_trees, lineage, views
 from rayflow.store.history.answer_types import (
     CallDetail,
     CallGraph,
     CriticalPath,
     Entity,
+    ExecutionDifference,
     JobDetail,
     JobTree,
     LineageStep,
@@ -295,6 +296,15 @@ class History(RecordDatabase):
         row = self.execution(execution_id)
         lives = self.statuses().status(row) == "running"
         return critical_path.critical_path(self, row, datetime.now(UTC) if lives else None)
+
+    @front_door
+    def diff(self, execution_id: str, other_id: str) -> ExecutionDifference:
+        """Two executions, call by call: which calls differ, where that begins, and where it goes no further.
+
+        Raises NotFound, also where the two were recorded under different identities of values.
+        """
+        one, other = self.execution(execution_id), self.execution(other_id)
+        return execution_diff.execution_difference(self, one, other)
 
     @front_door
     def job(self, job_id: str) -> JobDetail:

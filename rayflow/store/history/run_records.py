@@ -14,7 +14,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RunRow, ScheduleRow, StreamItemRow, WaitRow
+from rayflow.records import (
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    StreamItemRow,
+    WaitRow,
+)
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +33,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -89,13 +99,17 @@ class RunRecords:
         return self._rows("last_schedules", ScheduleRow)
 
     def open_firings(self) -> list[FiringRow]:
-        """Of the firings that have no run yet, the last rows; of each schedule the latest row by the clock; and those
-        whose moments had not come when they were made."""
+        """The last rows of the firings that have no run yet, and of those that the clock has not come to; and of each
+        schedule the latest row by the clock."""
         return self._rows("open_firings", FiringRow)
 
     def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
         """The last row of each firing of a schedule between two moments, and at them."""
         return self._rows("firings_between", FiringRow, schedule=schedule, first=first, last=last)
+
+    def requests(self, most: int) -> list[RequestRow]:
+        """The latest requests that were done, at most so many."""
+        return self._rows("recent_requests", RequestRow, most=most)
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
@@ -136,9 +150,11 @@ class RunRecords:
         found = self._database.answer(views.text_of("recorded_streams"), {"id": execution_id}).fetchall()
         return [RecordedStream(*cells) for cells in found]
 
-    def stream_items(self, execution_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
-        """The items of a stream after this number, at most so many."""
-        return self._rows("stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit)
+    def stream_items(self, execution_id: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        """The items of a stream after this number: at most so many, and no more when they have so many characters."""
+        return self._rows(
+            "stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit, size=size
+        )
 
     def _blob(self, digest: bytes) -> bytes | None:
         try:
