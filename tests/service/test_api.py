@@ -24,7 +24,7 @@ FLOW = """
     from typing import Literal
 
     from pydantic import BaseModel
-    from rayflow import ask, effect, event, finally_, flow, sleep, task, wait_for_event
+    from rayflow import ask, effect, event, finally_, flow, stream, wait_for_event
 
     @dataclass
     class Line:
@@ -66,6 +66,11 @@ FLOW = """
     @flow
     def cleans(key: str):
         return finally_(wait_for_event("news", key=key), wait_for_event("clean", key=key))
+
+    @flow
+    def tells(what: str):
+        stream(what).write(what)
+        return what
 
     @flow
     def asks(what: str):
@@ -363,6 +368,10 @@ def test_ids_may_have_slashes_and_any_other_character(api: ApiService) -> None:
         api.result(run)
         assert api.ask("GET", f"/api/runs/{quote(id, safe='').replace('.', '%2E')}")["run_id"] == run
         assert api.ask("GET", f"/api/runs/{quote(id, safe='').replace('.', '%2E')}/history")["history"]
+        told = api.start("tells", arguments={"what": id})
+        api.result(told)
+        [item] = api.ask("GET", f"/api/runs/{told}/streams/{quote(id, safe='').replace('.', '%2E')}")["items"]
+        assert item["value"] == id
         api.ask("POST", "/api/events", {"name": "slashed", "id": id})
         assert api.ask("GET", f"/api/events/{quote(id, safe='').replace('.', '%2E')}")["event_id"] == id
 
@@ -386,7 +395,7 @@ def test_whatever_a_request_says_the_fault_is_told_and_is_not_the_services(
     api: ApiService, operation: ApiOperation, chance: strategies.DataObject
 ) -> None:
     path = operation.path
-    for part in ("{run}", "{event}", "{digest}", "{schedule}"):
+    for part in ("{run}", "{event}", "{digest}", "{schedule}", "{stream}"):
         if part in path:
             path = path.replace(part, quote(chance.draw(strategies.text(min_size=1, max_size=12)), safe=""))
     fields = operation.query if chance.draw(strategies.booleans()) else (*operation.query, *(operation.body or ()))
