@@ -115,7 +115,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     ApiOperation("GET", "/api/runs/{run}/streams", "streams", "What the bodies of a run write.", "StreamList"),
     ApiOperation(
         "GET",
-        "/api/runs/{run}/streams/{stream:path}",
+        "/api/runs/{run}/streams/{stream}",
         "stream_items",
         "The items of a stream after a number. As text/event-stream it goes on until the run has ended, and "
         "Last-Event-ID stands in for `after`.",

@@ -15,11 +15,15 @@ import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rayflow.client.wire import AGAIN, REQUEST_ID
 from rayflow.errors import (
@@ -65,7 +69,35 @@ def api_of(service: Service, token: str) -> Starlette:
         )
         for operation in OPERATIONS
     ]
-    return Starlette(routes=routes)
+    return Starlette(
+        routes=routes, middleware=[Middleware(_Segments)], exception_handlers={HTTPException: _no_operation}
+    )
+
+
+async def _no_operation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = f"There is no {request.method} {request.url.path}: /api/openapi.json describes what there is."
+    return JSONResponse(
+        {"error": {"type": "NotFound", "message": text}}, status_code=error.status_code, headers=error.headers
+    )
+
+
+_SLASH = "\x00"
+"""Stands for a slash within a part of a path, while the routes are looked at."""
+
+
+class _Segments:
+    """Keeps a slash that was written %2F from parting a path: ids may have slashes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw: bytes = scope.get("raw_path") or b""
+        if scope["type"] == "http" and b"%" in raw:
+            parts = [unquote_to_bytes(part).decode(errors="replace") for part in raw.partition(b"?")[0].split(b"/")]
+            scope = {**scope, "path": "/".join(part.replace("/", _SLASH) for part in parts)}
+        await self._app(scope, receive, send)
 
 
 def _handler(operation: ApiOperation, service: Service) -> Handler:
@@ -99,7 +131,7 @@ class _Route:
         content = await _content(request, operation)
         again = request.headers.get(AGAIN)
         asked = Asked(
-            path=dict(request.path_params),
+            path={name: part.replace(_SLASH, "/") for name, part in request.path_params.items()},
             query=read_query(operation.query, request.query_params.multi_items()),
             body=read_body(operation.body, content) if operation.body is not None else {},
             raw=content,
