@@ -48,7 +48,7 @@ class Shop:
 
     def open(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
         """The answer to a request, not yet read."""
-        connection = http.client.HTTPConnection(*self._socket.getsockname(), timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self._socket.getsockname()[1], timeout=120)
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         return connection.getresponse()
 
