@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from rayflow.lang.durable.effects import RetryAfter, effect
     from rayflow.lang.durable.flows import event, flow
+    from rayflow.lang.durable.schedules import cron, every
     from rayflow.lang.durable.streams import stream
     from rayflow.lang.durable.waits import (
         any_of,
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
         wait_for_event,
         within,
     )
-    from rayflow.lang.events.event_values import Event, RunRef
+    from rayflow.lang.events.event_values import Event, Firing, RunRef
     from rayflow.lang.gather import gather
     from rayflow.lang.parameters.job_info import JobInfo
     from rayflow.lang.parameters.kept import Kept
@@ -107,6 +108,7 @@ __all__ = [
     "Failed",
     "File",
     "FileSet",
+    "Firing",
     "Gang",
     "Handle",
     "Handler",
@@ -137,11 +139,13 @@ __all__ = [
     "connect",
     "const",
     "continue_as",
+    "cron",
     "delay",
     "deployment_task",
     "effect",
     "emit",
     "event",
+    "every",
     "finally_",
     "first",
     "flat_map",
@@ -218,7 +222,10 @@ _PLACES = {
     "RetryAfter": "rayflow.lang.durable.effects",
     "effect": "rayflow.lang.durable.effects",
     "Event": "rayflow.lang.events.event_values",
+    "Firing": "rayflow.lang.events.event_values",
     "RunRef": "rayflow.lang.events.event_values",
+    "cron": "rayflow.lang.durable.schedules",
+    "every": "rayflow.lang.durable.schedules",
     "event": "rayflow.lang.durable.flows",
     "stream": "rayflow.lang.durable.streams",
     "flow": "rayflow.lang.durable.flows",

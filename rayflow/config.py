@@ -22,6 +22,7 @@ from rayflow.lang.options.runtime_environments import check_for_all
 from rayflow.values.filesystems.filesystems import is_url
 from rayflow.values.filesystems.mapping_files import object_in
 from rayflow.values.filesystems.url_checks import check_place
+from rayflow.webhook_settings import check_webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Config:
         process (logging, credentials, handlers of values), and may return a dict, which is context below all other.
     environment: Ray's runtime environment for all workers; the task option runtime_env is for one task.
     deployments: projects on other clusters whose tasks may be called, by name (see deployment_settings).
+    webhooks: events that others may send to a service, by name (see webhook_settings).
     files: how a plain File is identified: "stat" (size and modification time, or version) or "content".
     logs: whether the prints of tasks are shown while they run; they are recorded in any case.
     log_level: how much a run prints: "quiet" (its errors), "normal", or "verbose" (each job that ends, too).
@@ -64,6 +66,7 @@ class Config:
     setup: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    webhooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: str = "stat"
     logs: bool = True
     log_level: str = "normal"
@@ -89,6 +92,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "setup": (str,),
     "environment": (dict,),
     "deployments": (dict,),
+    "webhooks": (dict,),
     "files": (str,),
     "logs": (bool,),
     "log_level": (str,),
@@ -265,6 +269,7 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise BadConfig(f"{where}: setup is {table['setup']!r}: write module:function or file.py:function.")
     _check_limits(table.get("limits", {}), where)
     check_deployments(table.get("deployments", {}), where)
+    check_webhooks(table.get("webhooks", {}), where)
     check_for_all(table.get("environment", {}), where=f"{where}: environment")
     checked = table
     if "options" in table:

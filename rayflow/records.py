@@ -11,8 +11,7 @@ Hashes are bytes here and on disk, lower-case hex in every view. Times are micro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 Hash: TypeAlias = Annotated[bytes, "hash"]
 """A 20-byte BLAKE3 digest (16 bytes for job ids). The word "hash" lets the store show these columns as hex."""
@@ -331,7 +330,7 @@ class RunRow(NamedTuple):
     arguments: Annotated[str | None, "the root's arguments as text, shortened"] = None
     parent_run_id: Annotated[str | None, "the run that started it by child or spawn"] = None
     parent_place: Annotated[Hash | None, "the place in that run"] = None
-    link: Annotated[str | None, "how it hangs on what started it: child, spawn, event or hook; null for none"] = None
+    link: Annotated[str | None, "what started it: child, spawn, event, hook or schedule; null for none of these"] = None
     tie: Annotated[bool | None, "whether it is cancelled with what started it"] = None
     root_run_id: Annotated[str | None, "the run at the top of its tree; its own id for a root run"] = None
     event_id: Annotated[str | None, "the event that started it"] = None
@@ -348,15 +347,18 @@ class RunRow(NamedTuple):
     reason: Annotated[str | None, "why: what was given with a cancel or retry; tasks whose code is missing"] = None
     chain_run_id: Annotated[str | None, "the first run of its chain by continue_as; its own id for that one"] = None
     next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
+    schedule: Annotated[str | None, "the schedule that started it"] = None
+    moment: Annotated[Time | None, "the moment of that schedule"] = None
+    forked_run_id: Annotated[str | None, "the run that it is a fork of: it began with what that one had done"] = None
 
 
 class PlaceRow(NamedTuple):
     """Something that has happened at one place of an execution and holds for all its lives: an effect's attempt has
-    started, a call has an outcome, a body has returned its term, a form has decided."""
+    started, a call has an outcome, a body has returned its term, a form has decided or has evaluated its clean-up."""
 
     execution_id: Annotated[str, "the execution, or run"]
     place: Annotated[Hash, "digest of the caller's place, the task's name, the arguments and the number among equals"]
-    kind: Annotated[str, "started, tried, outcome, term, decision, awaited, late or cleared"]
+    kind: Annotated[str, "started, tried, outcome, term, decision, cleaned, awaited, late or cleared"]
     number: Annotated[int, "among the rows of the place: attempts of an effect, outcomes that a body awaited"]
     at: Annotated[Time, "when it happened"]
     name: Annotated[str, "full name of the task, or the name of the form"]
@@ -432,6 +434,40 @@ class DeliveryRow(NamedTuple):
     is_exclusive: Annotated[bool | None, "whether the wait is exclusive: no other such wait gets the event"] = None
 
 
+class ScheduleRow(NamedTuple):
+    """One transition of a schedule, which says when runs of a task start by the clock. Each row has all columns."""
+
+    schedule: Annotated[str, "its name; of one in the code, the full name of the flow"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "active, paused, gone (the code has it no more) or deleted"]
+    cause: Annotated[str, "what made the transition: code, put, pause, resume or delete"]
+    flow: Annotated[str, "full name of the task"]
+    timetable: Annotated[str, "its moments, as JSON: expressions of cron with their zones, and periods"]
+    overlap: Annotated[str, "what a firing does while a run has not ended: skip, queue, allow or cancel_previous"]
+    catch_up_us: Annotated[int, "how late a firing may be, in microseconds"]
+    moments_after: Annotated[Time, "its moments after this one count"]
+    arguments: Annotated[str | None, "the arguments of the runs, as JSON by name; null for the defaults"] = None
+    is_of_code: Annotated[bool | None, "whether it stands in the code"] = None
+    is_paused: Annotated[bool | None, "whether it is paused, or was when it ended"] = None
+
+
+class FiringRow(NamedTuple):
+    """One transition of a firing: one moment of a schedule, or a series of moments that started nothing."""
+
+    schedule: Annotated[str, "the schedule"]
+    moment: Annotated[Time, "the moment; of a series, the first one"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    state: Annotated[str, "pending (its run is being made), queued, started, failed, skipped or missed"]
+    kind: Annotated[str, "what has made it a firing: time, trigger or backfill"]
+    cause: Annotated[str | None, "why it has this state: overlap, paused, late, ended (the schedule), trigger"] = None
+    run_id: Annotated[str | None, "the run that was started"] = None
+    error: Annotated[str | None, "why no run could be made"] = None
+    last_moment: Annotated[Time | None, "of a series, the last moment; null for a single one"] = None
+    many: Annotated[int | None, "of a series, how many moments; null when there are more than 10,000"] = None
+
+
 class StreamItemRow(NamedTuple):
     """An item that a body has written to a stream of its execution."""
 
@@ -446,109 +482,47 @@ class StreamItemRow(NamedTuple):
     value: Annotated[str, "the item as JSON"]
 
 
+class RequestRow(NamedTuple):
+    """A request of a client that was done, with its answer. The same request sent again does nothing, and gets the same
+    answer."""
+
+    request_id: Annotated[str, "the id that its client gave it"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it was done"]
+    answer: Annotated[str, "the answer as JSON"]
+    run_id: Annotated[str | None, "the run that it is about"] = None
+
+
 Row: TypeAlias = (
-    ExecutionRow | EnvironmentRow | JobRow | CallRow | CallChildRow | TaskSetRow | ArgumentRow | ReductionRow
-    | ForgottenRow | HandleRow | ValueRow | ValuePartRow | FileRow | ListingRow | TaskRow | DefinitionRow | TagRow
-    | LogRow | AttemptRow | RunRow | PlaceRow | WaitRow | EventRow | DeliveryRow | StreamItemRow
-)  # fmt: skip
-
-
-class Same(NamedTuple):
-    """A column that has this value in each row."""
-
-    value: Any
-
-
-class Columns(NamedTuple):
-    """Rows of one table, as columns.
-
-    row: their class. length: how many rows. columns: for each field of the class, in order, a sequence (list, tuple or
-    range) with a value for each row, or `Same`. Nobody changes a sequence afterwards.
-    """
-
-    row: type
-    length: int
-    columns: tuple[Sequence[Any] | Same, ...]
-
-    @classmethod
-    def of(cls, row: Any, length: int, **columns: Sequence[Any] | Same) -> Columns:
-        """Columns by name. A field with a default may be left out."""
-        defaults = row._field_defaults
-        whole = [columns.pop(name) if name in columns else Same(defaults[name]) for name in row._fields]
-        if columns:
-            raise TypeError(f"{row.__name__} has no field {', '.join(columns)}")
-        return cls(row, length, tuple(whole))
-
-    @classmethod
-    def of_rows(cls, rows: Sequence[Row]) -> Columns:
-        """Rows of one table, of which there is at least one."""
-        return cls(type(rows[0]), len(rows), tuple(zip(*rows, strict=True)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """The rows of these parts of one table, of which there is at least one, in this order."""
-        if len(parts) == 1:
-            return parts[0]
-        length = sum(part.length for part in parts)
-        whole: list[Sequence[Any] | Same] = []
-        for place, first in enumerate(parts[0].columns):
-            columns = [part.columns[place] for part in parts]
-            if type(first) is Same and columns.count(first) == len(parts):
-                whole.append(first)
-            else:
-                values: list[Any] = []
-                for part, column in zip(parts, columns, strict=True):
-                    values.extend(part._spread(column))
-                whole.append(values)
-        return cls(parts[0].row, length, tuple(whole))
-
-    @classmethod
-    def grouped(cls, parts: Iterable[Columns], most: int) -> Iterator[Columns]:
-        """The rows of these parts of one table, in groups of at most so many rows. Small parts are joined."""
-        waiting: list[Columns] = []
-        count = 0
-        for part in parts:
-            start = 0
-            while start < part.length:
-                end = min(part.length, start + most - count)
-                waiting.append(part._between(start, end))
-                count += end - start
-                start = end
-                if count == most:
-                    yield cls.joined(waiting)
-                    waiting, count = [], 0
-        if waiting:
-            yield cls.joined(waiting)
-
-    def _between(self, start: int, end: int) -> Columns:
-        """The rows from one place to another."""
-        if end - start == self.length:
-            return self
-        return Columns(
-            self.row, end - start, tuple([each if type(each) is Same else each[start:end] for each in self.columns])
-        )
-
-    def column(self, name: str) -> Sequence[Any]:
-        """The values of one field, one for each row."""
-        return self._spread(self.given(name))
-
-    def given(self, name: str) -> Sequence[Any] | Same:
-        """One field as it was given: its values, or the one that all rows have."""
-        fields: tuple[str, ...] = self.row._fields  # type: ignore[attr-defined]  # all rows are named tuples
-        return self.columns[fields.index(name)]
-
-    def rows(self) -> list[Row]:
-        """The rows, one by one."""
-        make: Any = self.row
-        return list(map(make, *map(self._spread, self.columns)))
-
-    def chosen(self, places: Sequence[int]) -> Columns:
-        """The rows at these places."""
-        chosen = (column if type(column) is Same else [column[place] for place in places] for column in self.columns)
-        return Columns(self.row, len(places), tuple(chosen))
-
-    def _spread(self, column: Sequence[Any] | Same) -> Sequence[Any]:
-        return [column.value] * self.length if type(column) is Same else column
+    ExecutionRow
+    | EnvironmentRow
+    | JobRow
+    | CallRow
+    | CallChildRow
+    | TaskSetRow
+    | ArgumentRow
+    | ReductionRow
+    | ForgottenRow
+    | HandleRow
+    | ValueRow
+    | ValuePartRow
+    | FileRow
+    | ListingRow
+    | TaskRow
+    | DefinitionRow
+    | TagRow
+    | LogRow
+    | AttemptRow
+    | RunRow
+    | PlaceRow
+    | WaitRow
+    | EventRow
+    | DeliveryRow
+    | ScheduleRow
+    | FiringRow
+    | StreamItemRow
+    | RequestRow
+)
 
 
 class Table(NamedTuple):
@@ -586,6 +560,9 @@ TABLES: tuple[Table, ...] = (
     Table("places", PlaceRow, ("execution_id", "place", "kind", "number", "generation")),
     Table("wait_changes", WaitRow, ("run_id", "place", "number")),
     Table("delivery_changes", DeliveryRow, ("event_id", "target", "number")),
+    Table("schedule_changes", ScheduleRow, ("schedule", "number")),
+    Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
     Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
+    Table("requests", RequestRow, ("request_id", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

@@ -13,14 +13,17 @@ from urllib.parse import urlsplit
 
 from rayflow import config as configuration
 from rayflow.client.service_places import place_of
-from rayflow.client.wire import AGAIN, ApiCall
+from rayflow.client.wire import AGAIN, REQUEST_ID, ApiCall
 from rayflow.errors import BadArguments, ServiceUnavailable
 
 ANSWER_SECONDS = 30.0
 """How long the service may take to answer a question."""
 
 PAUSES_SECONDS = (0.25, 0.5, 1.0)
-"""The pauses before a request that got no answer is sent again."""
+"""The pauses before a request that got no answer, or that the service could not answer, is sent again."""
+
+UNAVAILABLE = 503
+"""The status of an answer that says that the service cannot answer now."""
 
 TOKEN = "RAYFLOW_TOKEN"
 SERVICE = "RAYFLOW_SERVICE"
@@ -61,7 +64,9 @@ class ServiceAddress:
     def headers(self, call: ApiCall, is_again: bool) -> dict[str, str]:
         """The headers of a call. is_again: it was sent before, and no answer came."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": call.content_type}
-        return {**headers, AGAIN: "1"} if is_again else headers
+        if call.method == "POST":
+            headers |= {REQUEST_ID: call.request_id, AGAIN: "1" if is_again else "0"}
+        return headers
 
     def patience(self, call: ApiCall) -> float:
         """Seconds that the answer to a call may take."""

@@ -7,6 +7,7 @@ methods it has. Never: blocks its event loop.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import datetime
 import os
 import time
@@ -15,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from rayflow.client import wire
-from rayflow.client.addresses import ServiceAddress, address_of
+from rayflow.client import schedule_calls, wire
+from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
 from rayflow.client.wire import (
     FOLLOW_PAUSE_SECONDS,
     FOLLOW_SECONDS,
@@ -26,6 +27,9 @@ from rayflow.client.wire import (
     answer_of,
 )
 from rayflow.errors import ServiceUnavailable
+from rayflow.lang.durable.schedules import CATCH_UP
+from rayflow.lang.events.moments import Duration
+from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Term
 
 
@@ -34,6 +38,8 @@ class AsyncClient:
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
+        self.schedules = AsyncSchedules(self)
+        """What its schedules are asked."""
         self._session: aiohttp.ClientSession | None = None
 
     async def start(
@@ -66,9 +72,76 @@ class AsyncClient:
         """As `Client.get`."""
         return AsyncRun(self, (await self._ask(wire.run_call(run_id)))["run_id"])
 
-    async def runs(self, *, state: str | None = None, flow: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    async def runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        limit: int | None = 50,
+    ) -> list[dict[str, Any]]:
         """As `Client.runs`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.runs_call(state, flow, limit)))["runs"]
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        return await self._list(wire.Pages("runs", limit, **fields))
+
+    async def cancel_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """As `Client.cancel_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        call = wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest)
+        found: dict[str, Any] = await self._ask(call)
+        return found
+
+    async def retry_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """As `Client.retry_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        call = wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest)
+        found: dict[str, Any] = await self._ask(call)
+        return found
+
+    async def flows(self) -> list[dict[str, Any]]:
+        """As `Client.flows`."""
+        found: list[dict[str, Any]] = (await self._ask(wire.FLOWS))["flows"]
+        return found
+
+    async def stats(self) -> dict[str, Any]:
+        """As `Client.stats`."""
+        found: dict[str, Any] = await self._ask(wire.STATS)
         return found
 
     async def emit(
@@ -92,20 +165,23 @@ class AsyncClient:
         answer: dict[str, Any] = await self._ask(wire.event_call(event_id))
         return answer
 
-    async def events(self, *, name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    async def events(self, *, name: str | None = None, limit: int | None = 50) -> list[dict[str, Any]]:
         """As `Client.events`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.events_call(name, limit)))["events"]
-        return found
+        return await self._list(wire.Pages("events", limit, name=name))
 
-    async def asks(self) -> list[dict[str, Any]]:
+    async def asks(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """As `Client.asks`."""
-        found: list[dict[str, Any]] = (await self._ask(wire.ASKS))["asks"]
-        return found
+        return await self._list(wire.Pages("asks", limit))
 
     # --- the way there ------------------------------------------------------------------------------------------------
 
     async def _ask(self, call: ApiCall) -> Any:
         return answer_of(*await self._send(call))
+
+    async def _list(self, pages: wire.Pages) -> list[dict[str, Any]]:
+        while pages.has_more:
+            pages.take(await self._ask(pages.call()))
+        return pages.items
 
     async def _value(self, run_id: str, answer: Mapping[str, Any]) -> Any:
         blobs = {}
@@ -117,7 +193,7 @@ class AsyncClient:
         return wire.value_in(run_id, answer, blobs)
 
     async def _send(self, call: ApiCall) -> tuple[int, bytes]:
-        """Status and body of the answer. A request without an answer is sent again."""
+        """As `Client._send`."""
         address = self._address
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -132,13 +208,17 @@ class AsyncClient:
                     headers=address.headers(call, is_again),
                     timeout=aiohttp.ClientTimeout(total=address.patience(call)),
                 ) as response:
-                    return response.status, await response.read()
+                    content = await response.read()
             except (OSError, aiohttp.ClientError, TimeoutError) as error:
                 pause = next(pauses, None)
                 if pause is None:
                     raise address.unavailable(error) from None
-                is_again = True
-                await asyncio.sleep(pause)
+            else:
+                pause = next(pauses, None) if response.status == UNAVAILABLE else None
+                if pause is None:
+                    return response.status, content
+            is_again = True
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -225,9 +305,86 @@ class AsyncRun:
         """As `ClientRun.retry`."""
         await self._client._ask(wire.run_call(self.id, "retry", reason=reason))
 
+    async def fork(
+        self,
+        *,
+        at: str | Sequence[str] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+    ) -> AsyncRun:
+        """As `ClientRun.fork`."""
+        answer = await self._client._ask(wire.fork_call(self.id, at, with_, words, id, tags))
+        return AsyncRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
     async def answer(self, value: Any, *, place: str | None = None) -> None:
         """As `ClientRun.answer`."""
         await self._client._ask(wire.run_call(self.id, "answer", value=value, place=place))
+
+
+class AsyncSchedules:
+    """The schedules of a service, to be awaited: as `ClientSchedules`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> builtins.list[dict[str, Any]]:
+        """As `ClientSchedules.list`."""
+        found: builtins.list[dict[str, Any]] = (await self._client._ask(schedule_calls.LISTED))["schedules"]
+        return found
+
+    async def show(self, name: str, *, limit: int = 20) -> dict[str, Any]:
+        """As `ClientSchedules.show`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.show_call(name, limit))
+        return found
+
+    async def next(self, name: str, count: int = 5) -> builtins.list[int]:
+        """As `ClientSchedules.next`."""
+        found: builtins.list[int] = (await self._client._ask(schedule_calls.next_call(name, count)))["next"]
+        return found
+
+    async def put(
+        self,
+        name: str,
+        flow: Task[..., Any] | str,
+        schedule: Any,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        overlap: str = "skip",
+        catch_up: Duration = CATCH_UP,
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.put`."""
+        call = schedule_calls.put_call(name, flow, schedule, arguments=arguments, overlap=overlap, catch_up=catch_up)
+        found: dict[str, Any] = await self._client._ask(call)
+        return found
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.pause`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, True))
+        return found
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.resume`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.pause_call(name, False))
+        return found
+
+    async def trigger(self, name: str, moment: datetime.datetime | None = None) -> AsyncRun:
+        """As `ClientSchedules.trigger`."""
+        answer = await self._client._ask(schedule_calls.trigger_call(name, moment))
+        return AsyncRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    async def backfill(
+        self, name: str, first: datetime.datetime, last: datetime.datetime | None = None
+    ) -> dict[str, Any]:
+        """As `ClientSchedules.backfill`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.backfill_call(name, first, last))
+        return found
+
+    async def delete(self, name: str) -> dict[str, Any]:
+        """As `ClientSchedules.delete`."""
+        found: dict[str, Any] = await self._client._ask(schedule_calls.delete_call(name))
+        return found
 
 
 def aconnect(

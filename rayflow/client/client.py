@@ -2,12 +2,13 @@
 
 In: expressions, names of tasks with plain arguments, ids. Out: runs, and what they come to. Never: evaluates.
 
-A request that is sent again, because its answer was lost, does nothing twice: a start has an id, an event has one, and
-the other requests say what is to be, and not what is to change.
+A request is sent again, with pauses, when no answer comes, or when the service says that it cannot answer now. It does
+nothing twice, and gets the same answer, because each request that changes something has an id.
 """
 
 from __future__ import annotations
 
+import builtins
 import datetime
 import http.client
 import os
@@ -15,8 +16,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rayflow.client import wire
-from rayflow.client.addresses import ServiceAddress, address_of
+from rayflow.client import schedule_calls, wire
+from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
 from rayflow.client.wire import (
     FOLLOW_PAUSE_SECONDS,
     FOLLOW_SECONDS,
@@ -26,6 +27,9 @@ from rayflow.client.wire import (
     answer_of,
 )
 from rayflow.errors import ServiceUnavailable
+from rayflow.lang.durable.schedules import CATCH_UP
+from rayflow.lang.events.moments import Duration
+from rayflow.lang.tasks import Task
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.display.tracebacks import front_door
 
@@ -35,6 +39,8 @@ class Client:
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
+        self.schedules = ClientSchedules(self)
+        """What its schedules are asked."""
         self._idle: list[http.client.HTTPConnection] = []
         """Connections that no thread uses."""
 
@@ -80,9 +86,89 @@ class Client:
         return ClientRun(self, self._ask(wire.run_call(run_id))["run_id"])
 
     @front_door
-    def runs(self, *, state: str | None = None, flow: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest runs, newest first. state: only those in this state. flow: only those of this task."""
-        found: list[dict[str, Any]] = self._ask(wire.runs_call(state, flow, limit))["runs"]
+    def runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        limit: int | None = 50,
+    ) -> list[dict[str, Any]]:
+        """The latest runs, newest first.
+
+        Only those in one of the states; of one of the flows (the full name, or the last part of it); with all the tags;
+        with the text in their id, arguments, tags, error, reason or result; requested from since on and before until;
+        whose id begins with id_prefix. limit: how many at most; None for all. Raises BadArguments.
+        """
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        return self._list(wire.Pages("runs", limit, **fields))
+
+    @front_door
+    def cancel_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """End all runs that the filter of `runs` means and that have not ended. A clean-up that goes on is left alone.
+
+        dry: only count them. latest: leave out runs that were requested later: the `latest` of an earlier answer.
+        Returns count, run_ids (of the first thousand), refused (the runs that could not be cancelled, with errors), and
+        latest. Raises BadArguments for a filter that means all runs.
+        """
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        found: dict[str, Any] = self._ask(wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest))
+        return found
+
+    @front_door
+    def retry_runs(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        flow: str | Sequence[str] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        id_prefix: str | None = None,
+        reason: str = "",
+        dry: bool = False,
+        latest: int | None = None,
+    ) -> dict[str, Any]:
+        """Have all failed and cancelled runs go on that the filter of `runs` means. The rest is as in `cancel_runs`."""
+        fields = wire.filter_fields(
+            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
+        )
+        found: dict[str, Any] = self._ask(wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest))
+        return found
+
+    @front_door
+    def flows(self) -> list[dict[str, Any]]:
+        """The flows that the service has loaded: name, documentation, JSON schema of the input, what starts runs."""
+        found: list[dict[str, Any]] = self._ask(wire.FLOWS)["flows"]
+        return found
+
+    @front_door
+    def stats(self) -> dict[str, Any]:
+        """How many runs there are by state and flow, how many begin and end, how long they wait and run, and the run
+        that has been longest in each state."""
+        found: dict[str, Any] = self._ask(wire.STATS)
         return found
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -115,21 +201,25 @@ class Client:
         return answer
 
     @front_door
-    def events(self, *, name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        found: list[dict[str, Any]] = self._ask(wire.events_call(name, limit))["events"]
-        return found
+    def events(self, *, name: str | None = None, limit: int | None = 50) -> list[dict[str, Any]]:
+        """The latest events, newest first. limit: how many at most; None for all."""
+        return self._list(wire.Pages("events", limit, name=name))
 
     @front_door
-    def asks(self) -> list[dict[str, Any]]:
-        """The questions to people that are open: run_id, place, prompt, and the form of the answer."""
-        found: list[dict[str, Any]] = self._ask(wire.ASKS)["asks"]
-        return found
+    def asks(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The questions to people that are open, oldest first: run_id, place, prompt, deadline_at. limit: how many at
+        most; None for all."""
+        return self._list(wire.Pages("asks", limit))
 
     # --- the way there ------------------------------------------------------------------------------------------------
 
     def _ask(self, call: ApiCall) -> Any:
         return answer_of(*self._send(call))
+
+    def _list(self, pages: wire.Pages) -> list[dict[str, Any]]:
+        while pages.has_more:
+            pages.take(self._ask(pages.call()))
+        return pages.items
 
     def _value(self, run_id: str, answer: Mapping[str, Any]) -> Any:
         blobs = {digest: self._blob(digest) for digest in wire.large_values_in(answer["outcome"] or "")}
@@ -142,7 +232,8 @@ class Client:
         return content
 
     def _send(self, call: ApiCall) -> tuple[int, bytes]:
-        """Status and body of the answer. A request without an answer is sent again."""
+        """Status and body of the answer. A request is sent again if it has none, or if the service cannot answer
+        now."""
         address = self._address
         pauses = address.pauses()
         is_again = False
@@ -158,11 +249,13 @@ class Client:
                 pause = next(pauses, None)
                 if pause is None:
                     raise address.unavailable(error) from None
-                is_again = True
-                time.sleep(pause)
             else:
                 self._idle.append(connection)
-                return response.status, content
+                pause = next(pauses, None) if response.status == UNAVAILABLE else None
+                if pause is None:
+                    return response.status, content
+            is_again = True
+            time.sleep(pause)
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         try:
@@ -272,9 +365,118 @@ class ClientRun:
         self._client._ask(wire.run_call(self.id, "retry", reason=reason))
 
     @front_door
+    def fork(
+        self,
+        *,
+        at: str | Sequence[str] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+    ) -> ClientRun:
+        """Start another run that begins with what this one has done.
+
+        at: what is done anew, with all that stands below it: places, by the beginning of their ids, or the names of
+        their tasks. with_: other arguments, as plain data by name; or words, as on a command line. What is not done
+        anew keeps its outcomes: its effects are not done again. id: the new run's own id. tags: those of this run by
+        default. Raises NotFound for an unknown place, BadArguments.
+        """
+        answer = self._client._ask(wire.fork_call(self.id, at, with_, words, id, tags))
+        return ClientRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    @front_door
     def answer(self, value: Any, *, place: str | None = None) -> None:
         """Answer its `ask`. value: plain data. place: which one, if several are open."""
         self._client._ask(wire.run_call(self.id, "answer", value=value, place=place))
+
+
+class ClientSchedules:
+    """The schedules of a service: `client.schedules`.
+
+    name: of a schedule; of one in the code, the full name of its flow, or the end of it that no other has. A schedule
+    is described by a dict: `schedule`, `state`, `flow`, `timetable`, `when` (the timetable in words), `overlap`,
+    `catch_up_seconds`, `arguments`, `is_of_code`, `next_at`, and what of it has not ended: `runs`, `queued`, `pending`.
+    Moments are microseconds since the epoch. Every method raises NotFound for a name that no schedule has.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @front_door
+    def list(self) -> builtins.list[dict[str, Any]]:
+        """All schedules, by name: those that were deleted, and those that the code has no more, too."""
+        found: builtins.list[dict[str, Any]] = self._client._ask(schedule_calls.LISTED)["schedules"]
+        return found
+
+    @front_door
+    def show(self, name: str, *, limit: int = 20) -> dict[str, Any]:
+        """One schedule, with its next moments, its changes, and its latest firings, newest first."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.show_call(name, limit))
+        return found
+
+    @front_door
+    def next(self, name: str, count: int = 5) -> builtins.list[int]:
+        """Its next moments; none if it is paused or has ended."""
+        found: builtins.list[int] = self._client._ask(schedule_calls.next_call(name, count))["next"]
+        return found
+
+    @front_door
+    def put(
+        self,
+        name: str,
+        flow: Task[..., Any] | str,
+        schedule: Any,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        overlap: str = "skip",
+        catch_up: Duration = CATCH_UP,
+    ) -> dict[str, Any]:
+        """Make a schedule, or change one that was put. The same again changes nothing.
+
+        flow: the task that it starts, or its name. schedule: `cron(...)`, `every(...)`, or a list of these. arguments:
+        plain data by name; the others have their defaults. overlap, catch_up: as for `flow`. Its moments from now on
+        count. Raises NoSuchTask, BadArguments, and RunConflict for a schedule that stands in the code.
+        """
+        call = schedule_calls.put_call(name, flow, schedule, arguments=arguments, overlap=overlap, catch_up=catch_up)
+        found: dict[str, Any] = self._client._ask(call)
+        return found
+
+    @front_door
+    def pause(self, name: str) -> dict[str, Any]:
+        """Pause it: its moments are skipped until it is resumed. Runs go on."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.pause_call(name, True))
+        return found
+
+    @front_door
+    def resume(self, name: str) -> dict[str, Any]:
+        """Have it go on after a pause."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.pause_call(name, False))
+        return found
+
+    @front_door
+    def trigger(self, name: str, moment: datetime.datetime | None = None) -> ClientRun:
+        """Start a run of it, whatever runs, and whether it is paused.
+
+        moment: for which moment; by default for now. A moment that has a run already gives that run.
+        """
+        answer = self._client._ask(schedule_calls.trigger_call(name, moment))
+        return ClientRun(self._client, answer["run_id"], is_new=answer["is_new"])
+
+    @front_door
+    def backfill(self, name: str, first: datetime.datetime, last: datetime.datetime | None = None) -> dict[str, Any]:
+        """Start the runs of all its moments from first to last (by default now) that have had none.
+
+        Gives the `moments` that have a run now or wait for their turn, and how many were `known` before. Raises
+        BadArguments for more than 10,000 moments.
+        """
+        found: dict[str, Any] = self._client._ask(schedule_calls.backfill_call(name, first, last))
+        return found
+
+    @front_door
+    def delete(self, name: str) -> dict[str, Any]:
+        """Delete one that was put. Its runs go on; its firings that wait for their turn start nothing."""
+        found: dict[str, Any] = self._client._ask(schedule_calls.delete_call(name))
+        return found
 
 
 @front_door

@@ -13,7 +13,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
 
@@ -33,28 +33,35 @@ from rayflow.values.refs import Encoded, ValueRef
 LONGEST_POLL_SECONDS = 20.0
 """The longest time that one request waits for a result; then the client asks again."""
 
-MOST_PAGE_ITEMS = 1_000
-"""The most items of a stream in one answer."""
-
 FOLLOW_SECONDS = 60.0
 """How long who follows a stream waits for a service that has answered and does not any more."""
 
 FOLLOW_PAUSE_SECONDS = 0.5
 """The pause before it is asked again."""
 
+MOST_PAGE = 1_000
+"""The most items of one page of a list."""
+
+BULK_SECONDS = 600.0
+"""How much longer than others a request may take that concerns many runs."""
+
 AGAIN = "x-rayflow-again"
-"""The header of a request that is sent again, because no answer came: the service looks whether it has done it."""
+"""The header that says whether a request was sent before, and no answer came: 1 or 0."""
+
+REQUEST_ID = "idempotency-key"
+"""The header with the id of a request: another request with this id is the same request."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
     """One call of the API. body: plain data, sent as JSON, or bytes. patience: seconds that the service may take to
-    answer, beyond the usual ones."""
+    answer, beyond the usual ones. request_id: names it: sent again with the same id, it does nothing twice."""
 
     method: str
     path: str
     body: Any = None
     patience: float = 0.0
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def content(self) -> bytes:
         """The body as bytes."""
@@ -72,7 +79,7 @@ def path_of(*parts: str, **query: Any) -> str:
     """A path of the API, with its query."""
     given = {name: value for name, value in query.items() if value is not None}
     text = "/api/" + "/".join(quote(part, safe="") for part in parts)
-    return f"{text}?{urlencode(given)}" if given else text
+    return f"{text}?{urlencode(given, doseq=True)}" if given else text
 
 
 def moment_us(at: datetime.datetime | None, delay: Any) -> int | None:
@@ -81,12 +88,14 @@ def moment_us(at: datetime.datetime | None, delay: Any) -> int | None:
         raise BadArguments("Give one of at= and delay=.")
     if delay is not None:
         return time.time_ns() // 1000 + int(parse_seconds(delay) * 1_000_000)
-    if at is None:
-        return None
+    return None if at is None else _moment_us("at", at)
+
+
+def _moment_us(name: str, at: datetime.datetime) -> int:
     if at.tzinfo is None:
         raise BadArguments(
-            f"at={at!r} has no time zone, so it is not known which moment is meant. Write at.astimezone() for the zone "
-            "of this machine, or at.replace(tzinfo=datetime.UTC)."
+            f"{name}={at!r} has no time zone, so it is not known which moment is meant. Write .astimezone() for the "
+            "zone of this machine, or .replace(tzinfo=datetime.UTC)."
         )
     return int(at.timestamp() * 1_000_000)
 
@@ -108,8 +117,6 @@ def start_calls(
 ) -> list[ApiCall]:
     """The calls that start a run; the last one does it, those before send large values. See `Client.start`."""
     body: dict[str, Any] = {
-        # An id of the request's own makes a start that is sent again one start.
-        "request_id": uuid.uuid4().hex,
         "id": id, "reuse": reuse, "due_at": moment_us(at, delay), "priority": priority, "tags": dict(tags or {}),
     }  # fmt: skip
     calls: list[ApiCall] = []
@@ -135,7 +142,7 @@ def start_calls(
 
 
 def run_call(run_id: str, *parts: str, **body: Any) -> ApiCall:
-    """A question about a run; with a body, a request that concerns it."""
+    """A question about a run; with a body, a request that changes it."""
     return ApiCall("POST" if body else "GET", path_of("runs", run_id, *parts), body or None)
 
 
@@ -155,9 +162,76 @@ def stream_call(run_id: str, stream: str, after: int, seconds: float) -> ApiCall
     return ApiCall("GET", path, patience=seconds)
 
 
-def runs_call(state: str | None, flow: str | None, limit: int) -> ApiCall:
-    """The latest runs."""
-    return ApiCall("GET", path_of("runs", state=state, flow=flow, limit=limit))
+def filter_fields(
+    *,
+    state: str | Sequence[str] | None = None,
+    flow: str | Sequence[str] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    text: str | None = None,
+    since: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+    id_prefix: str | None = None,
+) -> dict[str, Any]:
+    """The fields of a request that choose runs; see `Client.runs`. Raises BadArguments."""
+    given: dict[str, Any] = {
+        "state": _texts(state), "flow": _texts(flow), "text": text, "id_prefix": id_prefix,
+        "tag": [f"{key}={value}" for key, value in (tags or {}).items()] or None,
+        "since": None if since is None else _moment_us("since", since),
+        "until": None if until is None else _moment_us("until", until),
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _texts(given: str | Sequence[str] | None) -> list[str] | None:
+    if given is None:
+        return None
+    return [given] if isinstance(given, str) else list(given) or None
+
+
+class Pages:
+    """The calls that get a list, page by page. of: what it is a list of. limit: how many items at most; None for all.
+    fields: of the query."""
+
+    def __init__(self, of: str, limit: int | None, **fields: Any) -> None:
+        self._of = of
+        self.items: list[dict[str, Any]] = []
+        self._limit = limit
+        self._fields = fields
+        self._cursor: str | None = None
+        self.has_more = limit is None or limit > 0
+
+    def call(self) -> ApiCall:
+        """The next call."""
+        left = MOST_PAGE if self._limit is None else min(MOST_PAGE, self._limit - len(self.items))
+        return ApiCall("GET", path_of(self._of, **self._fields, limit=left, cursor=self._cursor))
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Take in its answer."""
+        self.items += answer[self._of]
+        self._cursor = answer["next"]
+        self.has_more = self._cursor is not None and (self._limit is None or len(self.items) < self._limit)
+
+
+def bulk_call(what: str, fields: Mapping[str, Any], *, reason: str, dry: bool, latest: int | None) -> ApiCall:
+    """The call that cancels or retries runs by filter. what: cancel or retry."""
+    body = {**fields, "reason": reason, "dry": dry, "latest": latest}
+    return ApiCall("POST", path_of("runs", what), body, patience=BULK_SECONDS)
+
+
+def fork_call(
+    run_id: str,
+    at: str | Sequence[str] | None,
+    with_: Mapping[str, Any] | None,
+    words: Sequence[str] | None,
+    id: str | None,
+    tags: Mapping[str, Any] | None,
+) -> ApiCall:
+    """The call that forks a run. See `ClientRun.fork`."""
+    body = {
+        "at": _texts(at), "arguments": None if with_ is None else dict(with_), "words": list(words) if words else None,
+        "directory": os.getcwd() if words else None, "id": id, "tags": None if tags is None else dict(tags),
+    }  # fmt: skip
+    return ApiCall("POST", path_of("runs", run_id, "fork"), body)
 
 
 def emit_call(
@@ -171,10 +245,7 @@ def emit_call(
     strict: bool,
 ) -> ApiCall:
     """The call that emits an event. See `Client.emit`."""
-    body = {
-        "name": name, "data": data, "key": key, "id": id or uuid.uuid4().hex, "due_at": moment_us(at, delay),
-        "strict": strict,
-    }  # fmt: skip
+    body = {"name": name, "data": data, "key": key, "id": id, "due_at": moment_us(at, delay), "strict": strict}
     return ApiCall("POST", path_of("events"), body)
 
 
@@ -183,13 +254,11 @@ def event_call(event_id: str) -> ApiCall:
     return ApiCall("GET", path_of("events", event_id))
 
 
-def events_call(name: str | None, limit: int) -> ApiCall:
-    """The latest events."""
-    return ApiCall("GET", path_of("events", name=name, limit=limit))
+FLOWS = ApiCall("GET", path_of("flows"))
+"""The flows that are loaded."""
 
-
-ASKS = ApiCall("GET", path_of("asks"))
-"""The open questions to people."""
+STATS = ApiCall("GET", path_of("stats"))
+"""How many runs there are, how many begin and end, what waits longest."""
 
 
 def blob_call(digest: bytes) -> ApiCall:

@@ -19,9 +19,16 @@ from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.cell_roles import ARGUMENTS_SLOT, CellRole
 from rayflow.evaluator.closing import fail
-from rayflow.evaluator.effects import answered_by, has_term, identify, note_awaited_key
+from rayflow.evaluator.effects import (
+    answered_by,
+    go_on_from_term,
+    goes_on_to_clean_up,
+    has_term,
+    identify,
+    note_awaited_key,
+)
 from rayflow.evaluator.graph import Cell, Execution, Job
-from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.ledger import ROOT_PLACE, Pin, Standing
 from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
@@ -97,9 +104,9 @@ def meet(
         return job
     if entry.is_effect:
         note_awaited_key(job)
-    if not execution.wanted and not execution.is_cleaning:
+    if not execution.may_begin:
         job.work.wanted = False
-        if not has_term(job):  # a term that is pinned may hold a clean-up
+        if not goes_on_to_clean_up(state, job):
             fail(state, job, own_failures.cancelled())
             return job
     try:
@@ -157,9 +164,12 @@ def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | No
     if ledger is None or not ledger.by_path:
         return None
     above = pinned_caller(parent)
-    if parent is not None and above is None:
+    if parent is None:
+        pin = ledger.pins.get(ROOT_PLACE)
+    elif above is None:
         return None
-    pin = ledger.pin_at(job_id, above.place if above is not None else None)
+    else:
+        pin = ledger.pin_at(job_id, above.place)
     return pin if pin is not None and not pin.is_taken else None
 
 
@@ -189,6 +199,11 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
     if not job.is_open:
         return
     names, option_names = cell.expression
+    if failure is not None and failure.is_cancelled and has_term(job):
+        assert job.standing is not None
+        assert job.standing.pin is not None
+        go_on_from_term(state, job, job.standing.pin)  # for its clean-up, the term is enough
+        return
     if failure is not None:
         job.work.never_ran = True
         position = next(place for place, value in enumerate(cell.values) if value is failure)
@@ -210,7 +225,7 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
             return
         if _refuse_too_deep(state, job):
             return
-    if job.work.wanted or has_term(job):
+    if job.work.wanted or has_term(job) or job.is_cleaning_up:
         identify(state, job)
     else:
         fail(state, job, own_failures.cancelled())

@@ -39,6 +39,8 @@ class CellRole(Enum):
     """The value is not used: the call runs for its own sake. Only its end matters."""
     QUESTION = 6
     """The value is what a person says about a job."""
+    LOST = 7
+    """The values are not used: the terms have lost in an earlier life. Only their clean-ups matter."""
 
 
 class Race:

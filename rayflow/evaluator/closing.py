@@ -9,14 +9,26 @@ and whether it is wanted; of the State jobs, fills, executions, out, and the wai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rayflow.evaluator import commands, explanations, lookups, witnessing
 from rayflow.evaluator.graph import Execution, Job
 from rayflow.evaluator.hashes import call_hash_of, hash_of
-from rayflow.evaluator.job_states import DONE, FAILED, HELD, LOOKUP, RUNNING, JobState
+from rayflow.evaluator.job_states import (
+    DONE,
+    FAILED,
+    HELD,
+    IN_FLIGHT,
+    LOOKUP,
+    RESULT,
+    RUNNING,
+    SHARED,
+    JobState,
+    Left,
+)
 from rayflow.evaluator.members import forget, leave_all
-from rayflow.evaluator.needs import is_cleaning
+from rayflow.evaluator.needs import Node, is_cleaning
 from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.places import outcome_row
@@ -65,6 +77,7 @@ def located(failure: Failure, job: Job, expression: Expression | None = None) ->
 def stop(state: State, execution: Execution) -> None:
     """Stop an execution that nothing needs any more: start nothing, and end its running calls. Clean-ups go on."""
     execution.wanted = False
+    execution.is_restricted = True
     leave_all(state, execution)
     for place, cell in list(execution.waits.items()):
         if not is_cleaning(execution, cell):
@@ -86,12 +99,18 @@ def stop(state: State, execution: Execution) -> None:
 def close(
     state: State, job: Job, to: JobState, is_left_to_follower: bool = False, *, tells_value: bool = False
 ) -> None:
-    """End a job: record it, pass its outcome on, and forget the data that only an open job needs.
+    """End a job: record it, pass its outcome on, and forget the data that only an open job needs. It ends later if
+    something below it still has to come to its clean-up.
 
     is_left_to_follower: the job followed a job that recorded no call node. So it records one itself. tells_value:
     whether its call node may answer shallow calls.
     """
-    execution = job.execution
+    execution, left = job.execution, job.work.left
+    if left is not None and left.count:
+        left.ending = to, is_left_to_follower, tells_value
+        if job.state in IN_FLIGHT:
+            move(state, job, RESULT)
+        return
     move(state, job, to)
     execution.open.pop(job.number, None)
     state.jobs.pop(job.number, None)
@@ -117,6 +136,45 @@ def close(
     job.let_go()
     if job is execution.root and not execution.threads:
         finish(state, execution, job)
+    elif execution.left:
+        has_cleaned_up(state, job)
+
+
+def leave_to_clean_up(node: Node) -> None:
+    """Let the calls around a cell or job stay open until it has come to its clean-up, though nothing may need it."""
+    execution = node.execution if isinstance(node, Job) else node.scope.execution
+    if id(node) in execution.left:
+        return
+    execution.left[id(node)] = node
+    for job in _around(node):
+        if job.work.left is None:
+            job.work.left = Left()
+        job.work.left.count += 1
+
+
+def has_cleaned_up(state: State, node: Node) -> None:
+    """A cell or job has come to its clean-up, if it had to: end the calls around it that have stayed open for it."""
+    execution = node.execution if isinstance(node, Job) else node.scope.execution
+    if execution.left.pop(id(node), None) is None:
+        return
+    for job in _around(node):
+        left = job.work.left
+        if left is None:
+            continue
+        left.count -= 1
+        if not left.count and left.ending is not None:
+            to, is_left_to_follower, tells_value = left.ending
+            close(state, job, to, is_left_to_follower, tells_value=tells_value)
+
+
+def _around(node: Node) -> Iterator[Job]:
+    """The open calls around a cell or job."""
+    job = node.parent if isinstance(node, Job) else node.scope
+    while job is not None:
+        above = job.parent
+        if job.is_open:
+            yield job
+        job = above
 
 
 def follow(state: State, job: Job, twin: Job) -> None:
@@ -166,7 +224,7 @@ def finish(state: State, execution: Execution, root: Job) -> None:
     for job in list(execution.open.values()):
         if job.state is RUNNING:
             state.freed.extend(state.capacity.give_back(job))
-        job.outcome = cancelled()
+        job.outcome, job.work.left = cancelled(), None
         close(state, job, FAILED)
     drop(state, execution)
     outcome = root.outcome
@@ -175,9 +233,7 @@ def finish(state: State, execution: Execution, root: Job) -> None:
         if outcome.is_cancelled and execution.cancelled_by:
             outcome = cancelled(execution.cancelled_by)
     state.out.extend(commands.CloseWait(execution.execution_id, place) for place in execution.waits)
-    failures = [
-        (explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures
-    ]
+    failures = [(explanations.nearest_recorded(job).job_id, job.name, failure) for job, failure in execution.failures]
     state.out.append(
         commands.Finish(
             execution_id=execution.execution_id,
@@ -193,23 +249,34 @@ def finish(state: State, execution: Execution, root: Job) -> None:
 
 
 def end_job_for_nothing(state: State, job: Job) -> None:
-    """End a job that nothing needs any more. An effect that runs is left, unless its options say otherwise."""
+    """End a job that nothing needs any more. An effect that runs is left, unless its options say otherwise.
+
+    A job whose arguments or result are being reduced ends with what is below it: there may be a clean-up.
+    """
     if not job.is_open:
         return
-    if job.state is RUNNING:
-        if job.entry.is_effect and job.options.get("on_cancel") != "kill":
-            assert job.standing is not None
-            job.standing.is_late = True
-            return
-        job.work.wanted = False
-        state.out.append(commands.Stop(job.number, job.work.attempt))
+    if job.state is RUNNING and job.entry.is_effect and job.options.get("on_cancel") != "kill":
+        assert job.standing is not None
+        job.standing.is_late = True
+        _let_nobody_wait(state, job)
         return
-    job.work.wanted = False
-    if job.state is LOOKUP:
-        return  # its answer is on its way
-    if job.state is HELD:
+    was_wanted, job.work.wanted = job.work.wanted, False
+    if job.state is RUNNING or job.state is LOOKUP:
+        if job.state is RUNNING and was_wanted:
+            state.out.append(commands.Stop(job.number, job.work.attempt))
+        _let_nobody_wait(state, job)  # its answer is on its way
+    elif job.state is HELD:
         state.capacity.drop(job)
-    fail(state, job, cancelled())
+        fail(state, job, cancelled())
+    elif job.state is SHARED:
+        fail(state, job, cancelled())
+
+
+def _let_nobody_wait(state: State, job: Job) -> None:
+    """For those that wait for a job it is cancelled now, though it is still to end."""
+    waiters, job.waiters = job.waiters, []
+    for target, slot in waiters:
+        state.fills.append((target, slot, cancelled(), ()))
 
 
 def drop(state: State, execution: Execution) -> None:

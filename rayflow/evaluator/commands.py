@@ -16,7 +16,8 @@ from rayflow.evaluator.messages import NestedEnd, NestedStart
 from rayflow.evaluator.timers import Timer
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.expressions import Term
-from rayflow.records import Columns, ReductionRow, Row
+from rayflow.record_columns import Columns
+from rayflow.records import ReductionRow, Row
 from rayflow.values.failures import Failure, Outcome
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -16,7 +16,7 @@ from rayflow.evaluator import own_failures, retries, sharing
 from rayflow.evaluator.attempts import start, start_later
 from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.changed_effects import begin_new
-from rayflow.evaluator.closing import fail
+from rayflow.evaluator.closing import fail, leave_to_clean_up
 from rayflow.evaluator.graph import Job
 from rayflow.evaluator.hashes import args_hash_of, eval_hash_of
 from rayflow.evaluator.job_states import HELD, RESULT
@@ -24,7 +24,7 @@ from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.misplaced import misplaced
 from rayflow.evaluator.needs import awaited_key
 from rayflow.evaluator.pinning import answer, stand
-from rayflow.evaluator.places import caller_of, pinned_caller, place_of
+from rayflow.evaluator.places import caller_of, ledger_of, pinned_caller, place_of
 from rayflow.evaluator.state import State, move
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
@@ -69,10 +69,26 @@ def has_term(job: Job) -> bool:
     return pin is not None and pin.term is not None
 
 
+def goes_on_to_clean_up(state: State, job: Job) -> bool:
+    """Whether a call that nothing needs goes on all the same: an earlier life has entered a form with a clean-up below
+    it, and not evaluated that. Its body is entered again if it awaits."""
+    pin = job.standing.pin if job.standing is not None else None
+    if pin is None or pin.place not in ledger_of(job.execution).unclean:
+        return False
+    if pin.term is None:
+        assert job.standing is not None
+        job.standing.cleans = True
+        leave_to_clean_up(job)
+    return True
+
+
 def _may_be_moved(job: Job) -> bool:
-    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
-    caller = caller_of(job.parent)
-    return caller is not None and caller.standing is not None and caller.standing.is_edited
+    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited; or the
+    run is a fork."""
+    caller, ledger = caller_of(job.parent), job.execution.ledger
+    if caller is None or caller.standing is None or ledger is None:
+        return False
+    return ledger.may_move(caller.standing)
 
 
 def note_awaited_key(job: Job) -> None:

@@ -50,6 +50,7 @@ from rayflow.evaluator.closing import drop, fail, stop
 from rayflow.evaluator.effects import answered_by
 from rayflow.evaluator.graph import Cell, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
+from rayflow.evaluator.ledger import ROOT_PLACE
 from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs
 from rayflow.evaluator.paths import awaited_path, child_path
@@ -100,6 +101,8 @@ class Evaluator:
                 _wake(state, message.execution_id)  # type: ignore[union-attr]  # those of the table have one
             drain(state)
         for execution_id, execution in list(state.awake.items()):
+            if execution.is_restricted and execution.wanted and not (execution.left or execution.demands):
+                execution.is_restricted, execution.may_begin = False, True  # all that has lost is settled
             while execution.in_flight == 0 and not execution.waits and _is_open(state, execution):
                 _break_cycle(state, execution)
                 drain(state)
@@ -162,7 +165,7 @@ def _submitted(state: State, message: messages.Submitted) -> None:
     clear_failures(state, execution, message.generation)
     term = loads(message.root)
     root_id = short_digest("job", execution.seed)
-    pin = execution.ledger.pin_at(root_id, None) if execution.ledger is not None else None
+    pin = execution.ledger.pins.get(ROOT_PLACE) if execution.ledger is not None else None
     if type(term) is TaskCall:
         meet(state, term, execution, None, root_id)
     elif pin is not None and answered_by(state, new_job(state, execution, None, None, ROOT, root_id), pin):
@@ -185,7 +188,7 @@ def _looked_up(state: State, message: messages.LookedUp) -> None:
     job = job_in(state, message.asker, LOOKUP)
     if job is None:
         return
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return
     choice = lookups.choose(job, message.candidates, message.at)
@@ -278,7 +281,7 @@ def _take_in(state: State, job: Job, message: messages.Returned | messages.Pause
     job.work.cost = message.cost if job.work.awaits is None else job.work.awaits.add_cost(message.cost)
     release(state, job)
     record(state, job, message.rows)
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return None
     for text in job.execution.tasks.learn(message.entries):
@@ -335,11 +338,9 @@ def _worker_gone(state: State, message: messages.WorkerGone) -> None:
     if job.entry.is_nested:
         job.execution.is_torn = True
     release(state, job)
-    row = rows.attempt_row(
-        job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at
-    )
+    row = rows.attempt_row(job, ended="lost", error=message.reason, node=message.node, pid=message.pid, at=message.at)
     record(state, job, (row,))
-    if not job.work.wanted:
+    if not (job.work.wanted or job.is_cleaning_up):
         fail(state, job, own_failures.cancelled())
         return
     if job.options.get("on_unknown") == "fail" and not message.fatal:
@@ -353,7 +354,7 @@ def _timer_fired(state: State, message: messages.TimerFired) -> None:
     if isinstance(message.timer, RetryTimer):
         retry_now(state, message.timer)
     else:
-        record_open_jobs(state, message.at)
+        record_open_jobs(state, message.timer, message.at)
 
 
 def _cancel_requested(state: State, message: messages.CancelRequested) -> None:

@@ -18,7 +18,6 @@ from rayflow.evaluator.graph import Cell
 from rayflow.evaluator.inheritance import ABSENT
 from rayflow.evaluator.messages import NestedEnd
 from rayflow.evaluator.needs import is_allowed
-from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.rows import applied_tags
 from rayflow.evaluator.state import State, demand, settle
@@ -41,11 +40,8 @@ def step(state: State, cell: Cell) -> None:
             return
         if len(cell.values) == 1:
             cell.scope.execution.cleanups[id(cell)] = cell
-        elif cell.values:
-            cell.scope.execution.cleanups.pop(id(cell), None)
-            if not is_allowed(cell.scope.execution, cell):
-                settle(state, cell, cancelled(), cell.all_sources())
-                return
+        elif cell.values and not races.cleaned(state, cell):
+            return
     answer = definition.rule(form._args, cell.values)
     if type(answer) is Need:
         terms = tuple(answer.terms)
@@ -82,6 +78,7 @@ def step(state: State, cell: Cell) -> None:
 def _begin(state: State, cell: Cell, answer: Begin) -> None:
     """Make a call that nothing waits for, except the end of the execution."""
     scope = cell.scope
+    scope.execution.may_begin = is_allowed(scope.execution, cell)
     job = meet(state, answer.call, scope.execution, scope, child_path(cell.path, "begun", 0), is_begun=True)
     # Taking the final value of the scope from the cache would begin nothing.
     scope.work.below = NEVER_WHOLE

@@ -19,7 +19,7 @@ from rayflow.evaluator.awaiting import Awaits
 from rayflow.evaluator.call_options import CallOptions
 from rayflow.evaluator.cell_roles import CellRole, Race
 from rayflow.evaluator.inheritance import Inherited
-from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState
+from rayflow.evaluator.job_states import ARGUMENTS, DONE, FAILED, MOVES, JobState, Left
 from rayflow.evaluator.ledger import Ledger, Standing
 from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
@@ -46,7 +46,8 @@ class Cell:
     jobs and vectors that it came from. places: for a container, the position of each expression's value, by the
     expression's id.
     waiters: the cells and jobs that wait for the outcome, each with the slot that the outcome fills.
-    settled: whether the cell has given its outcome. number, key: set while a look-up or an operation is in flight.
+    settled: whether the cell has given its outcome. number, key: set while a look-up or an operation is in flight. (Of
+    a form with a clean-up, key is its place.)
     race: of a form that decides between its terms.
     """
 
@@ -138,11 +139,11 @@ class Work:
     below: the end of the nested execution that its body was, if it was one.
     children: the jobs and vectors of the calls in its term. memo: for each shared expression of its term, its cell or
     job.
-    followers: jobs that share the outcome.
+    followers: jobs that share the outcome. left: what keeps it open although its outcome is known; None for most.
     """
 
     __slots__ = (
-        "args_hash", "attempt", "awaits", "below", "bound", "call", "causes", "children", "cost", "followers",
+        "args_hash", "attempt", "awaits", "below", "bound", "call", "causes", "children", "cost", "followers", "left",
         "listed", "losses", "memo", "missed", "never_ran", "ordinal", "packed", "raised", "ready_at", "sent_at",
         "sources", "waited_on", "wanted",
     )  # fmt: skip
@@ -171,6 +172,7 @@ class Work:
         self.children: list[Job | Vector] = []
         self.memo: dict[int, tuple[Expression, Cell | Job]] | None = None
         self.followers: list[Job] | None = None
+        self.left: Left | None = None
 
     def note_wait(self, cause: str) -> None:
         """Add a cause that holds the job although its arguments are values; each cause once."""
@@ -301,6 +303,11 @@ class Job:
     def is_recorded(self) -> bool:
         """Whether it leaves records; False below a call with the option prov=False."""
         return self.received.is_recorded
+
+    @property
+    def is_cleaning_up(self) -> bool:
+        """Whether its body is entered again only so that it comes to its clean-up."""
+        return self.standing is not None and self.standing.cleans
 
     @property
     def is_open(self) -> bool:
@@ -515,7 +522,9 @@ class Execution:
     by place. target: the cell or job and the slot for the term in hand. is_parked: whether only waits can bring news.
 
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
-    nothing waits for it, these still go on. is_cleaning: whether the term in hand belongs to one of them.
+    nothing waits for it, these still go on. left: what nothing needs and still has to come to its clean-up, by id.
+    is_restricted: whether it is stopped, or something in it has lost. may_begin: whether the term in hand may begin
+    anything.
     cancelled_by: who or what cancelled it. fatal: the failure that stopped it, if it stops at the first failure.
     is_torn: whether a part of it was lost: the records may have open jobs that neither it nor a service knows.
 
@@ -566,7 +575,9 @@ class Execution:
 
         self.wanted = submitted.cancelled_by is None
         self.cleanups: dict[int, Cell] = {}
-        self.is_cleaning = False
+        self.left: dict[int, Cell | Job] = {}
+        self.is_restricted = not self.wanted
+        self.may_begin = self.wanted
         self.cancelled_by = submitted.cancelled_by or ""
         self.fatal: Failure | None = None
         self.is_torn = submitted.life > 0 and not submitted.is_run

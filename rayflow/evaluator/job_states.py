@@ -1,6 +1,6 @@
 """The states of a job, and the moves between them.
 
-In: nothing. Out: `JobState`, and the table of allowed moves. Never: moves a job.
+In: nothing. Out: `JobState`, the table of allowed moves, and `Left`. Never: moves a job.
 
     ARGUMENTS --> LOOKUP --> HELD --> RUNNING --> RESULT --> DONE
         |            |        ^ ^ ^      |          |
@@ -43,7 +43,7 @@ it."""
 MOVES: Mapping[JobState, frozenset[JobState]] = {
     ARGUMENTS: frozenset({LOOKUP, HELD, SHARED, RESULT, DONE, FAILED}),
     LOOKUP: frozenset({RESULT, HELD, FAILED}),
-    HELD: frozenset({RUNNING, FAILED}),
+    HELD: frozenset({RUNNING, RESULT, FAILED}),
     RUNNING: frozenset({RESULT, HELD, FAILED}),
     RESULT: frozenset({DONE, FAILED, HELD}),
     SHARED: frozenset({LOOKUP, RESULT, DONE, FAILED}),
@@ -56,6 +56,8 @@ ARGUMENTS goes to HELD when no record may answer. It goes to RESULT when the roo
 nothing to run, or when the term of an equal job is to be reduced here, too. It goes to DONE when an equal job has
 already ended.
 
+LOOKUP, HELD and RUNNING also go to RESULT when the job is to end and a clean-up below it is not done.
+
 RESULT goes back to HELD when the expressions that a body awaits have outcomes, and the body has to run again.
 
 SHARED is left when the body of the equal job has returned, but under another context. This job then goes to LOOKUP, to
@@ -63,3 +65,17 @@ find that term in the store and reduce it here, too; or to RESULT with the term 
 
 IN_FLIGHT = frozenset({LOOKUP, HELD, RUNNING})
 """States that an answer, a timer or a limit will end."""
+
+
+class Left:
+    """What keeps a job open whose outcome is known.
+
+    count: how many forms and bodies below it still have to come to their clean-ups, although nothing needs them.
+    ending: how the job is to be closed after that (see `closing.close`); None while it is not to be closed.
+    """
+
+    __slots__ = ("count", "ending")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ending: tuple[JobState, bool, bool] | None = None

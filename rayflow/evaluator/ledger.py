@@ -36,6 +36,9 @@ def is_known(failure: Failure) -> bool:
     return not any(failure.is_a(each) for each in _UNKNOWN)
 
 
+CLEANS_UP = "finally_"
+"""The name of the form that has a clean-up."""
+
 ROOT_PLACE = digest("place of the root")
 """The place of the root of every execution."""
 
@@ -53,13 +56,13 @@ class Pin:
     outcome: the packed outcome. call_hash: as in `PlaceRow`. decision: the packed decision of a form.
     attempts: how many attempts of an effect have started. raised, losses: how many of them raised, or lost their
     worker, as far as that is known. due_at: when the next attempt is due. is_open: whether the last attempt has
-    started, and its end is not known.
+    started, and its end is not known. is_cleaned: whether a form with a clean-up has evaluated it.
     """
 
     __slots__ = (
-        "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_open", "is_taken", "key",
-        "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "task_hash", "term",
-        "term_path",
+        "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_cleaned", "is_open",
+        "is_taken", "key", "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised",
+        "task_hash", "term", "term_path",
     )  # fmt: skip
 
     def __init__(self, row: PlaceRow) -> None:
@@ -84,6 +87,7 @@ class Pin:
         self.losses = 0
         self.due_at = 0
         self.is_open = False
+        self.is_cleaned = False
 
     @property
     def generation(self) -> int:
@@ -120,6 +124,8 @@ class Pin:
             self.outcome, self.call_hash = row.outcome, row.call_hash
         elif row.kind == "decision":
             self.decision = row.outcome
+        elif row.kind == "cleaned":
+            self.is_cleaned = True
 
 
 class Standing:
@@ -130,11 +136,13 @@ class Standing:
     is_answered: whether its outcome comes from a pin. pin: what earlier lives have recorded of it.
     generation, known_failures, key: as in `Pin`. is_late: whether it is an effect that runs though nothing waits for
     it. is_begun: whether it runs for its own sake, as a thread. is_edited: whether its body awaits, and is
-    another one than in the life that has recorded its path.
+    another one than in the life that has recorded its path. cleans: whether its body is entered again only so that it
+    comes to its clean-up.
     """
 
     __slots__ = (
         "args_hash",
+        "cleans",
         "generation",
         "is_answered",
         "is_begun",
@@ -157,6 +165,7 @@ class Standing:
         self.is_begun = False
         self.is_edited = False
         self.is_late = False
+        self.cleans = False
         self.pin: Pin | None = None
         self.generation = 0
         self.known_failures = 0
@@ -169,7 +178,9 @@ class Ledger:
     pins: by place. by_path: the same, by the caller's place and the path of the call or form in its term. term_paths:
     the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved
     waits. gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the
-    effects of this life, by place.
+    effects of this life, by place. unclean: the places of the callers below which earlier lives have entered a form
+    with a clean-up, and not evaluated it. loose: the callers below which something was recorded that has no path any
+    more: a fork keeps it, and its arguments alone say what it is.
     """
 
     def __init__(
@@ -184,6 +195,7 @@ class Ledger:
         self.effects: dict[bytes, Any] = {}
         self.by_path: dict[tuple[bytes | None, bytes], Pin] = {}
         self.term_paths: set[bytes] = set()
+        self.loose: set[bytes | None] = set()
         self._numbers: dict[bytes, int] = {}
         by_place: defaultdict[bytes, list[PlaceRow]] = defaultdict(list)
         for row in rows:
@@ -192,19 +204,40 @@ class Ledger:
             self.pins[place] = pin = _pin_of(own)
             if pin.path is not None:
                 self.by_path[pin.parent, pin.path] = pin
+            elif pin.parent is not None:
+                self.loose.add(pin.parent)
             if pin.term_path is not None:
                 self.term_paths.add(pin.term_path)
+        self.unclean: set[bytes] = set()
+        for pin in self.pins.values():
+            if pin.name == CLEANS_UP and not pin.is_cleaned:
+                self._note_unclean(pin.parent)
+
+    def _note_unclean(self, place: bytes | None) -> None:
+        while place is not None and place not in self.unclean:
+            self.unclean.add(place)
+            above = self.pins.get(place)
+            place = above.parent if above is not None else None
 
     def pin_at(self, path: bytes, parent: bytes | None) -> Pin | None:
         """What was recorded of the call or form at this path, in the term of the caller at this place."""
         return self.by_path.get((parent, path))
 
+    def may_move(self, above: Standing) -> bool:
+        """Whether what stands in the term of this caller may have been recorded at another path, or at none."""
+        return above.is_edited or above.place in self.loose
+
     def missed(self, parent: bytes, name: str) -> list[Pin]:
-        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is."""
+        """The effects of a task that earlier lives have begun below a caller, and that no call of this life is. (Those
+        that a fork keeps beside a released place have no path: they may be left out.)"""
         return [
             pin
             for pin in self.pins.values()
-            if pin.parent == parent and pin.name == name and pin.attempts and not pin.is_taken
+            if pin.parent == parent
+            and pin.name == name
+            and pin.path is not None
+            and pin.attempts
+            and not pin.is_taken
         ]
 
     def place_of(

@@ -61,9 +61,14 @@ def is_cleaning(execution: Execution, node: Node) -> bool:
     return False
 
 
-def is_allowed(execution: Execution, node: Node) -> bool:
-    """Whether anything may begin for this cell or job: in an execution that is stopped, clean-ups alone."""
-    return execution.wanted or is_cleaning(execution, node)
+def is_allowed(execution: Execution, node: Node, slot: int | None = None) -> bool:
+    """Whether anything may begin for this cell or job: nothing that has lost, and in an execution that is stopped,
+    clean-ups alone. slot: the one that is to be filled; None for any."""
+    if not execution.is_restricted:
+        return True
+    if slot is not None and not _is_live(node, slot):
+        return False
+    return is_cleaning(execution, node) or (execution.wanted and not needless(execution, [node]))
 
 
 def needless(execution: Execution, candidates: Iterable[Node]) -> list[Node]:
@@ -92,4 +97,4 @@ def needless(execution: Execution, candidates: Iterable[Node]) -> list[Node]:
 def _is_root(execution: Execution, node: Node) -> bool:
     if isinstance(node, Job):
         return node is execution.root
-    return node.role in (CellRole.THREAD, CellRole.QUESTION) or id(node) in execution.cleanups
+    return node.role is CellRole.THREAD or id(node) in execution.cleanups

@@ -2,7 +2,7 @@
 
 In: a new job, or an `OpeningTimer`. Out: rows of open jobs, the next timer. Never: closes a job.
 
-Changes young, opening_set and out of the State, and `listed` of a job.
+Changes young, opening_set, openings and out of the State, and `listed` of a job.
 """
 
 from __future__ import annotations
@@ -23,19 +23,27 @@ OPENING_SECONDS = 1.0
 OPENING_ROWS = 1_000
 """The most opening rows at one time: of a hundred thousand calls that wait for workers, most need none."""
 
-OPENING_TIMER = OpeningTimer()
-
 
 def note_young(state: State, job: Job | Vector) -> None:
     """Remember a new job or vector, to look later whether it is still open."""
     state.young.append((state.now, job))
     if not state.opening_set:
-        state.opening_set = True
-        state.out.append(SetTimer(OPENING_TIMER, OPENING_SECONDS))
+        _set_timer(state)
 
 
-def record_open_jobs(state: State, at: int) -> None:
-    """Record the jobs that have been open for long, and the jobs above them. Sets the next timer if any are left."""
+def _set_timer(state: State) -> None:
+    state.opening_set = True
+    state.openings += 1
+    state.out.append(SetTimer(OpeningTimer(state.openings), OPENING_SECONDS))
+
+
+def record_open_jobs(state: State, timer: OpeningTimer, at: int) -> None:
+    """Record the jobs that have been open for long, and the jobs above them. Sets the next timer if any are left.
+
+    A timer that is not the one that runs (it fires again) changes nothing.
+    """
+    if not state.opening_set or timer.number != state.openings:
+        return
     state.opening_set = False
     oldest = at - int(OPENING_SECONDS * 1_000_000)
     rows: list[JobRow] = []
@@ -51,8 +59,7 @@ def record_open_jobs(state: State, at: int) -> None:
     if rows:
         state.out.append(Record(tuple(rows)))
     if young:
-        state.opening_set = True
-        state.out.append(SetTimer(OPENING_TIMER, OPENING_SECONDS))
+        _set_timer(state)
 
 
 def _record_open(rows: list[JobRow], job: Job | None) -> None:

@@ -63,7 +63,8 @@ def apply(state: State, cell: Cell) -> None:
 def looked_up(state: State, cell: Cell, message: messages.LookedUp) -> None:
     """Take the first valid candidate from the store's answer. If there is none, let the operation run."""
     execution = cell.scope.execution
-    if not is_allowed(execution, cell):
+    assert cell.key is not None
+    if not _any_needed(execution.operations[cell.key]):
         for waiting in _answered(state, cell):
             settle(state, waiting, cancelled(), ())
         return
@@ -93,7 +94,7 @@ def operated(state: State, message: messages.Operated) -> None:
     is_recorded = any(each.scope.hands_down.is_recorded for each in cells)
     if message.rows and is_recorded:
         state.out.append(commands.Record(message.rows))
-    if message.term is None or not is_allowed(execution, cell):
+    if message.term is None or not _any_needed(cells):
         failure = message.failure or cancelled()
         for each in cells:
             settle(state, each, located(failure, each.scope, each.expression), each.all_sources())
@@ -105,6 +106,11 @@ def operated(state: State, message: messages.Operated) -> None:
         row = operation_row(cell.key, OPERATIONS, message.term, execution.execution_id, message.at)
         state.out.append(commands.Remember(row))
     _become(state, cells, message.term)
+
+
+def _any_needed(cells: list[Cell]) -> bool:
+    """Whether any of the cells that wait for one operation may go on."""
+    return any(is_allowed(each.scope.execution, each) for each in cells)
 
 
 def _number(state: State, cell: Cell) -> None:

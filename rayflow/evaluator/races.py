@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rayflow.evaluator import commands
+from rayflow.evaluator import commands, members
 from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole, Race
-from rayflow.evaluator.closing import end_job_for_nothing
+from rayflow.evaluator.closing import end_job_for_nothing, has_cleaned_up, leave_to_clean_up
 from rayflow.evaluator.graph import Cell, Execution, Job, Vector
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
-from rayflow.evaluator.members import leave
-from rayflow.evaluator.needs import Node, needless
+from rayflow.evaluator.needs import Node, is_allowed, needless
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.pinning import decided
-from rayflow.evaluator.places import form_row, ledger_of
+from rayflow.evaluator.places import form_row, ledger_of, pinned_caller
 from rayflow.evaluator.state import State, demand, settle
+from rayflow.evaluator.vectors import ContainerPart
 from rayflow.evaluator.waits import stand
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Form, Term
@@ -50,6 +50,8 @@ def begin(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
     if known is not None and known.decision is not None:
         winner = cell.race.winner = decided(known)[0]
         if winner >= 0:
+            if count > 1 and above.place in ledger_of(cell.scope.execution).unclean:
+                _enter_losers(state, cell, terms)
             if _is_default(form, winner):
                 _become_default(state, cell)
                 return
@@ -58,6 +60,17 @@ def begin(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
     for position in chosen:
         path = child_path(cell.path, "step", position)
         demand(state, terms[position], cell.scope, path, cell, position)
+
+
+def _enter_losers(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
+    """Go to the clean-ups of what has lost in an earlier life; one of them may not have come to its end."""
+    assert cell.race is not None
+    cell.scope.execution.is_restricted = True
+    positions = [each for each in range(len(terms)) if each != cell.race.winner]
+    lost = Cell(CellRole.LOST, None, cell.scope, cell.path, len(positions))
+    leave_to_clean_up(lost)
+    for slot, position in enumerate(positions):
+        demand(state, terms[position], cell.scope, child_path(cell.path, "step", position), lost, slot)
 
 
 def take(state: State, cell: Cell, slot: int) -> None:
@@ -120,38 +133,68 @@ def enter(state: State, cell: Cell) -> bool:
     if standing is None:
         return False
     place, above, known = standing
-    if not execution.wanted and known is None:
-        settle(state, cell, cancelled(), ())  # nothing was begun that has to be cleaned up
-        return False
+    if not is_allowed(execution, cell):
+        if known is None or known.is_cleaned:
+            settle(state, cell, cancelled(), ())  # nothing was begun that has to be cleaned up
+            return False
+        leave_to_clean_up(cell)
     if known is None:
         row = form_row(cell, above, place, cell.expression._name, "started", state.now)
         state.out.append(commands.Record((row,)))
+    cell.key = place
     return True
+
+
+def cleaned(state: State, cell: Cell) -> bool:
+    """Note that a form has evaluated its clean-up. Gives whether it may go on."""
+    execution = cell.scope.execution
+    execution.cleanups.pop(id(cell), None)
+    above = pinned_caller(cell.scope)
+    assert above is not None
+    assert cell.key is not None
+    _, end = cell.values
+    known = ledger_of(execution).pins.get(cell.key)
+    if not (isinstance(end, Failure) and end.is_cancelled) and (known is None or not known.is_cleaned):
+        row = form_row(cell, above, cell.key, cell.expression._name, "cleaned", state.now)
+        row = row._replace(generation=known.generation if known is not None else 0)
+        state.out.append(commands.Record((row,)))
+    may_go_on = is_allowed(execution, cell)
+    if not may_go_on:
+        settle(state, cell, cancelled(), cell.all_sources())
+    has_cleaned_up(state, cell)
+    return may_go_on
 
 
 # --- what has lost ----------------------------------------------------------------------------------------------------
 
 
 def abandon(state: State, scope: Job) -> None:
-    """End what is open below a job and needed by nothing."""
+    """End what is open below a job and needed by nothing, but for clean-ups."""
     execution = scope.execution
     lost = needless(execution, _open_below(state, scope))
     ids = set(map(id, lost))
-    for node in lost:
-        if isinstance(node, Cell) and node.role is CellRole.FORM and node.expression is not None:
-            _clean_up_later(state, node)
+    execution.is_restricted = True
+    for cell in (*execution.cleanups.values(), *(node for node in lost if _cleans_up(node))):
+        leave_to_clean_up(cell)
     for place, cell in list(execution.waits.items()):
         if id(cell) in ids:
             del execution.waits[place]
             state.out.append(commands.CloseWait(execution.execution_id, place))
+            _end_cell(state, cell)
+    for cells in execution.operations.values():
+        for cell in cells:
+            if id(cell) in ids:
+                _end_cell(state, cell)
     if execution.demands:
-        kept = [each for each in execution.demands if id(each[3]) not in ids]
+        demands = list(execution.demands)
         execution.demands.clear()
-        execution.demands.extend(kept)
-    for node in lost:
-        if isinstance(node, Cell):
-            node.settled, node.outcome = True, cancelled()
-            node.waiters = []
+        for each in demands:
+            term, _, _, target, slot = each
+            if id(target) not in ids:
+                execution.demands.append(each)
+                continue
+            count = len(term.expressions) if type(term) is ContainerPart else 1
+            state.fills.extend((target, slot + further, cancelled(), ()) for further in range(count))
     scopes = {id(node.scope): node.scope for node in lost if isinstance(node, Cell)}
     for node in lost:
         if isinstance(node, Job):
@@ -161,13 +204,32 @@ def abandon(state: State, scope: Job) -> None:
             end_job_for_nothing(state, node)
     for job in scopes.values():
         memo = job.work.memo
-        if memo:
+        if memo and id(job) not in ids:
             for key in [key for key, (_, known) in memo.items() if id(known) in ids and not _runs_on(known)]:
                 del memo[key]
 
 
+def _cleans_up(node: Node) -> bool:
+    """Whether it is a form that still has to evaluate its clean-up."""
+    return isinstance(node, Cell) and node.role is CellRole.FORM and not node.settled and node.key is not None
+
+
+def _end_cell(state: State, cell: Cell) -> None:
+    """Cancel a cell that has lost. What is on its way to it is taken in and not used."""
+    waiters, cell.waiters = cell.waiters, []
+    cell.settled, cell.outcome = True, cancelled()
+    for target, slot in waiters:
+        state.fills.append((target, slot, cell.outcome, ()))
+
+
 def _runs_on(known: Node) -> bool:
-    return isinstance(known, Job) and known.is_open
+    return isinstance(known, Job) and known.is_open and known.work.wanted
+
+
+def needed_again(known: Node) -> None:
+    """Something waits for a cell or job that may have lost before: an effect that runs is late no longer."""
+    if isinstance(known, Job) and known.standing is not None and known.is_open:
+        known.standing.is_late = False
 
 
 def _forget_shared(execution: Execution, job: Job) -> None:
@@ -177,17 +239,6 @@ def _forget_shared(execution: Execution, job: Job) -> None:
     for key in (job.eval_hash, digest("shared", job.eval_hash, job.hands_down.digest)):
         if execution.shared.get(key) is job:
             del execution.shared[key]
-
-
-def _clean_up_later(state: State, cell: Cell) -> None:
-    """Evaluate the clean-up of a form that has lost; the execution ends after it."""
-    if cell.expression._name != "finally_" or len(cell.values) > 1:
-        return
-    execution = cell.scope.execution
-    thread = Cell(CellRole.THREAD, None, cell.scope, cell.path, 1)
-    execution.cleanups[id(thread)] = thread
-    execution.threads += 1
-    demand(state, cell.expression._args[1], cell.scope, child_path(cell.path, "step", 1), thread, 0)
 
 
 def _open_below(state: State, scope: Job) -> Iterator[Node]:
@@ -202,7 +253,7 @@ def _open_below(state: State, scope: Job) -> Iterator[Node]:
                 if child.open and not needless_cell(execution, child.cell):
                     continue
                 for place in (*child.in_state(LOOKUP), *child.in_state(RUNNING)):
-                    yield leave(state, child, place)
+                    yield members.leave(state, child, place)
             elif child.is_open:
                 below.add(id(child))
                 waiting.append(child)

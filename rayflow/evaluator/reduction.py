@@ -16,11 +16,11 @@ from rayflow.evaluator.attempts import enter_again, start
 from rayflow.evaluator.calls import meet, take_arguments
 from rayflow.evaluator.cell_roles import BECOME_SLOT, CHANGED_SLOT, RESULT_SLOT, CellRole
 from rayflow.evaluator.changed_effects import take_answer
-from rayflow.evaluator.closing import end_thread, located
+from rayflow.evaluator.closing import end_thread, has_cleaned_up, located
 from rayflow.evaluator.form_steps import step
 from rayflow.evaluator.forms import FORMS, while_recovering
 from rayflow.evaluator.graph import MOST_MEMBERS, Cell, Execution, Job, Vector
-from rayflow.evaluator.needs import is_cleaning
+from rayflow.evaluator.needs import is_allowed
 from rayflow.evaluator.open_terms import expressions_of, is_value
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.results import take_result
@@ -67,8 +67,8 @@ def _has_room(execution: Execution) -> bool:
 
 def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Job, slot: int) -> None:
     execution = scope.execution
-    if not execution.wanted:
-        execution.is_cleaning = is_cleaning(execution, target)
+    if execution.is_restricted:
+        execution.may_begin = is_allowed(execution, target, slot)
     if execution.ledger is not None:
         execution.target = target, slot
     cls = type(term)
@@ -79,10 +79,11 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
     if cls is TaskCall or cls is Operation or cls is Form:
         memo = scope.work.memo.get(id(term)) if scope.work.memo is not None and term._shared else None
         if memo is not None:
+            races.needed_again(memo[1])
             wait_for(state, memo[1], target, slot)
             return
         known = _open_expression(state, term, scope, path, target, slot)
-        if term._shared and scope.is_open:  # a clean-up may outlive the job in whose term it stands
+        if term._shared and scope.is_open:
             if scope.work.memo is None:
                 scope.work.memo = {}
             # The expression is kept beside what became of it, so that no other is found under its id.
@@ -161,8 +162,10 @@ def _complete(state: State, cell: Cell) -> None:
         step(state, cell)
         return
     if cell.role is CellRole.THREAD:
-        cell.scope.execution.cleanups.pop(id(cell), None)
         end_thread(state, cell.scope.execution)
+        return
+    if cell.role is CellRole.LOST:
+        has_cleaned_up(state, cell)
         return
     failure = cell.first_failure()
     if cell.role is CellRole.ARGUMENTS:

@@ -26,6 +26,7 @@ from rayflow.lang.options.tags import tag_pairs
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps, with_conditions
 from rayflow.lang.terms.expressions import TaskRef, Term, render
+from rayflow.record_columns import Columns, Same
 from rayflow.records import (
     CHECKED_VALUE,
     SHALLOW_VALUE,
@@ -35,7 +36,6 @@ from rayflow.records import (
     AttemptRow,
     CallChildRow,
     CallRow,
-    Columns,
     DefinitionRow,
     FileRow,
     HandleRow,
@@ -43,7 +43,6 @@ from rayflow.records import (
     LogRow,
     ReductionRow,
     Row,
-    Same,
     TagRow,
     TaskRow,
     TaskSetRow,

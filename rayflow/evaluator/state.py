@@ -35,7 +35,7 @@ class State:
     out: the commands of this turn. fills: outcomes on their way to a slot, each with the jobs that it came from.
     freed: jobs that can take their limits now, because an execution has ended that held them.
     young: open jobs and vectors that are not yet recorded as open, oldest first, each with the time of its creation.
-    opening_set: whether an `OpeningTimer` is running.
+    opening_set: whether an `OpeningTimer` is running. openings: how many were set: the number of the last one.
     """
 
     capacity: Capacity
@@ -54,6 +54,7 @@ class State:
     freed: list[Job] = field(default_factory=list)
     young: deque[tuple[int, Job | Vector]] = field(default_factory=deque)
     opening_set: bool = False
+    openings: int = 0
 
 
 def next_number(state: State) -> int:

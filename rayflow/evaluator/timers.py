@@ -21,7 +21,10 @@ class RetryTimer:
 
 @dataclass(frozen=True, slots=True)
 class OpeningTimer:
-    """Time to look for jobs that have been open for long, and to record them as open."""
+    """Time to look for jobs that have been open for long, and to record them as open. number: of this timer, so that
+    one that fires twice sets no second one."""
+
+    number: int
 
 
 Timer: TypeAlias = RetryTimer | OpeningTimer

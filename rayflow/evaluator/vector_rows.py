@@ -20,19 +20,8 @@ from rayflow.evaluator.lookups import remember_keys
 from rayflow.evaluator.messages import Cost
 from rayflow.evaluator.rows import requested_text, shown_as, task_rows
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import (
-    SINGLE,
-    TERM_FORMAT,
-    ArgumentRow,
-    CallRow,
-    Columns,
-    JobRow,
-    ReductionRow,
-    Row,
-    Same,
-    TaskSetRow,
-    ValueRow,
-)
+from rayflow.record_columns import Columns, Same
+from rayflow.records import SINGLE, TERM_FORMAT, ArgumentRow, CallRow, JobRow, ReductionRow, Row, TaskSetRow, ValueRow
 from rayflow.values.encoding.identity import scalar_hashes
 
 T = TypeVar("T")

@@ -115,7 +115,7 @@ def reduce_together(state: State, together: ContainerPart, scope: Job, path: byt
     turns = {place: (group, index) for group in groups for index, place in enumerate(group.places)}
     for place, expression in enumerate(expressions):
         turn = turns.get(place)
-        if turn is None or not scope.execution.wanted:  # an earlier one may have stopped the execution
+        if turn is None or scope.execution.is_restricted:  # an earlier one may have stopped the execution
             alone(state, expression, scope, child_path(path, "part", first + place), cell, first + place)
         elif not turn[0].add(turn[1]):
             wait_for(state, turn[0].job_of(state, turn[1]), cell, first + place)
@@ -125,7 +125,7 @@ def reduce_together(state: State, together: ContainerPart, scope: Job, path: byt
 
 def _groups_of(state: State, together: ContainerPart, scope: Job, path: bytes, cell: Cell) -> list[_Group]:
     """The groups of plain calls that are large enough for a vector."""
-    if not scope.execution.wanted or _may_be_pinned(scope):
+    if scope.execution.is_restricted or _may_be_pinned(scope):
         return []
     found: list[_Group] = []
     for shape, places in _by_shape(together.expressions).items():

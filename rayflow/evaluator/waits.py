@@ -45,7 +45,7 @@ def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, 
     above = pin(state, caller)
     assert above.place is not None
     ledger = ledger_of(execution)
-    may_move = above.is_edited
+    may_move = ledger.may_move(above)
     place = ledger.place_of(cell.path, above.place, name, content_digest(arguments), None, may_move=may_move)
     return place, above, ledger.pins.get(place)
 
@@ -105,23 +105,30 @@ def _settle(state: State, cell: Cell, packed: bytes) -> None:
 
 def note(state: State, cell: Cell, kind: str) -> None:
     """Record the time, once; or make a text that no other place has."""
+    if not is_allowed(cell.scope.execution, cell):
+        settle(state, cell, cancelled(), ())
+        return
     standing = stand(state, cell, kind, ())
     if standing is None:
         return
     place, above, known = standing
     execution = cell.scope.execution
-    if kind == "uuid":
-        made = short_digest("uuid", execution.execution_id.encode(), place).hex()
-        settle(state, cell, "-".join((made[:8], made[8:12], made[12:16], made[16:20], made[20:])), cell.all_sources())
-        return
     if known is not None and known.outcome is not None:
-        at = unpack_outcome(known.outcome)
+        noted = unpack_outcome(known.outcome)
     else:
-        at = state.now
+        noted = state.now if kind == "now" else _uuid(execution.execution_id, place)
         row = form_row(cell, above, place, kind, "outcome", state.now)
-        state.out.append(commands.Record((row._replace(outcome=pack_outcome(at)),)))
-    term = Operation("moment", (at,))
+        state.out.append(commands.Record((row._replace(outcome=pack_outcome(noted)),)))
+    if kind == "uuid":
+        settle(state, cell, noted, cell.all_sources())
+        return
+    term = Operation("moment", (noted,))
     demand(state, term, cell.scope, child_path(cell.path, "noted", 0), cell, BECOME_SLOT)
+
+
+def _uuid(execution_id: str, place: bytes) -> str:
+    made = short_digest("uuid", execution_id.encode(), place).hex()
+    return "-".join((made[:8], made[8:12], made[12:16], made[16:20], made[20:]))
 
 
 def note_parked(state: State, execution: Execution) -> None:

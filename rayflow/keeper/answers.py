@@ -12,7 +12,7 @@ from rayflow.keeper.folding import DELIVERED, PENDING
 from rayflow.keeper.ids import is_own_id
 from rayflow.keeper.run_states import ENDING, QUEUED, SCHEDULED, WAITING
 from rayflow.keeper.runs import MISSING_CODE
-from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait
 from rayflow.records import DeliveryRow
 
 Plain: TypeAlias = dict[str, Any]
@@ -23,7 +23,7 @@ def of_run(run: KeptRun) -> Plain:
     first = run.first
     return {
         "run_id": run.run_id,
-        "id": first.id if first.id is not None and is_own_id(first.id) else None,
+        "id": _starters_id(run),
         "flow": first.flow,
         "arguments": first.arguments,
         "state": run.state,
@@ -35,6 +35,9 @@ def of_run(run: KeptRun) -> Plain:
         "parent_run_id": first.parent_run_id,
         "link": first.link,
         "event_id": first.event_id,
+        "schedule": first.schedule,
+        "moment": first.moment,
+        "forked_run_id": first.forked_run_id,
         "chain_run_id": run.chain,
         "queue": first.queue,
         "priority": first.priority or 0,
@@ -57,6 +60,18 @@ def of_wait(wait: KeptWait) -> Plain:
         "target_run_id": row.target_run_id,
     }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def of_ask(state: KeeperState, wait: KeptWait) -> Plain:
+    """An open question to a person, and the run that asks it."""
+    run = state.runs[wait.opened.run_id]
+    asked = {"run_id": run.run_id, "id": _starters_id(run), "deadline_at": None, "number": wait.opened.number}
+    return {**asked, **of_wait(wait)}
+
+
+def _starters_id(run: KeptRun) -> str | None:
+    id = run.first.id
+    return id if id is not None and is_own_id(id) else None
 
 
 def of_event(state: KeeperState, event: KeptEvent) -> Plain:
@@ -100,6 +115,32 @@ def of_event(state: KeeperState, event: KeptEvent) -> Plain:
 
 def _lacks_code(state: KeeperState, delivery: DeliveryRow) -> bool:
     return delivery.state == PENDING and delivery.target not in (state.flows or ())
+
+
+def of_schedule(state: KeeperState, kept: KeptSchedule) -> Plain:
+    """A schedule: what it is, when it fires next, and what of it has not ended.
+
+    runs: the open ones. queued: the moments that wait for these, in order. pending: the moments whose run is being
+    made, or waits for code.
+    """
+    row = kept.row
+    return {
+        "schedule": row.schedule,
+        "state": row.state,
+        "cause": row.cause,
+        "changed_at": row.at,
+        "flow": row.flow,
+        "timetable": row.timetable,
+        "overlap": row.overlap,
+        "catch_up_seconds": row.catch_up_us / 1_000_000,
+        "arguments": row.arguments,
+        "is_of_code": bool(row.is_of_code),
+        "next_at": kept.next_at,
+        "decided_to": kept.decided,
+        "runs": list(state.scheduled.get(row.schedule, ())),
+        "queued": list(kept.queued),
+        "pending": list(kept.pending),
+    }
 
 
 def explanation(state: KeeperState, run: KeptRun) -> Plain:

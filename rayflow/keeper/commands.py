@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class Write(NamedTuple):
     """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
-    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow, ...]
+    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow, ...]
+
+
+class KeepPlaces(NamedTuple):
+    """What has happened at the places of a run before its first evaluation: record it in the commit of this turn, and
+    let the evaluation begin with it. It comes for a fork, before its `Evaluate`."""
+
+    rows: tuple[PlaceRow, ...]
 
 
 class Evaluate(NamedTuple):
@@ -71,6 +78,29 @@ class BindEvent(NamedTuple):
     event: EventRow
 
 
+class BindFiring(NamedTuple):
+    """Make the root term of the run of a firing. Answered by `BoundFiring`.
+
+    flow: full name of the task. arguments: as JSON by name; None for the defaults. previous: the moment of the schedule
+    before this one; None for the first one.
+    """
+
+    schedule: str
+    moment: int
+    flow: str
+    arguments: str | None = None
+    previous: int | None = None
+
+
+class RecallFirings(NamedTuple):
+    """Read the firings of a schedule between two moments, when the rows of this turn are committed. Answered by
+    `FiringsRecalled`."""
+
+    schedule: str
+    first: int
+    last: int
+
+
 class Recall(NamedTuple):
     """Read the rows of a run that has ended, or never was. Answered by `Recalled`."""
 
@@ -92,5 +122,16 @@ class RequestReply(NamedTuple):
 
 
 KeeperCommand: TypeAlias = (
-    Write | Evaluate | Resolve | StopRun | ForgetRun | BindEvent | Recall | SetAlarm | RequestReply
+    Write
+    | KeepPlaces
+    | Evaluate
+    | Resolve
+    | StopRun
+    | ForgetRun
+    | BindEvent
+    | BindFiring
+    | Recall
+    | RecallFirings
+    | SetAlarm
+    | RequestReply
 )

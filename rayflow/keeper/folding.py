@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from heapq import merge
 from typing import Any, TypeAlias, TypeVar
 
-from rayflow.keeper.ids import is_own_id
+from rayflow.keeper.ids import firing_id, is_own_id
 from rayflow.keeper.requests import EndedRun, Recovered
 from rayflow.keeper.run_states import (
     ENDED,
@@ -23,11 +23,13 @@ from rayflow.keeper.run_states import (
     WAIT_MOVES,
     check_move,
 )
-from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait
-from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, set_timer
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.keeper.schedule_states import ACTIVE, FIRING_MOVES, PENDING_FIRING, QUEUED_FIRING, TIME
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait
+from rayflow.keeper.timers import DEADLINE, EVENT_DUE, FIRING_DUE, RUN_DUE, TIMEOUT, set_timer
+from rayflow.lang.events.timetables import from_text, next_moment
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
-KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow
+KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow
 
 DUE, PENDING, DELIVERED, DELIVERY_FAILED = "due", "pending", "delivered", "failed"
 """States of a delivery. DUE: the moment when a delayed event is delivered; its row has no target."""
@@ -37,6 +39,9 @@ AGAIN = "again"
 
 RETRY = "retry"
 """Cause of a row: a run is retried; in a later generation a wait is opened anew."""
+
+MOST_ANSWERED = 20_000
+"""The answers to so many requests are known, so that one that is sent again does nothing twice."""
 
 
 def write(state: KeeperState, row: KeeperRow) -> None:
@@ -53,8 +58,14 @@ def apply(state: KeeperState, row: KeeperRow) -> None:
         _apply_wait(state, row)
     elif isinstance(row, EventRow):
         _apply_event(state, row)
-    else:
+    elif isinstance(row, DeliveryRow):
         _apply_delivery(state, row)
+    elif isinstance(row, ScheduleRow):
+        _apply_schedule(state, row)
+    elif isinstance(row, FiringRow):
+        _apply_firing(state, row)
+    else:
+        _apply_request(state, row)
     state.number = max(state.number, row.number)
     state.now = max(state.now, row.at)
 
@@ -65,8 +76,12 @@ def fold(state: KeeperState, recovered: Recovered) -> None:
         if is_own_id(each.id):
             state.ended[each.id] = each
     words: dict[str, str] = {}
-    for row in _in_order(recovered.runs, recovered.waits, recovered.events, recovered.deliveries):
+    for row in _in_order(
+        recovered.schedules, recovered.runs, recovered.waits, recovered.events, recovered.deliveries, recovered.requests
+    ):
         apply(state, _lean(row, words))
+    for firing in _in_order(recovered.firings):  # a schedule has its last row alone: it may be later than its firings
+        apply(state, firing)
     state.number = max(state.number, recovered.latest_number)
     state.now = max(state.now, recovered.latest_at, recovered.at)
     state.gone.clear()
@@ -149,6 +164,8 @@ def _enter(state: KeeperState, run: KeptRun) -> None:
         state.chains[first.chain_run_id] = first.run_id
     if first.parent_run_id is not None:
         state.children.setdefault(first.parent_run_id, {})[first.run_id] = None
+    if first.schedule is not None:
+        state.scheduled.setdefault(first.schedule, {})[first.run_id] = None
 
 
 def _leave(state: KeeperState, run: KeptRun) -> None:
@@ -165,6 +182,8 @@ def _leave(state: KeeperState, run: KeptRun) -> None:
         state.chains.pop(first.chain_run_id, None)
     if first.parent_run_id is not None:
         _discard(state.children, first.parent_run_id, first.run_id)
+    if first.schedule is not None:
+        _discard(state.scheduled, first.schedule, first.run_id)
 
 
 # --- waits ------------------------------------------------------------------------------------------------------------
@@ -193,6 +212,8 @@ def _listen(state: KeeperState, wait: KeptWait) -> None:
         set_timer(state, row.deadline_at, DEADLINE, row.number, wait)
     if row.target_run_id is not None:
         state.waiters.setdefault(row.target_run_id, {})[row.number] = wait
+    if row.kind == "ask":
+        state.asks[row.number] = wait
     if row.kind == "event" and row.name is not None:
         state.listening.setdefault(row.name, {}).setdefault(row.key, {})[row.number] = wait
 
@@ -201,6 +222,8 @@ def _stop_listening(state: KeeperState, wait: KeptWait) -> None:
     row = wait.opened
     if row.target_run_id is not None:
         _discard(state.waiters, row.target_run_id, row.number)
+    if row.kind == "ask":
+        del state.asks[row.number]
     if row.kind == "event" and row.name is not None:
         by_key = state.listening[row.name]
         _discard(by_key, row.key, row.number)
@@ -245,6 +268,53 @@ def _apply_delivery(state: KeeperState, row: DeliveryRow) -> None:
         state.pending[row.event_id, row.target] = None
     else:
         state.pending.pop((row.event_id, row.target), None)
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def _apply_schedule(state: KeeperState, row: ScheduleRow) -> None:
+    kept = state.schedules.get(row.schedule)
+    if kept is None:
+        kept = state.schedules[row.schedule] = KeptSchedule(row, row.moments_after)
+    kept.row = row
+    _decide_up_to(state, kept, row.moments_after, row.number)
+
+
+def _apply_firing(state: KeeperState, row: FiringRow) -> None:
+    kept = state.schedules[row.schedule]
+    if row.last_moment is None:
+        held = kept.queued.pop(row.moment, None) or kept.pending.pop(row.moment, None)
+        if held is not None:
+            check_move(FIRING_MOVES, held.state, row.state, firing_id(row.schedule, row.moment))
+        if row.state == QUEUED_FIRING:
+            kept.queued[row.moment] = row
+        elif row.state == PENDING_FIRING:
+            kept.pending[row.moment] = row
+    if row.kind == TIME:
+        _decide_up_to(state, kept, row.last_moment or row.moment, row.number)
+    elif row.moment > kept.decided:
+        kept.ahead.add(row.moment)
+
+
+def _decide_up_to(state: KeeperState, kept: KeptSchedule, moment: int, number: int) -> None:
+    """The moments of a schedule up to this one are decided: the next one comes after it."""
+    kept.decided = max(kept.decided, moment)
+    kept.ahead = {each for each in kept.ahead if each > kept.decided}
+    before, kept.next_at = kept.next_at, None
+    if kept.row.state == ACTIVE:
+        kept.next_at = next_moment(from_text(kept.row.timetable), kept.decided)
+    if kept.next_at is not None and kept.next_at != before:
+        set_timer(state, kept.next_at, FIRING_DUE, number, kept)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _apply_request(state: KeeperState, row: RequestRow) -> None:
+    state.answered[row.request_id] = row.answer
+    if len(state.answered) > MOST_ANSWERED:
+        del state.answered[next(iter(state.answered))]
 
 
 _Outer = TypeVar("_Outer")

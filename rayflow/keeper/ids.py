@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rayflow.values.digests import short_digest
 
-_RESERVED = ("child:", "event:", "hook:")
+_RESERVED = ("child:", "event:", "hook:", "schedule:")
 """Beginnings of the ids that the keeper makes. Users' ids may not begin so."""
 
 
@@ -33,6 +33,11 @@ def event_run_id(event_id: str, flow: str) -> str:
 def hook_id(run_id: str, hook: str, generation: int) -> str:
     """The id of the run that a failure or cancel starts. hook: "failure" or "cancel"."""
     return f"hook:{run_id}:{hook}" + (f":{generation}" if generation else "")
+
+
+def firing_id(schedule: str, moment: int) -> str:
+    """The id of the run that a schedule starts for a moment, in microseconds since the epoch."""
+    return f"schedule:{schedule}:{moment}"
 
 
 def emitted_id(run_id: str, place: bytes) -> str:

@@ -13,12 +13,13 @@ In: requests, each with the time when it came. Out: commands, rows first. Never:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rayflow.keeper import answers, events, requests, runs, waits
-from rayflow.keeper.commands import Evaluate, KeeperCommand, RequestReply, SetAlarm, Write
-from rayflow.keeper.folding import fold, rebuilt
+from rayflow.keeper import answers, events, requests, runs, schedules, waits
+from rayflow.keeper.commands import Evaluate, KeeperCommand, KeepPlaces, RequestReply, SetAlarm, Write
+from rayflow.keeper.folding import fold, rebuilt, write
 from rayflow.keeper.ids import derived_run_id, is_own_id
 from rayflow.keeper.run_states import (
     CANCELLED,
@@ -32,9 +33,9 @@ from rayflow.keeper.run_states import (
     SCHEDULED,
     WAITING,
 )
-from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, StrictEmit, find
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
-from rayflow.records import EventRow
+from rayflow.records import EventRow, RequestRow
 
 
 class Keeper:
@@ -52,7 +53,7 @@ class Keeper:
             state.now = max(state.now, request.at)
             if not isinstance(request, requests.Recovered):
                 _fire_due(state)
-            _HANDLERS[type(request)](state, request)
+            _take(state, request)
             _stop_all(state)
             _fire_due(state)
         state.gone.clear()
@@ -84,10 +85,24 @@ class Keeper:
         run = self._open(run_id)
         return [answers.of_wait(wait) for wait in run.open_waits()] if run else []
 
+    def asks(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """The open questions to people with a greater number, as plain data, oldest first."""
+        numbers = sorted(number for number in self.state.asks if number > after)[:limit]
+        return [answers.of_ask(self.state, self.state.asks[number]) for number in numbers]
+
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries, as plain data. None for one that is not known, or not protected any more."""
         event = self.state.events.get(event_id)
         return answers.of_event(self.state, event) if event else None
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """All schedules, as plain data, by name: those that have ended, too."""
+        return [answers.of_schedule(self.state, kept) for _, kept in sorted(self.state.schedules.items())]
+
+    def schedule(self, name: str) -> dict[str, Any] | None:
+        """A schedule, as plain data. None if there never was one of this name."""
+        kept = self.state.schedules.get(name)
+        return answers.of_schedule(self.state, kept) if kept else None
 
     def explain(self, run_id: str) -> dict[str, Any] | None:
         """Why a run has not ended: one cause. None if it has, or never was."""
@@ -105,6 +120,11 @@ class Keeper:
         known = run.waits.items() if run else ()
         return {place: wait.outcome for place, wait in known if wait.state == RESOLVED and wait.outcome is not None}
 
+    def answered(self, request_id: str) -> RequestReply | None:
+        """The answer to a request that was done under this id."""
+        known = self.state.answered.get(request_id)
+        return None if known is None else RequestReply("", json.loads(known))
+
     def form(self, run_id: str, place: bytes) -> bytes | None:
         """The packed form of the answer that an open `ask` takes; None if there is no such one."""
         run = self._open(run_id)
@@ -119,6 +139,32 @@ class Keeper:
 # --- the turn ---------------------------------------------------------------------------------------------------------
 
 
+def _take(state: KeeperState, request: requests.Request) -> None:
+    """Handle a request, or give the answer again that its id has."""
+    request_id = getattr(request, "request_id", None)
+    if request_id is None:
+        _HANDLERS[type(request)](state, request)
+        return
+    name: str = getattr(request, "request", "")
+    known = state.answered.get(request_id)
+    if known is not None:
+        _reply(state, name, json.loads(known))
+        return
+    before = len(state.out)
+    _HANDLERS[type(request)](state, request)
+    for each in state.out[before:]:
+        if isinstance(each, RequestReply) and each.request == name and each.error is None:
+            answer = each.answer
+            about = answer["run_id"] if isinstance(answer, dict) and "run_id" in answer else _run_of(request)
+            write(state, RequestRow(request_id, state.number + 1, state.now, json.dumps(answer), about))
+
+
+def _run_of(request: requests.Request) -> str | None:
+    """The run that a request names."""
+    run_id: str | None = getattr(request, "run_id", None)
+    return run_id
+
+
 def _fire_due(state: KeeperState) -> None:
     """Let everything happen whose time has come, in order."""
     while (timer := next_due(state)) is not None:
@@ -127,6 +173,8 @@ def _fire_due(state: KeeperState) -> None:
             events.deliver_due(state, owner)
         elif isinstance(owner, KeptWait):
             waits.deadline_came(state, owner)
+        elif isinstance(owner, KeptSchedule):
+            schedules.fire_due(state, owner)
         elif timer[1] == RUN_DUE:
             runs.begin_due(state, owner)
         else:
@@ -135,12 +183,14 @@ def _fire_due(state: KeeperState) -> None:
 
 
 def _stop_all(state: KeeperState) -> None:
-    """Stop what hangs on runs that were stopped, at any depth."""
+    """Stop what hangs on runs that were stopped, at any depth. Then let the schedules of ended runs go on."""
     while state.stops:
         run_id, by, reason, is_again = state.stops.popleft()
         run = state.runs.get(run_id)
         if run is not None:
             runs.stop(state, run, by, reason, is_again)
+    while state.freed:
+        schedules.go_on(state, state.freed.popleft())
 
 
 def _set_alarm(state: KeeperState) -> None:
@@ -171,6 +221,7 @@ def _recovered(state: KeeperState, request: requests.Recovered) -> None:
     for waiting in list(state.waiters.values()):
         for wait in list(waiting.values()):
             waits.look_for_target(state, wait)
+    state.has_begun = True
     if state.flows is not None:
         _code_came(state)
 
@@ -181,7 +232,8 @@ def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
     for flow in sorted(request.flows):
         for name, where in request.flows[flow].on:
             state.subscribers.setdefault(name, []).append((flow, where))
-    _code_came(state)
+    if state.has_begun:
+        _code_came(state)
 
 
 def _code_came(state: KeeperState) -> None:
@@ -189,6 +241,9 @@ def _code_came(state: KeeperState) -> None:
         if run.state == QUEUED:
             runs.take_up(state, run, "code")
     events.bind_again(state)
+    schedules.bind_again(state)
+    if state.flows is not None:
+        schedules.follow_code(state, state.flows)
 
 
 def _start_requested(state: KeeperState, request: requests.StartRequested) -> None:
@@ -200,11 +255,17 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
     open_id = state.ids.get(id) if id is not None else request.run_id
     known = state.runs.get(open_id or "")
     if known is None and ended is None:
-        row = runs.new_row(derived_run_id(id) if id is not None else request.run_id, "start")._replace(
+        cause = "start" if request.forked_run_id is None else "fork"
+        row = runs.new_row(derived_run_id(id) if id is not None else request.run_id, cause)._replace(
             id=id, flow=request.flow, root=request.root, input_hash=request.input_hash, arguments=request.arguments,
             due_at=request.due_at, queue=request.queue, priority=request.priority, tags=request.tags,
+            forked_run_id=request.forked_run_id,
         )  # fmt: skip
+        if request.places:
+            state.out.append(KeepPlaces(tuple([each._replace(execution_id=row.run_id) for each in request.places])))
         run = runs.begin(state, row, request.timeout_us)
+        for wait in request.waits:
+            write(state, wait._replace(run_id=row.run_id, number=state.number + 1, at=state.now))
         _reply(state, request.request, {"run_id": run.run_id, "state": run.state, "is_new": True})
         return
     run_id = known.run_id if known else ended.run_id if ended else ""
@@ -225,7 +286,8 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
             waits.recall(state, run_id, request)
     else:
         is_state = known.state if known else ended.state if ended else ""
-        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": False})
+        # Without an id of its own, only the same request has this run_id: it has made the run.
+        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": id is None})
 
 
 def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
@@ -339,7 +401,7 @@ def _cancel_requested(state: KeeperState, request: requests.CancelRunRequested) 
     run = _found(state, request)
     if run is not None:
         _reply(state, request.request, not run.has_ended)
-        runs.stop(state, run, runs.CANCEL, request.reason or None, is_again=True)
+        runs.stop(state, run, runs.CANCEL, request.reason or None, is_again=request.ends_cleanup)
 
 
 def _retry_requested(state: KeeperState, request: requests.RetryRequested) -> None:
@@ -381,7 +443,28 @@ def _recalled(state: KeeperState, request: requests.Recalled) -> None:
             if state.runs.get(asker.opened.run_id) is not None:
                 waits.look_for_target(state, asker)
         else:
-            _HANDLERS[type(asker)](state, asker)
+            _take(state, asker)
+
+
+def _schedule_asked(
+    change: Callable[[KeeperState, Any], tuple[str, str] | None],
+) -> Callable[[KeeperState, Any], None]:
+    """The function for a request that changes a schedule and is answered by what the schedule is then."""
+
+    def handle(state: KeeperState, request: Any) -> None:
+        refusal = change(state, request)
+        if refusal is not None:
+            _refuse(state, request.request, *refusal)
+        else:
+            _reply(state, request.request, answers.of_schedule(state, state.schedules[request.schedule]))
+
+    return handle
+
+
+def _firings_wanted(state: KeeperState, request: requests.TriggerRequested | requests.BackfillRequested) -> None:
+    refusal = schedules.ask_for_firings(state, request)
+    if refusal is not None:
+        _refuse(state, request.request, *refusal)
 
 
 def _time_came(state: KeeperState, request: requests.TimeCame) -> None:
@@ -403,5 +486,12 @@ _HANDLERS: Mapping[type, Callable[[KeeperState, Any], None]] = {
     requests.CancelRunRequested: _cancel_requested,
     requests.RetryRequested: _retry_requested,
     requests.Recalled: _recalled,
+    requests.PutScheduleRequested: _schedule_asked(schedules.put),
+    requests.PauseRequested: _schedule_asked(schedules.pause),
+    requests.DeleteScheduleRequested: _schedule_asked(schedules.delete),
+    requests.TriggerRequested: _firings_wanted,
+    requests.BackfillRequested: _firings_wanted,
+    requests.FiringsRecalled: schedules.recalled,
+    requests.BoundFiring: schedules.bound,
     requests.TimeCame: _time_came,
 }

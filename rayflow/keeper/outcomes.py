@@ -51,9 +51,10 @@ def of_cancel(run: KeptRun, reason: str | None) -> bytes:
     return of_error(Cancelled, f"run {run.run_id} was cancelled" + (f": {reason}" if reason else ""))
 
 
-def of_timeout(run: KeptRun) -> bytes:
-    """The outcome of a run that has taken too long."""
-    return of_error(TaskTimeout, f"run {run.run_id} took longer than its timeout allows")
+def of_timeout(run: KeptRun, reason: str | None) -> bytes:
+    """The outcome of a run that has taken too long. reason: what else is to be said."""
+    text = f"run {run.run_id} took longer than its timeout allows" + (f": {reason}" if reason else "")
+    return of_error(TaskTimeout, text)
 
 
 def of_late_wait(kind: str) -> bytes:

@@ -6,6 +6,8 @@ A request says what somebody wants, or what has happened, and when: `at` is in m
 shell's clock. The keeper's own time never goes back: a request with an earlier time counts as of the keeper's time.
 
 request: names the request, so that its `RequestReply` finds who asked; empty if nobody waits for an answer.
+request_id: the id that the client has given to what it asks for, if it may ask again. What was done under an id is not
+done again: the same id gets the same answer, also after a crash. (An emit has the id of its event for that.)
 Terms and outcomes are packed (`rayflow.lang.terms`): the keeper passes them on and does not look inside, except into
 the data and conditions of events.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 class EndedRun(NamedTuple):
@@ -35,7 +37,9 @@ class Recovered(NamedTuple):
     runs, waits: all rows of the runs that have not ended. (Waits that are resolved count, too: a run meets them again
     when it is taken up again.) events, deliveries: those that are protected by retention. Each in the order of their
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
-    and time recorded.
+    and time recorded. schedules: the last row of each. firings: of those without a run yet, the last row; of each
+    schedule, that of the latest moment by the clock; and those whose moments had not come when they were made.
+    requests: the latest `MOST_ANSWERED` ones.
     """
 
     at: int
@@ -46,6 +50,9 @@ class Recovered(NamedTuple):
     ended: Sequence[EndedRun] = ()
     latest_number: int = 0
     latest_at: int = 0
+    schedules: Sequence[ScheduleRow] = ()
+    firings: Sequence[FiringRow] = ()
+    requests: Sequence[RequestRow] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -61,7 +68,7 @@ class FlowSpec(NamedTuple):
 
     on: the events that start a run, by name; each with the packed condition on the event's data, or None.
     timeout_us: how long a run may take. on_failure, on_cancel: full names of flows that are started when a run fails,
-    or is cancelled.
+    or is cancelled. schedule: when the clock starts a run.
     """
 
     name: str
@@ -69,6 +76,16 @@ class FlowSpec(NamedTuple):
     timeout_us: int | None = None
     on_failure: str | None = None
     on_cancel: str | None = None
+    schedule: ScheduleSpec | None = None
+
+
+class ScheduleSpec(NamedTuple):
+    """When the clock starts runs. timetable: as text (see `timetables`). overlap: skip, queue, allow or
+    cancel_previous. catch_up_us: how late a firing may be."""
+
+    timetable: str
+    overlap: str = "skip"
+    catch_up_us: int = 0
 
 
 class StartRequested(NamedTuple):
@@ -78,7 +95,8 @@ class StartRequested(NamedTuple):
     id, which makes repeated requests one run. input_hash: of the root term: the same id with another one is a conflict.
     reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
     already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
-    of the flow.
+    of the flow. forked_run_id: the run that a fork comes from; places, waits: what it keeps of that run: what has
+    happened at its places, and the rows of its resolved waits.
 
     The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
     """
@@ -97,6 +115,10 @@ class StartRequested(NamedTuple):
     priority: int = 0
     tags: str | None = None
     timeout_us: int | None = None
+    request_id: str | None = None
+    forked_run_id: str | None = None
+    places: tuple[PlaceRow, ...] = ()
+    waits: tuple[WaitRow, ...] = ()
 
 
 class WaitOpened(NamedTuple):
@@ -217,7 +239,7 @@ class AnswerRequested(NamedTuple):
     """Somebody answers an `ask` of a run. The shell has checked the answer's form. place: None if the run has only one
     open ask. outcome: packed.
 
-    The answer: `run_id` and `place`; the same for the same answer again. Errors: NoOpenAsk.
+    The answer: `run_id` and `place`; the same for the same answer to the same place. Errors: NoOpenAsk.
     """
 
     at: int
@@ -225,10 +247,11 @@ class AnswerRequested(NamedTuple):
     run_id: str
     place: bytes | None
     outcome: bytes
+    request_id: str | None = None
 
 
 class CancelRunRequested(NamedTuple):
-    """Somebody cancels a run. A second cancel ends its clean-up, too.
+    """Somebody cancels a run. A second cancel ends its clean-up, too, if `ends_cleanup` says so.
 
     The answer: whether it had not ended. Errors: NotFound.
     """
@@ -237,6 +260,8 @@ class CancelRunRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
+    ends_cleanup: bool = True
 
 
 class RetryRequested(NamedTuple):
@@ -249,6 +274,7 @@ class RetryRequested(NamedTuple):
     request: str
     run_id: str
     reason: str = ""
+    request_id: str | None = None
 
 
 class Recalled(NamedTuple):
@@ -258,6 +284,95 @@ class Recalled(NamedTuple):
     run_id: str
     runs: Sequence[RunRow] = ()
     waits: Sequence[WaitRow] = ()
+
+
+class PutScheduleRequested(NamedTuple):
+    """Somebody wants a schedule of this name, or another timetable for it. Its moments from now on count; it stays
+    paused if it is. flow: full name of the task. arguments: as JSON by name; None for the defaults.
+
+    The answer: what `Keeper.schedule` says. Errors: RunConflict for the schedule of a flow in the code.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    flow: str
+    spec: ScheduleSpec
+    arguments: str | None = None
+
+
+class PauseRequested(NamedTuple):
+    """Somebody pauses a schedule, or has it go on. The moments in between are skipped.
+
+    The answer: what `Keeper.schedule` says. Errors: NotFound.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    is_paused: bool
+
+
+class DeleteScheduleRequested(NamedTuple):
+    """Somebody deletes a schedule that was put. Its firings that wait are skipped; its runs go on.
+
+    The answer: what `Keeper.schedule` says. Errors: NotFound; RunConflict for the schedule of a flow in the code.
+    """
+
+    at: int
+    request: str
+    schedule: str
+
+
+class TriggerRequested(NamedTuple):
+    """Somebody wants a run of a schedule for this moment, whatever runs, and though it may be paused. The same moment
+    again is the same firing.
+
+    The answer: `schedule`, `moment`, `run_id`, and `is_new`. Errors: NotFound.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    moment: int
+
+
+class BackfillRequested(NamedTuple):
+    """Somebody wants the runs of all moments of a schedule from one to another that have had none. last: None for now.
+
+    The answer: `schedule`, `moments` (of those that are fired), and `known` (how many had a run, or are to have one).
+    Errors: NotFound, BadArguments for a time that has not come, and for too many moments.
+    """
+
+    at: int
+    request: str
+    schedule: str
+    first: int
+    last: int | None = None
+
+
+class FiringsRecalled(NamedTuple):
+    """The shell's answer to `RecallFirings`, after all that was written before it is committed: the last row of each
+    firing of a schedule between two moments."""
+
+    at: int
+    schedule: str
+    first: int
+    last: int
+    firings: Sequence[FiringRow] = ()
+
+
+class BoundFiring(NamedTuple):
+    """The shell's answer to `BindFiring`: the root term of the run of a firing; or why the task does not take the
+    arguments. With neither, the loaded code lacks the task."""
+
+    at: int
+    schedule: str
+    moment: int
+    root: bytes | None = None
+    input_hash: bytes | None = None
+    arguments: str | None = None
+    error: str | None = None
 
 
 class TimeCame(NamedTuple):
@@ -280,5 +395,12 @@ Request: TypeAlias = (
     | CancelRunRequested
     | RetryRequested
     | Recalled
+    | PutScheduleRequested
+    | PauseRequested
+    | DeleteScheduleRequested
+    | TriggerRequested
+    | BackfillRequested
+    | FiringsRecalled
+    | BoundFiring
     | TimeCame
 )

@@ -111,7 +111,8 @@ def change(
 
 def take_up(state: KeeperState, run: KeptRun, cause: str) -> None:
     """Take the evaluation of a run up again."""
-    change(state, run, ENDING if run.state == ENDING else RUNNING, cause, life=run.life + 1, reason=run.reason)
+    reason = None if run.state == QUEUED else run.reason
+    change(state, run, ENDING if run.state == ENDING else RUNNING, cause, life=run.life + 1, reason=reason)
     evaluate(state, run)
 
 
@@ -123,9 +124,15 @@ def park(state: KeeperState, run: KeptRun) -> None:
 def miss_code(state: KeeperState, run: KeptRun, names: tuple[str, ...]) -> None:
     """The run cannot go on before its code is there. One that is ending ends without its clean-up."""
     if run.state == ENDING:
-        end_stopped(state, run, f"its clean-up needs code that is missing: {', '.join(names)}")
+        why = f"the code of its clean-up was missing: {', '.join(names)}"
+        end_stopped(state, run, _joined(run.reason, why))
     else:
         change(state, run, QUEUED, MISSING_CODE, reason=", ".join(names))
+
+
+def _joined(reason: str | None, other: str | None) -> str | None:
+    """Two reasons as one text, each of which may be missing."""
+    return "; ".join(each for each in (reason, other) if each) or None
 
 
 # --- its waits have outcomes ------------------------------------------------------------------------------------------
@@ -178,7 +185,8 @@ def stop(state: KeeperState, run: KeptRun, by: str, reason: str | None, is_again
         return
     if run.state in (SCHEDULED, QUEUED):
         run_children(state, run, reason, is_again=True)
-        end_stopped(state, run, reason, by)
+        lacked = f"its code was missing: {run.reason}" if run.cause == MISSING_CODE else None
+        end_stopped(state, run, _joined(reason, lacked), by)
         return
     is_second = run.state == ENDING
     change(state, run, ENDING, AGAIN if is_second else by, reason=run.reason if is_second else reason)
@@ -219,7 +227,7 @@ def end_stopped(state: KeeperState, run: KeptRun, reason: str | None, by: str | 
     """End a run that was stopped: as failed when it has taken too long, else as cancelled."""
     by = run.ends_by or by
     if by == TIMEOUT:
-        end(state, run, FAILED, TIMEOUT, outcomes.of_timeout(run), reason)
+        end(state, run, FAILED, TIMEOUT, outcomes.of_timeout(run, reason), reason)
     else:
         end(state, run, CANCELLED, by or CANCEL, outcomes.of_cancel(run, reason), reason)
 
@@ -248,6 +256,8 @@ def end(
             resolve(state, wait, outcomes.of_ended(run), "run")
     if to != DONE:
         _start_hook(state, run)
+    if run.first.schedule is not None:
+        state.freed.append(run.first.schedule)
 
 
 def follow(state: KeeperState, wait: KeptWait, next_run_id: str) -> None:
@@ -295,6 +305,8 @@ def continue_as(state: KeeperState, run: KeptRun, row: RunRow) -> None:
         tie=first.tie,
         root_run_id=None if first.root_run_id == run.run_id else first.root_run_id,
         event_id=first.event_id,
+        schedule=first.schedule,
+        moment=first.moment,
         seen_from=first.seen_from,
         queue=first.queue,
         priority=first.priority,

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rayflow.keeper.commands import KeeperCommand
+from rayflow.keeper.commands import KeeperCommand, RecallFirings
 from rayflow.keeper.requests import (
+    BackfillRequested,
     BoundArguments,
     CancelRunRequested,
     EmitRequested,
@@ -23,9 +24,10 @@ from rayflow.keeper.requests import (
     FlowSpec,
     RetryRequested,
     StartRequested,
+    TriggerRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +107,32 @@ class KeptEvent:
 
 
 @dataclass(slots=True, eq=False)
+class KeptSchedule:
+    """A schedule as the keeper knows it.
+
+    row: its last row. decided: the moments up to this one are decided. next_at: the moment after it; None while it is
+    not active. queued: the firings that wait for the end of a run, in order; pending: those whose runs are being made;
+    both by moment. ahead: moments after `decided` that have a run already.
+    """
+
+    row: ScheduleRow
+    decided: int
+    next_at: int | None = None
+    queued: dict[int, FiringRow] = field(default_factory=dict)
+    pending: dict[int, FiringRow] = field(default_factory=dict)
+    ahead: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class WantedFirings:
+    """Firings that are to start, as soon as the store has said which there are. started: moments whose runs have
+    started since it was asked."""
+
+    requests: list[BackfillRequested | TriggerRequested] = field(default_factory=list)
+    started: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
 class StrictEmit:
     """An event that is accepted only if it fits all its subscribers.
 
@@ -119,7 +147,7 @@ class StrictEmit:
 Asker: TypeAlias = StartRequested | CancelRunRequested | RetryRequested | KeptWait
 """What needs the rows of a run that has ended."""
 
-Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent]
+Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent | KeptSchedule]
 """When, for what (see `timers`), the number of the row that has set it, and its owner."""
 
 
@@ -132,12 +160,18 @@ class KeeperState:
     which the store has no rows, in this turn. ids: the run of an id, for those in `runs`; ended: for those that have
     ended. chains: the open run of a chain that has gone on. children: the open runs that hang on a run.
     waiters: the open waits for the end of a run, by number. listening: the open waits for an event, by name, key (None
-    for any) and number. events: by id; by_name, by_key: those that are seen, in order. tied: events whose runs are tied
-    to an open run. pending: the deliveries that wait for `BoundArguments` or for code, by event and flow.
+    for any) and number. asks: the open questions to people, by number. events: by id; by_name, by_key: those that are
+    seen, in order. tied: events whose runs are tied to an open run. pending: the deliveries that wait for
+    `BoundArguments` or for code, by event and flow.
+    schedules: by name, those that have ended, too. scheduled: the open runs of a schedule.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
-    flows: what the loaded code has. subscribers: flow and condition by the name of the event.
-    recalls: what waits for `Recalled`. strict: events that are not accepted yet. alarm: the last alarm.
-    stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too.
+    answered: the answers as JSON to the latest requests that have an id, by that id, in order.
+    flows: what the loaded code has. has_begun: whether it has recovered. subscribers: flow and condition by the name of
+    the event.
+    recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`. triggers: what waits
+    for the run of a firing, by schedule and moment. strict: events that are not accepted yet. alarm: the last alarm.
+    stops: runs to be stopped in this turn: id, by what, reason, and whether a clean-up ends, too. freed: schedules of
+    which something has ended in this turn.
     rows, out: the rows and the other commands of this turn.
     """
 
@@ -152,20 +186,30 @@ class KeeperState:
     children: dict[str, dict[str, None]] = field(default_factory=dict)
     waiters: dict[str, dict[int, KeptWait]] = field(default_factory=dict)
     listening: dict[str, dict[str | None, dict[int, KeptWait]]] = field(default_factory=dict)
+    asks: dict[int, KeptWait] = field(default_factory=dict)
     events: dict[str, KeptEvent] = field(default_factory=dict)
     by_name: dict[str, list[KeptEvent]] = field(default_factory=dict)
     by_key: dict[tuple[str, str], list[KeptEvent]] = field(default_factory=dict)
     tied: dict[str, dict[str, None]] = field(default_factory=dict)
     pending: dict[tuple[str, str], None] = field(default_factory=dict)
+    schedules: dict[str, KeptSchedule] = field(default_factory=dict)
+    scheduled: dict[str, dict[str, None]] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
+    answered: dict[str, str] = field(default_factory=dict)
     flows: Mapping[str, FlowSpec] | None = None
+    has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
+    backfills: dict[RecallFirings, WantedFirings] = field(default_factory=dict)
+    triggers: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow] = field(default_factory=list)
+    freed: deque[str] = field(default_factory=deque)
+    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow] = field(
+        default_factory=list
+    )
     out: list[KeeperCommand] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""The timers: when a run, a wait or an event has its time.
+"""The timers: when a run, a wait, an event or a schedule has its time.
 
 In: the state. Out: the timers that have come, in order; the next alarm. Never: reads a clock.
 
@@ -11,16 +11,18 @@ from __future__ import annotations
 import heapq
 
 from rayflow.keeper.run_states import ENDING, OPEN, SCHEDULED
-from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptWait, Timer
+from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, Timer
 
-EVENT_DUE, RUN_DUE, DEADLINE, TIMEOUT = range(4)
+EVENT_DUE, RUN_DUE, FIRING_DUE, DEADLINE, TIMEOUT = range(5)
 """Ranks: an event that is due comes before a deadline of the same moment, so that it is seen."""
 
 _MOST_USELESS = 1_000
 """Below this size a heap is not cleared."""
 
 
-def set_timer(state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent) -> None:
+def set_timer(
+    state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent | KeptSchedule
+) -> None:
     """Let something happen at a time."""
     heapq.heappush(state.timers, (at, rank, number, owner))
     if len(state.timers) > 2 * state.timers_kept + _MOST_USELESS:
@@ -36,6 +38,8 @@ def holds(state: KeeperState, timer: Timer) -> bool:
         return owner.seen is None
     if isinstance(owner, KeptWait):
         return owner.state == OPEN and owner.opened.number == number
+    if isinstance(owner, KeptSchedule):
+        return owner.next_at == at
     if rank == RUN_DUE:
         return owner.state == SCHEDULED
     return owner.timeout_at == at and owner.state != ENDING and not owner.has_ended

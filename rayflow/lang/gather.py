@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from rayflow.errors import LazyValueUsed
+
+if TYPE_CHECKING:
+    from rayflow.lang.terms.lazy import Lazy
 
 T = TypeVar("T")
 
@@ -49,6 +52,10 @@ class _Terms:
 
     def __repr__(self) -> str:
         return "gather(...)"
+
+
+@overload
+async def gather(term: Lazy[T], /) -> T: ...
 
 
 @overload

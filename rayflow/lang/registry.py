@@ -182,3 +182,10 @@ def forget_tasks(module_names: Iterable[str]) -> None:
     names = frozenset(module_names)
     for name in [name for name, known in registered().items() if known.func.__module__ in names]:
         del _registry[name]
+
+
+def forget_named(names: Iterable[str]) -> None:
+    """Forget the tasks of these full names, so that others may have them."""
+    known = registered()
+    for name in [name for name in names if name in known]:
+        del _registry[name]

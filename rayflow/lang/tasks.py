@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption, BadTask
 from rayflow.installation import is_installed
@@ -40,6 +40,9 @@ from rayflow.values.encoding.previews import preview
 from rayflow.values.encoding.snapshots import as_now, opened
 from rayflow.values.encoding.whole_numbers import text_of
 
+if TYPE_CHECKING:
+    from rayflow.lang.events.timetables import Timetable
+
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
@@ -59,13 +62,17 @@ class FlowSettings:
     """What `@flow` says about the runs of a task.
 
     on: the events that start a run: the name of each, with the packed condition, or None. timeout_seconds: how long a
-    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end.
+    run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end. timetable:
+    when the clock starts a run; overlap, catch_up_seconds: as for `flow`.
     """
 
     on: tuple[tuple[str, bytes | None], ...] = ()
     timeout_seconds: float | None = None
     on_failure: str | None = None
     on_cancel: str | None = None
+    timetable: Timetable = ()
+    overlap: str = "skip"
+    catch_up_seconds: float = 0.0
 
 
 class Task(Generic[P, R_co]):

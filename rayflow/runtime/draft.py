@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Protocol, overload
 
-from rayflow.records import ArgumentRow, Columns, JobRow, Row, Same, ValueRow
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ArgumentRow, JobRow, Row, ValueRow
 from rayflow.store.store import Store
 from rayflow.values.refs import Encoded
 

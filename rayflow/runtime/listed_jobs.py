@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rayflow.records import Columns, JobRow, Row
+from rayflow.record_columns import Columns
+from rayflow.records import JobRow, Row
 
 
 class ListedJobs:

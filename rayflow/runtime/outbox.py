@@ -17,18 +17,8 @@ from rayflow.evaluator import commands, messages
 from rayflow.evaluator.rows import INLINE_TERM_BYTES, context_of, left_row
 from rayflow.evaluator.witnessing import without_files_between
 from rayflow.lang.terms.codec import blobs_of, has_front, witnesses_of
-from rayflow.records import (
-    CHECKED_VALUE,
-    SHALLOW_VALUE,
-    SINGLE,
-    CallRow,
-    Columns,
-    JobRow,
-    PlaceRow,
-    ReductionRow,
-    Row,
-    ValueRow,
-)
+from rayflow.record_columns import Columns
+from rayflow.records import CHECKED_VALUE, SHALLOW_VALUE, SINGLE, CallRow, JobRow, PlaceRow, ReductionRow, Row, ValueRow
 from rayflow.runtime.carrier import Carrier
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import RowSink

@@ -40,8 +40,9 @@ class KeptRuns:
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins,
     and whether it is the first one of its run. gone: is told of each run that has ended. bind: makes the root term of
-    the run that an event starts. recall, places_of: read the rows of a run that has ended, and what has happened at its
-    places. replied: gets the answers to requests.
+    the run that an event starts; bind_firing: of one that the clock starts. recall, places_of: read the rows of a run
+    that has ended, and what has happened at its places; recall_firings: the firings of a schedule. replied: gets the
+    answers to requests.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class KeptRuns:
         begun: Callable[[str, bool], None],
         bind: Callable[[orders.BindEvent], requests.BoundArguments],
         recall: Callable[[orders.Recall], requests.Recalled],
+        bind_firing: Callable[[orders.BindFiring], requests.BoundFiring],
+        recall_firings: Callable[[orders.RecallFirings], requests.FiringsRecalled],
         places_of: Callable[[str], list[PlaceRow]],
         replied: Callable[[orders.RequestReply], None],
         gone: Callable[[str], None] = lambda run_id: None,
@@ -66,6 +69,8 @@ class KeptRuns:
         self._begun = begun
         self.bind = bind
         self.recall = recall
+        self.bind_firing = bind_firing
+        self.recall_firings = recall_firings
         self._places_of = places_of
         self.replied = replied
         self._ray_version = ray_version

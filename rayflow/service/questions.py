@@ -7,31 +7,32 @@ anything.
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.folding import MOST_ANSWERED
+from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.expressions import render
-from rayflow.records import PlaceRow, RunRow, StreamItemRow
+from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.outcomes import unpack_outcome
+from rayflow.records import PlaceRow, RunRow, StreamItemRow, WaitRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
+from rayflow.service.run_queries import RunFilter, ids_statement, page_statement, run_statement
+from rayflow.service.stats import stats
 from rayflow.store.store import Store
+from rayflow.values.encoding.encoding import decode, decode_inline
+from rayflow.values.refs import ValueRef
+
+if TYPE_CHECKING:
+    from rayflow.store.history.history import History
 
 EVENTS_KEPT_SECONDS = 30 * 24 * 3600
 """How long an event can still be taken, and its id is protected."""
-
-_RUNS = """
-WITH known_runs AS (
-    SELECT run_id, min(recorded_at) AS created_at, max(recorded_at) AS changed_at, arg_max(state, number) AS state,
-        arg_max(cause, number) AS cause, arg_max(id, number) AS id, arg_max(flow, number) AS flow,
-        arg_max(arguments, number) AS arguments, arg_max(reason, number) AS reason, arg_max(error, number) AS error,
-        arg_max(due_at, number) AS due_at, arg_max(parent_run_id, number) AS parent_run_id,
-        arg_max(link, number) AS link, arg_max(event_id, number) AS event_id, arg_max(tags, number) AS tags,
-        arg_max(generation, number) AS generation
-    FROM run_changes GROUP BY run_id)
-"""
 
 
 class Questions:
@@ -39,6 +40,11 @@ class Questions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @cached_property
+    def _history(self) -> History:
+        """One history for all questions: it reads the records of a commit once."""
+        return self._store.history()
 
     def listed_jobs(self) -> dict[str, list[bytes]]:
         """The jobs that are recorded as open, by run, of the runs that have not ended."""
@@ -71,6 +77,9 @@ class Questions:
                 ],
                 latest_number=number,
                 latest_at=at,
+                schedules=records.schedules(),
+                firings=records.open_firings(),
+                requests=records.requests(MOST_ANSWERED),
             )
             places = records.places_of(ids)
         finally:
@@ -84,6 +93,27 @@ class Questions:
             return requests.Recalled(
                 now, order.run_id, tuple(records.runs_of([order.run_id])), tuple(records.waits_of([order.run_id]))
             )
+        finally:
+            records.close()
+
+    def recalled_firings(self, order: orders.RecallFirings, now: int) -> requests.FiringsRecalled:
+        """The firings of a schedule between two moments."""
+        records = self._store.run_records()
+        try:
+            found = records.firings_between(order.schedule, order.first, order.last)
+        finally:
+            records.close()
+        return requests.FiringsRecalled(now, order.schedule, order.first, order.last, found)
+
+    def fork_source(self, run_id: str) -> tuple[RunRow, list[PlaceRow], list[WaitRow]]:
+        """What a fork of a run comes from: the first row of the run, what has happened at its places, and all rows of
+        its waits. Raises NotFound."""
+        records = self._store.run_records()
+        try:
+            rows = records.runs_of([run_id])
+            if not rows:
+                raise NotFound(f"There is no run {run_id} in this store.")
+            return rows[0], records.places_of([run_id])[run_id], records.waits_of([run_id])
         finally:
             records.close()
 
@@ -121,58 +151,46 @@ class Questions:
 
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
-        history = self._store.history()
-        try:
-            found = history.records(
-                f"{_RUNS} SELECT run_id FROM known_runs "
-                "WHERE id = $text OR run_id = $text OR starts_with(run_id, $text) "
-                "ORDER BY id = $text DESC NULLS LAST, run_id = $text DESC, created_at DESC LIMIT 1",
-                {"text": text},
-            )
-        finally:
-            history.close()
+        found = self._history.records(
+            "SELECT run_id FROM raw.run_changes WHERE id = $text OR starts_with(run_id, $text) "
+            "GROUP BY run_id ORDER BY any_value(id) = $text DESC NULLS LAST, run_id = $text DESC, min(number) DESC "
+            "LIMIT 1",
+            {"text": text},
+        )
         if not found:
             raise NotFound(f"There is no run {text!r} in this store. `rayflow runs` lists them.")
         return str(found[0]["run_id"])
 
-    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest runs, newest first."""
-        history = self._store.history()
-        try:
-            rows = history.records(
-                f"{_RUNS} SELECT * FROM known_runs "
-                "WHERE ($state IS NULL OR state = $state) "
-                "AND ($flow IS NULL OR flow = $flow OR ends_with(flow, '.' || $flow)) "
-                "ORDER BY created_at DESC, run_id DESC LIMIT $limit",
-                {"state": state, "flow": flow, "limit": limit},
-            )
-        finally:
-            history.close()
-        return [_plain(row) for row in rows]
+    def runs(self, wanted: RunFilter, *, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The runs that a filter means, newest first. before: only those that were requested before this number, which
+        is the `number` of a run."""
+        found = self._history.records(*page_statement(wanted, before, limit))
+        # Two commits may have one row.
+        return [_plain_run(row) for row in {row["run_id"]: row for row in found}.values()]
+
+    def ids(self, wanted: RunFilter) -> list[tuple[str, int]]:
+        """The ids and numbers of all runs that a filter means, oldest first."""
+        return [(row["run_id"], row["number"]) for row in self._history.records(*ids_statement(wanted))]
 
     def describe(
         self, run_id: str, explained: Mapping[str, Any] | None, waits: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """A run as plain data, with its open waits and why it is where it is."""
-        history = self._store.history()
-        try:
-            rows = history.records(
-                f"{_RUNS} SELECT * FROM known_runs WHERE run_id = $run_id",
-                {"run_id": run_id},
-            )
-        finally:
-            history.close()
+        rows = self._history.records(run_statement(), {"run_id": run_id})
         if not rows:
             raise NotFound(f"There is no run {run_id} in this store.")
-        told = with_explanation(_plain(rows[0]), explained)
-        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in waits]}
+        told = with_explanation(_plain_run(rows[0]), explained)
+        still_open = () if told["state"] in ENDED else waits
+        return {**told, "waits": [{**wait, "explanation": wait_text(wait)} for wait in still_open]}
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """The transitions of a run and of its waits, and its effects, in order."""
+        """The transitions of a run and of its waits, and its effects, in order. The first tells the arguments of its
+        call; the outcome of an effect tells its value."""
         records = self._store.run_records()
         try:
             rows: list[dict[str, Any]] = [
                 {"at": row.at, "what": "run", "state": row.state, "cause": row.cause, "about": row.reason}
+                | _given(row)
                 for row in records.runs_of([run_id])
             ]
             for wait in records.waits_of([run_id]):
@@ -182,7 +200,7 @@ class Questions:
                 if place.is_effect:
                     about = place.error or place.arguments
                     told = {"at": place.at, "what": place.name, "state": place.kind, "cause": None, "about": about}
-                    rows.append({**told, "place": place.place.hex()})
+                    rows.append({**told, "place": place.place.hex(), **_value_of(place)})
         finally:
             records.close()
         return sorted(rows, key=lambda row: row["at"])
@@ -207,32 +225,85 @@ class Questions:
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """An event and its deliveries; None if there is none."""
-        history = self._store.history()
-        try:
-            rows = history.records("SELECT * FROM events WHERE event_id = $id", {"id": event_id})
-            deliveries = history.records(
-                "SELECT target, state, run_id, error FROM deliveries WHERE event_id = $id", {"id": event_id}
-            )
-        finally:
-            history.close()
+        rows = self._history.records("SELECT * FROM events WHERE event_id = $id", {"id": event_id})
+        deliveries = self._history.records(
+            "SELECT target, state, run_id, error FROM deliveries WHERE event_id = $id", {"id": event_id}
+        )
         if not rows:
             return None
         found = _plain(rows[0])
-        found["data"] = _shown(found["data"])
+        found["data"] = self._data(rows[0]["data"], with_blobs=True)
         return {**found, "status": "past", "deliveries": [_plain(row) for row in deliveries]}
 
-    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        history = self._store.history()
-        try:
-            rows = history.records(
-                "SELECT event_id, number, recorded_at AS at, name, key, data, due_at, run_id FROM events "
-                "WHERE $name IS NULL OR name = $name ORDER BY number DESC LIMIT $limit",
-                {"name": name, "limit": limit},
-            )
-        finally:
-            history.close()
-        return [{**_plain(row), "data": _shown(row["data"])} for row in rows]
+    def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first. before: only those that were accepted before the one with this number."""
+        rows = self._history.records(
+            'SELECT DISTINCT event_id, number, "at", name, "key", data, due_at, run_id FROM raw.events '
+            "WHERE ($name IS NULL OR name = $name) AND ($before IS NULL OR number < $before) "
+            "ORDER BY number DESC LIMIT $limit",
+            {"name": name, "before": before, "limit": limit},
+        )
+        return [{**_plain(row), "data": self._data(row["data"], with_blobs=False)} for row in rows]
+
+    def plain_value(self, outcome: bytes) -> Any:
+        """The value of a packed outcome as JSON can have it; large parts of it as short texts."""
+        return self._plain_form(unpack_outcome(outcome), with_blobs=False)
+
+    def _data(self, packed: Any, *, with_blobs: bool) -> Any:
+        """An event's data as JSON can have it. with_blobs: with the large parts, too; else these are short texts."""
+        return None if packed is None else self._plain_form(loads(bytes(packed)), with_blobs=with_blobs)
+
+    def _plain_form(self, term: Any, *, with_blobs: bool) -> Any:
+        def fetch(ref: ValueRef) -> Any:
+            if ref.inline is not None:
+                return decode_inline(ref)
+            return decode(self._store.get_blob(ref.digest)) if with_blobs else render(ref)
+
+        return plain_form(realized(term, fetch))
+
+    def stats(self, now: int) -> dict[str, Any]:
+        """How many runs there are, how many begin and end, what waits longest. now: microseconds since the epoch."""
+        return stats(self._history, now)
+
+    def firings(self, schedule: str, *, limit: int) -> list[dict[str, Any]]:
+        """The latest firings of a schedule, newest first."""
+        rows = self._history.records(
+            "SELECT * FROM firings WHERE schedule = $schedule "
+            "ORDER BY coalesce(last_moment, moment) DESC, number DESC LIMIT $limit",
+            {"schedule": schedule, "limit": limit},
+        )
+        return [_plain(row) for row in rows]
+
+    def schedule_changes(self, schedule: str) -> list[dict[str, Any]]:
+        """What has become of a schedule, in order."""
+        rows = self._history.records(
+            "SELECT recorded_at AS at, state, cause, timetable, overlap, catch_up_us / 1e6 AS catch_up_seconds, "
+            "arguments FROM schedule_changes WHERE schedule = $schedule ORDER BY number",
+            {"schedule": schedule},
+        )
+        return [_plain(row) for row in rows]
+
+
+def _given(row: RunRow) -> dict[str, Any]:
+    """The arguments of the call that a run is of: a list of those by position, and those by name."""
+    root = None if row.root is None else loads(row.root)
+    if not isinstance(root, TaskCall):
+        return {}
+    named = {name: plain_form(value) for name, value in (root._kwargs or {}).items()}
+    return {"given": {"positional": [plain_form(value) for value in root._args], "named": named}}
+
+
+def _value_of(place: PlaceRow) -> dict[str, Any]:
+    """The value at a place, under its name, where there is one."""
+    if place.value_hash is None or place.outcome is None:
+        return {}
+    return {"value": plain_form(unpack_outcome(place.outcome))}
+
+
+def _plain_run(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as JSON can have it: tags as an object."""
+    tags = row["tags"]
+    return {**_plain(row), "tags": None if tags is None else json.loads(tags)}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,13 +314,6 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
         else cell
         for name, cell in row.items()
     }
-
-
-def _shown(packed: Any) -> Any:
-    """An event's data as JSON can have it: plain data as they are, all else as text."""
-    if packed is None:
-        return None
-    return plain_form(loads(bytes(packed)))
 
 
 def plain_form(term: Any) -> Any:
@@ -267,7 +331,14 @@ def plain_form(term: Any) -> Any:
 
 
 def with_explanation(run: dict[str, Any], explained: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended."""
+    """A run with the sentence that says why it is where it is. explained: as the keeper does; None if it has ended.
+
+    A run may end, or be retried, between the two looks. What is recorded of its end counts; else the keeper's state.
+    """
+    if run["state"] in ENDED:
+        explained = None
+    elif explained is not None:
+        run = {**run, "state": explained["state"]}
     return {**run, "explanation": run_text(run, explained)}
 
 
@@ -284,11 +355,15 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
         return f"the loaded code lacks {', '.join(explained['tasks'])}: load it, or cancel the run"
     if cause == "ending":
         why = f" ({explained['reason']})" if explained.get("reason") else ""
-        return f"it is being ended by {explained['by']}{why}" + (f", and waits for {waits[0]}" if waits else "")
+        by = _ENDED_BY[explained["by"]]
+        return f"it is being ended by {by}{why}" + (f", and waits for {waits[0]}" if waits else "")
     if cause == "waits" and waits:
         more = f", and {len(waits) - 1} more" if len(waits) > 1 else ""
         return f"it waits for {waits[0]}{more}"
     return "it runs"
+
+
+_ENDED_BY = {"cancel": "a cancel", "parent": "the run that started it", "timeout": "its timeout"}
 
 
 def wait_text(wait: Mapping[str, Any]) -> str:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -52,9 +53,11 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import bound_to_event, flow_specs, input_hash
+from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.metrics import MeasuredSink, Metrics
 from rayflow.service.questions import Questions, with_explanation
+from rayflow.service.run_queries import RunFilter
 from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
@@ -64,36 +67,45 @@ from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, 
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.refs import Encoded, ValueRef
+from rayflow.webhook_settings import webhooks_of
 
 T = TypeVar("T")
 
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
 
-MOST_REQUESTS = 10_000
-"""The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
-
 
 class Service:
     """The runs of one store. Use it as: `hold()`, `open()`, then requests, then `close()`.
 
-    targets: files or modules with the flows. reporter: is told what happens. clock: the time of what happens. That it
-    is set, forward or back, while the service runs moves no deadline.
+    targets: files or modules with the flows; the flows that this process has defined count, too. reporter: is told
+    what happens. clock: the time of what happens. That it is set, forward or back, while the service runs moves no
+    deadline. holder: the name of this process, for those who want to hold the store.
     """
 
-    def __init__(self, config: Config, targets: Sequence[str], reporter: Reporter, *, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self,
+        config: Config,
+        targets: Sequence[str],
+        reporter: Reporter,
+        *,
+        clock: Clock = CLOCK,
+        holder: str = "rayflow serve",
+    ) -> None:
         self.config = config
+        self._holder = holder
         self.error: BaseException | None = None
         """Why the service has ended by itself, if it has."""
         self.has_ended = threading.Event()
+        self.metrics = Metrics()
+        self.webhooks = webhooks_of(config.webhooks)
+        """The webhooks that the configuration has, by name."""
         self._targets = targets
         self._reporter = reporter
         self._clock = clock
         self._futures: dict[str, Future[Any]] = {}
-        self._posted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        """Questions for the loop's thread, which answers them before its next turn."""
-        self._recent: OrderedDict[str, str] = OrderedDict()
-        """The run ids of the latest start requests, by the requests' ids."""
+        self._posted: deque[tuple[Callable[[], Any], Future[Any], float]] = deque()
+        """Questions for the loop's thread, which answers them before its next turn; and when they were asked."""
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
@@ -117,10 +129,15 @@ class Service:
         for target in self._targets:
             load(target)
         self.store = open_store(self.config.store)
-        self._lease = Lease(self.store.folder, "rayflow serve")
+        self._lease = Lease(self.store.folder, self._holder)
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
+
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether the service before it has not ended by itself: it may hang, and still have its port."""
+        return self._lease.has_taken_over
 
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
@@ -154,6 +171,8 @@ class Service:
             begun=self._begun,
             bind=self._bound,
             recall=lambda order: self.questions.recalled(order, self._clock.now()),
+            bind_firing=self._bound_to_firing,
+            recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
             places_of=self.questions.places_of,
             replied=self._replied,
             gone=lambda run_id: self._loop.streams.forget(run_id),
@@ -190,6 +209,7 @@ class Service:
         loop_of: Callable[..., Loop[Any]] = partial(
             Loop,
             self.store,
+            sink=MeasuredSink(self.store, self.metrics),
             limits=self.config.limits,
             listener=listener,
             clock=self._clock,
@@ -248,7 +268,8 @@ class Service:
 
     def _turn_once(self, longest_seconds: float) -> None:
         while self._posted:
-            ask, future = self._posted.popleft()
+            ask, future, posted = self._posted.popleft()
+            self.metrics.waited(time.perf_counter() - posted)
             _fill(future, ask)
         self._loop.turn(longest_seconds)
         for execution_id in list(self._loop.outbox.finished):
@@ -268,6 +289,9 @@ class Service:
 
     def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
         return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
+
+    def _bound_to_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
+        return bound_to_firing(order, registered().get(order.flow), self._clock.now(), self._keep)
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""
@@ -298,7 +322,7 @@ class Service:
     def _post(self, ask: Callable[[], T]) -> Future[T]:
         """Have the loop's thread do something between two turns."""
         future: Future[T] = Future()
-        self._posted.append((ask, future))
+        self._posted.append((ask, future, time.perf_counter()))
         self._loop.wake()
         self._refuse_if_ended(future)
         return future
@@ -313,7 +337,7 @@ class Service:
         found = sorted(full for full in known if full.rpartition(".")[2] == name)
         if len(found) == 1:
             return known[found[0]]
-        loaded = f"It has loaded {', '.join(self._targets)}"
+        loaded = f"It has loaded {', '.join(self._targets) or 'what its program has imported'}"
         if found:
             raise NoSuchTask(f"{name} may be {' or '.join(found)}: write one of these. {loaded}.")
         raise NoSuchTask(f"The service knows no task {name!r}. {loaded}: {', '.join(sorted(known)) or 'no tasks'}.")
@@ -350,7 +374,7 @@ class Service:
         """Start a run of a packed root term.
 
         request_id: of the request: the same request again gives the run that it has started. is_repeated: it may have
-        come before, to a service that has ended since. The others: as in `StartRequested`.
+        come before, so that its run may have ended long ago. The others: as in `StartRequested`.
         """
         if reuse not in ("return", "reject", "if_failed"):
             raise BadArguments(f"reuse={reuse!r}: write return, reject or if_failed.")
@@ -362,20 +386,18 @@ class Service:
             flow = term._task
         run_id = new_execution_id()
         if request_id is not None and id is None:
-            run_id = self._recent.setdefault(request_id, derived_run_id(f"request:{request_id}"))
-            if len(self._recent) > MOST_REQUESTS:
-                self._recent.popitem(last=False)
+            # The id of the run follows from that of the request: nothing else has to be known of starts.
+            run_id = derived_run_id(f"request:{request_id}")
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
-                done: Future[Any] = Future()
-                done.set_result({"run_id": run_id, "state": known.state, "is_new": False})
-                return done
+                return _done({"run_id": run_id, "state": known.state, "is_new": True})
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
+                request_id=None if id is None else request_id,
             )  # fmt: skip
 
         return self.ask(request)
@@ -403,12 +425,14 @@ class Service:
         # Of a chain, the last run says how it is.
         return told if last_id == run_id else {**told, "run_id": run_id, "goes_on_as": last_id}
 
-    def runs(self, *, state: str | None, flow: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest runs, newest first."""
-        rows = self.questions.runs(state=state, flow=flow, limit=limit)
+    def runs(self, wanted: RunFilter, *, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The runs that a filter means, newest first. before: as in `Questions.runs`."""
+        rows = self.questions.runs(wanted, before=before, limit=limit)
         still_open = [row["run_id"] for row in rows if row["state"] not in ENDED]
         explained = self.look(lambda keeper: {run_id: keeper.explain(run_id) for run_id in still_open})
-        return [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        told = [with_explanation(row, explained.get(row["run_id"])) for row in rows]
+        lately = {run_id for run_id, cause in explained.items() if cause is None}  # they have ended between the looks
+        return [self.describe(row["run_id"]) if row["run_id"] in lately else row for row in told]
 
     def history(self, text: str) -> list[dict[str, Any]]:
         """The transitions of a run and of its waits, and what was done at its places, in order."""
@@ -441,37 +465,36 @@ class Service:
         """Nobody waits for a future of `await_end` any more."""
         self._post(partial(self._runs.leave, run_id, future))
 
-    def cancel(self, run_id: str, reason: str, *, is_repeated: bool = False) -> Future[Any]:
+    # request_id: the id that a client has given to its request: the same request again has no effect, and gets the same
+    # answer. None: there is no such request before or after it.
+
+    def cancel(
+        self, run_id: str, reason: str, *, is_first: bool = False, request_id: str | None = None
+    ) -> Future[Any]:
         """End a run. The answer: whether it had not ended. A second request ends its clean-up, too.
 
-        is_repeated: the request was sent before, and no answer came: it is not a second one.
+        is_first: this is no second request, whatever has come before: a clean-up that goes on is left alone.
         """
-        if is_repeated and self.look(lambda keeper: (keeper.run(run_id) or {}).get("state")) == "ending":
-            done: Future[Any] = Future()
-            done.set_result(True)
-            return done
-        return self.ask(lambda at, name: requests.CancelRunRequested(at, name, run_id, reason))
+        return self.ask(
+            lambda at, name: requests.CancelRunRequested(
+                at, name, run_id, reason, request_id, ends_cleanup=not is_first
+            )
+        )
 
-    def retry(self, run_id: str, reason: str) -> Future[Any]:
+    def retry(self, run_id: str, reason: str, *, request_id: str | None = None) -> Future[Any]:
         """Have a failed run go on."""
-        self._post(partial(self._runs.began_again, run_id))
-        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason))
+        return self.ask(lambda at, name: requests.RetryRequested(at, name, run_id, reason, request_id))
 
-    def asks(self) -> list[dict[str, Any]]:
-        """The open questions to people."""
+    def asks(self, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
+        """The open questions to people, oldest first. after: only those with a greater `number`."""
+        return self.look(lambda keeper: keeper.asks(after, limit))
 
-        def found(keeper: Keeper) -> list[dict[str, Any]]:
-            return [
-                {"run_id": run["run_id"], "id": run["id"], "deadline_at": None, **wait}
-                for run in keeper.runs()
-                for wait in keeper.waits(run["run_id"])
-                if wait["kind"] == "ask"
-            ]
-
-        return self.look(found)
-
-    def answer(self, run_id: str, value: Any, place: str | None) -> Future[Any]:
+    def answer(self, run_id: str, value: Any, place: str | None, *, request_id: str | None = None) -> Future[Any]:
         """Answer an open question of a run. value: plain data, read by the question's form. Raises BadArguments."""
+        if request_id is not None:
+            known = self.look(lambda keeper: keeper.answered(request_id))
+            if known is not None:  # which question it was, and its form, is known no more
+                return _done(known.answer)
         asked = [each for each in self.look(lambda keeper: keeper.waits(run_id)) if each["kind"] == "ask"]
         chosen = [each for each in asked if place is None or each["place"].startswith(place)]
         of_place = bytes.fromhex(chosen[0]["place"]) if len(chosen) == 1 else None
@@ -479,7 +502,7 @@ class Service:
             value = self._fitting(run_id, of_place, value)
         symbolic, _ = pack_expression(value, self._keep)
         outcome = pack_outcome(symbolic)
-        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome))
+        return self.ask(lambda at, name: requests.AnswerRequested(at, name, run_id, of_place, outcome, request_id))
 
     def _fitting(self, run_id: str, place: bytes, value: Any) -> Any:
         """An answer as an object of the form that its question has."""
@@ -498,12 +521,14 @@ class Service:
         id: str | None = None,
         due_at: int | None = None,
         strict: bool = False,
+        request_id: str | None = None,
     ) -> Future[Any]:
-        """Emit an event. The answer: the event, and its deliveries."""
+        """Emit an event. The answer: the event, and its deliveries. Without an id it has one that follows from that of
+        the request."""
         symbolic, _ = pack_expression(data, self._keep)
         packed = dumps(symbolic)
         content = digest("event", name.encode(), repr(key).encode(), packed)
-        event_id = id if id is not None else uuid.uuid4().hex
+        event_id = id if id is not None else uuid.uuid4().hex if request_id is None else f"request:{request_id}"
         return self.ask(
             lambda at, request: requests.EmitRequested(
                 at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
@@ -518,9 +543,26 @@ class Service:
         kept = self.look(lambda keeper: keeper.event(event_id))
         return recorded if kept is None else {**recorded, **kept}
 
-    def events(self, *, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """The latest events, newest first."""
-        return self.questions.events(name=name, limit=limit)
+    def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
+        """The latest events, newest first. before: as in `Questions.events`."""
+        return self.questions.events(name=name, before=before, limit=limit)
+
+    # --- about the service --------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """How many runs there are, how many begin and end, what waits longest."""
+        return self.questions.stats(self._clock.now())
+
+    def metrics_text(self) -> bytes:
+        """The measures of the service, for Prometheus."""
+        self.look(lambda keeper: self.metrics.look_at(keeper.state))
+        return self.metrics.text()
+
+    def warned(self, text: str) -> None:
+        """Say something in the log of the service."""
+        self._reporter.warned(text)
+
+    # --- large values -------------------------------------------------------------------------------------------------
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""
@@ -533,6 +575,13 @@ class Service:
     def blob(self, text: str) -> bytes:
         """The bytes of a large value."""
         return to_bytes(self.store.get_blob(_digest_in(text)))
+
+
+def _done(answer: Any) -> Future[Any]:
+    """An answer that is there already."""
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:

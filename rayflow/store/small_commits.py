@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from rayflow.errors import BlobDamaged, StoreUnavailable
-from rayflow.records import Columns
+from rayflow.record_columns import Columns
 from rayflow.store import layout
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.folders.verified_reads import read_intact

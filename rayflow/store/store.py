@@ -20,9 +20,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayflow.errors import BlobDamaged, Bug, LeaseLost, StoreUnavailable
+from rayflow.record_columns import Columns, Same
 from rayflow.records import (
     TABLES,
-    Columns,
     ExecutionRow,
     ForgottenRow,
     HandleRow,
@@ -30,7 +30,6 @@ from rayflow.records import (
     PlaceRow,
     ReductionRow,
     Row,
-    Same,
     StreamItemRow,
 )
 from rayflow.store import layout
@@ -46,6 +45,7 @@ from rayflow.store.small_commits import SmallCommits
 from rayflow.store.write import schemas
 from rayflow.store.write.catalog import Catalog, Problem, StoreSnapshot
 from rayflow.store.write.compaction import CompactionResult, Compactor
+from rayflow.store.write.packed_rows import packed
 from rayflow.store.write.seen_rows import KEY_LENGTHS, SeenRows
 from rayflow.store.write.segments import SLICE_ROWS, Commit, encode_commit
 from rayflow.values.process.parallel import at_once
@@ -240,7 +240,7 @@ class Store:
                 else:
                     commit = self._create_next(self._lease, rows)
                 self._catalog.add(commit)
-                self._reductions.committed(commit)
+                self._reductions.committed(commit, is_small=self._lease is not None)
                 self._commits += 1
                 if self._lease is None and self._commits % _TIDY_EVERY == 0:
                     self._compactor.merge_own(self._ids.writer)
@@ -342,7 +342,8 @@ class Store:
                 self._kept_error = self._kept_error or error
 
     def _slices(self, waiting: dict[type, list[Columns]]) -> Iterator[dict[str, Any]]:
-        """The waiting rows as slices of a commit, as Arrow tables by name. Raises Bug as `commit`."""
+        """The waiting rows as slices of a commit: by the names of their tables, packed if they are few, else as Arrow
+        tables. Raises Bug as `commit`."""
         lengths = {row_type: sum([part.length for part in parts]) for row_type, parts in waiting.items()}
         sizes = {row_type: -(-length // SLICE_ROWS) for row_type, length in lengths.items()}
         groups = {row_type: Columns.grouped(parts, SLICE_ROWS) for row_type, parts in waiting.items()}
@@ -354,8 +355,9 @@ class Store:
                 size = sizes.get(table.row, 0)
                 if size * (number + 1) // count > size * number // count:
                     layout_of = schemas.layouts()[table.name]
+                    rows = next(groups[table.row])
                     try:
-                        tables[table.name] = schemas.to_arrow(layout_of, next(groups[table.row]))
+                        tables[table.name] = packed(layout_of, rows) or schemas.to_arrow(layout_of, rows)
                     except Bug:
                         self._drop_misfits(layout_of)
                         raise

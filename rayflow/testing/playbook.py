@@ -50,7 +50,7 @@ from rayflow.evaluator.messages import (
     TimerFired,
     WorkerGone,
 )
-from rayflow.evaluator.opening_rows import OPENING_TIMER
+from rayflow.evaluator.timers import OpeningTimer
 from rayflow.lang.parameters.signatures import POSITIONAL, Parameters
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
@@ -198,7 +198,9 @@ class Playbook:
         self._pending.clear()
 
     def _is_quiet(self, command: Command) -> bool:
-        return isinstance(command, self.quiet) or (isinstance(command, SetTimer) and command.timer == OPENING_TIMER)
+        return isinstance(command, self.quiet) or (
+            isinstance(command, SetTimer) and isinstance(command.timer, OpeningTimer)
+        )
 
     def _differs(self, steps: list[tuple[str, Any]]) -> None:
         """Raise an error that shows the equal part, then the written commands (-) and the commands that came (+)."""
@@ -264,9 +266,7 @@ def call(name: str, *args: Term, options: dict[str, Any] | None = None, **kwargs
     return TaskCall(name, args, kwargs or None, options)
 
 
-def submitted(
-    root: Term, *entries: TaskEntry, execution_id: str = EXECUTION, at: int = 0, **fields: Any
-) -> Submitted:
+def submitted(root: Term, *entries: TaskEntry, execution_id: str = EXECUTION, at: int = 0, **fields: Any) -> Submitted:
     """A Submitted message with a table of these entries. fields: its fields with a default, and its settings."""
     names = RunSettings.__dataclass_fields__.keys() & fields.keys()
     settings = RunSettings(**{name: fields.pop(name) for name in names})

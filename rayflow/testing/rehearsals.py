@@ -38,6 +38,7 @@ from rayflow.runtime.driver import driver
 from rayflow.runtime.protocol.execution_row import project_start
 from rayflow.runtime.protocol.reports import Reporter, Silent, Summary
 from rayflow.service.questions import moment_text
+from rayflow.service.run_queries import RunFilter
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history.answer_types import Record, Why
 from rayflow.store.history.filters import Filter
@@ -45,6 +46,7 @@ from rayflow.store.history.why.reasons import reason_of
 from rayflow.store.store import Store
 from rayflow.testing import crashes
 from rayflow.testing.rehearsed_runs import RehearsedRun
+from rayflow.testing.rehearsed_schedules import RehearsedSchedules
 from rayflow.testing.rehearsed_service import Doings, RehearsedService, StandingClock
 from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, RehearsedDriver, SkippingClock
@@ -130,6 +132,8 @@ class Rehearsal(Scheduler):
         self._plan = Plan(is_strict=strict)
         self._watching = Watching()
         self._doings = Doings()
+        self.schedules = RehearsedSchedules(lambda: self.service)
+        """What schedules are asked. They begin with the first request for durable runs, or when time passes."""
         if config is None:
             config = configuration.load(project_start(), store=store, inline=True, limits=limits)
         super().__init__(config=config, reporter=self._watching)
@@ -182,15 +186,15 @@ class Rehearsal(Scheduler):
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def skip(self, time: float | str) -> None:
-        """Let time pass. Runs that were started go on meanwhile: their sleeps end, their timeouts come.
+        """Let time pass. Runs that were started go on meanwhile: their sleeps end, their timeouts come; schedules fire.
 
         time: seconds, or text such as "90m" or "2d".
         """
         seconds = parse_seconds(time, where="skip")
-        if self._service is None:
+        if self._service is None and not any(has_schedule(each) for each in registered().values()):
             self.clock.skip(seconds)
         else:
-            self._service.pass_time(self._service.now() + round(seconds * 1_000_000))
+            self.service.pass_time(self.service.now() + round(seconds * 1_000_000))
 
     def advance_to(self, moment: datetime.datetime) -> None:
         """Let time pass until a moment. Raises BadArguments for one without a time zone, or in the past."""
@@ -248,7 +252,7 @@ class Rehearsal(Scheduler):
     def runs(self, flow: Task[..., Any] | str | None = None) -> list[RehearsedRun]:
         """All runs, oldest first: also those that events and other runs have started. flow: only those of this task."""
         name = flow.fullname if isinstance(flow, Task) else flow
-        rows = self.service.questions.runs(state=None, flow=name, limit=MOST_RUNS)
+        rows = self.service.questions.runs(RunFilter(flows=() if name is None else (name,)), limit=MOST_RUNS)
         return [RehearsedRun(lambda: self.service, row["run_id"]) for row in reversed(rows)]
 
     def emit(
@@ -491,6 +495,11 @@ def _named(task: Task[..., Any] | str) -> str:
         task.fullname if isinstance(task, Task) else pick(registered().values(), task, where="This process").fullname
     )
     return full
+
+
+def has_schedule(task: Task[..., Any]) -> bool:
+    """Whether the clock starts runs of a task."""
+    return task.flow_settings is not None and bool(task.flow_settings.timetable)
 
 
 def _several(attempts: int | Iterable[int]) -> Iterable[int]:

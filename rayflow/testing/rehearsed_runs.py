@@ -7,18 +7,16 @@ Never: decides.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
-from rayflow.client.wire import MOST_PAGE_ITEMS, StreamItem, items_in
+from rayflow.client.wire import MOST_PAGE, StreamItem, items_in
 from rayflow.errors import NoOpenAsk
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.records import RunRow
 from rayflow.service.questions import wait_text
 from rayflow.testing.rehearsed_service import RehearsedService
-
-T = TypeVar("T")
 
 
 class RehearsedRun:
@@ -66,7 +64,7 @@ class RehearsedRun:
         with this number."""
         found: list[StreamItem] = []
         while True:
-            page = self._service.streams.page(self.id, name, after, MOST_PAGE_ITEMS)
+            page = self._service.streams.page(self.id, name, after, MOST_PAGE)
             found += items_in(page)
             if not page["items"]:
                 return found
@@ -97,23 +95,14 @@ class RehearsedRun:
 
     def cancel(self, reason: str = "") -> bool:
         """End it. False if it had ended already."""
-
-        def ask(is_again: bool) -> Future[bool]:
-            if is_again and self.state() in ("ending", "cancelled"):
-                return _known(True)
-            return self._service.cancel(self.id, reason)
-
-        return self._service.answered(ask)
+        by = uuid.uuid4().hex
+        return bool(self._service.answered(lambda _: self._service.cancel(self.id, reason, request_id=by)))
 
     def retry(self, reason: str = "") -> None:
         """Have it go on after it has failed: failures that reached the root are forgotten, and tried again."""
 
-        def ask(is_again: bool) -> Future[Any]:
-            if is_again and self.state() != "failed":
-                return _known(None)
-            return self._service.retry(self.id, reason)
-
-        self._service.answered(ask)
+        by = uuid.uuid4().hex
+        self._service.answered(lambda _: self._service.retry(self.id, reason, request_id=by))
 
     def answer(self, value: Any, *, place: str | None = None) -> None:
         """Answer its `ask`. value: plain data. place: which one, if several are open.
@@ -125,17 +114,6 @@ class RehearsedRun:
         if not meant:
             raise NoOpenAsk(f"Run {self.id} asks nothing{' at this place' if asks else ''}: {self.explain()}.")
         given = json.loads(json.dumps(value))
-
-        def ask(is_again: bool) -> Future[Any]:
-            if is_again and not any(wait["place"] == meant[0] for wait in self.waits()):
-                return _known(None)
-            return self._service.answer(self.id, given, meant[0] if len(meant) == 1 else place)
-
-        self._service.answered(ask)
-
-
-def _known(answer: T) -> Future[T]:
-    """An answer that is there already: the service was killed when it had committed what was asked."""
-    future: Future[T] = Future()
-    future.set_result(answer)
-    return future
+        at = meant[0] if len(meant) == 1 else place
+        by = uuid.uuid4().hex
+        self._service.answered(lambda _: self._service.answer(self.id, given, at, request_id=by))

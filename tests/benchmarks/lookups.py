@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rayflow.records import SINGLE, Columns, ReductionRow, Same
+from rayflow.record_columns import Columns, Same
+from rayflow.records import SINGLE, ReductionRow
 from rayflow.store import layout
 from rayflow.store.cache.reductions import Reductions
 from rayflow.store.open import open_store

@@ -134,8 +134,8 @@ def main(folder: Path) -> None:
             what="the drained node is not noticed",
         )  # fmt: skip
         cluster.remove_node(island, allow_graceful=False)
+        (spot / "5").unlink()  # before the new node is there, which may start the call before it is told here
         island = cluster.add_node(num_cpus=1, resources={"island": 1}, object_store_memory=150_000_000)
-        (spot / "5").unlink()
         until((spot / "5").exists)
         (spot / "go").touch()
         waiter.join(60)

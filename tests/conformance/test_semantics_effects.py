@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from evaluations import Flow
 from projects import Project
@@ -10,7 +12,7 @@ from rayflow.errors import EffectMisplaced, NonRetriable, RayflowError
 
 HEAD = """
     from rayflow import JobInfo, NonRetriable, RetryAfter, any_of, effect, first, fork_thread, finally_, join_thread
-    from rayflow import no_prov, now, seq, subrun, task, uuid
+    from rayflow import no_prov, now, seq, sleep, sleep_until, subrun, task, uuid
 
     def note(text):
         with open("done.txt", "a") as file:
@@ -202,3 +204,28 @@ def test_an_effect_that_awaits_is_refused_with_what_to_do(flow: Flow) -> None:
     )
     with pytest.raises(RayflowError, match="Pass the value as an argument"):
         flow.call("main")
+
+
+def test_the_rows_of_a_wait_have_its_kind_and_a_number_each(flow: Flow) -> None:
+    flow.write(
+        HEAD
+        + """
+    from datetime import UTC, datetime, timedelta
+
+    @task
+    def main():
+        soon, late = datetime.now(UTC), datetime.now(UTC) + timedelta(days=1)
+        return seq([sleep_until(soon), first(sleep(0.01), sleep_until(late)), first(sleep_until(soon), sleep("1d"))])
+    """
+    )
+    assert flow.call("main") == [None, None, None]
+    rows = flow.project.sql("SELECT place, number, kind, state FROM wait_changes ORDER BY number")
+    assert len({(place, number) for place, number, _, _ in rows}) == len(rows) == 10
+    changes: dict[Any, list[str]] = {}
+    for place, _, kind, state in rows:
+        changes.setdefault((place, kind), []).append(state)
+    assert sorted((kind, states[-1]) for (_, kind), states in changes.items()) == [
+        ("sleep", "closed"), ("sleep", "resolved"),
+        ("sleep_until", "closed"), ("sleep_until", "resolved"), ("sleep_until", "resolved"),
+    ]  # fmt: skip
+    assert all(states[0] == "open" and len(states) == 2 for states in changes.values())

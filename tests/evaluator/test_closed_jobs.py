@@ -12,7 +12,7 @@ from rayflow.evaluator.commands import Finish, LookUp, LookUpVector, RunTask, Ru
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.graph import NO_WORK, Work
 from rayflow.evaluator.messages import LookedUp, LookedUpVector, Message, Returned, ReturnedVector, TimerFired
-from rayflow.evaluator.opening_rows import OPENING_TIMER
+from rayflow.evaluator.timers import OpeningTimer
 from rayflow.evaluator.vectors import FEWEST
 from rayflow.lang.terms.codec import dumps
 from rayflow.records import JobRow
@@ -55,7 +55,7 @@ def kept(evaluator: Evaluator, numbers: range) -> int:
     del batch
     assert answered == len(numbers)
     # It remembers new jobs for a second, and its last commands.
-    evaluator.handle([TimerFired(START + 10_000_000, OPENING_TIMER)])
+    evaluator.handle([TimerFired(START + 10_000_000, OpeningTimer(1))])
     evaluator.handle([])
     gc.collect()
     return tracemalloc.get_traced_memory()[0] - before

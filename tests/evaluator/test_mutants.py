@@ -133,6 +133,7 @@ MUTANTS = [
     Mutant("a subrun has no context", "nested_executions", "        context=job.hands_down.context,\n", "        context={},\n", with_subruns=True, with_contexts=True),
     Mutant("the jobs of a subrun are not counted", "evaluator", "        _count_nested(job.execution, below)\n        _warn_all", "        _warn_all", with_subruns=True),
     Mutant("the jobs of a subrun that failed are not counted", "evaluator", "    if delay is None and below is not None:\n", "    if False:\n", with_subruns=True),
+    Mutant("a timer that fires twice sets two timers", "opening_rows", "if not state.opening_set or timer.number != state.openings:", "if False:"),
     Mutant("a subrun of which nothing is recorded leaves open jobs", "opening_rows", "not job.work.listed and job.is_recorded:", "not job.work.listed:", with_subruns=True, with_gaps=True),
     Mutant("what a scheduler that was lost has left open stays open", "graph", "self.is_torn = submitted.life > 0", "self.is_torn = False", with_contexts=True, hint=504),
     Mutant("what a lost subrun has left open stays open", "evaluator", "    if job.entry.is_nested:\n        job.execution.is_torn", "    if False:\n        job.execution.is_torn", with_subruns=True, hint=36),

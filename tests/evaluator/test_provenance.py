@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator import hashes
+from rayflow.evaluator.commands import SetTimer
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.evaluator.opening_rows import OPENING_TIMER
+from rayflow.evaluator.messages import TimerFired
+from rayflow.evaluator.timers import OpeningTimer
 from rayflow.lang.terms.expressions import Operation
 from rayflow.records import (
     ArgumentRow,
@@ -111,9 +113,7 @@ def test_sources_reach_through_shared_jobs_and_results() -> None:
     book = played(root, [("lab.f", call("lab.g", 1)), ("lab.g", 3), ("lab.pair", 0)], F, G, PAIR) << finishes(0)
     assert book
     calls = calls_by_name(book)
-    sources = {
-        row.source_call_hash for row in book.rows(ArgumentRow) if row.call_hash == calls["lab.pair"].call_hash
-    }
+    sources = {row.source_call_hash for row in book.rows(ArgumentRow) if row.call_hash == calls["lab.pair"].call_hash}
     assert sources == {calls["lab.f"].call_hash}
 
 
@@ -176,7 +176,7 @@ def test_tasks_and_values_are_recorded_once_for_an_execution() -> None:
 
 
 def test_a_job_that_stays_open_for_long_gets_an_opening_row_and_so_do_those_above_it() -> None:
-    outer, inner, timer = Placeholder("outer"), Placeholder("inner"), OPENING_TIMER
+    outer, inner, timer = Placeholder("outer"), Placeholder("inner"), OpeningTimer(1)
     book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F, G) << runs("lab.f", job=outer)
     book = book >> returned(outer, [call("lab.g", 1)]) << runs("lab.g", job=inner)
     assert book >> fired(timer, at=START + 5_000_000)
@@ -188,9 +188,19 @@ def test_a_job_that_stays_open_for_long_gets_an_opening_row_and_so_do_those_abov
     assert {row.status for row in last.values()} == {"done"}
 
 
+def test_an_opening_timer_that_fires_again_sets_no_second_timer() -> None:
+    evaluator, at = Evaluator(), START
+    came = evaluator.handle([submitted(call("lab.f", 1), F, at=START)])
+    (timer,) = [each.timer for each in came if isinstance(each, SetTimer)]
+    for _ in range(5):
+        at += 100_000
+        came = evaluator.handle([TimerFired(at, timer), TimerFired(at, timer)])
+        (timer,) = [each.timer for each in came if isinstance(each, SetTimer)]
+
+
 def test_a_job_that_ends_soon_has_no_opening_row() -> None:
     job = Placeholder("job")
-    book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job) >> fired(OPENING_TIMER)
+    book = Playbook(Evaluator()) >> submitted(call("lab.f", 1), F) << runs("lab.f", job=job) >> fired(OpeningTimer(1))
     assert book >> returned(job, 1) << finishes(1)
     assert [row.status for row in book.rows(JobRow)] == ["done"]
 

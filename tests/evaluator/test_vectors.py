@@ -10,8 +10,8 @@ import pytest
 from rayflow.evaluator import commands, messages, sharing
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.graph import MOST_MEMBERS
-from rayflow.evaluator.opening_rows import OPENING_TIMER
 from rayflow.evaluator.reduction import MOST_RUNNING
+from rayflow.evaluator.timers import OpeningTimer
 from rayflow.evaluator.vectors import FEWEST
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Form, Term
@@ -203,7 +203,7 @@ def test_a_member_whose_worker_is_lost_is_sent_again_alone() -> None:
     run = talk.nothing_found()
     talk.tell(returned(run.jobs[1:], VALUES[1:]))
     talk.tell(messages.WorkerGone(0, run.jobs[0], 1, "killed"))
-    (timer,) = [each for each in talk.all(commands.SetTimer) if each.timer != OPENING_TIMER]
+    (timer,) = [each for each in talk.all(commands.SetTimer) if not isinstance(each.timer, OpeningTimer)]
     talk.tell(messages.TimerFired(0, timer.timer))
     again = talk.one(commands.RunTask)
     assert (again.job, again.attempt, again.losses) == (run.jobs[0], 2, 1)
@@ -294,7 +294,7 @@ def test_members_that_stay_open_are_recorded_as_open() -> None:
     run = talk.nothing_found()
     talk.tell(returned(run.jobs[:5], VALUES[:5]))
     talk.at += 2_000_000
-    talk.tell(messages.TimerFired(0, OPENING_TIMER))
+    talk.tell(messages.TimerFired(0, OpeningTimer(1)))
     opened = [row for row in talk.rows(JobRow) if row.status == "open" and row.task_name == "lab.f"]
     assert [row.call for row in opened] == [f"lab.f(x={number})" for number in range(5, COUNT)]
     talk.tell(returned(run.jobs[5:], VALUES[5:]))

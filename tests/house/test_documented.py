@@ -189,7 +189,7 @@ def test_the_readme_begins_with_the_two_commands_and_is_short() -> None:
     commands_shown = [line for line in README.splitlines() if line.startswith(install)]
     assert [line.removeprefix(install) for line in commands_shown] == [
         ".venv/bin/rayflow run examples/01_hello_world/flow.py",
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n 2",
     ]
     assert len(README.splitlines()) <= MOST_LINES_OF_README
 

@@ -18,7 +18,7 @@ PUBLIC = {"_replace", "_asdict", "_fields", "_make", "_exit", "_repr_mimebundle_
 MOST = {
     "benchmarks": 4, "cli": 3, "cluster": 12, "conformance": 5, "contracts": 0, "cluster_files": 0, "deployments": 0,
     "evaluator": 0, "examples": 0, "house": 0, "keeper": 0, "lang": 3, "runtime": 83, "service": 0,
-    "client": 0, "simulation": 0, "store": 36, "submission": 0, "support": 5, "testing": 1, "values": 37,
+    "client": 0, "compat": 0, "simulation": 0, "store": 36, "submission": 0, "support": 5, "testing": 1, "values": 37,
 }  # fmt: skip
 """How often the tests of each folder do so. It may be lowered, never raised."""
 

@@ -114,7 +114,7 @@ def test_a_repeated_start_without_an_id_makes_one_run() -> None:
     assert (
         talk
         >> start("a")
-        << replies("start", {"run_id": "a", "state": "running", "is_new": False})
+        << replies("start", {"run_id": "a", "state": "running", "is_new": True})
         >> start("a", root="other")
         << refuses("start", "RunConflict", "another input")
     )

@@ -1,23 +1,41 @@
 """Calls as type checkers see them. `# is: X` says what type a line reveals, `# wrong` that the checker refuses it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar, reveal_type
 
 from rayflow import (
     Task,
+    any_of,
     apply_tags,
     as_task,
+    ask,
     catch,
+    child,
     cond,
+    continue_as,
+    effect,
+    emit,
+    finally_,
+    first,
     flat_map,
     flatten,
+    flow,
     gather,
+    join,
     len_,
     map_,
+    now,
     run,
     seq,
+    sleep,
+    sleep_until,
+    spawn,
     starmap,
     task,
+    uuid,
+    wait_for_event,
+    within,
     wraps_task,
     zip_,
 )  # fmt: skip
@@ -151,13 +169,71 @@ reveal_type(len_(counted([])))  # is: int
 reveal_type(apply_tags(rated(1), {"kind": "trial"}))  # is: float
 
 
-
 async def body() -> None:
     reveal_type(await gather(rated(1)))  # is: float
     reveal_type(await gather(spelled(1)))  # is: str
     reveal_type(await gather({"a": rated(1)}))  # is: dict[str, float]
     reveal_type(await gather(rated(1), spelled(1)))  # is: list[Any]
     await rated(1)  # wrong
+
+
+# --- effects, waits and races: as terms, and awaited ------------------------------------------------------------------
+
+
+@effect(retries=2)
+def paid(amount: float) -> str:
+    return "a receipt"
+
+
+@flow(timeout="2h")
+def handled(x: int) -> float:
+    seq([rated(x), sleep("5s"), paid(rated(x))])
+    cond(wait_for_event("paid", key=uuid()).data["ok"], paid(within(rated(x), "1m", 0.0)), emit("unpaid"))
+    return first(child(rated(x)), any_of(rated(2)))
+
+
+@flow
+def refunded(x: int) -> str:
+    return finally_(paid(child(rated(x))), sleep(1))
+
+
+MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
+
+reveal_type(paid(1.0))  # is: str
+reveal_type(handled(1))  # is: float
+rated(child("a"))
+rated(now().day)
+
+
+async def waiting() -> None:
+    await sleep("5s")
+    await sleep_until(MOMENT)
+    reveal_type(await gather(sleep("5s")))  # is: None
+    reveal_type(await wait_for_event("paid"))  # is: Event | None
+    reveal_type(await wait_for_event("paid", timeout="5s", default=3))  # is: Event | int
+    reveal_type((await wait_for_event("paid", default=3)) == 3)  # is: bool
+    answer: bool = await ask("may I?", bool)
+    reveal_type(await emit("paid", {"answer": answer}))  # is: str
+    reveal_type(await child(rated(1)))  # is: float
+    reveal_type(await child(finally_(rated(1), 0), id="one"))  # is: float
+    reveal_type(await spawn(rated(1)))  # is: RunRef
+    reveal_type(await join(await spawn(rated(1))))  # is: Any
+    await join(spawn(rated(1)))
+    reveal_type(await continue_as(spelled(1)))  # is: str
+    reveal_type(await first(rated(1), sleep(3)))  # is: float | None
+    reveal_type(await first(child(rated(1)), wait_for_event("paid")))  # is: float | Event | None
+    reveal_type(await first(sleep(3)))  # is: None
+    reveal_type(await first(rated(1), rated(2), sleep(3)))  # is: Any
+    reveal_type(await any_of(rated(1), spelled(2)))  # is: float | str
+    reveal_type(await within(rated(1), "5s"))  # is: float | None
+    reveal_type(await within(child(rated(1)), "5s", "late"))  # is: float | str
+    reveal_type(await within(rated(1), "5s", child(spelled(2))))  # is: float | str
+    reveal_type(await finally_(rated(1), sleep(1)))  # is: float
+    reveal_type(await now())  # is: datetime
+    reveal_type(await uuid())  # is: str
+    sleep(rated)  # wrong
+    within(rated(1))  # wrong
+    first(rated(1)).missing(1)
 
 
 # --- what fits, and what does not -------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rayflow.records import Columns, JobRow
+from rayflow.record_columns import Columns
+from rayflow.records import JobRow
 from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.values.digests import digest
 

@@ -11,7 +11,8 @@ from rayflow.errors import BadQuery
 from rayflow.evaluator.commands import Command, Finish, LookUp, LookUpVector, Record, Remember
 from rayflow.evaluator.messages import LookedUp, Submitted
 from rayflow.lang.terms.codec import dumps, with_conditions
-from rayflow.records import SHALLOW_VALUE, Columns, JobRow, ReductionRow, Same
+from rayflow.record_columns import Columns, Same
+from rayflow.records import SHALLOW_VALUE, JobRow, ReductionRow
 from rayflow.runtime.draft import Draft
 from rayflow.runtime.keeping.beside import ABOUT_WAITS
 from rayflow.runtime.listener import LoopListener

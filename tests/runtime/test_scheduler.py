@@ -15,7 +15,8 @@ from rayflow import task
 from rayflow.config import Config
 from rayflow.evaluator import messages
 from rayflow.lang.tasks import task_table
-from rayflow.records import Columns, Row
+from rayflow.record_columns import Columns
+from rayflow.records import Row
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK
 from rayflow.runtime.driver.driver import Driver

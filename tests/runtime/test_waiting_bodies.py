@@ -13,7 +13,8 @@ from projects import Project
 
 from rayflow import Scheduler, subrun
 from rayflow.errors import StoreUnavailable
-from rayflow.records import Columns, Row
+from rayflow.record_columns import Columns
+from rayflow.records import Row
 from rayflow.runtime.worker import coroutines, waiting_bodies
 from rayflow.store.store import Store
 from rayflow.testing import Rehearsal

@@ -224,10 +224,19 @@ def test_data_of_any_size_and_depth_that_json_has_are_taken(kept: RunningService
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/api/runs?limit=all", 400), ("GET", "/api/runs?state=%00", 200), ("GET", "/api/runs/nothing", 404),
+        ("GET", "/api/runs?limit=all", 400), ("GET", "/api/runs?flow=%00", 200), ("GET", "/api/runs/nothing", 404),
         ("GET", "/api/runs/%27%3B/history", 404), ("GET", "/api/runs/nothing/result?wait=long", 400),
         ("GET", "/api/runs/nothing/result?wait=nan", 400), ("GET", "/api/blobs/nothing", 400),
-        ("GET", "/api/blobs/00", 400),
+        ("GET", "/api/blobs/00", 400), ("GET", "/api/runs?state=%00", 400), ("GET", "/api/runs?stat=done", 400),
+        ("GET", "/api/runs?limit=0", 400), ("GET", "/api/runs?limit=1001", 400),
+        ("GET", "/api/runs?limit=1&limit=2", 400),
+        ("GET", "/api/runs?cursor=nothing", 400), ("GET", "/api/runs?cursor=YWZ0ZXI6LTE", 400),
+        ("GET", "/api/runs?tag=alone", 400), ("GET", "/api/runs?tag=a%22b=%27;--", 200),
+        ("GET", "/api/runs?since=yesterday", 400), ("GET", "/api/runs?since=2026-01-01T00:00", 400),
+        ("GET", "/api/runs?since=99999999999999999999", 400), ("GET", "/api/runs?text=%25%27%5C", 200),
+        ("GET", "/api/runs?id_prefix=%25", 200), ("GET", "/api/events?name=%27", 200),
+        ("GET", "/api/asks?cursor=%00", 400),
+        ("GET", "/api/schedules/nothing", 404), ("DELETE", "/api/schedules/nothing", 404),
         ("GET", f"/api/blobs/{'0' * 40}", 404), ("PUT", f"/api/blobs/{'0' * 40}", 400), ("GET", "/api/none", 404),
         ("DELETE", "/api/runs", 405),
     ],
@@ -242,7 +251,7 @@ def test_a_wrong_path_or_query_has_the_status_that_says_so(
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(kept: RunningService) -> None:
-    assert asked(kept, "POST", "/api/events", b"", **{"Content-Length": str(10**12)})[0] == 400
+    assert asked(kept, "POST", "/api/events", b"", **{"Content-Length": str(10**12)})[0] == 413
 
 
 def test_who_has_not_the_token_is_told_nothing_under_whichever_name_he_comes(kept: RunningService) -> None:

@@ -69,7 +69,7 @@ def test_a_run_whose_code_is_gone_can_be_cancelled(project: Project, service: Ru
     project.write("flow.py", OTHER)
     service.start()
     assert service.client.get(run.id).cancel("not needed")
-    with pytest.raises(Cancelled, match=r"its clean-up needs code that is missing: flow\.hears"):
+    with pytest.raises(Cancelled, match=r"not needed; the code of its clean-up was missing: flow\.hears"):
         service.client.get(run.id).result(60)
 
 

@@ -151,7 +151,7 @@ async def agent(turns: int) -> object:
     said = []
     for turn in range(turns):
         said.append(await gather(do(f"turn {turn}"), do("the same")))
-        await sleep(30)  # type: ignore[misc]  # lazy
+        await sleep(30)
     return said
 
 

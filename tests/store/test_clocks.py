@@ -48,8 +48,16 @@ def now() -> int:
 
 def reduction(term: bytes, number: int = 1, execution: str = "e") -> ReductionRow:
     return ReductionRow(
-        eval_hash=key(number), task_hash=TASK, kind="single", term=term, term_blob=None, task_set=None,
-        call_hash=None, execution_id=execution, wall_seconds=0.5, at=now(),
+        eval_hash=key(number),
+        task_hash=TASK,
+        kind="single",
+        term=term,
+        term_blob=None,
+        task_set=None,
+        call_hash=None,
+        execution_id=execution,
+        wall_seconds=0.5,
+        at=now(),
     )
 
 

@@ -13,14 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug, StoreUnavailable
-from rayflow.records import (
-    CallChildRow,
-    Columns,
-    JobRow,
-    Same,
-    TagRow,
-    ValueRow,
-)
+from rayflow.record_columns import Columns, Same
+from rayflow.records import CallChildRow, JobRow, TagRow, ValueRow
 from rayflow.runtime.draft import Draft
 from rayflow.store.folders.memory import MemoryFolder
 from rayflow.store.open import Store, open_store

@@ -113,14 +113,27 @@ def test_a_commit_that_is_gone_is_noticed_by_what_names_its_rows(tmp_path: Path)
     main, leaf, t = b"m" * 16, b"l" * 16, b"t" * 20
     parts = [
         [_execution()],
-        [_job(leaf, main, b"2" * 20), CallRow(
-            call_hash=b"2" * 20, task_hash=t, task_name="flow.leaf", args_hash=t, eval_hash=t, value_hash=t,
-            task_set=t,
-        )],
+        [
+            _job(leaf, main, b"2" * 20),
+            CallRow(
+                call_hash=b"2" * 20,
+                task_hash=t,
+                task_name="flow.leaf",
+                args_hash=t,
+                eval_hash=t,
+                value_hash=t,
+                task_set=t,
+            ),
+        ],
         [
             _job(main, None, b"1" * 20),
             CallRow(
-                call_hash=b"1" * 20, task_hash=t, task_name="flow.main", args_hash=t, eval_hash=t, value_hash=t,
+                call_hash=b"1" * 20,
+                task_hash=t,
+                task_name="flow.main",
+                args_hash=t,
+                eval_hash=t,
+                value_hash=t,
                 task_set=t,
             ),
             CallChildRow(b"1" * 20, 0, b"2" * 20),

@@ -253,9 +253,18 @@ def test_a_blob_that_a_record_names_and_that_is_not_there_is_found(tmp_path: Pat
 
 def test_a_container_kept_by_its_reduction_alone_is_not_missing(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
-    store.append([ValueRow(
-        value_hash=key(1), type="list", format="term", size_bytes=100_000, inline=None, preview="[...]",
-    )])
+    store.append(
+        [
+            ValueRow(
+                value_hash=key(1),
+                type="list",
+                format="term",
+                size_bytes=100_000,
+                inline=None,
+                preview="[...]",
+            )
+        ]
+    )
     store.commit()
     assert store.check() == []
 

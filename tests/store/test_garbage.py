@@ -147,8 +147,17 @@ def test_executions_whose_results_came_after_those_of_a_clock_that_was_ahead_are
     store = filled(tmp_path / "s")
     ahead = now() + 400 * 86_400_000_000
     last = ReductionRow(
-        eval_hash=key(1), task_hash=TASK, kind="single", term=b"term", term_blob=None, task_set=None, call_hash=None,
-        execution_id="old", wall_seconds=0.5, at=ahead, since=7,
+        eval_hash=key(1),
+        task_hash=TASK,
+        kind="single",
+        term=b"term",
+        term_blob=None,
+        task_set=None,
+        call_hash=None,
+        execution_id="old",
+        wall_seconds=0.5,
+        at=ahead,
+        since=7,
     )
     store.append([execution("old", 7), last])
     store.commit()

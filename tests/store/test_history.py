@@ -44,7 +44,11 @@ def job_id(execution: str, name: str) -> bytes:
 
 def value(content: object, kind: str = "int") -> ValueRow:
     return ValueRow(
-        value_hash=h("value", content), type=kind, format="pickle5", size_bytes=3, inline=b"abc",
+        value_hash=h("value", content),
+        type=kind,
+        format="pickle5",
+        size_bytes=3,
+        inline=b"abc",
         preview=repr(content),
     )
 
@@ -78,14 +82,26 @@ class Writer:
         for version in {code}:
             source = f"def score(): {version}"
             task = h("task", "score", version)
-            self.rows.append(TaskRow(
-                task_hash=task, task_name="flow.score", source=source, place="flow.py:3", doc=None, version=None,
-                unresolved=None, at=start,
-            ))
+            self.rows.append(
+                TaskRow(
+                    task_hash=task,
+                    task_name="flow.score",
+                    source=source,
+                    place="flow.py:3",
+                    doc=None,
+                    version=None,
+                    unresolved=None,
+                    at=start,
+                )
+            )
             self.rows.append(
                 DefinitionRow(
-                    task_hash=h("task", "score", version), name="flow.helper", kind="function",
-                    definition_hash=h(version), reached_from="flow.score", place="flow.py:1",
+                    task_hash=h("task", "score", version),
+                    name="flow.helper",
+                    kind="function",
+                    definition_hash=h(version),
+                    reached_from="flow.score",
+                    place="flow.py:1",
                     source=f"return {version}",
                 )
             )
@@ -119,10 +135,17 @@ class Writer:
         )  # fmt: skip
         if failed:
             return call
-        self.rows.append(CallRow(
-            call_hash=call, task_hash=task, task_name=f"flow.{base}", args_hash=args,
-            eval_hash=h("eval", task, args), value_hash=h("value", result), task_set=task,
-        ))
+        self.rows.append(
+            CallRow(
+                call_hash=call,
+                task_hash=task,
+                task_name=f"flow.{base}",
+                args_hash=args,
+                eval_hash=h("eval", task, args),
+                value_hash=h("value", result),
+                task_set=task,
+            )
+        )
         self.rows.append(value(result, "list" if isinstance(result, list) else "int"))
         for argument, (content, source) in arguments.items():
             self.rows += [ArgumentRow(call, argument, h("value", content), source), value(content)]
@@ -344,8 +367,13 @@ def test_lineage_of_a_long_chain_is_complete(tmp_path: Path) -> None:
         store.append(
             [
                 CallRow(
-                    call_hash=h(n), task_hash=h("t"), task_name="f", args_hash=h(n), eval_hash=h(n),
-                    value_hash=h("v", n), task_set=h("t"),
+                    call_hash=h(n),
+                    task_hash=h("t"),
+                    task_name="f",
+                    args_hash=h(n),
+                    eval_hash=h(n),
+                    value_hash=h("v", n),
+                    task_set=h("t"),
                 ),
                 ArgumentRow(h(n), "x", h("v", n - 1), h(n - 1) if n else None),
             ]

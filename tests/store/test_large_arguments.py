@@ -32,6 +32,7 @@ FLOW = """
         return taken({"list": results, "dict": named, "turned": turned, "nested": [results, {"in": named}]}[kind])
 """
 
+
 def jobs(project: Project) -> list[Any]:
     return history(store=str(project.path / ".rayflow")).jobs(Filter(task="flow.taken"))
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from rayflow.records import Columns, ForgottenRow, ReductionRow, Same
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ForgottenRow, ReductionRow
 from rayflow.store import layout
 from rayflow.store.cache.keyed_rows import KeyedRows, Wanted
 from rayflow.store.cache.keys import Keys
@@ -45,8 +46,16 @@ def key(number: int) -> bytes:
 
 def reduction(number: int, at: int = 1, task: bytes = TASK, kind: str = "single") -> ReductionRow:
     return ReductionRow(
-        eval_hash=key(number), task_hash=task, kind=kind, term=b"term %d" % number, term_blob=None, task_set=None,
-        call_hash=None, execution_id="e", wall_seconds=0.5, at=at,
+        eval_hash=key(number),
+        task_hash=task,
+        kind=kind,
+        term=b"term %d" % number,
+        term_blob=None,
+        task_set=None,
+        call_hash=None,
+        execution_id="e",
+        wall_seconds=0.5,
+        at=at,
     )
 
 
@@ -54,9 +63,18 @@ def columns(numbers: Sequence[int], at: int | list[int], kind: str | None = "sin
     rows = [reduction(number) for number in numbers]
     kinds = Same(kind) if kind is not None else ["full" if place % 2 else "single" for place in range(len(rows))]
     return Columns.of(
-        ReductionRow, len(rows), eval_hash=[row.eval_hash for row in rows], task_hash=Same(TASK), kind=kinds,
-        term=[row.term for row in rows], term_blob=Same(None), task_set=Same(None), call_hash=Same(None),
-        execution_id=Same("e"), wall_seconds=Same(0.5), at=Same(at) if isinstance(at, int) else at,
+        ReductionRow,
+        len(rows),
+        eval_hash=[row.eval_hash for row in rows],
+        task_hash=Same(TASK),
+        kind=kinds,
+        term=[row.term for row in rows],
+        term_blob=Same(None),
+        task_set=Same(None),
+        call_hash=Same(None),
+        execution_id=Same("e"),
+        wall_seconds=Same(0.5),
+        at=Same(at) if isinstance(at, int) else at,
     )
 
 

@@ -12,14 +12,8 @@ from call_columns import of_calls, scattered_keys
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from rayflow.records import (
-    ArgumentRow,
-    Columns,
-    JobRow,
-    Row,
-    Same,
-    TagRow,
-)
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ArgumentRow, JobRow, Row, TagRow
 from rayflow.store.folders.memory import MemoryFolder
 from rayflow.store.open import Store, open_store
 from rayflow.store.write import compaction, schemas, segments

@@ -141,8 +141,6 @@ def test_variables_of_the_program_are_no_tables(history: History) -> None:
     assert query.num_rows == 1
 
 
-
-
 @pytest.mark.parametrize("name", ["it's a store", "a,b [1]", "ü/../store", "link"])
 def test_a_store_whose_path_is_odd_is_read_all_the_same(tmp_path: Path, name: str) -> None:
     (tmp_path / "there").mkdir()

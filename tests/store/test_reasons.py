@@ -54,14 +54,20 @@ TABLE = {
     ),
     "records of an older rayflow, whose hashes of code differ as well": (
         {
-            "task_changed": True, "definitions": (SAME,), "earlier_definitions": (OTHERWISE,), "versions": RAYFLOW,
+            "task_changed": True,
+            "definitions": (SAME,),
+            "earlier_definitions": (OTHERWISE,),
+            "versions": RAYFLOW,
             "is_outdated": True,
         },
         "its earlier result was recorded by rayflow 0.1, whose records do not count here",
     ),
     "records of an older rayflow, and the code has changed": (
         {
-            "task_changed": True, "definitions": (SAME,), "earlier_definitions": (CHANGED,), "versions": RAYFLOW,
+            "task_changed": True,
+            "definitions": (SAME,),
+            "earlier_definitions": (CHANGED,),
+            "versions": RAYFLOW,
             "is_outdated": True,
         },
         "its earlier result was recorded by rayflow 0.1, whose records do not count here; its code has changed "
@@ -76,7 +82,8 @@ TABLE = {
         "the earlier call did not end: its run was lost, or still goes on",
     ),
     "the earlier job was stopped": (
-        {"earlier": {"status": "cancelled", "finished_at": NOW}}, "it was stopped before it ended",
+        {"earlier": {"status": "cancelled", "finished_at": NOW}},
+        "it was stopped before it ended",
     ),
     "the record is gone": (
         {},
@@ -95,21 +102,24 @@ TABLE = {
         f"the run was told not to use the cache (--no-cache, cache=False); {NEVER}",
     ),
     "the bytes are gone": (
-        {"missed": (Miss(misses.BYTES),)}, "the bytes of its earlier result are gone from the store, or damaged",
+        {"missed": (Miss(misses.BYTES),)},
+        "the bytes of its earlier result are gone from the store, or damaged",
     ),
     "a damaged term": (
         {"missed": (Miss(misses.UNREADABLE),)},
         "its earlier result cannot be read: it was damaged, or another version of rayflow wrote it",
     ),
     "a handle": (
-        {"missed": (Miss("handle"),)}, "a handle in its earlier result has gone on to another state since",
+        {"missed": (Miss("handle"),)},
+        "a handle in its earlier result has gone on to another state since",
     ),
     "a value's own word": (
         {"missed": (Miss("value"),)},
         "a value in its earlier result says of itself that it does not hold any more (is_valid)",
     ),
     "a class that is gone": (
-        {"missed": (Miss("definition", "flow.Point"),)}, "its earlier result names flow.Point, which is gone",
+        {"missed": (Miss("definition", "flow.Point"),)},
+        "its earlier result names flow.Point, which is gone",
     ),
     "a kind of the user's own": (
         {"missed": (Miss("lab.sample"),)},

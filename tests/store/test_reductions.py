@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, Columns, ReductionRow, TagRow, ValueRow
+from rayflow.record_columns import Columns
+from rayflow.records import TABLES, ReductionRow, TagRow, ValueRow
 from rayflow.store.cache.keyed_rows import KeyedRows
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.folders.remote import RemoteFolder
@@ -36,8 +37,16 @@ def key(number: int) -> bytes:
 
 def reduction(number: int, task: bytes = LONG, at: int = 1) -> ReductionRow:
     return ReductionRow(
-        eval_hash=key(number), task_hash=task, kind="single", term=b"term", term_blob=None, task_set=None,
-        call_hash=None, execution_id="e", wall_seconds=0.5, at=at,
+        eval_hash=key(number),
+        task_hash=task,
+        kind="single",
+        term=b"term",
+        term_blob=None,
+        task_set=None,
+        call_hash=None,
+        execution_id="e",
+        wall_seconds=0.5,
+        at=at,
     )
 
 
@@ -96,31 +105,63 @@ def test_content_addressed_rows_are_written_once_and_the_memory_for_that_is_boun
 
     monkeypatch.setattr(base, "REMEMBERED_KEYS", 10)
     store = open_store(":memory:")
-    store.append(ValueRow(
-        value_hash=key(n % 5), type="int", format="f", size_bytes=1, inline=b"", preview="",
-    ) for n in range(50))
+    store.append(
+        ValueRow(
+            value_hash=key(n % 5),
+            type="int",
+            format="f",
+            size_bytes=1,
+            inline=b"",
+            preview="",
+        )
+        for n in range(50)
+    )
     assert store.pending() == 5
-    store.append(ValueRow(
-        value_hash=key(n), type="int", format="f", size_bytes=1, inline=b"", preview="",
-    ) for n in range(50))
+    store.append(
+        ValueRow(
+            value_hash=key(n),
+            type="int",
+            format="f",
+            size_bytes=1,
+            inline=b"",
+            preview="",
+        )
+        for n in range(50)
+    )
     assert store.pending() <= 55
 
 
 def test_a_row_that_does_not_fit_names_its_table_and_column() -> None:
     store = open_store(":memory:")
-    store.append([TagRow(
-        entity="job", entity_id="x", key="k", value=5, at=1, removed=False,
-    )])  # type: ignore[arg-type]
+    store.append(
+        [
+            TagRow(
+                entity="job",
+                entity_id="x",
+                key="k",
+                value=5,
+                at=1,
+                removed=False,
+            )
+        ]
+    )  # type: ignore[arg-type]
     with pytest.raises(Bug, match=r"tags\.value"):
         store.commit()
 
 
 def test_a_row_that_does_not_fit_is_dropped_and_all_others_are_kept(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
-    good = [ValueRow(
-        value_hash=bytes([number]) * 20, type="int", format="pickle5", size_bytes=3, inline=None,
-        preview=str(number),
-    ) for number in range(3)]
+    good = [
+        ValueRow(
+            value_hash=bytes([number]) * 20,
+            type="int",
+            format="pickle5",
+            size_bytes=3,
+            inline=None,
+            preview=str(number),
+        )
+        for number in range(3)
+    ]
     bad = good[0]._replace(value_hash=b"x" * 20, size_bytes="three")  # type: ignore[arg-type]
     store.append([good[0], bad, good[1]])
     with pytest.raises(Bug, match=r"values\.size_bytes"):

@@ -14,7 +14,7 @@ from small_stores import contents, execution, job, key, put
 from waiting import until
 
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, Row, RunRow, StreamItemRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, PlaceRow, RequestRow, Row, RunRow, StreamItemRow, WaitRow
 from rayflow.store import layout
 from rayflow.store.exchange import garbage
 from rayflow.store.exchange.transfer import transfer
@@ -83,6 +83,9 @@ ROWS: list[Row] = [
     *ITEMS,
     item("a", 3, "other"),
     item("b", 4),
+    RequestRow("r1", 17, NOW + 17, '{"run_id": "b"}', "b"),
+    RequestRow("r2", 18, NOW + 18, "true"),
+    RequestRow("r3", 19, NOW + 19, "false", "a"),
 ]
 
 
@@ -117,7 +120,8 @@ def test_the_rows_of_open_runs_come_back_as_they_were_written(store: Store) -> N
     assert records.resolved_waits(["a", "b"]) == {"a": {key(2): b"answer"}, "b": {}}
     assert records.recent_events() == [ROWS[1], ROWS[14]]
     assert records.deliveries() == [ROWS[2], ROWS[15]]
-    assert records.latest() == (16, NOW + 16)
+    assert records.requests(2) == [ROWS[17], ROWS[18]]
+    assert records.latest() == (19, NOW + 19)
     assert [tuple(each) for each in records.ended_runs()] == [
         ("my-b", "b", key(4), "failed", None),
         ("my-c", "c", key(13), "cancelled", "a"),
@@ -144,7 +148,7 @@ def test_events_are_recent_by_when_they_were_accepted_and_by_when_they_are_due(s
 
 
 def test_a_run_that_was_retried_is_open_again(store: Store) -> None:
-    store.keep([run("b", 17, "queued", generation=1)])
+    store.keep([run("b", 20, "queued", generation=1)])
     assert {row.run_id for row in store.run_records().open_runs()} == {"a", "b"}
     assert [each.run_id for each in store.run_records().ended_runs()] == ["c"]
 
@@ -153,6 +157,7 @@ def test_a_store_without_runs_begins_with_nothing(tmp_path: Path) -> None:
     records = open_store(tmp_path / "store").run_records()
     assert records.latest() == (0, 0)
     assert [*records.open_runs(), *records.open_waits(), *records.recent_events(), *records.ended_runs()] == []
+    assert records.requests(9) == []
     assert records.places_of(["a"]) == {"a": []} and records.places_of([]) == {}
 
 
@@ -206,7 +211,7 @@ def test_runs_waits_and_deliveries_are_shown_as_they_are_now(store: Store) -> No
 
 
 def test_the_error_of_a_run_that_was_retried_is_not_shown_any_more(store: Store) -> None:
-    store.keep([run("b", 17, "running", generation=1)])
+    store.keep([run("b", 20, "running", generation=1)])
     [shown] = store.history().records("SELECT state, error, outcome, ended_at, generation FROM runs WHERE run_id = 'b'")
     assert tuple(shown.values()) == ("running", None, None, None, 1)
 
@@ -230,6 +235,7 @@ def with_blobs(store: Store, name: str, number: int) -> list[Row]:
         wait(name, 1, number + 3, "resolved", outcome=ref(400), event_id=f"event-{name}"),
         event(f"event-{name}", number + 4, data=ref(500)),
         delivery(f"event-{name}", number + 5, run_id=name),
+        RequestRow(f"request-{name}", number + 6, NOW, "true", name),
         place(name, 1, outcome=ref(600)),
         place(name, 2, outcome_blob=key(number + 900)),
         item(name, number),
@@ -246,6 +252,7 @@ def test_a_run_is_copied_with_its_execution_and_all_blobs_that_its_rows_name(tmp
     chosen, whole = open_store(tmp_path / "chosen"), open_store(tmp_path / "whole")
     done = transfer(source, chosen, ["one"])
     assert (done.executions, done.missing, done.rows["run_changes"], done.rows["events"]) == (1, 0, 2, 1)
+    assert done.rows["requests"] == 1
     assert len(chosen.folder.sizes(layout.BLOBS)) == BLOBS
     assert transfer(source, whole).rows["delivery_changes"] == 2
     assert contents(whole) == contents(source)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import ArgumentRow, CallRow, Columns, ReductionRow, TaskSetRow
+from rayflow.record_columns import Columns
+from rayflow.records import ArgumentRow, CallRow, ReductionRow, TaskSetRow
 from rayflow.store import layout
 from rayflow.store.folders.local import LocalFolder
 from rayflow.store.open import open_store
@@ -115,9 +116,7 @@ def test_a_store_whose_calls_tell_nothing_is_merged_once(tmp_path: Path) -> None
     assert told(store, 1) == told(open_store(tmp_path), 1) == [[]]
 
 
-def test_an_index_of_calls_needs_so_many_that_tell_their_value(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_of_calls_needs_so_many_that_tell_their_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "INDEXED_ROWS", COUNT // 5 + 1)
     store = made(tmp_path, *(call(number, at=5 if number % 5 == 0 else None) for number in range(COUNT)))
     for count in (0, 1):

@@ -99,21 +99,46 @@ def test_one_execution_comes_with_all_that_it_refers_to_and_nothing_else(url: st
 def test_calls_come_along_that_a_cached_call_made_in_another_execution(tmp_path: Path) -> None:
     source = open_store(tmp_path / "s")
     depth = 10_000
-    source.append(CallRow(
-        call_hash=key(n), task_hash=TASK, task_name="flow.f", args_hash=key(n), eval_hash=key(n), value_hash=key(n),
-        task_set=SET,
-    ) for n in range(depth))
+    source.append(
+        CallRow(
+            call_hash=key(n),
+            task_hash=TASK,
+            task_name="flow.f",
+            args_hash=key(n),
+            eval_hash=key(n),
+            value_hash=key(n),
+            task_set=SET,
+        )
+        for n in range(depth)
+    )
     source.append(CallChildRow(key(n), 0, key(n + 1)) for n in range(depth - 1))
-    source.append(ValueRow(
-        value_hash=key(n), type="int", format="term", size_bytes=3, inline=dumps(n), preview=str(n),
-    ) for n in range(depth))
+    source.append(
+        ValueRow(
+            value_hash=key(n),
+            type="int",
+            format="term",
+            size_bytes=3,
+            inline=dumps(n),
+            preview=str(n),
+        )
+        for n in range(depth)
+    )
     source.append([execution("old", 1), job("old", 5)._replace(job_id=b"o" * 16), execution("new", 2), job("new", 0)])
     # What a call below came from was made by yet another call.
     source.append([ArgumentRow(key(depth - 1), "x", key(1), key(depth + 1))])
-    source.append([CallRow(
-        call_hash=key(depth + 1), task_hash=TASK, task_name="flow.g", args_hash=key(1), eval_hash=key(1),
-        value_hash=key(depth + 1), task_set=SET,
-    )])
+    source.append(
+        [
+            CallRow(
+                call_hash=key(depth + 1),
+                task_hash=TASK,
+                task_name="flow.g",
+                args_hash=key(1),
+                eval_hash=key(1),
+                value_hash=key(depth + 1),
+                task_set=SET,
+            )
+        ]
+    )
     source.commit()
     other = open_store(tmp_path / "other")
     done = transfer(source, other, ["new"])
@@ -220,9 +245,17 @@ def test_a_damaged_blob_is_not_handed_on_and_a_damaged_segment_stops_the_copy(tm
     assert (done.missing, done.blobs) == (2, 13)
     assert not other.has_blob(key(1)) and not other.has_blob(key(2))
 
-    source.append(ValueRow(
-        value_hash=key(n), type="int", format="term", size_bytes=3, inline=b"v", preview=str(n),
-    ) for n in range(10_000, 13_000))
+    source.append(
+        ValueRow(
+            value_hash=key(n),
+            type="int",
+            format="term",
+            size_bytes=3,
+            inline=b"v",
+            preview=str(n),
+        )
+        for n in range(10_000, 13_000)
+    )
     source.compact()
     (segment,) = (tmp_path / "s" / "segments" / "values").iterdir()
     content = segment.read_bytes()
@@ -262,4 +295,3 @@ def test_a_damaged_commit_is_named_and_left_out(tmp_path: Path) -> None:
     with pytest.warns(StoreWarning, match=commits[2].name):
         done = transfer(open_store(tmp_path / "s"), open_store(tmp_path / "other"))
     assert done.executions == 4
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rayflow.records import ArgumentRow, CallChildRow, CallRow, Columns, JobRow, ReductionRow, Same, ValueRow
+from rayflow.record_columns import Columns, Same
+from rayflow.records import ArgumentRow, CallChildRow, CallRow, JobRow, ReductionRow, ValueRow
 
 TASK = b"t" * 20
 

@@ -5,9 +5,11 @@ In: its KeeperState. Out: an AssertionError that says what does not hold. Never:
 
 from __future__ import annotations
 
+from rayflow.keeper.answers import explanation
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
-from rayflow.keeper.state import KeeperState, KeptRun, KeptWait
-from rayflow.keeper.timers import DEADLINE, EVENT_DUE, RUN_DUE, TIMEOUT, holds
+from rayflow.keeper.schedule_states import ACTIVE, DELETED, GONE, PAUSED
+from rayflow.keeper.state import KeeperState, KeptRun, KeptSchedule, KeptWait
+from rayflow.keeper.timers import DEADLINE, EVENT_DUE, FIRING_DUE, RUN_DUE, TIMEOUT, holds
 
 
 def check(state: KeeperState) -> None:
@@ -20,6 +22,9 @@ def check(state: KeeperState) -> None:
         assert run.state in MOVES and run.state not in ENDED, f"{run_id} is {run.state}"
         _check_run(state, run, timers)
     _check_indexes(state)
+    for name, kept in state.schedules.items():
+        assert kept.row.schedule == name and kept.row.state in (ACTIVE, PAUSED, GONE, DELETED)
+        _check_schedule(state, kept, timers)
     for event in state.events.values():
         assert event.seen is not None or any(timer[1:] == (EVENT_DUE, event.row.number) for timer in timers)
         exclusive = [each for each in event.deliveries.values() if each.is_exclusive]
@@ -46,6 +51,38 @@ def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int
         assert any(rank == TIMEOUT and at == run.timeout_at for at, rank, _ in timers), "its timeout will not come"
     for wait in open_waits:
         _check_wait(state, wait, timers)
+    _check_explanation(state, run)
+
+
+def _check_explanation(state: KeeperState, run: KeptRun) -> None:
+    """A run says one cause, and all that belongs to it."""
+    said = explanation(state, run)
+    assert (said["run_id"], said["state"]) == (run.run_id, run.state)
+    belongs = {
+        SCHEDULED: ("due", "at"), QUEUED: ("missing code", "tasks"), RUNNING: ("evaluation", "waits"),
+        WAITING: ("waits", "waits"), ENDING: ("ending", "by"),
+    }  # fmt: skip
+    cause, what = belongs[run.state]
+    assert said["cause"] == cause
+    assert what in said, f"{run.run_id} is {run.state} and does not say {what}"
+    assert said[what] or run.state == RUNNING, f"{run.run_id} is {run.state} and says no {what}"
+    assert all(said.get("tasks", ["none"])), "a task without a name is missing"
+
+
+def _check_schedule(state: KeeperState, kept: KeptSchedule, timers: set[tuple[int, int, int]]) -> None:
+    name, row = kept.row.schedule, kept.row
+    if row.state == ACTIVE:
+        assert kept.next_at is None or kept.next_at > max(kept.decided, state.now), "a firing did not come"
+        assert kept.next_at is None or any(timer[:2] == (kept.next_at, FIRING_DUE) for timer in timers)
+    else:
+        assert kept.next_at is None, f"{name} is {row.state} and fires"
+    assert bool(row.is_paused) == (row.state == PAUSED) or row.state in (GONE, DELETED)
+    assert not kept.queued.keys() & kept.pending.keys(), "a firing waits twice"
+    if kept.queued:
+        assert row.state in (ACTIVE, PAUSED), "a schedule has ended and firings wait for their turn"
+        assert kept.pending or name in state.scheduled, "nothing will let the next firing have its turn"
+    assert all(moment > kept.decided for moment in kept.ahead)
+    assert not state.freed, "something is still to go on"
 
 
 def _check_wait(state: KeeperState, wait: KeptWait, timers: set[tuple[int, int, int]]) -> None:
@@ -64,11 +101,13 @@ def _check_wait(state: KeeperState, wait: KeptWait, timers: set[tuple[int, int, 
         assert state.listening[row.name][row.key][row.number] is wait
     else:
         assert row.kind == "ask", f"a {row.kind} stays open"
+        assert state.asks[row.number] is wait
 
 
 def _check_indexes(state: KeeperState) -> None:
     is_open = {id(wait) for run in state.runs.values() for wait in run.waits.values() if wait.state == OPEN}
     listed = [wait for waits in state.waiters.values() for wait in waits.values()]
+    listed += state.asks.values()
     listed += [wait for by_key in state.listening.values() for waits in by_key.values() for wait in waits.values()]
     assert all(id(wait) in is_open for wait in listed), "a wait that is not open takes something"
     assert state.ids == {run.first.id: run.run_id for run in state.runs.values() if run.first.id is not None}
@@ -77,6 +116,8 @@ def _check_indexes(state: KeeperState) -> None:
     assert {child: parent for parent, below in state.children.items() for child in below} == children
     chains = {run.first.chain_run_id: run_id for run_id, run in state.runs.items() if run.first.chain_run_id}
     assert state.chains == chains
+    scheduled = {run_id: run.first.schedule for run_id, run in state.runs.items() if run.first.schedule}
+    assert {run_id: name for name, below in state.scheduled.items() for run_id in below} == scheduled
     pending = {
         (event.row.event_id, each.target)
         for event in state.events.values()

@@ -6,6 +6,7 @@ functions; it looks through the whole history for each question.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from rayflow.keeper.requests import EmitRequested, FlowSpec, WaitOpened
 from rayflow.keeper.run_states import MOVES, WAIT_MOVES
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, RequestRow, RunRow, WaitRow
 
 ENDED = ("done", "failed", "cancelled")
 Place = tuple[str, bytes]
@@ -28,6 +29,8 @@ class Oracle:
         self.rows: list[Any] = []
         self.moves: set[tuple[str | None, str]] = set()
         self.wait_moves: set[tuple[str | None, str]] = set()
+        self.answered: dict[str, Any] = {}
+        """The answers to requests that have an id, as recorded."""
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -96,6 +99,9 @@ class Oracle:
                 self._wait(row, opened)
             elif isinstance(row, EventRow):
                 assert not any(isinstance(each, EventRow) and each.event_id == row.event_id for each in self.rows)
+            elif isinstance(row, RequestRow):
+                assert row.request_id not in self.answered, f"{row.request_id} was done twice"
+                self.answered[row.request_id] = json.loads(row.answer)
             else:
                 self._delivery(row)
             self.rows.append(row)
@@ -300,6 +306,8 @@ class Oracle:
 
     def reply(self, reply: RequestReply, emits: list[EmitRequested]) -> None:
         """Somebody was answered: what was said must be committed. emits: all requests to emit, so far."""
+        if (by := f"by {reply.request}") in self.answered:
+            assert (reply.error, reply.answer) == (None, self.answered[by]), f"{by} gets two answers: {reply}"
         mine = [each for each in emits if each.request == reply.request]
         if mine and reply.error is None:
             assert self.event(mine[0].event_id).data_hash == mine[0].data_hash, "an id has two contents"

@@ -10,15 +10,25 @@ from typing import Any
 from keeper_invariants import check
 
 from rayflow.keeper import requests
-from rayflow.keeper.commands import BindEvent, Evaluate, RequestReply, Resolve, SetAlarm, StopRun, Write
-from rayflow.keeper.folding import fold
+from rayflow.keeper.commands import (
+    BindEvent,
+    BindFiring,
+    Evaluate,
+    RecallFirings,
+    RequestReply,
+    Resolve,
+    SetAlarm,
+    StopRun,
+    Write,
+)
+from rayflow.keeper.folding import MOST_ANSWERED, fold
 from rayflow.keeper.keeper import Keeper
 from rayflow.keeper.state import KeeperState
-from rayflow.keeper.timers import TIMEOUT, holds
+from rayflow.keeper.timers import FIRING_DUE, TIMEOUT, holds
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Operation
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
-from rayflow.records import DeliveryRow, EventRow, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
 from rayflow.testing.patterns import Like, fits
 from rayflow.testing.playbook import START, Playbook
 from rayflow.values.digests import digest
@@ -111,7 +121,34 @@ def recovered(rows: list[Any], at: int) -> requests.Recovered:
         [each for each in ended if each.id not in open_ids],
         max((row.number for row in rows), default=0),
         max((row.at for row in rows), default=0),
+        schedules=list({row.schedule: row for row in rows if isinstance(row, ScheduleRow)}.values()),
+        firings=open_firings(rows),
+        requests=[row for row in rows if isinstance(row, RequestRow)][-MOST_ANSWERED:],
     )
+
+
+def open_firings(rows: list[Any]) -> list[FiringRow]:
+    """The firings that a service goes on with, as the store gives them."""
+    firings = [row for row in rows if isinstance(row, FiringRow)]
+    after = {row.schedule: row.moments_after for row in rows if isinstance(row, ScheduleRow)}
+    last = {(row.schedule, row.moment): row for row in firings if row.last_moment is None}
+    by_clock: dict[str, FiringRow] = {}
+    for row in firings:
+        latest = by_clock.get(row.schedule)
+        if row.kind == "time" and (latest is None or end_of(row) >= end_of(latest)):
+            by_clock[row.schedule] = row
+    return [
+        row
+        for row in firings
+        if by_clock.get(row.schedule) is row
+        or (last.get((row.schedule, row.moment)) is row
+            and (row.state in ("pending", "queued") or (row.kind != "time" and row.moment > after[row.schedule])))
+    ]  # fmt: skip
+
+
+def end_of(row: FiringRow) -> int:
+    """The moment of a firing; of a series, the last one."""
+    return row.last_moment or row.moment
 
 
 def recalled(rows: list[Any], run_id: str, at: int = 0) -> requests.Recalled:
@@ -146,6 +183,9 @@ def snapshot(state: KeeperState) -> Any:
     def event(each: Any) -> Any:
         return each.row, each.seen, each.takers, each.is_taken, each.is_cut, each.deliveries
 
+    def schedule(each: Any) -> Any:
+        return each.row, each.decided, each.next_at, list(each.queued.items()), each.pending, each.ahead
+
     return {
         "number": state.number,
         "runs": {run_id: run(each) for run_id, each in state.runs.items()},
@@ -157,17 +197,24 @@ def snapshot(state: KeeperState) -> Any:
         "listening": {
             name: {key: sorted(waits) for key, waits in by_key.items()} for name, by_key in state.listening.items()
         },
+        "asks": sorted(state.asks),
         "events": {event_id: event(each) for event_id, each in state.events.items()},
         "by_name": {name: [each.row.event_id for each in known] for name, known in state.by_name.items()},
         "by_key": {key: [each.row.event_id for each in known] for key, known in state.by_key.items()},
         "tied": state.tied,
         "pending": state.pending,
+        "schedules": {name: schedule(each) for name, each in state.schedules.items()},
+        "scheduled": {name: set(runs) for name, runs in state.scheduled.items()},
+        "answered": list(state.answered.items()),
         "timers": sorted({_timer(*timer) for timer in state.timers if holds(state, timer)}),
     }
 
 
 def _timer(at: int, rank: int, number: int, owner: Any) -> tuple[Any, ...]:
-    """A timer as data. (A run that was retried may have the same timeout from two rows.)"""
+    """A timer as data. (A run that was retried may have the same timeout from two rows; so may a schedule that goes on
+    after a pause.)"""
+    if rank == FIRING_DUE:
+        return at, rank, owner.row.schedule
     return (at, rank, owner.run_id) if rank == TIMEOUT else (at, rank, number)
 
 
@@ -232,21 +279,52 @@ def bound(event_id: str, flow: str, root: str | None = "bound", error: str | Non
     return requests.BoundArguments(0, event_id, flow, packed, packed and digest("input", packed), None, error)
 
 
-def answers(run_id: str, place: str | None, value: Any) -> requests.AnswerRequested:
-    """An AnswerRequested."""
-    return requests.AnswerRequested(
-        0, "answer", run_id, None if place is None else at_place(place), pack_outcome(value)
-    )
+def answers(run_id: str, place: str | None, value: Any, by: str | None = None) -> requests.AnswerRequested:
+    """An AnswerRequested. by: the id that its client has given it."""
+    at = None if place is None else at_place(place)
+    return requests.AnswerRequested(0, "answer", run_id, at, pack_outcome(value), by)
 
 
-def cancels(run_id: Any, reason: str = "") -> requests.CancelRunRequested:
-    """A CancelRunRequested."""
-    return requests.CancelRunRequested(0, "cancel", run_id, reason)
+def cancels(run_id: Any, reason: str = "", by: str | None = None) -> requests.CancelRunRequested:
+    """A CancelRunRequested. by: as of `answers`."""
+    return requests.CancelRunRequested(0, "cancel", run_id, reason, by)
 
 
-def retries(run_id: Any, reason: str = "") -> requests.RetryRequested:
-    """A RetryRequested."""
-    return requests.RetryRequested(0, "retry", run_id, reason)
+def retries(run_id: Any, reason: str = "", by: str | None = None) -> requests.RetryRequested:
+    """A RetryRequested. by: as of `answers`."""
+    return requests.RetryRequested(0, "retry", run_id, reason, by)
+
+
+def puts(name: str, timetable: str, flow: str = "lab.f", **how: Any) -> requests.PutScheduleRequested:
+    """A PutScheduleRequested."""
+    return requests.PutScheduleRequested(0, "put", name, flow, requests.ScheduleSpec(timetable, **how))
+
+
+def pauses(name: str) -> requests.PauseRequested:
+    """A PauseRequested that pauses."""
+    return requests.PauseRequested(0, "pause", name, True)
+
+
+def resumes(name: str) -> requests.PauseRequested:
+    """A PauseRequested that has a schedule go on."""
+    return requests.PauseRequested(0, "resume", name, False)
+
+
+def made(name: str, moment: int, root: str | None = "made", error: str | None = None) -> requests.BoundFiring:
+    """A BoundFiring. Without root and error: the code is missing."""
+    packed = None if root is None or error else term(root)
+    return requests.BoundFiring(0, name, moment, packed, packed and digest("input", packed), None, error)
+
+
+def firings_recalled(rows: list[Any], wanted: RecallFirings, at: int = 0) -> requests.FiringsRecalled:
+    """What the store says of the firings of a schedule."""
+    last = {
+        row.moment: row
+        for row in rows
+        if isinstance(row, FiringRow) and row.schedule == wanted.schedule and row.last_moment is None
+    }
+    found = [row for moment, row in last.items() if wanted.first <= moment <= wanted.last]
+    return requests.FiringsRecalled(at, wanted.schedule, wanted.first, wanted.last, found)
 
 
 def later(seconds: float) -> requests.TimeCame:
@@ -290,6 +368,11 @@ def stops(run_id: Any, **fields: Any) -> Like:
 def binds(event_id: str, flow: str) -> Like:
     """A BindEvent."""
     return Like(BindEvent, event_id=event_id, flow=flow)
+
+
+def makes(name: str, moment: Any = int, **fields: Any) -> Like:
+    """A BindFiring."""
+    return Like(BindFiring, schedule=name, moment=moment, **fields)
 
 
 def replies(request: str, answer: Any = object) -> Like:

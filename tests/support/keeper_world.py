@@ -405,7 +405,7 @@ class World:
             return requests.StartRequested(
                 0, request, f"run{self.count}", root, digest("input", root), chance.choice((None, *FLOWS)), None, id,
                 chance.choice(("return", "reject", "if_failed", "if_failed")), due_at,
-                timeout_us=chance.choice((None, None, 8 * SECOND)),
+                timeout_us=chance.choice((None, None, 8 * SECOND)), request_id=None if id is None else f"by {request}",
             )  # fmt: skip
         if what == "emit":
             name, key = chance.choice(NAMES), chance.choice(KEYS)
@@ -414,7 +414,7 @@ class World:
             strict = chance.random() < 0.3
             data = content(name, key, chance.choice((1, 9)))
             return requests.EmitRequested(0, request, event_id, name, key, **data, due_at=due_at, strict=strict)
-        run_id = self.some_run()
+        run_id, by = self.some_run(), f"by {request}"
         if what == "answer":
             asks = [
                 run["run_id"]
@@ -424,12 +424,12 @@ class World:
             run_id = chance.choice(asks) if asks else run_id
             places = [bytes.fromhex(wait["place"]) for wait in self.keeper.waits(run_id)]
             return requests.AnswerRequested(
-                0, request, run_id, chance.choice([None, *places]), pack_outcome(self.count)
+                0, request, run_id, chance.choice([None, *places]), pack_outcome(self.count), by
             )
         if what == "cancel":
-            return requests.CancelRunRequested(0, request, run_id, "so")
+            return requests.CancelRunRequested(0, request, run_id, "so", by)
         if what == "retry":
-            return requests.RetryRequested(0, request, run_id, "so")
+            return requests.RetryRequested(0, request, run_id, "so", by)
         if what == "code":
             self.has_code = self.has_code or chance.random() < 0.5
             return requests.FlowsKnown(0, FLOWS)

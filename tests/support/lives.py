@@ -13,7 +13,7 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.messages import LookedUp, Message, Paused, Resolved
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
-from rayflow.lang.terms.expressions import TaskCall, Term
+from rayflow.lang.terms.expressions import Term
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import PlaceRow
 from rayflow.testing.playbook import EXECUTION, START, call, cost, returned, submitted, task
@@ -109,9 +109,9 @@ def begun(term: Term, *, table: Sequence[TaskEntry] = TABLE) -> Life:
     return life
 
 
-def paused(life: Life, *, missed: tuple[bytes, ...] = (), **asked: TaskCall) -> None:
-    """The body of `main` leaves its worker, and awaits these terms. missed: what it knew and has not awaited again."""
-    attempt = life.open("main")
+def paused(life: Life, *, body: str = "main", missed: tuple[bytes, ...] = (), **asked: Term) -> None:
+    """A body leaves its worker, and awaits these terms. missed: what it knew and has not awaited again."""
+    attempt = life.open(body)
     terms = {key.encode(): term for key, term in asked.items()}
     life.send(Paused(0, attempt.job, attempt.attempt, dumps((missed, terms)), cost()))
 

@@ -119,9 +119,11 @@ def given_in(
     others: Iterable[str] = (),
     data: Mapping[str, Any] | None = None,
     meant: Mapping[str, str] | None = None,
+    typed_at: str | None = None,
 ) -> dict[str, Any]:
-    """The arguments that the words give, by the names of the task's parameters, and no others. Raises BadArguments."""
-    reader = _Reader(task, tuple(others), meant or {})
+    """The arguments that the words give, by the names of the task's parameters, and no others. The arguments are those
+    of `call_of`. Raises BadArguments."""
+    reader = _Reader(task, tuple(others), meant or {}, typed_at)
     reader.read(words)
     reader.take(data or {})
     return reader.values(partial=True)

@@ -5,13 +5,15 @@ In: a function and settings. Out: a `Task` that has them as `flow_settings`; sub
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
+from rayflow.lang.durable.schedules import CATCH_UP, catch_up_seconds, check_parameters, checked_overlap, timetable_of
 from rayflow.lang.events.conditions import field_of_event, without_lazy_parts
 from rayflow.lang.events.moments import Duration, seconds_of
+from rayflow.lang.events.timetables import CronTimes, EveryTimes
 from rayflow.lang.tasks import FlowSettings, Task, described, task
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Operation
@@ -98,6 +100,9 @@ def flow(
     timeout: Duration | None = None,
     on_failure: Task[..., Any] | str | None = None,
     on_cancel: Task[..., Any] | str | None = None,
+    schedule: CronTimes | EveryTimes | Sequence[CronTimes | EveryTimes] | None = None,
+    overlap: str | None = None,
+    catch_up: Duration | None = None,
     **options: Any,
 ) -> Any:
     """Make a flow of a function: a task that a service starts runs of. A call in an expression is an ordinary call.
@@ -107,8 +112,15 @@ def flow(
 
     on: the events that start a run; the flow's first argument is the event's data. timeout: how long a run may take.
     on_failure, on_cancel: flows that are started when a run has failed or was cancelled, with a dict of its run_id, id,
-    flow, state, error and reason. The other options are those of `task`. Raises BadOption for wrong settings, and as
-    `task`.
+    flow, state, error and reason.
+
+    schedule: `cron("0 9 * * *", tz="Europe/Oslo")`, `every("5m")`, or a list: when the clock starts a run. Its
+    arguments are the defaults of the parameters; one with the type hint `Firing` gets the firing. overlap: what a
+    firing does while a run of the schedule has not ended: "skip" (the default), "queue", "allow" or "cancel_previous".
+    catch_up: how late a firing may be; one that no service was up for, and that is later, is recorded as missed. The
+    default is "1h".
+
+    The other options are those of `task`. Raises BadOption for wrong settings, and as `task`.
     """
 
     @front_door
@@ -118,16 +130,26 @@ def flow(
         for each in subscriptions:
             if not isinstance(each, Subscription):
                 raise BadOption(f'{where}: on takes event("name"), or a list of these, not {preview(each)}.')
+        if schedule is None and (overlap is not None or catch_up is not None):
+            raise BadOption(f"{where}: overlap and catch_up are settings of a schedule, and there is no schedule=.")
+        timetable = () if schedule is None else timetable_of(schedule, where)
         try:
             seconds = None if timeout is None else seconds_of(timeout, f"{where}: timeout")
+            policy = checked_overlap("skip" if overlap is None else overlap, where)
+            late = catch_up_seconds(CATCH_UP if catch_up is None else catch_up, where)
         except BadArguments as error:
             raise BadOption(str(error)) from None
         made: Task[..., Any] = task(**options)(function)
+        if timetable:
+            check_parameters(tuple(made.signature.parameters.values()), where)
         made.flow_settings = FlowSettings(
             on=tuple([(each.name, each.condition) for each in subscriptions]),
             timeout_seconds=seconds,
             on_failure=_named(on_failure, "on_failure", where),
             on_cancel=_named(on_cancel, "on_cancel", where),
+            timetable=timetable,
+            overlap=policy,
+            catch_up_seconds=late,
         )
         return made
 

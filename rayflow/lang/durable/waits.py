@@ -6,7 +6,7 @@ In: terms, durations, moments. Out: expressions. Never: waits.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from rayflow.errors import BadArguments
 from rayflow.lang.events.conditions import condition_of
@@ -17,29 +17,68 @@ from rayflow.values.display.tracebacks import front_door
 from rayflow.values.encoding.previews import preview
 from rayflow.values.encoding.snapshots import as_now
 
+if TYPE_CHECKING:
+    from rayflow.lang.terms.lazy import Lazy
+
 T = TypeVar("T")
 U = TypeVar("U")
-V = TypeVar("V")
 
 
 @front_door
-def sleep(duration: Duration) -> None:
+def sleep(duration: Duration) -> Lazy[None]:
     """None, after a duration: `seq([step(), sleep("7d"), next_step()])`, or `await sleep("5s")`.
 
     Nothing runs meanwhile, and no worker is held. The end is fixed when the sleep begins, also if the process is
     stopped and started again. Raises BadArguments for what is not a duration.
     """
-    return _lazy(Form("sleep", (lazy_seconds(duration, "sleep"),)))  # type: ignore[return-value]  # lazy
+    return _lazy(Form("sleep", (lazy_seconds(duration, "sleep"),)))
 
 
 @front_door
-def sleep_until(moment: datetime) -> None:
+def sleep_until(moment: datetime) -> Lazy[None]:
     """None, at a moment: `sleep_until(datetime(2027, 1, 1, tzinfo=UTC))`. One that is past ends at once.
 
     Raises BadArguments for a datetime without a time zone.
     """
-    form = Form("sleep_until", (lazy_microseconds(moment, "sleep_until"),))
-    return _lazy(form)  # type: ignore[return-value]  # lazy
+    return _lazy(Form("sleep_until", (lazy_microseconds(moment, "sleep_until"),)))
+
+
+@overload
+def wait_for_event(
+    name: str,
+    *,
+    key: str | int | None = None,
+    timeout: Duration | None = None,
+    where: Any = None,
+    since: Duration = "run",
+    take: Literal["shared", "exclusive"] = "shared",
+) -> Lazy[Event | None]: ...
+
+
+@overload
+def wait_for_event(
+    name: str,
+    *,
+    key: str | int | None = None,
+    timeout: Duration | None = None,
+    default: Lazy[T],
+    where: Any = None,
+    since: Duration = "run",
+    take: Literal["shared", "exclusive"] = "shared",
+) -> Lazy[Event | T]: ...
+
+
+@overload
+def wait_for_event(
+    name: str,
+    *,
+    key: str | int | None = None,
+    timeout: Duration | None = None,
+    default: T,
+    where: Any = None,
+    since: Duration = "run",
+    take: Literal["shared", "exclusive"] = "shared",
+) -> Lazy[Event | T]: ...
 
 
 @front_door
@@ -48,11 +87,11 @@ def wait_for_event(
     *,
     key: str | int | None = None,
     timeout: Duration | None = None,
-    default: T = None,  # type: ignore[assignment]  # without a default, the type of the result has None
+    default: Any = None,
     where: Any = None,
     since: Duration = "run",
     take: Literal["shared", "exclusive"] = "shared",
-) -> Event | T:
+) -> Any:
     """The next event of this name, or `default` when the timeout comes first. It needs a service (`rayflow serve`).
 
         wait_for_event("approval", key=order.id, timeout="2d", where=event.data["amount"] > 5)
@@ -70,7 +109,7 @@ def wait_for_event(
     until = None if timeout is None else lazy_seconds(timeout, "wait_for_event: timeout")
     condition = condition_of(where, "wait_for_event")
     late = Quoted(as_now(default)) if isinstance(default, Expression) else as_now(default)
-    return _lazy(Form("event", (name, as_now(key), until, late, condition, seen, take)))
+    return Form("event", (name, as_now(key), until, late, condition, seen, take))
 
 
 @front_door
@@ -87,7 +126,7 @@ def ask(prompt: str, form: Any = str, *, timeout: Duration | None = None) -> Any
 @front_door
 def emit(
     name: str, data: Any = None, *, key: str | int | None = None, at: datetime | None = None, id: str | None = None
-) -> str:
+) -> Lazy[str]:
     """Emit an event, and give its id. It needs a service.
 
     at: deliver it then. id: an event of one id is accepted once; by default it follows from the place in the run, so
@@ -99,18 +138,26 @@ def emit(
     return _lazy(Form("emit", (name, as_now(data), as_now(key), due, as_now(id))))
 
 
+@overload
+def child(expr: Lazy[T], *, id: str | None = None) -> Lazy[T]: ...
+
+
+@overload
+def child(expr: T, *, id: str | None = None) -> Lazy[T]: ...
+
+
 @front_door
-def child(expr: T, *, id: str | None = None) -> T:
+def child(expr: Any, *, id: str | None = None) -> Any:
     """The value of an expression that is evaluated in a run of its own, which this run waits for. It needs a service.
 
     It is cancelled with this run. id: of that run; by default it follows from the place here. Raises BadArguments for
     what is not an expression.
     """
-    return _lazy(Form("child", (_other_run("child", expr), as_now(id))))
+    return Form("child", (_other_run("child", expr), as_now(id)))
 
 
 @front_door
-def spawn(expr: Any, *, id: str | None = None, tie: bool = False) -> RunRef:
+def spawn(expr: Any, *, id: str | None = None, tie: bool = False) -> Lazy[RunRef]:
     """Start a run of its own for an expression, and give a reference to it at once. It needs a service.
 
     tie: cancel it with this run. id: as for `child`. Raises BadArguments for what is not an expression.
@@ -131,8 +178,16 @@ def join(run: RunRef | str) -> Any:
     return Form("join", (run_id_of(run),))
 
 
+@overload
+def continue_as(call: Lazy[T]) -> Lazy[T]: ...
+
+
+@overload
+def continue_as(call: T) -> Lazy[T]: ...
+
+
 @front_door
-def continue_as(call: T) -> T:
+def continue_as(call: Any) -> Any:
     """End this run, and go on as this call, without the history: for loops without end. It needs a service.
 
         return continue_as(poll(cursor))
@@ -142,7 +197,7 @@ def continue_as(call: T) -> T:
     """
     if not isinstance(call, TaskCall):
         raise BadArguments(f"continue_as(call) takes a call of a task, not {preview(call)}.")
-    return _lazy(Form("continue_as", (_other_run("continue_as", call),)))
+    return Form("continue_as", (_other_run("continue_as", call),))
 
 
 def _other_run(name: str, expr: Any) -> Quoted:
@@ -154,8 +209,36 @@ def _other_run(name: str, expr: Any) -> Quoted:
 # --- races and clean-ups ----------------------------------------------------------------------------------------------
 
 
+@overload
+def first(term: Lazy[T], /) -> Lazy[T]: ...
+
+
+@overload
+def first(term: T, /) -> Lazy[T]: ...
+
+
+@overload
+def first(one: Lazy[T], two: Lazy[U], /) -> Lazy[T | U]: ...
+
+
+@overload
+def first(one: Lazy[T], two: U, /) -> Lazy[T | U]: ...
+
+
+@overload
+def first(one: T, two: Lazy[U], /) -> Lazy[T | U]: ...
+
+
+@overload
+def first(one: T, two: U, /) -> Lazy[T | U]: ...
+
+
+@overload
+def first(*terms: Any) -> Lazy[Any]: ...
+
+
 @front_door
-def first(*terms: T) -> T:
+def first(*terms: Any) -> Any:
     """The value of the term that settles first, or its failure. The others are left: their waits close.
 
         first(wait_for_event("paid", key=order.id), sleep("3d"))
@@ -164,53 +247,113 @@ def first(*terms: T) -> T:
     """
     if not terms:
         raise BadArguments("first(a, b, ...) needs at least one term.")
-    return _lazy(Form("first", tuple([as_now(term) for term in terms])))
+    return Form("first", tuple([as_now(term) for term in terms]))
+
+
+@overload
+def any_of(term: Lazy[T], /) -> Lazy[T]: ...
+
+
+@overload
+def any_of(term: T, /) -> Lazy[T]: ...
+
+
+@overload
+def any_of(one: Lazy[T], two: Lazy[U], /) -> Lazy[T | U]: ...
+
+
+@overload
+def any_of(one: Lazy[T], two: U, /) -> Lazy[T | U]: ...
+
+
+@overload
+def any_of(one: T, two: Lazy[U], /) -> Lazy[T | U]: ...
+
+
+@overload
+def any_of(one: T, two: U, /) -> Lazy[T | U]: ...
+
+
+@overload
+def any_of(*terms: Any) -> Lazy[Any]: ...
 
 
 @front_door
-def any_of(*terms: T) -> T:
+def any_of(*terms: Any) -> Any:
     """The value of the term that is there first, leaving out those that fail. When all fail: the first failure by
     position. Raises BadArguments without terms."""
     if not terms:
         raise BadArguments("any_of(a, b, ...) needs at least one term.")
-    return _lazy(Form("any_of", tuple([as_now(term) for term in terms])))
+    return Form("any_of", tuple([as_now(term) for term in terms]))
+
+
+@overload
+def within(expr: Lazy[T], duration: Duration) -> Lazy[T | None]: ...
+
+
+@overload
+def within(expr: Lazy[T], duration: Duration, default: Lazy[U]) -> Lazy[T | U]: ...
+
+
+@overload
+def within(expr: Lazy[T], duration: Duration, default: U) -> Lazy[T | U]: ...
+
+
+@overload
+def within(expr: T, duration: Duration) -> Lazy[T | None]: ...
+
+
+@overload
+def within(expr: T, duration: Duration, default: Lazy[U]) -> Lazy[T | U]: ...
+
+
+@overload
+def within(expr: T, duration: Duration, default: U) -> Lazy[T | U]: ...
 
 
 @front_door
-def within(expr: T, duration: Duration, default: U = None) -> T | U:  # type: ignore[assignment]  # as for wait_for_event
+def within(expr: Any, duration: Duration, default: Any = None) -> Any:
     """The value of a term, or `default` when the duration is over first. Then the term is left: its waits close.
 
     Raises BadArguments for what is not a duration.
     """
-    return _lazy(Form("within", (as_now(expr), lazy_seconds(duration, "within"), as_now(default))))
+    return Form("within", (as_now(expr), lazy_seconds(duration, "within"), as_now(default)))
+
+
+@overload
+def finally_(expr: Lazy[T], cleanup: Any) -> Lazy[T]: ...
+
+
+@overload
+def finally_(expr: T, cleanup: Any) -> Lazy[T]: ...
 
 
 @front_door
-def finally_(expr: T, cleanup: Any) -> T:
+def finally_(expr: Any, cleanup: Any) -> Any:
     """The value of `expr`, after `cleanup` was evaluated: also where `expr` fails, or the execution is cancelled.
 
         finally_(use(machine), release(machine))
 
     A failure of `cleanup` is the failure of the whole.
     """
-    return _lazy(Form("finally_", (as_now(expr), as_now(cleanup))))
+    return Form("finally_", (as_now(expr), as_now(cleanup)))
 
 
 # --- noted once -------------------------------------------------------------------------------------------------------
 
 
 @front_door
-def now() -> datetime:
+def now() -> Lazy[datetime]:
     """The time when this is evaluated, in UTC; the same whenever the execution is taken up again."""
     return _lazy(Form("now", ()))
 
 
 @front_door
-def uuid() -> str:
+def uuid() -> Lazy[str]:
     """A text that no other place of any execution has; the same whenever the execution is taken up again."""
     return _lazy(Form("uuid", ()))
 
 
-def _lazy(form: Form) -> V:  # type: ignore[type-var]  # whichever is promised where this is called
-    """A form where a value is promised: it may be used wherever the value may."""
-    return form  # type: ignore[return-value]  # lazy
+def _lazy(form: Form) -> Lazy[Any]:
+    """A form, as type checkers see it."""
+    return form  # type: ignore[return-value]  # the class is there for type checkers alone

@@ -1,6 +1,7 @@
-"""Events and references to runs, as values; and their symbolic forms for processes without user code.
+"""Events, firings and references to runs, as values; and their symbolic forms for processes without user code.
 
-In: the fields of an event, the id of a run. Out: `Event`, `RunRef`, terms. Never: accepts an event, starts a run.
+In: the fields of an event, the id of a run. Out: `Event`, `Firing`, `RunRef`, terms. Never: accepts an event, starts a
+run.
 """
 
 from __future__ import annotations
@@ -36,6 +37,20 @@ class RunRef:
     """A reference to a run that `spawn` has started. `join(ref)` waits for its result. id: the id of the run."""
 
     id: str
+
+
+@dataclass(frozen=True)
+class Firing:
+    """The firing of a schedule that has started a run: the argument for a parameter of this type.
+
+    schedule: its name. moment: when the run was due, in UTC; it may have started later. previous: the moment of the
+    schedule before this one, whatever became of it; None for the first one. So a run that handles what lies between
+    `previous` and `moment`, with `moment` and without `previous`, handles everything once.
+    """
+
+    schedule: str
+    moment: datetime
+    previous: datetime | None = None
 
 
 def event_term(id: str, name: str, key: str | None, data: Term, at: int, number: int) -> Term:

@@ -14,10 +14,12 @@ from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, Row, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, Row, RunRow, ScheduleRow, WaitRow
 from rayflow.store.store import Store
 
-DURABLE: frozenset[type] = frozenset({PlaceRow, RunRow, WaitRow, EventRow, DeliveryRow})
+DURABLE: frozenset[type] = frozenset(
+    {PlaceRow, RunRow, WaitRow, EventRow, DeliveryRow, ScheduleRow, FiringRow, RequestRow}
+)
 """Rows that must be committed before anything else of their tick is carried out."""
 
 

@@ -42,6 +42,12 @@ class RunShell(Protocol):
     def recall(self, order: orders.Recall) -> requests.Recalled:
         """The rows of a run that has ended, from the store."""
 
+    def bind_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
+        """The root term of the run of a firing."""
+
+    def recall_firings(self, order: orders.RecallFirings) -> requests.FiringsRecalled:
+        """The firings of a schedule, from the store."""
+
     def note(self, row: PlaceRow) -> None:
         """Something has happened at a place of a run: it holds when the run is taken up again."""
 
@@ -53,6 +59,9 @@ class RunShell(Protocol):
 
     def ended(self, row: RunRow) -> None:
         """A run has ended, and that is recorded."""
+
+    def began_again(self, run_id: str) -> None:
+        """A run that had ended goes on, and that is recorded: whoever has retried it."""
 
     def replied(self, reply: orders.RequestReply) -> None:
         """A request has its answer, and all that it says is recorded."""
@@ -231,6 +240,12 @@ class KeeperTurn:
                 for row in order.rows:
                     if type(row) is RunRow and row.state in ENDED:
                         after.append(partial(self._shell.ended, row))
+                    elif type(row) is RunRow and row.generation:
+                        after.append(partial(self._shell.began_again, row.run_id))
+            case orders.KeepPlaces():
+                rows.extend(order.rows)
+                for place in order.rows:
+                    self._shell.note(place)
             case orders.Evaluate():
                 if order.run_id not in self._open:
                     self._begin(order, rows, incoming, asked)
@@ -249,6 +264,10 @@ class KeeperTurn:
                 asked.append(self._shell.bind(order))
             case orders.Recall():
                 asked.append(self._shell.recall(order))
+            case orders.BindFiring():
+                asked.append(self._shell.bind_firing(order))
+            case orders.RecallFirings():
+                after.append(lambda: self.post(self._shell.recall_firings(order)))
             case orders.SetAlarm():
                 self._alarm = order.at
                 self._alarm_seconds = self._clock.seconds() + max(0.0, (order.at - at) / 1_000_000)

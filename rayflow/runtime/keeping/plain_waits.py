@@ -40,8 +40,8 @@ class PlainWaits:
         self._lease: Lease | None = None
         self._deadlines: list[tuple[int, int, str, bytes]] = []
         """A heap: deadline, number, execution, place."""
-        self._open: dict[tuple[str, bytes], int] = {}
-        """The deadlines of the open sleeps."""
+        self._open: dict[tuple[str, bytes], tuple[int, str]] = {}
+        """The deadlines and kinds of the open sleeps."""
         self._number = 0
 
     def begin(self, submitted: messages.Submitted) -> messages.Submitted:
@@ -53,7 +53,7 @@ class PlainWaits:
                 for wait in records.waits_of([found.execution_id]):
                     self._number = max(self._number, wait.number)
                     if wait.state == "open" and wait.place not in found.resolved and wait.deadline_at is not None:
-                        self._add(found.execution_id, wait.place, wait.deadline_at)
+                        self._add(found.execution_id, wait.place, wait.deadline_at, wait.kind)
             finally:
                 records.close()
         return found
@@ -76,9 +76,9 @@ class PlainWaits:
         elif execution_id not in self._lease.names:
             self._lease.take(execution_id)
 
-    def _add(self, execution_id: str, place: bytes, deadline: int) -> None:
+    def _add(self, execution_id: str, place: bytes, deadline: int, kind: str) -> None:
         self._number += 1
-        self._open[execution_id, place] = deadline
+        self._open[execution_id, place] = deadline, kind
         heapq.heappush(self._deadlines, (deadline, self._number, execution_id, place))
 
     def has_news(self) -> bool:
@@ -117,11 +117,16 @@ class PlainWaits:
         now = self._clock.now()
         ended: list[messages.Message] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, number, execution_id, place = heapq.heappop(self._deadlines)
-            if self._open.pop((execution_id, place), None) != deadline:
+            deadline, _, execution_id, place = heapq.heappop(self._deadlines)
+            known = self._open.get((execution_id, place))
+            if known is None or known[0] != deadline:
                 continue
+            _, kind = self._open.pop((execution_id, place))
+            self._number += 1
             outcome = pack_outcome(None)
-            rows.append(WaitRow(execution_id, place, number, now, "resolved", "sleep", cause="timer", outcome=outcome))
+            rows.append(
+                WaitRow(execution_id, place, self._number, now, "resolved", kind, cause="timer", outcome=outcome)
+            )
             ended.append(messages.Resolved(now, execution_id, place, outcome))
         return ended
 
@@ -137,7 +142,7 @@ class PlainWaits:
         if (command.execution_id, command.place) not in self._open:
             deadline = deadline_of(command, now)
             assert deadline is not None
-            self._add(command.execution_id, command.place, deadline)
+            self._add(command.execution_id, command.place, deadline, command.kind)
             rows.append(
                 WaitRow(
                     command.execution_id, command.place, self._number, now, "open", command.kind, deadline_at=deadline
@@ -146,10 +151,11 @@ class PlainWaits:
         return []
 
     def _closed(self, command: commands.CloseWait, rows: list[Row]) -> None:
-        if self._open.pop((command.execution_id, command.place), None) is not None:
+        known = self._open.pop((command.execution_id, command.place), None)
+        if known is not None:
             self._number += 1
             now = self._clock.now()
-            rows.append(WaitRow(command.execution_id, command.place, self._number, now, "closed", "sleep"))
+            rows.append(WaitRow(command.execution_id, command.place, self._number, now, "closed", known[1]))
 
     def _leave(self, execution_id: str) -> None:
         """An execution has ended: nobody needs its lease any more."""

@@ -8,7 +8,7 @@ A `Record` is one row as a dictionary: hashes as lower-case hex, times as aware 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rayflow import errors
 from rayflow.errors import Bug, RayflowError
@@ -119,6 +119,145 @@ class CallGraph:
     flows: tuple[Flow, ...]
 
 
+class PathSpan(NamedTuple):
+    """A time in which an execution waited for one phase of one job.
+
+    job_id: empty for the execution itself. phase: arguments, held (with what held the job), look-up, worker (until a
+    worker was free and had begun), stage in, body, stage out, or evaluator (until it was recorded, or its next call was
+    met). Times are in microseconds since the epoch.
+    """
+
+    job_id: str
+    name: str
+    phase: str
+    begin_us: int
+    end_us: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.end_us - self.begin_us) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalPath:
+    """What an execution waited for at each moment: spans that follow each other and fill its time."""
+
+    execution: Record
+    spans: tuple[PathSpan, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long the execution took."""
+        return sum([span.seconds for span in self.spans])
+
+    def by_task(self) -> list[tuple[str, dict[str, float]]]:
+        """The seconds that the path spent in each task, by phase; the task with the most seconds first. If all calls
+        of a task took no time, the execution would be shorter by its seconds at most: then another path counts."""
+        found: dict[str, dict[str, float]] = {}
+        for span in self.spans:
+            phases = found.setdefault(span.name, {})
+            phases[span.phase] = phases.get(span.phase, 0.0) + span.seconds
+        return sorted(found.items(), key=lambda item: -sum(item[1].values()))
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentChange:
+    """An argument that differs between two calls. old, new: None where the call has no such argument.
+
+    is_order_alone: whether only the order of keys in dicts differs. files: the changes of the files in it.
+    """
+
+    name: str
+    old: RecordedArgument | None
+    new: RecordedArgument | None
+    is_order_alone: bool = False
+    files: tuple[FileChange, ...] = ()
+
+    def text(self) -> str:
+        """The change in words."""
+        if self.files:
+            return f"{self.name}: {few(self.files)}"
+        was = "was not there" if self.old is None else f"was {self.old.preview}"
+        now = "is not there now" if self.new is None else f"is {self.new.preview}"
+        return f"{self.name} {was} and {now}{': the order of the keys differs' if self.is_order_alone else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallDifference:
+    """A call of one execution, its counterpart in another one, and how the two differ.
+
+    job_id, other_job_id: None for a call below a job that the cache answered. kinds: what differs: code, arguments,
+    options, environment, calls (below), status, result. code: the definitions that differ. arguments: those that
+    differ; empty when there are too many calls to look at each. origins: the tasks that those come from, by the name of
+    the argument: the calls that made them, or the caller. cause: empty if the difference begins here; else arguments,
+    calls (below), or unknown, when it was not looked at. ends: whether it goes no further, because the result is the
+    same. times: how often this pair of calls stands in the executions.
+    """
+
+    name: str
+    job_id: str | None
+    other_job_id: str | None
+    kinds: tuple[str, ...]
+    code: tuple[str, ...]
+    arguments: tuple[ArgumentChange, ...]
+    result: str | None
+    other_result: str | None
+    origins: tuple[tuple[str, str], ...]
+    cause: str
+    ends: bool
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoneCall:
+    """A call that only one of two executions has. side: 0 for the first execution, 1 for the other one."""
+
+    side: int
+    name: str
+    job_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """The calls of one task, or with one label, in two executions: how many each has, and how many of those the other
+    one has, too."""
+
+    name: str
+    jobs: int
+    other_jobs: int
+    same: int
+    other_same: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDifference:
+    """Two executions, aligned call by call.
+
+    settings: (what, in the first, in the other) of the executions themselves, where they differ. calls: the pairs that
+    differ, each after the pair of its callers. alone: the calls without a counterpart. tasks: the sums over all calls.
+    left: how many jobs were too many to be aligned; the sums count them.
+    """
+
+    execution: Record
+    other: Record
+    settings: tuple[tuple[str, str | None, str | None], ...]
+    calls: tuple[CallDifference, ...]
+    alone: tuple[LoneCall, ...]
+    tasks: tuple[TaskCounts, ...]
+    left: int = 0
+
+    @property
+    def beginnings(self) -> tuple[CallDifference, ...]:
+        """The calls at which a difference begins."""
+        return tuple(call for call in self.calls if not call.cause)
+
+    @property
+    def ends(self) -> tuple[CallDifference, ...]:
+        """The calls at which a difference goes no further: something of them differs, and the result is the same."""
+        return tuple(call for call in self.calls if call.ends)
+
+
 @dataclass(frozen=True, slots=True)
 class JobDetail:
     """All about one job. children: their numbers, by task name and by how they were answered. environment: what its
@@ -172,28 +311,6 @@ class LineageStep:
     arguments: tuple[RecordedArgument, ...]
     input_files: tuple[Record, ...]
     output_files: tuple[Record, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ArgumentChange:
-    """An argument that differs between two calls. old, new: None where the call has no such argument.
-
-    is_order_alone: whether only the order of keys in dicts differs. files: the changes of the files in it.
-    """
-
-    name: str
-    old: RecordedArgument | None
-    new: RecordedArgument | None
-    is_order_alone: bool = False
-    files: tuple[FileChange, ...] = ()
-
-    def text(self) -> str:
-        """The change in words."""
-        if self.files:
-            return f"{self.name}: {few(self.files)}"
-        was = "was not there" if self.old is None else f"was {self.old.preview}"
-        now = "is not there now" if self.new is None else f"is {self.new.preview}"
-        return f"{self.name} {was} and {now}{': the order of the keys differs' if self.is_order_alone else ''}"
 
 
 @dataclass(frozen=True, slots=True)

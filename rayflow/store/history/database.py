@@ -50,9 +50,7 @@ class RecordDatabase:
         """Take in new commits. Gives this thread's connection to these tables; all files behind them are verified."""
         return self._ready(tables).connection
 
-    def _ready(
-        self, tables: Container[str], *, allow_files: bool = False, with_views: bool = False
-    ) -> ReadyConnection:
+    def _ready(self, tables: Container[str], *, allow_files: bool = False, with_views: bool = False) -> ReadyConnection:
         with self._lock:
             if allow_files not in self._databases:
                 self._databases[allow_files] = Connections(self._folder, self._catalog, allow_files=allow_files)

@@ -14,18 +14,20 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rayflow.errors import BlobDamaged, BlobMissing, NotFound
 from rayflow.records import ExecutionRow
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
-from rayflow.store.history import call_graphs, filters, job_trees, lineage, views
+from rayflow.store.history import call_graphs, critical_path, execution_diff, filters, job_trees, lineage, views
 from rayflow.store.history.answer_types import (
     CallDetail,
     CallGraph,
+    CriticalPath,
     Entity,
+    ExecutionDifference,
     JobDetail,
     JobTree,
     LineageStep,
@@ -287,6 +289,22 @@ class History(RecordDatabase):
         yield from made.head(f"{row['task_name'] or row['arguments'] or 'execution'}: the scheduler")
         yield from made.of_jobs(self.stream(views.text_of("timeline_jobs"), key))
         yield from made.of_attempts(self.stream(views.text_of("timeline_attempts"), key))
+
+    @front_door
+    def critical_path(self, execution_id: str) -> CriticalPath:
+        """What an execution waited for at each moment; of one that has not ended, until now. Raises NotFound."""
+        row = self.execution(execution_id)
+        lives = self.statuses().status(row) == "running"
+        return critical_path.critical_path(self, row, datetime.now(UTC) if lives else None)
+
+    @front_door
+    def diff(self, execution_id: str, other_id: str) -> ExecutionDifference:
+        """Two executions, call by call: which calls differ, where that begins, and where it goes no further.
+
+        Raises NotFound, also where the two were recorded under different identities of values.
+        """
+        one, other = self.execution(execution_id), self.execution(other_id)
+        return execution_diff.execution_difference(self, one, other)
 
     @front_door
     def job(self, job_id: str) -> JobDetail:

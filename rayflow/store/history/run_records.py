@@ -14,7 +14,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, RunRow, StreamItemRow, WaitRow
+from rayflow.records import (
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    StreamItemRow,
+    WaitRow,
+)
 from rayflow.store.blobs import Blobs
 from rayflow.store.folders.protocol import Folder
 from rayflow.store.history import views
@@ -23,7 +33,7 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, StreamItemRow)
+_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
 
 
 class RecordedEnd(NamedTuple):
@@ -83,6 +93,23 @@ class RunRecords:
     def deliveries(self, since: int = 0) -> list[DeliveryRow]:
         """All rows of the deliveries of the same events as `recent_events`."""
         return self._rows("recent_deliveries", DeliveryRow, since=since)
+
+    def schedules(self) -> list[ScheduleRow]:
+        """The last row of each schedule."""
+        return self._rows("last_schedules", ScheduleRow)
+
+    def open_firings(self) -> list[FiringRow]:
+        """The last rows of the firings that have no run yet, and of those that the clock has not come to; and of each
+        schedule the latest row by the clock."""
+        return self._rows("open_firings", FiringRow)
+
+    def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
+        """The last row of each firing of a schedule between two moments, and at them."""
+        return self._rows("firings_between", FiringRow, schedule=schedule, first=first, last=last)
+
+    def requests(self, most: int) -> list[RequestRow]:
+        """The latest requests that were done, at most so many."""
+        return self._rows("recent_requests", RequestRow, most=most)
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""

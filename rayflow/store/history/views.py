@@ -49,7 +49,7 @@ MADE_COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
             """CASE WHEN starts_with("value", '"') THEN json_extract_string("value", '$') ELSE "value" END""",
             "the tag's value as plain text",
         ),
-        "value_json": ('"value"', "the tag's value as JSON, which tells 1 from \"1\""),
+        "value_json": ('"value"', 'the tag\'s value as JSON, which tells 1 from "1"'),
     }
 }
 """The view's columns that replace a column, by table and column: each with its SQL and its documentation."""

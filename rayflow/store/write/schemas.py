@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 
 from rayflow.errors import Bug
-from rayflow.records import TABLES, Columns, Same, Table
+from rayflow.record_columns import Columns, Same
+from rayflow.records import TABLES, Table
 from rayflow.store.write.arrow_columns import repeated, to_array
 
 _PLAIN_TYPES: dict[type, Any] = {

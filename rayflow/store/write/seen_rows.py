@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from rayflow.record_columns import Columns, Same
 from rayflow.records import (
     CallChildRow,
     CallRow,
-    Columns,
     DefinitionRow,
     FileRow,
     ListingRow,
     Row,
-    Same,
     TaskRow,
     TaskSetRow,
     ValuePartRow,

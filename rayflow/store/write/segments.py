@@ -1,16 +1,17 @@
 """Commits and segments as files: encode, name, check, decode.
 
-In: rows, as Arrow tables. Out: the bytes of commit files, Parquet segments; and back. Never: decides what to commit, or
-returns a row of a file that does not match its checksum.
+In: rows, as Arrow tables or packed. Out: the bytes of commit files, Parquet segments; and back. Never: decides what to
+commit, or returns a row of a file that does not match its checksum.
 
 A commit is one file, so that a small commit costs one write and one sync:
 
     magic (8)  header length (4, little-endian)  header (JSON)  body (zstd frames)  checksum of all before (20)
 
-The body holds the rows of all tables as Arrow IPC streams. Most of their bytes are hashes, and a call's hashes stand in
-several tables; in one frame, a column that another table repeats costs nothing. zstd looks back a limited way. So the
-rows of a large commit are cut into slices: the first part of each table, then the second part of each, and so on. Each
-slice is a frame, so that only one slice has to be in memory uncompressed. (Commits of older versions are one frame.)
+The body holds the rows of all tables as Arrow IPC streams; a few rows of a table are packed instead (`packed_rows`).
+Most of their bytes are hashes, and a call's hashes stand in several tables; in one frame, a column that another table
+repeats costs nothing. zstd looks back a limited way. So the rows of a large commit are cut into slices: the first part
+of each table, then the second part of each, and so on. Each slice is a frame, so that only one slice has to be in
+memory uncompressed. (Commits of older versions are one frame.)
 
 The header says how long the body is without compression, and where each table's parts lie in it, which segments and
 indexes belong to the commit, which commits it replaces, and which executions its rows speak of.
@@ -35,6 +36,7 @@ from rayflow.store.folders.verified_reads import intact_path, read_intact
 from rayflow.store.write import schemas
 from rayflow.store.write.folding import FOLDS, unfold
 from rayflow.store.write.merged_rows import OrderedRows
+from rayflow.store.write.packed_rows import MARK, PackedRows, unpacked
 from rayflow.values.digests import DIGEST_BYTES, checksum, checksum_of_file
 
 _MAGIC = b"RFCOMMT2"
@@ -100,9 +102,10 @@ class Index(Segment):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The rows of a table inside a commit file. size: in bytes, as Arrow arrays or as a stream of the first layout.
+    """The rows of a table inside a commit file. size: in bytes, as Arrow arrays, packed, or as a stream of the first
+    layout.
 
-    parts: offset and length of each stream, in the body, or in the file from the end of the header (first layout).
+    parts: offset and length of each part, in the body, or in the file from the end of the header (first layout).
     """
 
     rows: int
@@ -169,7 +172,8 @@ def encode_commit(
 ) -> tuple[Commit, list[Any]]:
     """The commit and the buffers that its file is made of.
 
-    slices: the rows inside the file, as Arrow tables by name; each slice has some rows of some tables.
+    slices: the rows inside the file by the names of their tables, as Arrow tables or packed; each slice has some rows
+    of some tables.
     """
     places, body_size, frames = _body(slices)
     header = json.dumps(
@@ -226,11 +230,15 @@ def _body(slices: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Embedded], int
         sink = pa.BufferOutputStream()
         for name, table in tables.items():
             begin = sink.tell()
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
+            if type(table) is PackedRows:
+                sink.write(table.content)
+                sizes[name] += len(table.content)
+            else:
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table)
+                sizes[name] += _bytes_of(table)
             parts[name].append((start + begin, sink.tell() - begin))
             counts[name] += table.num_rows
-            sizes[name] += _bytes_of(table)
         content = sink.getvalue()
         start += content.size
         # As bytes: the buffer that the compressor makes keeps the size that it had before.
@@ -297,9 +305,16 @@ def embedded_tables(folder: Folder, commit: Commit, *names: str) -> Iterator[tup
     content = pa.py_buffer(read_intact(folder, commit.path, commit.matches)[commit.body : -DIGEST_BYTES])
     body = content if commit.body_size is None else _FRAME.decompress(content, commit.body_size)
     for name in wanted:
-        streams = [pa.ipc.open_stream(body.slice(at, length)) for at, length in commit.tables[name].parts]
-        found = pa.concat_tables([stream.read_all() for stream in streams])
-        yield name, schemas.fit(schemas.layouts()[name], found)
+        parts = [_rows_in(schemas.layouts()[name], body.slice(at, length)) for at, length in commit.tables[name].parts]
+        yield name, pa.concat_tables(parts)
+
+
+def _rows_in(how: schemas.TableLayout, part: Any) -> Any:
+    """The rows of one part of a body, as an Arrow table."""
+    content = memoryview(part)
+    if content[: len(MARK)] == MARK:
+        return unpacked(how, content)
+    return schemas.fit(how, pa.ipc.open_stream(part).read_all())
 
 
 def write_segment(folder: Folder, segment_id: str, rows: OrderedRows) -> Segment:

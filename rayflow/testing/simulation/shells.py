@@ -25,7 +25,8 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.rows import context_of
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import SHALLOW_VALUE, CallRow, Columns, JobRow, PlaceRow, ReductionRow, Row, TaskSetRow
+from rayflow.record_columns import Columns
+from rayflow.records import SHALLOW_VALUE, CallRow, JobRow, PlaceRow, ReductionRow, Row, TaskSetRow
 from rayflow.run_settings import RunSettings
 from rayflow.testing.patterns import show
 from rayflow.testing.simulation.bodies import SimulatedBodies
@@ -162,7 +163,7 @@ class Shell:
         if self.has_crashed:
             return
         for message in accepted:
-            if not isinstance(message, messages.LookedUp | messages.Operated):
+            if not isinstance(message, messages.LookedUp | messages.Operated | messages.TimerFired):
                 self.uncertain.pop((message.job, message.attempt), None)
         for command in came:
             self.carry_out(command)

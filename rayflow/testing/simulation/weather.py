@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayflow.evaluator import commands, messages
+from rayflow.evaluator.timers import OpeningTimer
 from rayflow.records import JobRow, PlaceRow, ReductionRow, Row
 from rayflow.testing.simulation.meaning import Key
 from rayflow.values.digests import DIGEST_BYTES
@@ -114,6 +115,8 @@ def asked_by(command: Any) -> tuple[Any, ...] | None:
             return ("run", command.job, command.attempt)
         case commands.RunOperation():
             return ("operate", command.asker)
+        case commands.SetTimer():
+            return ("time", type(command.timer)) if isinstance(command.timer, OpeningTimer) else None
     return None
 
 
@@ -126,4 +129,6 @@ def answered_by(message: Any) -> tuple[Any, ...] | None:
             return ("run", message.job, message.attempt)
         case messages.Operated():
             return ("operate", message.asker)
+        case messages.TimerFired():
+            return ("time", type(message.timer)) if isinstance(message.timer, OpeningTimer) else None
     return None

@@ -102,7 +102,12 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._over.wait(PERIOD_SECONDS):
-            self._silence.look(self.places)
+            try:
+                self._silence.look(self.places)
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    raise
+                return  # the interpreter ends, and starts no more threads
             silent = self._silence.of_at_least(LOST_SECONDS)
             for what in filter(silent.__contains__, self.places):  # in order: the most important one first
                 seconds, why = silent[what]

@@ -18,6 +18,9 @@ UNION ALL
 SELECT 'events whose deliveries are recorded and they are not', count(*), min(event_id)
 FROM (SELECT DISTINCT event_id FROM raw.delivery_changes WHERE event_id NOT IN (SELECT event_id FROM raw.events))
 UNION ALL
+SELECT 'schedules whose firings are recorded and they are not', count(*), min(schedule)
+FROM (SELECT DISTINCT schedule FROM raw.firing_changes WHERE schedule NOT IN (SELECT schedule FROM raw.schedule_changes))
+UNION ALL
 SELECT 'calls that another call has made', count(*), min(lower(hex(child_call_hash)))
 FROM (SELECT DISTINCT child_call_hash FROM raw.call_children)
 WHERE child_call_hash NOT IN (SELECT call_hash FROM raw.calls)

@@ -86,7 +86,8 @@ WITH folded AS (
            arg_max(queue, number) AS queue, arg_max(priority, number) AS priority, arg_max(tags, number) AS tags,
            arg_max(parent_run_id, number) AS parent_run_id, arg_max(parent_place, number) AS parent_place,
            arg_max(link, number) AS link, arg_max(tie, number) AS tie, arg_max(root_run_id, number) AS root_run_id,
-           arg_max(event_id, number) AS event_id, arg_max(seen_from, number) AS seen_from,
+           arg_max(event_id, number) AS event_id, arg_max(schedule, number) AS schedule,
+           arg_max(moment, number) AS moment, arg_max(forked_run_id, number) AS forked_run_id, arg_max(seen_from, number) AS seen_from,
            max(life) AS life, max(generation) AS generation, arg_max(input_hash, number) AS input_hash,
            arg_max(root, number) AS root, arg_max(outcome, number) AS last_outcome, max(number) AS number
     FROM run_changes GROUP BY run_id
@@ -96,7 +97,8 @@ SELECT folded.run_id, folded.id, folded.flow, folded.arguments, folded.state, fo
        folded.created_at, folded.changed_at,
        if(folded.state IN ('done', 'failed', 'cancelled'), folded.changed_at, NULL) AS ended_at,
        folded.due_at, folded.timeout_at, folded.queue, folded.priority, folded.tags, folded.parent_run_id,
-       folded.parent_place, folded.link, folded.tie, folded.root_run_id, folded.event_id, folded.seen_from,
+       folded.parent_place, folded.link, folded.tie, folded.root_run_id, folded.event_id, folded.schedule,
+       folded.moment, folded.forked_run_id, folded.seen_from,
        folded.life, folded.generation, folded.input_hash, folded.root,
        if(folded.state IN ('done', 'failed', 'cancelled'), folded.last_outcome, NULL) AS outcome, folded.number
 FROM folded;
@@ -118,6 +120,21 @@ SELECT event_id, target, arg_max(state, number) AS state, arg_max(run_id, number
        min(recorded_at) AS created_at, max(recorded_at) AS changed_at, max(number) AS number
 FROM delivery_changes GROUP BY event_id, target;
 COMMENT ON VIEW deliveries IS 'the deliveries of events, each as it is now; their transitions are in delivery_changes';
+
+-- A row of a schedule has all its columns; so has one of a firing.
+CREATE OR REPLACE VIEW schedules AS
+SELECT schedule, state, cause, flow, timetable, overlap, catch_up_us / 1e6 AS catch_up_seconds, arguments, is_of_code,
+       min(recorded_at) OVER (PARTITION BY schedule) AS created_at, recorded_at AS changed_at, number
+FROM schedule_changes
+QUALIFY number = max(number) OVER (PARTITION BY schedule);
+COMMENT ON VIEW schedules IS 'schedules, each as it is now; their transitions are in schedule_changes';
+
+CREATE OR REPLACE VIEW firings AS
+SELECT schedule, moment, last_moment, state, kind, cause, run_id, error, if(last_moment IS NULL, 1, many) AS many,
+       min(recorded_at) OVER (PARTITION BY schedule, moment, last_moment) AS created_at, recorded_at AS changed_at, number
+FROM firing_changes
+QUALIFY number = max(number) OVER (PARTITION BY schedule, moment, last_moment);
+COMMENT ON VIEW firings IS 'firings of schedules, each as it is now; their transitions are in firing_changes';
 
 -- In these, a large table is asked with IN for the few rows that are wanted: read in that order, most of it is skipped,
 -- where a join would read all of it.
