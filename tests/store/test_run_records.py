@@ -80,12 +80,12 @@ ROWS: list[Row] = [
     run("c", 14, "cancelled", reason="too late"),
     event("e2", 15, due_at=NOW + DAY),
     delivery("e2", 16, "failed", error="it does not fit"),
-    *ITEMS,
-    item("a", 3, "other"),
-    item("b", 4),
     RequestRow("r1", 17, NOW + 17, '{"run_id": "b"}', "b"),
     RequestRow("r2", 18, NOW + 18, "true"),
     RequestRow("r3", 19, NOW + 19, "false", "a"),
+    *ITEMS,
+    item("a", 3, "other"),
+    item("b", 4),
 ]
 
 
