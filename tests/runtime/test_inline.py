@@ -37,7 +37,7 @@ MET = TaskEntry(name="lab.met", hash=b"m" * 20, parameters=Parameters((), (), fr
 def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
     learnt: list[TaskEntry] = []
     reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0), (MET,))
-    worker = SimpleNamespace(run=lambda *call: reply, learn=learnt.extend, kept={}, sync=dict)
+    worker = SimpleNamespace(run=lambda *call: reply, learn=learnt.extend, kept={}, sync=dict, is_nested=False)
     posted: list[object] = []
     carrier = InlineCarrier(SimpleNamespace(post=posted.append, record=lambda row: None, clock=CLOCK), worker)
     carrier.run([RunTask(1, 1, "e1", b"j", ENTRY, {}, {})])
@@ -47,7 +47,7 @@ def test_tasks_that_a_body_has_met_are_known_to_the_next_call() -> None:
 def test_a_call_ends_when_its_own_body_does_and_not_with_the_others_of_its_turn() -> None:
     moments = iter(range(10, 100))
     reply = Reply(1, 1, b"", None, Cost(0, 0.0, 0.0))
-    worker = SimpleNamespace(run=lambda *call: reply, learn=len, kept={}, sync=dict)
+    worker = SimpleNamespace(run=lambda *call: reply, learn=len, kept={}, sync=dict, is_nested=False)
     posted: list[object] = []
     clock = SimpleNamespace(now=lambda: next(moments))
     carrier = InlineCarrier(SimpleNamespace(post=posted.append, record=lambda row: None, clock=clock), worker)

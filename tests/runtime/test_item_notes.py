@@ -59,23 +59,19 @@ def item(number: int, text: str = "", body: str = "b") -> WrittenItems:
 
 
 class Scheduler:
-    """Gets items, as a loop does."""
+    """Has one bundle in flight, w1_a, and takes its items."""
 
-    def __init__(self, **in_flight: str) -> None:
-        self.in_flight = in_flight
-        self.taken: list[tuple[str, WrittenItems]] = []
-        self.noted = NotedItems("w1", self.take, lambda: (self.in_flight, time.monotonic() - 9))
-
-    def take(self, execution_id: str, written: WrittenItems) -> None:
-        self.taken.append((execution_id, written))
+    def __init__(self) -> None:
+        self.taken: list[WrittenItems] = []
+        self.noted = NotedItems("w1", lambda: ({"w1_a": self.taken.append}, time.monotonic() - 9))
 
     def texts(self) -> list[str]:
-        return [text for _, written in self.taken for text in written.texts]
+        return [text for written in self.taken for text in written.texts]
 
 
 @pytest.fixture
 def scheduler(notes: Notes) -> Iterator[Scheduler]:
-    made = Scheduler(w1_a="e")
+    made = Scheduler()
     yield made
     made.noted.stop()
 
@@ -89,12 +85,11 @@ def test_items_come_while_the_bundle_runs_and_the_rest_with_its_answer(notes: No
     until(lambda: len(scheduler.texts()) == 100)
     pump.take(item(101))
     left, count = pump.end()
-    scheduler.noted.finish("w1_a", "e")
+    scheduler.noted.finish("w1_a", scheduler.taken.append)
     assert [*scheduler.texts(), *(text for each in left for text in each.texts)] == [str(n) for n in range(1, 102)]
     assert count >= 1
     assert notes == {}
-    assert {execution for execution, _ in scheduler.taken} == {"e"}
-    assert scheduler.taken[0][1].job_id == JOB
+    assert scheduler.taken[0].job_id == JOB
 
 
 def test_a_scheduler_that_does_not_look_makes_bodies_wait_in_the_end(
@@ -123,7 +118,7 @@ def test_a_scheduler_that_does_not_look_makes_bodies_wait_in_the_end(
     thread.join(60)
     assert not thread.is_alive()
     left, _ = pump.end()
-    scheduler.noted.finish("w1_a", "e")
+    scheduler.noted.finish("w1_a", scheduler.taken.append)
     assert len(scheduler.texts()) + sum(len(each.texts) for each in left) == 100
 
 
@@ -144,18 +139,8 @@ def test_the_notes_of_a_worker_that_has_died_are_handed_on(notes: Notes, schedul
     pump.begin("w1_a")
     pump.take(item(1))
     until(lambda: notes)
-    scheduler.noted.finish("w1_a", "e")
+    scheduler.noted.finish("w1_a", scheduler.taken.append)
     assert scheduler.texts() == ["1"]
-    assert notes == {}
-
-
-def test_the_notes_of_a_bundle_whose_execution_has_ended_are_dropped(notes: Notes, scheduler: Scheduler) -> None:
-    pump = ItemPump()
-    pump.begin("w1_a")
-    pump.take(item(1))
-    until(lambda: notes)
-    scheduler.noted.finish("w1_a", None)
-    assert scheduler.texts() == []
     assert notes == {}
 
 

@@ -14,7 +14,7 @@ from small_stores import contents, execution, job, key, put
 from waiting import until
 
 from rayflow.lang.terms.codec import dumps
-from rayflow.records import DeliveryRow, EventRow, PlaceRow, RequestRow, Row, RunRow, WaitRow
+from rayflow.records import DeliveryRow, EventRow, PlaceRow, RequestRow, Row, RunRow, StreamItemRow, WaitRow
 from rayflow.store import layout
 from rayflow.store.exchange import garbage
 from rayflow.store.exchange.transfer import transfer
@@ -56,6 +56,13 @@ def place(execution_id: str, number: int, kind: str = "outcome", **more: Any) ->
     return PlaceRow(execution_id, key(number), kind, **{**given, **more})
 
 
+def item(execution_id: str, number: int, stream: str = "tokens", **more: Any) -> StreamItemRow:
+    given = {"job_id": b"j" * 16, "task_name": "flow.f", "attempt": 1, "item": number, "at": NOW}
+    return StreamItemRow(execution_id, stream, number, **{**given, "value": f"[{number}]", **more})
+
+
+ITEMS = [item("a", 1), item("a", 2), item("a", 5, attempt=2, item=1), item("a", 6, attempt=2, item=2)]
+
 ROWS: list[Row] = [
     first("a", 1),
     event("e1", 2),
@@ -76,6 +83,9 @@ ROWS: list[Row] = [
     RequestRow("r1", 17, NOW + 17, '{"run_id": "b"}', "b"),
     RequestRow("r2", 18, NOW + 18, "true"),
     RequestRow("r3", 19, NOW + 19, "false", "a"),
+    *ITEMS,
+    item("a", 3, "other"),
+    item("b", 4),
 ]
 
 
@@ -116,6 +126,18 @@ def test_the_rows_of_open_runs_come_back_as_they_were_written(store: Store) -> N
         ("my-b", "b", key(4), "failed", None),
         ("my-c", "c", key(13), "cancelled", "a"),
     ]
+
+
+def test_the_items_of_a_stream_come_in_order_from_a_cursor_on_and_in_parts(store: Store) -> None:
+    records = store.run_records()
+    assert records.stream_items("a", "tokens", 0, 100, 1000) == ITEMS
+    assert records.stream_items("a", "tokens", 2, 1, 1000) == ITEMS[2:3]
+    assert records.stream_items("a", "tokens", 0, 100, 4) == ITEMS[:2]  # each has three characters
+    assert records.stream_items("a", "tokens", 6, 100, 1000) == []
+    assert records.streams_of("a") == [
+        ("other", b"j" * 16, 1, 3, 3), ("tokens", b"j" * 16, 1, 2, 2), ("tokens", b"j" * 16, 2, 6, 2),
+    ]  # fmt: skip
+    assert records.streams_of("c") == []
 
 
 def test_events_are_recent_by_when_they_were_accepted_and_by_when_they_are_due(store: Store) -> None:
@@ -216,6 +238,7 @@ def with_blobs(store: Store, name: str, number: int) -> list[Row]:
         RequestRow(f"request-{name}", number + 6, NOW, "true", name),
         place(name, 1, outcome=ref(600)),
         place(name, 2, outcome_blob=key(number + 900)),
+        item(name, number),
     ]
 
 
@@ -255,6 +278,7 @@ def test_the_blobs_that_runs_name_are_kept_and_those_of_forgotten_runs_are_not(t
     kept = store.history().records("SELECT run_id FROM runs ORDER BY run_id")
     assert [row["run_id"] for row in kept] == ["two", "waits"]
     assert {row["execution_id"] for row in store.history().records("SELECT execution_id FROM places")} == {"two"}
+    assert [row["number"] for row in store.history().records("SELECT number FROM stream_items")] == [20]
     assert len(store.history().records("SELECT * FROM events")) == 2  # they may be of use to other runs
 
 
