@@ -132,6 +132,17 @@ def test_an_emitted_event_starts_a_run_of_each_workflow_that_is_subscribed(rehea
     assert rehearsal.runs(other.flow) == []
 
 
+def test_events_without_an_id_are_events_of_their_own_in_each_run_and_step(rehearsal: Rehearsal) -> None:
+    hearer = echo("hears", event=[EventTrigger(name="due")])
+
+    @workflow("emits")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> list[str]:
+        return [*await ctx.step.emit_event("one", "due", 1), *await ctx.step.emit_event("two", "due", 1)]
+
+    ids = [*rehearsal.start(handler.flow()).result(), *rehearsal.start(handler.flow()).result()]
+    assert sorted(ids) == sorted(run.id for run in rehearsal.runs(hearer.flow)) and len({*ids}) == 4
+
+
 def test_an_event_that_nobody_is_subscribed_to_starts_nothing(rehearsal: Rehearsal) -> None:
     @workflow("emits")
     async def handler(ctx: WorkflowHandlerContext[None]) -> list[str]:
