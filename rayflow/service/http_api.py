@@ -9,6 +9,7 @@ An error is {"error": {"type": "RunConflict", "message": "..."}}, with a status 
 from __future__ import annotations
 
 import hmac
+import math
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from rayflow.errors import (
     EventConflict,
     NoSuchTask,
     NotFound,
+    RateLimited,
     RayflowError,
     RunConflict,
     SecretUnavailable,
@@ -138,6 +140,8 @@ async def _with_errors(answer: Awaitable[Response], service: Service) -> Respons
     except SecretUnavailable as error:
         service.warned(f"a webhook cannot be checked: {error}")
         return _error("ServiceUnavailable", "The service cannot read the secret of this webhook.", 503)
+    except RateLimited as error:
+        return _rate_limited(error)
     except RayflowError as error:
         return _error(type(error).__name__, str(error), _status_of(error))
     except ClientDisconnect:
@@ -149,6 +153,12 @@ async def _with_errors(answer: Awaitable[Response], service: Service) -> Respons
 
 def _error(kind: str, message: str, status: int) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+
+
+def _rate_limited(error: RateLimited) -> JSONResponse:
+    told = {"type": "RateLimited", "message": str(error), "retry_after": error.retry_after}
+    seconds = str(math.ceil(error.retry_after))
+    return JSONResponse({"error": told}, status_code=429, headers={"Retry-After": seconds})
 
 
 def _status_of(error: RayflowError) -> int:

@@ -40,9 +40,9 @@ class KeptRuns:
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins,
     and whether it is the first one of its run. gone: is told of each run that has ended. bind: makes the root term of
-    the run that an event starts; bind_firing: of one that the clock starts. recall, places_of: read the rows of a run
-    that has ended, and what has happened at its places; recall_firings: the firings of a schedule. replied: gets the
-    answers to requests.
+    the run that an event starts; keys: what a run asks of admission; both may post that later. bind_firing: makes the
+    root term of the run that the clock starts. recall, places_of: read the rows of a run that has ended, and what has
+    happened at its places; recall_firings: the firings of a schedule. replied: gets the answers to requests.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class KeptRuns:
         clock: Clock,
         *,
         begun: Callable[[str, bool], None],
-        bind: Callable[[orders.BindEvent], requests.BoundArguments],
+        bind: Callable[[orders.BindEvent], requests.BoundArguments | None],
+        keys: Callable[[orders.ComputeKeys], requests.KeysComputed | None],
         recall: Callable[[orders.Recall], requests.Recalled],
         bind_firing: Callable[[orders.BindFiring], requests.BoundFiring],
         recall_firings: Callable[[orders.RecallFirings], requests.FiringsRecalled],
@@ -68,6 +69,7 @@ class KeptRuns:
         self._clock = clock
         self._begun = begun
         self.bind = bind
+        self.keys = keys
         self.recall = recall
         self.bind_firing = bind_firing
         self.recall_firings = recall_firings

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
-from rayflow.keeper.folding import MOST_ANSWERED
+from rayflow.keeper.demands import told
+from rayflow.keeper.folding import JOINED, MOST_ANSWERED
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import TaskCall, render
@@ -71,7 +72,10 @@ class Questions:
                 events=records.recent_events(since),
                 deliveries=records.deliveries(since),
                 ended=[
-                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id)
+                    requests.EndedRun(
+                        each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id,
+                        each.next_run_id if each.cause == JOINED else None,
+                    )
                     for each in records.ended_runs()
                     if each.id is not None
                 ],
@@ -80,6 +84,9 @@ class Questions:
                 schedules=records.schedules(),
                 firings=records.open_firings(),
                 requests=records.requests(MOST_ANSWERED),
+                queues=records.queues(),
+                charges=records.charges(now),
+                rounds=records.rounds(),
             )
             places = records.places_of(ids)
         finally:
@@ -348,6 +355,8 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
         reason = run.get("error") or run.get("reason")
         return f"{run['state']}: {reason}" if reason else str(run["state"])
     cause = explained["cause"]
+    if cause in _QUEUED:
+        return _QUEUED[cause](explained)
     waits = [wait_text(each) for each in explained.get("waits", ())]
     if cause == "due":
         return f"it starts at {moment_text(explained['at'])}"
@@ -364,6 +373,28 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
 
 
 _ENDED_BY = {"cancel": "a cancel", "parent": "the run that started it", "timeout": "its timeout"}
+
+
+def _mutex_text(explained: Mapping[str, Any]) -> str:
+    held_by = ", ".join(explained["held_by"])
+    place = explained["place"]
+    return f"it waits for the mutex {explained['mutex']!r}, which run {held_by} holds; its place is {place}"
+
+
+def _queue_text(explained: Mapping[str, Any]) -> str:
+    slots = f"{explained['used']} of {explained['slots']} slots are used"
+    return f"it waits in the queue {explained['queue']!r}, of which {slots}; its place is {explained['place']}"
+
+
+_QUEUED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "key": lambda said: f"the keys are computed that {said['flow']} asks for",
+    "debounce": lambda said: f"other starts may join it until {moment_text(said['until'])}",
+    "mutex": _mutex_text,
+    "queue": _queue_text,
+    "throttle": lambda said: f"the throttle of {told(said['name'])} holds it until {moment_text(said['until'])}",
+    "limit": lambda said: f"it waits for others of {told(said['name'])}: {said['most']} at a time",
+}
+"""Sentences for the causes of a run that is queued."""
 
 
 def wait_text(wait: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
+from rayflow.service.admission import KeyDesk
 from rayflow.service.questions import run_text
 from rayflow.service.service import Service
 from rayflow.store.store import Store
@@ -155,6 +156,7 @@ class RehearsedService(Service):
     ) -> None:
         super().__init__(config, ("this process",), reporter, clock=clock)
         self.store = store
+        self._desk = KeyDesk(is_at_once=True)
         self.doings = doings
         self.lives = 0
         """How often it was killed."""

@@ -15,6 +15,7 @@ MODULES = {
     "client.async_client": "aconnect",
     "client.client": "connect",
     "deployments.deployment_tasks": "deployment_task",
+    "lang.admission.settings": "debounce limit rate",
     "lang.awaiting": "gather",
     "lang.builtins": "apply_func as_task compose const fork_thread identity join_thread merge_handles "
     "no_prov subrun throw",

@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
 from rayflow.records import (
+    ChargeRow,
     DeliveryRow,
     EventRow,
     FiringRow,
     PlaceRow,
+    QueueRow,
     RequestRow,
     RunRow,
     ScheduleRow,
@@ -33,17 +35,25 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
+_R = TypeVar(
+    "_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow, QueueRow,
+    ChargeRow,
+)  # fmt: skip
 
 
 class RecordedEnd(NamedTuple):
-    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled."""
+    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled.
+
+    cause: of its end. next_run_id: the run that goes on in its place.
+    """
 
     id: str | None
     run_id: str
     input_hash: bytes | None
     state: str
     parent_run_id: str | None
+    cause: str
+    next_run_id: str | None
 
 
 class RecordedStream(NamedTuple):
@@ -110,6 +120,18 @@ class RunRecords:
     def requests(self, most: int) -> list[RequestRow]:
         """The latest requests that were done, at most so many."""
         return self._rows("recent_requests", RequestRow, most=most)
+
+    def queues(self) -> list[QueueRow]:
+        """All rows of the queues."""
+        return self._rows("queue_changes", QueueRow)
+
+    def charges(self, now: int) -> list[ChargeRow]:
+        """The charges that still count at this time (microseconds since the epoch)."""
+        return self._rows("open_charges", ChargeRow, now=now)
+
+    def rounds(self) -> list[tuple[str, int, int, str]]:
+        """For each queue and priority the latest round, with each fairness key that had its run in it."""
+        return list(self._database.answer(views.text_of("queue_rounds")).fetchall())
 
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
