@@ -1,10 +1,10 @@
-"""An agent: a model is asked what to do next, until it is done. Each tool is an effect."""
+"""An agent: a model is asked what to do next, until it is done. Each tool is an effect; its words come as a stream."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from rayflow import effect, flow, gather, sleep
+from rayflow import effect, flow, gather, sleep, stream
 
 NOTES = Path("notes.txt")
 
@@ -20,7 +20,10 @@ SCRIPT: list[dict[str, Any]] = [
 def ask_model(question: str, so_far: list[str]) -> dict[str, Any]:
     """One call of the model. It costs money, and gives another answer each time: so it is an effect, and no task."""
     turn = sum(1 for line in so_far if line.startswith("model: "))
-    return SCRIPT[min(turn, len(SCRIPT) - 1)]
+    reply = SCRIPT[min(turn, len(SCRIPT) - 1)]
+    for token in str(reply.get("answer", "")).split():
+        stream("answer").write(f"{token} ")  # readers see it at once; a second attempt would write anew
+    return reply
 
 
 @effect
@@ -49,6 +52,8 @@ async def agent(question: str = "How do I get to Bergen?") -> str:
         so_far.append(f"model: {json.dumps(reply)}")
         if "answer" in reply:
             return str(reply["answer"])
+        for name, text in reply["tools"]:
+            stream("steps").write({"tool": name, "asked": text})
         results = await gather(*(TOOLS[name](text) for name, text in reply["tools"]))
         so_far.extend(f"tool: {result}" for result in results)
         await gather(sleep(0.2))  # the model's provider allows so many calls a second

@@ -28,7 +28,7 @@ from rayflow.evaluator.effects import (
     note_awaited_key,
 )
 from rayflow.evaluator.graph import Cell, Execution, Job
-from rayflow.evaluator.ledger import Pin, Standing
+from rayflow.evaluator.ledger import ROOT_PLACE, Pin, Standing
 from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
@@ -164,9 +164,12 @@ def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | No
     if ledger is None or not ledger.by_path:
         return None
     above = pinned_caller(parent)
-    if parent is not None and above is None:
+    if parent is None:
+        pin = ledger.pins.get(ROOT_PLACE)
+    elif above is None:
         return None
-    pin = ledger.pin_at(job_id, above.place if above is not None else None)
+    else:
+        pin = ledger.pin_at(job_id, above.place)
     return pin if pin is not None and not pin.is_taken else None
 
 

@@ -83,9 +83,12 @@ def goes_on_to_clean_up(state: State, job: Job) -> bool:
 
 
 def _may_be_moved(job: Job) -> bool:
-    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited."""
-    caller = caller_of(job.parent)
-    return caller is not None and caller.standing is not None and caller.standing.is_edited
+    """Whether a call may have been recorded at another path: its caller is a body that awaits, and was edited; or the
+    run is a fork."""
+    caller, ledger = caller_of(job.parent), job.execution.ledger
+    if caller is None or caller.standing is None or ledger is None:
+        return False
+    return ledger.may_move(caller.standing)
 
 
 def note_awaited_key(job: Job) -> None:

@@ -50,6 +50,7 @@ from rayflow.evaluator.closing import drop, fail, stop
 from rayflow.evaluator.effects import answered_by
 from rayflow.evaluator.graph import Cell, Execution, Job, UnrecordedReturn
 from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
+from rayflow.evaluator.ledger import ROOT_PLACE
 from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs
 from rayflow.evaluator.paths import awaited_path, child_path
@@ -164,7 +165,7 @@ def _submitted(state: State, message: messages.Submitted) -> None:
     clear_failures(state, execution, message.generation)
     term = loads(message.root)
     root_id = short_digest("job", execution.seed)
-    pin = execution.ledger.pin_at(root_id, None) if execution.ledger is not None else None
+    pin = execution.ledger.pins.get(ROOT_PLACE) if execution.ledger is not None else None
     if type(term) is TaskCall:
         meet(state, term, execution, None, root_id)
     elif pin is not None and answered_by(state, new_job(state, execution, None, None, ROOT, root_id), pin):

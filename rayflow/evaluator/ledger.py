@@ -179,7 +179,8 @@ class Ledger:
     the paths of pinned terms; no other term may have one of them. resolved: by place, the packed outcomes of resolved
     waits. gone: by place, a text for each pinned value that names a file that is gone. effects: the jobs of the
     effects of this life, by place. unclean: the places of the callers below which earlier lives have entered a form
-    with a clean-up, and not evaluated it.
+    with a clean-up, and not evaluated it. loose: the callers below which something was recorded that has no path any
+    more: a fork keeps it, and its arguments alone say what it is.
     """
 
     def __init__(
@@ -194,6 +195,7 @@ class Ledger:
         self.effects: dict[bytes, Any] = {}
         self.by_path: dict[tuple[bytes | None, bytes], Pin] = {}
         self.term_paths: set[bytes] = set()
+        self.loose: set[bytes | None] = set()
         self._numbers: dict[bytes, int] = {}
         by_place: defaultdict[bytes, list[PlaceRow]] = defaultdict(list)
         for row in rows:
@@ -202,6 +204,8 @@ class Ledger:
             self.pins[place] = pin = _pin_of(own)
             if pin.path is not None:
                 self.by_path[pin.parent, pin.path] = pin
+            elif pin.parent is not None:
+                self.loose.add(pin.parent)
             if pin.term_path is not None:
                 self.term_paths.add(pin.term_path)
         self.unclean: set[bytes] = set()
@@ -218,6 +222,10 @@ class Ledger:
     def pin_at(self, path: bytes, parent: bytes | None) -> Pin | None:
         """What was recorded of the call or form at this path, in the term of the caller at this place."""
         return self.by_path.get((parent, path))
+
+    def may_move(self, above: Standing) -> bool:
+        """Whether what stands in the term of this caller may have been recorded at another path, or at none."""
+        return above.is_edited or above.place in self.loose
 
     def missed(self, parent: bytes, name: str) -> list[Pin]:
         """The effects of a task that earlier lives have begun below a caller, and that no call of this life is. (Those

@@ -58,14 +58,14 @@ def place_of(job: Job, above: Standing) -> bytes:
         assert args_hash is not None
         assert above.place is not None
         key = job.options.get("key")
-        caller = caller_of(job.parent)
-        standing.place = ledger_of(job.execution).place_of(
+        ledger = ledger_of(job.execution)
+        standing.place = ledger.place_of(
             job.job_id,
             above.place,
             job.entry.name,
             args_hash,
             None if key is None else identity(key),
-            may_move=caller is not None and caller.standing is not None and caller.standing.is_edited,
+            may_move=ledger.may_move(above),
         )
     return standing.place
 

@@ -45,7 +45,7 @@ def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, 
     above = pin(state, caller)
     assert above.place is not None
     ledger = ledger_of(execution)
-    may_move = above.is_edited
+    may_move = ledger.may_move(above)
     place = ledger.place_of(cell.path, above.place, name, content_digest(arguments), None, may_move=may_move)
     return place, above, ledger.pins.get(place)
 

@@ -293,7 +293,7 @@ def _apply_firing(state: KeeperState, row: FiringRow) -> None:
             kept.pending[row.moment] = row
     if row.kind == TIME:
         _decide_up_to(state, kept, row.last_moment or row.moment, row.number)
-    elif row.moment > max(row.at, kept.decided):
+    elif row.moment > kept.decided:
         kept.ahead.add(row.moment)
 
 

@@ -222,7 +222,6 @@ def _recovered(state: KeeperState, request: requests.Recovered) -> None:
         for wait in list(waiting.values()):
             waits.look_for_target(state, wait)
     state.has_begun = True
-    state.freed.extend(state.schedules)
     if state.flows is not None:
         _code_came(state)
 

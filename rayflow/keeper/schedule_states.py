@@ -27,10 +27,10 @@ SCHEDULE_MOVES: Mapping[str | None, frozenset[str]] = {
     ACTIVE: frozenset({ACTIVE, PAUSED, GONE, DELETED}),
     PAUSED: frozenset({ACTIVE, PAUSED, GONE, DELETED}),
     GONE: frozenset({ACTIVE, PAUSED}),
-    DELETED: frozenset({ACTIVE, PAUSED}),
+    DELETED: frozenset({ACTIVE}),
 }
-"""Every allowed move of a schedule. ACTIVE and PAUSED go to themselves when the schedule changes. One that comes back
-is paused if it was."""
+"""Every allowed move of a schedule. ACTIVE and PAUSED go to themselves when the schedule changes. One that is in
+the code again is paused if it was."""
 
 PENDING_FIRING = "pending"
 """Its run is being made, or waits for code."""

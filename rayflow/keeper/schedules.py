@@ -46,7 +46,7 @@ from rayflow.keeper.schedule_states import (
     TIME,
     TRIGGER,
 )
-from rayflow.keeper.state import KeeperState, KeptSchedule
+from rayflow.keeper.state import KeeperState, KeptSchedule, WantedFirings
 from rayflow.lang.events.moments import moment_of
 from rayflow.lang.events.timetables import Timetable, from_text, moments_between, previous_moment
 from rayflow.records import FiringRow, ScheduleRow
@@ -119,8 +119,8 @@ def _decide(state: KeeperState, kept: KeptSchedule, moment: int, kind: str, is_m
 
 
 def is_occupied(state: KeeperState, kept: KeptSchedule) -> bool:
-    """Whether a run of a schedule has not ended, or is to come."""
-    return bool(kept.row.schedule in state.scheduled or kept.pending or kept.queued)
+    """Whether a run of a schedule has not ended, or is being made. (Else no firing waits for its turn.)"""
+    return kept.row.schedule in state.scheduled or bool(kept.pending)
 
 
 def _cancel_previous(state: KeeperState, kept: KeptSchedule, moment: int) -> None:
@@ -139,9 +139,9 @@ def _drop(state: KeeperState, kept: KeptSchedule, row: FiringRow, cause: str) ->
         state.out.append(RequestReply(request, None, ("RunConflict", why)))
 
 
-def _make(state: KeeperState, kept: KeptSchedule, moment: int, kind: str) -> None:
+def _make(state: KeeperState, kept: KeptSchedule, moment: int, kind: str, cause: str | None = None) -> None:
     """Ask for the root term of the run of a firing."""
-    _write(state, kept, moment, PENDING_FIRING, kind)
+    _write(state, kept, moment, PENDING_FIRING, kind, cause=cause)
     _ask(state, kept, moment)
 
 
@@ -175,6 +175,9 @@ def bound(state: KeeperState, answer: BoundFiring) -> None:
         state.freed.append(answer.schedule)
     elif answer.root is not None:
         _write(state, kept, answer.moment, STARTED, row.kind, run_id=run_id)
+        for asked, wanted in state.backfills.items():
+            if asked.schedule == answer.schedule:
+                wanted.started.add(answer.moment)
         begin(
             state,
             new_row(run_id, "schedule")._replace(
@@ -186,6 +189,9 @@ def bound(state: KeeperState, answer: BoundFiring) -> None:
     for request in state.triggers.pop((answer.schedule, answer.moment), []):
         if answer.error is not None:
             state.out.append(RequestReply(request, None, ("BadArguments", answer.error)))
+        elif answer.root is None:
+            why = f"the loaded code lacks {kept.row.flow}: the firing waits for it"
+            state.out.append(RequestReply(request, None, ("NoSuchTask", why)))
         else:
             state.out.append(RequestReply(request, _triggered(answer.schedule, answer.moment, is_new=True)))
 
@@ -338,15 +344,19 @@ def ask_for_firings(state: KeeperState, request: BackfillRequested | TriggerRequ
             return "BadArguments", "a backfill goes from one time to a later one, and no further than to now"
     asked = RecallFirings(request.schedule, first, last)
     if asked not in state.backfills:
+        state.backfills[asked] = WantedFirings()
         state.out.append(asked)
-    state.backfills.setdefault(asked, []).append(request)
+    state.backfills[asked].requests.append(request)
     return None
 
 
 def recalled(state: KeeperState, answer: FiringsRecalled) -> None:
     """Start what was asked for, if there is none of it yet."""
-    started = {row.moment for row in answer.firings if row.state == STARTED}
-    for request in state.backfills.pop(RecallFirings(answer.schedule, answer.first, answer.last), []):
+    wanted = state.backfills.pop(RecallFirings(answer.schedule, answer.first, answer.last), None)
+    if wanted is None:
+        return
+    started = wanted.started | {row.moment for row in answer.firings if row.state == STARTED}
+    for request in wanted.requests:
         kept = _open(state, request.schedule)
         if kept is None:
             state.out.append(RequestReply(request.request, None, _unknown(request.schedule)))
@@ -358,11 +368,13 @@ def recalled(state: KeeperState, answer: FiringsRecalled) -> None:
 
 def _trigger(state: KeeperState, kept: KeptSchedule, request: TriggerRequested, started: set[int]) -> None:
     name, moment = request.schedule, request.moment
-    if _has_run(state, kept, moment, started):
+    if moment in started:
         state.out.append(RequestReply(request.request, _triggered(name, moment, is_new=False)))
         return
     state.triggers.setdefault((name, moment), []).append(request.request)
-    if moment not in kept.pending:
+    if moment in kept.queued:
+        _make(state, kept, moment, kept.queued[moment].kind, TRIGGER)
+    elif moment not in kept.pending:
         _make(state, kept, moment, TRIGGER)
 
 
@@ -372,17 +384,12 @@ def _backfill(state: KeeperState, kept: KeptSchedule, request: BackfillRequested
         why = f"there are more than {MOST_COUNTED:,} moments in this time: backfill it in several parts"
         state.out.append(RequestReply(request.request, None, ("BadArguments", why)))
         return
-    new = [at for at in found if at not in kept.pending and not _has_run(state, kept, at, started)]
+    known = started | kept.pending.keys() | kept.queued.keys()
+    new = [at for at in found if at not in known]
     for moment in new:
         _decide(state, kept, moment, BACKFILL, is_made_up=True)
     said = {"schedule": request.schedule, "moments": new, "known": len(found) - len(new)}
     state.out.append(RequestReply(request.request, said))
-
-
-def _has_run(state: KeeperState, kept: KeptSchedule, moment: int, started: set[int]) -> bool:
-    """Whether a moment has a run, or waits for its turn. started: those that had one when the store was asked."""
-    id = firing_id(kept.row.schedule, moment)
-    return moment in kept.queued or moment in started or id in state.ids or derived_run_id(id) in state.gone
 
 
 def _triggered(name: str, moment: int, *, is_new: bool) -> dict[str, object]:

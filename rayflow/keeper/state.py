@@ -124,6 +124,15 @@ class KeptSchedule:
 
 
 @dataclass(slots=True, eq=False)
+class WantedFirings:
+    """Firings that are to start, as soon as the store has said which there are. started: moments whose runs have
+    started since it was asked."""
+
+    requests: list[BackfillRequested | TriggerRequested] = field(default_factory=list)
+    started: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
 class StrictEmit:
     """An event that is accepted only if it fits all its subscribers.
 
@@ -192,7 +201,7 @@ class KeeperState:
     has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     recalls: dict[str, list[Asker]] = field(default_factory=dict)
-    backfills: dict[RecallFirings, list[BackfillRequested | TriggerRequested]] = field(default_factory=dict)
+    backfills: dict[RecallFirings, WantedFirings] = field(default_factory=dict)
     triggers: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     strict: dict[str, StrictEmit] = field(default_factory=dict)
     alarm: int | None = None

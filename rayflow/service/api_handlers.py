@@ -19,8 +19,8 @@ from rayflow.records import RunRow
 from rayflow.service.api_table import Asked
 from rayflow.service.bulk import Bulk
 from rayflow.service.flows import described_flows
+from rayflow.service.forking import fork
 from rayflow.service.openapi import document
-from rayflow.service.questions import plain_outcome
 from rayflow.service.run_queries import cursor_of, filter_of, number_in
 from rayflow.service.service import Service
 from rayflow.service.webhooks import received
@@ -79,7 +79,7 @@ class Handlers:
         if ended.outcome is not None:
             told["outcome"] = base64.b64encode(ended.outcome).decode()
             if ended.state == "done":
-                told["value"] = await asyncio.to_thread(plain_outcome, ended.outcome)
+                told["value"] = await asyncio.to_thread(self._service.questions.plain_value, ended.outcome)
         return told
 
     async def _end_of(self, run_id: str, wait: float) -> RunRow | None:
@@ -118,8 +118,11 @@ class Handlers:
     async def fork(self, asked: Asked) -> Any:
         body = asked.body
         run_id = await run_of(self._service, asked)
-        given = {name: body[name] for name in ("at", "arguments", "words", "directory", "id", "tags")}
-        future = await asyncio.to_thread(self._service.fork, run_id, **given, request_id=asked.request_id)
+        future = await asyncio.to_thread(
+            fork, self._service, run_id, at=body["at"] or (), arguments=body["arguments"] or {},
+            words=body["words"] or (), directory=body["directory"], id=body["id"], tags=body["tags"],
+            request_id=asked.request_id,
+        )  # fmt: skip
         return await asyncio.wrap_future(future)
 
     async def answer(self, asked: Asked) -> Any:

@@ -6,45 +6,45 @@ In: nothing. Out: `OPERATIONS`. Never: answers a request (`http_api` has a metho
 from __future__ import annotations
 
 from rayflow.client.wire import LONGEST_POLL_SECONDS, MOST_PAGE
-from rayflow.service.api_table import Field, Operation
+from rayflow.service.api_table import ApiField, ApiOperation
 from rayflow.service.run_queries import STATES
 
 MOST_TEXT = 10_000
 """The greatest length of a name, a key, an id or a reason."""
 
 
-def _text(name: str, meaning: str, *, is_required: bool = False, least: int | None = None) -> Field:
-    return Field(name, "text", meaning, is_required=is_required, least=least, most=MOST_TEXT)
+def _text(name: str, meaning: str, *, is_required: bool = False, least: int | None = None) -> ApiField:
+    return ApiField(name, "text", meaning, is_required=is_required, least=least, most=MOST_TEXT)
 
 
 FILTERS = (
-    Field("state", "text", "only runs in one of these states", many=True, choices=STATES),
-    Field("flow", "text", "only runs of these flows: the full name, or the last part of it", many=True, most=MOST_TEXT),
-    Field("tag", "text", "only runs with these tags, each as KEY=VALUE", many=True, most=MOST_TEXT),
+    ApiField("state", "text", "only runs in one of these states", many=True, choices=STATES),
+    ApiField("flow", "text", "only runs of these flows: full name, or the last part of it", many=True, most=MOST_TEXT),
+    ApiField("tag", "text", "only runs with these tags, each as KEY=VALUE", many=True, most=MOST_TEXT),
     _text("text", "only runs with this text in their id, arguments, tags, error, reason or result"),
-    Field("since", "moment", "only runs that were requested then or later"),
-    Field("until", "moment", "only runs that were requested before"),
+    ApiField("since", "moment", "only runs that were requested then or later"),
+    ApiField("until", "moment", "only runs that were requested before"),
     _text("id_prefix", "only runs whose id, or the id that their starter gave them, begins so"),
 )
 """The fields that choose runs."""
 
 _PAGE = (
-    Field("limit", "integer", "how many items at most", default=50, least=1, most=MOST_PAGE),
+    ApiField("limit", "integer", "how many items at most", default=50, least=1, most=MOST_PAGE),
     _text("cursor", "the `next` of the page before"),
 )
 
 _BULK = (
     *FILTERS,
-    Field("latest", "integer", "only runs up to this number: the `latest` of a dry request", least=0, most=2**62),
-    Field("dry", "flag", "only say how many runs that would be", default=False),
+    ApiField("latest", "integer", "only runs up to this number: the `latest` of a dry request", least=0, most=2**62),
+    ApiField("dry", "flag", "only say how many runs that would be", default=False),
     _text("reason", "why: it is recorded with each run"),
 )
 
 _REASON = _text("reason", "why: it is recorded with the run")
-_DUE_AT = Field("due_at", "moment", "when; at once without it")
+_DUE_AT = ApiField("due_at", "moment", "when; at once without it")
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation(
+OPERATIONS: tuple[ApiOperation, ...] = (
+    ApiOperation(
         "POST",
         "/api/runs",
         "start",
@@ -52,13 +52,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Started",
         body=(
             _text("task", "the name of a task that the service knows", least=1),
-            Field("arguments", "object", "its arguments by name, read by the type hints of its parameters"),
-            Field("words", "text", "its arguments as on a command line", many=True),
-            Field("directory", "text", "where the words were typed: paths in them are relative to it"),
-            Field("root", "text", "a packed expression in base64, instead of task and arguments"),
-            Field("shown", "text", "the expression as text, for people"),
+            ApiField("arguments", "object", "its arguments by name, read by the type hints of its parameters"),
+            ApiField("words", "text", "its arguments as on a command line", many=True),
+            ApiField("directory", "text", "where the words were typed: paths in them are relative to it"),
+            ApiField("root", "text", "a packed expression in base64, instead of task and arguments"),
+            ApiField("shown", "text", "the expression as text, for people"),
             _text("id", "the run's own id: a second start with it gives the same run", least=1),
-            Field(
+            ApiField(
                 "reuse",
                 "text",
                 "what an id means that has a run already",
@@ -66,14 +66,14 @@ OPERATIONS: tuple[Operation, ...] = (
                 choices=("return", "reject", "if_failed"),
             ),
             _DUE_AT,
-            Field(
+            ApiField(
                 "priority", "integer", "greater ones go first in a queue", default=0, least=-1_000_000, most=1_000_000
             ),
-            Field("tags", "object", "tags of the run, by name"),
+            ApiField("tags", "object", "tags of the run, by name"),
         ),
     ),
-    Operation("GET", "/api/runs", "runs", "The runs that a filter means, newest first.", "RunPage", FILTERS + _PAGE),
-    Operation(
+    ApiOperation("GET", "/api/runs", "runs", "The runs that a filter means, newest first.", "RunPage", FILTERS + _PAGE),
+    ApiOperation(
         "POST",
         "/api/runs/cancel",
         "cancel_many",
@@ -81,7 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Bulk",
         body=_BULK,
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/api/runs/retry",
         "retry_many",
@@ -89,16 +89,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "Bulk",
         body=_BULK,
     ),
-    Operation("GET", "/api/runs/{run}", "run", "One run, and why it is where it is.", "Run"),
-    Operation("GET", "/api/runs/{run}/history", "history", "The transitions of a run.", "History"),
-    Operation(
+    ApiOperation("GET", "/api/runs/{run}", "run", "One run, and why it is where it is.", "Run"),
+    ApiOperation("GET", "/api/runs/{run}/history", "history", "The transitions of a run.", "History"),
+    ApiOperation(
         "GET",
         "/api/runs/{run}/result",
         "result",
         "What a run has come to.",
         "Result",
         query=(
-            Field(
+            ApiField(
                 "wait",
                 "number",
                 f"how many seconds to wait for its end; {LONGEST_POLL_SECONDS:g} at most",
@@ -106,8 +106,8 @@ OPERATIONS: tuple[Operation, ...] = (
             ),
         ),
     ),
-    Operation("GET", "/api/runs/{run}/streams", "streams", "What the bodies of a run write.", "StreamList"),
-    Operation(
+    ApiOperation("GET", "/api/runs/{run}/streams", "streams", "What the bodies of a run write.", "StreamList"),
+    ApiOperation(
         "GET",
         "/api/runs/{run}/streams/{stream:path}",
         "stream_items",
@@ -115,9 +115,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "Last-Event-ID stands in for `after`.",
         "StreamPage",
         query=(
-            Field("after", "integer", "the number of the last item that is known", least=0, most=2**62),
-            Field("limit", "integer", "how many items at most", default=MOST_PAGE, least=1, most=MOST_PAGE),
-            Field(
+            ApiField("after", "integer", "the number of the last item that is known", least=0, most=2**62),
+            ApiField("limit", "integer", "how many items at most", default=MOST_PAGE, least=1, most=MOST_PAGE),
+            ApiField(
                 "wait",
                 "number",
                 f"how many seconds to wait for an item; {LONGEST_POLL_SECONDS:g} at most",
@@ -125,7 +125,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ),
         ),
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/api/runs/{run}/cancel",
         "cancel",
@@ -133,37 +133,37 @@ OPERATIONS: tuple[Operation, ...] = (
         "Cancelled",
         body=(_REASON,),
     ),
-    Operation(
+    ApiOperation(
         "POST", "/api/runs/{run}/retry", "retry", "Have a failed or cancelled run go on.", "Retried", body=(_REASON,)
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/api/runs/{run}/fork",
         "fork",
         "Start another run from what a run has done: all of it, but what is released.",
         "Started",
         body=(
-            Field("at", "text", "what is done anew, with all below it: places, by id or name of the task", many=True),
-            Field("arguments", "object", "other arguments by name; the run's own ones stay else"),
-            Field("words", "text", "the same as on a command line", many=True),
-            Field("directory", "text", "where the words were typed"),
+            ApiField("at", "text", "what is done anew, and all below it: places, by id or name of task", many=True),
+            ApiField("arguments", "object", "other arguments by name; the run's own ones stay else"),
+            ApiField("words", "text", "the same as on a command line", many=True),
+            ApiField("directory", "text", "where the words were typed"),
             _text("id", "the new run's own id", least=1),
-            Field("tags", "object", "tags of the new run; those of the old one without it"),
+            ApiField("tags", "object", "tags of the new run; those of the old one without it"),
         ),
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/api/runs/{run}/answer",
         "answer",
         "Answer a question of a run to a person.",
         "Answered",
         body=(
-            Field("value", "anything", "the answer: plain data that fit the question's form"),
+            ApiField("value", "anything", "the answer: plain data that fit the question's form"),
             _text("place", "which question, if several are open: the beginning of its place"),
         ),
     ),
-    Operation("GET", "/api/asks", "asks", "The open questions to people.", "AskPage", _PAGE),
-    Operation(
+    ApiOperation("GET", "/api/asks", "asks", "The open questions to people.", "AskPage", _PAGE),
+    ApiOperation(
         "POST",
         "/api/events",
         "emit",
@@ -172,13 +172,13 @@ OPERATIONS: tuple[Operation, ...] = (
         body=(
             _text("name", "the event's name", is_required=True, least=1),
             _text("key", "the key that waits may ask for"),
-            Field("data", "anything", "what has happened: plain data"),
+            ApiField("data", "anything", "what has happened: plain data"),
             _text("id", "the event's own id", least=1),
             _DUE_AT,
-            Field("strict", "flag", "refuse it if it does not fit one of its subscribers", default=False),
+            ApiField("strict", "flag", "refuse it if it does not fit one of its subscribers", default=False),
         ),
     ),
-    Operation(
+    ApiOperation(
         "GET",
         "/api/events",
         "events",
@@ -186,8 +186,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "EventPage",
         (_text("name", "only events of this name"), *_PAGE),
     ),
-    Operation("GET", "/api/events/{event}", "event", "An event and its deliveries.", "Event"),
-    Operation(
+    ApiOperation("GET", "/api/events/{event}", "event", "An event and its deliveries.", "Event"),
+    ApiOperation(
         "POST",
         "/api/events/{event}",
         "webhook",
@@ -196,70 +196,70 @@ OPERATIONS: tuple[Operation, ...] = (
         takes="bytes",
         access="signature",
     ),
-    Operation("GET", "/api/schedules", "schedules", "The schedules, by name.", "ScheduleList"),
-    Operation(
+    ApiOperation("GET", "/api/schedules", "schedules", "The schedules, by name.", "ScheduleList"),
+    ApiOperation(
         "GET",
         "/api/schedules/{schedule}",
         "schedule",
         "One schedule, with its next moments, its changes, and its latest firings.",
         "Schedule",
-        query=(Field("limit", "integer", "how many firings at most", default=20, least=1, most=MOST_PAGE),),
+        query=(ApiField("limit", "integer", "how many firings at most", default=20, least=1, most=MOST_PAGE),),
     ),
-    Operation(
+    ApiOperation(
         "PUT",
         "/api/schedules/{schedule}",
         "put_schedule",
         "Make or change a schedule.",
         "Schedule",
         body=(
-            Field("flow", "text", "the task whose runs it starts", is_required=True, most=MOST_TEXT),
-            Field("timetable", "anything", "when: a text or an object, or a list of these", is_required=True),
-            Field("arguments", "object", "the task's arguments by name"),
-            Field("overlap", "text", "what a firing does while an earlier run has not ended: skip, queue, ..."),
-            Field("catch_up", "anything", "how late a firing may be made up: a duration, or seconds"),
+            ApiField("flow", "text", "the task whose runs it starts", is_required=True, most=MOST_TEXT),
+            ApiField("timetable", "anything", "when: a text or an object, or a list of these", is_required=True),
+            ApiField("arguments", "object", "the task's arguments by name"),
+            ApiField("overlap", "text", "what a firing does while an earlier run has not ended: skip, queue, ..."),
+            ApiField("catch_up", "anything", "how late a firing may be made up: a duration, or seconds"),
         ),
     ),
-    Operation("DELETE", "/api/schedules/{schedule}", "delete_schedule", "Delete a schedule that was put.", "Done"),
-    Operation(
+    ApiOperation("DELETE", "/api/schedules/{schedule}", "delete_schedule", "Delete a schedule that was put.", "Done"),
+    ApiOperation(
         "GET",
         "/api/schedules/{schedule}/next",
         "next_moments",
         "The next moments of a schedule.",
         "Moments",
-        query=(Field("count", "integer", "how many", default=5, least=1, most=MOST_PAGE),),
+        query=(ApiField("count", "integer", "how many", default=5, least=1, most=MOST_PAGE),),
     ),
-    Operation("POST", "/api/schedules/{schedule}/pause", "pause_schedule", "Pause a schedule.", "Done", body=()),
-    Operation("POST", "/api/schedules/{schedule}/resume", "resume_schedule", "Let it go on.", "Done", body=()),
-    Operation(
+    ApiOperation("POST", "/api/schedules/{schedule}/pause", "pause_schedule", "Pause a schedule.", "Done", body=()),
+    ApiOperation("POST", "/api/schedules/{schedule}/resume", "resume_schedule", "Let it go on.", "Done", body=()),
+    ApiOperation(
         "POST",
         "/api/schedules/{schedule}/trigger",
         "trigger_schedule",
         "Start a run of a schedule for a moment.",
         "Done",
-        body=(Field("moment", "moment", "which one; now without it"),),
+        body=(ApiField("moment", "moment", "which one; now without it"),),
     ),
-    Operation(
+    ApiOperation(
         "POST",
         "/api/schedules/{schedule}/backfill",
         "backfill_schedule",
         "Start the runs of all moments between two times that have had none.",
         "Done",
         body=(
-            Field("first", "moment", "from when on", is_required=True),
-            Field("last", "moment", "until when; now without it"),
+            ApiField("first", "moment", "from when on", is_required=True),
+            ApiField("last", "moment", "until when; now without it"),
         ),
     ),
-    Operation("GET", "/api/flows", "flows", "The flows that are loaded, and the inputs that they take.", "FlowList"),
-    Operation(
+    ApiOperation("GET", "/api/flows", "flows", "The flows that are loaded, and the inputs that they take.", "FlowList"),
+    ApiOperation(
         "GET", "/api/stats", "stats", "How many runs there are, how many begin and end, what waits longest.", "Stats"
     ),
-    Operation(
+    ApiOperation(
         "PUT", "/api/blobs/{digest}", "put_blob", "Take in a large value of an argument.", "Nothing", takes="bytes"
     ),
-    Operation("GET", "/api/blobs/{digest}", "blob", "The bytes of a large value.", "application/octet-stream"),
-    Operation("GET", "/api/openapi.json", "openapi", "This description.", "Document"),
-    Operation("GET", "/metrics", "metrics", "Measures of the service for Prometheus.", "text/plain"),
-    Operation("GET", "/healthz", "health", "Whether the service turns.", "Health", access="open"),
+    ApiOperation("GET", "/api/blobs/{digest}", "blob", "The bytes of a large value.", "application/octet-stream"),
+    ApiOperation("GET", "/api/openapi.json", "openapi", "This description.", "Document"),
+    ApiOperation("GET", "/metrics", "metrics", "Measures of the service for Prometheus.", "text/plain"),
+    ApiOperation("GET", "/healthz", "health", "Whether the service turns.", "Health", access="open"),
 )  # fmt: skip
 """Every operation. A path with fixed parts stands before one with a name at the same position."""
 

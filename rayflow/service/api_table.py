@@ -43,7 +43,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class ApiField:
     """One field of a query or body.
 
     meaning: for people. many: whether it is a list; in a query it may stand several times. choices: the only values.
@@ -153,7 +153,7 @@ def _check_text(name: str, text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """One operation of the API.
 
     name: its id, and the method of the handlers. summary: for people. query: the fields of its query. body: those of
@@ -167,8 +167,8 @@ class Operation:
     name: str
     summary: str
     answer: str
-    query: tuple[Field, ...] = ()
-    body: tuple[Field, ...] | None = None
+    query: tuple[ApiField, ...] = ()
+    body: tuple[ApiField, ...] | None = None
     takes: Literal["json", "bytes"] = "json"
     access: Literal["token", "open", "signature"] = "token"
 
@@ -197,7 +197,7 @@ class Asked:
     repeats: bool | None = None
 
 
-def read_query(fields: Sequence[Field], given: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def read_query(fields: Sequence[ApiField], given: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The values in a query. given: its names and texts, in order. Raises BadArguments."""
     texts: dict[str, list[str]] = {}
     for name, text in given:
@@ -205,7 +205,7 @@ def read_query(fields: Sequence[Field], given: Iterable[tuple[str, str]]) -> dic
     return _values(fields, texts, "query", lambda each, found: each.of_query(found))
 
 
-def read_body(fields: Sequence[Field], content: bytes) -> dict[str, Any]:
+def read_body(fields: Sequence[ApiField], content: bytes) -> dict[str, Any]:
     """The values in a JSON body. Raises BadArguments."""
     found = json_in(content or b"{}")
     if not isinstance(found, dict):
@@ -230,7 +230,7 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number of JSON")
 
 
-def _values(fields: Sequence[Field], given: Mapping[str, Any], where: str, read: Any) -> dict[str, Any]:
+def _values(fields: Sequence[ApiField], given: Mapping[str, Any], where: str, read: Any) -> dict[str, Any]:
     known = {each.name: each for each in fields}
     for name in given:
         if name not in known:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rayflow.errors import BadArguments, RayflowError
 from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.service.run_queries import STATES, RunFilter
-
-if TYPE_CHECKING:
-    from rayflow.service.service import Service
+from rayflow.service.service import Service
 
 MOST_TOLD = 1_000
 """The ids of so many runs are told."""

@@ -1,7 +1,7 @@
 """What a fork keeps of the run that it comes from.
 
 In: what has happened at the places of a run, and its waits; the places that are released. Out: the rows with which the
-fork begins. Never: changes the run.
+fork begins; its start. Never: changes the run.
 
 A released place is gone with all that stands below it. The calls above it keep their terms and lose their outcomes, so
 that they are reduced again. What stands in these terms beside a released place is known by its arguments alone: a call
@@ -10,19 +10,25 @@ that is asked for with the same ones is done already, and one that gets another 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from rayflow.errors import BadArguments, NotFound
 from rayflow.evaluator.ledger import ROOT_PLACE
+from rayflow.keeper.ids import derived_run_id
+from rayflow.keeper.requests import StartRequested
 from rayflow.lang.arguments import from_words
-from rayflow.lang.packing.pack import Keep
-from rayflow.lang.tasks import Task
-from rayflow.lang.terms.codec import loads
-from rayflow.lang.terms.expressions import TaskCall, Term
+from rayflow.lang.terms.codec import dumps, loads
+from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import PlaceRow, WaitRow
+from rayflow.runtime.protocol.requests import new_execution_id
 from rayflow.runtime.worker.results import pack_expression
+from rayflow.service.service import Service
+from rayflow.values.digests import digest
+from rayflow.values.refs import Encoded, ValueRef
 
 
 class Kept(NamedTuple):
@@ -67,9 +73,11 @@ def kept(
             continue
         own = _of_last_generation(own)
         if place in above:
+            awaits = any(row.kind == "awaited" for row in own)
             own = [row for row in own if row.kind in ("term", "started", "tried")]
-            if has_other_root and place == ROOT_PLACE:
-                own = []
+            if awaits or (has_other_root and place == ROOT_PLACE):
+                # Its body is called again: what it returns follows from what it has awaited, or gets.
+                own = [row._replace(outcome=None) for row in own if row.kind == "term"]
         elif all(row.kind in ("started", "tried") for row in own):
             continue  # what was begun, and has no end, belongs to the other run
         for row in own:
@@ -139,28 +147,63 @@ def _resolved(waits: Sequence[WaitRow], gone: set[bytes]) -> Iterable[WaitRow]:
             yield row
 
 
-# --- other arguments --------------------------------------------------------------------------------------------------
+# --- the request ------------------------------------------------------------------------------------------------------
 
 
-def with_arguments(
-    root: bytes,
-    task_named: Callable[[str], Task[..., Any]],
+def fork(
+    service: Service,
+    run_id: str,
+    *,
+    at: Sequence[str],
     arguments: Mapping[str, Any],
     words: Sequence[str],
-    typed_at: str,
-    keep: Keep,
+    directory: str | None,
+    id: str | None,
+    tags: Mapping[str, Any] | None,
+    request_id: str | None,
+) -> Future[Any]:
+    """Start another run from what a run has done, but for the places that `at` names and what stands below them.
+
+    arguments, words, directory: other arguments, as for `Service.start_named`; those that are not given stay. id,
+    request_id: as for a start. tags: those of the run if None. Raises NotFound, BadArguments.
+    """
+    if not (at or arguments or words):
+        raise BadArguments("A fork says from where on (at), or with which other arguments. `retry` needs neither.")
+    first, rows, waits = service.questions.fork_source(run_id)
+    assert first.root is not None
+    released = released_places(rows, at, run_id)
+    root, shown = first.root, first.arguments
+    if arguments or words:
+        term = _with_arguments(service, root, arguments, words, directory or service.config.project_dir)
+        root, shown = dumps(term), render(term)
+    begun = kept(rows, waits, released, has_other_root=root != first.root)
+    own_id = derived_run_id(f"request:{request_id}") if request_id is not None else new_execution_id()
+    said = digest("fork", run_id.encode(), root, *sorted(released))
+
+    def request(now: int, name: str) -> StartRequested:
+        return StartRequested(
+            now, name, own_id, root, said, first.flow, shown, id, priority=first.priority or 0, queue=first.queue,
+            tags=first.tags if tags is None else json.dumps(dict(tags)), forked_run_id=run_id, places=begun.places,
+            waits=begun.waits,
+        )  # fmt: skip
+
+    return service.ask(request)
+
+
+def _with_arguments(
+    service: Service, root: bytes, arguments: Mapping[str, Any], words: Sequence[str], typed_at: str
 ) -> Term:
-    """The root term of a run with other arguments; those that are not given stay. keep: stores large values. Raises
-    BadArguments, NoSuchTask."""
+    """The root term of a run with other arguments."""
     term = loads(root)
     if type(term) is not TaskCall:
         raise BadArguments("The root of this run is not a call of a task: it has no arguments that could be others.")
-    task = task_named(term._task)
+
+    def keep(ref: ValueRef, encoded: Encoded, value: Any) -> None:
+        service.store.put_blob(ref.digest, encoded)
+
+    task = service.task_named(term._task)
     given = from_words.given_in(task, words, data=arguments, typed_at=typed_at)
+    packed = {name: pack_expression(value, keep)[0] for name, value in given.items()}
     before = task.parameters.bind(term._args, term._kwargs, name=task.fullname)
-    args, kwargs = task.parameters.spread({**before, **{name: _packed(value, keep) for name, value in given.items()}})
+    args, kwargs = task.parameters.spread({**before, **packed})
     return TaskCall(term._task, tuple(args), kwargs or None, term._options, term._length)
-
-
-def _packed(value: Any, keep: Keep) -> Term:
-    return pack_expression(value, keep)[0]

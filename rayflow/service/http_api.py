@@ -34,7 +34,7 @@ from rayflow.errors import (
 )
 from rayflow.service.api_handlers import Handlers
 from rayflow.service.api_operations import OPERATIONS
-from rayflow.service.api_table import MOST_BYTES, Asked, Operation, read_body, read_query
+from rayflow.service.api_table import MOST_BYTES, ApiOperation, Asked, read_body, read_query
 from rayflow.service.replies import Replies
 from rayflow.service.schedule_handlers import ScheduleHandlers
 from rayflow.service.service import Service
@@ -66,7 +66,7 @@ def api_of(service: Service, token: str) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _handler(operation: Operation, service: Service) -> Handler:
+def _handler(operation: ApiOperation, service: Service) -> Handler:
     of = next(each for each in (Handlers, ScheduleHandlers, StreamHandlers) if hasattr(each, operation.name))
     handler: Handler = getattr(of(service), operation.name)
     return handler
@@ -75,7 +75,9 @@ def _handler(operation: Operation, service: Service) -> Handler:
 class _Route:
     """One operation, as requests come to it."""
 
-    def __init__(self, operation: Operation, handler: Handler, service: Service, replies: Replies, token: str) -> None:
+    def __init__(
+        self, operation: ApiOperation, handler: Handler, service: Service, replies: Replies, token: str
+    ) -> None:
         self.operation = operation
         self.metrics = service.metrics
         self._handler = handler
@@ -168,7 +170,7 @@ def _request_id(request: Request) -> str | None:
     return given
 
 
-async def _content(request: Request, operation: Operation) -> bytes:
+async def _content(request: Request, operation: ApiOperation) -> bytes:
     """The body of a request. Raises _TooLarge as soon as that is known."""
     if operation.body is None and operation.takes != "bytes":
         return b""

@@ -13,7 +13,7 @@ from rayflow.lang.arguments.json_schemas import input_schema
 from rayflow.lang.tasks import Task
 from rayflow.service.api_operations import OPERATIONS, PATH_PARTS
 from rayflow.service.api_schemas import SCHEMAS
-from rayflow.service.api_table import Field, Operation
+from rayflow.service.api_table import ApiField, ApiOperation
 from rayflow.version import VERSION
 
 _STATUSES = {
@@ -59,7 +59,7 @@ def _input_name(flow: str) -> str:
     return "input." + re.sub(r"[^A-Za-z0-9._-]", "_", flow)
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: ApiOperation) -> dict[str, Any]:
     parts = [part[1:-1].removesuffix(":path") for part in operation.path.split("/") if part.startswith("{")]
     parameters: list[dict[str, Any]] = [
         {
@@ -103,7 +103,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return made
 
 
-def _in_query(each: Field) -> dict[str, Any]:
+def _in_query(each: ApiField) -> dict[str, Any]:
     return {
         "name": each.name,
         "in": "query",
@@ -113,7 +113,7 @@ def _in_query(each: Field) -> dict[str, Any]:
     }
 
 
-def _body(fields: Sequence[Field]) -> dict[str, Any]:
+def _body(fields: Sequence[ApiField]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "type": "object",
         "properties": {each.name: {**each.schema(), "description": each.meaning} for each in fields},

@@ -16,6 +16,7 @@ from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
 from rayflow.keeper.folding import MOST_ANSWERED
+from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import unpack_outcome
@@ -24,6 +25,8 @@ from rayflow.runtime.keeping.keeper_turn import ENDED
 from rayflow.service.run_queries import RunFilter, ids_statement, page_statement, run_statement
 from rayflow.service.stats import stats
 from rayflow.store.store import Store
+from rayflow.values.encoding.encoding import decode, decode_inline
+from rayflow.values.refs import ValueRef
 
 if TYPE_CHECKING:
     from rayflow.store.history.history import History
@@ -211,11 +214,12 @@ class Questions:
         finally:
             records.close()
 
-    def stream_items(self, run_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
-        """The recorded items of a stream after a number, at most so many."""
+    def stream_items(self, run_id: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        """The recorded items of a stream after a number: at most so many, and no more when they have so many
+        characters."""
         records = self._store.run_records()
         try:
-            return records.stream_items(run_id, stream, after, limit)
+            return records.stream_items(run_id, stream, after, limit, size)
         finally:
             records.close()
 
@@ -228,7 +232,7 @@ class Questions:
         if not rows:
             return None
         found = _plain(rows[0])
-        found["data"] = _shown(found["data"])
+        found["data"] = self._data(rows[0]["data"], with_blobs=True)
         return {**found, "status": "past", "deliveries": [_plain(row) for row in deliveries]}
 
     def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
@@ -239,7 +243,23 @@ class Questions:
             "ORDER BY number DESC LIMIT $limit",
             {"name": name, "before": before, "limit": limit},
         )
-        return [{**_plain(row), "data": _shown(row["data"])} for row in rows]
+        return [{**_plain(row), "data": self._data(row["data"], with_blobs=False)} for row in rows]
+
+    def plain_value(self, outcome: bytes) -> Any:
+        """The value of a packed outcome as JSON can have it; large parts of it as short texts."""
+        return self._plain_form(unpack_outcome(outcome), with_blobs=False)
+
+    def _data(self, packed: Any, *, with_blobs: bool) -> Any:
+        """An event's data as JSON can have it. with_blobs: with the large parts, too; else these are short texts."""
+        return None if packed is None else self._plain_form(loads(bytes(packed)), with_blobs=with_blobs)
+
+    def _plain_form(self, term: Any, *, with_blobs: bool) -> Any:
+        def fetch(ref: ValueRef) -> Any:
+            if ref.inline is not None:
+                return decode_inline(ref)
+            return decode(self._store.get_blob(ref.digest)) if with_blobs else render(ref)
+
+        return plain_form(realized(term, fetch))
 
     def stats(self, now: int) -> dict[str, Any]:
         """How many runs there are, how many begin and end, what waits longest. now: microseconds since the epoch."""
@@ -294,18 +314,6 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
         else cell
         for name, cell in row.items()
     }
-
-
-def _shown(packed: Any) -> Any:
-    """An event's data as JSON can have it: plain data as they are, all else as text."""
-    if packed is None:
-        return None
-    return plain_form(loads(bytes(packed)))
-
-
-def plain_outcome(packed: bytes) -> Any:
-    """What a run has come to as JSON can have it."""
-    return plain_form(unpack_outcome(packed))
 
 
 def plain_form(term: Any) -> Any:

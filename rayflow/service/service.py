@@ -53,7 +53,6 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service import forking
 from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.metrics import MeasuredSink, Metrics
@@ -134,6 +133,11 @@ class Service:
         self._lease.take(wait=wait_seconds)
         self._lease.renew_beside()
         self.store.commit_by(self._lease)
+
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether the service before it has not ended by itself: it may hang, and still have its port."""
+        return self._lease.has_taken_over
 
     def open(self) -> None:
         """Fold the records, and begin to turn. Raises StoreUnavailable, ClusterUnavailable."""
@@ -394,46 +398,6 @@ class Service:
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
                 arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
                 request_id=None if id is None else request_id,
-            )  # fmt: skip
-
-        return self.ask(request)
-
-    def fork(
-        self,
-        run_id: str,
-        *,
-        at: Sequence[str] | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        words: Sequence[str] | None = None,
-        directory: str | None = None,
-        id: str | None = None,
-        tags: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> Future[Any]:
-        """Start another run from what a run has done, but for the places that `at` names and what stands below them.
-
-        arguments, words, directory: other arguments, as for `start_named`; those that are not given stay. id,
-        request_id: as for a start. tags: those of the run if None. Raises NotFound, BadArguments.
-        """
-        if not (at or arguments or words):
-            raise BadArguments("A fork says from where on (at), or with which other arguments. `retry` does neither.")
-        first, rows, waits = self.questions.fork_source(run_id)
-        assert first.root is not None
-        released = forking.released_places(rows, at or (), run_id)
-        root, shown = first.root, first.arguments
-        if arguments or words:
-            place = directory or self.config.project_dir
-            term = forking.with_arguments(root, self.task_named, arguments or {}, words or (), place, self._keep)
-            root, shown = dumps(term), render(term)
-        kept = forking.kept(rows, waits, released, has_other_root=root != first.root)
-        own_id = derived_run_id(f"request:{request_id}") if request_id is not None else new_execution_id()
-        said = digest("fork", run_id.encode(), root, *sorted(released))
-
-        def request(now: int, name: str) -> requests.StartRequested:
-            return requests.StartRequested(
-                now, name, own_id, root, said, first.flow, shown, id, priority=first.priority or 0, queue=first.queue,
-                tags=first.tags if tags is None else json.dumps(dict(tags)), forked_run_id=run_id, places=kept.places,
-                waits=kept.waits,
             )  # fmt: skip
 
         return self.ask(request)

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TextIO
 
 import uvicorn
@@ -45,47 +46,57 @@ def serve(
     """
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
     service = Service(config, targets, Printing())
-    service.hold(wait_seconds=math.inf if standby else 0.0)
-    try:
-        listening = _listening(host, port, or_any=standby)
-        service.open()
-    except BaseException:
-        service.close()
-        raise
-    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    place = ServicePlace(url, token, config.store, os.getpid())
-
-    def tell() -> None:
-        write_place(place)
-        out.write(f"keeps the runs of {config.store}, at {url}\n")
-        out.flush()
-
-    server = _server_of(service, token, tell)
+    server: _Server | None = None
     asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         if asked:
             os._exit(128 + number)
         asked.append(number)
+        if server is None:
+            raise _Stopped
         server.should_exit = True
 
+    # From the beginning: as the first process of a container it is not ended by a signal that it does not handle.
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    watch = threading.Thread(target=_stop_with, args=(service, server), daemon=True)
-    watch.start()
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
+        service.hold(wait_seconds=math.inf if standby else 0.0)
+        try:
+            listening = _listening(host, port, or_any=service.has_taken_over)
+            service.open()
+            url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+            place = ServicePlace(url, token, config.store, os.getpid())
+            server = _server_of(service, token, partial(_tell, place, out))
+            threading.Thread(target=_stop_with, args=(service, server), daemon=True).start()
+            try:
+                with contextlib.suppress(KeyboardInterrupt):
+                    server.run(sockets=[listening])
+            finally:
+                remove_place(place)
+        finally:
+            if asked:
+                out.write("stopping: every run stays where it is, and the next service goes on with it\n")
+                out.flush()
+            service.close(grace_seconds)
+    except _Stopped:
+        return 0
     finally:
-        remove_place(place)
-        if asked:
-            out.write("stopping: every run stays where it is, and the next service goes on with it\n")
-            out.flush()
-        service.close(grace_seconds)
         for number, handler in before.items():
             signal.signal(number, handler)
     if service.error is not None:
         raise service.error
     return 0
+
+
+class _Stopped(BaseException):
+    """A signal has come before the service listens."""
+
+
+def _tell(place: ServicePlace, out: TextIO) -> None:
+    """Say where the service is, now that it listens."""
+    write_place(place)
+    out.write(f"keeps the runs of {place.store}, at {place.url}\n")
+    out.flush()
 
 
 class _Server(uvicorn.Server):

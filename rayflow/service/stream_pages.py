@@ -6,9 +6,12 @@ In: a run, a stream, a cursor. Out: plain data. Never: waits for the loop, in wh
 from __future__ import annotations
 
 import json
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from rayflow.records import StreamItemRow
 from rayflow.runtime.stream_book import StreamBook
@@ -18,6 +21,26 @@ MOST_PAGE_BYTES = 4 * 1024 * 1024
 """An answer has no more items when their values have so many bytes."""
 
 
+MOST_AHEAD_ITEMS = 10_000
+MOST_AHEAD_BYTES = 4 * 1024 * 1024
+"""A question to the store takes about as long for many items as for a few. So it reads so many for the pages that
+follow."""
+
+MOST_AHEAD_READS = 8
+"""The latest such reads stay in memory."""
+
+
+class _Read(NamedTuple):
+    """All recorded items of a stream after a number, as far as they were read."""
+
+    after: int
+    rows: list[StreamItemRow]
+
+    def covers(self, after: int) -> bool:
+        """Whether an item after this number is among them, and none is missing before it."""
+        return bool(self.rows) and self.after <= after < self.rows[-1].number
+
+
 class StreamPages:
     """The streams of a service's runs, for readers. Any thread may ask. has_ended: whether a run has ended."""
 
@@ -25,6 +48,8 @@ class StreamPages:
         self._book = book
         self._questions = questions
         self._has_ended = has_ended
+        self._lock = threading.Lock()
+        self._reads: OrderedDict[tuple[str, str], _Read] = OrderedDict()
 
     def names(self, run_id: str) -> list[dict[str, Any]]:
         """The streams of a run, with the number of the last item of each."""
@@ -39,8 +64,25 @@ class StreamPages:
             return page
         # First: an item that is read later came before the end. What is in memory may be missing in the store.
         has_ended = self._has_ended(run_id) and not self._book.has(run_id)
-        rows = self._questions.stream_items(run_id, stream, after, limit)
-        return _page_of(run_id, stream, after, limit, rows, has_ended)
+        with self._lock:
+            read = self._reads.get((run_id, stream))
+        if read is None or not read.covers(after):
+            rows = self._questions.stream_items(run_id, stream, after, MOST_AHEAD_ITEMS, MOST_AHEAD_BYTES)
+            if len(rows) > limit:
+                self._keep(run_id, stream, _Read(after, rows))
+            is_all = len(rows) < MOST_AHEAD_ITEMS and sum([len(row.value) for row in rows]) < MOST_AHEAD_BYTES
+            has_ended = has_ended and is_all
+        else:
+            rows = read.rows[bisect_right(read.rows, after, key=lambda row: row.number) :]
+            has_ended = False  # perhaps there are more: the next question to the store shows it
+        return _page_of(run_id, stream, after, limit, rows[:limit], has_ended)
+
+    def _keep(self, run_id: str, stream: str, read: _Read) -> None:
+        with self._lock:
+            self._reads.pop((run_id, stream), None)
+            self._reads[run_id, stream] = read
+            if len(self._reads) > MOST_AHEAD_READS:
+                self._reads.popitem(last=False)
 
     def page_in_memory(self, run_id: str, stream: str, after: int, limit: int) -> dict[str, Any] | None:
         """The same, without a question to the store; None if that has to be asked."""

@@ -157,6 +157,7 @@ class Lease:
         self._lost: str | None = None
         self._is_closed = False
         self._is_probed = False
+        self._has_taken_over = False
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -179,6 +180,11 @@ class Lease:
     def is_lost(self) -> bool:
         """Whether it is known that another process has taken over."""
         return self._lost is not None
+
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether a lease was taken from a holder that had not given it back: it was silent, or has ended."""
+        return self._has_taken_over
 
     def epoch_of(self, name: str) -> int | None:
         """The number of this holder among all holders of a lease: greater than those of all before it. None if it does
@@ -411,6 +417,7 @@ class Lease:
         for each, other in others.items():
             if other is not None and other.series != self.series and not self._was_released(name, each):
                 self._fence(other)
+                self._has_taken_over = True
                 self._folder.remove(layout.heartbeat_path(other.series))
         for each in others:
             self._folder.remove(layout.lease_path(name, each))

@@ -240,7 +240,7 @@ class Store:
                 else:
                     commit = self._create_next(self._lease, rows)
                 self._catalog.add(commit)
-                self._reductions.committed(commit)
+                self._reductions.committed(commit, is_small=self._lease is not None)
                 self._commits += 1
                 if self._lease is None and self._commits % _TIDY_EVERY == 0:
                     self._compactor.merge_own(self._ids.writer)

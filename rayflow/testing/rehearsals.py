@@ -46,6 +46,7 @@ from rayflow.store.history.why.reasons import reason_of
 from rayflow.store.store import Store
 from rayflow.testing import crashes
 from rayflow.testing.rehearsed_runs import RehearsedRun
+from rayflow.testing.rehearsed_schedules import RehearsedSchedules
 from rayflow.testing.rehearsed_service import Doings, RehearsedService, StandingClock
 from rayflow.testing.simulation.weather import Weather
 from rayflow.testing.stage import Plan, RehearsedDriver, SkippingClock
@@ -131,6 +132,8 @@ class Rehearsal(Scheduler):
         self._plan = Plan(is_strict=strict)
         self._watching = Watching()
         self._doings = Doings()
+        self.schedules = RehearsedSchedules(lambda: self.service)
+        """What schedules are asked. They begin with the first request for durable runs, or when time passes."""
         if config is None:
             config = configuration.load(project_start(), store=store, inline=True, limits=limits)
         super().__init__(config=config, reporter=self._watching)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from services import RunningService
 from waiting import until
 
 import rayflow
+from rayflow.client import addresses, wire
 from rayflow.client.addresses import ServiceAddress, address_of
 from rayflow.client.async_client import AsyncClient
 from rayflow.client.client import Client
@@ -160,3 +163,160 @@ def test_connect_finds_the_service_of_the_project_of_this_user(
     monkeypatch.setenv("RAYFLOW_SERVICE", service.address.url)
     monkeypatch.setenv("RAYFLOW_TOKEN", service.address.token)
     assert address_of(None, None).url == service.address.url
+
+
+# --- lists, many runs, forks ------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_read_page_by_page_up_to_its_limit(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MOST_PAGE", 2)
+    client = service.client
+    made = [client.start("waits", {"key": f"list {n}"}, tags={"of": "list", "n": n}).id for n in range(5)]
+    assert [run["run_id"] for run in client.runs(tags={"of": "list"}, limit=None)] == made[::-1]
+    assert [run["run_id"] for run in client.runs(tags={"of": "list"}, limit=3)] == made[:1:-1]
+    assert [run["run_id"] for run in client.runs(tags={"of": "list", "n": 3}, flow="waits")] == [made[3]]
+    assert client.runs(tags={"of": "list"}, limit=0) == []
+    now = datetime.datetime.now(datetime.UTC)
+    assert client.runs(tags={"of": "list"}, until=now - datetime.timedelta(hours=1)) == []
+    recent = client.runs(tags={"of": "list"}, since=now - datetime.timedelta(hours=1), state=["waiting", "running"])
+    assert len(recent) == 5
+    with pytest.raises(BadArguments, match="since"):
+        client.runs(since=datetime.datetime(2030, 1, 1))
+    for n in range(3):
+        client.emit("listed", n, id=f"listed {n}")
+    listed = [event["event_id"] for event in client.events(name="listed", limit=None)]
+    assert listed == ["listed 2", "listed 1", "listed 0"]
+
+    async def same() -> list[Any]:
+        async with async_client_of(service) as other:
+            assert await other.asks() == client.asks()
+            assert await other.flows() == client.flows()
+            assert (await other.stats())["states"] == client.stats()["states"]
+            assert len(await other.events(name="listed", limit=2)) == 2
+            return await other.runs(tags={"of": "list"}, limit=None)
+
+    assert [run["run_id"] for run in asyncio.run(same())] == made[::-1]
+    dry = client.cancel_runs(tags={"of": "list"}, dry=True)
+    assert dry["count"] == 5
+    assert client.cancel_runs(tags={"of": "list"}, reason="enough", latest=dry["latest"])["count"] == 5
+    assert client.cancel_runs(tags={"of": "list"})["count"] == 0
+    with pytest.raises(Cancelled, match="enough"):
+        client.get(made[0]).result(60)
+    with pytest.raises(BadArguments, match="which runs"):
+        client.cancel_runs()
+
+
+def test_both_clients_retry_many_runs_and_fork_one(service: RunningService) -> None:
+    client = service.client
+    run = client.start("fails", {"text": "many"}, tags={"of": "retries"})
+    with pytest.raises(LookupError):
+        run.result(60)
+    assert client.retry_runs(tags={"of": "retries"}, state="failed")["run_ids"] == [run.id]
+    with pytest.raises(LookupError):
+        run.result(60)
+    total = client.start("total", {"order": {"id": "fork", "amount": 4}})
+    assert total.result(60) == 8.0
+    forked = total.fork(with_={"order": {"id": "fork", "amount": 5}}, id="a fork", tags={"n": 1})
+    assert (forked.result(60), forked.is_new) == (10.0, True)
+    with pytest.raises(NotFound, match="no place"):
+        total.fork(at="nothing")
+
+    async def same() -> Any:
+        async with async_client_of(service) as other:
+            assert (await other.retry_runs(tags={"of": "nobody"}))["count"] == 0
+            assert (await other.cancel_runs(id_prefix="nobody"))["count"] == 0
+            again = await (await other.get(total.id)).fork(with_={"order": {"id": "fork", "amount": 6}})
+            return await again.result(60)
+
+    assert asyncio.run(same()) == 12.0
+
+
+# --- answers that are lost --------------------------------------------------------------------------------------------
+
+
+class Faulty:
+    """A server whose answers are those of a service, or none. faults: what becomes of each request, in order: "lost"
+    (done, and its answer lost), "busy" (a 503), "closed" (the connection ends at once), or "ok"."""
+
+    def __init__(self, *faults: str) -> None:
+        self.requests: list[dict[str, str]] = []
+        self._faults = list(faults)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = ServiceAddress(f"http://127.0.0.1:{self._socket.getsockname()[1]}", "token")
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._faults:
+            connection, _ = self._socket.accept()
+            with connection, connection.makefile("rb") as file:
+                fault = self._faults.pop(0)
+                if fault == "closed":
+                    continue
+                head = [file.readline().decode().strip()]
+                while head[-1]:
+                    head.append(file.readline().decode().strip())
+                headers = dict(line.lower().split(": ", 1) for line in head[1:-1])
+                file.read(int(headers.get("content-length", 0)))
+                self.requests.append(headers)
+                if fault == "lost":
+                    continue
+                status = "503 Busy" if fault == "busy" else "200 OK"
+                error = b'{"error": {"type": "ServiceUnavailable", "message": "not now"}}'
+                body = error if fault == "busy" else b'{"run_id": "r", "is_new": true, "event_id": "e"}'
+                told = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+                connection.sendall(told.encode() + body)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._thread.join(10)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("faults", [("lost", "ok"), ("busy", "ok"), ("closed", "lost", "busy", "ok")])
+def test_a_request_without_an_answer_is_sent_again_under_the_same_id(
+    kind: str, faults: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    server = Faulty(*faults)
+    try:
+        if kind == "plain":
+            assert Client(server.address).start("total", {}).id == "r"
+        else:
+
+            async def start() -> str:
+                async with AsyncClient(server.address) as client:
+                    return (await client.start("total", {})).id
+
+            assert asyncio.run(start()) == "r"
+    finally:
+        server.close()
+    ids = {headers["idempotency-key"] for headers in server.requests}
+    assert len(ids) == 1
+    assert ids.pop()
+    first = "0" if faults[0] != "closed" else "1"
+    assert [headers["x-rayflow-again"] for headers in server.requests] == [first, *["1"] * (len(server.requests) - 1)]
+
+
+def _emit(kind: str, address: ServiceAddress) -> Any:
+    return Client(address).emit("a") if kind == "plain" else asyncio.run(_emitted(address))
+
+
+async def _emitted(address: ServiceAddress) -> Any:
+    async with AsyncClient(address) as client:
+        return await client.emit("a")
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_after_so_many_tries_the_error_is_raised(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "PAUSES_SECONDS", (0.01, 0.01))
+    for faults, text in ((("busy",) * 3, "not now"), (("closed",) * 3, "rayflow serve")):
+        server = Faulty(*faults, "ok")
+        try:
+            with pytest.raises(ServiceUnavailable, match=text):
+                _emit(kind, server.address)
+        finally:
+            Client(server.address).emit("a")  # the server's last answer
+            server.close()

@@ -36,7 +36,7 @@ def test_the_version_of_ray_is_the_same_everywhere_and_one_that_rayflow_takes() 
     }
     places = {name for name, _ in found}
     assert {version for _, version in found} == {VERSION}, found
-    ways = {"aws.yaml", "gcp.yaml", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml"}
+    ways = {"aws.yaml", "gcp.yaml", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml", "k8s/service.yaml"}
     assert places == {"Dockerfile", "README.md", *ways}
     [needed] = [each for each in map(Requirement, PYPROJECT["dependencies"]) if each.name == "ray"]
     assert VERSION in needed.specifier
@@ -128,7 +128,7 @@ def test_the_ports_of_all_commands_are_those_of_the_readme() -> None:
 def test_the_services_of_own_machines_fix_every_port_of_the_table_that_can_be_fixed() -> None:
     head, worker = (options_of(exec_start(name)) for name in ("ray-head", "ray-worker"))
     ports = {key: value for key, value in head.items() if PORT.match(key)}
-    assert {int(value) for value in ports.values()} == port_rows().keys() - {10001, 8888}
+    assert {int(value) for value in ports.values()} == port_rows().keys() - {10001, 8888, 8700}
     on_all = {key: value for key, value in ports.items() if key not in ("port", "dashboard-port")}
     assert on_all == {key: value for key, value in worker.items() if PORT.match(key)}
 
@@ -136,7 +136,7 @@ def test_the_services_of_own_machines_fix_every_port_of_the_table_that_can_be_fi
 def test_jupyter_and_the_dashboard_are_where_the_table_says() -> None:
     for name, text in FILES.items():
         assert set(re.findall(r"jupyter lab[^|\n`]*--port[= ](\d+)", text)) <= {"8888"}, name
-        assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) <= {"8265", "9000"}, name
+        assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) <= {"8265", "9000", "8700"}, name
     assert {"8265:8265", "8888:8888"} == {
         port.removeprefix("127.0.0.1:") for port in document("compose.yaml")["services"]["head"]["ports"]
     }
@@ -154,7 +154,8 @@ def test_no_dashboard_listens_to_other_machines_but_inside_a_container() -> None
 def test_one_bucket_and_one_store_stand_everywhere() -> None:
     urls = {url for text in FILES.values() for url in re.findall(r"\b(?:s3|gs)://[\w./-]*\w", text)}
     assert urls == {"s3://my-bucket/rayflow", "gs://my-bucket/rayflow", "s3://my-bucket/projects/flow.zip"}
-    for name in ("env.sh", "README.md", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml"):
+    services = ("k8s/service.yaml", "onprem/service.conf")
+    for name in ("env.sh", "README.md", "compose.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml", *services):
         assert "RAYFLOW_STORE" in FILES[name], f"{name} does not say how the store is named"
 
 

@@ -61,8 +61,9 @@ def test_a_misspelt_field_is_found_wherever_it_stands(name: str, value: Any, sch
 @pytest.mark.parametrize("name", cluster_specs())
 def test_what_a_pod_names_is_there(name: str) -> None:
     spec = cluster_specs()[name]
-    secret = document("k8s/secret.example.yaml")
-    assert spec["authOptions"] == {"mode": "token", "secretName": secret["metadata"]["name"]}
+    secrets = {each["metadata"]["name"]: each["stringData"] for each in documents("k8s/secret.example.yaml")}
+    assert spec["authOptions"] == {"mode": "token", "secretName": "rayflow-token"}
+    assert secrets["rayflow-token"].keys() == {"auth_token"}
     account = document("k8s/access.yaml", "ServiceAccount")["metadata"]["name"]
     policy = document("k8s/access.yaml", "NetworkPolicy")["spec"]
     selected = policy["podSelector"]["matchLabels"].items()

@@ -17,7 +17,10 @@ from rayflow.cli.main import VERBS
 
 README = FILES["README.md"]
 
-WAYS = ("compose.yaml", "aws.yaml", "gcp.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml", "slurm.sbatch", "onprem")
+WAYS = (
+    "compose.yaml", "aws.yaml", "gcp.yaml", "k8s/raycluster.yaml", "k8s/rayjob.yaml", "slurm.sbatch", "onprem",
+    "k8s/service.yaml", "onprem/rayflow-service.service",
+)  # fmt: skip
 
 MOST_COMMANDS = 6
 
@@ -45,7 +48,8 @@ def test_a_few_commands_lead_to_an_execution(block: str) -> None:
 
 
 def test_every_way_has_a_section_with_commands() -> None:
-    for title in ("Docker Compose", "Amazon and Google", "Kubernetes", "Slurm", "Machines of your own"):
+    ways = "Docker Compose", "Amazon and Google", "Kubernetes", "Slurm", "Machines of your own"
+    for title in (*ways, "A service that keeps runs"):
         assert "```sh\n" in section(title), title
 
 
@@ -61,14 +65,14 @@ def test_the_verbs_of_rayflow_are_there() -> None:
         shown |= set(re.findall(r"[`(]rayflow ([a-z]+)", text))
     shown.add(FILES["slurm.sbatch"].split("command=(rayflow ")[1].split()[0])
     shown.add(cluster_files.document("k8s/rayjob.yaml")["spec"]["entrypoint"].split()[1])
-    assert {"submit", "run", "resume", "up"} == shown
+    assert {"submit", "run", "resume", "up", "serve", "start"} == shown
     assert shown <= set(VERBS)
 
 
 def test_a_client_of_a_cluster_with_a_token_sets_its_mode() -> None:
     """A token alone is not sent."""
     for block in SETUPS:
-        if commands_in(block, "rayflow"):
+        if "rayflow submit" in block:
             assert "RAY_AUTH_MODE=token" in block and block.index("RAY_AUTH_MODE") < block.index("rayflow submit")
 
 

@@ -8,14 +8,16 @@ import subprocess
 import cluster_files
 import pytest
 
-UNITS = ("ray-head", "ray-worker")
+NODES = ("ray-head", "ray-worker")
+
+UNITS = (*NODES, "rayflow-service")
 
 KNOWN = {
     "Unit": {"Description", "Wants", "After", "StartLimitIntervalSec"},
     "Service": {
         "Type", "User", "Group", "EnvironmentFile", "Environment", "StateDirectory", "StateDirectoryMode",
         "ExecStartPre", "ExecStart", "Restart", "RestartSec", "TimeoutStopSec", "SuccessExitStatus", "KillMode",
-        "LimitNOFILE", "TasksMax", "OOMPolicy", "NoNewPrivileges",
+        "WorkingDirectory", "LimitNOFILE", "TasksMax", "OOMPolicy", "NoNewPrivileges",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
@@ -39,7 +41,7 @@ def test_a_unit_has_only_settings_that_systemd_knows(name: str) -> None:
         assert {key for key, _ in lines} <= KNOWN[section]
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", NODES)
 def test_a_node_stays_the_main_process_and_is_started_again(name: str) -> None:
     sections = cluster_files.unit(name)
     service = dict(sections["Service"])
@@ -52,7 +54,7 @@ def test_a_node_stays_the_main_process_and_is_started_again(name: str) -> None:
 
 
 def test_the_state_of_the_head_lies_in_its_own_directory_and_a_worker_keeps_none() -> None:
-    head, worker = (dict(cluster_files.unit(name)["Service"]) for name in UNITS)
+    head, worker = (dict(cluster_files.unit(name)["Service"]) for name in NODES)
     own = f"/var/lib/{head['StateDirectory']}"
     assert head["Environment"] == f"RAY_gcs_storage_path={own}/gcs"
     assert "RAY_gcs_storage_path" in cluster_files.FILES["env.sh"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from keeper_world import play
+from schedule_world import play_schedules
 
 import rayflow.keeper
 from rayflow.keeper import commands, requests, state
@@ -31,13 +32,15 @@ MOST_SEEDS = 400
 
 @dataclass(frozen=True)
 class KeeperMutant:
-    """One replacement. hint: the seed to try first (it killed the mutant once; any other will do)."""
+    """One replacement. hint: the seed to try first (it killed the mutant once; any other will do). world: what plays
+    the seeds."""
 
     claim: str
     file: str
     old: str
     new: str
     hint: int = 0
+    world: Callable[[int, Callable[[], Any]], str | None] = play
 
 
 MUTANTS = [
@@ -97,6 +100,42 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+MUTANTS += [
+    KeeperMutant("a schedule fires late", "folding", "kept.next_at = next_moment(from_text(kept.row.timetable), kept.decided)", "kept.next_at = next_moment(from_text(kept.row.timetable), kept.decided + 5_000_000)", world=play_schedules),
+    KeeperMutant("what was decided is forgotten", "folding", "        _decide_up_to(state, kept, row.last_moment or row.moment, row.number)\n", "        _decide_up_to(state, kept, row.moment, row.number)\n", hint=3, world=play_schedules),
+    KeeperMutant("a triggered moment fires again", "folding", "        kept.ahead.add(row.moment)\n", "        pass\n", world=play_schedules),
+    KeeperMutant("a pause is forgotten", "folding", "    if kept.row.state == ACTIVE:\n", "    if True:\n", world=play_schedules),
+    KeeperMutant("the runs of a schedule are not counted", "folding", "        state.scheduled.setdefault(first.schedule, {})[first.run_id] = None\n", "        pass\n", world=play_schedules),
+    KeeperMutant("a queued firing is lost in a crash", "folding", "            kept.queued[row.moment] = row\n", "            pass\n", world=play_schedules),
+    KeeperMutant("everything missed is made up", "schedules", "horizon = state.now - max(kept.row.catch_up_us, LATE_US)", "horizon = 0", world=play_schedules),
+    KeeperMutant("a restart misses what it was late for", "schedules", "horizon = state.now - max(kept.row.catch_up_us, LATE_US)", "horizon = state.now - kept.row.catch_up_us", world=play_schedules),
+    KeeperMutant("what is missed is not recorded", "schedules", "_record_series(state, kept, table, due[0] - 1 if due else state.now, MISSED, \"late\")\n", "pass\n", world=play_schedules),
+    KeeperMutant("what is made up is skipped", "schedules", "overlap = QUEUE if is_made_up and kept.row.overlap in (SKIP, CANCEL_PREVIOUS) else kept.row.overlap", "overlap = kept.row.overlap", hint=1, world=play_schedules),
+    KeeperMutant("a late moment is made up only in company", "schedules", "len(due) > 1 or (bool(due) and state.now - due[0] > LATE_US)", "len(due) > 1", hint=198, world=play_schedules),
+    KeeperMutant("runs overlap that should not", "schedules", "if overlap == ALLOW or not is_occupied(state, kept):", "if True:", world=play_schedules),
+    KeeperMutant("a firing that waits for code does not count", "schedules", "in state.scheduled or bool(kept.pending)", "in state.scheduled", world=play_schedules),
+    KeeperMutant("the previous run is not cancelled", "schedules", "    state.stops.extend((run_id, CANCEL, why, False) for run_id in state.scheduled.get(name, ()))\n", "", hint=4, world=play_schedules),
+    KeeperMutant("one firing has two runs", "schedules", "    if kept is None or row is None:\n        return\n", "    if kept is None:\n        return\n    row = row or next(iter(kept.pending.values()), None) or next(iter(kept.queued.values()), None)\n    if row is None:\n        return\n", world=play_schedules),
+    KeeperMutant("a failed firing stops the queue", "schedules", "        state.freed.append(answer.schedule)\n", "", world=play_schedules),
+    KeeperMutant("an ended run stops the queue", "runs", "        state.freed.append(run.first.schedule)\n", "        pass\n", world=play_schedules),
+    KeeperMutant("the queue goes on too early", "schedules", "not kept.queued or kept.pending or name in state.scheduled:", "not kept.queued or kept.pending:", world=play_schedules),
+    KeeperMutant("the last one in the queue goes first", "schedules", "row = next(iter(kept.queued.values()))", "row = list(kept.queued.values())[-1]", world=play_schedules),
+    KeeperMutant("a crash forgets firings", "keeper", "    schedules.bind_again(state)\n", "", world=play_schedules),
+    KeeperMutant("a changed schedule loses moments", "schedules", "    if known is not None and known.next_at is not None and known.next_at <= state.now:\n        fire_due(state, known)\n", "", hint=1, world=play_schedules),
+    KeeperMutant("a changed schedule loses a pause", "schedules", "is_paused=known is not None and bool(known.row.is_paused))", "is_paused=False)", hint=1, world=play_schedules),
+    KeeperMutant("a pause is not recorded when a schedule changes", "schedules", "    if known is not None and known.row.state == PAUSED:\n", "    if False:\n", hint=8, world=play_schedules),
+    KeeperMutant("a pause is not recorded when it ends", "schedules", "        _record_series(state, kept, from_text(kept.row.timetable), state.now, SKIPPED, PAUSED)\n        row = kept", "        row = kept", hint=3, world=play_schedules),
+    KeeperMutant("the queue of a deleted schedule goes on", "schedules", "    for row in [*kept.queued.values(), *kept.pending.values()]:\n        _drop(state, kept, row, to)\n", "", hint=1, world=play_schedules),
+    KeeperMutant("a schedule that vanished fires on", "schedules", "            _end(state, kept, GONE, \"code\")\n", "            pass\n", hint=1, world=play_schedules),
+    KeeperMutant("a trigger starts what has run", "schedules", "    if moment in started:\n", "    if False:\n", hint=53, world=play_schedules),
+    KeeperMutant("a backfill starts what has run", "schedules", "known = started | kept.pending.keys() | kept.queued.keys()", "known = kept.pending.keys() | kept.queued.keys()", world=play_schedules),
+    KeeperMutant("a backfill queues twice", "schedules", "known = started | kept.pending.keys() | kept.queued.keys()", "known = started", hint=8, world=play_schedules),
+    KeeperMutant("a stale answer of the store starts a second run", "schedules", "                wanted.started.add(answer.moment)\n", "                pass\n", hint=18, world=play_schedules),
+    KeeperMutant("a backfill does not wait for its turn", "schedules", "        _decide(state, kept, moment, BACKFILL, is_made_up=True)\n", "        _make(state, kept, moment, BACKFILL)\n", world=play_schedules),
+    KeeperMutant("a chain does not belong to its schedule", "runs", "        schedule=first.schedule,\n", "", world=play_schedules),
+]  # fmt: skip
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder from which mutants can be imported."""
@@ -129,7 +168,7 @@ def made(mutant: KeeperMutant | None, bench: Path) -> Callable[[], Any]:
 
 def killer(mutant: KeeperMutant, make: Callable[[], Any]) -> int | None:
     """The first seed that goes wrong, or None."""
-    return next((seed for seed in (mutant.hint, *range(MOST_SEEDS)) if play(seed, make) is not None), None)
+    return next((seed for seed in (mutant.hint, *range(MOST_SEEDS)) if mutant.world(seed, make) is not None), None)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +187,7 @@ def test_an_unchanged_copy_of_the_keeper_is_not_found_out(bench: Path) -> None:
     make = made(None, bench)
     for seed in range(10):
         assert play(seed, make) is None
+        assert play_schedules(seed, make) is None
 
 
 def test_each_broken_keeper_can_be_made() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayflow import cron, every
-from rayflow.errors import BadArguments
+from rayflow import Firing, cron, every, flow
+from rayflow.errors import BadArguments, BadOption
 from rayflow.lang.events.moments import microseconds_of, moment_of
 from rayflow.lang.events.timetables import (
     CronTimes,
@@ -26,6 +27,7 @@ from rayflow.lang.events.timetables import (
     said,
     text_of,
 )
+from rayflow.lang.registry import forget_tasks
 
 OSLO, NEW_YORK, LORD_HOWE = "Europe/Oslo", "America/New_York", "Australia/Lord_Howe"
 SAO_PAULO, KIRITIMATI, APIA = "America/Sao_Paulo", "Pacific/Kiritimati", "Pacific/Apia"
@@ -237,3 +239,50 @@ def test_plain_data_that_are_not_a_timetable_are_refused(data: Any) -> None:
 def test_a_timetable_ends_where_the_years_do() -> None:
     last = microseconds_of(datetime(9999, 12, 31, 12, tzinfo=UTC))
     assert next_moment((CronTimes("0 9 * * *"),), last) is None
+
+
+# --- of flows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_flows() -> Iterator[None]:
+    """The flows of a test are gone after it: else their schedules would fire in rehearsals of this process."""
+    yield
+    forget_tasks([__name__])
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({"schedule": "5m"}, "cron"),
+        ({"schedule": []}, "empty"),
+        ({"schedule": [every("5m"), "daily"]}, "daily"),
+        ({"schedule": every("5m"), "overlap": "kill"}, "cancel_previous"),
+        ({"schedule": every("5m"), "catch_up": "-1h"}, "catch_up"),
+        ({"overlap": "queue"}, "no schedule="),
+        ({"catch_up": "2h"}, "no schedule="),
+    ],
+)
+def test_wrong_settings_of_a_schedule_are_refused_where_the_flow_is_defined(how: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadOption, match=text):
+
+        @flow(**how)
+        def due() -> None: ...
+
+
+def test_a_parameter_that_the_clock_gives_no_argument_for_is_refused() -> None:
+    with pytest.raises(BadOption, match="no argument for city"):
+
+        @flow(schedule=every("5m"))
+        def due(firing: Firing, city: str, limit: int = 3) -> None: ...
+
+
+@pytest.mark.usefixtures("no_flows")
+def test_a_flow_knows_its_schedule() -> None:
+    @flow(schedule=[every("5m"), cron("0 9 * * *")], overlap="queue", catch_up="2h")
+    def due(firing: Firing | None, limit: int = 3) -> None: ...
+
+    found = due.flow_settings
+    assert found is not None
+    assert found.timetable == (every(300), cron("0 9 * * *"))
+    assert (found.overlap, found.catch_up_seconds) == ("queue", 7200)

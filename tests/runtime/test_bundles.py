@@ -131,6 +131,74 @@ def test_calls_of_two_executions_or_two_shapes_never_share_a_bundle_and_take_tur
     assert len({(bundle.execution_id, bundle.shape) for bundle in bundles[:4]}) == 4
 
 
+def sharing(clock: Clock, *executions: str) -> Bundler:
+    """A bundler in which these executions have one context."""
+    bundler = Bundler(2, clock, shares=lambda one, other: {one, other} <= set(executions))
+    bundler.note_seconds("f", 0.0001)
+    return bundler
+
+
+def test_calls_of_executions_with_one_context_travel_together_and_those_of_others_do_not(clock):
+    bundler = sharing(clock, *(f"run{number}" for number in range(100)))
+    for number in range(100):
+        bundler.add(attempt(number, execution=f"run{number}"))
+    bundler.add(attempt(100, execution="other"))
+    bundler.add(attempt(101, execution="run1", num_cpus=3))
+    bundles = all_of(bundler, come_back=True)
+    assert sorted(each.job for bundle in bundles for each in bundle.attempts) == list(range(102))
+    for bundle in bundles:
+        assert len({each.execution_id == "other" for each in bundle.attempts}) == 1
+        assert len({"num_cpus" in each.options for each in bundle.attempts}) == 1
+        assert bundle.executions == {each.execution_id for each in bundle.attempts}
+        assert set(bundle.execution_of()) == {((each.job, 1), each.execution_id) for each in bundle.attempts}
+    assert len(bundles) < 10 and len(bundler) == 0 and bundler.next() is None
+
+
+def test_each_of_the_executions_that_share_bundles_has_its_turn(clock):
+    bundler = sharing(clock, "long", "short")
+    for number in range(10_000):
+        bundler.add(attempt(number, execution="long"))
+    bundler.add(attempt(10_000, execution="short"))
+    first_two = [bundler.next(), bundler.next()]
+    assert any("short" in bundle.executions for bundle in first_two if bundle is not None)
+
+
+def test_a_call_that_goes_alone_shares_no_bundle_with_another_execution(clock):
+    bundler = sharing(clock, "one", "two")
+    for number, name in enumerate(["one", "two"] * 10):
+        bundler.add(attempt(number, execution=name, bundle=number % 4 < 2))
+    bundles = all_of(bundler, come_back=True)
+    alone = [bundle for bundle in bundles if not bundle.calls[0].options["bundle"]]
+    assert sizes(alone) == [1] * 10
+    assert max(sizes(bundles)) > 1
+
+
+def test_a_bundle_is_stopped_when_no_execution_wants_it_and_else_the_attempts_of_the_others_go_on(clock):
+    bundler = sharing(clock, "one", "two", "three")
+    for number, name in enumerate(["one", "two", "three"]):
+        bundler.add(attempt(number, execution=name))
+    bundle = bundler.next()
+    assert bundle is not None and bundle.executions == {"one", "two", "three"}
+    assert bundle.without(["one", "elsewhere"], 5.0)
+    assert (bundle.unwanted, bundle.unwanted_since) == ({"one"}, 5.0)
+    assert bundle.goes_on("one"), "it may still come back"
+    bundle.stopping_since = 7.0
+    assert [bundle.goes_on(name) for name in ("one", "two", "three")] == [False, True, True]
+    assert bundle.without(["two"], 8.0) and bundle.unwanted_since == 5.0
+    assert not bundle.without(["three"], 9.0)
+    assert [bundle.goes_on(name) for name in ("one", "two", "three")] == [False] * 3
+
+
+def test_what_an_execution_has_ready_when_it_ends_does_not_go_with_the_bundles_of_others(clock):
+    bundler = sharing(clock, "one", "gone")
+    for number in range(20):
+        bundler.add(attempt(number, execution="gone" if number % 2 else "one"))
+    bundler.forget("gone")
+    bundler.drop({(0, 1)})
+    assert [each.job for bundle in all_of(bundler, come_back=True) for each in bundle.attempts] == list(range(2, 20, 2))
+    assert len(bundler) == 0
+
+
 def test_a_shape_that_no_node_has_does_not_take_the_window_of_the_others(clock):
     bundler = filled(clock, 1000, seconds=10.0, num_gpus=1)
     assert len(all_of(bundler)) == WINDOW_PER_CPU * 2

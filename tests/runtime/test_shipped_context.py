@@ -52,3 +52,15 @@ def test_many_tasks_learnt_one_by_one_travel_in_few_pieces_and_are_written_few_t
     assert len(names_of(travelling)) == 1000
     assert len(travelling[1]) <= 12
     assert sum(map(len, puts)) < 12 * 1000 * 400
+
+
+def test_a_context_that_several_executions_have_is_put_once_and_what_one_learns_the_others_do_not_know():
+    puts: list[bytes] = []
+    shared = around(puts)
+    one = shared.for_one()
+    one.learn([entry("a")])
+    assert one.for_one() is one
+    assert names_of(one.travelling()) == {"a"}
+    assert names_of(shared.travelling()) == names_of(shared.for_one().travelling()) == set()
+    assert (shared.key, shared.ref) == (one.key, one.ref)
+    assert len(puts) == 2

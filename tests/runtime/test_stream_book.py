@@ -56,7 +56,7 @@ def shown(book: StreamBook, after: int = 0, limit: int = 1000) -> list[tuple[int
 def recorded(store: Store, after: int = 0) -> list[StreamItemRow]:
     records = store.run_records()
     try:
-        return records.stream_items("e", "s", after, 100_000)
+        return records.stream_items("e", "s", after, 100_000, 1 << 40)
     finally:
         records.close()
 

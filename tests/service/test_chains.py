@@ -38,7 +38,7 @@ def test_a_result_that_is_asked_for_while_the_chain_goes_on_is_that_of_its_last_
 ) -> None:
     project.write("flow.py", CHAIN)
     service.start()
-    run = service.client.start("count", {"left": 3})
+    run = service.client.start("count", {"left": 12})  # long enough to be looked at
     until(lambda: len(service.client.runs()) >= 2)
     assert (run.state(), "goes_on_as" in run.describe()) == ("waiting", True)
     assert run.result(60) == "counted"

@@ -13,6 +13,7 @@ from projects import Project
 from services import RunningService, ledger
 from waiting import until
 
+from rayflow.client.wire import REQUEST_ID
 from rayflow.errors import NoOpenAsk, RunConflict
 
 FLOW = """
@@ -54,12 +55,13 @@ FLOW = """
 """
 
 
-def post(service: RunningService, path: str, **body: Any) -> tuple[int, Any]:
+def post(service: RunningService, path: str, request_id: str, **body: Any) -> tuple[int, Any]:
     """Send a request as any client may; its status and answer."""
     address = service.address
     connection = http.client.HTTPConnection(address.host, address.port or 0, timeout=30)
     try:
         headers = {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
+        headers[REQUEST_ID] = request_id
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
@@ -95,7 +97,7 @@ def test_a_request_that_is_sent_again_has_one_effect_and_the_same_answer(
         ("/api/runs", {"task": "naps", "arguments": {"name": "a"}}),
         ("/api/runs", {"task": "naps", "arguments": {"name": "b"}, "id": "b", "reuse": "reject"}),
     ]
-    first = [post(service, path, **body, request_id=f"r{place}") for place, (path, body) in enumerate(requests)]
+    first = [post(service, path, f"r{place}", **body) for place, (path, body) in enumerate(requests)]
     assert [status for status, _ in first] == [200] * len(requests)
     client = service.client
     assert client.get(failed.id).result(60) == "a"
@@ -104,7 +106,7 @@ def test_a_request_that_is_sent_again_has_one_effect_and_the_same_answer(
     between(service)
 
     client = service.client
-    again = [post(service, path, **body, request_id=f"r{place}") for place, (path, body) in enumerate(requests)]
+    again = [post(service, path, f"r{place}", **body) for place, (path, body) in enumerate(requests)]
     for place in (0, 1, 2, 5):
         assert again[place] == first[place]
     for place, names in ((3, ("event_id",)), (4, ("run_id", "is_new"))):  # and how it is now
@@ -121,7 +123,7 @@ def test_a_request_that_is_sent_again_has_one_effect_and_the_same_answer(
 
     # Others are other requests.
     for (path, body), of in ((requests[5], RunConflict), (requests[0], NoOpenAsk)):
-        assert post(service, path, **body, request_id="another")[1]["error"]["type"] == of.__name__
+        assert post(service, path, f"another {of.__name__}", **body)[1]["error"]["type"] == of.__name__
 
 
 def test_a_run_that_goes_on_by_a_start_with_its_id_does_not_give_its_old_failure(

@@ -84,6 +84,11 @@ def test_an_agent_goes_on_where_it_was(kept: RunningService) -> None:
     kept.start()
     assert kept.client.get(run.id).result(60) == "Take the train: it rains in Oslo."
     assert ledger(kept.project, "notes.txt") == {"take the train, it rains": 1}
+    shown = (REPOSITORY / "examples" / "32_agent" / "README.md").read_text()
+    run = kept.client.get(run.id)
+    steps = [json.dumps(item.value) for item in run.stream("steps")]
+    answer = "".join([str(item.value) for item in run.stream("answer")]).rstrip()
+    assert "\n".join([*steps, answer]) in shown
 
 
 @of("33_backfill")

@@ -107,6 +107,14 @@ def test_what_a_worker_has_written_stays_when_it_dies(on_ray: RunningService) ->
     assert len({item.job_id for item in items}) == 1
 
 
+def test_calls_that_travel_together_are_told_apart(either: RunningService) -> None:
+    run = either.client.start("wide", {"count": 200})
+    items = read(run, "doubles")
+    assert sorted(item.value for item in items) == list(range(200))
+    assert {(item.task, item.attempt, item.item) for item in items} == {("flow.double", 1, 1)}
+    assert len({item.job_id for item in items}) == 200
+
+
 def test_ten_thousand_items_come_complete_and_in_order(either: RunningService) -> None:
     began = time.monotonic()
     run = either.client.start("many", {"count": 10_000})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from crash_flows import SOURCE, doings_in
@@ -94,6 +96,27 @@ def test_a_standby_goes_on_when_the_first_service_ends(
     assert took < 10  # half a second on a quiet machine
     second.client.emit("go", "for a", key="a")
     assert second.client.get(run.id).result(60) == ["did a before", "for a", "did a after"]
+
+
+def test_a_standby_that_is_told_to_end_does_so_and_leaves_the_first_service_alone(
+    both: Callable[..., RunningService],
+) -> None:
+    first = both().start()
+    second = both("--standby").start(waits=False)
+    process = second.process
+    assert process is not None
+    until(lambda: handles(process.pid, signal.SIGTERM))
+    time.sleep(0.5)  # so that it waits for the lease: nothing tells when
+    process.terminate()
+    assert ended(second) == 0
+    assert "Traceback" not in second.log.read_text()
+    assert first.client.runs() == []
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal. (As the first one of a container it needs one.)"""
+    [caught] = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_a_service_that_is_killed_and_started_again_answers_within_seconds(

@@ -12,12 +12,13 @@ import pytest
 from faulty_disk import FaultyDisk, Killed, use_disk
 
 from rayflow.errors import LeaseLost
-from rayflow.records import EventRow
+from rayflow.records import EventRow, ForgottenRow, ReductionRow
 from rayflow.store import layout
+from rayflow.store.cache import reductions
 from rayflow.store.lease import SERVICE, Lease
 from rayflow.store.open import open_store
 from rayflow.store.small_commits import GRACE_SECONDS
-from rayflow.store.write import compaction
+from rayflow.store.write import compaction, segments
 
 
 class Kept:
@@ -47,6 +48,15 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 def event(name: str) -> EventRow:
     return EventRow(event_id=name, number=1, at=1, name=name, key=None, data=b"data", data_hash=None)
+
+
+def reduction(name: str, at: int = 1) -> ReductionRow:
+    return ReductionRow(name.encode() * 20, b"t" * 20, "single", b"term", None, None, None, "e", 0.5, at)
+
+
+def cached(kept: Kept, *names: str) -> list[int]:
+    """How many reductions each of these has."""
+    return [len(found) for found in kept.store.look_up([(name.encode() * 20, b"t" * 20) for name in names])]
 
 
 def names_in(url: Any) -> list[str]:
@@ -178,3 +188,39 @@ def test_a_merge_that_a_full_disk_stopped_is_done_later(kept: Kept, monkeypatch:
     kept.store.tidy(now=1.0)
     assert len(kept.store.snapshot().commits) == 1
     assert names_in(kept.store.url) == [*"abcde"]
+
+
+def test_a_reduction_of_a_small_commit_is_found_without_reading_the_commit_back(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_read(*_: Any) -> Any:
+        raise AssertionError("a commit was read back")
+
+    assert cached(kept, "a") == [0]
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "read_intact", not_read)
+        for name in "abc":
+            kept.store.keep([reduction(name), event(name)])
+            assert cached(kept, name) == [1]
+        assert cached(kept, *"abcd") == [1, 1, 1, 0]
+        kept.store.keep([ForgottenRow(b"a" * 20, None, 2)])
+        assert cached(kept, *"abc") == [0, 1, 1]
+    assert kept.store.forget(at=5, task_hash=b"t" * 20) == 2
+    assert cached(kept, *"abc") == [0, 0, 0]
+
+
+@pytest.mark.parametrize("most_held", [0, 1, 2, 1000])
+def test_reductions_are_found_once_before_and_after_their_small_commits_are_merged(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, most_held: int
+) -> None:
+    monkeypatch.setattr(reductions, "MOST_HELD", most_held)
+    for number, name in enumerate("abcdef"):
+        kept.store.keep([reduction(name)])
+        assert cached(kept, *"abcdef") == [1] * (number + 1) + [0] * (5 - number)
+        if name in "be":
+            kept.store.tidy(now=float(number))
+            assert cached(kept, *"abcdef") == [1] * (number + 1) + [0] * (5 - number)
+    kept.store.keep([reduction("a", at=5)])
+    assert cached(kept, *"ab") == [2, 1]
+    kept.store.tidy(now=10.0)
+    assert cached(kept, *"abcdef") == [2, 1, 1, 1, 1, 1]

@@ -94,9 +94,23 @@ def cluster_specs() -> dict[str, dict[str, Any]]:
     }
 
 
+def service_pod() -> dict[str, Any]:
+    """The specification of the pod in which `rayflow serve` runs."""
+    template: dict[str, Any] = document("k8s/service.yaml", "Deployment")["spec"]["template"]
+    return dict(template["spec"])
+
+
+def service_script() -> str:
+    """What the shell of that pod runs."""
+    shell, flag, script = service_pod()["containers"][0]["command"]
+    assert (shell, flag) == ("/bin/sh", "-c")
+    return str(script)
+
+
 def ray_commands() -> list[tuple[str, list[str]]]:
     """Every command of Ray in these files: where it stands, and its words from `ray` on."""
     found = [(f"onprem/{name}.service", exec_start(name)) for name in ("ray-head", "ray-worker")]
+    found += [("k8s/service.yaml", words) for words in commands_in(service_script())]
     compose = document("compose.yaml")["services"]
     found += [("compose.yaml", service["command"]) for service in compose.values() if service["command"][0] == "ray"]
     for name in ("aws.yaml", "gcp.yaml"):

@@ -122,26 +122,28 @@ def recovered(rows: list[Any], at: int) -> requests.Recovered:
         max((row.number for row in rows), default=0),
         max((row.at for row in rows), default=0),
         schedules=list({row.schedule: row for row in rows if isinstance(row, ScheduleRow)}.values()),
-        firings=open_firings([row for row in rows if isinstance(row, FiringRow)]),
+        firings=open_firings(rows),
         requests=[row for row in rows if isinstance(row, RequestRow)][-MOST_ANSWERED:],
     )
 
 
-def open_firings(rows: list[FiringRow]) -> list[FiringRow]:
+def open_firings(rows: list[Any]) -> list[FiringRow]:
     """The firings that a service goes on with, as the store gives them."""
-    last = {(row.schedule, row.moment): row for row in rows if row.last_moment is None}
+    firings = [row for row in rows if isinstance(row, FiringRow)]
+    after = {row.schedule: row.moments_after for row in rows if isinstance(row, ScheduleRow)}
+    last = {(row.schedule, row.moment): row for row in firings if row.last_moment is None}
     by_clock: dict[str, FiringRow] = {}
-    for row in rows:
+    for row in firings:
         latest = by_clock.get(row.schedule)
         if row.kind == "time" and (latest is None or end_of(row) >= end_of(latest)):
             by_clock[row.schedule] = row
     return [
         row
-        for row in rows
-        if (row.state in ("pending", "queued") and last[row.schedule, row.moment] is row)
-        or by_clock.get(row.schedule) is row
-        or (row.kind != "time" and row.moment > row.at)
-    ]
+        for row in firings
+        if by_clock.get(row.schedule) is row
+        or (last.get((row.schedule, row.moment)) is row
+            and (row.state in ("pending", "queued") or (row.kind != "time" and row.moment > after[row.schedule])))
+    ]  # fmt: skip
 
 
 def end_of(row: FiringRow) -> int:

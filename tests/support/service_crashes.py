@@ -169,7 +169,7 @@ class CrashDrive:
 
     def _answered(self, run_id: str) -> bool:
         self._answer_all()
-        return bool(self.persist(lambda client: client.get(run_id).state()) != "waiting")
+        return self.persist(lambda client: client.get(run_id).state()) in ("done", "failed", "cancelled")
 
     def _all_runs(self) -> list[dict[str, Any]]:
         return self.persist(lambda client: client.runs(limit=10_000))

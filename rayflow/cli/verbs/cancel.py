@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,7 @@ from rayflow.cli.clusters import address_option, api_of
 from rayflow.cli.output.progress import PlainReporter
 from rayflow.cli.output.style import short_execution
 from rayflow.cli.parsing.completion import executions
+from rayflow.cli.run_filters import change_many, check_one_or_filter, filter_of, filter_options, yes_option
 from rayflow.cli.services import client_of
 from rayflow.cli.stores import json_option, open_for, print_json, store_option
 from rayflow.errors import NotFound
@@ -30,16 +31,30 @@ if TYPE_CHECKING:
 
 
 @click.command("cancel")
-@click.argument("execution", metavar="EXECUTION", shell_complete=executions)
+@click.argument("execution", metavar="[EXECUTION]", required=False, shell_complete=executions)
+@filter_options
 @click.option("--reason", metavar="TEXT", default="", help="Why: it is recorded with the execution.")
+@yes_option
 @store_option
 @address_option
 @json_option
-def command(execution: str, reason: str, store: str | None, address: str | None, as_json: bool) -> int:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    execution: str | None,
+    reason: str,
+    yes: bool,
+    store: str | None,
+    address: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """End an execution, wherever it runs: it starts no new calls, what runs is stopped, what is finished is kept.
 
     \b
     rayflow cancel 0197a3c2-51f0 --reason "wrong input"
+    rayflow cancel --state waiting --flow checkout     runs of a service
     rayflow log --running              what there is to cancel
     rayflow cancel 0197a3c2-51f0 --address http://HEAD:8265      where only the cluster reaches the store
 
@@ -49,11 +64,20 @@ def command(execution: str, reason: str, store: str | None, address: str | None,
     ended within half a minute, but the request stands.
 
     A run that a service keeps is named by its own id, too; the service is asked to end it, with the clean-up that the
-    run has for that.
+    run has for that. Without an id, --state, --flow and the other options choose the runs that the service is asked to
+    end; it says how many, and asks first, unless --yes is given. Clean-ups that go on are left alone.
     """
+    wanted = filter_of(options)
+    check_one_or_filter(context, execution, wanted, "execution")
     by, why = f"{user() or 'somebody'}@{socket.gethostname()}", " ".join(reason.split())
     if address is not None and store is not None:
         raise click.UsageError("--store and --address are two ways to the same execution: leave one out.")
+    if execution is None:
+        if address is not None:
+            raise click.UsageError("Runs that options choose are a service's: leave --address out.")
+        said = f"{by}: {why}" if why else by
+        with client_of(None, store) as client:
+            return change_many(client.cancel_runs, wanted, "cancelled", reason=said, yes=yes, as_json=as_json)
     run_id = None
     if address is None:
         opened = open_for(store, read_only=False)

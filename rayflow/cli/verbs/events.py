@@ -18,7 +18,7 @@ from rayflow.cli.stores import json_option, print_json, store_option
 @click.command("events")
 @click.argument("event", required=False, metavar="[EVENT]")
 @click.option("--name", metavar="TEXT", help="Only events of this name.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
 @service_option
 @store_option
 @json_option

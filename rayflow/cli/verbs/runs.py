@@ -14,38 +14,39 @@ import click
 
 from rayflow.cli.output.render import table
 from rayflow.cli.output.style import short_execution, visible
+from rayflow.cli.run_filters import filter_of, filter_options
 from rayflow.cli.services import client_of, local_moment, service_option
 from rayflow.cli.stores import json_option, print_json, store_option
 
 
 @click.group("runs", invoke_without_command=True)
-@click.option("--state", metavar="STATE", help="Only runs that are running, waiting, failed, ...")
-@click.option("--flow", metavar="TASK", help="Only runs of this task.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@filter_options
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
 @service_option
 @store_option
 @json_option
 @click.pass_context
 def command(
     context: click.Context,
-    state: str | None,
-    flow: str | None,
+    /,
     limit: int,
     service: str | None,
     store: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """List the latest runs: their states, and what they wait for.
 
     \b
-    rayflow runs --state waiting
+    rayflow runs --state waiting --state running
+    rayflow runs --flow checkout --tag team=billing --since 2d --text "order-7"
     rayflow runs show 0197a3c2-51f0    one run: why it is where it is, its waits, what has happened
     rayflow runs stream 0197a3c2-51f0 tokens --follow    what its bodies write to a stream
     """
     if context.invoked_subcommand is not None:
         return
     with client_of(service, store) as client:
-        rows = client.runs(state=state, flow=flow, limit=limit)
+        rows = client.runs(**filter_of(options), limit=limit)
     if as_json:
         print_json(rows)
         return
@@ -161,4 +162,5 @@ def _list(head: str, rows: list[dict[str, Any]], text_of: Any) -> None:
 def _transition(row: dict[str, Any]) -> str:
     cause = f" ({row['cause']})" if row.get("cause") else ""
     about = f": {row['about']}" if row.get("about") else ""
-    return f"{local_moment(row['at'])}  {row['what']} {row['state']}{cause}{about}"
+    place = f" [{row['place'][:12]}]" if row.get("place") else ""
+    return f"{local_moment(row['at'])}  {row['what']}{place} {row['state']}{cause}{about}"

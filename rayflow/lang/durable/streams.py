@@ -75,9 +75,9 @@ def write_items_by(write: Callable[[str, str], None]) -> None:
 
 def _item_text(stream: str, value: Any) -> str:
     """A value as JSON. Raises BadArguments."""
-    if masking.are_known():
-        value = masking.masked_parts(value)
     try:
+        if masking.are_known():
+            value = masking.masked_parts(value)
         if type(value) not in SCALARS:
             _check_keys(value)
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

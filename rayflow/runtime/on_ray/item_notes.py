@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rayflow.runtime.on_ray import cluster_notes
 from rayflow.runtime.on_ray.cluster_notes import NO_ANSWER
-from rayflow.runtime.protocol.stream_items import WrittenItems, joined
+from rayflow.runtime.protocol.stream_items import TakeItems, WrittenItems, joined
 from rayflow.values.display.user_warnings import warn_user
 from rayflow.values.forks import at_fork
 
@@ -161,21 +161,17 @@ class pumping:
 
 
 class NotedItems:
-    """The notes for one scheduler. owner: the beginning of its bundles' names. take: gets the items, with the id of
-    their execution, in any thread.
-
-    in_flight: gives the executions of the bundles in flight, by name; and when the first of these was sent, in
-    monotonic seconds, None if there is none.
+    """The notes for one scheduler. owner: the beginning of its bundles' names. in_flight: gives what takes the items of
+    each bundle in flight, by its name; and when the first of these was sent, in monotonic seconds, None if there is
+    none.
     """
 
     def __init__(
         self,
         owner: str,
-        take: Callable[[str, WrittenItems], None],
-        in_flight: Callable[[], tuple[Mapping[str, str], float | None]],
+        in_flight: Callable[[], tuple[Mapping[str, TakeItems], float | None]],
     ) -> None:
         self._owner = owner
-        self._take = take
         self._in_flight = in_flight
         self._reading = threading.Lock()
         """Held while notes are read and handed on, so that those of a bundle keep their order."""
@@ -197,20 +193,22 @@ class NotedItems:
         self._is_stopped = True
         self._wanted.set()
 
-    def finish(self, bundle: str, execution_id: str | None) -> None:
-        """A bundle has ended, which may have left notes: hand them on. execution_id: None drops them."""
+    def finish(self, bundle: str, take: TakeItems) -> None:
+        """A bundle has ended, which may have left notes: hand them on."""
         try:
             with self._reading:
-                self._hand_on(cluster_notes.keys(_prefix(bundle)), {bundle: execution_id})
+                self._hand_on(cluster_notes.keys(_prefix(bundle)), {bundle: take})
         except NO_ANSWER:  # the cluster is lost, and with it the notes
             pass
 
     def _look_for_ever(self) -> None:
         self._guarded(self._remove_stale)
         pause = LOOK_SECONDS
-        while not self._is_stopped:
+        while True:
             self._wanted.wait()
             time.sleep(pause)
+            if self._is_stopped:
+                return
             self._wanted.clear()
             _, since = self._in_flight()
             if since is not None:
@@ -238,22 +236,20 @@ class NotedItems:
                 self._hand_on(found, self._in_flight()[0])
             return bool(found)
 
-    def _hand_on(self, keys: Iterable[str], executions: Mapping[str, str | None]) -> None:
+    def _hand_on(self, keys: Iterable[str], takers: Mapping[str, TakeItems]) -> None:
         """Take out the notes of these bundles. One that has just ended is left to `finish`."""
         for key in sorted(keys):
             bundle = key.removeprefix(_PREFIX).rpartition(":")[0]
-            if bundle not in executions:
+            if bundle not in takers:
                 continue
-            execution_id = executions[bundle]
-            text = cluster_notes.read(key) if execution_id is not None else None
-            if text is not None and execution_id is not None:
+            text = cluster_notes.read(key)
+            if text is not None:
                 for job_id, task, attempt, body, is_replay, stream, first, texts, times in json.loads(text)[1]:
-                    self._take(
-                        execution_id,
+                    takers[bundle](
                         WrittenItems(
                             bytes.fromhex(job_id), task, attempt, body, is_replay, stream, first, tuple(texts),
                             tuple(times),
-                        ),
+                        )
                     )  # fmt: skip
             cluster_notes.remove(key)
 

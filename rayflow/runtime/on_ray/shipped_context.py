@@ -1,11 +1,11 @@
-"""The context that workers need to run an execution's calls, kept in Ray's object store.
+"""The context that workers need to run calls, kept in Ray's object store.
 
-In: the context that a driver has sent, and tasks that workers have met later. Out: the part of it that goes with each
-bundle, so that a worker process can fetch what it lacks. Never: runs anything.
+In: the context that a driver or a service has given, and tasks that workers have met later. Out: the part of it that
+goes with each bundle, so that a worker process can fetch what it lacks. Never: runs anything.
 
-The driver's context is put into the object store once. Tasks that are learnt later come in *chapters*: each holds a few
-entries, and two chapters of a size become one, so that a bundle names only a handful of them however many tasks an
-execution defines while it runs.
+A context is put into the object store once, also when many executions have it, as the runs of a service do. Tasks that
+are learnt later come in *chapters*: each holds a few entries, and two chapters of a size become one, so that a bundle
+names only a handful of them however many tasks an execution defines while it runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class _Chapter:
 
 @dataclass(slots=True)
 class ShippedContext:
-    """The context of one execution. put: puts bytes into the object store and gives the reference (ray.put)."""
+    """The context of one execution, or of several that have learnt nothing of their own.
+
+    put: puts bytes into the object store and gives the reference (ray.put). key, ref: of the context, if it is there.
+    """
 
     surroundings: WorkerContext
     put: Callable[[bytes], Any]
@@ -50,6 +53,8 @@ class ShippedContext:
     _sent_count: int = 0
 
     def __post_init__(self) -> None:
+        if self.ref is not None:
+            return
         packed = pickle.dumps(self.surroundings, protocol=5)
         self.key = to_hex(digest("surroundings", packed))
         self.ref = self.put(packed)
@@ -59,10 +64,18 @@ class ShippedContext:
         """The name that stands before every line that the tasks print."""
         return self.surroundings.channel
 
+    def for_one(self) -> ShippedContext:
+        """This context, if an execution has learnt tasks with it; else a copy for one that is about to."""
+        return self if self._learnt else ShippedContext(self.surroundings, self.put, self.key, self.ref)
+
+    def lacks(self, entries: Iterable[TaskEntry]) -> bool:
+        """Whether one of these tasks is new."""
+        return any(entry.name not in self.surroundings.table and entry.name not in self._learnt for entry in entries)
+
     def learn(self, entries: Iterable[TaskEntry]) -> None:
         """Add tasks that a worker has met and that the table lacks."""
         for entry in entries:
-            if entry.name not in self.surroundings.table and entry.name not in self._learnt:
+            if self.lacks((entry,)):
                 self._learnt[entry.name] = entry
                 self._new.append(entry)
                 self._travelling = None

@@ -48,6 +48,7 @@ class Keys:
         self._read: set[str] = set()
         self._commits: tuple[Commit, ...] = ()
         """The commits of the last snapshot that was read whole."""
+        self._passed_over: set[str] = set()
         self.latest = -1
         """The latest time of a row that was read."""
 
@@ -86,7 +87,9 @@ class Keys:
         self._drop_changed()
         while self._commits is not self._catalog.snapshot.commits:
             snapshot = self._catalog.snapshot
-            self._drop({commit.id for commit in snapshot.commits})
+            valid = {commit.id for commit in snapshot.commits}
+            self._drop(valid)
+            self._passed_over &= valid
             self._read_new(snapshot.commits)
             if self._catalog.snapshot is snapshot:
                 self._commits = snapshot.commits
@@ -94,12 +97,26 @@ class Keys:
                 # A file could not be read. If it had replaced others, they are shown again.
                 self._catalog.refresh()
 
+    def pass_over(self, commit_id: str) -> None:
+        """Do not read a commit: whoever asks has its rows."""
+        self._passed_over.add(commit_id)
+
+    def pass_over_nothing(self) -> None:
+        """Read all commits at the next refresh."""
+        self._passed_over.clear()
+        self._commits = ()
+
+    @property
+    def passes_over(self) -> bool:
+        """Whether the snapshot has a commit that is passed over."""
+        return bool(self._passed_over)
+
     def _read_new(self, commits: Sequence[Commit]) -> None:
         waiting: list[Any] = []
         ids: list[str] = []
         try:
             for commit in commits:
-                if commit.id in self._read:
+                if commit.id in self._read or commit.id in self._passed_over:
                     continue
                 files, tables = self._parts(commit) if commit.rows(self._how.table) else ([], [])
                 self._files.extend(files)

@@ -5,7 +5,7 @@ reduction may be used.
 
 A look-up costs as much as the keys that are asked for, however long the history is. `Keys` finds the rows that are on
 disk. The rows that wait for a commit are found in dictionaries: a row by its key, and the rows of columns by their
-places, since most of them are never asked for.
+places, since most of them are never asked for. Those of small commits stay there until the commits are merged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from rayflow.store.write.segments import Commit, embedded_tables, read_segment
 
 _CLOCKS_DIFFER_US = 1_000_000
 """Clocks that differ by no more are as good as equal."""
+
+MOST_HELD = 2_000
+"""The most rows of small commits that are held. With more they are read from the commits that have replaced these."""
 
 _KIND, _AT = ReductionRow._fields.index("kind"), ReductionRow._fields.index("at")
 
@@ -48,6 +51,8 @@ class Reductions:
         self._keys = Keys(folder, catalog, memory_rows)
         self._told = ToldValues(folder, catalog, memory_rows)
         self._waiting = _Waiting()
+        self._held = _Waiting()
+        """Rows of this object's own small commits. They are not read back from the files."""
         self._forgotten: dict[bytes, int] = {}
         self._last_forgotten = -1
         """The latest time in `_forgotten`."""
@@ -80,7 +85,7 @@ class Reductions:
 
     def _last_known(self, now_us: int) -> int:
         """The latest time of any row that is known, if that is in the future; else -1."""
-        recorded = max(self._committed_at(), self._keys.latest, self._waiting.latest)
+        recorded = max(self._committed_at(), self._keys.latest, self._held.latest, self._waiting.latest)
         return max(self._ahead(self._last_forgotten, now_us), self._ahead(recorded, now_us + _CLOCKS_DIFFER_US))
 
     def _latest_known(self, row: ReductionRow, now_us: int) -> int:
@@ -89,8 +94,9 @@ class Reductions:
         recorded, latest = self._committed_at(), now_us + _CLOCKS_DIFFER_US
         if self._keys.latest > latest:
             recorded = max([recorded, *(each.at for each in self._keys.known(row.eval_hash))])
-        if self._waiting.latest > latest:
-            recorded = max([recorded, *(each.at for each in self._waiting.of(row.eval_hash))])
+        for own in (self._held, self._waiting):
+            if own.latest > latest:
+                recorded = max([recorded, *(each.at for each in own.of(row.eval_hash))])
         # Clocks that differ by a little tell earlier from later well enough.
         return max(self._ahead(forgotten, now_us), self._ahead(recorded, now_us + _CLOCKS_DIFFER_US))
 
@@ -113,10 +119,19 @@ class Reductions:
         self._forgotten[key] = max(at, self._forgotten.get(key, -1))
         self._last_forgotten = max(at, self._last_forgotten)
 
-    def committed(self, commit: Commit) -> None:
-        """Take in that all added rows are on disk now, in this commit."""
+    def committed(self, commit: Commit, *, is_small: bool = False) -> None:
+        """Take in that all added rows are on disk now, in this commit.
+
+        is_small: many such commits are made in a second, and become one soon.
+        """
         self._seen.add(commit.id)
-        self._waiting = _Waiting()
+        waiting, self._waiting = self._waiting, _Waiting()
+        if is_small and waiting:
+            self._held.take(waiting)
+            self._keys.pass_over(commit.id)
+            if len(self._held) > MOST_HELD:
+                self._held = _Waiting()
+                self._keys.pass_over_nothing()
 
     # --- what others wrote -----------------------------------------------------------------------------------------
 
@@ -159,15 +174,16 @@ class Reductions:
 
     def look_up(self, questions: Sequence[tuple[bytes, bytes]]) -> list[list[ReductionRow]]:
         """The reductions of each (eval_hash, task_hash), newest first. Many questions together cost less than alone."""
-        self._anew(self._keys.refresh)
+        self._refresh_keys()
         keys = [eval_hash for eval_hash, _ in questions]
         answers: list[list[ReductionRow]] = [[] for _ in keys]
         for places, rows in self._keys.find(keys):
             for place, row in zip(places, rows, strict=True):
                 answers[place].append(row)
-        if self._waiting:
-            for answer, key in zip(answers, keys, strict=True):
-                answer.extend(self._waiting.of(key))
+        for own in (self._held, self._waiting):
+            if own:
+                for answer, key in zip(answers, keys, strict=True):
+                    answer.extend(own.of(key))
         for place, answer in enumerate(answers):
             if answer:
                 task_hash, row = questions[place][1], answer[0]
@@ -175,6 +191,11 @@ class Reductions:
                 if len(answer) > 1 or row.term is None or row.task_hash != task_hash or self._forgotten:
                     answers[place] = self._usable(answer, task_hash)
         return answers
+
+    def _refresh_keys(self) -> None:
+        self._anew(self._keys.refresh)
+        if self._held and not self._keys.passes_over:
+            self._held = _Waiting()  # other commits have replaced the small ones, and were read
 
     def _usable(self, rows: list[ReductionRow], task_hash: bytes) -> list[ReductionRow]:
         if len(rows) > 1:
@@ -220,13 +241,15 @@ class Reductions:
 
     def times_of(self, *, eval_hash: bytes | None, task_hashes: Sequence[bytes]) -> list[int]:
         """The times of the reductions of this eval_hash, or of these tasks, that are not forgotten."""
-        self._anew(self._keys.refresh)
+        self._refresh_keys()
         tasks = frozenset(task_hashes)
+        own = self._held, self._waiting
         rows: Iterable[ReductionRow]
         if eval_hash is None:
-            rows = [*self._keys.of_tasks(tasks), *(row for row in self._waiting.rows() if row.task_hash in tasks)]
+            mine = (row for each in own for row in each.rows() if row.task_hash in tasks)
+            rows = [*self._keys.of_tasks(tasks), *mine]
         else:
-            rows = [*self._keys.known(eval_hash), *self._waiting.of(eval_hash)]
+            rows = [*self._keys.known(eval_hash), *(row for each in own for row in each.of(eval_hash))]
         seen = {
             (row.eval_hash, row.kind, row.execution_id, row.at): row.at for row in rows if not self._is_forgotten(row)
         }
@@ -234,7 +257,7 @@ class Reductions:
 
 
 class _Waiting:
-    """The rows that wait for a commit, by their keys."""
+    """Rows that this object has made, by their keys: those that wait for a commit, or are held after it."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, list[ReductionRow]] = {}
@@ -249,6 +272,18 @@ class _Waiting:
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._columns)
+
+    def __len__(self) -> int:
+        """How many keys and columns of rows there are."""
+        return len(self._rows) + self._next
+
+    def take(self, others: _Waiting) -> None:
+        """Hold the rows of others, too."""
+        for rows in others._rows.values():
+            for row in rows:
+                self.add(row)
+        for columns in others._columns:
+            self.add_columns(columns)
 
     def add(self, row: ReductionRow) -> None:
         """Hold a row."""

@@ -99,8 +99,8 @@ class RunRecords:
         return self._rows("last_schedules", ScheduleRow)
 
     def open_firings(self) -> list[FiringRow]:
-        """Of the firings that have no run yet, the last rows; of each schedule the latest row by the clock; and those
-        whose moments had not come when they were made."""
+        """The last rows of the firings that have no run yet, and of those that the clock has not come to; and of each
+        schedule the latest row by the clock."""
         return self._rows("open_firings", FiringRow)
 
     def firings_between(self, schedule: str, first: int, last: int) -> list[FiringRow]:
@@ -150,9 +150,11 @@ class RunRecords:
         found = self._database.answer(views.text_of("recorded_streams"), {"id": execution_id}).fetchall()
         return [RecordedStream(*cells) for cells in found]
 
-    def stream_items(self, execution_id: str, stream: str, after: int, limit: int) -> list[StreamItemRow]:
-        """The items of a stream after this number, at most so many."""
-        return self._rows("stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit)
+    def stream_items(self, execution_id: str, stream: str, after: int, limit: int, size: int) -> list[StreamItemRow]:
+        """The items of a stream after this number: at most so many, and no more when they have so many characters."""
+        return self._rows(
+            "stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit, size=size
+        )
 
     def _blob(self, digest: bytes) -> bytes | None:
         try:

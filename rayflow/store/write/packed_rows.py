@@ -14,6 +14,7 @@ bytes. A column without any value is left out.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from types import NoneType
@@ -45,6 +46,9 @@ _CLASSES: dict[Any, frozenset[type]] = {
 }
 """The classes of the values of a column, by its type. Rows with others are left to Arrow: it takes or refuses them."""
 
+_NO_VALUE = (None,)
+"""What most columns of one row have."""
+
 _HALF = b"\\ud"
 """Begins half of a character in JSON. Two stray halves that meet would be read as one character."""
 
@@ -58,6 +62,12 @@ class PackedRows(NamedTuple):
     content: bytes
 
 
+@functools.cache
+def _usual(table: str) -> list[tuple[str, frozenset[type]]]:
+    """The columns of a table, with the classes of their values."""
+    return [(column.name, _CLASSES[column.type]) for column in schemas.layouts()[table].columns]
+
+
 def packed(layout: schemas.TableLayout, rows: Columns) -> PackedRows | None:
     """These rows as bytes. None if they are too many, or if a value is of a class that is not usual there."""
     if rows.length > MOST_ROWS:
@@ -65,24 +75,26 @@ def packed(layout: schemas.TableLayout, rows: Columns) -> PackedRows | None:
     plain: dict[str, Sequence[Any]] = {}
     lengths: dict[str, Sequence[int | None]] = {}
     data: list[bytes] = []
-    for column, given in zip(layout.columns, rows.columns, strict=True):
+    for (name, usual), given in zip(_usual(layout.name), rows.columns, strict=True):
         values: Sequence[Any] = [given.value] * rows.length if type(given) is Same else given
+        if values == _NO_VALUE:
+            continue
         classes = set(map(type, values))
         has_none = NoneType in classes
         if has_none:
             classes.discard(NoneType)
             if not classes:
                 continue
-        if not classes <= _CLASSES[column.type] or len(values) != rows.length:
+        if not classes <= usual or len(values) != rows.length:
             return None
         if bytes in classes:
             present = [value for value in values if value is not None] if has_none else values
             data.extend(present)
-            lengths[column.name] = [None if value is None else len(value) for value in values]
+            lengths[name] = [None if value is None else len(value) for value in values]
             continue
         if int in classes and not all(value is None or _LEAST <= value <= _MOST for value in values):
             return None
-        plain[column.name] = values
+        plain[name] = values
     text = _encode([rows.length, plain, lengths]).encode()
     if _HALF in text:
         return None

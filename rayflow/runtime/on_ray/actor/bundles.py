@@ -8,7 +8,8 @@ TARGET_SECONDS, by the measured times of its tasks. But it is small enough that 
 bundles. Vectors wait whole, and are divided when a bundle is made.
 
 Calls of an unmeasured task go alone, a few at a time, until one of them has come back or has turned out to be
-long. A bundle holds calls of one execution and one shape; the queues take turns.
+long. A bundle holds calls of one shape, and of one execution, or of several that have the same context: the runs of a
+service. Each execution has queues of its own, which take turns.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ has more weight."""
 class Bundle:
     """Attempts that run in one Ray task: those that are alone, and vectors of them.
 
-    sent_at: monotonic seconds. name: a worker notes its run under it; it begins with the name of its shape. alone: it
-    is a call that was to go alone, before others. avoided: the ids of the nodes that it must not go to, because they
-    did not answer when it was sent.
+    execution_id: whose turn it was. sent_at: monotonic seconds. name: a worker notes its run under it; it begins with
+    the name of its shape. alone: it is a call that was to go alone, before others. avoided: the ids of the nodes that
+    it must not go to, because they did not answer when it was sent. executions: of its attempts. unwanted: those of
+    them that want none of its attempts any more, though others do; unwanted_since: from then on, in monotonic seconds.
     """
 
     number: int
@@ -80,6 +82,14 @@ class Bundle:
     vectors: list[RunVector] = field(default_factory=list)
     alone: bool = False
     avoided: tuple[str, ...] = ()
+    executions: frozenset[str] = field(init=False)
+    unwanted: frozenset[str] = frozenset()
+    unwanted_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self.executions = frozenset(
+            [*(call.execution_id for call in self.calls), *(vector.execution_id for vector in self.vectors)]
+        )
 
     def __len__(self) -> int:
         return len(self.calls) + sum(len(vector.jobs) for vector in self.vectors)
@@ -107,12 +117,42 @@ class Bundle:
         vectors = [vector.of(jobs) for vector in self.vectors]
         return [*(call for call in self.calls if call.job in jobs), *(vector for vector in vectors if vector.jobs)]
 
+    def goes_on(self, execution_id: str) -> bool:
+        """Whether the attempts of an execution are wanted: the bundle is not stopped, or only because of others."""
+        return self.stopping_since is None or bool(self.unwanted and execution_id not in self.unwanted)
+
+    def without(self, execution_ids: Collection[str], moment: float) -> bool:
+        """These executions want none of its attempts any more. Returns whether another one does.
+
+        moment: monotonic seconds.
+        """
+        unwanted = self.unwanted | self.executions.intersection(execution_ids)
+        if unwanted == self.executions:
+            self.unwanted = frozenset()
+            return False
+        if unwanted and self.unwanted_since is None:
+            self.unwanted_since = moment
+        self.unwanted = unwanted
+        return True
+
     def task_of(self) -> dict[int, str]:
         """The name of the task of each job."""
         found = {call.job: call.entry.name for call in self.calls}
         for vector in self.vectors:
             found.update(dict.fromkeys(vector.jobs, vector.entry.name))
         return found
+
+    def execution_of(self) -> Iterator[tuple[tuple[int, int], str]]:
+        """Job and attempt of each, and its execution."""
+        yield from (((call.job, call.attempt), call.execution_id) for call in self.calls)
+        for vector in self.vectors:
+            yield from (((job, 1), vector.execution_id) for job in vector.jobs)
+
+    def execution_of_job(self, job_id: bytes) -> str:
+        """The execution of the job with this id."""
+        if len(self.executions) == 1:
+            return self.execution_id
+        return next(each.execution_id for each in self.attempts if each.job_id == job_id)
 
     def tasks(self) -> Counter[str]:
         """How many calls of each task it holds."""
@@ -173,7 +213,7 @@ class Bundler:
     """Divides ready attempts into bundles.
 
     cpus: processors of the cluster; may change. clock: monotonic seconds. holds_back: whether the calls of a shape are
-    not to be sent now.
+    not to be sent now. shares: whether calls of two executions may run in one bundle.
     """
 
     def __init__(
@@ -181,14 +221,17 @@ class Bundler:
         cpus: float,
         clock: Callable[[], float] = time.monotonic,
         holds_back: Callable[[Shape], bool] = lambda shape: False,
+        shares: Callable[[str, str], bool] = lambda one, other: False,
     ) -> None:
         self.cpus = max(1.0, cpus)
         self._clock = clock
         self._holds_back = holds_back
+        self._shares = shares
         self._shape_names: dict[Shape, str] = {}
         self._shapes_named = 0
         self._queues: dict[tuple[str, Shape], _Queue] = {}
         self._turns: deque[_Queue] = deque()
+        """The queues that are not empty."""
         self._shapes: dict[int, tuple[Mapping[str, Any], Shape]] = {}
         self._seconds: dict[str, float] = {}
         self._tries: dict[str, dict[int, float]] = {}
@@ -229,6 +272,7 @@ class Bundler:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(*key)
+        if not queue.size:
             self._turns.append(queue)
         if alone:
             queue.alone.append(ready)
@@ -276,15 +320,14 @@ class Bundler:
         """The next bundle to send; None when there is nothing, or nothing should be sent yet."""
         if not self._size or len(self.in_flight) >= LARGEST_WINDOW:
             return None
-        turns = self._turns
-        for _ in range(len(turns)):
-            queue = turns[0]
-            turns.rotate(-1)
+        for _ in range(len(self._turns)):
+            queue = self._turns.popleft()
             room = self._window(queue) - queue.in_flight
-            if queue.size and room > 0 and not self._holds_back(queue.shape):
-                bundle = self._cut(queue, room)
-                if bundle is not None:
-                    return bundle
+            bundle = self._cut(queue, room) if room > 0 and not self._holds_back(queue.shape) else None
+            if queue.size:
+                self._turns.append(queue)
+            if bundle is not None:
+                return bundle
         return None
 
     def _window(self, queue: _Queue) -> int:
@@ -307,26 +350,49 @@ class Bundler:
             return self._new_bundle(queue, self._taken_alone(queue, first), alone=first is queue.alone)
         if self._estimate(name) is None and len(self._tries.get(name, ())) >= FIRST_TRIES_PER_CPU * self.cpus:
             return None
+        others = [
+            each
+            for each in self._turns
+            if each.shape == queue.shape and self._shares(queue.execution_id, each.execution_id)
+        ]
+        size = queue.size + sum(each.size for each in others)
         # The last bundles for which there is room take all the rest: a few calls left here would wait for one to end.
-        share = max(1, math.ceil(queue.size / min(self.cpus * BUNDLES_PER_CPU, room)))
+        share = max(1, math.ceil(size / min(self.cpus * BUNDLES_PER_CPU, room)))
         share = max(share, math.ceil(LEAST_SECONDS / self._seconds_of(first[0])))
         limit = first[0].options.get("bundle", True)
         if limit is not True:
             share = max(1, min(share, int(limit)))
         parts: list[RunTask | RunVector] = []
-        count, seconds = 0, 0.0
-        while first and seconds < TARGET_SECONDS:
-            head = first[0]
+        has_room = self._fill(parts, queue, first, share)
+        for other in others:
+            source = other.first()
+            if not has_room:
+                break
+            if source is not None and not self._go_alone(other, source):
+                has_room = self._fill(parts, other, source, share)
+        if others:
+            self._turns = deque(each for each in self._turns if each.size)
+        return self._new_bundle(queue, parts)
+
+    def _fill(
+        self, parts: list[RunTask | RunVector], queue: _Queue, source: deque[RunTask | RunVector], share: int
+    ) -> bool:
+        """Move calls from a queue to the parts of a bundle. Returns whether there is room for more."""
+        count = sum(map(_count, parts))
+        seconds = sum(_count(part) * self._seconds_of(part) for part in parts)
+        while source:
+            head = source[0]
             most = min(share, MOST_MEMBERS if isinstance(head, RunVector) else MOST_CALLS)
-            is_known = self._estimate(head.entry.name) is not None
-            if count >= most or (parts and not (is_known and self._bundles(head))):
+            if seconds >= TARGET_SECONDS or count >= most:
+                return False
+            if parts and (self._estimate(head.entry.name) is None or not self._bundles(head)):
                 break
             each = self._seconds_of(head)
-            part = queue.take(first, min(most - count, math.ceil((TARGET_SECONDS - seconds) / each)))
+            part = queue.take(source, min(most - count, math.ceil((TARGET_SECONDS - seconds) / each)))
             parts.append(part)
             count += _count(part)
             seconds += _count(part) * each
-        return self._new_bundle(queue, parts)
+        return True
 
     def _seconds_of(self, ready: RunTask | RunVector) -> float:
         """How long such a call takes in a bundle; of an unmeasured task, as long as a bundle."""
@@ -412,6 +478,7 @@ class Bundler:
                 source.clear()
                 source.extend(kept)
             queue.size -= len(dropped) - before
+        self._turns = deque(queue for queue in self._turns if queue.size)
         self._size -= len(dropped)
         return dropped
 
@@ -419,8 +486,9 @@ class Bundler:
         """Drop the ready attempts of an execution that has ended."""
         for key in [key for key in self._queues if key[0] == execution_id]:
             queue = self._queues.pop(key)
-            self._turns.remove(queue)
-            self._size -= queue.size
+            if queue.size:
+                self._turns.remove(queue)
+                self._size -= queue.size
 
 
 def _left_of(

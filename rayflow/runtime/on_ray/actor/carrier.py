@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -23,6 +24,7 @@ from rayflow.errors import BadOption, RayflowError, TaskFailed, WorkerLost
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.graph import BLOCK_BITS
 from rayflow.lang.options.runtime_environments import without_values
+from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import blobs_of, dumps
 from rayflow.runtime.carrier import LoopHandle
 from rayflow.runtime.on_ray import remote, whereabouts
@@ -51,6 +53,7 @@ from rayflow.runtime.protocol.attempts import (
     operated,
     vector_call_of,
 )
+from rayflow.runtime.protocol.stream_items import TakeItems, WrittenItems
 from rayflow.runtime.worker.body import TIMEOUT_GRACE_SECONDS
 from rayflow.runtime.worker.environment import Descriptions
 from rayflow.store.history.history import History
@@ -95,9 +98,12 @@ class RayCarrier:
         self.lines: dict[str, int] = {}
         resources = ray.cluster_resources()
         self._claims = RoomClaims(lambda shape: self._bundler.name_of(shape))
-        self._bundler = Bundler(resources.get("CPU", 1.0), holds_back=self._claims.holds_back)
+        self._bundler = Bundler(resources.get("CPU", 1.0), holds_back=self._claims.holds_back, shares=self._shares)
         self._objects = ObjectRefs(resources.get("object_store_memory", 1e9) * KEPT_SHARE)
         self._contexts: dict[str, ShippedContext] = {}
+        """Of the open executions. Several may have one object."""
+        self._latest: ShippedContext | None = None
+        """The context that was shipped last. An execution with the same surroundings shares it."""
         self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
         bundle = ray.remote(remote.run_bundle)
         self._remotes: dict[str, Any] = {
@@ -121,7 +127,7 @@ class RayCarrier:
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._notes = RunningNotes(self._bundler.name, self._claims.trade)
-        self._items = NotedItems(self._bundler.name, loop.take_items, self._executions_in_flight)
+        self._items = NotedItems(self._bundler.name, self._bundles_in_flight)
         self._descriptions = Descriptions()
         self.bundle_sizes: list[int] | None = None
         """How many calls each bundle had that was sent, where somebody wants to know; the reader empties it."""
@@ -131,21 +137,39 @@ class RayCarrier:
 
     def take_up(self, execution_id: str, context: WorkerContext) -> None:
         """Begin an execution, with this context for its calls."""
-        self._contexts[execution_id] = ShippedContext(context, ray.put)
+        if self._latest is None or self._latest.surroundings is not context:
+            self._latest = ShippedContext(context, ray.put)
+        self._contexts[execution_id] = self._latest
+
+    def _shares(self, one: str, other: str) -> bool:
+        """Whether two open executions have one context."""
+        context = self._contexts.get(one)
+        return context is not None and context is self._contexts.get(other)
+
+    def _context_of(self, bundle: Bundle) -> ShippedContext | None:
+        """The context of a bundle: of any of its executions that is open."""
+        return next((found for each in bundle.executions if (found := self._contexts.get(each)) is not None), None)
+
+    def _learn(self, execution_id: str, entries: Sequence[TaskEntry]) -> None:
+        """A worker has met these tasks in an execution. They are of this execution alone."""
+        context = self._contexts.get(execution_id)
+        if context is not None and context.lacks(entries):
+            self._contexts[execution_id] = context = context.for_one()
+            context.learn(entries)
 
     def forget(self, execution_id: str) -> None:
         """End the work that is left of an execution that has ended."""
+        self._contexts.pop(execution_id, None)
         self._bundler.forget(execution_id)
         self._autos.forget(execution_id)
         for bundle in self._bundler.in_flight.values():
-            if bundle.execution_id == execution_id and bundle.stopping_since is None:
-                self._cancel(bundle)
+            if execution_id in bundle.executions and bundle.stopping_since is None:
+                self._stop_for(bundle, [execution_id])
         for number, operating in list(self._operations.items()):
             if operating.operation.execution_id == execution_id:
                 del self._operations[number]
                 ray.cancel(operating.sent.refs[0], force=False)
         self._shapes_after_loss = {job: one for job, one in self._shapes_after_loss.items() if one[0] != execution_id}
-        self._contexts.pop(execution_id, None)
         self._descriptions.forget(execution_id)
         if not self._contexts:
             self._environments.abandon()
@@ -170,7 +194,7 @@ class RayCarrier:
             first = bundle.first
             job_id = first.job_ids[0] if isinstance(first, commands.RunVector) else first.job_id
             call = RunningCall(to_hex(job_id), first.shown_name, note.host, note.since, note.pid, len(bundle))
-            found.setdefault(bundle.execution_id, []).append(call)
+            found.setdefault(first.execution_id, []).append(call)
         return found
 
     def lines_of(self, execution_id: str) -> int:
@@ -178,12 +202,13 @@ class RayCarrier:
         context = self._contexts.get(execution_id)
         return self.lines.get(context.channel, 0) if context else 0
 
-    def _executions_in_flight(self) -> tuple[dict[str, str], float | None]:
-        """The executions of the bundles in flight, by name, and when the first one was sent. Any thread may ask."""
+    def _bundles_in_flight(self) -> tuple[dict[str, TakeItems], float | None]:
+        """What takes the items of each bundle in flight, by its name, and when the first one was sent. Any thread may
+        ask."""
         bundles = list(self._bundler.in_flight.values())
         sent = [self._sent.get(bundle.number) for bundle in bundles[:1]]
         since = sent[0].at if sent and sent[0] is not None else None
-        return {bundle.name: bundle.execution_id for bundle in bundles}, since
+        return {bundle.name: partial(self._take_items, bundle) for bundle in bundles}, since
 
     def abandon(self) -> None:
         """End everything that runs, at once: no answer is wanted any more."""
@@ -245,8 +270,19 @@ class RayCarrier:
         for number in (*self._bundler.drop(stopped), *self._autos.drop(stopped)):
             self._lost(*number, "stopped before it started")
         for bundle in self._bundler.in_flight.values():
-            if bundle.stopping_since is None and all(number in stopped for number in bundle.numbers()):
+            if bundle.stopping_since is not None:
+                continue
+            if all(number in stopped for number in bundle.numbers()):
                 self._cancel(bundle)
+            elif len(bundle.executions) > 1:
+                wanting = {each for number, each in bundle.execution_of() if number not in stopped}
+                self._stop_for(bundle, bundle.executions - wanting)
+
+    def _stop_for(self, bundle: Bundle, execution_ids: Collection[str]) -> None:
+        """These executions do not want their attempts in a bundle. Others may: then it is stopped only if it does not
+        come back soon, and their attempts go again."""
+        if not bundle.without(execution_ids, time.monotonic()):
+            self._cancel(bundle)
 
     def _cancel(self, bundle: Bundle) -> None:
         bundle.stopping_since = time.monotonic()
@@ -311,7 +347,8 @@ class RayCarrier:
         vectors = [tuple(vector_call_of(vector)) for vector in bundle.vectors]
         blobs = [blob for call in whole for blob in call.blobs()]
         inputs = self._objects.refs_for(blobs) if blobs else []
-        context = self._contexts[bundle.execution_id]
+        context = self._context_of(bundle)
+        assert context is not None, "what is left of an execution that has ended is not sent"
         small = self._bundler.is_small(bundle)
         kind = "small bundle" if small else "bundle"
         place = self._gangs.place(bundle)
@@ -374,7 +411,7 @@ class RayCarrier:
             return
         self._environments.note_answer(bundle.shape)
         bundle_reply = remote.bundle_reply_in(answer)
-        context = self._contexts.get(bundle.execution_id)
+        context = self._context_of(bundle)
         if context is not None and bundle_reply.lines:
             self.lines[context.channel] = self.lines.get(context.channel, 0) + bundle_reply.lines
         if bundle_reply.kept and sent.refs[1] is not None:
@@ -382,10 +419,10 @@ class RayCarrier:
         for name in bundle.tasks():
             self._bundler.note_size(name, large=bool(bundle_reply.kept))
         if bundle_reply.notes:
-            self._items.finish(bundle.name, bundle.execution_id if context is not None else None)
-        for written in bundle_reply.items if context is not None else ():
-            self._loop.take_items(bundle.execution_id, written)
-        self._take_replies(bundle, bundle_reply, context)
+            self._take_last_items(bundle)
+        for written in bundle_reply.items:
+            self._take_items(bundle, written)
+        self._take_replies(bundle, bundle_reply)
         left = frozenset(bundle_reply.not_started)
         for ready in bundle.left(left) if left else ():
             self._again(bundle, ready)
@@ -395,22 +432,22 @@ class RayCarrier:
         self._gangs.release(number)
         return self._bundler.ended(number), self._sent.pop(number, None)
 
-    def _take_replies(self, bundle: Bundle, bundle_reply: remote.BundleReply, context: ShippedContext | None) -> None:
+    def _take_replies(self, bundle: Bundle, bundle_reply: remote.BundleReply) -> None:
         """Post the messages for what the calls of a bundle gave, and note how long they took."""
-        if context is None:  # the execution has ended, and nothing of it is recorded any more
-            self._descriptions.learn(bundle_reply.described)
-        else:
-            for row in self._descriptions.new(bundle.execution_id, bundle_reply.environment, bundle_reply.described):
+        self._descriptions.learn(bundle_reply.described)
+        for execution_id in bundle.executions & self._contexts.keys():  # of one that has ended nothing is recorded
+            for row in self._descriptions.new(execution_id, bundle_reply.environment, None):
                 self._loop.record(row)
         for vector, columns in zip(bundle.vectors, bundle_reply.vectors, strict=True):
             if columns.jobs:
                 self._bundler.note_seconds(vector.entry.name, sum(columns.wall_seconds) / len(columns.jobs))
                 self._gather(columns, (bundle_reply.node, bundle_reply.pid, bundle_reply.environment))
         task_of = bundle.task_of() if bundle_reply.replies else {}
+        execution_of = {job: each for (job, _), each in bundle.execution_of()} if bundle_reply.replies else {}
         for reply in bundle_reply.each():
             self._bundler.note_seconds(task_of[reply.job], reply.cost.wall_seconds)
-            if reply.entries and context is not None:
-                context.learn(reply.entries)
+            if reply.entries:
+                self._learn(execution_of[reply.job], reply.entries)
             cost = self._autos.note(task_of[reply.job], reply.job, reply.cost)
             sized = reply if cost is reply.cost else reply._replace(cost=cost)
             self._loop.post(message_of(sized, self._loop.clock.now()))
@@ -434,16 +471,16 @@ class RayCarrier:
 
     def _send_with_context(self, bundle: Bundle) -> None:
         """Send a bundle again, with references to its whole context, because a worker lacks the context."""
-        if bundle.execution_id in self._contexts and bundle.stopping_since is None:
+        if self._context_of(bundle) is not None and bundle.stopping_since is None:
             self._send_bundle(bundle, with_context=True)
         else:
             self._ended(bundle.number)
-            for number in bundle.numbers():
-                self._lost(*number, "stopped before it started")
+            for ready in bundle.left():
+                self._again(bundle, ready)
 
     def _again(self, bundle: Bundle, ready: commands.RunTask | commands.RunVector, alone: bool = False) -> None:
         """Put what has not begun, as far as is known, back among the ready ones."""
-        if bundle.stopping_since is None and bundle.execution_id in self._contexts:
+        if bundle.goes_on(ready.execution_id) and ready.execution_id in self._contexts:
             self._bundler.add(ready, alone=alone, shape=bundle.shape)
         elif isinstance(ready, commands.RunVector):
             for job in ready.jobs:
@@ -460,8 +497,11 @@ class RayCarrier:
         timed = bundle.calls and bundle.calls[0].options.get("timeout") is not None
         began = remote.began_at(bundle.calls[0].job_id, bundle.calls[0].attempt) if timed else None
         if bundle.stopping_since is not None:
-            for number in bundle.numbers():
-                self._lost(*number, "stopped")
+            for attempt in bundle.attempts:
+                if bundle.goes_on(attempt.execution_id):
+                    self._again(bundle, attempt)
+                else:
+                    self._lost(attempt.job, attempt.attempt, "stopped")
         elif is_lost_input(error):
             # Not the call's fault. Its next attempt reads these inputs from the store.
             for ref in sent.inputs:
@@ -479,7 +519,13 @@ class RayCarrier:
 
     def _take_last_items(self, bundle: Bundle) -> None:
         """Take in what the bodies of a bundle have written to streams that has not answered."""
-        self._items.finish(bundle.name, bundle.execution_id if bundle.execution_id in self._contexts else None)
+        self._items.finish(bundle.name, partial(self._take_items, bundle))
+
+    def _take_items(self, bundle: Bundle, written: WrittenItems) -> None:
+        """Take in what a body of a bundle has written, unless its execution has ended. Any thread may call it."""
+        execution_id = bundle.execution_of_job(written.job_id)
+        if execution_id in self._contexts:
+            self._loop.take_items(execution_id, written)
 
     def _call_died(self, bundle: Bundle, error: BaseException, began: float | None) -> None:
         (attempt,) = bundle.attempts
@@ -513,9 +559,8 @@ class RayCarrier:
             reply, kept = remote.operated_in(answer)
             if kept:
                 self._objects.keep(kept, operating.sent.refs[1])
-            context = self._contexts.get(operation.execution_id)
-            if reply.entries and context is not None:
-                context.learn(reply.entries)
+            if reply.entries:
+                self._learn(operation.execution_id, reply.entries)
             self._loop.post(operated(operation.asker, reply, self._loop.clock.now()))
             return
         if is_lost_input(answer):
@@ -534,6 +579,8 @@ class RayCarrier:
     def _check(self, moment: float) -> None:
         bundles = list(self._bundler.in_flight.values())
         for bundle in bundles:
+            if bundle.stopping_since is None and moment - (bundle.unwanted_since or moment) > GRACE_SECONDS:
+                self._cancel(bundle)
             if not bundle.forced and moment - (bundle.stopping_since or moment) > GRACE_SECONDS:
                 bundle.forced = True
                 ray.cancel(self._sent[bundle.number].refs[0], force=True)

@@ -65,4 +65,4 @@ class RunningCounts:
 
 def _key_of(bundle: Bundle) -> tuple[str, str]:
     """Execution and name of the one call of a bundle that runs: its calls run one after the other."""
-    return bundle.execution_id, bundle.first.shown_name
+    return bundle.first.execution_id, bundle.first.shown_name
