@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import secrets
@@ -22,6 +23,7 @@ from rayflow.client.service_places import ServicePlace, remove_place, write_plac
 from rayflow.config import Config
 from rayflow.errors import ServiceUnavailable
 from rayflow.runtime.protocol.reports import Printing
+from rayflow.service.connections import BACKLOG, connection_of, is_news, most_connections
 from rayflow.service.http_api import api_of
 from rayflow.service.service import Service
 
@@ -97,10 +99,12 @@ def _server_of(service: Service, place: ServicePlace, out: TextIO) -> _Server:
         out.write(f"keeps the runs of {place.store}, at {place.url}\n")
         out.flush()
 
-    api = api_of(service, place.token)
-    return _Server(
-        uvicorn.Config(api, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, access_log=False), tell
-    )
+    config = uvicorn.Config(
+        api_of(service, place.token), http=connection_of(most_connections()), log_level="warning", lifespan="off",
+        timeout_graceful_shutdown=1, access_log=False, backlog=BACKLOG,
+    )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(is_news)
+    return _Server(config, tell)
 
 
 class _Server(uvicorn.Server):
@@ -146,7 +150,7 @@ def _listening_at(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
-        made.listen(128)
+        made.listen(BACKLOG)
     except OSError:
         made.close()
         raise
