@@ -101,6 +101,8 @@ def _answering(handler: Handler) -> Handler:
             answer = await handler(request)
         except RayflowError as error:
             return _error(type(error).__name__, str(error), _status_of(error))
+        except asyncio.CancelledError:  # the server does not wait any longer for this answer
+            return _error("ServiceUnavailable", "The service has ended.", 503)
         except Exception as error:
             traceback.print_exc()
             return _error("Bug", f"The service has met an error of its own: {type(error).__name__}: {error}", 500)

@@ -54,6 +54,7 @@ from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
 from rayflow.service.flows import bound_to_event, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
+from rayflow.service.patience import PatientSink
 from rayflow.service.questions import Questions, with_explanation
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
@@ -190,6 +191,7 @@ class Service:
             listener=listener,
             clock=self._clock,
             beside=self._turn,
+            sink=PatientSink(self.store, self._reporter.warned, self._stopping),
             listed=ListedJobs(self.questions.listed_jobs()),
         )
         if self.config.inline:
