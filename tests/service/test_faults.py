@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from crash_flows import SOURCE, doings_in
-from faulty_disk import FaultyDisk, use_disk
+from faulty_disk import FullDisk, use_disk
 from projects import Project
 from waiting import until
 
@@ -104,14 +104,6 @@ def test_a_service_that_starts_after_the_clock_was_set_back_goes_on_in_the_recor
     assert rows == sorted(rows)
 
 
-class FullDisk(FaultyDisk):
-    """A disk on which every change fails."""
-
-    def __getattr__(self, name: str) -> Any:
-        self.at = self.count + 1
-        return super().__getattr__(name)
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
     serve: Callable[..., Service], project: Project, monkeypatch: pytest.MonkeyPatch, number: int
@@ -121,7 +113,7 @@ def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
     waiting = start(service, "hears")
     until(lambda: state_of(service, waiting) == "waiting", pause_seconds=0.01)
 
-    use_disk(monkeypatch, FullDisk(0, number))
+    use_disk(monkeypatch, FullDisk(number))
     refused = service.start_named("flow.chain", {"name": "b"}, id="b")
     with pytest.raises(ServiceUnavailable, match=os.strerror(number)):
         refused.result(20)
@@ -150,7 +142,7 @@ def test_a_store_that_is_away_for_a_while_delays_what_is_written_and_ends_nothin
     service = serve()
     waiting = start(service, "hears")
     until(lambda: state_of(service, waiting) == "waiting", pause_seconds=0.01)
-    disk = FullDisk(0, number)
+    disk = FullDisk(number)
     use_disk(monkeypatch, disk)
     begun = service.start_named("flow.chain", {"name": "b"}, id="b", request_id="r")
     until(lambda: disk.count > 20, pause_seconds=0.01)
@@ -169,7 +161,7 @@ def test_a_service_that_is_told_to_end_while_its_store_is_away_does_so_at_once(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve()
-    disk = FullDisk(0, errno.EIO)
+    disk = FullDisk(errno.EIO)
     use_disk(monkeypatch, disk)
     begun = service.start_named("flow.chain", {"name": "b"})
     until(lambda: disk.count > 1, pause_seconds=0.01)
