@@ -8,6 +8,7 @@ An error is {"error": {"type": "RunConflict", "message": "..."}}, with a status 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 import time
@@ -40,7 +41,7 @@ from rayflow.errors import (
 )
 from rayflow.service.api_handlers import Handlers
 from rayflow.service.api_operations import OPERATIONS
-from rayflow.service.api_table import MOST_BYTES, ApiOperation, Asked, read_body, read_query
+from rayflow.service.api_table import MOST_BLOB_BYTES, MOST_BYTES, ApiOperation, Asked, read_body, read_query
 from rayflow.service.replies import Replies
 from rayflow.service.schedule_handlers import ScheduleHandlers
 from rayflow.service.service import Service
@@ -176,6 +177,8 @@ async def _with_errors(answer: Awaitable[Response], service: Service) -> Respons
         return _rate_limited(error)
     except RayflowError as error:
         return _error(type(error).__name__, str(error), _status_of(error))
+    except asyncio.CancelledError:  # the server does not wait any longer for this answer
+        return _error("ServiceUnavailable", "The service has ended.", 503)
     except ClientDisconnect:
         return _error("BadArguments", "The request ended before its body did.", 400)
     except Exception as error:
@@ -216,15 +219,21 @@ async def _content(request: Request, operation: ApiOperation) -> bytes:
     """The body of a request. Raises _TooLarge as soon as that is known."""
     if operation.body is None and operation.takes != "bytes":
         return b""
-    most = MOST_WEBHOOK_BYTES if operation.access == "signature" else MOST_BYTES
+    most = MOST_BYTES
+    if operation.takes == "bytes":
+        most = MOST_WEBHOOK_BYTES if operation.access == "signature" else MOST_BLOB_BYTES
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
-        raise _TooLarge(f"The body of this request is {most:,} bytes at most, and says that it has {length:.30}.")
+        raise _TooLarge(_too_large(most))
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > most:
-            raise _TooLarge(f"The body of this request is {most:,} bytes at most.")
+            raise _TooLarge(_too_large(most))
         parts.append(part)
     return b"".join(parts)
+
+
+def _too_large(most: int) -> str:
+    return f"The body of this request is {most:,} bytes at most. Put larger data into a file, and name it."

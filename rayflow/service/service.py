@@ -68,6 +68,7 @@ from rayflow.service.flow_shell import FlowShell
 from rayflow.service.flows import bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.metrics import MeasuredSink, Metrics
+from rayflow.service.patience import PatientSink
 from rayflow.service.questions import Questions, with_explanation
 from rayflow.service.run_queries import RunFilter
 from rayflow.service.stream_pages import StreamPages
@@ -226,11 +227,11 @@ class Service:
         loop_of: Callable[..., Loop[Any]] = partial(
             Loop,
             self.store,
-            sink=MeasuredSink(self.store, self.metrics),
             limits=self.config.limits,
             listener=listener,
             clock=self._clock,
             beside=self._turn,
+            sink=MeasuredSink(PatientSink(self.store, self._reporter.warned, self._stopping), self.metrics),
             listed=ListedJobs(self.questions.listed_jobs()),
         )
         if self.config.inline:

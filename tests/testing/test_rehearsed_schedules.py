@@ -13,6 +13,7 @@ from projects import Project
 
 from rayflow import cron, every
 from rayflow.errors import BadArguments, BadOption, NoSuchTask, NotFound, RunConflict
+from rayflow.service.run_queries import RunFilter
 from rayflow.testing import Rehearsal, RehearsedRun
 
 HOUR = 3_600_000_000
@@ -86,7 +87,7 @@ def test_a_schedule_says_what_it_is_and_what_has_become_of_it(stage: Rehearsal) 
     [firing] = said["firings"]
     [run] = stage.runs("flow.digest")
     assert (firing["state"], firing["run_id"]) == ("started", run.id)
-    described = stage.service.questions.runs(state=None, flow="flow.digest", limit=1)[0]
+    described = stage.service.questions.runs(RunFilter(flows=("flow.digest",)), limit=1)[0]
     assert (described["schedule"], described["moment"]) == ("flow.digest", firing["moment"])
     assert stage.schedules.next("digest", 2) == said["next"][:2] == [said["next_at"], said["next"][1]]
     assert [each["schedule"] for each in stage.schedules.list()] == ["flow.digest", "flow.slow"]
