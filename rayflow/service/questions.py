@@ -7,7 +7,7 @@ anything.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayflow.errors import NotFound
@@ -40,25 +40,29 @@ class Questions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def listed_jobs(self) -> dict[str, list[bytes]]:
-        """The jobs that are recorded as open, by run, of the runs that have not ended."""
+    def listed_jobs(self, run_ids: Iterable[str] = ()) -> dict[str, list[bytes]]:
+        """The jobs that are recorded as open, by run, of the runs that have not ended.
+
+        run_ids: ids that others hold. The answer has the same objects, instead of equal ones.
+        """
         records = self._store.run_records()
         try:
-            return records.listed_jobs()
+            known = {run_id: run_id for run_id in run_ids}
+            return {known.get(run_id, run_id): jobs for run_id, jobs in records.listed_jobs().items()}
         finally:
             records.close()
 
-    def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
+    def recovered(self, now: int) -> requests.Recovered:
+        """What the keeper begins with."""
         if not self._store.snapshot().commits:
-            return requests.Recovered(at=now), ()
+            return requests.Recovered(at=now)
         records = self._store.run_records()
         try:
             since = now - EVENTS_KEPT_SECONDS * 1_000_000
             runs = records.open_runs()
             ids = list(dict.fromkeys(row.run_id for row in runs))
             number, at = records.latest()
-            recovered = requests.Recovered(
+            return requests.Recovered(
                 at=now,
                 runs=runs,
                 waits=records.waits_of(ids),
@@ -72,10 +76,16 @@ class Questions:
                 latest_number=number,
                 latest_at=at,
             )
-            places = records.places_of(ids)
         finally:
             records.close()
-        return recovered, [row for rows in places.values() for row in rows]
+
+    def places(self, run_ids: Collection[str]) -> Iterator[PlaceRow]:
+        """What has happened at the places of these runs: of one after another."""
+        records = self._store.run_records()
+        try:
+            yield from records.places(run_ids)
+        finally:
+            records.close()
 
     def recalled(self, order: orders.Recall, now: int) -> requests.Recalled:
         """The rows of a run that has ended."""

@@ -38,7 +38,7 @@ from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import PlaceRow, RunRow
+from rayflow.records import RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
@@ -62,12 +62,16 @@ from rayflow.values.digests import DIGEST_BYTES, digest
 from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
+from rayflow.values.process.free_memory import give_back_pages
 from rayflow.values.refs import Encoded, ValueRef
 
 T = TypeVar("T")
 
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
+
+COMMITS_BETWEEN_CLEARINGS = 5_000
+"""After so many commits free memory is returned to the system."""
 
 MOST_REQUESTS = 10_000
 """The ids of so many requests are remembered, so that one that is sent again does nothing twice."""
@@ -131,11 +135,10 @@ class Service:
         self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
         self._thread.start()
 
-    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
-        the keeper begins with, and what has happened at the places of those that have not ended."""
+    def begin(self) -> requests.Recovered:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the keeper begins with."""
         self.questions = Questions(self.store)
-        recovered, places = self.questions.recovered(self._clock.now())
+        recovered = self.questions.recovered(self._clock.now())
         table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
@@ -156,11 +159,12 @@ class Service:
             replied=self._replied,
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
+        run_ids = list(dict.fromkeys(row.run_id for row in recovered.runs))
+        self._runs.take_up(self.questions.places(run_ids), run_ids)
         self._loop = self._new_loop()
-        self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
-        return recovered, places
+        return recovered
 
     def _tasks(self) -> Mapping[str, TaskEntry]:
         """The tasks of the loaded code."""
@@ -190,7 +194,7 @@ class Service:
             listener=listener,
             clock=self._clock,
             beside=self._turn,
-            listed=ListedJobs(self.questions.listed_jobs()),
+            listed=ListedJobs(self.questions.listed_jobs(self._runs.apart)),
         )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)
@@ -214,9 +218,13 @@ class Service:
 
     def _turn_until_stopped(self) -> None:
         collect_rarely()
+        commits = -COMMITS_BETWEEN_CLEARINGS
         try:
             while not self._stopping.is_set():
                 self._turn_once(TURN_SECONDS)
+                if self.store.commits - commits >= COMMITS_BETWEEN_CLEARINGS:
+                    commits = self.store.commits
+                    give_back_pages()  # the first time what the recovery has left behind
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
         except BaseException as error:
