@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,25 +48,29 @@ class Questions:
         """One history for all questions: it reads the records of a commit once."""
         return self._store.history()
 
-    def listed_jobs(self) -> dict[str, list[bytes]]:
-        """The jobs that are recorded as open, by run, of the runs that have not ended."""
+    def listed_jobs(self, run_ids: Iterable[str] = ()) -> dict[str, list[bytes]]:
+        """The jobs that are recorded as open, by run, of the runs that have not ended.
+
+        run_ids: ids that others hold. The answer has the same objects, instead of equal ones.
+        """
         records = self._store.run_records()
         try:
-            return records.listed_jobs()
+            known = {run_id: run_id for run_id in run_ids}
+            return {known.get(run_id, run_id): jobs for run_id, jobs in records.listed_jobs().items()}
         finally:
             records.close()
 
-    def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
+    def recovered(self, now: int) -> requests.Recovered:
+        """What the keeper begins with."""
         if not self._store.snapshot().commits:
-            return requests.Recovered(at=now), ()
+            return requests.Recovered(at=now)
         records = self._store.run_records()
         try:
             since = now - EVENTS_KEPT_SECONDS * 1_000_000
             runs = records.open_runs()
             ids = list(dict.fromkeys(row.run_id for row in runs))
             number, at = records.latest()
-            recovered = requests.Recovered(
+            return requests.Recovered(
                 at=now,
                 runs=runs,
                 waits=records.waits_of(ids),
@@ -89,10 +93,16 @@ class Questions:
                 charges=records.charges(now),
                 rounds=records.rounds(),
             )
-            places = records.places_of(ids)
         finally:
             records.close()
-        return recovered, [row for rows in places.values() for row in rows]
+
+    def places(self, run_ids: Collection[str]) -> Iterator[PlaceRow]:
+        """What has happened at the places of these runs: of one after another."""
+        records = self._store.run_records()
+        try:
+            yield from records.places(run_ids)
+        finally:
+            records.close()
 
     def recalled(self, order: orders.Recall, now: int) -> requests.Recalled:
         """The rows of a run that has ended."""

@@ -49,7 +49,7 @@ from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
 from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import PlaceRow, RunRow
+from rayflow.records import RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
@@ -79,6 +79,7 @@ from rayflow.values.digests import DIGEST_BYTES, digest
 from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
+from rayflow.values.process.free_memory import give_back_pages
 from rayflow.values.refs import Encoded, ValueRef
 from rayflow.webhook_settings import webhooks_of
 
@@ -86,6 +87,9 @@ T = TypeVar("T")
 
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
+
+COMMITS_BETWEEN_CLEARINGS = 5_000
+"""After so many commits free memory is returned to the system."""
 
 
 class Service:
@@ -165,11 +169,10 @@ class Service:
         self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
         self._thread.start()
 
-    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
-        the keeper begins with, and what has happened at the places of those that have not ended."""
+    def begin(self) -> requests.Recovered:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the keeper begins with."""
         self.questions = Questions(self.store)
-        recovered, places = self.questions.recovered(self._clock.now())
+        recovered = self.questions.recovered(self._clock.now())
         table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
@@ -195,13 +198,14 @@ class Service:
             gone=lambda run_id: self._loop.streams.forget(run_id),
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
+        run_ids = list(dict.fromkeys(row.run_id for row in recovered.runs))
+        self._runs.take_up(self.questions.places(run_ids), run_ids)
         self._loop = self._new_loop()
         self.streams = StreamPages(self._loop.streams, self.questions, self._has_ended)
-        self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
         self._turn.post(requests.QueuesConfigured(self._clock.now(), dict(self.config.queues)))
-        return recovered, places
+        return recovered
 
     def _tasks(self) -> Mapping[str, TaskEntry]:
         """The tasks of the loaded code."""
@@ -232,7 +236,7 @@ class Service:
             clock=self._clock,
             beside=self._turn,
             sink=MeasuredSink(PatientSink(self.store, self._reporter.warned, self._stopping), self.metrics),
-            listed=ListedJobs(self.questions.listed_jobs()),
+            listed=ListedJobs(self.questions.listed_jobs(self._runs.apart)),
         )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)
@@ -258,9 +262,13 @@ class Service:
 
     def _turn_until_stopped(self) -> None:
         collect_rarely()
+        commits = -COMMITS_BETWEEN_CLEARINGS
         try:
             while not self._stopping.is_set():
                 self._turn_once(TURN_SECONDS)
+                if self.store.commits - commits >= COMMITS_BETWEEN_CLEARINGS:
+                    commits = self.store.commits
+                    give_back_pages()  # the first time what the recovery has left behind
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
         except BaseException as error:

@@ -11,7 +11,7 @@ forgets all that is in memory, and takes up its runs from what the store has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -110,7 +110,7 @@ class Doings:
         """The body of an attempt has returned a value."""
         self.returned[attempt.execution_id, attempt.job_id] += 1
 
-    def killed(self, places: Sequence[PlaceRow]) -> None:
+    def killed(self, places: Iterable[PlaceRow]) -> None:
         """The service was killed. places: what the store has of the runs that have not ended."""
         begun: Counter[tuple[str, bytes]] = Counter()
         for row in places:
@@ -167,7 +167,7 @@ class RehearsedService(Service):
 
     # --- what differs from a service in earnest -----------------------------------------------------------------------
 
-    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
+    def begin(self) -> requests.Recovered:
         use_project(self.config.project_dir, self.config.files)
         return super().begin()
 
@@ -245,8 +245,8 @@ class RehearsedService(Service):
         self._futures.clear()
         self._posted.clear()
         self.store = Store(self.store.folder)
-        recovered, places = self.begin()
-        self.doings.killed(places)
+        recovered = self.begin()
+        self.doings.killed(self._runs.places())
         self._ended_before = {each.run_id: each.state for each in recovered.ended}
 
     def pass_time(self, until: int | None, is_over: Callable[[], bool] = lambda: False) -> None:
