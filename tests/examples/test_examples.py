@@ -14,7 +14,7 @@ from projects import REPOSITORY
 TESTED = "09_testing"
 """The example that is run by its own tests, since it reaches for the network."""
 
-KEPT = frozenset({"30_order", "31_approval", "32_agent", "33_backfill"})
+KEPT = frozenset({"30_order", "31_approval", "32_agent", "33_backfill", "35_tenants"})
 """Examples of runs that a service keeps: tests/service has their tests."""
 
 EXAMPLES = sorted(
