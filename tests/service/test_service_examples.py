@@ -114,3 +114,21 @@ def test_a_digest_tells_each_sale_once_though_its_service_was_killed(kept: Runni
     assert list(ledger(kept.project, "post.txt").values()) == [1]
     [firing] = kept.client.schedules.show("digest")["firings"]
     assert (firing["kind"], firing["state"], firing["run_id"]) == ("trigger", "started", run.id)
+
+
+@of("35_tenants")
+def test_the_calls_of_each_tenant_come_one_at_a_time_and_two_in_a_second(kept: RunningService) -> None:
+    run = kept.client.start("sync", {"tenants": ["ada", "bob", "eve"]})
+    shown = (REPOSITORY / "examples" / "35_tenants" / "README.md").read_text()
+    assert str(run.result(60)) in shown
+    assert len(ledger(kept.project, "calls.txt")) == 9
+    began: dict[str, list[int]] = {}
+    for each in kept.client.runs(flow="fetch"):
+        first = next(row["at"] for row in kept.client.get(each["run_id"]).history() if row["state"] == "running")
+        began.setdefault(each["arguments"].split("'")[1], []).append(first)
+    assert sorted(began) == ["ada", "bob", "eve"]
+    for times in began.values():
+        assert max(times) - min(times) >= 1_000_000, "three calls in a second"
+    assert [each for each in kept.client.queues() if each["queue"] == "api"] == [
+        {"queue": "api", "slots": 4, "used": 0, "waiting": 0}
+    ]

@@ -88,7 +88,7 @@ class AdmissionOracle(Oracle):
             run.demands = json.loads(row.demands or "{}")
             run.queue, run.priority = row.queue or "default", row.priority or 0
         run.generation = run.generation if row.generation is None else row.generation
-        if row.state == "running" and (run.state != "running" or row.cause != "recovery"):
+        if row.state == "running" and run.state != "running":
             self._admitted(run, was_waiting)
         before = run.state if run.cause != "mutex" else "mutex"
         run.state, run.cause = row.state, row.cause
@@ -109,21 +109,21 @@ class AdmissionOracle(Oracle):
         running = [each for each in others if each.state == "running"]
         slots = self.slots.get(run.queue)
         in_queue = [each for each in running if each.queue == run.queue]
-        if run.state != "running":
-            assert slots is None or len(in_queue) < slots, f"{len(in_queue) + 1} runs of {slots} slots"
-            for name, most in run.demands.get("limits", []):
-                held = [each for each in running if name in [limit[0] for limit in each.demands.get("limits", [])]]
-                assert len(held) < most, f"{len(held) + 1} runs have {name}, of which {most} may"
+        assert slots is None or len(in_queue) < slots, f"{len(in_queue) + 1} runs of {slots} slots"
+        for name, most in run.demands.get("limits", []):
+            held = [each for each in running if name in [limit[0] for limit in each.demands.get("limits", [])]]
+            assert len(held) < most, f"{len(held) + 1} runs have {name}, of which {most} may"
         for each in others:
             if each.state != "queued" or each.cause != "slot" or each.needs != run.needs:
                 continue
             assert run.goes_on or not each.goes_on, "a new run came before one that goes on"
-            if not run.goes_on:
+            if run.goes_on == each.goes_on:
                 assert each.priority <= run.priority, "priority does not count"
-            if run.goes_on == each.goes_on and run.priority == each.priority and was_waiting:
+            if run.goes_on == each.goes_on and run.priority == each.priority:
                 mine, its = run.demands.get("fairness"), each.demands.get("fairness")
                 is_equal = mine == its or run.goes_on
-                assert not (is_equal and each.since < run.since), f"{run.run_id} has overtaken {each.run_id}"
+                is_earlier = not was_waiting or each.since < run.since
+                assert not (is_equal and is_earlier), f"{run.run_id} has overtaken {each.run_id}"
         for each in others:
             is_rival = each.state == "queued" and each.cause == "slot" and each.needs == run.needs
             if is_rival and not each.goes_on and not run.goes_on and each.priority == run.priority:
