@@ -395,7 +395,8 @@ async def test_the_workflows_of_the_worker_are_told(client: RedflowClient) -> No
     assert names == sorted(names) and {"also hears", "give-back", "ticks"} <= {*names}
     hears = await client.get_workflow_meta("give-back")
     assert hears == {
-        "name": "give-back", "queue": "fast", "max_attempts": 3, "cron": [], "event": [{"name": "order.created"}],
+        "name": "give-back", "queue": "fast", "max_concurrency": 1, "max_attempts": 3, "cron": [],
+        "event": [{"name": "order.created"}],
     }  # fmt: skip
     assert await client.get_workflow_meta("nobody's") is None
 

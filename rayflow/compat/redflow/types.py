@@ -300,10 +300,12 @@ class WorkflowEventMeta(TypedDict):
 
 
 class WorkflowMeta(TypedDict, total=False):
-    """A workflow that a worker has loaded. queue, max_attempts: only where this process has defined it, too."""
+    """A workflow that a worker has loaded. queue, max_concurrency, max_attempts: only where this process has defined
+    it, too."""
 
     name: str
     queue: str
+    max_concurrency: int
     max_attempts: int
     cron: list[WorkflowCronMeta]
     event: list[WorkflowEventMeta]
