@@ -21,6 +21,8 @@ from rayflow.evaluator import commands
 from rayflow.evaluator.messages import NestedStart
 from rayflow.keeper import requests
 from rayflow.keeper.keeper import Keeper
+from rayflow.keeper.run_states import WAITING
+from rayflow.keeper.timers import FIRING_DUE, holds
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
@@ -51,6 +53,9 @@ T = TypeVar("T")
 
 MOST_TIMERS = 10_000
 """A run that has not ended after so many timers is taken for one that never ends."""
+
+MOST_IDLE_TIMERS = 100
+"""When all runs wait, and nothing but schedules has a time to come, nothing is expected of more timers than these."""
 
 
 class Killed(BaseException):
@@ -251,9 +256,11 @@ class RehearsedService(Service):
 
     def pass_time(self, until: int | None, is_over: Callable[[], bool] = lambda: False) -> None:
         """Let time pass, from timer to timer: until this time, in microseconds since the epoch, or until it is over, or
-        until no timer is left. Raises AssertionError after very many timers."""
+        until no timer is left. Timers of schedules alone count for a while only. Raises AssertionError after very many
+        timers."""
+        idle_timers = 0
         for _ in range(MOST_TIMERS):
-            if is_over():
+            if is_over() or idle_timers > MOST_IDLE_TIMERS:
                 return
             left = self._loop.seconds_left()
             if not self._loop.is_idle():
@@ -265,12 +272,21 @@ class RehearsedService(Service):
                     self._standing.advance(until)
                     self.settle()
                 return
+            if until is None and self._waits_for_schedules_alone():
+                idle_timers += 1
             self._standing.advance(next_at)
             self.settle()
         raise AssertionError(
             f"Time has passed over {MOST_TIMERS:,} timers, and there are still more: something begins again and again. "
             "rehearsal.skip(...) lets a given time pass."
         )
+
+    def _waits_for_schedules_alone(self) -> bool:
+        """Whether all runs wait, and no time is set for any of them."""
+        state = self._turn.keeper.state
+        if any(run.state != WAITING for run in state.runs.values()):
+            return False
+        return all(timer[1] == FIRING_DUE for timer in state.timers if holds(state, timer))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 

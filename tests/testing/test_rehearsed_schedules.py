@@ -40,6 +40,10 @@ FLOW = """
         return f"{city} {firing.moment.isoformat()}" if firing else city
 
     @flow
+    def hears(name: str):
+        return wait_for_event(name)
+
+    @flow
     def wants_more(number: int):
         return number
 """
@@ -168,6 +172,15 @@ def test_another_service_goes_on_with_the_schedules_where_the_last_one_was(stage
     assert len({each["moment"] for each in firings}) == len(firings) == 6
     assert len(stage.runs("flow.slow")) > before
     assert stage.schedules.show("digest")["changes"][-1]["cause"] == "code"
+
+
+def test_what_no_time_will_bring_is_told_though_schedules_fire_for_ever(stage: Rehearsal) -> None:
+    flow = sys.modules["flow"]
+    with pytest.raises(AssertionError, match="No time will bring that"):
+        stage.start(flow.hears("news")).result()
+    assert 10 < len(stage.runs(flow.digest)) <= 101
+    with pytest.raises(TimeoutError):
+        stage.start(flow.hears("news")).result("48h")
 
 
 @pytest.mark.campaign
