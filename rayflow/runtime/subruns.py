@@ -49,7 +49,7 @@ def evaluate(worker: Worker, call: Call, loop_of: LoopMaker = loop_below) -> Rep
         (thunk,) = loads(call.arguments).values()
         with deadline(call, worker.policy, worker.began):
             listener = LoopListener(warned=lambda _, text: warnings.append(text))
-            loop = loop_of(worker.for_nested_calls(), call.under, listener)
+            loop = loop_of(worker.for_nested_calls(call.under.execution_id), call.under, listener)
             finish = _finished(loop, worker, dumps(thunk._term), call.under, call.timeout)
         assert finish.below is not None
         below = finish.below

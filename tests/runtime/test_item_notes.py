@@ -134,6 +134,16 @@ def test_without_an_answer_from_the_cluster_items_go_with_the_answer(notes: Note
     assert count == 0
 
 
+def test_items_come_out_of_a_note_as_they_went_in(notes: Notes, scheduler: Scheduler) -> None:
+    inside = item(1, "ä")._replace(execution_id="around")  # a job that the bundle does not know: of a subrun
+    pump = ItemPump()
+    pump.begin("w1_a")
+    pump.take(inside)
+    until(lambda: notes)
+    scheduler.noted.finish("w1_a", scheduler.taken.append)
+    assert scheduler.taken == [inside]
+
+
 def test_the_notes_of_a_worker_that_has_died_are_handed_on(notes: Notes, scheduler: Scheduler) -> None:
     pump = ItemPump()
     pump.begin("w1_a")

@@ -9,6 +9,11 @@ import pytest
 from evaluations import Flow
 from projects import Project
 
+from rayflow.runtime.protocol.attempts import WorkerContext
+from rayflow.runtime.protocol.stream_items import WrittenItems
+from rayflow.runtime.worker.worker import Worker
+from rayflow.store.open import open_store
+
 FLOW = '''
 import os
 import threading
@@ -175,6 +180,16 @@ def test_bodies_of_a_subrun_write_to_the_execution_around_it(flow: Flow) -> None
     rows = flow.project.sql("SELECT execution_id, value FROM stream_items ORDER BY number")
     [(execution,)] = flow.project.sql("SELECT execution_id FROM executions WHERE task_name = 'flow.inside'")
     assert rows == [(execution, "1"), (execution, "2")]
+
+
+def test_items_of_a_subrun_name_the_execution_around_it() -> None:
+    taken: list[WrittenItems] = []
+    worker = Worker(WorkerContext(None, (), ":memory:", {}), open_store(":memory:"))
+    worker.take_items = taken.append
+    nested = worker.for_nested_calls("around")
+    assert nested.take_items is not None
+    nested.take_items(WrittenItems(b"j", "flow.f", 1, "b", False, "s", 1, ("1",), (0,)))
+    assert [each.execution_id for each in taken] == ["around"]
 
 
 def test_other_data_fails_the_call_where_it_is_written(flow: Flow) -> None:

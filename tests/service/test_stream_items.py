@@ -115,6 +115,12 @@ def test_calls_that_travel_together_are_told_apart(either: RunningService) -> No
     assert len({item.job_id for item in items}) == 200
 
 
+def test_bodies_of_a_subrun_write_to_the_run_around_it(either: RunningService) -> None:
+    run = either.client.start("inside", {"first": 1})
+    assert [(item.value, item.attempt, item.item) for item in run.stream("doubles")] == [(1, 1, 1), (101, 1, 1)]
+    assert run.result(60) == [2, 202]
+
+
 def test_ten_thousand_items_come_complete_and_in_order(either: RunningService) -> None:
     began = time.monotonic()
     run = either.client.start("many", {"count": 10_000})

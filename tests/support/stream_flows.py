@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from rayflow import effect, flow, gather, map_, stream, task, wait_for_event
+from rayflow import effect, flow, gather, map_, stream, subrun, task, wait_for_event
 
 TOKENS = stream("tokens")
 
@@ -74,6 +74,11 @@ def says_heard(event):
 def double(n):
     stream("doubles").write(n)
     return 2 * n
+
+
+@flow
+def inside(first):
+    return subrun([double(first), double(first + 100)])
 
 
 @flow

@@ -244,13 +244,9 @@ class NotedItems:
                 continue
             text = cluster_notes.read(key)
             if text is not None:
-                for job_id, task, attempt, body, is_replay, stream, first, texts, times in json.loads(text)[1]:
-                    takers[bundle](
-                        WrittenItems(
-                            bytes.fromhex(job_id), task, attempt, body, is_replay, stream, first, tuple(texts),
-                            tuple(times),
-                        )
-                    )  # fmt: skip
+                for job_id, *fields in json.loads(text)[1]:
+                    written = WrittenItems(bytes.fromhex(job_id), *fields)
+                    takers[bundle](written._replace(texts=tuple(written.texts), times=tuple(written.times)))
             cluster_notes.remove(key)
 
     def _remove_stale(self) -> bool:

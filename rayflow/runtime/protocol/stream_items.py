@@ -16,7 +16,7 @@ class WrittenItems(NamedTuple):
     has another name. is_replay: whether the body began before, and has come again to what it awaits: what it wrote
     before it is written already. first: the number of the first of these items among all that this run of the body has
     written to the stream, from 1. texts: the items, as JSON. times: when they were written, in microseconds since the
-    epoch.
+    epoch. execution_id: of the execution, if the body belongs to an evaluation inside a call; else the call tells it.
     """
 
     job_id: bytes
@@ -28,6 +28,7 @@ class WrittenItems(NamedTuple):
     first: int
     texts: tuple[str, ...]
     times: tuple[int, ...]
+    execution_id: str | None = None
 
     @property
     def size(self) -> int:

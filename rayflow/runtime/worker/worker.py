@@ -117,14 +117,18 @@ class Worker(TaskFinder):
         if not self.policy.trusts_modules and other != self.surroundings.project_dir:
             forget_modules(other)
 
-    def for_nested_calls(self) -> Worker:
+    def for_nested_calls(self, execution_id: str) -> Worker:
         """This worker for the calls of an evaluation inside one of its calls: they share all that it has.
 
-        They are not reported to `began`: the outer call was, and its process is ended for it.
+        They are not reported to `began`: the outer call was, and its process is ended for it. execution_id: of the
+        execution around them, to which their items go.
         """
         nested = copy.copy(self)
         nested.began = None
         nested.is_nested = True
+        take = self.take_items
+        if take is not None:
+            nested.take_items = lambda written: take(written._replace(execution_id=execution_id))
         return nested
 
     # --- what it does -------------------------------------------------------------------------------------------------

@@ -523,7 +523,7 @@ class RayCarrier:
 
     def _take_items(self, bundle: Bundle, written: WrittenItems) -> None:
         """Take in what a body of a bundle has written, unless its execution has ended. Any thread may call it."""
-        execution_id = bundle.execution_of_job(written.job_id)
+        execution_id = written.execution_id or bundle.execution_of_job(written.job_id)
         if execution_id in self._contexts:
             self._loop.take_items(execution_id, written)
 
