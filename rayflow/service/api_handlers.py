@@ -18,8 +18,10 @@ from rayflow.lang.tasks import registered
 from rayflow.records import RunRow
 from rayflow.service.api_table import Asked
 from rayflow.service.bulk import Bulk
+from rayflow.service.event_requests import emit, event
 from rayflow.service.flows import described_flows
 from rayflow.service.forking import fork
+from rayflow.service.large_values import blob, put_blob
 from rayflow.service.openapi import document
 from rayflow.service.run_queries import cursor_of, filter_of, number_in
 from rayflow.service.service import Service
@@ -140,26 +142,26 @@ class Handlers:
     async def emit(self, asked: Asked) -> Any:
         given = {name: asked.body[name] for name in ("key", "id", "due_at", "strict")}
         future = await asyncio.to_thread(
-            self._service.emit, asked.body["name"], asked.body["data"], **given, request_id=asked.request_id
+            emit, self._service, asked.body["name"], asked.body["data"], **given, request_id=asked.request_id
         )
         return await asyncio.wrap_future(future)
 
     async def events(self, asked: Asked) -> Any:
         limit, before = asked.query["limit"], number_in(asked.query["cursor"])
         name = asked.query["name"]
-        rows = await asyncio.to_thread(self._service.events, name=name, before=before, limit=limit + 1)
+        rows = await asyncio.to_thread(self._service.questions.events, name=name, before=before, limit=limit + 1)
         return _page("events", rows, limit)
 
     async def event(self, asked: Asked) -> Any:
-        return await asyncio.to_thread(self._service.event, asked.path["event"])
+        return await asyncio.to_thread(event, self._service, asked.path["event"])
 
     async def webhook(self, asked: Asked) -> Any:
         name = asked.path["event"]
         how = self._service.webhooks.get(name)
         if how is None:
             raise NotFound(f"There is no webhook {name!r}. Webhooks are set in the project's file, as [webhooks.NAME].")
-        event = await asyncio.to_thread(received, how, asked.raw, asked.headers, time.time())
-        future = await asyncio.to_thread(self._service.emit, event.name, event.data, key=event.key, id=event.id)
+        sent = await asyncio.to_thread(received, how, asked.raw, asked.headers, time.time())
+        future = await asyncio.to_thread(emit, self._service, sent.name, sent.data, key=sent.key, id=sent.id)
         # Who may send a webhook may not read what it starts.
         return {"event_id": (await asyncio.wrap_future(future))["event_id"]}
 
@@ -180,11 +182,11 @@ class Handlers:
         return await asyncio.to_thread(self._service.stats)
 
     async def put_blob(self, asked: Asked) -> Any:
-        await asyncio.to_thread(self._service.put_blob, asked.path["digest"], asked.raw)
+        await asyncio.to_thread(put_blob, self._service.store, asked.path["digest"], asked.raw)
         return {}
 
     async def blob(self, asked: Asked) -> Any:
-        content = await asyncio.to_thread(self._service.blob, asked.path["digest"])
+        content = await asyncio.to_thread(blob, self._service.store, asked.path["digest"])
         return Response(content, media_type="application/octet-stream")
 
     async def openapi(self, asked: Asked) -> Any:

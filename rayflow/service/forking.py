@@ -26,9 +26,9 @@ from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.records import PlaceRow, WaitRow
 from rayflow.runtime.protocol.requests import new_execution_id
 from rayflow.runtime.worker.results import pack_expression
+from rayflow.service.large_values import kept_in
 from rayflow.service.service import Service
 from rayflow.values.digests import digest
-from rayflow.values.refs import Encoded, ValueRef
 
 
 class Kept(NamedTuple):
@@ -198,9 +198,7 @@ def _with_arguments(
     if type(term) is not TaskCall:
         raise BadArguments("The root of this run is not a call of a task: it has no arguments that could be others.")
 
-    def keep(ref: ValueRef, encoded: Encoded, value: Any) -> None:
-        service.store.put_blob(ref.digest, encoded)
-
+    keep = kept_in(service.store)
     task = service.task_named(term._task)
     given = from_words.given_in(task, words, data=arguments, typed_at=typed_at)
     packed = {name: pack_expression(value, keep)[0] for name, value in given.items()}

@@ -26,10 +26,8 @@ from rayflow import errors
 from rayflow.config import Config, check_address
 from rayflow.errors import (
     BadArguments,
-    BlobDamaged,
     Bug,
     NoSuchTask,
-    NotFound,
     RateLimited,
     ServiceUnavailable,
     WorldError,
@@ -75,8 +73,7 @@ from rayflow.service.stream_pages import StreamPages
 from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.store.store import Store
-from rayflow.values.digests import DIGEST_BYTES, digest
-from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
+from rayflow.values.encoding.encoding import decode, decode_inline
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
 from rayflow.values.process.free_memory import give_back_pages
@@ -562,41 +559,6 @@ class Service:
         except BadArguments as error:
             raise BadArguments(f"The answer does not fit: {error}") from None
 
-    def emit(
-        self,
-        name: str,
-        data: Any,
-        *,
-        key: str | None = None,
-        id: str | None = None,
-        due_at: int | None = None,
-        strict: bool = False,
-        request_id: str | None = None,
-    ) -> Future[Any]:
-        """Emit an event. The answer: the event, and its deliveries. Without an id it has one that follows from that of
-        the request."""
-        symbolic, _ = pack_expression(data, self._keep)
-        packed = dumps(symbolic)
-        content = digest("event", name.encode(), repr(key).encode(), packed)
-        event_id = id if id is not None else uuid.uuid4().hex if request_id is None else f"request:{request_id}"
-        return self.ask(
-            lambda at, request: requests.EmitRequested(
-                at, request, event_id, name, key, packed, content, due_at=due_at, strict=strict
-            )
-        )
-
-    def event(self, event_id: str) -> dict[str, Any]:
-        """An event and its deliveries."""
-        recorded = self.questions.event(event_id)
-        if recorded is None:
-            raise NotFound(f"There is no event {event_id!r} in this store.")
-        kept = self.look(lambda keeper: keeper.event(event_id))
-        return recorded if kept is None else {**recorded, **kept}
-
-    def events(self, *, name: str | None, before: int | None = None, limit: int) -> list[dict[str, Any]]:
-        """The latest events, newest first. before: as in `Questions.events`."""
-        return self.questions.events(name=name, before=before, limit=limit)
-
     # --- about the service --------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
@@ -612,8 +574,6 @@ class Service:
         """Say something in the log of the service."""
         self._reporter.warned(text)
 
-    # --- large values -------------------------------------------------------------------------------------------------
-
     def queues(self) -> list[dict[str, Any]]:
         """The queues, by name: slots (None for any number), used, and how many runs are waiting."""
         return self.look(lambda keeper: keeper.queues())
@@ -621,18 +581,6 @@ class Service:
     def set_queue(self, queue: str, slots: int | None) -> Future[Any]:
         """Give a queue so many slots; None for any number. The answer: what `queues` says of it."""
         return self.ask(lambda at, name: requests.QueueRequested(at, name, queue, slots))
-
-    def put_blob(self, text: str, content: bytes) -> None:
-        """Take in a large value of an argument. Raises BadArguments for what is none."""
-        try:
-            encoded = from_bytes(content)
-        except BlobDamaged as error:
-            raise BadArguments(f"This is not the encoded value {text}: {error}") from None
-        self.store.put_blob(_digest_in(text), encoded)
-
-    def blob(self, text: str) -> bytes:
-        """The bytes of a large value."""
-        return to_bytes(self.store.get_blob(_digest_in(text)))
 
 
 def _done(answer: Any) -> Future[Any]:
@@ -649,13 +597,3 @@ def _fill(future: Future[Any], ask: Callable[[], Any]) -> None:
             future.set_result(ask())
         except Exception as error:
             future.set_exception(error)
-
-
-def _digest_in(text: str) -> bytes:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != DIGEST_BYTES:
-        raise BadArguments(f"{text!r} is not the hash of a value.")
-    return found

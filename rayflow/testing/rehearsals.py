@@ -37,6 +37,7 @@ from rayflow.lang.terms.expressions import Expression, Term
 from rayflow.runtime.driver import driver
 from rayflow.runtime.protocol.execution_row import project_start
 from rayflow.runtime.protocol.reports import Reporter, Silent, Summary
+from rayflow.service.event_requests import emit, event
 from rayflow.service.questions import moment_text
 from rayflow.service.run_queries import RunFilter
 from rayflow.store.folders.protocol import Folder
@@ -288,9 +289,9 @@ class Rehearsal(Scheduler):
         given = json.loads(json.dumps(data))
         due_at = self._due_at(at, delay)
         self.service.answered(
-            lambda _: self.service.emit(name, given, key=key, id=event_id, due_at=due_at, strict=strict)
+            lambda _: emit(self.service, name, given, key=key, id=event_id, due_at=due_at, strict=strict)
         )
-        return self.service.event(event_id)
+        return event(self.service, event_id)
 
     def answer(self, run: RehearsedRun, value: Any, *, place: str | None = None) -> None:
         """Answer the `ask` of a run: `run.answer(value)`."""

@@ -21,6 +21,8 @@ from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.runtime.clock import Clock
 from rayflow.runtime.protocol.reports import Silent
 from rayflow.service import patience
+from rayflow.service.event_requests import emit
+from rayflow.service.run_queries import RunFilter
 from rayflow.service.service import Service
 from rayflow.store.lease import Lease
 
@@ -98,7 +100,7 @@ def test_a_service_that_starts_after_the_clock_was_set_back_goes_on_in_the_recor
     clock.ahead_seconds = -HOUR
     second = serve(clock)
     assert value_of(second, start(second, "flow.chain", "b"))[0] == "did b 1"
-    second.emit("go", "for a", key="a").result(20)
+    emit(second, "go", "for a", key="a").result(20)
     assert value_of(second, waiting)[2] == "did a after"
     rows = project.sql('SELECT recorded_at FROM run_changes ORDER BY "number"')
     assert rows == sorted(rows)
@@ -125,8 +127,8 @@ def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
     service.close()
 
     again = serve()
-    assert [row["run_id"] for row in again.runs(state=None, flow=None, limit=9)] == [waiting]
-    again.emit("go", "for a", key="a").result(20)
+    assert [row["run_id"] for row in again.runs(RunFilter(), limit=9)] == [waiting]
+    emit(again, "go", "for a", key="a").result(20)
     assert value_of(again, waiting) == ["did a before", "for a", "did a after"]
     assert {what: len(lines) for what, lines in doings_in(Path("ledger.jsonl")).items()} == {
         "a before": 1,
@@ -197,9 +199,9 @@ def test_a_question_that_comes_as_the_service_ends_is_refused(serve: Callable[..
     for ask in (
         lambda: ended.result(5),
         lambda: service.describe(run_id),
-        lambda: service.emit("go", 1).result(5),
+        lambda: emit(service, "go", 1).result(5),
         lambda: service.await_end(run_id).result(5),
-        service.asks,
+        lambda: service.asks(limit=9),
     ):
         with pytest.raises(ServiceUnavailable, match="has ended"):
             ask()
