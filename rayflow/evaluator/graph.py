@@ -310,6 +310,11 @@ class Job:
         return self.standing is not None and self.standing.cleans
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its outcome is known, though it may still be open for a clean-up below it."""
+        return not self.is_open or (self.work.left is not None and self.work.left.ending is not None)
+
+    @property
     def is_open(self) -> bool:
         """Whether it is neither done nor failed."""
         return self.state is not DONE and self.state is not FAILED

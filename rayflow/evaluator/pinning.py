@@ -156,7 +156,7 @@ def settled_by(pin: Pin, gone: str | None) -> Outcome:
 
 def answer(state: State, job: Job, pin: Pin) -> None:
     """End a call with the outcome that an earlier life has pinned."""
-    pin.is_taken = True
+    pin.taken_at = job.job_id
     standing = job.standing = Standing(pin.place)
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_answered = True

@@ -13,7 +13,7 @@ from rayflow.evaluator.evaluator import Evaluator
 from rayflow.evaluator.messages import LookedUp, Message, Paused, Resolved
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
-from rayflow.lang.terms.expressions import TaskCall, Term
+from rayflow.lang.terms.expressions import Term
 from rayflow.lang.terms.outcomes import pack_outcome
 from rayflow.records import PlaceRow
 from rayflow.testing.playbook import EXECUTION, START, call, cost, returned, submitted, task

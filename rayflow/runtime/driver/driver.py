@@ -38,7 +38,8 @@ from rayflow.runtime.driver.reporting import filtering, print_receiver
 from rayflow.runtime.driver.start_time import waited_since
 from rayflow.runtime.ending import commit_last, tidy_up
 from rayflow.runtime.inline import InlineCarrier, LookingCarrier
-from rayflow.runtime.keeping.beside import WaitsAside
+from rayflow.runtime.keeping.held_executions import HeldExecutions
+from rayflow.runtime.keeping.waits_aside import WaitsAside
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
 from rayflow.runtime.listing_rows import listing_rows
 from rayflow.runtime.live.live_board import LiveBoard
@@ -249,6 +250,15 @@ class Driver:
 
         Nothing is written or reported until the cache has answered everything: else the real run does both.
         """
+        held, is_over = HeldExecutions(self.store), False
+        try:
+            answered = self._answered(request, held)
+            is_over = answered is not None
+        finally:
+            held.leave(request.execution_id, is_over=is_over)
+        return answered
+
+    def _answered(self, request: Request, held: HeldExecutions) -> Submission | None:
         draft = Draft(self.store)
         warnings: list[str] = []
         ended: list[JobRow] = []
@@ -256,7 +266,7 @@ class Driver:
             warned=lambda _, text: warnings.append(text),
             job_ended=ended.append if self.job_ended is not None else None,
         )
-        finish = self._looked_up(request, draft, listener)
+        finish = self._looked_up(request, draft, listener, held)
         if finish is None:
             return None
         if finish.counts.get("jobs", 0) >= MANY_JOBS:
@@ -270,10 +280,12 @@ class Driver:
         self.report_end(request, finish)
         return Ended(self, request.execution_id, finish)
 
-    def _looked_up(self, request: Request, draft: Draft, listener: LoopListener) -> commands.Finish | None:
+    def _looked_up(
+        self, request: Request, draft: Draft, listener: LoopListener, held: HeldExecutions
+    ) -> commands.Finish | None:
         """Evaluate with a carrier that runs nothing. The end of the execution; None when a call has to run."""
         worker = Worker(self.worker_context(request), self.store)
-        waits = WaitsAside(self.store)
+        waits = WaitsAside(held)
         loop = Loop(
             self.store,
             lambda loop: LookingCarrier(loop, worker),
