@@ -69,7 +69,7 @@ def located(failure: Failure, job: Job, expression: Expression | None = None) ->
         trail = explanations.trail_of(job)
         if expression is not None:
             trail = (*trail, explanations.made_text(expression, job))
-        failure = replace(failure, trail=trail)
+        failure = replace(failure, trail=trail, origin=job.job_id)
     if not failure.is_cancelled and len(job.execution.failures) < MOST_FAILURES:
         # Without the exception itself: nothing raises the failures that were caught.
         listed = failure if failure.pickled is None else replace(failure, pickled=None)

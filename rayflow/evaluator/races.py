@@ -91,7 +91,7 @@ def take(state: State, cell: Cell, slot: int) -> None:
         row = form_row(cell, race.above, race.place, cell.expression._name, "decision", state.now)
         failure = outcome if isinstance(outcome, Failure) else None
         row = row._replace(
-            outcome=dumps((winner, failure.digest if failure is not None else None)),
+            outcome=dumps((winner, failure.digest, failure.origin) if failure is not None else (winner, None)),
             error=failure.summary if failure is not None else None,
             generation=known.generation if (known := ledger_of(cell.scope.execution).pins.get(race.place)) else 0,
         )
