@@ -95,7 +95,7 @@ def meet(
         unknown = TaskEntry(name=call._task, hash=b"", parameters=Parameters((), (), frozenset()))
         job = new_job(state, execution, parent, call, unknown, job_id, is_begun=is_begun)
         if pin is None or not answered_by(state, job, pin, needs_task=False):
-            fail(state, job, own_failures.no_such_task(_no_such_task(call._task, execution)))
+            _wait_for_code(state, job)
         return job
     job = new_job(state, execution, parent, call, entry, job_id, is_begun=is_begun)
     if is_begun:
@@ -273,6 +273,17 @@ def _refuse_too_deep(state: State, job: Job) -> bool:
         job.execution.is_deep = True
         warn(state, job.execution, explanations.deep_text(job, most))
     return False
+
+
+def _wait_for_code(state: State, job: Job) -> None:
+    """Nobody knows the task of a call: in a run, the call waits for other code; elsewhere it fails."""
+    execution = job.execution
+    if not execution.may_begin:
+        fail(state, job, own_failures.cancelled())
+    elif execution.is_run and execution.wanted:
+        execution.lacking[job.number] = job
+    else:
+        fail(state, job, own_failures.no_such_task(_no_such_task(job.entry.name, execution)))
 
 
 def _no_such_task(name: str, execution: Execution) -> str:

@@ -100,6 +100,8 @@ def stop(state: State, execution: Execution) -> None:
         elif job.state is HELD:
             state.capacity.drop(job)
             fail(state, job, cancelled())
+        elif job.number in execution.lacking:
+            fail(state, job, cancelled())
 
 
 def _cancel_known_outcome(root: Job | None) -> None:
@@ -127,6 +129,7 @@ def close(
         return
     move(state, job, to)
     execution.open.pop(job.number, None)
+    execution.lacking.pop(job.number, None)
     state.jobs.pop(job.number, None)
     tally = execution.tally
     if execution.ledger is not None:
@@ -295,7 +298,7 @@ def end_job_for_nothing(state: State, job: Job) -> None:
     elif job.state is HELD:
         state.capacity.drop(job)
         fail(state, job, cancelled())
-    elif job.state is SHARED:
+    elif job.state is SHARED or job.number in job.execution.lacking:
         fail(state, job, cancelled())
 
 

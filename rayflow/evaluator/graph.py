@@ -523,7 +523,8 @@ class Execution:
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
-    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
+    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. lacking: by number, the
+    calls of a run that wait for the code of their tasks. waits: the open waits,
     by place. target: the cell or job and the slot for the term in hand. is_parked: whether only waits can bring news.
 
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
@@ -574,6 +575,7 @@ class Execution:
         self.ledger: Ledger | None = None
         if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
             self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
+        self.lacking: dict[int, Job] = {}
         self.waits: dict[bytes, Cell] = {}
         self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False
@@ -594,6 +596,11 @@ class Execution:
         self.writers: dict[str, Writer] = {}
         self.advances: dict[bytes, Advance] = {}
         self._task_sets: dict[frozenset[bytes] | bytes, frozenset[bytes]] = {}
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether something from outside may bring it on: the end of a wait, or code that it lacks."""
+        return bool(self.waits or self.lacking)
 
     def task_set_of(self, job: Job) -> frozenset[bytes]:
         """The hashes of the tasks of a job and of the jobs below it. Equal sets are one object."""

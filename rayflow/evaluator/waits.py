@@ -129,8 +129,9 @@ def note(state: State, cell: Cell, kind: str) -> None:
 
 
 def note_parked(state: State, execution: Execution) -> None:
-    """Say that nothing but open waits can bring news, each time that it becomes so."""
-    is_parked = bool(execution.waits) and execution.in_flight == 0
+    """Say that nothing but open waits, or other code, can bring news, each time that it becomes so."""
+    is_parked = bool(execution.waits or execution.lacking) and execution.in_flight == 0
     if is_parked and not execution.is_parked:
-        state.out.append(commands.Parked(execution.execution_id))
+        missing = {job.entry.name for job in execution.lacking.values()}
+        state.out.append(commands.Parked(execution.execution_id, tuple(sorted(missing))))
     execution.is_parked = is_parked
