@@ -102,10 +102,10 @@ class Evaluator:
         for execution_id, execution in list(state.awake.items()):
             if execution.is_restricted and execution.wanted and not (execution.left or execution.demands):
                 execution.is_restricted, execution.may_begin = False, True  # all that has lost is settled
-            while execution.in_flight == 0 and not execution.may_go_on and _is_open(state, execution):
+            while execution.in_flight == 0 and not waits.hopes(execution) and _is_open(state, execution):
                 _break_cycle(state, execution)
                 drain(state)
-            if execution.may_go_on or execution.is_parked:
+            if waits.hopes(execution) or execution.is_parked:
                 waits.note_parked(state, execution)
             if execution.is_parked or not _is_open(state, execution):
                 del state.awake[execution_id]

@@ -25,6 +25,7 @@ from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
 from rayflow.evaluator.task_book import TaskBook
+from rayflow.evaluator.witnessed_changes import Advance, Writer
 from rayflow.evaluator.witnessing import Seen
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.expressions import Expression, TaskCall, Term
@@ -484,25 +485,6 @@ CROWDED = 1_000_000
 """The number of open calls at which a warning comes. Another one comes each time this number has doubled."""
 
 
-class Writer(NamedTuple):
-    """The call that gave a file, and the state of the file at that time.
-
-    call: the call as text. The text is made at once, because the arguments are forgotten later.
-    """
-
-    eval_hash: bytes | None
-    call: str
-    state: tuple[Any, ...]
-
-
-class Advance(NamedTuple):
-    """The call that changed a state of a handle, and the new state. call: the call as text."""
-
-    eval_hash: bytes | None
-    call: str
-    state: bytes
-
-
 class Execution:
     """One evaluation of one root expression.
 
@@ -596,11 +578,6 @@ class Execution:
         self.writers: dict[str, Writer] = {}
         self.advances: dict[bytes, Advance] = {}
         self._task_sets: dict[frozenset[bytes] | bytes, frozenset[bytes]] = {}
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether something from outside may bring it on: the end of a wait, or code that it lacks."""
-        return bool(self.waits or self.lacking)
 
     def task_set_of(self, job: Job) -> frozenset[bytes]:
         """The hashes of the tasks of a job and of the jobs below it. Equal sets are one object."""

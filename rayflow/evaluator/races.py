@@ -154,7 +154,8 @@ def cleaned(state: State, cell: Cell) -> bool:
         row = form_row(cell, above, cell.key, cell.expression._name, "cleaned", state.now)
         row = row._replace(generation=known.generation if known is not None else 0)
         state.out.append(commands.Record((row,)))
-    may_go_on = is_allowed(execution, cell)
+    # Behind one that an earlier life has cleaned up there may be another one.
+    may_go_on = is_allowed(execution, cell) or (known is not None and known.is_cleaned)
     if not may_go_on:
         settle(state, cell, cancelled(), cell.all_sources())
     has_cleaned_up(state, cell)

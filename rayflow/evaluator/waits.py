@@ -128,9 +128,14 @@ def note(state: State, cell: Cell, kind: str) -> None:
     demand(state, term, cell.scope, child_path(cell.path, "noted", 0), cell, BECOME_SLOT)
 
 
+def hopes(execution: Execution) -> bool:
+    """Whether something from outside may bring an execution on: the end of a wait, or code that it lacks."""
+    return bool(execution.waits or execution.lacking)
+
+
 def note_parked(state: State, execution: Execution) -> None:
     """Say that nothing but open waits, or other code, can bring news, each time that it becomes so."""
-    is_parked = bool(execution.waits or execution.lacking) and execution.in_flight == 0
+    is_parked = hopes(execution) and execution.in_flight == 0
     if is_parked and not execution.is_parked:
         missing = {job.entry.name for job in execution.lacking.values()}
         state.out.append(commands.Parked(execution.execution_id, tuple(sorted(missing))))
