@@ -143,7 +143,7 @@ def enter_again(state: State, cell: Cell) -> None:
     """Send the job of a body again, when all expressions that the body awaits have outcomes."""
     ((job, _),) = cell.waiters
     assert isinstance(job, Job)
-    if not job.is_open:
+    if job.is_settled:
         return
     if not job.work.wanted:
         fail(state, job, own_failures.cancelled())

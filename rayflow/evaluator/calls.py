@@ -18,13 +18,14 @@ from rayflow.errors import BadArguments, BadOption
 from rayflow.evaluator import explanations, own_failures, witnessing
 from rayflow.evaluator.call_options import without_lazy_exports
 from rayflow.evaluator.cell_roles import ARGUMENTS_SLOT, CellRole
-from rayflow.evaluator.closing import fail
+from rayflow.evaluator.closing import enter_lost, fail
 from rayflow.evaluator.effects import (
     answered_by,
     go_on_from_term,
     goes_on_to_clean_up,
     has_term,
     identify,
+    is_only_to_be_met,
     note_awaited_key,
 )
 from rayflow.evaluator.graph import Cell, Execution, Job
@@ -33,7 +34,7 @@ from rayflow.evaluator.members import siblings_in
 from rayflow.evaluator.open_terms import is_value
 from rayflow.evaluator.opening_rows import note_young
 from rayflow.evaluator.paths import child_path
-from rayflow.evaluator.places import pinned_caller
+from rayflow.evaluator.places import may_lead_to_clean_up, pinned_caller
 from rayflow.evaluator.sharing import go_on
 from rayflow.evaluator.state import State, demand, next_number, warn
 from rayflow.lang.options.options import MOST_DEPTH, check_options, merge, scope_of
@@ -94,13 +95,15 @@ def meet(
         unknown = TaskEntry(name=call._task, hash=b"", parameters=Parameters((), (), frozenset()))
         job = new_job(state, execution, parent, call, unknown, job_id, is_begun=is_begun)
         if pin is None or not answered_by(state, job, pin, needs_task=False):
-            fail(state, job, own_failures.no_such_task(_no_such_task(call._task, execution)))
+            _wait_for_code(state, job)
         return job
     job = new_job(state, execution, parent, call, entry, job_id, is_begun=is_begun)
     if is_begun:
         job.standing = Standing()
         job.standing.is_begun = True
     if pin is not None and answered_by(state, job, pin):
+        if parent is not None and may_lead_to_clean_up(parent):
+            _enter_arguments(state, job, call, parent)
         return job
     if entry.is_effect:
         note_awaited_key(job)
@@ -120,11 +123,7 @@ def meet(
         defaults = execution.tasks.defaults_of(entry)
         if len(given) < len(entry.parameters.names):
             job.seen = witnessing.in_term(job.seen, entry.defaults)
-        bound = {
-            name: bound[name] if name in bound else defaults[name]
-            for name in entry.parameters.names
-            if name in bound or name in defaults
-        }
+        bound = _with_defaults(entry, bound, defaults)
     job.work.bound = bound
     try:
         job.options, job.hands_down = execution.call_options.of_call(entry, call._options, job.received)
@@ -134,11 +133,14 @@ def meet(
     job.work.call = None  # from here on its arguments are enough; with many calls, each object costs memory
     if (job.depth >= DEEP or "max_depth" in job.options) and _refuse_too_deep(state, job):
         return job
-    lazy = [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
+    lazy = _lazy_of(bound)
     may_be_lazy = call._options or entry.lazy_options or job.received.exports
     lazy_options = [name for name, value in job.options.items() if not is_value(value)] if may_be_lazy else []
     if not (lazy or lazy_options):
-        identify(state, job)
+        if is_only_to_be_met(job):
+            fail(state, job, own_failures.cancelled())
+        else:
+            identify(state, job)
         return job
     if "export_options" in lazy_options:
         # The calls that reduce these options cannot have them themselves.
@@ -158,6 +160,35 @@ def meet(
     return job
 
 
+def _with_defaults(entry: TaskEntry, bound: dict[str, Term], defaults: Mapping[str, Term]) -> dict[str, Term]:
+    """The arguments of a call in the order of the parameters, with the defaults of those that it does not give."""
+    return {
+        name: bound[name] if name in bound else defaults[name]
+        for name in entry.parameters.names
+        if name in bound or name in defaults
+    }
+
+
+def _lazy_of(bound: Mapping[str, Term]) -> list[str]:
+    """The names of the arguments that have to be reduced."""
+    return [name for name, value in bound.items() if type(value) not in SCALARS and not is_value(value)]
+
+
+def _enter_arguments(state: State, job: Job, call: TaskCall, parent: Job) -> None:
+    """Go to the clean-ups of what has lost in the arguments of a call that an earlier life has ended; one of them may
+    not have come to its end."""
+    entry, execution = job.entry, parent.execution
+    try:
+        given = bound = entry.parameters.bind(call._args, call._kwargs, name=entry.name)
+    except BadArguments:
+        return  # its parameters are others now: nobody knows the paths of its arguments
+    if entry.defaults is not None:
+        bound = _with_defaults(entry, bound, execution.tasks.defaults_of(entry))
+    lazy = [(position, name) for position, name in enumerate(_lazy_of(bound)) if name in given]
+    lost = [(child_path(job.job_id, "argument", position), bound[name]) for position, name in lazy]
+    enter_lost(state, parent, job.job_id, lost)
+
+
 def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | None:
     """What earlier lives have recorded of a call."""
     ledger = execution.ledger
@@ -170,7 +201,7 @@ def _pin_of(execution: Execution, parent: Job | None, job_id: bytes) -> Pin | No
         return None
     else:
         pin = ledger.pin_at(job_id, above.place)
-    return pin if pin is not None and not pin.is_taken else None
+    return pin if pin is not None and pin.may_stand_at(job_id) else None
 
 
 def meet_identified(
@@ -196,7 +227,7 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
     """The lazy arguments and options of a job have settled: go on with it, or fail as the first of them did."""
     ((job, _),) = cell.waiters
     assert isinstance(job, Job)
-    if not job.is_open:
+    if job.is_settled:
         return
     names, option_names = cell.expression
     if failure is not None and failure.is_cancelled and has_term(job):
@@ -225,10 +256,10 @@ def take_arguments(state: State, cell: Cell, failure: Failure | None) -> None:
             return
         if _refuse_too_deep(state, job):
             return
-    if job.work.wanted or has_term(job) or job.is_cleaning_up:
-        identify(state, job)
-    else:
+    if is_only_to_be_met(job):
         fail(state, job, own_failures.cancelled())
+    else:
+        identify(state, job)
 
 
 def _refuse_too_deep(state: State, job: Job) -> bool:
@@ -245,6 +276,17 @@ def _refuse_too_deep(state: State, job: Job) -> bool:
         job.execution.is_deep = True
         warn(state, job.execution, explanations.deep_text(job, most))
     return False
+
+
+def _wait_for_code(state: State, job: Job) -> None:
+    """Nobody knows the task of a call: in a run, the call waits for other code; elsewhere it fails."""
+    execution = job.execution
+    if not execution.may_begin:
+        fail(state, job, own_failures.cancelled())
+    elif execution.is_run and execution.wanted:
+        execution.lacking[job.number] = job
+    else:
+        fail(state, job, own_failures.no_such_task(_no_such_task(job.entry.name, execution)))
 
 
 def _no_such_task(name: str, execution: Execution) -> str:

@@ -51,7 +51,7 @@ def begin_new(state: State, job: Job) -> None:
 
 def take_answer(state: State, job: Job, outcome: Outcome) -> None:
     """A person has said what becomes of a changed effect; or the execution was cancelled meanwhile."""
-    if not job.is_open:
+    if job.is_settled:
         return
     if isinstance(outcome, Failure):
         fail(state, job, outcome, own=False)
@@ -64,7 +64,7 @@ def take_answer(state: State, job: Job, outcome: Outcome) -> None:
 
 
 def _follow(state: State, job: Job, before: Pin, said: str) -> None:
-    before.is_taken = True
+    before.taken_at = job.job_id
     if said == "again":
         _send(state, job)
     elif said == "keep" and before.outcome is not None:

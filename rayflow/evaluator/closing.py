@@ -9,11 +9,12 @@ and whether it is wanted; of the State jobs, fills, executions, out, and the wai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rayflow.evaluator import commands, explanations, lookups, witnessing
-from rayflow.evaluator.graph import Execution, Job
+from rayflow.evaluator.cell_roles import CellRole
+from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.hashes import call_hash_of, hash_of
 from rayflow.evaluator.job_states import (
     DONE,
@@ -33,8 +34,8 @@ from rayflow.evaluator.nested_executions import nested_end
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.places import outcome_row
 from rayflow.evaluator.rows import closing_record, full_reduction_row, status_of
-from rayflow.evaluator.state import State, move, settle
-from rayflow.lang.terms.expressions import Expression
+from rayflow.evaluator.state import State, demand, move, settle
+from rayflow.lang.terms.expressions import Expression, Term
 from rayflow.values.failures import Failure
 
 MOST_FAILURES = 1_000
@@ -44,6 +45,8 @@ MOST_FAILURES = 1_000
 def fail(state: State, job: Job, failure: Failure, own: bool = True) -> None:
     """End a job with a failure. own: it happened in this job; otherwise the job only passes it on."""
     execution = job.execution
+    if job.is_settled:
+        return
     if own:
         failure = located(failure, job)
     if execution.fatal is not None and job is execution.root:
@@ -66,7 +69,7 @@ def located(failure: Failure, job: Job, expression: Expression | None = None) ->
         trail = explanations.trail_of(job)
         if expression is not None:
             trail = (*trail, explanations.made_text(expression, job))
-        failure = replace(failure, trail=trail)
+        failure = replace(failure, trail=trail, origin=job.job_id)
     if not failure.is_cancelled and len(job.execution.failures) < MOST_FAILURES:
         # Without the exception itself: nothing raises the failures that were caught.
         listed = failure if failure.pickled is None else replace(failure, pickled=None)
@@ -78,6 +81,7 @@ def stop(state: State, execution: Execution) -> None:
     """Stop an execution that nothing needs any more: start nothing, and end its running calls. Clean-ups go on."""
     execution.wanted = False
     execution.is_restricted = True
+    _cancel_known_outcome(execution.root)
     leave_all(state, execution)
     for place, cell in list(execution.waits.items()):
         if not is_cleaning(execution, cell):
@@ -88,12 +92,24 @@ def stop(state: State, execution: Execution) -> None:
         if is_cleaning(execution, job):
             continue
         job.work.wanted = False
+        if job.is_cleaning_up:
+            continue
         if job.state is RUNNING:
             # The job closes when any answer to it comes.
             state.out.append(commands.Stop(job.number, job.work.attempt))
         elif job.state is HELD:
             state.capacity.drop(job)
             fail(state, job, cancelled())
+        elif job.number in execution.lacking:
+            fail(state, job, cancelled())
+
+
+def _cancel_known_outcome(root: Job | None) -> None:
+    """A root that has stayed open for a clean-up ends as cancelled, although its outcome was known."""
+    left = root.work.left if root is not None and root.is_open else None
+    if root is not None and left is not None and left.ending is not None:
+        left.ending = FAILED, False, False
+        root.outcome, root.value_hash, root.call_hash, root.clean = cancelled(), None, None, False
 
 
 def close(
@@ -113,6 +129,7 @@ def close(
         return
     move(state, job, to)
     execution.open.pop(job.number, None)
+    execution.lacking.pop(job.number, None)
     state.jobs.pop(job.number, None)
     tally = execution.tally
     if execution.ledger is not None:
@@ -150,6 +167,17 @@ def leave_to_clean_up(node: Node) -> None:
         if job.work.left is None:
             job.work.left = Left()
         job.work.left.count += 1
+
+
+def enter_lost(state: State, scope: Job, path: bytes, terms: Sequence[tuple[bytes, Term]]) -> None:
+    """Reduce terms that nothing needs, each at its path, only to come to the clean-ups in them. path: of all."""
+    if not terms:
+        return
+    scope.execution.is_restricted = True
+    cell = Cell(CellRole.LOST, None, scope, path, len(terms))
+    leave_to_clean_up(cell)
+    for slot, (place, term) in enumerate(terms):
+        demand(state, term, scope, place, cell, slot)
 
 
 def has_cleaned_up(state: State, node: Node) -> None:
@@ -253,7 +281,7 @@ def end_job_for_nothing(state: State, job: Job) -> None:
 
     A job whose arguments or result are being reduced ends with what is below it: there may be a clean-up.
     """
-    if not job.is_open:
+    if job.is_settled:
         return
     if job.state is RUNNING and job.entry.is_effect and job.options.get("on_cancel") != "kill":
         assert job.standing is not None
@@ -261,6 +289,8 @@ def end_job_for_nothing(state: State, job: Job) -> None:
         _let_nobody_wait(state, job)
         return
     was_wanted, job.work.wanted = job.work.wanted, False
+    if job.is_cleaning_up:
+        return
     if job.state is RUNNING or job.state is LOOKUP:
         if job.state is RUNNING and was_wanted:
             state.out.append(commands.Stop(job.number, job.work.attempt))
@@ -268,7 +298,7 @@ def end_job_for_nothing(state: State, job: Job) -> None:
     elif job.state is HELD:
         state.capacity.drop(job)
         fail(state, job, cancelled())
-    elif job.state is SHARED:
+    elif job.state is SHARED or job.number in job.execution.lacking:
         fail(state, job, cancelled())
 
 

@@ -194,10 +194,14 @@ class CloseWait(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """Nothing of this execution is in flight, and at least one wait is open. Said once each time it becomes so. The
-    shell may answer with `Forget`. No answer is needed."""
+    """Nothing of this execution is in flight: only waits that are open, or other code, can bring news. Said once each
+    time it becomes so. The shell may answer with `Forget`. No answer is needed.
+
+    missing: of a run, the names of the tasks that its calls need and the table lacks.
+    """
 
     execution_id: str
+    missing: tuple[str, ...] = ()
 
 
 class Warn(NamedTuple):

@@ -23,8 +23,9 @@ from rayflow.evaluator.job_states import HELD, RESULT
 from rayflow.evaluator.ledger import Pin, Standing
 from rayflow.evaluator.misplaced import misplaced
 from rayflow.evaluator.needs import awaited_key
+from rayflow.evaluator.paths import result_path
 from rayflow.evaluator.pinning import answer, stand
-from rayflow.evaluator.places import caller_of, ledger_of, pinned_caller, place_of
+from rayflow.evaluator.places import caller_of, ledger_of, may_lead_to_clean_up, pinned_caller, place_of
 from rayflow.evaluator.state import State, move
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.outcomes import unpack_outcome
@@ -71,15 +72,22 @@ def has_term(job: Job) -> bool:
 
 def goes_on_to_clean_up(state: State, job: Job) -> bool:
     """Whether a call that nothing needs goes on all the same: an earlier life has entered a form with a clean-up below
-    it, and not evaluated that. Its body is entered again if it awaits."""
+    it or in its arguments, and not evaluated that. Its body is entered again if it awaits."""
     pin = job.standing.pin if job.standing is not None else None
-    if pin is None or pin.place not in ledger_of(job.execution).unclean:
+    if pin is None:
+        return may_lead_to_clean_up(job.parent)
+    if pin.place not in ledger_of(job.execution).unclean:
         return False
     if pin.term is None:
         assert job.standing is not None
         job.standing.cleans = True
         leave_to_clean_up(job)
     return True
+
+
+def is_only_to_be_met(job: Job) -> bool:
+    """Whether nothing needs a call, and it leads to no clean-up, unless one is in its arguments."""
+    return not (job.work.wanted or has_term(job) or job.is_cleaning_up)
 
 
 def _may_be_moved(job: Job) -> bool:
@@ -114,7 +122,7 @@ def answered_by(state: State, job: Job, pin: Pin, *, needs_task: bool = True) ->
         standing.pin, standing.is_pinned = pin, True
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_edited = standing.is_pinned and pin.term is None and pin.task_hash != job.entry.hash
-    pin.is_taken = True
+    pin.taken_at = job.job_id
     if needs_task or pin.term is None:
         return False
     go_on_from_term(state, job, pin)
@@ -129,7 +137,7 @@ def go_on_from_term(state: State, job: Job, pin: Pin) -> None:
         job.eval_hash = digest("eval", b"gone", job.entry.hash, pin.place)
     job.how = "shared"
     move(state, job, RESULT)
-    sharing.reduce_result(state, job, pin.term, loads(pin.term))
+    sharing.reduce_result(state, job, pin.term, loads(pin.term, result_path(job)))
 
 
 def _enter_again(state: State, job: Job, pin: Pin) -> None:

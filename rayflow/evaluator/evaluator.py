@@ -53,7 +53,7 @@ from rayflow.evaluator.job_states import HELD, LOOKUP, RESULT
 from rayflow.evaluator.ledger import ROOT_PLACE
 from rayflow.evaluator.members import job_in, leave_all
 from rayflow.evaluator.opening_rows import record_open_jobs
-from rayflow.evaluator.paths import awaited_path, child_path
+from rayflow.evaluator.paths import awaited_path, child_path, result_path
 from rayflow.evaluator.pinning import clear_failures
 from rayflow.evaluator.reduction import drain
 from rayflow.evaluator.sharing import part, reduce_result
@@ -62,7 +62,7 @@ from rayflow.evaluator.timers import RetryTimer
 from rayflow.evaluator.vectors import FEWEST
 from rayflow.lang.parameters.signatures import Parameters
 from rayflow.lang.task_table import TaskEntry
-from rayflow.lang.terms.codec import loads
+from rayflow.lang.terms.codec import give_paths, loads
 from rayflow.lang.terms.expressions import TaskCall, Term
 from rayflow.records import SINGLE
 from rayflow.values.digests import digest, short_digest
@@ -103,10 +103,10 @@ class Evaluator:
         for execution_id, execution in list(state.awake.items()):
             if execution.is_restricted and execution.wanted and not (execution.left or execution.demands):
                 execution.is_restricted, execution.may_begin = False, True  # all that has lost is settled
-            while execution.in_flight == 0 and not execution.waits and _is_open(state, execution):
+            while execution.in_flight == 0 and not waits.hopes(execution) and _is_open(state, execution):
                 _break_cycle(state, execution)
                 drain(state)
-            if execution.waits or execution.is_parked:
+            if waits.hopes(execution) or execution.is_parked:
                 waits.note_parked(state, execution)
             if execution.is_parked or not _is_open(state, execution):
                 del state.awake[execution_id]
@@ -163,8 +163,8 @@ def _submitted(state: State, message: messages.Submitted) -> None:
     execution = Execution(message)
     state.executions[message.execution_id] = execution
     clear_failures(state, execution, message.generation)
-    term = loads(message.root)
     root_id = short_digest("job", execution.seed)
+    term = loads(message.root, root_id)
     pin = execution.ledger.pins.get(ROOT_PLACE) if execution.ledger is not None else None
     if type(term) is TaskCall:
         meet(state, term, execution, None, root_id)
@@ -222,8 +222,8 @@ def _returned(state: State, message: messages.Returned) -> None:
     if below is not None:
         _count_nested(job.execution, below)
         _warn_all(state, job.execution, below)
-    term = _take_in(state, job, message)
-    if not job.is_open:
+    term = _take_in(state, job, message, result_path(job))
+    if job.is_settled:
         return
     if below is not None:
         job.work.below = below
@@ -257,8 +257,8 @@ def _paused(state: State, message: messages.Paused) -> None:
         return
     if job.work.awaits is None:
         job.work.awaits = Awaits()
-    asked = _take_in(state, job, message)
-    if not job.is_open:
+    asked = _take_in(state, job, message, b"")
+    if job.is_settled:
         return
     if job.entry.is_effect:
         fail(state, job, own_failures.effect_awaits(job))
@@ -273,11 +273,15 @@ def _paused(state: State, message: messages.Paused) -> None:
     cell = Cell(CellRole.AWAITED, tuple(terms), job, job.job_id, len(terms))
     cell.waiters.append((job, AWAITED_SLOT))
     for position, (key, term) in enumerate(terms.items()):
+        give_paths(term, awaited_path(job, key))
         demand(state, term, job, awaited_path(job, key), cell, position)
 
 
-def _take_in(state: State, job: Job, message: messages.Returned | messages.Paused) -> Term:
-    """A body has come back: end its attempt, and give what it brings. Fails the job when nothing wants it any more."""
+def _take_in(state: State, job: Job, message: messages.Returned | messages.Paused, path: bytes) -> Term:
+    """A body has come back: end its attempt, and give what it brings. Fails the job when nothing wants it any more.
+
+    path: where its term stands; empty for several terms.
+    """
     job.work.cost = message.cost if job.work.awaits is None else job.work.awaits.add_cost(message.cost)
     release(state, job)
     record(state, job, message.rows)
@@ -288,7 +292,7 @@ def _take_in(state: State, job: Job, message: messages.Returned | messages.Pause
         warn(state, job.execution, text)
     job.how = "computed"
     try:
-        return loads(message.term)
+        return loads(message.term, path)
     except ValueError as error:
         raise Bug(f"A worker sent a result that cannot be read: {error}. {job.describe()}") from error
 
@@ -364,8 +368,11 @@ def _cancel_requested(state: State, message: messages.CancelRequested) -> None:
     if execution.wanted:
         execution.cancelled_by = message.by
         stop(state, execution)
-    elif execution.cleanups:
+    elif execution.cleanups or execution.left:
         execution.cleanups.clear()  # the second request ends these, too
+        for node in execution.left.values():
+            if isinstance(node, Job) and node.standing is not None:
+                node.standing.cleans = False
         stop(state, execution)
 
 

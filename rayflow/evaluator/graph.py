@@ -25,6 +25,7 @@ from rayflow.evaluator.messages import Cost, NestedEnd, Submitted
 from rayflow.evaluator.recorded_once import FirstTimes
 from rayflow.evaluator.tally import Tally
 from rayflow.evaluator.task_book import TaskBook
+from rayflow.evaluator.witnessed_changes import Advance, Writer
 from rayflow.evaluator.witnessing import Seen
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.expressions import Expression, TaskCall, Term
@@ -310,6 +311,11 @@ class Job:
         return self.standing is not None and self.standing.cleans
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its outcome is known, though it may still be open for a clean-up below it."""
+        return not self.is_open or (self.work.left is not None and self.work.left.ending is not None)
+
+    @property
     def is_open(self) -> bool:
         """Whether it is neither done nor failed."""
         return self.state is not DONE and self.state is not FAILED
@@ -479,25 +485,6 @@ CROWDED = 1_000_000
 """The number of open calls at which a warning comes. Another one comes each time this number has doubled."""
 
 
-class Writer(NamedTuple):
-    """The call that gave a file, and the state of the file at that time.
-
-    call: the call as text. The text is made at once, because the arguments are forgotten later.
-    """
-
-    eval_hash: bytes | None
-    call: str
-    state: tuple[Any, ...]
-
-
-class Advance(NamedTuple):
-    """The call that changed a state of a handle, and the new state. call: the call as text."""
-
-    eval_hash: bytes | None
-    call: str
-    state: bytes
-
-
 class Execution:
     """One evaluation of one root expression.
 
@@ -518,7 +505,8 @@ class Execution:
     attempts, operations and timers may still bring news. If there are none and the root is open, jobs wait for each
     other. binding: of how many jobs the arguments are being reduced. retrying: how many wait for their next attempt.
 
-    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. waits: the open waits,
+    Its places: ledger: None until something needs a place. is_run: whether a service keeps it. lacking: by number, the
+    calls of a run that wait for the code of their tasks. waits: the open waits,
     by place. target: the cell or job and the slot for the term in hand. is_parked: whether only waits can bring news.
 
     Its end: wanted: whether anything still waits for it. cleanups: the cells of clean-ups that have begun, by id; when
@@ -569,6 +557,7 @@ class Execution:
         self.ledger: Ledger | None = None
         if submitted.is_run or submitted.pins or any(entry.is_effect for entry in submitted.table.values()):
             self.ledger = Ledger(submitted.pins or (), submitted.resolved, submitted.gone)
+        self.lacking: dict[int, Job] = {}
         self.waits: dict[bytes, Cell] = {}
         self.target: tuple[Cell | Job, int] | None = None
         self.is_parked = False

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rayflow.evaluator.explanations import call_text
-from rayflow.evaluator.graph import Advance, Job
+from rayflow.evaluator.graph import Job
+from rayflow.evaluator.witnessed_changes import Advance
 from rayflow.lang.terms.codec import may_have
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.encoding.nested import iter_leaves

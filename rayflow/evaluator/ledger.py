@@ -48,8 +48,8 @@ class Pin:
 
     place, name, parent, path: as in `PlaceRow` (path is `job_id` there). cleared: how often a failure here was
     cleared; by key, for outcomes that the body awaited. known_failures: how often it was one after which an effect has
-    surely not been done. is_taken: whether a call of this life stands here. key: of the expression that the caller's
-    body awaited, and in which an effect stands. arguments: of an effect, as text.
+    surely not been done. taken_at: the path of the call or form of this life that stands here; None for none. key: of
+    the expression that the caller's body awaited, and in which an effect stands. arguments: of an effect, as text.
     term: the term that the body returned, packed. term_path: the path from which the ids in it are made. task_hash:
     of the code that returned it. awaited: by
     key, the packed outcomes that the body awaited, in order.
@@ -61,7 +61,7 @@ class Pin:
 
     __slots__ = (
         "arguments", "attempts", "awaited", "call_hash", "cleared", "decision", "due_at", "is_cleaned", "is_open",
-        "is_taken", "key", "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised",
+        "key", "known_failures", "losses", "name", "outcome", "parent", "path", "place", "raised", "taken_at",
         "task_hash", "term", "term_path",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class Pin:
         self.arguments: str | None = None
         self.cleared: dict[bytes | None, int] = {}
         self.known_failures = 0
-        self.is_taken = False
+        self.taken_at: bytes | None = None
         self.term: bytes | None = None
         self.term_path: bytes | None = None
         self.task_hash: bytes | None = None
@@ -93,6 +93,10 @@ class Pin:
     def generation(self) -> int:
         """How often a failure here was cleared."""
         return self.cleared.get(None, 0)
+
+    def may_stand_at(self, path: bytes) -> bool:
+        """Whether no call or form of this life stands here, or only one that was met at this path before."""
+        return self.taken_at is None or self.taken_at == path
 
     def clear(self, failure: Failure) -> None:
         """Forget a failure here, and what led to it."""
@@ -237,7 +241,7 @@ class Ledger:
             and pin.name == name
             and pin.path is not None
             and pin.attempts
-            and not pin.is_taken
+            and pin.taken_at is None
         ]
 
     def place_of(
@@ -249,13 +253,13 @@ class Ledger:
         user's, which replaces these. may_move: whether it may take the place that was recorded at another path.
         """
         pin = self.pin_at(path, parent)
-        if pin is not None and pin.name == name and not pin.is_taken:
-            pin.is_taken = True
+        if pin is not None and pin.name == name and pin.may_stand_at(path):
+            pin.taken_at = path
             return pin.place
         if key is not None:
             place = digest("place by key", parent, name.encode(), key)
             if place in self.pins:
-                self.pins[place].is_taken = True
+                self.pins[place].taken_at = path
             return place
         base = digest("place", parent, name.encode(), arguments)
         number = self._numbers.get(base, 0)
@@ -263,11 +267,11 @@ class Ledger:
             place = digest("number", base, number.to_bytes(8, "little"))
             pin = self.pins.get(place)
             number += 1
-            if pin is None or (may_move and not pin.is_taken):
+            if pin is None or (may_move and pin.taken_at is None):
                 break
         self._numbers[base] = number
         if pin is not None:
-            pin.is_taken = True
+            pin.taken_at = path
         return place
 
 

@@ -14,6 +14,7 @@ from rayflow.evaluator import witnessing
 from rayflow.evaluator.graph import Execution, Job, Vector
 from rayflow.evaluator.inheritance import Inherited
 from rayflow.evaluator.messages import Candidate
+from rayflow.evaluator.paths import result_path
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import Head, read
@@ -232,7 +233,7 @@ def choose(job: Job, candidates: tuple[Candidate, ...], at: int) -> Choice:
             if candidate.context is not None and not job.hands_down.agrees(candidate.context):
                 continue
         try:
-            head, term = read(candidate.term)
+            head, term = read(candidate.term, result_path(job))
         except ValueError:
             continue  # a term that cannot be read any more is a miss
         if fits_tasks(head, execution):

@@ -68,7 +68,12 @@ def is_allowed(execution: Execution, node: Node, slot: int | None = None) -> boo
         return True
     if slot is not None and not _is_live(node, slot):
         return False
-    return is_cleaning(execution, node) or (execution.wanted and not needless(execution, [node]))
+    return is_cleaning(execution, node) or (execution.wanted and not is_needless(execution, node))
+
+
+def is_needless(execution: Execution, node: Node) -> bool:
+    """Whether nothing needs a cell or job."""
+    return any(each is node for each in needless(execution, [node]))
 
 
 def needless(execution: Execution, candidates: Iterable[Node]) -> list[Node]:

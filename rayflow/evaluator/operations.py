@@ -16,6 +16,7 @@ from rayflow.evaluator.graph import Cell
 from rayflow.evaluator.needs import is_allowed
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
+from rayflow.evaluator.places import may_lead_to_clean_up
 from rayflow.evaluator.rows import operation_row
 from rayflow.evaluator.state import State, demand, next_number, settle, warn
 from rayflow.lang.operations import here, operate, refuse_thunks
@@ -44,7 +45,7 @@ def apply(state: State, cell: Cell) -> None:
         demand(state, term, cell.scope, child_path(cell.path, "operated", 0), cell, BECOME_SLOT)
         return
     execution = cell.scope.execution
-    if not is_allowed(execution, cell):
+    if not _is_needed(cell):
         settle(state, cell, cancelled(), ())
         return
     cell.key = digest("operation", name.encode(), *map(identity, args))
@@ -110,7 +111,11 @@ def operated(state: State, message: messages.Operated) -> None:
 
 def _any_needed(cells: list[Cell]) -> bool:
     """Whether any of the cells that wait for one operation may go on."""
-    return any(is_allowed(each.scope.execution, each) for each in cells)
+    return any(map(_is_needed, cells))
+
+
+def _is_needed(cell: Cell) -> bool:
+    return is_allowed(cell.scope.execution, cell) or may_lead_to_clean_up(cell.scope)
 
 
 def _number(state: State, cell: Cell) -> None:
@@ -135,4 +140,5 @@ def _become(state: State, cells: list[Cell], packed: bytes) -> None:
     """
     for cell in cells:
         cell.scope.seen = witnessing.in_term(cell.scope.seen, packed)
-        demand(state, loads(packed), cell.scope, child_path(cell.path, "operated", 0), cell, BECOME_SLOT)
+        path = child_path(cell.path, "operated", 0)
+        demand(state, loads(packed, path), cell.scope, path, cell, BECOME_SLOT)

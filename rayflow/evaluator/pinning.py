@@ -126,7 +126,7 @@ def clear_failures(state: State, execution: Execution, generation: int) -> None:
         for pin in below.get(caller.place, ()):
             if pin.outcome is not None and _is_same(unpack_outcome(pin.outcome), failure):
                 callers.append(pin)
-            elif pin.decision is None or decided(pin)[1] != failure.digest:
+            elif pin.decision is None or not _has_decided(pin, failure):
                 continue
             rows.append(cleared_row(execution, pin, None, failure, state.now))
             pin.clear(failure)
@@ -136,12 +136,22 @@ def clear_failures(state: State, execution: Execution, generation: int) -> None:
 def decided(pin: Pin) -> tuple[int, bytes | None]:
     """The decision that was recorded for a race: the position of the winner, and the digest of its failure."""
     assert pin.decision is not None
-    winner, failure = loads(pin.decision)
+    winner, failure, *_ = loads(pin.decision)
     return winner, failure
 
 
+def _has_decided(pin: Pin, failure: Failure) -> bool:
+    """Whether this failure, and not an equal one, is the outcome of a race."""
+    assert pin.decision is not None
+    _, found, *origin = loads(pin.decision)
+    return found == failure.digest and (not origin or origin[0] == failure.origin)
+
+
 def _is_same(outcome: Outcome, failure: Failure) -> bool:
-    return isinstance(outcome, Failure) and (outcome.digest, outcome.trail) == (failure.digest, failure.trail)
+    """Whether an outcome is this failure, and not one of another call that has failed alike."""
+    if not isinstance(outcome, Failure):
+        return False
+    return (outcome.digest, outcome.trail, outcome.origin) == (failure.digest, failure.trail, failure.origin)
 
 
 # --- answers from earlier lives ---------------------------------------------------------------------------------------
@@ -156,7 +166,7 @@ def settled_by(pin: Pin, gone: str | None) -> Outcome:
 
 def answer(state: State, job: Job, pin: Pin) -> None:
     """End a call with the outcome that an earlier life has pinned."""
-    pin.is_taken = True
+    pin.taken_at = job.job_id
     standing = job.standing = Standing(pin.place)
     standing.generation, standing.known_failures = pin.generation, pin.known_failures
     standing.is_answered = True

@@ -48,6 +48,15 @@ def pinned_caller(parent: Job | None) -> Standing | None:
     return standing if standing is not None and standing.is_pinned else None
 
 
+def may_lead_to_clean_up(parent: Job | None) -> bool:
+    """Whether a call or form may lead to a clean-up that an earlier life has not evaluated. parent: its job around."""
+    ledger = parent.execution.ledger if parent is not None else None
+    if ledger is None or not ledger.unclean:
+        return False
+    above = pinned_caller(parent)
+    return above is not None and above.place in ledger.unclean
+
+
 def place_of(job: Job, above: Standing) -> bytes:
     """The place of a call whose arguments are values. above: the standing of its caller. Notes it in the job."""
     if job.standing is None:

@@ -16,20 +16,19 @@ from collections.abc import Iterator
 
 from rayflow.evaluator import commands, members
 from rayflow.evaluator.cell_roles import BECOME_SLOT, CellRole, Race
-from rayflow.evaluator.closing import end_job_for_nothing, has_cleaned_up, leave_to_clean_up
-from rayflow.evaluator.graph import Cell, Execution, Job, Vector
+from rayflow.evaluator.closing import end_job_for_nothing, enter_lost, has_cleaned_up, leave_to_clean_up
+from rayflow.evaluator.graph import Cell, Execution, Job
 from rayflow.evaluator.job_states import LOOKUP, RUNNING
-from rayflow.evaluator.needs import Node, is_allowed, needless
+from rayflow.evaluator.needs import Node, is_allowed, is_needless, needless
 from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.paths import child_path
 from rayflow.evaluator.pinning import decided
-from rayflow.evaluator.places import form_row, ledger_of, pinned_caller
+from rayflow.evaluator.places import form_row, ledger_of, may_lead_to_clean_up, pinned_caller
 from rayflow.evaluator.state import State, demand, settle
 from rayflow.evaluator.vectors import ContainerPart
 from rayflow.evaluator.waits import stand
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Form, Term
-from rayflow.values.digests import digest
 from rayflow.values.failures import Failure, Outcome
 
 ALL_FAILED = -1
@@ -65,12 +64,9 @@ def begin(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
 def _enter_losers(state: State, cell: Cell, terms: tuple[Term, ...]) -> None:
     """Go to the clean-ups of what has lost in an earlier life; one of them may not have come to its end."""
     assert cell.race is not None
-    cell.scope.execution.is_restricted = True
     positions = [each for each in range(len(terms)) if each != cell.race.winner]
-    lost = Cell(CellRole.LOST, None, cell.scope, cell.path, len(positions))
-    leave_to_clean_up(lost)
-    for slot, position in enumerate(positions):
-        demand(state, terms[position], cell.scope, child_path(cell.path, "step", position), lost, slot)
+    lost = [(child_path(cell.path, "step", position), terms[position]) for position in positions]
+    enter_lost(state, cell.scope, cell.path, lost)
 
 
 def take(state: State, cell: Cell, slot: int) -> None:
@@ -95,7 +91,7 @@ def take(state: State, cell: Cell, slot: int) -> None:
         row = form_row(cell, race.above, race.place, cell.expression._name, "decision", state.now)
         failure = outcome if isinstance(outcome, Failure) else None
         row = row._replace(
-            outcome=dumps((winner, failure.digest if failure is not None else None)),
+            outcome=dumps((winner, failure.digest, failure.origin) if failure is not None else (winner, None)),
             error=failure.summary if failure is not None else None,
             generation=known.generation if (known := ledger_of(cell.scope.execution).pins.get(race.place)) else 0,
         )
@@ -134,7 +130,7 @@ def enter(state: State, cell: Cell) -> bool:
         return False
     place, above, known = standing
     if not is_allowed(execution, cell):
-        if known is None or known.is_cleaned:
+        if known is None or (known.is_cleaned and not may_lead_to_clean_up(cell.scope)):
             settle(state, cell, cancelled(), ())  # nothing was begun that has to be cleaned up
             return False
         leave_to_clean_up(cell)
@@ -158,7 +154,8 @@ def cleaned(state: State, cell: Cell) -> bool:
         row = form_row(cell, above, cell.key, cell.expression._name, "cleaned", state.now)
         row = row._replace(generation=known.generation if known is not None else 0)
         state.out.append(commands.Record((row,)))
-    may_go_on = is_allowed(execution, cell)
+    # Behind one that an earlier life has cleaned up there may be another one.
+    may_go_on = is_allowed(execution, cell) or (known is not None and known.is_cleaned)
     if not may_go_on:
         settle(state, cell, cancelled(), cell.all_sources())
     has_cleaned_up(state, cell)
@@ -171,7 +168,8 @@ def cleaned(state: State, cell: Cell) -> bool:
 def abandon(state: State, scope: Job) -> None:
     """End what is open below a job and needed by nothing, but for clean-ups."""
     execution = scope.execution
-    lost = needless(execution, _open_below(state, scope))
+    on_the_way = (target for target, *_ in state.fills if _execution_of(target) is execution)
+    lost = needless(execution, (*_open_below(state, scope), *on_the_way))
     ids = set(map(id, lost))
     execution.is_restricted = True
     for cell in (*execution.cleanups.values(), *(node for node in lost if _cleans_up(node))):
@@ -183,30 +181,36 @@ def abandon(state: State, scope: Job) -> None:
             _end_cell(state, cell)
     for cells in execution.operations.values():
         for cell in cells:
-            if id(cell) in ids:
+            if id(cell) in ids and not may_lead_to_clean_up(cell.scope):
                 _end_cell(state, cell)
     if execution.demands:
         demands = list(execution.demands)
         execution.demands.clear()
         for each in demands:
-            term, _, _, target, slot = each
+            term, of_scope, path, target, slot = each
             if id(target) not in ids:
                 execution.demands.append(each)
                 continue
-            count = len(term.expressions) if type(term) is ContainerPart else 1
-            state.fills.extend((target, slot + further, cancelled(), ()) for further in range(count))
+            terms = term.expressions if type(term) is ContainerPart else (term,)
+            state.fills.extend((target, slot + further, cancelled(), ()) for further in range(len(terms)))
+            if may_lead_to_clean_up(of_scope):
+                paths = [path] if terms[0] is term else [child_path(path, "part", slot + i) for i in range(len(terms))]
+                enter_lost(state, of_scope, path, list(zip(paths, terms, strict=True)))
     scopes = {id(node.scope): node.scope for node in lost if isinstance(node, Cell)}
     for node in lost:
         if isinstance(node, Job):
             if node.parent is not None:
                 scopes[id(node.parent)] = node.parent
-            _forget_shared(execution, node)
             end_job_for_nothing(state, node)
     for job in scopes.values():
         memo = job.work.memo
         if memo and id(job) not in ids:
             for key in [key for key, (_, known) in memo.items() if id(known) in ids and not _runs_on(known)]:
                 del memo[key]
+
+
+def _execution_of(node: Node) -> Execution:
+    return node.execution if isinstance(node, Job) else node.scope.execution
 
 
 def _cleans_up(node: Node) -> bool:
@@ -226,48 +230,42 @@ def _runs_on(known: Node) -> bool:
     return isinstance(known, Job) and known.is_open and known.work.wanted
 
 
+def is_given_up(known: Node) -> bool:
+    """Whether a cell or job was cancelled because nothing needed it at that time."""
+    if isinstance(known, Job) and known.is_open:
+        return not known.work.wanted and not known.is_cleaning_up
+    is_over = isinstance(known, Job) or known.settled
+    return is_over and isinstance(known.outcome, Failure) and known.outcome.is_cancelled
+
+
 def needed_again(known: Node) -> None:
     """Something waits for a cell or job that may have lost before: an effect that runs is late no longer."""
     if isinstance(known, Job) and known.standing is not None and known.is_open:
         known.standing.is_late = False
 
 
-def _forget_shared(execution: Execution, job: Job) -> None:
-    """Let equal calls that come later not share a job that ends without a result."""
-    if job.eval_hash is None:
-        return
-    for key in (job.eval_hash, digest("shared", job.eval_hash, job.hands_down.digest)):
-        if execution.shared.get(key) is job:
-            del execution.shared[key]
-
-
 def _open_below(state: State, scope: Job) -> Iterator[Node]:
     """What is open below a job, and may still bring about something."""
     execution = scope.execution
-    below = {id(scope)}
-    waiting = [scope]
-    while waiting:
-        job = waiting.pop()
-        for child in list(job.work.children):
-            if isinstance(child, Vector):
-                if child.open and not needless_cell(execution, child.cell):
-                    continue
-                for place in (*child.in_state(LOOKUP), *child.in_state(RUNNING)):
-                    yield members.leave(state, child, place)
-            elif child.is_open:
-                below.add(id(child))
-                waiting.append(child)
-                yield child
+    jobs, vectors = [scope], list(execution.vectors.values())
+    if scope is execution.root:
+        jobs = [job for job in execution.open.values() if job is not scope]  # also those in its own arguments
+        yield from jobs
+    else:
+        for job in jobs:
+            below = [child for child in job.work.children if isinstance(child, Job) and child.is_open]
+            jobs.extend(below)
+            yield from below
+    scopes = {id(scope), *map(id, jobs)}
+    for vector in vectors:
+        if id(vector.parent) in scopes and not (vector.open and not is_needless(execution, vector.cell)):
+            for place in (*vector.in_state(LOOKUP), *vector.in_state(RUNNING)):
+                yield members.leave(state, vector, place)
     for cell in execution.waits.values():
-        if id(cell.scope) in below:
+        if id(cell.scope) in scopes:
             yield cell
     for cells in execution.operations.values():
-        yield from (cell for cell in cells if id(cell.scope) in below)
+        yield from (cell for cell in cells if id(cell.scope) in scopes)
     for _, of_scope, _, target, _ in execution.demands:
-        if id(of_scope) in below:
+        if id(of_scope) in scopes:
             yield target
-
-
-def needless_cell(execution: Execution, cell: Cell) -> bool:
-    """Whether nothing needs a cell."""
-    return any(node is cell for node in needless(execution, [cell]))

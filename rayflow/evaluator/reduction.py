@@ -78,10 +78,12 @@ def _reduce(state: State, term: Term, scope: Job, path: bytes, target: Cell | Jo
         return
     if cls is TaskCall or cls is Operation or cls is Form:
         memo = scope.work.memo.get(id(term)) if scope.work.memo is not None and term._shared else None
-        if memo is not None:
+        if memo is not None and not (execution.may_begin and races.is_given_up(memo[1])):
             races.needed_again(memo[1])
             wait_for(state, memo[1], target, slot)
             return
+        if type(term._shared) is bytes:
+            path = term._shared
         known = _open_expression(state, term, scope, path, target, slot)
         if term._shared and scope.is_open:
             if scope.work.memo is None:

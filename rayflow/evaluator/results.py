@@ -15,14 +15,17 @@ from rayflow.evaluator.graph import Job, Vector
 from rayflow.evaluator.hashes import call_hash_of, hash_of
 from rayflow.evaluator.inheritance import left_open
 from rayflow.evaluator.job_states import DONE
+from rayflow.evaluator.own_failures import cancelled
 from rayflow.evaluator.state import State
 from rayflow.values.failures import Failure, Outcome
 
 
 def take_result(state: State, job: Job, outcome: Outcome) -> None:
     """A job's term is reduced to this outcome: end the job with it."""
-    if not job.is_open:
+    if job.is_settled:
         return
+    if job is job.execution.root and not job.execution.wanted and not isinstance(outcome, Failure):
+        outcome = cancelled()  # it came while clean-ups ran
     if isinstance(outcome, Failure):
         fail(state, job, outcome, own=False)
         return

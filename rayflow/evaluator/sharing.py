@@ -35,6 +35,7 @@ from rayflow.lang.options.options import scope_of
 from rayflow.lang.terms.codec import WITH_WITNESSES, loads
 from rayflow.lang.terms.expressions import Term
 from rayflow.values.digests import digest
+from rayflow.values.failures import Failure
 
 
 def identify(state: State, job: Job) -> None:
@@ -46,11 +47,11 @@ def identify(state: State, job: Job) -> None:
 
 def go_on(state: State, job: Job) -> None:
     """The hashes are known: share with an equal job, ask the cache, or run."""
-    execution, eval_hash = job.execution, job.eval_hash
+    eval_hash = job.eval_hash
     assert eval_hash is not None
     job.work.ready_at = state.now
     if scope_of(job.options) != "NONE":
-        twin = execution.shared.setdefault(eval_hash, job)
+        twin = _twin_of(job, eval_hash)
         if twin is not job:
             _divide(state, job, twin_in(state, twin, eval_hash) if isinstance(twin, Vector) else twin)
             return
@@ -61,6 +62,28 @@ def go_on(state: State, job: Job) -> None:
         start(state, job)
     else:
         _look_up(state, job, key)
+
+
+def _twin_of(job: Job, key: bytes) -> Job | Vector:
+    """The equal call that is there already; the job itself if there is none, or only one that is cancelled."""
+    shared = job.execution.shared
+    twin = shared.setdefault(key, job)
+    if type(twin) is Job and twin is not job and _is_cancelled(twin):
+        twin = shared[key] = job
+        _give_own_path(job)  # calls in the term may be there already, below the other one
+    return twin
+
+
+def _give_own_path(job: Job) -> None:
+    if job.standing is None:
+        job.standing = Standing()
+    job.standing.path = own_path(job)
+
+
+def _is_cancelled(job: Job) -> bool:
+    if job.is_open:
+        return not job.work.wanted
+    return isinstance(job.outcome, Failure) and job.outcome.is_cancelled
 
 
 def _look_up(state: State, job: Job, key: bytes) -> None:
@@ -80,7 +103,7 @@ def _divide(state: State, job: Job, first: Job) -> None:
         if not (is_alike and _serves(first, job)):
             key = digest("shared", job.eval_hash, job.hands_down.digest)
             # Only calls of one context are together in a vector, so under this key there is none.
-            twin = cast(Job, shared.setdefault(key, job))
+            twin = cast(Job, _twin_of(job, key))
             if is_effectful(twin):
                 go_alone(state, job)
                 return
@@ -98,9 +121,7 @@ def is_effectful(job: Job) -> bool:
 
 def go_alone(state: State, job: Job) -> None:
     """Reduce a call under its own place, though an equal call is there: its body's term is recorded, or it runs."""
-    if job.standing is None:
-        job.standing = Standing()
-    job.standing.path = own_path(job)
+    _give_own_path(job)
     _look_up(state, job, lookups.remember_key(job))
 
 
@@ -145,7 +166,7 @@ def _reduce_here(state: State, job: Job, first: Job, unrecorded: UnrecordedRetur
         job.unrecorded = unrecorded
     if job.work.followers:
         part(state, job)
-    reduce_result(state, job, term, loads(term))
+    reduce_result(state, job, term, loads(term, result_path(job)))
 
 
 def reduce_result(state: State, job: Job, packed: bytes, term: Term) -> None:

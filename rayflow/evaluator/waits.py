@@ -53,19 +53,20 @@ def stand(state: State, cell: Cell, name: str, arguments: Term) -> tuple[bytes, 
 def open_wait(state: State, cell: Cell, kind: str, given: Mapping[str, Term]) -> None:
     """Open a wait at the place of a form, unless it is resolved already."""
     execution = cell.scope.execution
-    if not is_allowed(execution, cell):
-        settle(state, cell, cancelled(), ())
+    may_begin = is_allowed(execution, cell)
+    standing = stand(state, cell, kind, dict(given)) if may_begin or execution.ledger is not None else None
+    if cell.settled:
         return
-    standing = stand(state, cell, kind, dict(given))
-    if standing is None:
+    packed = ledger_of(execution).resolved.get(standing[0]) if standing is not None else None
+    if packed is not None:
+        _settle(state, cell, packed)  # there may be a clean-up behind it, though nothing may begin
+        return
+    if standing is None or not may_begin:
+        settle(state, cell, cancelled(), ())
         return
     place, above, known = standing
     if known is None:
         state.out.append(commands.Record((form_row(cell, above, place, kind, "started", state.now),)))
-    packed = ledger_of(execution).resolved.get(place)
-    if packed is not None:
-        _settle(state, cell, packed)
-        return
     execution.waits[place] = cell
     execution.is_parked = False
     is_cleanup = is_cleaning(execution, cell)
@@ -105,9 +106,6 @@ def _settle(state: State, cell: Cell, packed: bytes) -> None:
 
 def note(state: State, cell: Cell, kind: str) -> None:
     """Record the time, once; or make a text that no other place has."""
-    if not is_allowed(cell.scope.execution, cell):
-        settle(state, cell, cancelled(), ())
-        return
     standing = stand(state, cell, kind, ())
     if standing is None:
         return
@@ -115,6 +113,9 @@ def note(state: State, cell: Cell, kind: str) -> None:
     execution = cell.scope.execution
     if known is not None and known.outcome is not None:
         noted = unpack_outcome(known.outcome)
+    elif not is_allowed(execution, cell):
+        settle(state, cell, cancelled(), ())
+        return
     else:
         noted = state.now if kind == "now" else _uuid(execution.execution_id, place)
         row = form_row(cell, above, place, kind, "outcome", state.now)
@@ -131,9 +132,15 @@ def _uuid(execution_id: str, place: bytes) -> str:
     return "-".join((made[:8], made[8:12], made[12:16], made[16:20], made[20:]))
 
 
+def hopes(execution: Execution) -> bool:
+    """Whether something from outside may bring an execution on: the end of a wait, or code that it lacks."""
+    return bool(execution.waits or execution.lacking)
+
+
 def note_parked(state: State, execution: Execution) -> None:
-    """Say that nothing but open waits can bring news, each time that it becomes so."""
-    is_parked = bool(execution.waits) and execution.in_flight == 0
+    """Say that nothing but open waits, or other code, can bring news, each time that it becomes so."""
+    is_parked = hopes(execution) and execution.in_flight == 0
     if is_parked and not execution.is_parked:
-        state.out.append(commands.Parked(execution.execution_id))
+        missing = {job.entry.name for job in execution.lacking.values()}
+        state.out.append(commands.Parked(execution.execution_id, tuple(sorted(missing))))
     execution.is_parked = is_parked

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from rayflow.errors import LazyValueUsed
 
 if TYPE_CHECKING:
-    from rayflow.lang.terms.lazy import Lazy
+    from rayflow.lang.lazy import Lazy
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ raise for it, and its text. Never: raises.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from rayflow import errors
@@ -66,6 +66,8 @@ class Failure:
     notes: the notes of the exception.
     related: the errors that caused it, and the members of a group.
     retry_after_seconds: the wait before the next attempt, where the error asks for one.
+    origin: the id of the job where it happened; filled in together with the trail. Equal failures of two equal calls
+    differ in this alone.
     """
 
     type_name: str
@@ -79,6 +81,7 @@ class Failure:
     notes: tuple[str, ...] = ()
     related: tuple[Related, ...] = ()
     retry_after_seconds: float | None = None
+    origin: bytes = field(default=b"", compare=False)
 
     @property
     def summary(self) -> str:

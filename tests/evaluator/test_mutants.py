@@ -165,7 +165,12 @@ MUTANTS = [
     Mutant("a retry makes again what has gone well", "pinning", "if pin.outcome is not None and _is_same(unpack_outcome(pin.outcome), failure):", "if pin.outcome is not None:", with_effects=True),
     Mutant("equal calls that are made again after a retry are not shared", "effects", "    if pin.term_path is not None:\n", "    if True:\n", with_effects=True, hint=72),
     Mutant("all open waits are closed when one race is over", "races", "        if id(cell) in ids:\n            del execution.waits", "        if True:\n            del execution.waits", with_effects=True),
-    Mutant("an execution with open waits is taken for a circle", "evaluator", "while execution.in_flight == 0 and not execution.waits and", "while execution.in_flight == 0 and", with_effects=True),
+    Mutant("an execution with open waits is taken for a circle", "evaluator", "while execution.in_flight == 0 and not waits.hopes(execution) and", "while execution.in_flight == 0 and", with_effects=True),
+    Mutant("the clean-ups of what has lost in an earlier life are forgotten", "races", "if count > 1 and above.place in ledger_of(cell.scope.execution).unclean:", "if False:", with_effects=True, hint=22),
+    Mutant("nothing waits for the clean-up of a loser", "races", "*(node for node in lost if _cleans_up(node))", "*()", with_effects=True, hint=63),
+    Mutant("an equal call is answered by one that was cancelled", "sharing", "if type(twin) is Job and twin is not job and _is_cancelled(twin):", "if False:", with_effects=True, hint=22),
+    Mutant("a clean-up behind a wait is not found after a cancel", "waits", "    if packed is not None:\n        _settle(state, cell, packed)  # there", "    if packed is not None and may_begin:\n        _settle(state, cell, packed)  # there", with_effects=True, hint=66),
+    Mutant("what leads to a loser, too, may begin nothing", "needs", "    return any(each is node for each in needless(execution, [node]))", "    return bool(needless(execution, [node]))", with_effects=True, with_awaits=True, hint=903),
 ]  # fmt: skip
 
 

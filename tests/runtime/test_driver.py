@@ -10,9 +10,11 @@ import threading
 import pytest
 
 from rayflow.api import Scheduler, run
+from rayflow.errors import LeaseHeld
 from rayflow.lang.terms.expressions import TaskRef
 from rayflow.records import JobRow
 from rayflow.runtime.inline import is_light
+from rayflow.store.lease import Lease
 from rayflow.store.open import open_store
 from rayflow.values.refs import TaggedTree, ValueRef
 from rayflow.values.witnesses import OF_DEFINITION
@@ -245,3 +247,37 @@ def test_a_run_that_the_cache_answers_loads_neither_ray_nor_the_keeper_of_durabl
     loaded = set(cached.stdout.split())
     assert "rayflow.runtime.inline" in loaded
     assert loaded.isdisjoint({"ray", "rayflow.keeper.requests", "rayflow.keeper.keeper", "rayflow.client.client"})
+
+
+def test_an_execution_that_another_process_holds_is_not_answered_from_what_is_recorded(project):
+    flow = project.write(
+        "flow.py",
+        """
+        from rayflow import effect, task
+
+        @effect
+        def charge(x):
+            return x
+
+        @task
+        def main():
+            return charge(charge(1))
+        """,
+    ) and project.load("flow")
+    store = str(project.path / ".rayflow")
+    with Scheduler(store=store, inline=True) as scheduler:
+        submission = scheduler.submit(flow.main())
+        assert submission.result() == 1
+    id_ = submission.execution_id
+    with contextlib.closing(open_store(store)) as held:
+        lease = Lease(held.folder, "another process")
+        lease.take(id_)
+        lease.renew_beside()
+        with Scheduler(store=store) as scheduler, pytest.raises(LeaseHeld, match="another process"):
+            scheduler.resume(id_)
+        assert project.sql("select life, status from executions") == [(0, "done")]
+        lease.close()
+    for life in (1, 2):  # it gives the lease back each time
+        with Scheduler(store=store) as scheduler:
+            assert scheduler.resume(id_) == 1
+        assert project.sql("select life, status from executions") == [(life, "done")]

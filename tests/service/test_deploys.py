@@ -13,7 +13,7 @@ from waiting import until
 from rayflow.errors import Cancelled
 
 FLOW = """
-    from rayflow import effect, finally_, flow, seq, wait_for_event
+    from rayflow import effect, finally_, flow, seq, task, wait_for_event
 
     @effect
     def do(what: str) -> str:
@@ -24,6 +24,14 @@ FLOW = """
     @flow
     def hears(name: str):
         return finally_(seq([do(name), wait_for_event("go", key=name).data, do(f"{name} end")]), do(f"{name} left"))
+
+    @flow
+    def outer(name: str):
+        return seq([do(name), wait_for_event("go", key=name).data, inner(name)])
+
+    @task
+    def inner(name: str):
+        return do(f"{name} inner")
 """
 
 OTHER = """
@@ -32,11 +40,15 @@ OTHER = """
     @flow
     def other(name: str):
         return name
+
+    @flow
+    def outer(name: str):
+        return name
 """
 
 
-def started(service: RunningService, name: str) -> Any:
-    run = service.client.start("hears", {"name": name}, id=f"run of {name}")
+def started(service: RunningService, name: str, flow: str = "hears") -> Any:
+    run = service.client.start(flow, {"name": name}, id=f"run of {name}")
     until(lambda: run.state() == "waiting")
     return run
 
@@ -46,19 +58,22 @@ def test_a_run_whose_code_is_gone_waits_for_it_and_goes_on_when_it_is_back(
 ) -> None:
     project.write("flow.py", FLOW)
     service.start()
-    run = started(service, "a")
+    run, below = started(service, "a"), started(service, "b", "outer")
     service.stop()
     project.write("flow.py", OTHER)
     service.start()
-    service.client.emit("go", "now", key="a")
-    until(lambda: service.client.get(run.id).state() == "queued")
-    assert "flow.hears" in service.client.get(run.id).explain()
+    for key in ("a", "b"):
+        service.client.emit("go", "now", key=key)
+    for each, lacks in ((run, "flow.hears"), (below, "flow.inner")):
+        until(lambda: service.client.get(each.id).state() == "queued")  # noqa: B023  # called at once
+        assert lacks in service.client.get(each.id).explain()
     assert service.client.run("other", {"name": "b"}) == "b"
     service.stop()
     project.write("flow.py", FLOW)
     service.start()
     assert service.client.get(run.id).result(60) == ["did a", "now", "did a end"]
-    assert ledger(project) == {"a": 1, "a end": 1, "a left": 1}
+    assert service.client.get(below.id).result(60) == ["did b", "now", "did b inner"]
+    assert ledger(project) == {"a": 1, "a end": 1, "a left": 1, "b": 1, "b inner": 1}
 
 
 def test_a_run_whose_code_is_gone_can_be_cancelled(project: Project, service: RunningService) -> None:

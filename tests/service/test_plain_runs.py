@@ -17,6 +17,7 @@ from waiting import until
 
 FLOW = """
     import os
+    import time
 
     from rayflow import ask, catch, effect, seq, sleep, task
 
@@ -31,6 +32,15 @@ FLOW = """
     @task
     def main(seconds: float):
         return seq([do("a"), sleep(seconds), do("c")])
+
+    @effect
+    def hold():
+        while not os.path.exists(FOLDER + "/go"):
+            time.sleep(0.05)
+
+    @task
+    def held():
+        return seq([do("a"), hold(), do("c")])
 
     @task
     def told(error: Exception) -> str:
@@ -84,6 +94,12 @@ def sleeps(project: Project) -> bool:
     return bool(project.sql("SELECT 1 FROM waits WHERE state = 'open'"))
 
 
+def holds(project: Project) -> bool:
+    if not (project.path / ".rayflow" / "format").exists():
+        return False
+    return bool(project.sql("SELECT 1 FROM places WHERE name = 'flow.hold'"))
+
+
 @pytest.mark.parametrize("flags", PLACES, indirect=True)
 def test_an_execution_that_was_killed_is_resumed_without_its_done_effects(project: Project, flags: list[str]) -> None:
     process = begun(project, "run", "flow.py", "main", "--seconds", "4", *flags)
@@ -100,13 +116,14 @@ def test_an_execution_that_was_killed_is_resumed_without_its_done_effects(projec
 def test_an_execution_that_somebody_evaluates_is_not_resumed_and_stays_as_it_is(
     project: Project, flags: list[str]
 ) -> None:
-    process = begun(project, "run", "flow.py", "main", "--seconds", "12", *flags)
-    until(lambda: sleeps(project))
+    process = begun(project, "run", "flow.py", "held", *flags)
+    until(lambda: holds(project))
     [before] = project.sql("SELECT execution_id, life, status FROM executions")
     refused = project.rayflow("resume", before[0], *flags)
     assert refused.returncode == 1, refused.stderr
     assert "still runs, on" in refused.stderr
     assert project.sql("SELECT execution_id, life, status FROM executions") == [before]
+    (project.path / "go").touch()
     assert process.wait(60) == 0, (project.path.parent / "run.log").read_text()
     assert ledger(project) == {"a": 1, "c": 1}
 

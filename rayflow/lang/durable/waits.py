@@ -18,7 +18,7 @@ from rayflow.values.encoding.previews import preview
 from rayflow.values.encoding.snapshots import as_now
 
 if TYPE_CHECKING:
-    from rayflow.lang.terms.lazy import Lazy
+    from rayflow.lang.lazy import Lazy
 
 T = TypeVar("T")
 U = TypeVar("U")

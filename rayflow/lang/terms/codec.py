@@ -27,7 +27,7 @@ from typing import Any
 
 from rayflow.lang.terms.expressions import Form, Operation, Quoted, TaskCall, TaskRef, Term
 from rayflow.lang.terms.plain_calls import FEWEST, runs_of
-from rayflow.values.digests import digest
+from rayflow.values.digests import digest, short_digest
 from rayflow.values.encoding.identity import identity
 from rayflow.values.native import SCALARS
 from rayflow.values.refs import TaggedTree, ValueRef
@@ -304,13 +304,19 @@ def with_children(item: Term, parts: tuple[Any, ...]) -> Term:
     return _BUILDERS[head[0]]((*head, parts, ()), parts)
 
 
-def loads(data: bytes) -> Term:
-    """The symbolic term of a packed form. Raises ValueError when the bytes are not a packed term."""
-    return read(data)[1]
+def loads(data: bytes, path: bytes = b"") -> Term:
+    """The symbolic term of a packed form. Raises ValueError when the bytes are not a packed term.
+
+    path: where the term stands, for the paths of its shared expressions.
+    """
+    return read(data, path)[1]
 
 
-def read(data: bytes) -> tuple[Head, Term]:
-    """The head and the symbolic term of a packed form. Raises ValueError when the bytes are not a packed term."""
+def read(data: bytes, path: bytes = b"") -> tuple[Head, Term]:
+    """The head and the symbolic term of a packed form. Raises ValueError when the bytes are not a packed term.
+
+    path: as for `loads`.
+    """
     start = 0
     witnesses: tuple[Witness, ...] = ()
     if data[:1] == WITH_WITNESSES:
@@ -326,12 +332,12 @@ def read(data: bytes) -> tuple[Head, Term]:
         if type(unpacked) in SCALARS:
             return _EMPTY, unpacked
         calls, tasks, nodes = unpacked
-        return _build(calls, tasks, nodes, witnesses)
+        return _build(calls, tasks, nodes, witnesses, path)
     except Exception as error:  # damaged bytes can raise nearly anything
         raise ValueError(f"not a packed term: {error}") from error
 
 
-def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...]) -> tuple[Head, Term]:
+def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...], path: bytes) -> tuple[Head, Term]:
     built: list[Term] = []
     named: dict[int, bool] = {}
     for node in nodes:
@@ -345,14 +351,14 @@ def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...]) -
             named.update(dict.fromkeys(numbers, False))
         elif places is None:
             for number in parts:
-                _mark(built[number], number, named)
+                _mark(built[number], number, named, path)
             parts = tuple([built[number] for number in parts])
         elif places:
             filled = list(parts)
             for position in places:
                 number = filled[position]
                 filled[position] = built[number]
-                _mark(built[number], number, named)
+                _mark(built[number], number, named, path)
             parts = tuple(filled)
         if witnesses and node[0] == REF:
             parts = tuple([witnesses[number] for number in node[7]]) if len(node) > _PLAIN_REF else ()
@@ -360,7 +366,7 @@ def _build(calls: Any, tasks: Any, nodes: Any, witnesses: tuple[Witness, ...]) -
     return Head(calls, tasks), built[-1]
 
 
-def _mark(item: Term, number: int, named: dict[int, bool]) -> None:
+def _mark(item: Term, number: int, named: dict[int, bool], path: bytes) -> None:
     """Note that an expression or a container is named again. From the second time on it is shared."""
     if type(item) in _CAN_SHARE or type(item) in _CAN_HOLD:
         known = named.get(number)
@@ -368,23 +374,50 @@ def _mark(item: Term, number: int, named: dict[int, bool]) -> None:
             named[number] = False
         elif not known:
             named[number] = True
-            _share(item)
+            _share(item, number, path)
 
 
-def _share(item: Term) -> None:
-    """Mark an expression as shared, or all expressions in a container."""
+def _share(item: Term, number: int, path: bytes) -> None:
+    """Mark an expression as shared, or all expressions in a container. number: of the item in the term."""
     if type(item) in _CAN_SHARE:
-        item._shared = True
+        item._shared = _shared_path(path, number, 0)
         return
+    position = 0
     stack = [item]
     walked = {id(item)}
     while stack:
         for part in children(stack.pop()):
             if type(part) in _CAN_SHARE:
-                part._shared = True
+                position += 1
+                part._shared = _shared_path(path, number, position)
             elif type(part) in _CAN_HOLD and id(part) not in walked:
                 walked.add(id(part))
                 stack.append(part)
+
+
+def give_paths(term: Term, path: bytes) -> None:
+    """Give paths to the shared expressions of a term that have none. path: where the term stands."""
+    position = 0
+    stack = [term]
+    walked: set[int] = set()
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind in SCALARS or kind is ValueRef or id(item) in walked:
+            continue
+        walked.add(id(item))
+        if kind in _CAN_SHARE and item._shared is True:
+            item._shared = _shared_path(path, 0, position)
+            position += 1
+        stack.extend(children(item))
+
+
+def _shared_path(path: bytes, number: int, position: int) -> bytes | bool:
+    """What marks a shared expression: its path, made from its number in the packed term. position: within the item of
+    that number."""
+    if not path:
+        return True
+    return short_digest("shared", path, number.to_bytes(8, "little"), position.to_bytes(8, "little"))
 
 
 _CAN_SHARE = frozenset({TaskCall, Operation, Form})

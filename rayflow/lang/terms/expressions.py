@@ -35,8 +35,9 @@ class Expression:
 
     __slots__ = ("_shared",)
 
-    _shared: bool
-    """Whether one term contains this expression more than once. It is then reduced once for all places."""
+    _shared: bool | bytes
+    """Whether one term contains this expression more than once. It is then reduced once for all places. If it is known
+    where the term stands, this is the path of the expression, whichever of its places is met first."""
 
     # The lazy surface. Each operator gives an Operation; the table of what an Operation does is in operations.py.
 

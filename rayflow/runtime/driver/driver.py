@@ -34,16 +34,17 @@ from rayflow.records import JobRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock
 from rayflow.runtime.draft import Draft
+from rayflow.runtime.driver.looking_up import looked_up
 from rayflow.runtime.driver.reporting import filtering, print_receiver
 from rayflow.runtime.driver.start_time import waited_since
 from rayflow.runtime.ending import commit_last, tidy_up
-from rayflow.runtime.inline import InlineCarrier, LookingCarrier
-from rayflow.runtime.keeping.beside import WaitsAside
+from rayflow.runtime.inline import InlineCarrier
+from rayflow.runtime.keeping.held_executions import HeldExecutions
 from rayflow.runtime.listener import ExecutionCounts, LoopListener
 from rayflow.runtime.listing_rows import listing_rows
 from rayflow.runtime.live.live_board import LiveBoard
 from rayflow.runtime.live.outlook import BodySpan, Outlook
-from rayflow.runtime.loop import Loop, collecting_rarely
+from rayflow.runtime.loop import Loop
 from rayflow.runtime.outbox import LARGEST_TERM_BYTES
 from rayflow.runtime.protocol.attempts import WorkerContext
 from rayflow.runtime.protocol.execution_row import check_store_stays, opening_row
@@ -249,6 +250,14 @@ class Driver:
 
         Nothing is written or reported until the cache has answered everything: else the real run does both.
         """
+        held, answered = HeldExecutions(self.store), None
+        try:
+            answered = self._answered(request, held)
+        finally:
+            held.leave(request.execution_id, is_over=answered is not None)
+        return answered
+
+    def _answered(self, request: Request, held: HeldExecutions) -> Submission | None:
         draft = Draft(self.store)
         warnings: list[str] = []
         ended: list[JobRow] = []
@@ -256,7 +265,8 @@ class Driver:
             warned=lambda _, text: warnings.append(text),
             job_ended=ended.append if self.job_ended is not None else None,
         )
-        finish = self._looked_up(request, draft, listener)
+        worker = Worker(self.worker_context(request), self.store)
+        finish = looked_up(request, worker, held, draft, listener, self.clock)
         if finish is None:
             return None
         if finish.counts.get("jobs", 0) >= MANY_JOBS:
@@ -269,27 +279,6 @@ class Driver:
         draft.keep([*request.tag_rows(), request.closing_row(finish)])
         self.report_end(request, finish)
         return Ended(self, request.execution_id, finish)
-
-    def _looked_up(self, request: Request, draft: Draft, listener: LoopListener) -> commands.Finish | None:
-        """Evaluate with a carrier that runs nothing. The end of the execution; None when a call has to run."""
-        worker = Worker(self.worker_context(request), self.store)
-        waits = WaitsAside(self.store)
-        loop = Loop(
-            self.store,
-            lambda loop: LookingCarrier(loop, worker),
-            sink=draft,
-            listener=listener,
-            clock=self.clock,
-            beside=waits,
-        )
-        request.begin(self.clock.now())
-        loop.submit(request.submitted(self.clock.now()))
-        with collecting_rarely():
-            while (finish := loop.finished(request.execution_id)) is None:
-                if loop.carrier.needs_worker or waits.has_met_wait:
-                    return None
-                loop.turn()
-        return finish
 
     @property
     def job_ended(self) -> Callable[[JobRow], None] | None:

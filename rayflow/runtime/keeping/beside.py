@@ -3,8 +3,7 @@
 In: the messages of a tick. Out: what follows from them, of the evaluator and of what stands beside it. Never: carries
 anything out.
 
-A service has the keeper beside its evaluator. A plain run has timers alone. The fast path has nothing there: a wait
-shows it that the cache cannot answer.
+A service has the keeper beside its evaluator. A plain run has timers alone. The fast path has nothing there.
 """
 
 from __future__ import annotations
@@ -85,32 +84,3 @@ def with_places(submitted: messages.Submitted, store: Store) -> messages.Submitt
         )
     finally:
         records.close()
-
-
-class WaitsAside:
-    """Beside the evaluator of the fast path: it resolves no wait, and notes that one was met."""
-
-    def __init__(self, store: Store) -> None:
-        self.has_met_wait = False
-        self._store = store
-
-    def begin(self, submitted: messages.Submitted) -> messages.Submitted:
-        return with_places(submitted, self._store)
-
-    def guard(self, rows: Iterable[Row]) -> None:
-        """Nothing is committed."""
-
-    def turn(self, evaluator: Evaluator, batch: Sequence[messages.Message]) -> Turned:
-        kept = []
-        for command in evaluator.handle(batch):
-            if isinstance(command, commands.OpenWait):
-                self.has_met_wait = True
-            elif not isinstance(command, commands.CloseWait | commands.Parked):
-                kept.append(command)
-        return Turned(kept)
-
-    def has_news(self) -> bool:
-        return False
-
-    def seconds_left(self) -> float | None:
-        return None

@@ -100,6 +100,8 @@ class KeeperTurn:
         self._alarm_seconds = 0.0
         self._parked: dict[str, None] = {}
         """The runs in the evaluator's memory that wait for their open waits alone, longest first."""
+        self._lacking: list[str] = []
+        """The runs in the evaluator's memory that wait for code: they leave it in this turn."""
         self._open: dict[str, set[bytes]] = {}
         """For each run in the evaluator's memory, the places of the waits that are open for it."""
 
@@ -141,11 +143,11 @@ class KeeperTurn:
         return Turned(carried, rows, after)
 
     def _forgotten(self) -> list[messages.Message]:
-        """Let runs leave the evaluator's memory, if too many of those in it only wait."""
+        """Let runs leave the evaluator's memory that wait for code; and others, if too many in it only wait."""
         forgotten: list[messages.Message] = []
-        while len(self._parked) > MOST_PARKED:
-            run_id = next(iter(self._parked))
-            del self._parked[run_id]
+        while self._lacking or len(self._parked) > MOST_PARKED:
+            run_id = self._lacking.pop() if self._lacking else next(iter(self._parked))
+            self._parked.pop(run_id, None)
             self._open.pop(run_id, None)
             self._shell.forgotten(run_id)
             forgotten.append(messages.Forget(self._clock.now(), run_id))
@@ -209,6 +211,9 @@ class KeeperTurn:
             case commands.CloseWait():
                 self._open[command.execution_id].discard(command.place)
                 asked.append(requests.WaitClosed(at, command.execution_id, command.place))
+            case commands.Parked() if command.missing:
+                self._lacking.append(command.execution_id)
+                asked.append(requests.RunEnded(at, command.execution_id, b"", missing=command.missing))
             case commands.Parked():
                 self._parked[command.execution_id] = None
                 places = tuple(self._open[command.execution_id])

@@ -14,12 +14,11 @@ from rayflow.errors import NeedsService
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.pasting import command as pasted
 from rayflow.records import PlaceRow, Row, WaitRow
 from rayflow.runtime.clock import Clock
-from rayflow.runtime.keeping.beside import ABOUT_WAITS, Turned, with_places
+from rayflow.runtime.keeping.beside import ABOUT_WAITS, Turned
+from rayflow.runtime.keeping.held_executions import HeldExecutions
 from rayflow.runtime.keeping.wait_requests import deadline_of
-from rayflow.store.lease import Lease
 from rayflow.store.store import Store
 from rayflow.values.failures import own_failure
 
@@ -37,7 +36,7 @@ class PlainWaits:
     def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock
         self._store = store
-        self._lease: Lease | None = None
+        self._held = HeldExecutions(store)
         self._deadlines: list[tuple[int, int, str, bytes]] = []
         """A heap: deadline, number, execution, place."""
         self._open: dict[tuple[str, bytes], tuple[int, str]] = {}
@@ -45,9 +44,8 @@ class PlainWaits:
         self._number = 0
 
     def begin(self, submitted: messages.Submitted) -> messages.Submitted:
-        found = with_places(submitted, self._store)
+        found = self._held.begin(submitted)
         if found.pins:
-            self._hold(found.execution_id)
             records = self._store.run_records()
             try:
                 for wait in records.waits_of([found.execution_id]):
@@ -61,20 +59,7 @@ class PlainWaits:
     def guard(self, rows: Iterable[Row]) -> None:
         for row in rows:
             if type(row) is PlaceRow:
-                self._hold(row.execution_id)
-
-    def _hold(self, execution_id: str) -> None:
-        """Take the lease of an execution, unless it is held. Raises LeaseHeld."""
-        if self._lease is None:
-            self._lease = self._store.lease  # of an earlier execution of this process
-        if self._lease is None:
-            lease = Lease(self._store.folder, pasted("run"))
-            lease.take(execution_id)
-            lease.renew_beside()
-            self._store.commit_by(lease)
-            self._lease = lease
-        elif execution_id not in self._lease.names:
-            self._lease.take(execution_id)
+                self._held.hold(row.execution_id)
 
     def _add(self, execution_id: str, place: bytes, deadline: int, kind: str) -> None:
         self._number += 1
@@ -95,7 +80,7 @@ class PlainWaits:
         while incoming:
             answers: list[messages.Message] = []
             followed = evaluator.handle(incoming)
-            if self._lease is None and not self._open and ABOUT_WAITS.isdisjoint(map(type, followed)):
+            if self._held.is_empty and not self._open and ABOUT_WAITS.isdisjoint(map(type, followed)):
                 carried.extend(followed)
                 break
             for command in followed:
@@ -161,5 +146,4 @@ class PlainWaits:
         """An execution has ended: nobody needs its lease any more."""
         for key in [key for key in self._open if key[0] == execution_id]:
             del self._open[key]
-        if self._lease is not None and execution_id in self._lease.names:
-            self._lease.release(execution_id, is_over=True)
+        self._held.leave(execution_id, is_over=True)

@@ -148,7 +148,14 @@ class _Trial:
         self.random.shuffle(pins)
         submitted = self.submitted._replace(life=life)
         if has_effects(self.course.program):
-            submitted = submitted._replace(pins=pins, resolved=resolved, generation=self.report.generation)
+            report = self.report
+            by = "somebody" if report.was_cancelled else None
+            submitted = submitted._replace(
+                pins=pins, resolved=resolved, generation=report.generation, cancelled_by=by
+            )
+            has_ended = any(row.parent is None and row.kind == "outcome" for row in pins)
+            top.is_cancelled = report.was_cancelled
+            report.cancelled_in_time = report.was_cancelled and not has_ended
         top.post(submitted, 0.0)
         return top
 

@@ -44,7 +44,7 @@ class KnownReduction(NamedTuple):
 Remembered: TypeAlias = Mapping[Key, Iterable[KnownReduction]]
 """For each call the reductions that were kept."""
 
-DURABLE = frozenset({"sleep", "event", "first", "within", "finally_"})
+DURABLE = frozenset({"sleep", "event", "first", "any_of", "within", "finally_"})
 """The forms of program_effects.py."""
 
 ROOT: Key = ("<expression>",)

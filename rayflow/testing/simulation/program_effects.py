@@ -4,7 +4,8 @@ In: a program, one random generator. Out: the program, in which some tasks are e
 evaluates anything.
 
 What a race decides depends on time, so its value is not used: the term after it is. What is below a race may be done or
-not. Nothing else depends on time: an event named e3 brings the number 3.
+not; but a clean-up there is evaluated if it was entered. Nothing else depends on time: an event named e3 brings the
+number 3.
 
 This module changes a finished program, so a seed without effects keeps its program.
 """
@@ -75,6 +76,30 @@ def _ring(random: Random) -> Template:
     return ("call", name, (("value", random.randint(1, 2)),), (), None)
 
 
+def _race(random: Random, depth: int) -> Template:
+    """A race between waits, effects, terms with clean-ups, and up to a depth other races. What wins is chance."""
+    branches = [_branch(random, depth) for _ in range(2)]
+    branches.append(_after(_sleep(random), _ring(random)))
+    if random.random() < 0.7:
+        return ("form", random.choice(("first", "any_of")), tuple(branches))
+    return ("form", "within", (random.choice(branches), ("value", 0.5), ("value", 0)))
+
+
+def _branch(random: Random, depth: int) -> Template:
+    inner = random.choice((_sleep, _event, _ring))(random)
+    chance = random.random()
+    if chance < 0.35:
+        return inner
+    if chance < 0.75:
+        return _cleaned(random, _after(inner, _branch(random, depth - 1)) if depth > 1 else inner)
+    return _race(random, depth - 1) if depth > 1 else _after(inner, _ring(random))
+
+
+def _cleaned(random: Random, template: Template) -> Template:
+    cleanup = _ring(random)
+    return ("form", "finally_", (template, cleanup if random.random() < 0.5 else _after(_sleep(random), cleanup)))
+
+
 class _Rewriter:
     """Puts effects and waits around the calls of one body, and threads away: nothing waits for the end of a thread."""
 
@@ -125,14 +150,10 @@ class _Rewriter:
         return _after(wait, template)
 
     def _racing(self, template: Template) -> Template:
-        branches = [self._random.choice((_sleep, _event, _ring))(self._random) for _ in range(2)]
-        branches.append(_after(_sleep(self._random), _ring(self._random)))
-        if self._random.random() < 0.5:
-            return _after(("form", "first", tuple(branches)), template)
-        return _after(("form", "within", (branches[2], ("value", 0.5), ("value", 0))), template)
+        return _after(_race(self._random, 2), template)
 
     def _cleaning(self, template: Template) -> Template:
-        return ("form", "finally_", (template, _ring(self._random)))
+        return _cleaned(self._random, template)
 
     def _spending(self, template: Template) -> Template:
         both: Template = ("list", (_ring(self._random), _ring(self._random), template))

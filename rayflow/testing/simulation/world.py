@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Set
 from random import Random
 from typing import Any
 
+from rayflow.evaluator.ledger import CLEANS_UP
 from rayflow.testing.simulation.cluster import SimulatedCluster
 from rayflow.testing.simulation.contexts import in_contexts, in_gaps
 from rayflow.testing.simulation.meaning import ROOT, Key, Meaning, TooLarge, is_made_whole, meaning_of
 from rayflow.testing.simulation.normal_forms import Wrong
-from rayflow.testing.simulation.program_awaits import in_awaits
+from rayflow.testing.simulation.program_awaits import does_await, in_awaits
 from rayflow.testing.simulation.program_effects import has_effects, in_effects
 from rayflow.testing.simulation.program_subruns import in_subruns
 from rayflow.testing.simulation.program_vectors import in_vectors
@@ -46,6 +47,12 @@ WEATHERS = (
     Weather(cancelled=0.1),
     Weather(lost=0.1, late=0.5, repeated=0.1, noise=0.1, spread_seconds=5.0),
 )
+DURABLE_WEATHERS = (
+    *WEATHERS,
+    Weather(crashed=0.08, cancelled=0.1, committed=0.3),
+    Weather(crashed=0.15, cancelled=0.05, committed=0.5, lost=0.1, late=0.5, repeated=0.1),
+)
+"""For programs with effects: what was cancelled stays so in the next life."""
 
 
 def play(
@@ -78,7 +85,8 @@ def play(
         program = in_effects(program, random)  # last: no other change may make a branch of a race fail
     cluster = SimulatedCluster(random, make)
     cluster.talk = talk
-    untruths = _run(cluster, program, random.choice(WEATHERS), "cold")
+    weathers = DURABLE_WEATHERS if with_effects else WEATHERS
+    untruths = _run(cluster, program, random.choice(weathers), "cold")
     if untruths or random.random() < 0.4:
         return untruths
     then = random.choice(("again", "again", "edited", "edited", "altered", "uncached"))
@@ -86,7 +94,7 @@ def play(
         program = program.changed(random)
     if then == "altered":
         cluster.spoil(0.3)
-    return _run(cluster, program, random.choice(WEATHERS), then, cache=then != "uncached")
+    return _run(cluster, program, random.choice(weathers), then, cache=then != "uncached")
 
 
 def explain(seed: int, untruths: Iterable[str], **more: bool) -> str:
@@ -122,11 +130,11 @@ def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: s
     except Exception as error:  # an error inside the evaluator is what a trial looks for
         return [f"{title}: {type(error).__name__}: {error}"]
     if has_effects(program):
-        untruths = report.untruths + list(_effects_wrong(report, meaning))
+        untruths = report.untruths + list(_effects_wrong(program, report, meaning))
         if not untruths and isinstance(report.outcome, Wrong) and not report.was_cancelled:
             # What has failed fails again, and nothing else is made again.
             cluster.retry(program, weather, report, cache=cache)
-            untruths = report.untruths + list(_effects_wrong(report, meaning))
+            untruths = report.untruths + list(_effects_wrong(program, report, meaning))
         return [f"{title}: {untruth}" for untruth in untruths]
     options = [each.options for each in program.definitions.values()]
     shallow = program.has_gaps or any(each.get("check_valid") == "shallow" for each in options)
@@ -141,8 +149,12 @@ def _run(cluster: SimulatedCluster, program: Program, weather: Weather, title: s
     return [f"{title}: {untruth}" for untruth in untruths]
 
 
-def _effects_wrong(report: Report, meaning: Meaning) -> Iterable[str]:
-    """Where the effects of a run differ from the meaning: each is made once, and no more often done than it was hit."""
+def _effects_wrong(program: Program, report: Report, meaning: Meaning) -> Iterable[str]:
+    """Where the effects of a run differ from the meaning: each is made once, and no more often done than it was hit.
+
+    A clean-up that was entered is evaluated, unless a body that awaits has to come to it again in the next life: such
+    bodies stumble here.
+    """
     for key, count in report.done.items():
         if count > 1 + report.hits[key]:
             yield f"an effect was done {count} times, and hit {report.hits[key]} times: {key.hex()}"
@@ -151,6 +163,11 @@ def _effects_wrong(report: Report, meaning: Meaning) -> Iterable[str]:
     )
     if any(count > 1 for count in outcomes.values()):
         yield "a place has two outcomes, or two decisions"
+    cleaned = {row.place for row in report.places if row.kind == "cleaned"}
+    entered = {row.place: row.job_id for row in report.places if row.name == CLEANS_UP and row.kind == "started"}
+    may_stumble = report.lives > 1 and any(map(does_await, program.definitions.values()))
+    if not entered.keys() <= cleaned and not may_stumble:
+        yield f"clean-ups that were not evaluated: {[entered[place] for place in entered.keys() - cleaned]}"
     if report.was_cancelled:
         return
     if report.outcome != meaning.outcome:
