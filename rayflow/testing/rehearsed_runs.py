@@ -85,7 +85,7 @@ class RehearsedRun:
         """End it. False if it had ended already."""
 
         by = uuid.uuid4().hex
-        return self._service.answered(lambda _: self._service.cancel(self.id, reason, request_id=by))
+        return bool(self._service.answered(lambda _: self._service.cancel(self.id, reason, request_id=by)))
 
     def retry(self, reason: str = "") -> None:
         """Have it go on after it has failed: failures that reached the root are forgotten, and tried again."""
