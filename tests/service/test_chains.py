@@ -36,11 +36,10 @@ def test_the_result_of_a_chain_is_that_of_its_last_run(project: Project, service
 def test_a_result_that_is_asked_for_while_the_chain_goes_on_is_that_of_its_last_run(
     project: Project, service: RunningService
 ) -> None:
-    project.write("flow.py", CHAIN)
+    project.write("flow.py", CHAIN.replace("sleep(0.3)", "sleep(2)"))
     service.start()
-    run = service.client.start("count", {"left": 12})  # long enough to be looked at
-    until(lambda: len(service.client.runs()) >= 2)
-    assert (run.state(), "goes_on_as" in run.describe()) == ("waiting", True)
+    run = service.client.start("count", {"left": 2})
+    until(lambda: [(each["state"], "goes_on_as" in each) for each in [run.describe()]] == [("waiting", True)])
     assert run.result(60) == "counted"
     assert (run.state(), run.describe()["run_id"]) == ("done", run.id)
 
