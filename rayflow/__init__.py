@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rayflow.client.client import connect
     from rayflow.deployments.deployment_tasks import deployment_task
     from rayflow.errors import NonRetriable
+    from rayflow.lang.admission.settings import debounce, limit, rate
     from rayflow.lang.builtins import (
         apply_func,
         as_task,
@@ -140,6 +141,7 @@ __all__ = [
     "const",
     "continue_as",
     "cron",
+    "debounce",
     "delay",
     "deployment_task",
     "effect",
@@ -162,6 +164,7 @@ __all__ = [
     "join",
     "join_thread",
     "len_",
+    "limit",
     "map_",
     "merge_handles",
     "no_prov",
@@ -169,6 +172,7 @@ __all__ = [
     "now",
     "or_",
     "quote",
+    "rate",
     "register_handler",
     "run",
     "script",
@@ -196,6 +200,9 @@ _PLACES = {
     "connect": "rayflow.client.client",
     "deployment_task": "rayflow.deployments.deployment_tasks",
     "gather": "rayflow.lang.gather",
+    "debounce": "rayflow.lang.admission.settings",
+    "limit": "rayflow.lang.admission.settings",
+    "rate": "rayflow.lang.admission.settings",
     "apply_func": "rayflow.lang.builtins",
     "as_task": "rayflow.lang.builtins",
     "compose": "rayflow.lang.builtins",

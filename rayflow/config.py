@@ -37,6 +37,7 @@ class Config:
     cache: False: results of other executions are not used; equal calls of one execution still share.
     num_cpus: processors of a local Ray; all by default.
     limits: capacities of named limits.
+    queues: how many runs of a queue a service lets run at a time; any number of those that are not named.
     options: task options for every call.
     profiles: task options by name, for calls with the option profile.
     context: values that get_context reads, over those of context_file.
@@ -59,6 +60,7 @@ class Config:
     cache: bool = True
     num_cpus: int | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    queues: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +87,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "cache": (bool,),
     "num_cpus": (int,),
     "limits": (dict,),
+    "queues": (dict,),
     "options": (dict,),
     "profiles": (dict,),
     "context": (dict,),
@@ -118,6 +121,9 @@ MEANT = {
 OLD_NAMES = {"runtime_env": "environment"}
 """Names that settings had in earlier versions. Files that have them are still read; two names of one setting in one
 file are an error."""
+
+MOST_SLOTS = 1_000_000
+"""The most slots that a queue can have."""
 
 MOST_PROCESSORS = 10_000
 """The largest num_cpus: more processors than any machine has."""
@@ -268,6 +274,7 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "setup" in table and not all(table["setup"].partition(":")[::2]):
         raise BadConfig(f"{where}: setup is {table['setup']!r}: write module:function or file.py:function.")
     _check_limits(table.get("limits", {}), where)
+    _check_queues(table.get("queues", {}), where)
     check_deployments(table.get("deployments", {}), where)
     check_webhooks(table.get("webhooks", {}), where)
     check_for_all(table.get("environment", {}), where=f"{where}: environment")
@@ -300,6 +307,16 @@ def _check_limits(limits: Mapping[str, Any], where: str) -> None:
             raise BadConfig(f"{where}: the limit {name!r} is that of a deployment: write max_calls into [{name}].")
         if isinstance(capacity, bool) or not isinstance(capacity, int | float) or not capacity > 0:
             raise BadConfig(f"{where}: the limit {name!r} has to be a number above 0, not {capacity!r}.")
+
+
+def _check_queues(queues: Mapping[str, Any], where: str) -> None:
+    for name, slots in queues.items():
+        if not isinstance(name, str) or not name:
+            raise BadConfig(f"{where}: the name of a queue has to be a text, and not empty, but is {name!r}.")
+        if isinstance(slots, bool) or not isinstance(slots, int) or not 0 <= slots <= MOST_SLOTS:
+            raise BadConfig(
+                f"{where}: the queue {name!r} has a whole number of slots, from 0 to {MOST_SLOTS:,}, not {slots!r}."
+            )
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

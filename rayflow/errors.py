@@ -198,6 +198,12 @@ class RunConflict(UserError):
     a run is not in the state that a request needs. The message says which."""
 
 
+class RateLimited(UserError):
+    """The rate limit of a flow refuses a start, and no run was made. retry_after: seconds until there is room."""
+
+    retry_after: float = 0.0
+
+
 class EventConflict(UserError):
     """An event of this id was accepted before, with another name, key or data. Nothing was recorded."""
 

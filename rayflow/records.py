@@ -346,10 +346,12 @@ class RunRow(NamedTuple):
     error: Annotated[str | None, "type and message of the error that ended it"] = None
     reason: Annotated[str | None, "why: what was given with a cancel or retry; tasks whose code is missing"] = None
     chain_run_id: Annotated[str | None, "the first run of its chain by continue_as; its own id for that one"] = None
-    next_run_id: Annotated[str | None, "the run that goes on in its place, when it has ended by continue_as"] = None
+    next_run_id: Annotated[str | None, "the run that goes on in its place: by continue_as, or by a debounce"] = None
     schedule: Annotated[str | None, "the schedule that started it"] = None
     moment: Annotated[Time | None, "the moment of that schedule"] = None
     forked_run_id: Annotated[str | None, "the run that it is a fork of: it began with what that one had done"] = None
+    demands: Annotated[str | None, "what its flow asks of admission, with the keys of its arguments, as JSON"] = None
+    turn: Annotated[int | None, "its round in the queue: each fairness key has one run in a round"] = None
 
 
 class PlaceRow(NamedTuple):
@@ -493,6 +495,26 @@ class RequestRow(NamedTuple):
     run_id: Annotated[str | None, "the run that it is about"] = None
 
 
+class QueueRow(NamedTuple):
+    """A queue got its number of slots: so many of its runs may run at a time."""
+
+    queue: Annotated[str, "its name"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    slots: Annotated[int | None, "how many of its runs may run at a time; null for any number"]
+    cause: Annotated[str, "configuration: the service was started with it; set: somebody has set it"]
+
+
+class ChargeRow(NamedTuple):
+    """A run was counted by a throttle or a rate limit of its flow."""
+
+    name: Annotated[str, "throttle or rate, the flow's full name, the place among its limits, and the key"]
+    number: Annotated[int, "the number of the transition"]
+    at: Annotated[Time, "when it happened"]
+    run_id: Annotated[str, "the run"]
+    until_at: Annotated[Time, "when it counts no more"]
+
+
 Row: TypeAlias = (
     ExecutionRow
     | EnvironmentRow
@@ -522,6 +544,8 @@ Row: TypeAlias = (
     | FiringRow
     | StreamItemRow
     | RequestRow
+    | QueueRow
+    | ChargeRow
 )
 
 
@@ -564,5 +588,7 @@ TABLES: tuple[Table, ...] = (
     Table("firing_changes", FiringRow, ("schedule", "moment", "number")),
     Table("stream_items", StreamItemRow, ("execution_id", "stream", "number")),
     Table("requests", RequestRow, ("request_id", "number")),
+    Table("queue_changes", QueueRow, ("queue", "number")),
+    Table("charges", ChargeRow, ("name", "number")),
 )
 """Every table, in the order in which a commit writes them: what is named comes before what names it."""

@@ -26,6 +26,7 @@ VERBS = {
     "stats": "Count the runs of the service, and say how they go.",
     "emit": "Emit an event: it starts runs, and resolves waits.",
     "events": "List events, and what they were delivered to.",
+    "queues": "List the queues of runs, or set their slots.",
     "answer": "Answer a run that asks a person.",
     "schedules": "List what starts runs by the clock; pause, trigger, change it.",
     "repl": "Open a Python prompt with rayflow's names and a scheduler.",

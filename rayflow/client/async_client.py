@@ -51,14 +51,16 @@ class AsyncClient:
         reuse: str = "return",
         at: datetime.datetime | None = None,
         delay: Any = None,
-        priority: int = 0,
+        queue: str | None = None,
+        priority: int | None = None,
         tags: Mapping[str, Any] | None = None,
         words: Sequence[str] | None = None,
     ) -> AsyncRun:
         """As `Client.start`."""
         *sent, last = wire.start_calls(
-            what, arguments, id=id, reuse=reuse, at=at, delay=delay, priority=priority, tags=tags, words=words
-        )
+            what, arguments, id=id, reuse=reuse, at=at, delay=delay, queue=queue, priority=priority, tags=tags,
+            words=words,
+        )  # fmt: skip
         for call in sent:
             await self._ask(call)
         answer = await self._ask(last)
@@ -172,6 +174,16 @@ class AsyncClient:
     async def asks(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """As `Client.asks`."""
         return await self._list(wire.Pages("asks", limit))
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """As `Client.queues`."""
+        found: list[dict[str, Any]] = (await self._ask(wire.QUEUES))["queues"]
+        return found
+
+    async def set_queue(self, name: str, slots: int | None) -> dict[str, Any]:
+        """As `Client.set_queue`."""
+        answer: dict[str, Any] = await self._ask(wire.queue_call(name, slots))
+        return answer
 
     # --- the way there ------------------------------------------------------------------------------------------------
 

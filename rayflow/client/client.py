@@ -56,7 +56,8 @@ class Client:
         reuse: str = "return",
         at: datetime.datetime | None = None,
         delay: Any = None,
-        priority: int = 0,
+        queue: str | None = None,
+        priority: int | None = None,
         tags: Mapping[str, Any] | None = None,
         words: Sequence[str] | None = None,
     ) -> ClientRun:
@@ -64,12 +65,14 @@ class Client:
 
         what: a call of a task, such as `checkout(order)`, or the name of a task of the service; then arguments, as
         plain data by name, or words, as on a command line. id: the run's own id: a second start with it gives the same
-        run, or what reuse says ("return", "reject", "if_failed"). at, delay: start it later. Raises RunConflict for an
-        id that another input has, NoSuchTask, BadArguments, ServiceUnavailable.
+        run, or what reuse says ("return", "reject", "if_failed"). at, delay: start it later. queue, priority: those
+        of its flow by default. Raises RunConflict for an id that another input has, RateLimited where the flow's rate
+        limit was reached, NoSuchTask, BadArguments, ServiceUnavailable.
         """
         *sent, last = wire.start_calls(
-            what, arguments, id=id, reuse=reuse, at=at, delay=delay, priority=priority, tags=tags, words=words
-        )
+            what, arguments, id=id, reuse=reuse, at=at, delay=delay, queue=queue, priority=priority, tags=tags,
+            words=words,
+        )  # fmt: skip
         for call in sent:
             self._ask(call)
         answer = self._ask(last)
@@ -210,6 +213,21 @@ class Client:
         """The questions to people that are open, oldest first: run_id, place, prompt, deadline_at. limit: how many at
         most; None for all."""
         return self._list(wire.Pages("asks", limit))
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    @front_door
+    def queues(self) -> list[dict[str, Any]]:
+        """The queues, by name: queue, slots (None for any number), used, and waiting: how many runs wait for one."""
+        found: list[dict[str, Any]] = self._ask(wire.QUEUES)["queues"]
+        return found
+
+    @front_door
+    def set_queue(self, name: str, slots: int | None) -> dict[str, Any]:
+        """Give a queue so many slots: so many of its runs may run at a time. None for any number. Runs that run already
+        go on. Gives what `queues` says of it. Raises BadArguments for a wrong number."""
+        answer: dict[str, Any] = self._ask(wire.queue_call(name, slots))
+        return answer
 
     # --- the way there ------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode
 
 from rayflow import errors
-from rayflow.errors import BadArguments, Bug, NotFound, RayflowError, ServiceUnavailable
+from rayflow.errors import BadArguments, Bug, NotFound, RateLimited, RayflowError, ServiceUnavailable
 from rayflow.lang.options.option_values import parse_seconds
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import blobs_of, dumps
@@ -111,13 +111,15 @@ def start_calls(
     reuse: str,
     at: datetime.datetime | None,
     delay: Any,
-    priority: int,
+    queue: str | None,
+    priority: int | None,
     tags: Mapping[str, Any] | None,
     words: Sequence[str] | None,
 ) -> list[ApiCall]:
     """The calls that start a run; the last one does it, those before send large values. See `Client.start`."""
     body: dict[str, Any] = {
-        "id": id, "reuse": reuse, "due_at": moment_us(at, delay), "priority": priority, "tags": dict(tags or {}),
+        "id": id, "reuse": reuse, "due_at": moment_us(at, delay), "queue": queue, "priority": priority,
+        "tags": dict(tags or {}),
     }  # fmt: skip
     calls: list[ApiCall] = []
     if isinstance(what, str):
@@ -261,6 +263,15 @@ STATS = ApiCall("GET", path_of("stats"))
 """How many runs there are, how many begin and end, what waits longest."""
 
 
+QUEUES = ApiCall("GET", path_of("queues"))
+"""The queues of the service."""
+
+
+def queue_call(name: str, slots: int | None) -> ApiCall:
+    """Give a queue so many slots."""
+    return ApiCall("PUT", path_of("queues", name), {"slots": slots})
+
+
 def blob_call(digest: bytes) -> ApiCall:
     """The bytes of a large value."""
     return ApiCall("GET", path_of("blobs", digest.hex()))
@@ -310,7 +321,10 @@ def _raise(status: int, answer: Any) -> NoReturn:
     of = getattr(errors, str(told.get("type")), None)
     message = str(told.get("message"))
     if isinstance(of, type) and issubclass(of, (RayflowError, Bug)):
-        raise of(message)
+        error = of(message)
+        if isinstance(error, RateLimited):
+            error.retry_after = float(told.get("retry_after") or 0)
+        raise error
     raise ServiceUnavailable(f"{told.get('type')}: {message}")
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from rayflow.keeper.admission import blocked_by, room_at, slots_of
+from rayflow.keeper.admission_folding import queue_name
+from rayflow.keeper.demands import Rate
 from rayflow.keeper.folding import DELIVERED, PENDING
 from rayflow.keeper.ids import is_own_id
-from rayflow.keeper.run_states import ENDING, QUEUED, SCHEDULED, WAITING
-from rayflow.keeper.runs import MISSING_CODE
+from rayflow.keeper.run_states import DEBOUNCE, ENDING, KEY, MISSING_CODE, MUTEX, QUEUED, SCHEDULED, WAITING
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait
 from rayflow.records import DeliveryRow
 
@@ -30,7 +32,7 @@ def of_run(run: KeptRun) -> Plain:
         "cause": run.cause,
         "reason": run.reason,
         "created_at": first.at,
-        "due_at": first.due_at,
+        "due_at": run.due_at,
         "timeout_at": run.timeout_at,
         "parent_run_id": first.parent_run_id,
         "link": first.link,
@@ -146,20 +148,63 @@ def of_schedule(state: KeeperState, kept: KeptSchedule) -> Plain:
 def explanation(state: KeeperState, run: KeptRun) -> Plain:
     """Why a run has not ended: exactly one cause, with what belongs to it.
 
-    cause: due (at), missing code (tasks), evaluation (something of it runs), waits (each with what it waits for), or
-    ending (by, reason, and what its clean-up waits for).
+    cause: due (at), missing code (tasks), key (flow: what the run asks of admission is being computed), debounce
+    (until: other starts may join it), mutex (mutex, held_by, place among those that wait for it), throttle (name,
+    until), limit (name, most), queue (queue, slots, used), the last three with the place in the queue, evaluation
+    (something of it runs), waits (each with what it waits for), or ending (by, reason, and what its clean-up waits
+    for).
     """
     said: Plain = {"run_id": run.run_id, "state": run.state}
     if run.state == SCHEDULED:
         return {**said, "cause": "due", "at": run.first.due_at}
     if run.state == QUEUED:
-        return {**said, "cause": MISSING_CODE, "tasks": (run.reason or "").split(", ")}
+        return {**said, **_queued(state, run)}
     waits = [_explained(state, wait) for wait in run.open_waits()]
     if run.state == ENDING:
         return {**said, "cause": "ending", "by": run.ends_by, "reason": run.reason, "waits": waits}
     if run.state == WAITING:
         return {**said, "cause": "waits", "waits": waits}
     return {**said, "cause": "evaluation", "waits": waits}
+
+
+def _queued(state: KeeperState, run: KeptRun) -> Plain:
+    """What a queued run waits for."""
+    if run.cause == MISSING_CODE:
+        return {"cause": MISSING_CODE, "tasks": (run.reason or "").split(", ")}
+    if run.cause == KEY:
+        return {"cause": KEY, "flow": run.first.flow}
+    if run.cause == DEBOUNCE:
+        return {"cause": DEBOUNCE, "until": run.due_at}
+    if run.cause == MUTEX:
+        key = run.demands.mutex or ""
+        mutex = state.admission.mutexes[key]
+        place = [*mutex.going_on, *mutex.new].index(run.run_id) + 1
+        return {"cause": MUTEX, "mutex": key, "held_by": list(mutex.holders), "place": place}
+    full = blocked_by(state, run)
+    placed = {"queue": run.queue, "place": state.admission.lines.place_of(run, run.queue)}
+    if isinstance(full, Rate):
+        return {"cause": "throttle", "name": full.name, "until": room_at(state, full), **placed}
+    if full is not None:
+        return {"cause": "limit", "name": full.name, "most": full.most, **placed}
+    used = state.admission.used.get(queue_name(run.queue), 0)
+    return {"cause": "queue", **placed, "slots": slots_of(state, run.queue), "used": used}
+
+
+def of_queues(state: KeeperState) -> list[Plain]:
+    """The queues that were said, are in use, or are waited for, by name."""
+    used = {name.removeprefix("queue:") for name in state.admission.used if name.startswith("queue:")}
+    names = {*state.admission.queues, *used, *state.admission.lines.counts()}
+    return [of_queue(state, name) for name in sorted(names)]
+
+
+def of_queue(state: KeeperState, queue: str) -> Plain:
+    """A queue: slots (None for any number), how many are used, and how many runs wait for one."""
+    return {
+        "queue": queue,
+        "slots": slots_of(state, queue),
+        "used": state.admission.used.get(queue_name(queue), 0),
+        "waiting": state.admission.lines.counts().get(queue, 0),
+    }
 
 
 def _explained(state: KeeperState, wait: KeptWait) -> Plain:

@@ -10,13 +10,26 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    QueueRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 
 
 class Write(NamedTuple):
     """Commit these rows before anything else of this turn is done. If that fails, throw the keeper away."""
 
-    rows: tuple[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow, ...]
+    rows: tuple[
+        RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow | QueueRow | ChargeRow, ...
+    ]
 
 
 class KeepPlaces(NamedTuple):
@@ -101,6 +114,14 @@ class RecallFirings(NamedTuple):
     last: int
 
 
+class ComputeKeys(NamedTuple):
+    """Find out what the flow of a run asks of admission, of its root term. Answered by `KeysComputed`."""
+
+    run_id: str
+    flow: str
+    root: bytes
+
+
 class Recall(NamedTuple):
     """Read the rows of a run that has ended, or never was. Answered by `Recalled`."""
 
@@ -114,7 +135,8 @@ class SetAlarm(NamedTuple):
 
 
 class RequestReply(NamedTuple):
-    """The answer to a request. answer: plain data. error: the name of the error class and the message, or None."""
+    """The answer to a request. answer: plain data. error: the name of the error class and the message, or None. Of an
+    error RateLimited, the answer is how many microseconds later there will be room."""
 
     request: str
     answer: Any = None
@@ -130,6 +152,7 @@ KeeperCommand: TypeAlias = (
     | ForgetRun
     | BindEvent
     | BindFiring
+    | ComputeKeys
     | Recall
     | RecallFirings
     | SetAlarm

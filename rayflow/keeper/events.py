@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rayflow.keeper import outcomes
+from rayflow.keeper.admission import refusing
 from rayflow.keeper.commands import BindEvent
 from rayflow.keeper.conditions import is_fulfilled
 from rayflow.keeper.folding import DELIVERED, DELIVERY_FAILED, DUE, PENDING, write
@@ -127,6 +128,10 @@ def _start(state: KeeperState, event: KeptEvent, answer: BoundArguments) -> None
     if answer.error is not None or answer.root is None:
         _record(state, event, flow, DELIVERY_FAILED, error=answer.error or "it has no root term")
         return
+    refused = None if answer.demands is None else refusing(state, answer.demands)
+    if refused is not None:
+        _record(state, event, flow, DELIVERY_FAILED, error=f"RateLimited: {outcomes.rate_text(*refused)}")
+        return
     id = event_run_id(row.event_id, flow)
     run_id = derived_run_id(id)
     _record(state, event, flow, DELIVERED, run_id)
@@ -138,6 +143,7 @@ def _start(state: KeeperState, event: KeptEvent, answer: BoundArguments) -> None
             parent_run_id=row.run_id if row.tie else None, parent_place=row.place if row.tie else None,
         ),
         None,
+        answer.demands,
     )  # fmt: skip
 
 

@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from heapq import merge
 from typing import Any, TypeAlias, TypeVar
 
+from rayflow.keeper.admission_folding import apply_charge, apply_queue, come, leave, note_resolved, took_turn
 from rayflow.keeper.ids import firing_id, is_own_id
 from rayflow.keeper.requests import EndedRun, Recovered
 from rayflow.keeper.run_states import (
+    DEBOUNCE,
     ENDED,
     ENDING,
     MOVES,
     OPEN,
+    QUEUED,
     SCHEDULED,
     WAIT_MOVES,
     check_move,
@@ -27,9 +30,29 @@ from rayflow.keeper.schedule_states import ACTIVE, FIRING_MOVES, PENDING_FIRING,
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait
 from rayflow.keeper.timers import DEADLINE, EVENT_DUE, FIRING_DUE, RUN_DUE, TIMEOUT, set_timer
 from rayflow.lang.events.timetables import from_text, next_moment
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    QueueRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 
-KeeperRow: TypeAlias = RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow
+KeeperRow: TypeAlias = (
+    RunRow
+    | WaitRow
+    | EventRow
+    | DeliveryRow
+    | ScheduleRow
+    | FiringRow
+    | RequestRow
+    | QueueRow
+    | ChargeRow
+)
 
 DUE, PENDING, DELIVERED, DELIVERY_FAILED = "due", "pending", "delivered", "failed"
 """States of a delivery. DUE: the moment when a delayed event is delivered; its row has no target."""
@@ -42,6 +65,9 @@ RETRY = "retry"
 
 MOST_ANSWERED = 20_000
 """The answers to so many requests are known, so that one that is sent again does nothing twice."""
+
+JOINED = "debounced"
+"""Cause of a row: the start has joined another one, whose run goes on in its place."""
 
 
 def write(state: KeeperState, row: KeeperRow) -> None:
@@ -64,8 +90,12 @@ def apply(state: KeeperState, row: KeeperRow) -> None:
         _apply_schedule(state, row)
     elif isinstance(row, FiringRow):
         _apply_firing(state, row)
-    else:
+    elif isinstance(row, RequestRow):
         _apply_request(state, row)
+    elif isinstance(row, QueueRow):
+        apply_queue(state, row)
+    else:
+        apply_charge(state, row)
     state.number = max(state.number, row.number)
     state.now = max(state.now, row.at)
 
@@ -76,9 +106,12 @@ def fold(state: KeeperState, recovered: Recovered) -> None:
         if is_own_id(each.id):
             state.ended[each.id] = each
     words: dict[str, str] = {}
+    for queue, priority, turn, fairness in recovered.rounds:
+        took_turn(state.admission, queue, priority, turn, fairness)
     for row in _in_order(
-        recovered.schedules, recovered.runs, recovered.waits, recovered.events, recovered.deliveries, recovered.requests
-    ):
+        recovered.schedules, recovered.runs, recovered.waits, recovered.events, recovered.deliveries,
+        recovered.requests, recovered.queues, recovered.charges,
+    ):  # fmt: skip
         apply(state, _lean(row, words))
     for firing in _in_order(recovered.firings):  # a schedule has its last row alone: it may be later than its firings
         apply(state, firing)
@@ -96,7 +129,9 @@ def _lean(row: Any, words: dict[str, str]) -> KeeperRow:
 
 
 _SHARED: Mapping[type, tuple[str, ...]] = {
-    RunRow: ("run_id", "state", "cause", "flow", "link", "queue", "tags", "root_run_id", "parent_run_id"),
+    RunRow: (
+        "run_id", "state", "cause", "flow", "link", "queue", "tags", "root_run_id", "parent_run_id", "demands",
+    ),
     WaitRow: ("run_id", "state", "cause", "kind", "name", "target_run_id"),
 }
 """Columns whose texts many rows have."""
@@ -130,8 +165,16 @@ def _apply_run(state: KeeperState, row: RunRow) -> None:
     check_move(MOVES, None if run is None else run.state, row.state, row.run_id)
     if run is None:
         run = KeptRun(row, row.state, row.cause, row.life or 0, row.generation or 0, row.timeout_at, None)
+        run.due_at, run.entered_at = row.due_at, row.at
     else:
+        leave(state, run)
+        if (run.state, run.cause) != (row.state, row.cause):
+            run.entered_at = row.at
         run.state, run.cause = row.state, row.cause
+        if row.root is not None or row.demands is not None:
+            _describe_anew(run, row)
+        if row.due_at is not None:
+            run.due_at = row.due_at
         run.reason = row.reason
         if row.life is not None:
             run.life = row.life
@@ -143,7 +186,7 @@ def _apply_run(state: KeeperState, row: RunRow) -> None:
         _enter(state, run)
     if row.timeout_at is not None:
         set_timer(state, row.timeout_at, TIMEOUT, row.number, run)
-    if row.state == SCHEDULED and row.due_at is not None:
+    if row.due_at is not None and (row.state == SCHEDULED or (row.state == QUEUED and row.cause == DEBOUNCE)):
         set_timer(state, row.due_at, RUN_DUE, row.number, run)
     elif row.state == ENDING and run.ends_by is None:
         run.ends_by, run.stops = row.cause, 1
@@ -151,7 +194,22 @@ def _apply_run(state: KeeperState, row: RunRow) -> None:
         run.stops = 2
     elif row.state in ENDED:
         run.end = row
+    come(state, run, row)
+    if row.state in ENDED:
         _leave(state, run)
+
+
+def _describe_anew(run: KeptRun, row: RunRow) -> None:
+    """The keys of a run are known, or another start has joined it."""
+    first, debounce = run.first, run.demands.debounce
+    if row.root is not None and row.cause == DEBOUNCE and debounce is not None and debounce.keep == "all":
+        run.roots = [*(run.roots or ()), row.root]
+    elif row.root is not None:
+        first = first._replace(root=row.root, arguments=row.arguments)
+        run.roots = None
+    if row.demands is not None:
+        first = first._replace(demands=row.demands, queue=row.queue, priority=row.priority)
+    run.first = first
 
 
 def _enter(state: KeeperState, run: KeptRun) -> None:
@@ -175,9 +233,11 @@ def _leave(state: KeeperState, run: KeptRun) -> None:
     state.tied.pop(first.run_id, None)
     if first.id is not None:
         del state.ids[first.id]
-        goes_on = run.end is not None and run.end.next_run_id is not None
-        if is_own_id(first.id) and first.input_hash is not None and not goes_on:
-            state.ended[first.id] = EndedRun(first.id, first.run_id, first.input_hash, run.state, first.parent_run_id)
+        next_run_id = None if run.end is None else run.end.next_run_id
+        if is_own_id(first.id) and first.input_hash is not None and (next_run_id is None or run.cause == JOINED):
+            state.ended[first.id] = EndedRun(
+                first.id, first.run_id, first.input_hash, run.state, first.parent_run_id, next_run_id
+            )
     if first.chain_run_id is not None:
         state.chains.pop(first.chain_run_id, None)
     if first.parent_run_id is not None:
@@ -200,6 +260,7 @@ def _apply_wait(state: KeeperState, row: WaitRow) -> None:
         wait = run.waits[row.place] = KeptWait(row, OPEN, run.generation)
     wait.state, wait.generation = row.state, run.generation
     wait.outcome, wait.has_failed = row.outcome, row.error is not None
+    note_resolved(run, wait)
     if row.state == OPEN:
         wait.opened = row
         run.open += 1

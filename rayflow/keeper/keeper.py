@@ -17,7 +17,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rayflow.keeper import answers, events, requests, runs, schedules, waits
+from rayflow.keeper import admission, answers, events, outcomes, requests, runs, schedules, waits
+from rayflow.keeper.admission_state import Bucket
 from rayflow.keeper.commands import Evaluate, KeeperCommand, KeepPlaces, RequestReply, SetAlarm, Write
 from rayflow.keeper.folding import fold, rebuilt, write
 from rayflow.keeper.ids import derived_run_id, is_own_id
@@ -26,6 +27,8 @@ from rayflow.keeper.run_states import (
     DONE,
     ENDING,
     FAILED,
+    KEY,
+    MISSING_CODE,
     OPEN,
     QUEUED,
     RESOLVED,
@@ -35,7 +38,7 @@ from rayflow.keeper.run_states import (
 )
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, StrictEmit, find
 from rayflow.keeper.timers import RUN_DUE, next_due, next_time
-from rayflow.records import EventRow, RequestRow
+from rayflow.records import EventRow, QueueRow, RequestRow
 
 
 class Keeper:
@@ -56,6 +59,7 @@ class Keeper:
             _take(state, request)
             _stop_all(state)
             _fire_due(state)
+            admission.settle(state)
         state.gone.clear()
         state.unknown.clear()
         _set_alarm(state)
@@ -73,7 +77,7 @@ class Keeper:
         """The run that a text names: an open one by its own id, or any by the id that its starter gave it. None for all
         others. Any thread may ask."""
         ended = self.state.ended.get(text)
-        found = self.state.ids.get(text) if ended is None else ended.run_id
+        found = self.state.ids.get(text) if ended is None else ended.next_run_id or ended.run_id
         return text if found is None and text in self.state.runs else found
 
     def runs(self) -> list[dict[str, Any]]:
@@ -109,10 +113,14 @@ class Keeper:
         run = self._open(run_id)
         return answers.explanation(self.state, run) if run else None
 
+    def queues(self) -> list[dict[str, Any]]:
+        """All queues with their slots, how many are used, and how many runs wait for one, as plain data."""
+        return answers.of_queues(self.state)
+
     def evaluation(self, run_id: str) -> Evaluate | None:
         """How the evaluation of a run is taken up again, when a `Resolve` finds it not in memory."""
         run = self.state.runs.get(run_id)
-        return runs.evaluation(run) if run else None
+        return admission.evaluation(run) if run else None
 
     def resolved(self, run_id: str) -> dict[bytes, bytes]:
         """The packed outcomes of the resolved waits of a run, by place, for its evaluation."""
@@ -169,7 +177,11 @@ def _fire_due(state: KeeperState) -> None:
     """Let everything happen whose time has come, in order."""
     while (timer := next_due(state)) is not None:
         owner = timer[3]
-        if isinstance(owner, KeptEvent):
+        if isinstance(owner, Bucket):
+            owner.alarm_at = None
+            state.admission.lines.freed[owner.name] = None
+            admission.settle(state)
+        elif isinstance(owner, KeptEvent):
             events.deliver_due(state, owner)
         elif isinstance(owner, KeptWait):
             waits.deadline_came(state, owner)
@@ -238,8 +250,8 @@ def _flows_known(state: KeeperState, request: requests.FlowsKnown) -> None:
 
 def _code_came(state: KeeperState) -> None:
     for run in list(state.runs.values()):
-        if run.state == QUEUED:
-            runs.take_up(state, run, "code")
+        if run.state == QUEUED and run.cause in (KEY, MISSING_CODE):
+            runs.code_came(state, run)
     events.bind_again(state)
     schedules.bind_again(state)
     if state.flows is not None:
@@ -255,6 +267,13 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
     open_id = state.ids.get(id) if id is not None else request.run_id
     known = state.runs.get(open_id or "")
     if known is None and ended is None:
+        spec = state.flows.get(request.flow) if state.flows and request.flow else None
+        demands = request.demands if request.demands is not None or spec is None else spec.demands
+        refused = None if demands is None else admission.refusing(state, demands)
+        if refused is not None:
+            told = ("RateLimited", outcomes.rate_text(*refused))
+            state.out.append(RequestReply(request.request, {"retry_after_us": refused[1]}, told))
+            return
         cause = "start" if request.forked_run_id is None else "fork"
         row = runs.new_row(derived_run_id(id) if id is not None else request.run_id, cause)._replace(
             id=id, flow=request.flow, root=request.root, input_hash=request.input_hash, arguments=request.arguments,
@@ -263,12 +282,13 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
         )  # fmt: skip
         if request.places:
             state.out.append(KeepPlaces(tuple([each._replace(execution_id=row.run_id) for each in request.places])))
-        run = runs.begin(state, row, request.timeout_us)
+        run = runs.begin(state, row, request.timeout_us, demands)
         for wait in request.waits:
             write(state, wait._replace(run_id=row.run_id, number=state.number + 1, at=state.now))
-        _reply(state, request.request, {"run_id": run.run_id, "state": run.state, "is_new": True})
+        made = run if run.end is None else find(state, run.run_id) or run
+        _reply(state, request.request, {"run_id": made.run_id, "state": made.state, "is_new": made is run})
         return
-    run_id = known.run_id if known else ended.run_id if ended else ""
+    run_id = known.run_id if known else (ended.next_run_id or ended.run_id) if ended else ""
     input_hash = known.first.input_hash if known else ended.input_hash if ended else None
     if input_hash != request.input_hash:
         text = f"run {run_id} has the id {id!r} and another input: use another id" if id is not None else (
@@ -277,17 +297,52 @@ def _start_requested(state: KeeperState, request: requests.StartRequested) -> No
         _refuse(state, request.request, "RunConflict", text)
     elif request.reuse == "reject" and id is not None:
         _refuse(state, request.request, "RunConflict", f"the id {id!r} belongs to run {run_id} already")
-    elif request.reuse == "if_failed" and ended is not None and ended.state in (FAILED, CANCELLED):
+    elif request.reuse == "if_failed" and ended is not None and _may_have_failed(state, ended):
         run_again = find(state, run_id)
-        if run_again is not None:
-            runs.retry(state, run_again, "started again")
-            _reply(state, request.request, {"run_id": run_id, "state": RUNNING, "is_new": True})
-        else:
+        if run_again is None and run_id not in state.unknown:
             waits.recall(state, run_id, request)
+        elif run_again is not None and run_again.state in (FAILED, CANCELLED):
+            runs.retry(state, run_again, "started again")
+            _reply(state, request.request, {"run_id": run_id, "state": run_again.state, "is_new": True})
+        else:
+            _reply(state, request.request, {"run_id": run_id, "state": DONE, "is_new": False})
     else:
-        is_state = known.state if known else ended.state if ended else ""
+        joined = find(state, run_id) if ended and ended.next_run_id else None
+        is_state = known.state if known else joined.state if joined else ended.state if ended else ""
         # Without an id of its own, only the same request has this run_id: it has made the run.
-        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": id is None})
+        is_new = id is None and joined is None
+        _reply(state, request.request, {"run_id": run_id, "state": is_state, "is_new": is_new})
+
+
+def _may_have_failed(state: KeeperState, ended: requests.EndedRun) -> bool:
+    """Whether a run that has ended may be retried: itself, or the one that its start has joined."""
+    return ended.state in (FAILED, CANCELLED) or (ended.next_run_id is not None and ended.next_run_id not in state.runs)
+
+
+def _keys_computed(state: KeeperState, request: requests.KeysComputed) -> None:
+    run = state.runs.get(request.run_id)
+    if run is None or run.state != QUEUED or run.cause != KEY:
+        return
+    if request.is_missing:
+        admission.change(state, run, QUEUED, MISSING_CODE, reason=run.first.flow)
+    elif request.demands is None:
+        runs.keys_failed(state, run, request.error or "its keys cannot be computed")
+    else:
+        runs.keys_known(state, run, request.demands)
+
+
+def _queues_configured(state: KeeperState, request: requests.QueuesConfigured) -> None:
+    known = state.admission.queues
+    for queue in sorted({*known, *request.slots}):
+        slots = request.slots.get(queue)
+        if slots != (known[queue].configured if queue in known else None):
+            write(state, QueueRow(queue, state.number + 1, state.now, slots, "configuration"))
+
+
+def _queue_requested(state: KeeperState, request: requests.QueueRequested) -> None:
+    write(state, QueueRow(request.queue, state.number + 1, state.now, request.slots, "set"))
+    admission.settle(state)
+    _reply(state, request.request, answers.of_queue(state, request.queue))
 
 
 def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
@@ -297,12 +352,12 @@ def _wait_closed(state: KeeperState, request: requests.WaitClosed) -> None:
         return
     runs.close(state, wait, "lost")
     if run.state == WAITING and not run.open:
-        runs.change(state, run, RUNNING, "wake")  # its evaluation goes on: else it would have ended
+        admission.change(state, run, RUNNING, "wake")  # its evaluation goes on: else it would have ended
 
 
 def _run_parked(state: KeeperState, request: requests.RunParked) -> None:
     run = state.runs.get(request.run_id)
-    if run is None or run.state != RUNNING or not request.places:
+    if run is None or not request.places or not (run.state == RUNNING or (run.state == ENDING and run.held)):
         return
     known = [run.waits.get(place) for place in request.places]
     if all(wait is not None and wait.state == OPEN for wait in known):
@@ -410,7 +465,7 @@ def _retry_requested(state: KeeperState, request: requests.RetryRequested) -> No
         return
     if run.state in (FAILED, CANCELLED):
         runs.retry(state, run, request.reason or None)
-        _reply(state, request.request, {"run_id": run.run_id, "state": RUNNING})
+        _reply(state, request.request, {"run_id": run.run_id, "state": run.state})
     else:
         text = f"run {run.run_id} is {run.state}: only a run that has failed or was cancelled can be retried"
         _refuse(state, request.request, "RunConflict", text)
@@ -482,6 +537,9 @@ _HANDLERS: Mapping[type, Callable[[KeeperState, Any], None]] = {
     requests.RunEnded: _run_ended,
     requests.EmitRequested: _emit_requested,
     requests.BoundArguments: _bound_arguments,
+    requests.KeysComputed: _keys_computed,
+    requests.QueuesConfigured: _queues_configured,
+    requests.QueueRequested: _queue_requested,
     requests.AnswerRequested: _answer_requested,
     requests.CancelRunRequested: _cancel_requested,
     requests.RetryRequested: _retry_requested,

@@ -6,6 +6,7 @@ In: what has happened. Out: packed outcomes. Never: the outcome of an evaluation
 from __future__ import annotations
 
 from rayflow.errors import Cancelled, NotFound, RayflowError, RunCancelled, RunConflict, TaskTimeout
+from rayflow.keeper.demands import Rate, told
 from rayflow.keeper.state import KeptEvent, KeptRun
 from rayflow.lang.events.event_values import event_term, run_ref_term
 from rayflow.lang.terms.codec import loads
@@ -70,3 +71,11 @@ def of_unknown_run(run_id: str) -> bytes:
 def of_other_run(message: str) -> bytes:
     """The outcome of a wait for a run whose id belongs to another run."""
     return of_error(RunConflict, message)
+
+
+def rate_text(rate: Rate, room_in_us: int) -> str:
+    """Says that a rate limit refuses a start."""
+    return (
+        f"the rate limit of {told(rate.name)} was reached: {rate.most} in {rate.per_us / 1_000_000:g} s; start it "
+        f"again in {room_in_us / 1_000_000:g} s"
+    )

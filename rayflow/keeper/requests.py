@@ -17,18 +17,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.keeper.demands import Demands
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    QueueRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 
 
 class EndedRun(NamedTuple):
     """What the keeper has to know of a run that has ended and to which its starter gave an id: nobody may start another
-    one under this id. parent_run_id: the run that started it by child or spawn."""
+    one under this id. parent_run_id: the run that started it by child or spawn. next_run_id: the run that its start has
+    joined, if its flow has a debounce."""
 
     id: str
     run_id: str
     input_hash: bytes
     state: str
     parent_run_id: str | None = None
+    next_run_id: str | None = None
 
 
 class Recovered(NamedTuple):
@@ -39,7 +53,8 @@ class Recovered(NamedTuple):
     numbers. ended: the runs that have ended and have an id of their own. latest_number, latest_at: the greatest number
     and time recorded. schedules: the last row of each. firings: of those without a run yet, the last row; of each
     schedule, that of the latest moment by the clock; and those whose moments had not come when they were made.
-    requests: the latest `MOST_ANSWERED` ones.
+    requests: the latest `MOST_ANSWERED` ones. queues: all rows. charges: those that still count. rounds: queue,
+    priority and round of the runs that were admitted in the latest round of each, with the fairness key of each.
     """
 
     at: int
@@ -53,6 +68,9 @@ class Recovered(NamedTuple):
     schedules: Sequence[ScheduleRow] = ()
     firings: Sequence[FiringRow] = ()
     requests: Sequence[RequestRow] = ()
+    queues: Sequence[QueueRow] = ()
+    charges: Sequence[ChargeRow] = ()
+    rounds: Sequence[tuple[str, int, int, str]] = ()
 
 
 class FlowsKnown(NamedTuple):
@@ -68,7 +86,8 @@ class FlowSpec(NamedTuple):
 
     on: the events that start a run, by name; each with the packed condition on the event's data, or None.
     timeout_us: how long a run may take. on_failure, on_cancel: full names of flows that are started when a run fails,
-    or is cancelled. schedule: when the clock starts a run.
+    or is cancelled. schedule: when the clock starts a run. demands: what it asks of admission. has_keys: whether that
+    depends on the arguments of a run; then it is asked for each run that comes without.
     """
 
     name: str
@@ -77,6 +96,8 @@ class FlowSpec(NamedTuple):
     on_failure: str | None = None
     on_cancel: str | None = None
     schedule: ScheduleSpec | None = None
+    demands: Demands | None = None
+    has_keys: bool = False
 
 
 class ScheduleSpec(NamedTuple):
@@ -96,9 +117,11 @@ class StartRequested(NamedTuple):
     reuse: "return", "reject" or "if_failed" (a failed or cancelled run is retried): what an id means that has a run
     already. flow: full name of the root task; arguments: as text, for people. tags: as JSON. timeout_us: None for that
     of the flow. forked_run_id: the run that a fork comes from; places, waits: what it keeps of that run: what has
-    happened at its places, and the rows of its resolved waits.
+    happened at its places, and the rows of its resolved waits. queue, priority: None for those of the flow. demands:
+    what the flow asks of admission for these arguments; None if it does not depend on them.
 
-    The answer: `run_id`, `state`, and `is_new`. Errors: RunConflict.
+    The answer: `run_id`, `state`, and `is_new`; of a start that has joined another one, those of that run. Errors:
+    RunConflict, RateLimited.
     """
 
     at: int
@@ -112,13 +135,14 @@ class StartRequested(NamedTuple):
     reuse: str = "return"
     due_at: int | None = None
     queue: str | None = None
-    priority: int = 0
+    priority: int | None = None
     tags: str | None = None
     timeout_us: int | None = None
     request_id: str | None = None
     forked_run_id: str | None = None
     places: tuple[PlaceRow, ...] = ()
     waits: tuple[WaitRow, ...] = ()
+    demands: Demands | None = None
 
 
 class WaitOpened(NamedTuple):
@@ -224,7 +248,7 @@ class EmitRequested(NamedTuple):
 
 class BoundArguments(NamedTuple):
     """The shell's answer to `BindEvent`: the root term of the run that an event starts, or why the event's data do not
-    fit the flow's parameter."""
+    fit the flow's parameter. demands: as in `StartRequested`."""
 
     at: int
     event_id: str
@@ -233,6 +257,38 @@ class BoundArguments(NamedTuple):
     input_hash: bytes | None = None
     arguments: str | None = None
     error: str | None = None
+    demands: Demands | None = None
+
+
+class KeysComputed(NamedTuple):
+    """The shell's answer to `ComputeKeys`: what the run asks of admission, or why that cannot be said. is_missing: the
+    loaded code lacks the flow."""
+
+    at: int
+    run_id: str
+    demands: Demands | None = None
+    error: str | None = None
+    is_missing: bool = False
+
+
+class QueuesConfigured(NamedTuple):
+    """The slots of the queues, as the service was started with. It comes after `Recovered`. A number counts if it is
+    another one than at the last start: else what was set since stays."""
+
+    at: int
+    slots: Mapping[str, int]
+
+
+class QueueRequested(NamedTuple):
+    """Somebody sets the slots of a queue. slots: None for any number.
+
+    The answer: what `Keeper.queues` says of it.
+    """
+
+    at: int
+    request: str
+    queue: str
+    slots: int | None
 
 
 class AnswerRequested(NamedTuple):
@@ -391,6 +447,9 @@ Request: TypeAlias = (
     | RunEnded
     | EmitRequested
     | BoundArguments
+    | KeysComputed
+    | QueuesConfigured
+    | QueueRequested
     | AnswerRequested
     | CancelRunRequested
     | RetryRequested

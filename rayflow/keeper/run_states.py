@@ -3,9 +3,9 @@
 In: nothing. Out: the names of the states, and the two tables of allowed moves. Never: moves anything.
 
     scheduled --> running <--> waiting           open --> resolved
-                  |  ^  |         |               |  ^      |
-      queued <----+  |  +-> ending+               |  +------+   in a later generation
-         +-----------+        |                   |  +------+
+       |          |  ^  |         |               |  ^      |
+       +> queued+<+  |  +-> ending+               |  +------+   in a later generation
+           +---------+        |                   |  +------+
                               v                   v         |
     every open state --> done, failed, cancelled  closed ---+
 """
@@ -19,7 +19,8 @@ from rayflow.errors import WrongMove
 SCHEDULED = "scheduled"
 """It is to start at a later time."""
 QUEUED = "queued"
-"""It cannot run now: the loaded code lacks a task of it."""
+"""It cannot run now: it waits for a key, for its mutex or for a slot, for other starts, or for code. The cause says for
+which."""
 RUNNING = "running"
 """Its evaluation has something to do."""
 WAITING = "waiting"
@@ -33,6 +34,20 @@ FAILED = "failed"
 CANCELLED = "cancelled"
 """It was cancelled."""
 
+KEY = "key"
+"""It is not known yet what its flow asks of admission."""
+DEBOUNCE = "debounce"
+"""Other starts may still join it."""
+MUTEX = "mutex"
+"""Another run holds its mutex."""
+SLOT = "slot"
+"""Its queue is full, or one of its limits or throttles is."""
+MISSING_CODE = "missing code"
+"""The loaded code lacks a task of it."""
+
+PARKED = "parked"
+"""Cause: nothing of the run runs."""
+
 ENDED = frozenset({DONE, FAILED, CANCELLED})
 """The states of a run that has ended."""
 
@@ -44,20 +59,21 @@ CLOSED = "closed"
 """Nothing needs it any more, so it takes nothing."""
 
 MOVES: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({SCHEDULED, RUNNING}),
-    SCHEDULED: frozenset({RUNNING, CANCELLED}),
-    QUEUED: frozenset({RUNNING, FAILED, CANCELLED}),
+    None: frozenset({SCHEDULED, QUEUED, RUNNING}),
+    SCHEDULED: frozenset({QUEUED, RUNNING, CANCELLED}),
+    QUEUED: frozenset({QUEUED, RUNNING, ENDING, DONE, FAILED, CANCELLED}),
     RUNNING: frozenset({RUNNING, WAITING, QUEUED, ENDING, DONE, FAILED, CANCELLED}),
     WAITING: frozenset({RUNNING, QUEUED, ENDING, DONE, FAILED, CANCELLED}),
     ENDING: frozenset({ENDING, FAILED, CANCELLED}),
     DONE: frozenset(),
-    FAILED: frozenset({RUNNING}),
-    CANCELLED: frozenset({RUNNING}),
+    FAILED: frozenset({RUNNING, QUEUED}),
+    CANCELLED: frozenset({RUNNING, QUEUED}),
 }
 """Every allowed move of a run. None: it is made.
 
-RUNNING and ENDING go to themselves when the evaluation is taken up again, or asked a second time to end. FAILED and
-CANCELLED go to RUNNING by a retry. A run that is WAITING can end when something outside the keeper has cancelled its
+RUNNING and ENDING go to themselves when the evaluation is taken up again, or asked a second time to end. QUEUED goes to
+itself when the run waits for something else, and to DONE when it has joined another start of its debounce. FAILED and
+CANCELLED go on by a retry. A run that is WAITING can end when something outside the keeper has cancelled its
 execution."""
 
 WAIT_MOVES: Mapping[str | None, frozenset[str]] = {

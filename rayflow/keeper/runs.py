@@ -6,16 +6,27 @@ that wait for the end of this one.
 
 from __future__ import annotations
 
+from typing import Any
+
+from rayflow.errors import BadArguments, RateLimited
 from rayflow.keeper import outcomes
-from rayflow.keeper.commands import Evaluate, ForgetRun, Resolve, StopRun
-from rayflow.keeper.folding import AGAIN, DELIVERY_FAILED, RETRY, write
+from rayflow.keeper.admission import arrival, change, charge, evaluate, go, refusing
+from rayflow.keeper.commands import ComputeKeys, ForgetRun, Resolve, StopRun
+from rayflow.keeper.debounces import due_at, joined
+from rayflow.keeper.demands import NO_DEMANDS, Debounce, Demands, as_text
+from rayflow.keeper.folding import AGAIN, DELIVERY_FAILED, JOINED, RETRY, write
 from rayflow.keeper.ids import derived_run_id, hook_id
+from rayflow.keeper.requests import FlowSpec
 from rayflow.keeper.run_states import (
     CANCELLED,
     CLOSED,
+    DEBOUNCE,
     DONE,
     ENDING,
     FAILED,
+    KEY,
+    MISSING_CODE,
+    PARKED,
     QUEUED,
     RESOLVED,
     RUNNING,
@@ -35,44 +46,76 @@ CANCEL, PARENT, TIMEOUT = "cancel", "parent", "timeout"
 CONTINUED = "continued"
 """Cause: the run goes on as the next run of its chain."""
 
-MISSING_CODE = "missing code"
-"""Cause: the loaded code lacks a task of the run."""
+RATE = "rate limit"
+"""Cause: a rate limit has refused the run."""
 
 
 # --- a run begins -----------------------------------------------------------------------------------------------------
 
 
-def begin(state: KeeperState, row: RunRow, timeout_us: int | None) -> KeptRun:
+def begin(state: KeeperState, row: RunRow, timeout_us: int | None, demands: Demands | None = None) -> KeptRun:
     """Make a run: now, or at its time. row: what describes it; its number, time and state are filled in.
 
-    timeout_us: how long it may take from its start on. None: as long as its flow says.
+    timeout_us: how long it may take from its start on. None: as long as its flow says. demands: what it asks of
+    admission; None if nobody has computed that for its arguments. A start that joins another one ends at once; its
+    `next_run_id` is the run of both.
     """
     if timeout_us is None:
         timeout_us = flow_timeout(state, row.flow)
+    spec = _spec(state, row.flow)
+    if demands is None and spec is not None and not spec.has_keys:
+        demands = spec.demands
+    lacks_keys = demands is None and spec is not None and spec.has_keys
+    if demands is not None:
+        row = row._replace(**_described(row, demands))
     is_later = row.due_at is not None and row.due_at > state.now
     starts_at = row.due_at if is_later and row.due_at is not None else state.now
-    number = state.number + 1
-    write(
-        state,
-        row._replace(
-            number=number,
-            at=state.now,
-            state=SCHEDULED if is_later else RUNNING,
-            due_at=starts_at if is_later else None,
-            timeout_at=None if timeout_us is None else starts_at + timeout_us,
-            root_run_id=row.root_run_id or row.run_id,
-            seen_from=number + 1 if row.seen_from is None else row.seen_from,
-        ),
+    row = row._replace(
+        due_at=starts_at if is_later else None,
+        timeout_at=None if timeout_us is None else starts_at + timeout_us,
+        root_run_id=row.root_run_id or row.run_id,
     )
+    is_asked = demands is not None and (demands.rates or demands.debounce) and row.chain_run_id is None
+    where: dict[str, Any]
+    if is_later:
+        where = {"state": SCHEDULED}
+    elif lacks_keys or is_asked:
+        where = {"state": QUEUED, "cause": KEY}
+    else:
+        where = arrival(state, row, row.cause)
+    number = state.number + 1
+    seen_from = number + 1 if row.seen_from is None else row.seen_from
+    write(state, row._replace(number=number, at=state.now, seen_from=seen_from, **where))
     run = state.runs[row.run_id]
-    if not is_later:
+    if is_later:
+        if row.link is None and demands is not None:
+            charge(state, run.run_id, demands.rates)
+    elif lacks_keys:
+        _ask_for_keys(state, run)
+    elif is_asked:
+        enter(state, run)
+    elif run.state == RUNNING:
+        charge(state, run.run_id, run.demands.throttles)
         evaluate(state, run)
     return run
 
 
+def _spec(state: KeeperState, flow: str | None) -> FlowSpec | None:
+    return state.flows.get(flow) if state.flows and flow else None
+
+
+def _described(first: RunRow, demands: Demands) -> dict[str, Any]:
+    """The columns of a row that say what a run asks of admission. What its starter has said counts more than its flow,
+    and this more than what it has from its parent."""
+    is_started = first.link is None
+    mine, flows = first.priority, demands.priority
+    priority = (mine if mine is not None else flows) if is_started else (flows if flows is not None else mine)
+    return {"demands": as_text(demands), "queue": first.queue or demands.queue, "priority": priority}
+
+
 def flow_timeout(state: KeeperState, flow: str | None) -> int | None:
     """How long a run of this flow may take."""
-    spec = state.flows.get(flow) if state.flows and flow else None
+    spec = _spec(state, flow)
     return spec.timeout_us if spec else None
 
 
@@ -87,38 +130,124 @@ def new_row(run_id: str, cause: str) -> RunRow:
 
 
 def begin_due(state: KeeperState, run: KeptRun) -> None:
-    """The time of a scheduled run has come."""
-    change(state, run, RUNNING, "due")
-    evaluate(state, run)
+    """The time of a scheduled run has come, or no more starts join one with a debounce."""
+    if run.state == QUEUED:
+        _close_window(state, run)
+        return
+    spec = _spec(state, run.first.flow)
+    demands = run.demands
+    if run.first.demands is None and spec is not None and spec.has_keys:
+        change(state, run, QUEUED, KEY)
+        _ask_for_keys(state, run)
+    elif demands.debounce is not None or (demands.rates and run.first.link is not None):
+        change(state, run, QUEUED, KEY)
+        enter(state, run)
+    elif go(state, run, "due"):
+        evaluate(state, run)
 
 
-def evaluate(state: KeeperState, run: KeptRun) -> None:
-    """Let the run be evaluated."""
-    state.out.append(evaluation(run))
+# --- keys, rate limits and debounces ----------------------------------------------------------------------------------
 
 
-def evaluation(run: KeptRun) -> Evaluate:
-    """The command that takes a run up."""
-    return Evaluate(run.run_id, run.first.root or b"", run.life, run.generation, run.stops, run.ends_by)
+def _ask_for_keys(state: KeeperState, run: KeptRun) -> None:
+    state.out.append(ComputeKeys(run.run_id, run.first.flow or "", run.first.root or b""))
 
 
-def change(
-    state: KeeperState, run: KeptRun, to: str, cause: str, *, life: int | None = None, reason: str | None = None
-) -> None:
-    """Move a run to another state."""
-    write(state, RunRow(run.run_id, state.number + 1, state.now, to, cause, life=life, reason=reason))
+def keys_known(state: KeeperState, run: KeptRun, demands: Demands) -> None:
+    """It is known what a run asks of admission that waits for that."""
+    change(state, run, QUEUED, KEY, **_described(run.first, demands))
+    enter(state, run)
+
+
+def keys_failed(state: KeeperState, run: KeptRun, why: str) -> None:
+    """Nobody can say what a run asks of admission: it fails."""
+    end(state, run, FAILED, KEY, outcomes.of_error(BadArguments, why))
+
+
+def code_came(state: KeeperState, run: KeptRun) -> None:
+    """Other code was loaded: a run that waits for code or keys goes on, or asks again."""
+    spec = _spec(state, run.first.flow)
+    is_whole = run.cause == MISSING_CODE and run.first.flow in (run.reason or "").split(", ")
+    if run.first.demands is None and (run.cause == KEY or is_whole):
+        if spec is not None and spec.has_keys:
+            change(state, run, QUEUED, KEY)
+            _ask_for_keys(state, run)
+            return
+        if run.cause == KEY or (spec is not None and spec.demands is not None):
+            demands = None if spec is None else spec.demands
+            keys_known(state, run, demands or NO_DEMANDS)
+            return
+    if run.cause == MISSING_CODE:
+        take_up(state, run, "code")
+
+
+def enter(state: KeeperState, run: KeptRun) -> None:
+    """A new run comes to admission: it joins another start, is refused, waits for other starts, or goes on."""
+    demands, first = run.demands, run.first
+    debounce = demands.debounce
+    if first.chain_run_id is None:
+        known = state.runs.get(state.admission.windows.get(debounce.name, "")) if debounce is not None else None
+        if known is not None and debounce is not None:
+            _join(state, run, known, debounce)
+            return
+        refused = refusing(state, demands) if first.due_at is None or first.link is not None else None
+        if refused is not None:
+            text = outcomes.rate_text(*refused)
+            end(state, run, FAILED, RATE, outcomes.of_error(RateLimited, text))
+            return
+        if first.due_at is None or first.link is not None:
+            charge(state, run.run_id, demands.rates)
+        if debounce is not None:
+            until = due_at(debounce, state.now, state.now)
+            change(state, run, QUEUED, DEBOUNCE, due_at=until, timeout_at=_timeout_at(run, until))
+            return
+    if go(state, run, first.cause):
+        evaluate(state, run)
+
+
+def _join(state: KeeperState, run: KeptRun, known: KeptRun, debounce: Debounce) -> None:
+    """A start joins another one, whose run it becomes."""
+    first = run.first
+    until = due_at(debounce, state.now, known.entered_at)
+    fields: dict[str, Any] = {"due_at": until, "timeout_at": _timeout_at(known, until)}
+    if debounce.keep != "first":
+        fields |= {"root": first.root, "arguments": first.arguments}
+    if debounce.keep == "last":
+        fields |= {"demands": first.demands, "queue": first.queue, "priority": first.priority}
+    change(state, known, QUEUED, DEBOUNCE, **fields)
+    end(state, run, DONE, JOINED, outcomes.NOTHING, next_run_id=known.run_id)
+
+
+def _close_window(state: KeeperState, run: KeptRun) -> None:
+    """No more starts join a run."""
+    fields: dict[str, Any] = {}
+    if run.roots is not None:
+        fields = {"root": joined([run.first.root or b"", *run.roots]), "arguments": f"{len(run.roots) + 1} starts"}
+    if go(state, run, JOINED, **fields):
+        evaluate(state, run)
+
+
+def _timeout_at(run: KeptRun, starts_at: int) -> int | None:
+    allowed = _allowed_us(run.first)
+    return None if allowed is None else starts_at + allowed
 
 
 def take_up(state: KeeperState, run: KeptRun, cause: str) -> None:
     """Take the evaluation of a run up again."""
-    reason = None if run.state == QUEUED else run.reason
-    change(state, run, ENDING if run.state == ENDING else RUNNING, cause, life=run.life + 1, reason=reason)
+    if run.state == QUEUED:
+        if not go(state, run, cause, life=run.life + 1):
+            return
+    else:
+        change(state, run, run.state, cause, life=run.life + 1, reason=run.reason)
     evaluate(state, run)
 
 
 def park(state: KeeperState, run: KeptRun) -> None:
-    """Nothing of the run is in flight."""
-    change(state, run, WAITING, "parked")
+    """Nothing of the run is in flight: it gives back its slot."""
+    if run.state == ENDING:
+        change(state, run, ENDING, PARKED, reason=run.reason)
+    else:
+        change(state, run, WAITING, PARKED)
 
 
 def miss_code(state: KeeperState, run: KeptRun, names: tuple[str, ...]) -> None:
@@ -150,7 +279,7 @@ def resolve(state: KeeperState, wait: KeptWait, outcome: bytes, cause: str, even
     )  # fmt: skip
     run = state.runs[opened.run_id]
     if run.state == WAITING:
-        change(state, run, RUNNING, "wake", life=run.life + 1)
+        go(state, run, "wake", life=run.life + 1)
     elif run.state == ENDING:
         change(state, run, ENDING, "wake", life=run.life + 1, reason=run.reason)
     if run.state != QUEUED:
@@ -183,7 +312,7 @@ def stop(state: KeeperState, run: KeptRun, by: str, reason: str | None, is_again
     """
     if run.has_ended or (run.state == ENDING and (not is_again or run.stops == 2)):
         return
-    if run.state in (SCHEDULED, QUEUED):
+    if run.state == SCHEDULED or (run.state == QUEUED and (run.cause == MISSING_CODE or not run.goes_on)):
         run_children(state, run, reason, is_again=True)
         lacked = f"its code was missing: {run.reason}" if run.cause == MISSING_CODE else None
         end_stopped(state, run, _joined(reason, lacked), by)
@@ -271,7 +400,7 @@ def _start_hook(state: KeeperState, run: KeptRun) -> None:
     Its argument is a dict of run_id, id, flow, state, error and reason.
     """
     first = run.first
-    spec = state.flows.get(first.flow) if state.flows and first.flow else None
+    spec = _spec(state, first.flow)
     name = None if spec is None else (spec.on_failure if run.state == FAILED else spec.on_cancel)
     if name is None or run.end is None:
         return
@@ -320,12 +449,18 @@ def continue_as(state: KeeperState, run: KeptRun, row: RunRow) -> None:
 
 def retry(state: KeeperState, run: KeptRun, reason: str | None) -> None:
     """Let a failed or cancelled run go on."""
-    allowed = _allowed_us(run.first)
-    write(
-        state,
-        RunRow(
-            run.run_id, state.number + 1, state.now, RUNNING, RETRY, life=run.life + 1, generation=run.generation + 1,
-            reason=reason, timeout_at=None if allowed is None else state.now + allowed,
-        ),
-    )  # fmt: skip
-    evaluate(state, state.runs[run.run_id])
+    spec = _spec(state, run.first.flow)
+    lacks_keys = run.begun is None and run.first.demands is None and spec is not None and spec.has_keys
+    is_refused = run.end is not None and run.end.cause == RATE
+    fields: dict[str, Any] = {
+        "life": run.life + 1, "generation": run.generation + 1, "reason": reason,
+        "timeout_at": _timeout_at(run, state.now),
+    }  # fmt: skip
+    if lacks_keys or is_refused:
+        change(state, run, QUEUED, KEY, **fields)
+        if lacks_keys:
+            _ask_for_keys(state, run)
+        else:
+            enter(state, run)
+    elif go(state, run, RETRY, **fields):
+        evaluate(state, run)

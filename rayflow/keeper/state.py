@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from rayflow.keeper.admission_state import AdmissionState, Bucket
 from rayflow.keeper.commands import KeeperCommand, RecallFirings
+from rayflow.keeper.demands import DEFAULT_QUEUE, NO_DEMANDS, Demands, from_text
+from rayflow.keeper.lines import Need, Order
 from rayflow.keeper.requests import (
     BackfillRequested,
     BoundArguments,
@@ -27,7 +30,17 @@ from rayflow.keeper.requests import (
     TriggerRequested,
 )
 from rayflow.keeper.run_states import ENDED, OPEN
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    QueueRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +50,11 @@ class KeptRun:
     life, generation, timeout_at, reason: as in the rows. ends_by: what ends it (cancel, parent or timeout), while it is
     ending. stops: how often it was asked to end. waits: by place, those that are resolved or closed, too. open: how
     many of them are open. end: the row of its end.
+
+    due_at: when it starts, or when its debounce is over. entered_at: when it came to its state and cause. begun: the
+    generation in which it has run, if it has. held: the names of what it holds while something of it runs. has_mutex:
+    whether it holds its mutex. order: its place in its queue, while it waits for slots. news: the places of its waits
+    that were resolved while nothing of it could run. roots: those of the starts whose arguments it will have.
     """
 
     first: RunRow
@@ -51,6 +69,34 @@ class KeptRun:
     open: int = 0
     waits: dict[bytes, KeptWait] = field(default_factory=dict)
     end: RunRow | None = None
+    due_at: int | None = None
+    entered_at: int = 0
+    begun: int | None = None
+    held: tuple[str, ...] = ()
+    has_mutex: bool = False
+    order: Order | None = None
+    news: list[bytes] | None = None
+    roots: list[bytes] | None = None
+
+    @property
+    def demands(self) -> Demands:
+        """What it asks of admission."""
+        return NO_DEMANDS if self.first.demands is None else from_text(self.first.demands)
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self.first.queue or DEFAULT_QUEUE
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has run in this generation: it was admitted before."""
+        return self.begun == self.generation
+
+    def needs(self) -> tuple[Need, ...]:
+        """What must have room before it is admitted, beside its queue. It is charged once."""
+        demands = self.demands
+        return demands.limits if self.begun is not None else (*demands.limits, *demands.throttles)
 
     @property
     def run_id(self) -> str:
@@ -147,7 +193,7 @@ class StrictEmit:
 Asker: TypeAlias = StartRequested | CancelRunRequested | RetryRequested | KeptWait
 """What needs the rows of a run that has ended."""
 
-Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent | KeptSchedule]
+Timer: TypeAlias = tuple[int, int, int, KeptRun | KeptWait | KeptEvent | KeptSchedule | Bucket]
 """When, for what (see `timers`), the number of the row that has set it, and its owner."""
 
 
@@ -165,7 +211,8 @@ class KeeperState:
     `BoundArguments` or for code, by event and flow.
     schedules: by name, those that have ended, too. scheduled: the open runs of a schedule.
     timers: a heap, with some that hold no more. timers_kept: how many it had when it was last cleared of these.
-    answered: the answers as JSON to the latest requests that have an id, by that id, in order.
+    admission: queues, mutexes, and what is in use. answered: the answers as JSON to the latest requests
+    that have an id, by that id, in order.
     flows: what the loaded code has. has_begun: whether it has recovered. subscribers: flow and condition by the name of
     the event.
     recalls: what waits for `Recalled`. backfills: what waits for `FiringsRecalled`. triggers: what waits
@@ -197,6 +244,7 @@ class KeeperState:
     timers: list[Timer] = field(default_factory=list)
     timers_kept: int = 0
     answered: dict[str, str] = field(default_factory=dict)
+    admission: AdmissionState = field(default_factory=AdmissionState)
     flows: Mapping[str, FlowSpec] | None = None
     has_begun: bool = False
     subscribers: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
@@ -207,9 +255,9 @@ class KeeperState:
     alarm: int | None = None
     stops: deque[tuple[str, str, str | None, bool]] = field(default_factory=deque)
     freed: deque[str] = field(default_factory=deque)
-    rows: list[RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow] = field(
-        default_factory=list
-    )
+    rows: list[
+        RunRow | WaitRow | EventRow | DeliveryRow | ScheduleRow | FiringRow | RequestRow | QueueRow | ChargeRow
+    ] = field(default_factory=list)
     out: list[KeeperCommand] = field(default_factory=list)
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import heapq
 
-from rayflow.keeper.run_states import ENDING, OPEN, SCHEDULED
+from rayflow.keeper.admission_state import Bucket
+from rayflow.keeper.run_states import DEBOUNCE, ENDING, OPEN, QUEUED, SCHEDULED
 from rayflow.keeper.state import KeeperState, KeptEvent, KeptRun, KeptSchedule, KeptWait, Timer
 
-EVENT_DUE, RUN_DUE, FIRING_DUE, DEADLINE, TIMEOUT = range(5)
-"""Ranks: an event that is due comes before a deadline of the same moment, so that it is seen."""
+EVENT_DUE, RUN_DUE, FIRING_DUE, DEADLINE, TIMEOUT, ROOM = range(6)
+"""Ranks: an event that is due comes before a deadline of the same moment, so that it is seen. ROOM: a throttle may have
+room again."""
 
 _MOST_USELESS = 1_000
 """Below this size a heap is not cleared."""
 
 
 def set_timer(
-    state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent | KeptSchedule
+    state: KeeperState, at: int, rank: int, number: int, owner: KeptRun | KeptWait | KeptEvent | KeptSchedule | Bucket
 ) -> None:
     """Let something happen at a time."""
     heapq.heappush(state.timers, (at, rank, number, owner))
@@ -40,8 +42,11 @@ def holds(state: KeeperState, timer: Timer) -> bool:
         return owner.state == OPEN and owner.opened.number == number
     if isinstance(owner, KeptSchedule):
         return owner.next_at == at
+    if isinstance(owner, Bucket):
+        return owner.alarm_at == at
     if rank == RUN_DUE:
-        return owner.state == SCHEDULED
+        is_joined = owner.state == QUEUED and owner.cause == DEBOUNCE and owner.due_at == at
+        return owner.state == SCHEDULED or is_joined
     return owner.timeout_at == at and owner.state != ENDING and not owner.has_ended
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from rayflow.errors import BadArguments, BadOption, BadTask
 from rayflow.installation import is_installed
 from rayflow.lang import created_calls
+from rayflow.lang.admission.settings import AdmissionSettings
 from rayflow.lang.code.captured_values import captured_by
 from rayflow.lang.code.code_graph import CodeIdentity
 from rayflow.lang.code.counted_distributions import counted_versions
@@ -63,7 +64,8 @@ class FlowSettings:
 
     on: the events that start a run: the name of each, with the packed condition, or None. timeout_seconds: how long a
     run may take; None for no limit. on_failure, on_cancel: full names of the flows that follow such an end. timetable:
-    when the clock starts a run; overlap, catch_up_seconds: as for `flow`.
+    when the clock starts a run; overlap, catch_up_seconds: as for `flow`. admission: what its runs ask before they run;
+    None for nothing.
     """
 
     on: tuple[tuple[str, bytes | None], ...] = ()
@@ -73,6 +75,7 @@ class FlowSettings:
     timetable: Timetable = ()
     overlap: str = "skip"
     catch_up_seconds: float = 0.0
+    admission: AdmissionSettings | None = None
 
 
 class Task(Generic[P, R_co]):

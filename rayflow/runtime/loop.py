@@ -20,7 +20,6 @@ from rayflow.runtime.carrier import Carrier, LoopHandle
 from rayflow.runtime.clock import CLOCK, Clock, News
 from rayflow.runtime.draft import RowSink
 from rayflow.runtime.keeping.beside import Beside
-from rayflow.runtime.keeping.plain_waits import PlainWaits
 from rayflow.runtime.listed_jobs import ListedJobs
 from rayflow.runtime.listener import LiveCounts, LoopListener
 from rayflow.runtime.outbox import Outbox
@@ -96,7 +95,11 @@ class Loop(Generic[C]):
         self.clock = clock
         self.store = store
         self.evaluator = Evaluator(limits)
-        self._beside: Beside = PlainWaits(clock, store) if beside is None else beside
+        if beside is None:
+            from rayflow.runtime.keeping.plain_waits import PlainWaits  # it takes time, and the fast path needs none
+
+            beside = PlainWaits(clock, store)
+        self._beside: Beside = beside
         self._sink: RowSink = store if sink is None else sink
         self._listener = LoopListener() if listener is None else listener
         self._incoming: deque[messages.Message] = deque()

@@ -36,7 +36,7 @@ class Handlers:
 
     async def start(self, asked: Asked) -> Any:
         body, service = asked.body, self._service
-        how: dict[str, Any] = {name: body[name] for name in ("id", "reuse", "due_at", "priority", "tags")}
+        how: dict[str, Any] = {name: body[name] for name in ("id", "reuse", "due_at", "queue", "priority", "tags")}
         # Who does not say whether the request was sent before may have sent it before.
         how |= {"request_id": asked.request_id, "is_repeated": asked.repeats is not False}
         if body["root"] is not None:
@@ -162,6 +162,14 @@ class Handlers:
         future = await asyncio.to_thread(self._service.emit, event.name, event.data, key=event.key, id=event.id)
         # Who may send a webhook may not read what it starts.
         return {"event_id": (await asyncio.wrap_future(future))["event_id"]}
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    async def queues(self, asked: Asked) -> Any:
+        return {"queues": await asyncio.to_thread(self._service.queues)}
+
+    async def set_queue(self, asked: Asked) -> Any:
+        return await asyncio.wrap_future(self._service.set_queue(asked.path["queue"], asked.body["slots"]))
 
     # --- the service --------------------------------------------------------------------------------------------------
 

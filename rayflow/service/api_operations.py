@@ -6,6 +6,7 @@ In: nothing. Out: `OPERATIONS`. Never: answers a request (`http_api` has a metho
 from __future__ import annotations
 
 from rayflow.client.wire import LONGEST_POLL_SECONDS, MOST_PAGE
+from rayflow.config import MOST_SLOTS
 from rayflow.service.api_table import ApiField, ApiOperation
 from rayflow.service.run_queries import STATES
 
@@ -66,8 +67,13 @@ OPERATIONS: tuple[ApiOperation, ...] = (
                 choices=("return", "reject", "if_failed"),
             ),
             _DUE_AT,
+            _text("queue", "its queue; that of the flow without it", least=1),
             ApiField(
-                "priority", "integer", "greater ones go first in a queue", default=0, least=-1_000_000, most=1_000_000
+                "priority",
+                "integer",
+                "greater ones go first in a queue; that of the flow without it",
+                least=-1_000_000,
+                most=1_000_000,
             ),
             ApiField("tags", "object", "tags of the run, by name"),
         ),
@@ -109,7 +115,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     ApiOperation("GET", "/api/runs/{run}/streams", "streams", "What the bodies of a run write.", "StreamList"),
     ApiOperation(
         "GET",
-        "/api/runs/{run}/streams/{stream:path}",
+        "/api/runs/{run}/streams/{stream}",
         "stream_items",
         "The items of a stream after a number. As text/event-stream it goes on until the run has ended, and "
         "Last-Event-ID stands in for `after`.",
@@ -249,6 +255,15 @@ OPERATIONS: tuple[ApiOperation, ...] = (
             ApiField("last", "moment", "until when; now without it"),
         ),
     ),
+    ApiOperation("GET", "/api/queues", "queues", "The queues: slots, used, and waiting runs.", "QueueList"),
+    ApiOperation(
+        "PUT",
+        "/api/queues/{queue}",
+        "set_queue",
+        "Give a queue so many slots: so many of its runs run at a time.",
+        "Queue",
+        body=(ApiField("slots", "integer", "how many; any number without it", least=0, most=MOST_SLOTS),),
+    ),
     ApiOperation("GET", "/api/flows", "flows", "The flows that are loaded, and the inputs that they take.", "FlowList"),
     ApiOperation(
         "GET", "/api/stats", "stats", "How many runs there are, how many begin and end, what waits longest.", "Stats"
@@ -267,6 +282,7 @@ PATH_PARTS = {
     "run": "a run: its id, the id that its starter gave it, or the beginning of its id",
     "stream": "the name of a stream",
     "event": "the id of an event; of a webhook, its name",
+    "queue": "a queue, by its name",
     "schedule": "a schedule, by its name or the last part of it",
     "digest": "the hash of a value, in hexadecimal",
 }

@@ -125,6 +125,11 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
     "ScheduleList": _object({"schedules": _list(_named("Schedule"))}),
     "Moments": _object({"next": _list(_MOMENT)}),
     "Done": {"description": "what has become of it"},
+    "Queue": _object(
+        {"queue": _TEXT, "slots": {"type": ["integer", "null"], "description": "null: any number"}, "used": _COUNT,
+         "waiting": _COUNT}
+    ),
+    "QueueList": _object({"queues": _list(_named("Queue"))}),
     "FlowList": _object({"flows": _list(_named("Flow"))}),
     "Flow": _object(
         {

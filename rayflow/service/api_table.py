@@ -23,8 +23,12 @@ Kind: TypeAlias = Literal["text", "integer", "number", "flag", "moment", "object
 LAST_MOMENT = 253_402_300_799_000_000
 """The end of the year 9999, in microseconds since the epoch: what is recorded has to hold a moment."""
 
-MOST_BYTES = 64 * 1024 * 1024
-"""The largest body of a request."""
+MOST_BYTES = 8 * 1024 * 1024
+"""The largest body of JSON. While a body is parsed, nothing else of this process runs, not even the renewal of the
+lease: a tenth of a second for a megabyte at worst. Large values come as blobs."""
+
+MOST_BLOB_BYTES = 1024 * 1024 * 1024
+"""The largest value of an argument."""
 
 _KINDS: Mapping[str, tuple[tuple[type, ...], str, dict[str, Any]]] = {
     "text": ((str,), "a text", {"type": "string"}),

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from rayflow.errors import BadArguments, RayflowError
 from rayflow.keeper.commands import BindEvent, BindFiring
 from rayflow.keeper.requests import BoundArguments, BoundFiring, FlowSpec, ScheduleSpec
+from rayflow.lang.admission.keys import Key, key_of
 from rayflow.lang.arguments.from_text import convert
 from rayflow.lang.arguments.from_words import arguments_of, call_of
 from rayflow.lang.arguments.json_schemas import input_schema
@@ -22,8 +23,9 @@ from rayflow.lang.events.timetables import said, text_of
 from rayflow.lang.packing.pack import Keep
 from rayflow.lang.tasks import Task
 from rayflow.lang.terms.codec import dumps, loads
-from rayflow.lang.terms.expressions import render
+from rayflow.lang.terms.expressions import Term, render
 from rayflow.runtime.worker.results import pack_expression
+from rayflow.service.admission import demands_of, demands_of_call
 from rayflow.values.digests import digest
 
 
@@ -34,6 +36,8 @@ def flow_specs(tasks: Mapping[str, Task[..., Any]]) -> dict[str, FlowSpec]:
         settings = task.flow_settings
         if settings is not None:
             seconds = settings.timeout_seconds
+            admission = settings.admission
+            has_keys = admission is not None and admission.has_keys
             found[name] = FlowSpec(
                 name,
                 on=settings.on,
@@ -43,6 +47,8 @@ def flow_specs(tasks: Mapping[str, Task[..., Any]]) -> dict[str, FlowSpec]:
                 schedule=None if not settings.timetable else ScheduleSpec(
                     text_of(settings.timetable), settings.overlap, round(settings.catch_up_seconds * 1_000_000)
                 ),
+                demands=None if admission is None or has_keys else demands_of(name, admission, _constant),
+                has_keys=has_keys,
             )
     return found
 
@@ -70,23 +76,28 @@ def _described(name: str, task: Task[..., Any]) -> dict[str, Any]:
     }
 
 
+def _constant(key: Key, setting: str) -> str | None:
+    """A key that is the same for all runs."""
+    return key_of(key, {}, setting)
+
+
 def input_hash(root: bytes) -> bytes:
     """The identity of a run's input."""
     return digest("input", root)
 
 
 def bound_to_event(
-    order: BindEvent, task: Task[..., Any] | None, at: int, value_of: Callable[[bytes], Any], keep: Keep
+    order: BindEvent, task: Task[..., Any] | None, at: int, realize: Callable[[Term], Any], keep: Keep
 ) -> BoundArguments:
     """The run of a flow that an event starts: the flow's first parameter takes the event's data, by its type hint.
 
-    value_of: the object behind packed data. keep: stores large values.
+    realize: the object behind a symbolic value. keep: stores large values.
     """
     answer = BoundArguments(at, order.event_id, order.flow)
     if task is None:
         return answer._replace(error=f"the service has no flow {order.flow}")
     try:
-        data = None if order.event.data is None else value_of(order.event.data)
+        data = None if order.event.data is None else realize(loads(order.event.data))
         parameters = arguments_of(task)
         if not parameters:
             call = task()
@@ -102,7 +113,12 @@ def bound_to_event(
     except Exception as error:  # the user's classes check what they are made of, and may raise anything
         return answer._replace(error=f"the event's data do not fit: {type(error).__name__}: {error}")
     root = dumps(symbolic)
-    return answer._replace(root=root, input_hash=input_hash(root), arguments=render(symbolic))
+    found = answer._replace(root=root, input_hash=input_hash(root), arguments=render(symbolic))
+    try:
+        return found._replace(demands=demands_of_call(task, root, realize))
+    except RayflowError as error:
+        return answer._replace(error=str(error))
+
 
 
 def bound_to_firing(order: BindFiring, task: Task[..., Any] | None, at: int, keep: Keep) -> BoundFiring:

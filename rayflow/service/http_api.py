@@ -8,17 +8,23 @@ An error is {"error": {"type": "RunConflict", "message": "..."}}, with a status 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import math
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rayflow.client.wire import AGAIN, REQUEST_ID
 from rayflow.errors import (
@@ -27,6 +33,7 @@ from rayflow.errors import (
     EventConflict,
     NoSuchTask,
     NotFound,
+    RateLimited,
     RayflowError,
     RunConflict,
     SecretUnavailable,
@@ -34,7 +41,7 @@ from rayflow.errors import (
 )
 from rayflow.service.api_handlers import Handlers
 from rayflow.service.api_operations import OPERATIONS
-from rayflow.service.api_table import MOST_BYTES, ApiOperation, Asked, read_body, read_query
+from rayflow.service.api_table import MOST_BLOB_BYTES, MOST_BYTES, ApiOperation, Asked, read_body, read_query
 from rayflow.service.replies import Replies
 from rayflow.service.schedule_handlers import ScheduleHandlers
 from rayflow.service.service import Service
@@ -63,7 +70,35 @@ def api_of(service: Service, token: str) -> Starlette:
         )
         for operation in OPERATIONS
     ]
-    return Starlette(routes=routes)
+    return Starlette(
+        routes=routes, middleware=[Middleware(_Segments)], exception_handlers={HTTPException: _no_operation}
+    )
+
+
+async def _no_operation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = f"There is no {request.method} {request.url.path}: /api/openapi.json describes what there is."
+    return JSONResponse(
+        {"error": {"type": "NotFound", "message": text}}, status_code=error.status_code, headers=error.headers
+    )
+
+
+_SLASH = "\x00"
+"""Stands for a slash within a part of a path, while the routes are looked at."""
+
+
+class _Segments:
+    """Keeps a slash that was written %2F from parting a path: ids may have slashes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw: bytes = scope.get("raw_path") or b""
+        if scope["type"] == "http" and b"%" in raw:
+            parts = [unquote_to_bytes(part).decode(errors="replace") for part in raw.partition(b"?")[0].split(b"/")]
+            scope = {**scope, "path": "/".join(part.replace("/", _SLASH) for part in parts)}
+        await self._app(scope, receive, send)
 
 
 def _handler(operation: ApiOperation, service: Service) -> Handler:
@@ -97,7 +132,7 @@ class _Route:
         content = await _content(request, operation)
         again = request.headers.get(AGAIN)
         asked = Asked(
-            path=dict(request.path_params),
+            path={name: part.replace(_SLASH, "/") for name, part in request.path_params.items()},
             query=read_query(operation.query, request.query_params.multi_items()),
             body=read_body(operation.body, content) if operation.body is not None else {},
             raw=content,
@@ -138,8 +173,12 @@ async def _with_errors(answer: Awaitable[Response], service: Service) -> Respons
     except SecretUnavailable as error:
         service.warned(f"a webhook cannot be checked: {error}")
         return _error("ServiceUnavailable", "The service cannot read the secret of this webhook.", 503)
+    except RateLimited as error:
+        return _rate_limited(error)
     except RayflowError as error:
         return _error(type(error).__name__, str(error), _status_of(error))
+    except asyncio.CancelledError:  # the server does not wait any longer for this answer
+        return _error("ServiceUnavailable", "The service has ended.", 503)
     except ClientDisconnect:
         return _error("BadArguments", "The request ended before its body did.", 400)
     except Exception as error:
@@ -149,6 +188,12 @@ async def _with_errors(answer: Awaitable[Response], service: Service) -> Respons
 
 def _error(kind: str, message: str, status: int) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+
+
+def _rate_limited(error: RateLimited) -> JSONResponse:
+    told = {"type": "RateLimited", "message": str(error), "retry_after": error.retry_after}
+    seconds = str(math.ceil(error.retry_after))
+    return JSONResponse({"error": told}, status_code=429, headers={"Retry-After": seconds})
 
 
 def _status_of(error: RayflowError) -> int:
@@ -174,15 +219,21 @@ async def _content(request: Request, operation: ApiOperation) -> bytes:
     """The body of a request. Raises _TooLarge as soon as that is known."""
     if operation.body is None and operation.takes != "bytes":
         return b""
-    most = MOST_WEBHOOK_BYTES if operation.access == "signature" else MOST_BYTES
+    most = MOST_BYTES
+    if operation.takes == "bytes":
+        most = MOST_WEBHOOK_BYTES if operation.access == "signature" else MOST_BLOB_BYTES
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
-        raise _TooLarge(f"The body of this request is {most:,} bytes at most, and says that it has {length:.30}.")
+        raise _TooLarge(_too_large(most))
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > most:
-            raise _TooLarge(f"The body of this request is {most:,} bytes at most.")
+            raise _TooLarge(_too_large(most))
         parts.append(part)
     return b"".join(parts)
+
+
+def _too_large(most: int) -> str:
+    return f"The body of this request is {most:,} bytes at most. Put larger data into a file, and name it."

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import marshal
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from itertools import groupby
 
 from rayflow.evaluator import commands
 from rayflow.keeper import commands as orders
@@ -40,9 +41,9 @@ class KeptRuns:
 
     table: the tasks of the loaded code. settings: of every run. begun: is told of each evaluation that begins,
     and whether it is the first one of its run. gone: is told of each run that has ended. bind: makes the root term of
-    the run that an event starts; bind_firing: of one that the clock starts. recall, places_of: read the rows of a run
-    that has ended, and what has happened at its places; recall_firings: the firings of a schedule. replied: gets the
-    answers to requests.
+    the run that an event starts; keys: what a run asks of admission; both may post that later. bind_firing: makes the
+    root term of the run that the clock starts. recall, places_of: read the rows of a run that has ended, and what has
+    happened at its places; recall_firings: the firings of a schedule. replied: gets the answers to requests.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class KeptRuns:
         clock: Clock,
         *,
         begun: Callable[[str, bool], None],
-        bind: Callable[[orders.BindEvent], requests.BoundArguments],
+        bind: Callable[[orders.BindEvent], requests.BoundArguments | None],
+        keys: Callable[[orders.ComputeKeys], requests.KeysComputed | None],
         recall: Callable[[orders.Recall], requests.Recalled],
         bind_firing: Callable[[orders.BindFiring], requests.BoundFiring],
         recall_firings: Callable[[orders.RecallFirings], requests.FiringsRecalled],
@@ -68,6 +70,7 @@ class KeptRuns:
         self._clock = clock
         self._begun = begun
         self.bind = bind
+        self.keys = keys
         self.recall = recall
         self.bind_firing = bind_firing
         self.recall_firings = recall_firings
@@ -85,12 +88,24 @@ class KeptRuns:
         self._ended: OrderedDict[str, RunRow] = OrderedDict()
         self._waiters: defaultdict[str, list[Future[RunRow | None]]] = defaultdict(list)
 
-    def take_up(self, places: Iterable[PlaceRow]) -> None:
-        """What has happened at the places of the runs that have not ended, as the store has it."""
-        by_run: defaultdict[str, list[PlaceRow]] = defaultdict(list)
-        for row in places:
-            by_run[row.execution_id].append(row)
-        self._packed.update((run_id, _packed(rows)) for run_id, rows in by_run.items())
+    def take_up(self, places: Iterable[PlaceRow], run_ids: Iterable[str] = ()) -> None:
+        """What has happened at the places of the runs that have not ended, as the store has it: one run after another.
+
+        run_ids: ids that others hold. The same objects are held here, instead of equal ones.
+        """
+        known = {run_id: run_id for run_id in run_ids}
+        for run_id, rows in groupby(places, lambda row: row.execution_id):
+            self._packed[known.get(run_id, run_id)] = _packed(rows)
+
+    @property
+    def apart(self) -> Collection[str]:
+        """The ids of the runs with places that are not in the evaluator's memory."""
+        return self._packed.keys()
+
+    def places(self) -> Iterator[PlaceRow]:
+        """What has happened at the places of the runs that are not in the evaluator's memory."""
+        for packed in self._packed.values():
+            yield from _unpacked(packed)
 
     # --- what the tick of both cores asks -----------------------------------------------------------------------------
 
@@ -234,7 +249,7 @@ def _settle(future: Future[RunRow | None], row: RunRow) -> None:
         future.set_result(row)
 
 
-def _packed(rows: Sequence[PlaceRow]) -> bytes:
+def _packed(rows: Iterable[PlaceRow]) -> bytes:
     return marshal.dumps([tuple(row) for row in rows])
 
 

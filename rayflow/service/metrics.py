@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,8 +17,8 @@ from rayflow.keeper.state import KeeperState
 from rayflow.record_columns import Columns
 from rayflow.records import EventRow, JobRow, Row, RunRow
 from rayflow.runtime.keeping.keeper_turn import ENDED
+from rayflow.service.patience import PatientSink
 from rayflow.service.run_queries import STATES
-from rayflow.store.store import Store
 from rayflow.values.refs import Encoded
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -100,7 +99,7 @@ class Metrics:
 class MeasuredSink:
     """A store, as the loop writes to it, with its commits measured."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: PatientSink, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
 
@@ -122,6 +121,10 @@ class MeasuredSink:
         """As `Store.due`."""
         return self._store.due(now_us)
 
+    def open_jobs(self, execution_id: str) -> list[JobRow]:
+        """As `Store.open_jobs`."""
+        return self._store.open_jobs(execution_id)
+
     def commit(self) -> None:
         """As `Store.commit`."""
         if not self._store.pending():
@@ -130,8 +133,3 @@ class MeasuredSink:
         begun = time.perf_counter()
         self._store.commit()
         self._metrics.commits.observe(time.perf_counter() - begun)
-
-    def open_jobs(self, execution_id: str) -> list[JobRow]:
-        """As `Store.open_jobs`."""
-        found: list[Any] = self._store.open_jobs(execution_id)
-        return found

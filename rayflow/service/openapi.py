@@ -31,8 +31,7 @@ def document(flows: Mapping[str, Task[..., Any]]) -> dict[str, Any]:
     """The OpenAPI document. flows: those that are loaded, by full name."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        path = operation.path.replace(":path}", "}")
-        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     inputs: dict[str, dict[str, Any]] = {}
     for flow, task in flows.items():
         name = _input_name(flow)
@@ -60,7 +59,7 @@ def _input_name(flow: str) -> str:
 
 
 def _operation(operation: ApiOperation) -> dict[str, Any]:
-    parts = [part[1:-1].removesuffix(":path") for part in operation.path.split("/") if part.startswith("{")]
+    parts = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     parameters: list[dict[str, Any]] = [
         {
             "name": part,

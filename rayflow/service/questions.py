@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rayflow.errors import NotFound
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
-from rayflow.keeper.folding import MOST_ANSWERED
+from rayflow.keeper.demands import told
+from rayflow.keeper.folding import JOINED, MOST_ANSWERED
+from rayflow.lang.events.moments import microseconds_of
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.terms.codec import loads
 from rayflow.lang.terms.expressions import TaskCall, render
@@ -46,32 +48,39 @@ class Questions:
         """One history for all questions: it reads the records of a commit once."""
         return self._store.history()
 
-    def listed_jobs(self) -> dict[str, list[bytes]]:
-        """The jobs that are recorded as open, by run, of the runs that have not ended."""
+    def listed_jobs(self, run_ids: Iterable[str] = ()) -> dict[str, list[bytes]]:
+        """The jobs that are recorded as open, by run, of the runs that have not ended.
+
+        run_ids: ids that others hold. The answer has the same objects, instead of equal ones.
+        """
         records = self._store.run_records()
         try:
-            return records.listed_jobs()
+            known = {run_id: run_id for run_id in run_ids}
+            return {known.get(run_id, run_id): jobs for run_id, jobs in records.listed_jobs().items()}
         finally:
             records.close()
 
-    def recovered(self, now: int) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """What the keeper begins with, and what has happened at the places of the runs that have not ended."""
+    def recovered(self, now: int) -> requests.Recovered:
+        """What the keeper begins with."""
         if not self._store.snapshot().commits:
-            return requests.Recovered(at=now), ()
+            return requests.Recovered(at=now)
         records = self._store.run_records()
         try:
             since = now - EVENTS_KEPT_SECONDS * 1_000_000
             runs = records.open_runs()
             ids = list(dict.fromkeys(row.run_id for row in runs))
             number, at = records.latest()
-            recovered = requests.Recovered(
+            return requests.Recovered(
                 at=now,
                 runs=runs,
                 waits=records.waits_of(ids),
                 events=records.recent_events(since),
                 deliveries=records.deliveries(since),
                 ended=[
-                    requests.EndedRun(each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id)
+                    requests.EndedRun(
+                        each.id, each.run_id, each.input_hash or b"", each.state, each.parent_run_id,
+                        each.next_run_id if each.cause == JOINED else None,
+                    )
                     for each in records.ended_runs()
                     if each.id is not None
                 ],
@@ -80,11 +89,20 @@ class Questions:
                 schedules=records.schedules(),
                 firings=records.open_firings(),
                 requests=records.requests(MOST_ANSWERED),
+                queues=records.queues(),
+                charges=records.charges(now),
+                rounds=records.rounds(),
             )
-            places = records.places_of(ids)
         finally:
             records.close()
-        return recovered, [row for rows in places.values() for row in rows]
+
+    def places(self, run_ids: Collection[str]) -> Iterator[PlaceRow]:
+        """What has happened at the places of these runs: of one after another."""
+        records = self._store.run_records()
+        try:
+            yield from records.places(run_ids)
+        finally:
+            records.close()
 
     def recalled(self, order: orders.Recall, now: int) -> requests.Recalled:
         """The rows of a run that has ended."""
@@ -307,9 +325,10 @@ def _plain_run(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON can have it: times in microseconds since the epoch."""
+    """A record as JSON can have it: times in microseconds since the epoch. The time of a row is called as in the
+    keeper's answers."""
     return {
-        name: int(cell.replace(tzinfo=datetime.UTC).timestamp() * 1_000_000)
+        "at" if name == "recorded_at" else name: microseconds_of(cell.replace(tzinfo=datetime.UTC))
         if isinstance(cell, datetime.datetime)
         else cell
         for name, cell in row.items()
@@ -348,6 +367,8 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
         reason = run.get("error") or run.get("reason")
         return f"{run['state']}: {reason}" if reason else str(run["state"])
     cause = explained["cause"]
+    if cause in _QUEUED:
+        return _QUEUED[cause](explained)
     waits = [wait_text(each) for each in explained.get("waits", ())]
     if cause == "due":
         return f"it starts at {moment_text(explained['at'])}"
@@ -364,6 +385,28 @@ def run_text(run: Mapping[str, Any], explained: Mapping[str, Any] | None) -> str
 
 
 _ENDED_BY = {"cancel": "a cancel", "parent": "the run that started it", "timeout": "its timeout"}
+
+
+def _mutex_text(explained: Mapping[str, Any]) -> str:
+    held_by = ", ".join(explained["held_by"])
+    place = explained["place"]
+    return f"it waits for the mutex {explained['mutex']!r}, which run {held_by} holds; its place is {place}"
+
+
+def _queue_text(explained: Mapping[str, Any]) -> str:
+    slots = f"{explained['used']} of {explained['slots']} slots are used"
+    return f"it waits in the queue {explained['queue']!r}, of which {slots}; its place is {explained['place']}"
+
+
+_QUEUED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "key": lambda said: f"the keys are computed that {said['flow']} asks for",
+    "debounce": lambda said: f"other starts may join it until {moment_text(said['until'])}",
+    "mutex": _mutex_text,
+    "queue": _queue_text,
+    "throttle": lambda said: f"the throttle of {told(said['name'])} holds it until {moment_text(said['until'])}",
+    "limit": lambda said: f"it waits for others of {told(said['name'])}: {said['most']} at a time",
+}
+"""Sentences for the causes of a run that is queued."""
 
 
 def wait_text(wait: Mapping[str, Any]) -> str:

@@ -19,10 +19,8 @@ from rayflow.errors import BadArguments
 from rayflow.values.digests import digest
 
 MOST_REPLIES = 10_000
-"""So many answers are remembered."""
-
-MOST_REPLY_BYTES = 100_000
-"""A longer answer is not remembered."""
+MOST_BYTES = 16 * 1024 * 1024
+"""So many answers are remembered, of so many bytes together. The oldest are forgotten first."""
 
 
 class Replies:
@@ -31,6 +29,7 @@ class Replies:
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[bytes, asyncio.Future[Response | None]]] = OrderedDict()
         """The digest of what each request has said, and its answer; None for an answer that is not remembered."""
+        self._size = 0
 
     async def once(
         self, request_id: str, asked: tuple[str, str, bytes], answer: Callable[[], Awaitable[Response]]
@@ -53,15 +52,21 @@ class Replies:
             made = await answer()
             return made
         finally:
-            is_kept = made is not None and made.status_code < 500 and len(made.body) <= MOST_REPLY_BYTES
-            if not is_kept:
+            kept = made if made is not None and made.status_code < 500 else None
+            if kept is None:
                 del self._known[request_id]
-            settled.set_result(made if is_kept else None)
+            else:
+                self._size += len(kept.body)
+            settled.set_result(kept)
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        while len(self._known) > MOST_REPLIES:
+        """A request that is still being answered is not forgotten, nor what came after it."""
+        while self._known and (len(self._known) > MOST_REPLIES or self._size > MOST_BYTES):
             oldest = next(iter(self._known))
-            if not self._known[oldest][1].done():
+            settled = self._known[oldest][1]
+            if not settled.done():
                 return
             del self._known[oldest]
+            reply = settled.result()
+            self._size -= 0 if reply is None else len(reply.body)

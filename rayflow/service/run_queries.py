@@ -119,7 +119,9 @@ FROM firsts JOIN latest USING (run_id)
 """
 
 _IN_STATE = """run_id IN (
-    SELECT run_id FROM raw.run_changes GROUP BY run_id HAVING arg_max(state, number) IN (SELECT unnest($states)))"""
+    SELECT run_id FROM raw.run_changes
+    WHERE run_id IN (SELECT run_id FROM raw.run_changes WHERE list_contains($states, state))
+    GROUP BY run_id HAVING list_contains($states, arg_max(state, number)))"""
 
 _WITH_TEXT = """run_id IN (
     SELECT run_id FROM raw.run_changes

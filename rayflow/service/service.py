@@ -24,9 +24,19 @@ from typing import Any, TypeVar
 
 from rayflow import errors
 from rayflow.config import Config, check_address
-from rayflow.errors import BadArguments, BlobDamaged, Bug, NoSuchTask, NotFound, ServiceUnavailable, WorldError
+from rayflow.errors import (
+    BadArguments,
+    BlobDamaged,
+    Bug,
+    NoSuchTask,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    WorldError,
+)
 from rayflow.keeper import commands as orders
 from rayflow.keeper import requests
+from rayflow.keeper.demands import Demands
 from rayflow.keeper.ids import derived_run_id
 from rayflow.keeper.keeper import Keeper
 from rayflow.lang.arguments import from_words
@@ -37,9 +47,9 @@ from rayflow.lang.packing.realize import realized
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.tasks import Task, registered, task_table
 from rayflow.lang.terms.codec import dumps, loads
-from rayflow.lang.terms.expressions import TaskCall, render
+from rayflow.lang.terms.expressions import TaskCall, Term, render
 from rayflow.lang.terms.outcomes import pack_outcome
-from rayflow.records import PlaceRow, RunRow
+from rayflow.records import RunRow
 from rayflow.run_settings import RunSettings
 from rayflow.runtime.clock import CLOCK, Clock, SteadyClock
 from rayflow.runtime.inline import InlineCarrier
@@ -53,9 +63,12 @@ from rayflow.runtime.protocol.requests import new_execution_id, packed_context
 from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
-from rayflow.service.flows import bound_to_event, bound_to_firing, flow_specs, input_hash
+from rayflow.service.admission import KeyDesk
+from rayflow.service.flow_shell import FlowShell
+from rayflow.service.flows import bound_to_firing, flow_specs, input_hash
 from rayflow.service.kept_runs import KeptRuns
 from rayflow.service.metrics import MeasuredSink, Metrics
+from rayflow.service.patience import PatientSink
 from rayflow.service.questions import Questions, with_explanation
 from rayflow.service.run_queries import RunFilter
 from rayflow.service.stream_pages import StreamPages
@@ -66,6 +79,7 @@ from rayflow.values.digests import DIGEST_BYTES, digest
 from rayflow.values.encoding.encoding import decode, decode_inline, from_bytes, to_bytes
 from rayflow.values.files.file_states import use_project
 from rayflow.values.filesystems.filesystems import use_base
+from rayflow.values.process.free_memory import give_back_pages
 from rayflow.values.refs import Encoded, ValueRef
 from rayflow.webhook_settings import webhooks_of
 
@@ -73,6 +87,9 @@ T = TypeVar("T")
 
 TURN_SECONDS = 0.2
 """The longest time between two looks at whether the service is to stop."""
+
+COMMITS_BETWEEN_CLEARINGS = 5_000
+"""After so many commits free memory is returned to the system."""
 
 
 class Service:
@@ -109,12 +126,14 @@ class Service:
         self._stopping = threading.Event()
         self._grace_seconds = 0.0
         self._thread: threading.Thread | None = None
+        self._desk = KeyDesk()
         self.store: Store
         self.questions: Questions
         self.streams: StreamPages
         self._turn: KeeperTurn
         self._loop: Loop[Any]
         self._runs: KeptRuns
+        self._flows: FlowShell
 
     # --- start and end ------------------------------------------------------------------------------------------------
 
@@ -150,11 +169,10 @@ class Service:
         self._thread = threading.Thread(target=self._turn_until_stopped, name="rayflow-service", daemon=True)
         self._thread.start()
 
-    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
-        """Take up the runs of the store, with all that is in memory made anew. Returns what the store has of them: what
-        the keeper begins with, and what has happened at the places of those that have not ended."""
+    def begin(self) -> requests.Recovered:
+        """Take up the runs of the store, with all that is in memory made anew. Returns what the keeper begins with."""
         self.questions = Questions(self.store)
-        recovered, places = self.questions.recovered(self._clock.now())
+        recovered = self.questions.recovered(self._clock.now())
         table = self._tasks()
         settings = RunSettings(
             cache=self.config.cache,
@@ -163,13 +181,15 @@ class Service:
             profiles=self.config.profiles,
         )
         self._context = self._worker_context(table)
+        self._flows = FlowShell(self._desk, self._clock.now, self._realized, self._keep, self._post_request)
         self._runs = KeptRuns(
             self.config.project_dir,
             table,
             settings,
             self._clock,
             begun=self._begun,
-            bind=self._bound,
+            bind=self._flows.bind,
+            keys=self._flows.keys,
             recall=lambda order: self.questions.recalled(order, self._clock.now()),
             bind_firing=self._bound_to_firing,
             recall_firings=lambda order: self.questions.recalled_firings(order, self._clock.now()),
@@ -178,12 +198,14 @@ class Service:
             gone=lambda run_id: self._loop.streams.forget(run_id),
         )
         self._turn = KeeperTurn(Keeper(), self._runs, self._clock)
+        run_ids = list(dict.fromkeys(row.run_id for row in recovered.runs))
+        self._runs.take_up(self.questions.places(run_ids), run_ids)
         self._loop = self._new_loop()
         self.streams = StreamPages(self._loop.streams, self.questions, self._has_ended)
-        self._runs.take_up(places)
         self._turn.post(requests.FlowsKnown(self._clock.now(), flow_specs(registered())))  # runs may end at once
         self._turn.post(recovered._replace(at=self._clock.now()))
-        return recovered, places
+        self._turn.post(requests.QueuesConfigured(self._clock.now(), dict(self.config.queues)))
+        return recovered
 
     def _tasks(self) -> Mapping[str, TaskEntry]:
         """The tasks of the loaded code."""
@@ -209,12 +231,12 @@ class Service:
         loop_of: Callable[..., Loop[Any]] = partial(
             Loop,
             self.store,
-            sink=MeasuredSink(self.store, self.metrics),
             limits=self.config.limits,
             listener=listener,
             clock=self._clock,
             beside=self._turn,
-            listed=ListedJobs(self.questions.listed_jobs()),
+            sink=MeasuredSink(PatientSink(self.store, self._reporter.warned, self._stopping), self.metrics),
+            listed=ListedJobs(self.questions.listed_jobs(self._runs.apart)),
         )
         if self.config.inline:
             worker = Worker(self._context, self.store, evaluate=evaluate)
@@ -240,9 +262,13 @@ class Service:
 
     def _turn_until_stopped(self) -> None:
         collect_rarely()
+        commits = -COMMITS_BETWEEN_CLEARINGS
         try:
             while not self._stopping.is_set():
                 self._turn_once(TURN_SECONDS)
+                if self.store.commits - commits >= COMMITS_BETWEEN_CLEARINGS:
+                    commits = self.store.commits
+                    give_back_pages()  # the first time what the recovery has left behind
             self._loop.wind_down(self._grace_seconds)
             self.store.close()
         except BaseException as error:
@@ -285,17 +311,26 @@ class Service:
                 future.set_result(reply.answer)
             else:
                 name, message = reply.error
-                future.set_exception(getattr(errors, name, Bug)(message))
+                error = getattr(errors, name, Bug)(message)
+                if isinstance(error, RateLimited):
+                    error.retry_after = reply.answer["retry_after_us"] / 1_000_000
+                future.set_exception(error)
 
-    def _bound(self, order: orders.BindEvent) -> requests.BoundArguments:
-        return bound_to_event(order, registered().get(order.flow), self._clock.now(), self._value_in, self._keep)
+    def _post_request(self, request: requests.Request) -> None:
+        """Hand the keeper what it has asked for."""
+        self._turn.post(request)
+        self._loop.wake()
 
     def _bound_to_firing(self, order: orders.BindFiring) -> requests.BoundFiring:
         return bound_to_firing(order, registered().get(order.flow), self._clock.now(), self._keep)
 
     def _value_in(self, packed: bytes) -> Any:
         """The object behind a packed value."""
-        return realized(loads(packed), self._fetch)
+        return self._realized(loads(packed))
+
+    def _realized(self, term: Term) -> Any:
+        """The object behind a symbolic value."""
+        return realized(term, self._fetch)
 
     def _fetch(self, ref: ValueRef) -> Any:
         return decode_inline(ref) if ref.inline is not None else decode(self.store.get_blob(ref.digest))
@@ -305,9 +340,12 @@ class Service:
 
     # --- from any thread ----------------------------------------------------------------------------------------------
 
-    def ask(self, make: Callable[[int, str], requests.Request]) -> Future[Any]:
-        """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply."""
-        future: Future[Any] = Future()
+    def ask(self, make: Callable[[int, str], requests.Request], future: Future[Any] | None = None) -> Future[Any]:
+        """Hand a request to the keeper. make: makes it, of the time and its name. Gives the keeper's reply.
+
+        future: what gets the reply; a new one by default.
+        """
+        future = Future() if future is None else future
         name = uuid.uuid4().hex
         self._futures[name] = future
         self._turn.post(make(self._clock.now(), name))
@@ -366,7 +404,8 @@ class Service:
         id: str | None = None,
         reuse: str = "return",
         due_at: int | None = None,
-        priority: int = 0,
+        queue: str | None = None,
+        priority: int | None = None,
         tags: Mapping[str, Any] | None = None,
         request_id: str | None = None,
         is_repeated: bool = False,
@@ -390,17 +429,28 @@ class Service:
             run_id = derived_run_id(f"request:{request_id}")
             known = self._runs.end_of(run_id) or (self.questions.last_of(run_id) if is_repeated else None)
             if known is not None:
-                return _done({"run_id": run_id, "state": known.state, "is_new": True})
+                joined = known.next_run_id
+                return _done({"run_id": joined or run_id, "state": known.state, "is_new": joined is None})
         given = None if not tags else json.dumps(dict(tags))
 
         def request(at: int, name: str) -> requests.StartRequested:
             return requests.StartRequested(
                 at=at, request=name, run_id=run_id, root=root, input_hash=input_hash(root), flow=flow,
-                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, priority=priority, tags=given,
-                request_id=None if id is None else request_id,
+                arguments=arguments or render(term), id=id, reuse=reuse, due_at=due_at, queue=queue, priority=priority,
+                tags=given, request_id=None if id is None else request_id,
             )  # fmt: skip
 
-        return self.ask(request)
+        future: Future[Any] = Future()
+
+        def start(demands: Demands | None) -> None:
+            self.ask(lambda at, name: request(at, name)._replace(demands=demands), future)
+
+        def failed(error: Exception) -> None:
+            with suppress(InvalidStateError):  # who has asked may give up at any moment
+                future.set_exception(error)
+
+        self._flows.with_demands(flow, root, start, failed)
+        return future
 
     def run_id(self, text: str) -> str:
         """The run that a text names: its id, the id that its starter gave it, or the beginning of its id."""
@@ -563,6 +613,14 @@ class Service:
         self._reporter.warned(text)
 
     # --- large values -------------------------------------------------------------------------------------------------
+
+    def queues(self) -> list[dict[str, Any]]:
+        """The queues, by name: slots (None for any number), used, and how many runs are waiting."""
+        return self.look(lambda keeper: keeper.queues())
+
+    def set_queue(self, queue: str, slots: int | None) -> Future[Any]:
+        """Give a queue so many slots; None for any number. The answer: what `queues` says of it."""
+        return self.ask(lambda at, name: requests.QueueRequested(at, name, queue, slots))
 
     def put_blob(self, text: str, content: bytes) -> None:
         """Take in a large value of an argument. Raises BadArguments for what is none."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import secrets
@@ -23,6 +24,7 @@ from rayflow.client.service_places import ServicePlace, remove_place, write_plac
 from rayflow.config import Config
 from rayflow.errors import ServiceUnavailable
 from rayflow.runtime.protocol.reports import Printing
+from rayflow.service.connections import BACKLOG, connection_of, is_news, most_connections
 from rayflow.service.http_api import api_of
 from rayflow.service.service import Service
 
@@ -148,12 +150,12 @@ class BackgroundServer:
 
 
 def _server_of(service: Service, token: str, listens: Callable[[], None]) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            api_of(service, token), log_level="warning", lifespan="off", timeout_graceful_shutdown=1, access_log=False
-        ),
-        listens,
-    )
+    config = uvicorn.Config(
+        api_of(service, token), http=connection_of(most_connections()), log_level="warning", lifespan="off",
+        timeout_graceful_shutdown=1, access_log=False, backlog=BACKLOG,
+    )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(is_news)
+    return _Server(config, listens)
 
 
 def _stop_with(service: Service, server: uvicorn.Server) -> None:
@@ -183,7 +185,7 @@ def _listening_at(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
-        made.listen(128)
+        made.listen(BACKLOG)
     except OSError:
         made.close()
         raise

@@ -30,8 +30,9 @@ from collections.abc import Iterable
 
 from rayflow.errors import VersionMismatch
 
-LAYOUT_VERSION = 2
-"""1: the tables in a commit are compressed one by one. 2: all of them in one frame (see write/segments)."""
+LAYOUT_VERSION = 3
+"""1: the tables in a commit are compressed one by one. 2: all of them in one frame (see write/segments). 3: a few rows
+of a table are packed there (see write/packed_rows)."""
 
 FORMAT = "format"
 COMMITS = "commits"

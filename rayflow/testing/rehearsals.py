@@ -227,12 +227,15 @@ class Rehearsal(Scheduler):
         reuse: str = "return",
         at: datetime.datetime | None = None,
         delay: float | str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> RehearsedRun:
         """Start a durable run, and let it go on until it has ended, or waits. Time stands still meanwhile.
 
-        expr: a call of a task, such as `checkout(order)`. id, reuse, at, delay, tags: as for `Client.start`. Raises
-        RunConflict, BadArguments; AssertionError for an effect that was not replaced, if the rehearsal is strict.
+        expr: a call of a task, such as `checkout(order)`. id, reuse, at, delay, queue, priority, tags: as for
+        `Client.start`. Raises RunConflict, RateLimited, BadArguments; AssertionError for an effect that was not
+        replaced, if the rehearsal is strict.
         """
         if not isinstance(expr, Expression):
             raise BadArguments(f"start() takes a call of a task, not {preview(expr)}.")
@@ -243,11 +246,20 @@ class Rehearsal(Scheduler):
         def ask(is_again: bool) -> Future[Any]:
             service = self.service
             return service.start_expression(
-                expr, id=id, reuse=reuse, due_at=due_at, tags=tags, request_id=request_id, is_repeated=is_again
-            )
+                expr, id=id, reuse=reuse, due_at=due_at, queue=queue, priority=priority, tags=tags,
+                request_id=request_id, is_repeated=is_again,
+            )  # fmt: skip
 
         answer = self.service.answered(ask)
         return RehearsedRun(lambda: self.service, answer["run_id"], is_new=answer["is_new"])
+
+    def queues(self) -> list[dict[str, Any]]:
+        """The queues, as `Client.queues` gives them."""
+        return self.service.queues()
+
+    def set_queue(self, name: str, slots: int | None) -> None:
+        """Give a queue so many slots; None for any number. What can go on goes on."""
+        self.service.answered(lambda is_again: self.service.set_queue(name, slots))
 
     def runs(self, flow: Task[..., Any] | str | None = None) -> list[RehearsedRun]:
         """All runs, oldest first: also those that events and other runs have started. flow: only those of this task."""

@@ -11,7 +11,7 @@ forgets all that is in memory, and takes up its runs from what the store has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from rayflow.evaluator import commands
 from rayflow.evaluator.messages import NestedStart
 from rayflow.keeper import requests
 from rayflow.keeper.keeper import Keeper
+from rayflow.keeper.run_states import WAITING
+from rayflow.keeper.timers import FIRING_DUE, holds
 from rayflow.lang.packing.realize import realized
 from rayflow.lang.task_table import TaskEntry
 from rayflow.lang.terms.codec import dumps
@@ -38,6 +40,7 @@ from rayflow.runtime.subruns import evaluate
 from rayflow.runtime.worker.body_series import BodySeries
 from rayflow.runtime.worker.results import pack_expression
 from rayflow.runtime.worker.worker import Worker
+from rayflow.service.admission import KeyDesk
 from rayflow.service.questions import run_text
 from rayflow.service.service import Service
 from rayflow.store.store import Store
@@ -50,6 +53,9 @@ T = TypeVar("T")
 
 MOST_TIMERS = 10_000
 """A run that has not ended after so many timers is taken for one that never ends."""
+
+MOST_IDLE_TIMERS = 100
+"""When all runs wait, and nothing but schedules has a time to come, nothing is expected of more timers than these."""
 
 
 class Killed(BaseException):
@@ -109,7 +115,7 @@ class Doings:
         """The body of an attempt has returned a value."""
         self.returned[attempt.execution_id, attempt.job_id] += 1
 
-    def killed(self, places: Sequence[PlaceRow]) -> None:
+    def killed(self, places: Iterable[PlaceRow]) -> None:
         """The service was killed. places: what the store has of the runs that have not ended."""
         begun: Counter[tuple[str, bytes]] = Counter()
         for row in places:
@@ -155,6 +161,7 @@ class RehearsedService(Service):
     ) -> None:
         super().__init__(config, ("this process",), reporter, clock=clock)
         self.store = store
+        self._desk = KeyDesk(is_at_once=True)
         self.doings = doings
         self.lives = 0
         """How often it was killed."""
@@ -165,7 +172,7 @@ class RehearsedService(Service):
 
     # --- what differs from a service in earnest -----------------------------------------------------------------------
 
-    def begin(self) -> tuple[requests.Recovered, Sequence[PlaceRow]]:
+    def begin(self) -> requests.Recovered:
         use_project(self.config.project_dir, self.config.files)
         return super().begin()
 
@@ -243,15 +250,17 @@ class RehearsedService(Service):
         self._futures.clear()
         self._posted.clear()
         self.store = Store(self.store.folder)
-        recovered, places = self.begin()
-        self.doings.killed(places)
+        recovered = self.begin()
+        self.doings.killed(self._runs.places())
         self._ended_before = {each.run_id: each.state for each in recovered.ended}
 
     def pass_time(self, until: int | None, is_over: Callable[[], bool] = lambda: False) -> None:
         """Let time pass, from timer to timer: until this time, in microseconds since the epoch, or until it is over, or
-        until no timer is left. Raises AssertionError after very many timers."""
+        until no timer is left. Timers of schedules alone count for a while only. Raises AssertionError after very many
+        timers."""
+        idle_timers = 0
         for _ in range(MOST_TIMERS):
-            if is_over():
+            if is_over() or idle_timers > MOST_IDLE_TIMERS:
                 return
             left = self._loop.seconds_left()
             if not self._loop.is_idle():
@@ -263,12 +272,21 @@ class RehearsedService(Service):
                     self._standing.advance(until)
                     self.settle()
                 return
+            if until is None and self._waits_for_schedules_alone():
+                idle_timers += 1
             self._standing.advance(next_at)
             self.settle()
         raise AssertionError(
             f"Time has passed over {MOST_TIMERS:,} timers, and there are still more: something begins again and again. "
             "rehearsal.skip(...) lets a given time pass."
         )
+
+    def _waits_for_schedules_alone(self) -> bool:
+        """Whether all runs wait, and no time is set for any of them."""
+        state = self._turn.keeper.state
+        if any(run.state != WAITING for run in state.runs.values()):
+            return False
+        return all(timer[1] == FIRING_DUE for timer in state.timers if holds(state, timer))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ LINES: dict[str, list[list[str]]] = {
     "stats": [["--service", EVIL]],
     "emit": [[EVIL, EVIL], [EVIL]],
     "events": [[EVIL]],
+    "queues": [["--service", EVIL], ["set", EVIL, EVIL]],
     "answer": [[EVIL, EVIL], [EVIL]],
     "schedules": [
         ["--service", EVIL], ["show", EVIL], ["put", EVIL, EVIL, "--cron", EVIL], ["trigger", "s", "--at", EVIL],

@@ -1,4 +1,14 @@
-"""Workflows with redflow's names, which each test defines for itself."""
+"""Workflows with redflow's names, which each test defines for itself.
+
+| test_redflow_... | what redflow promises |
+|---|---|
+| definitions | definitions, the registry, settings and their defaults, errors, times, the default client |
+| inline | one attempt in this process: steps, overrides, signals, timeouts, schemas, unique names, streams |
+| attempts | values of done steps, delays, policies, errors that end a run, `on_failure`, input by a person |
+| steps | steps that wait, emit and start runs: events, children, cancels, keys, moments |
+| client | a worker and its client: starts, keys, results, cancels, states, lists, events, schedules, streams |
+| on_ray, page | handlers and steps in processes of their own; a killed worker |
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from rayflow.compat.redflow import (
     wait_for_input,
     workflow,
 )
+from rayflow.compat.redflow.run_views import steps_of
 from rayflow.compat.redflow.types import RetryPolicyContext
 from rayflow.errors import BadArguments, Cancelled
 from rayflow.testing import Rehearsal, RehearsedRun
@@ -92,6 +93,31 @@ def test_a_step_that_failed_is_done_again_and_those_beside_it_are_not(rehearsal:
 
     assert rehearsal.start(handler.flow()).result() == ["held", "holds"]
     assert sorted(DONE) == ["breaks", "breaks", "holds"]
+
+
+def test_a_step_that_is_open_when_its_handler_fails_is_waited_for_and_not_done_again(rehearsal: Rehearsal) -> None:
+    @workflow("leaves")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> Any:
+        step = asyncio.ensure_future(ctx.step.run("left", note, "left"))
+        await asyncio.sleep(0)
+        if ctx.run.attempt == 1:
+            raise ConnectionError("lost")
+        return [await step, ctx.run.attempt]
+
+    run = rehearsal.start(handler.flow())
+    assert run.result() == ["left", 2]
+    assert [(step["attempt"], step["status"]) for step in steps_of(run.history())] == [(1, "succeeded")]
+    assert DONE == ["left"]
+
+
+def test_each_run_enters_its_handler_also_when_another_had_the_same_input(rehearsal: Rehearsal) -> None:
+    @workflow("no-steps")
+    async def handler(ctx: WorkflowHandlerContext[int]) -> None:
+        DONE.append(ctx.input)
+
+    for _ in range(2):
+        rehearsal.start(handler.flow(5)).result()
+    assert DONE == [5, 5]
 
 
 def test_three_attempts_are_made_and_the_last_error_ends_the_run(rehearsal: Rehearsal) -> None:

@@ -22,6 +22,7 @@ from rayflow.compat.redflow import (
     InputValidationError,
     ListEventsParams,
     ListRunsParams,
+    RateLimitExceededError,
     RedflowClient,
     RedflowError,
     RunHandle,
@@ -31,6 +32,7 @@ from rayflow.compat.redflow import (
     UnknownWorkflowError,
     WorkerHandle,
     WorkflowHandlerContext,
+    WorkflowRateLimitOptions,
     WorkflowRetryPolicy,
     create_client,
     define_workflow,
@@ -118,6 +120,8 @@ def define() -> None:
     define_workflow("ticks", handler=give_back, cron=TICKS, max_attempts=4)
     define_workflow("asks", handler=asks)
     define_workflow("starts", handler=starts)
+    limit = WorkflowRateLimitOptions(key=str, limit=1, period="1h")
+    define_workflow("limited", handler=give_back, rate_limit=limit)
 
 
 class Kept:
@@ -236,6 +240,22 @@ async def test_a_run_is_scheduled_until_its_moment(client: RedflowClient) -> Non
     assert await client.cancel_run(handle.id)
     past = await client.run_by_name("give-back", 2, run_at=datetime.now() - timedelta(hours=1))
     assert await past.result() == {"given": 2}
+
+
+@asking
+async def test_a_start_above_a_rate_limit_is_refused_and_told_when_there_is_room(client: RedflowClient) -> None:
+    await client.run_by_name("limited", "one key")
+    with pytest.raises(RateLimitExceededError) as raised:
+        await client.run_by_name("limited", "one key")
+    assert 0 < raised.value.retry_after_ms <= 3_600_000
+
+
+@asking
+async def test_a_start_may_name_another_queue(client: RedflowClient) -> None:
+    handle = await client.run_by_name("give-back", 1, queue_override="slow")
+    assert await handle.result() == {"given": 1}
+    state = await handle.get_state()
+    assert state is not None and state["queue"] == "slow"
 
 
 # --- results and cancels ----------------------------------------------------------------------------------------------
@@ -375,7 +395,8 @@ async def test_the_workflows_of_the_worker_are_told(client: RedflowClient) -> No
     assert names == sorted(names) and {"also hears", "give-back", "ticks"} <= {*names}
     hears = await client.get_workflow_meta("give-back")
     assert hears == {
-        "name": "give-back", "queue": "fast", "max_attempts": 3, "cron": [], "event": [{"name": "order.created"}],
+        "name": "give-back", "queue": "fast", "max_concurrency": 1, "max_attempts": 3, "cron": [],
+        "event": [{"name": "order.created"}],
     }  # fmt: skip
     assert await client.get_workflow_meta("nobody's") is None
 

@@ -17,6 +17,7 @@ from rayflow.compat.redflow import (
     InputValidationError,
     NonRetriableError,
     OutputSerializationError,
+    RateLimitExceededError,
     RedflowError,
     RetryAfterError,
     StartWorkerOptions,
@@ -105,7 +106,7 @@ ERRORS = [
     (OutputSerializationError("no", "why"), "serialization"), (CanceledError(), "canceled"),
     (TimeoutError(), "timeout"), (NonRetriableError("never"), "non_retriable"),
     (RetryAfterError("busy", "30s"), "retry_after"),
-    (WaitForInputError("fill it in", int), "wait_for_input"),
+    (WaitForInputError("fill it in", int), "wait_for_input"), (RateLimitExceededError("later", 500), "rate_limit"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -178,6 +179,14 @@ def test_a_step_that_takes_too_long_fails_with_a_timeout_and_its_signal_is_set()
     assert isinstance(error, TimeoutError) and error.kind == "timeout"
     assert "slow" in str(error)
     assert DONE == [True]
+
+
+def test_a_plain_function_that_takes_too_long_fails_with_a_timeout_too() -> None:
+    @workflow("slow")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> None:
+        await ctx.step.run("slow", time.sleep, 0.2, timeout_ms=50)
+
+    assert isinstance(inline(handler).error, TimeoutError)
 
 
 @pytest.mark.parametrize("second", ["run", "wait_for", "wait_for_event", "emit_event", "run_workflow", "emit_workflow"])

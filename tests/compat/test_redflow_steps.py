@@ -101,6 +101,18 @@ def test_an_event_resolves_a_wait_of_exactly_its_name_and_key(rehearsal: Rehears
     assert got["ts"] == rehearsal.service.now() // 1000
 
 
+def test_an_event_that_comes_before_the_wait_of_a_run_is_not_lost(rehearsal: Rehearsal) -> None:
+    @workflow("late")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> Any:
+        await ctx.step.wait_for("first", "1h")
+        got = await ctx.step.wait_for_event("approval", "approval", "order 1", "30m")
+        return got and got["data"]
+
+    run = rehearsal.start(handler.flow())
+    rehearsal.emit("approval", "early", key="order 1")
+    assert run.result("61m") == "early"
+
+
 @pytest.mark.parametrize("is_moment", [False, True])
 def test_a_wait_for_an_event_gives_none_when_its_time_is_over(rehearsal: Rehearsal, is_moment: bool) -> None:
     until = moment(rehearsal, minutes=30) if is_moment else "30m"
@@ -130,6 +142,17 @@ def test_an_emitted_event_starts_a_run_of_each_workflow_that_is_subscribed(rehea
     assert sorted(ids) == sorted(run.id for run in started) and len(ids) == 2
     assert [run.result() for run in started] == [{"n": 1}, {"n": 1}]
     assert rehearsal.runs(other.flow) == []
+
+
+def test_events_without_an_id_are_events_of_their_own_in_each_run_and_step(rehearsal: Rehearsal) -> None:
+    hearer = echo("hears", event=[EventTrigger(name="due")])
+
+    @workflow("emits")
+    async def handler(ctx: WorkflowHandlerContext[None]) -> list[str]:
+        return [*await ctx.step.emit_event("one", "due", 1), *await ctx.step.emit_event("two", "due", 1)]
+
+    ids = [*rehearsal.start(handler.flow()).result(), *rehearsal.start(handler.flow()).result()]
+    assert sorted(ids) == sorted(run.id for run in rehearsal.runs(hearer.flow)) and len({*ids}) == 4
 
 
 def test_an_event_that_nobody_is_subscribed_to_starts_nothing(rehearsal: Rehearsal) -> None:

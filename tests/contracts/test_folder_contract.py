@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_disk import FaultyDisk, use_disk
+from faulty_disk import FaultyDisk, FullDisk, use_disk
 
 from rayflow.errors import BadArguments, StoreUnavailable
 from rayflow.store.exchange.archive import ZipFolder
@@ -86,6 +86,16 @@ def test_a_disk_without_hard_links_says_that_nothing_can_be_created(
         folder.create("claims/a", [b"one"])
     assert not refuses_second_create(folder)
     assert folder.names("claims") == folder.names("tmp") == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_takes_nothing_is_no_disk_on_which_files_are_created_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = LocalFolder(str(tmp_path / "store"))
+    use_disk(monkeypatch, FullDisk(number))
+    with pytest.raises(StoreUnavailable, match=os.strerror(number)):
+        refuses_second_create(folder)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from projects import REPOSITORY
 TESTED = "09_testing"
 """The example that is run by its own tests, since it reaches for the network."""
 
-KEPT = frozenset({"30_order", "31_approval", "32_agent", "33_backfill", "40_web_shop"})
+KEPT = frozenset({"30_order", "31_approval", "32_agent", "33_backfill", "34_digest", "35_tenants", "40_web_shop"})
 """Examples of runs that a service keeps: tests/service has their tests."""
 
 EXAMPLES = sorted(
@@ -239,7 +239,7 @@ def test_after_an_edit_only_what_it_touches_is_computed(story: tuple[str, list[T
         assert line in third.output
 
 
-@pytest.mark.parametrize("name", [TESTED, "30_order"])
+@pytest.mark.parametrize("name", [TESTED, "30_order", "34_digest"])
 def test_the_tests_of_an_example_pass(name: str, tmp_path: Path) -> None:
     project = copy_of(name, tmp_path)
     ended = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", ".")

@@ -65,7 +65,7 @@ def test_a_fork_keeps_its_waits_over_a_crash_and_takes_no_old_event_for_another(
 def test_a_fork_that_is_asked_for_twice_is_one_run() -> None:
     talk, waits = source()
     assert talk >> fork(waits) << Like(KeepPlaces) << evaluates("new") << replies("start")
-    assert talk >> fork(waits) << replies("start", {"run_id": "new", "state": "running", "is_new": False})
+    assert talk >> fork(waits) << replies("start", {"run_id": "new", "state": "running", "is_new": True})
     assert len([row for row in talk.rows(WaitRow) if row.run_id == "new"]) == 2
 
 

@@ -11,19 +11,24 @@ import importlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from admission_world import AdmissionWorld
 from keeper_world import play
 from schedule_world import play_schedules
 
 import rayflow.keeper
-from rayflow.keeper import commands, requests, state
+from rayflow.keeper import admission_state, commands, demands, lines, requests, state
 
 SOURCE = Path(rayflow.keeper.__path__[0])
-KEPT = {"commands": commands, "requests": requests, "state": state}
+KEPT = {
+    "commands": commands, "requests": requests, "state": state, "demands": demands, "admission_state": admission_state,
+    "lines": lines,
+}  # fmt: skip
 """Modules that mutants share with the world outside them."""
 
 MOST_SEEDS = 400
@@ -79,8 +84,8 @@ MUTANTS = [
     KeeperMutant("a wait does not follow a chain", "runs", "        if next_run_id is not None:\n            follow(", "        if False:\n            follow("),
     KeeperMutant("a hook is forgotten", "runs", "    if to != DONE:\n        _start_hook(state, run)", "    pass"),
     KeeperMutant("a hook runs once in all generations", "runs", '"cancel", run.generation)', '"cancel", 0)'),
-    KeeperMutant("a wake is not a new life", "runs", 'change(state, run, RUNNING, "wake", life=run.life + 1)', 'change(state, run, RUNNING, "wake", life=run.life)'),
-    KeeperMutant("a parked run is not woken", "runs", "    if run.state == WAITING:\n        change(", "    if False:\n        change("),
+    KeeperMutant("a wake is not a new life", "runs", 'go(state, run, "wake", life=run.life + 1)', 'go(state, run, "wake", life=run.life)'),
+    KeeperMutant("a parked run is not woken", "runs", "    if run.state == WAITING:\n        go(", "    if False:\n        go("),
     KeeperMutant("a run parks while an outcome is on its way", "keeper", "    if all(wait is not None and wait.state == OPEN for wait in known):\n", "    if True:\n"),
     KeeperMutant("one id has two runs", "keeper", "    if known is None and ended is None:\n", "    if True:\n"),
     KeeperMutant("the id of an ended run is free", "folding", "            state.ended[first.id] = EndedRun(", "            EndedRun("),
@@ -88,16 +93,50 @@ MUTANTS = [
     KeeperMutant("a strict event is accepted before it is known to fit", "keeper", "    if strict.lacking:\n        return\n", "", hint=24),
     KeeperMutant("runs are not taken up again", "keeper", '            runs.take_up(state, run, "recovery")\n', "            pass\n"),
     KeeperMutant("a crash forgets who waits for the store", "keeper", "            waits.look_for_target(state, wait)\n    state.has_begun", "            pass\n    state.has_begun"),
-    KeeperMutant("missing code is never there", "keeper", '            runs.take_up(state, run, "code")\n', "            pass\n"),
+    KeeperMutant("missing code is never there", "keeper", "            runs.code_came(state, run)\n", "            pass\n"),
     KeeperMutant("a crash forgets deliveries", "keeper", "    events.bind_again(state)\n", ""),
-    KeeperMutant("a stopped run is not reminded after a crash", "runs", "run.generation, run.stops, run.ends_by)", "run.generation)"),
+    KeeperMutant("a stopped run is not reminded after a crash", "admission", "run.generation, run.stops, run.ends_by)", "run.generation)"),
     KeeperMutant("the children index is not kept", "folding", "        state.children.setdefault(first.parent_run_id, {})[first.run_id] = None\n", "        pass\n"),
     KeeperMutant("a delayed event is due at once", "folding", "if row.due_at is not None and row.due_at > row.at:", "if False:"),
     KeeperMutant("a request that is sent again is done again", "keeper", "    if known is not None:\n        _reply(state, name,", "    if False:\n        _reply(state, name,"),
     KeeperMutant("what waited for the store is done again", "keeper", "            _take(state, asker)\n", "            _HANDLERS[type(asker)](state, asker)\n", hint=252),
-    KeeperMutant("a crash forgets answers", "folding", "recovered.deliveries, recovered.requests\n", "recovered.deliveries\n"),
+    KeeperMutant("a crash forgets answers", "folding", "        recovered.requests, recovered.queues", "        recovered.queues"),
     KeeperMutant("a tied event starts runs after the cancel", "runs", "            _cut(state, event_id)\n", "            pass\n", hint=10),
 ]  # fmt: skip
+
+ADMISSION = [
+    KeeperMutant("a queue has one slot more", "admission", "state.admission.used.get(queue_name(queue), 0) < slots", "state.admission.used.get(queue_name(queue), 0) <= slots"),
+    KeeperMutant("a limit has one more", "admission", "state.admission.used.get(need.name, 0) >= need.most", "state.admission.used.get(need.name, 0) > need.most"),
+    KeeperMutant("a throttle takes one more", "admission", "None if len(ends) < rate.most else", "None if len(ends) <= rate.most else"),
+    KeeperMutant("a throttle has no timer", "admission", "        set_timer(state, at, ROOM, bucket.number, bucket)\n", "        pass\n"),
+    KeeperMutant("a run is charged each time it is admitted", "admission", "    if is_first:\n        charge(state, run.run_id, run.demands.throttles)\n    known", "    if True:\n        charge(state, run.run_id, run.demands.throttles)\n    known"),
+    KeeperMutant("a run that waited is not charged", "admission", "    if is_first:\n        charge(state, run.run_id, run.demands.throttles)\n    known", "    known"),
+    KeeperMutant("a mutex is free while others wait for it", "admission", "not (mutex.holders or mutex.going_on or mutex.new)", "not mutex.holders"),
+    KeeperMutant("a child does not have its parent's mutex", "admission", "        if above.parent_run_id in mutex.holders:\n            return True\n", ""),
+    KeeperMutant("a mutex is not handed on", "admission_folding", "        _drop_unused(admission, key, mutex)\n        admission.unlocked[key] = None\n", "        _drop_unused(admission, key, mutex)\n"),
+    KeeperMutant("the last that waits for a mutex gets it", "admission", "next(iter(mutex.going_on or mutex.new))", "list(mutex.going_on or mutex.new)[-1]"),
+    KeeperMutant("a mutex is kept though it is to be given back", "admission_folding", "(row.state == WAITING and not demands.release_on_wait)", "row.state == WAITING"),
+    KeeperMutant("a mutex is given back by a run that waits", "admission_folding", "(row.state == WAITING and not demands.release_on_wait)", "False"),
+    KeeperMutant("a run that waits keeps its slot", "admission_folding", "is_held = row.state == RUNNING or (", "is_held = row.state in (RUNNING, WAITING) or ("),
+    KeeperMutant("a run gives back no slot", "admission_folding", "        admission.lines.freed[name] = None\n", "        pass\n"),
+    KeeperMutant("priority does not count", "admission_folding", "-(run.first.priority or 0), turn", "0, turn"),
+    KeeperMutant("one key has all its turns at once", "admission_folding", "max(now, waiting.last() + 1)", "now"),
+    KeeperMutant("new runs come before those that go on", "admission_folding", "run.order = (not run.goes_on,", "run.order = (run.goes_on,"),
+    KeeperMutant("a run that goes on overtakes another one", "admission", "    is_contended = goes_on and", "    is_contended = False and"),
+    KeeperMutant("a start does not look at those that wait", "admission", "    if not goes_on:\n        settle(state)\n", ""),
+    KeeperMutant("a retried run counts as one that goes on", "admission", "run is not None and run.goes_on and not is_retry", "run is not None and run.goes_on"),
+    KeeperMutant("nobody looks at who waits at the end of a turn", "keeper", "            _fire_due(state)\n            admission.settle(state)\n", "            _fire_due(state)\n"),
+    KeeperMutant("a rate limit refuses nothing", "admission", "        at = room_at(state, rate)\n        if at is not None:\n            return rate", "        at = room_at(state, rate)\n        if False:\n            return rate"),
+    KeeperMutant("a later start is charged when it is due, too", "runs", "        if first.due_at is None or first.link is not None:\n            charge(", "        if True:\n            charge("),
+    KeeperMutant("a start joins no other", "runs", "        if known is not None and debounce is not None:\n", "        if False:\n"),
+    KeeperMutant("a debounce never ends", "folding", "(row.state == SCHEDULED or (row.state == QUEUED and row.cause == DEBOUNCE))", "row.state == SCHEDULED"),
+    KeeperMutant("a start that joins loses its place at the window", "admission_folding", "        admission.windows[demands.debounce.name] = run.run_id\n", "        admission.windows.setdefault(demands.debounce.name, run.run_id)\n        admission.windows.clear()\n"),
+    KeeperMutant("keys that cannot be computed let a run run", "keeper", '        runs.keys_failed(state, run, request.error or "its keys cannot be computed")\n', "        pass\n"),
+    KeeperMutant("keys are not asked for again after a crash", "keeper", "run.cause in (KEY, MISSING_CODE)", "run.cause == MISSING_CODE"),
+    KeeperMutant("what came while a run waited is not told", "admission", "    if told:\n        state.out.extend(told)\n", "    if told:\n        pass\n"),
+    KeeperMutant("a configuration undoes what was set", "keeper", "        if slots != (known[queue].configured if queue in known else None):\n", "        if True:\n"),
+]  # fmt: skip
+MUTANTS += [replace(each, world=partial(play, world=AdmissionWorld)) for each in ADMISSION]
 
 
 MUTANTS += [
@@ -188,6 +227,7 @@ def test_an_unchanged_copy_of_the_keeper_is_not_found_out(bench: Path) -> None:
     for seed in range(10):
         assert play(seed, make) is None
         assert play_schedules(seed, make) is None
+        assert play(seed, make, AdmissionWorld) is None
 
 
 def test_each_broken_keeper_can_be_made() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from admission_world import AdmissionWorld
 from keeper_invariants import check
 from keeper_oracle import Oracle
 from keeper_talks import KeeperTalk, Kept, ends, evaluates, opens, parks, replies, start
@@ -22,10 +23,17 @@ def test_what_happens_in_a_random_world_can_be_explained(seed: int) -> None:
     assert play(seed) is None
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_admission_does_in_a_random_world_can_be_explained(seed: int) -> None:
+    assert play(seed, world=AdmissionWorld) is None
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 def test_what_happens_in_many_random_worlds_can_be_explained() -> None:
     assert {seed: said for seed in range(40, 4_000) if (said := play(seed)) is not None} == {}
+    asking = {seed: play(seed, world=AdmissionWorld) for seed in range(40, 4_000)}
+    assert {seed: said for seed, said in asking.items() if said is not None} == {}
 
 
 def test_a_world_is_the_same_for_one_seed() -> None:
@@ -39,6 +47,8 @@ def test_a_world_is_the_same_for_one_seed() -> None:
 
 SEEDS = (0, 1, 2, 3, 6, 28)
 """Worlds that walk all moves but those below."""
+ADMISSION_SEEDS = tuple(range(14))
+"""Worlds with flows that ask something of admission."""
 
 
 def walked() -> tuple[set[tuple[str | None, str]], set[tuple[str | None, str]]]:
@@ -47,6 +57,11 @@ def walked() -> tuple[set[tuple[str | None, str]], set[tuple[str | None, str]]]:
     waits: set[tuple[str | None, str]] = set()
     for seed in SEEDS:
         world = World(seed)
+        world.play()
+        runs |= world.oracle.moves
+        waits |= world.oracle.wait_moves
+    for seed in ADMISSION_SEEDS:
+        world = AdmissionWorld(seed)
         world.play()
         runs |= world.oracle.moves
         waits |= world.oracle.wait_moves

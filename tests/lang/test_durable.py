@@ -179,7 +179,7 @@ def test_a_flow_is_a_task_with_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"on": "a"}, {"on": ["a"]}, {"timeout": "soon"}, {"on_failure": 3}, {"queue": "billing"}]
+    "settings", [{"on": "a"}, {"on": ["a"]}, {"timeout": "soon"}, {"on_failure": 3}, {"queue": ""}]
 )
 def test_a_wrong_setting_of_a_flow_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(BadOption):

@@ -15,6 +15,7 @@ MODULES = {
     "client.async_client": "aconnect",
     "client.client": "connect",
     "deployments.deployment_tasks": "deployment_task",
+    "lang.admission.settings": "debounce limit rate",
     "lang.awaiting": "gather",
     "lang.builtins": "apply_func as_task compose const fork_thread identity join_thread merge_handles "
     "no_prov subrun throw",
@@ -23,9 +24,10 @@ MODULES = {
     "errors": "NonRetriable",
     "lang.durable.effects": "RetryAfter effect",
     "lang.durable.flows": "event flow",
+    "lang.durable.schedules": "cron every",
     "lang.durable.waits": "any_of ask child continue_as emit finally_ first join now sleep sleep_until spawn uuid "
     "wait_for_event within",
-    "lang.events.event_values": "Event RunRef",
+    "lang.events.event_values": "Event Firing RunRef",
     "lang.job_info": "JobInfo",
     "lang.parameters.kept": "Kept",
     "lang.rules": "Become Fail Failed Need form",

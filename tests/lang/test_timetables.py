@@ -225,7 +225,8 @@ def test_the_text_of_a_timetable_is_that_timetable() -> None:
         {"every": 90, "start": "2027-01-01T00:00:00+00:00"},
         {"every": 1.5},
     ]
-    assert said(table[:2]) == "cron 0 9 * * 1-5 (Europe/Oslo), every 90 s from 2027-01-01T00:00:00+00:00 on"
+    assert said((every(300), every("2h"), every("7d"), every(1.5))) == "every 5m, every 2h, every 7d, every 1.5s"
+    assert said(table[:2]) == "cron 0 9 * * 1-5 (Europe/Oslo), every 90s from 2027-01-01T00:00:00+00:00 on"
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,18 @@ def test_an_execution_that_is_taken_up_again_keeps_what_was_said_of_the_cache_an
     assert project.sql(f"select how from jobs where execution_id = '{anew}'") == [("computed",)]
     assert project.sql(f"select cache, fail_fast from executions where execution_id = '{fast}'") == [(True, True)]
     assert not (project.path / "late2").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_the_cache_answers_loads_neither_ray_nor_the_keeper_of_durable_runs(project):
+    project.write("flow.py", SCRIPT)
+    program = (
+        "import sys; from rayflow.api import Scheduler; from flow import one; "
+        "scheduler = Scheduler(inline={}); scheduler.run(one()); print(*sys.modules)"
+    )
+    assert project.python("-c", program.format(True), is_warm=False).returncode == 0
+    cached = project.python("-c", program.format(False), is_warm=False)
+    assert cached.returncode == 0, cached.stderr
+    loaded = set(cached.stdout.split())
+    assert "rayflow.runtime.inline" in loaded
+    assert loaded.isdisjoint({"ray", "rayflow.keeper.requests", "rayflow.keeper.keeper", "rayflow.client.client"})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from api_services import TOKEN, ApiService
+from hypothesis import HealthCheck, given, settings, strategies
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from projects import Project
@@ -15,13 +17,14 @@ from services import ledger
 from waiting import until
 
 from rayflow.service.api_operations import OPERATIONS
+from rayflow.service.api_table import ApiOperation
 
 FLOW = """
     from dataclasses import dataclass
     from typing import Literal
 
     from pydantic import BaseModel
-    from rayflow import ask, effect, event, finally_, flow, sleep, task, wait_for_event
+    from rayflow import ask, effect, event, finally_, flow, stream, wait_for_event
 
     @dataclass
     class Line:
@@ -63,6 +66,11 @@ FLOW = """
     @flow
     def cleans(key: str):
         return finally_(wait_for_event("news", key=key), wait_for_event("clean", key=key))
+
+    @flow
+    def tells(what: str):
+        stream(what).write(what)
+        return what
 
     @flow
     def asks(what: str):
@@ -352,3 +360,52 @@ def test_json_that_is_deep_or_odd_comes_back_as_it_was(api: ApiService) -> None:
     data = json.loads("[" * 100 + "]" * 100)
     event = api.ask("POST", "/api/events", {"name": "odd", "data": {"": data, "\u2028": 1e300}})
     assert api.ask("GET", f"/api/events/{event['event_id']}")["data"] == {"": data, "\u2028": 1e300}
+
+
+def test_ids_may_have_slashes_and_any_other_character(api: ApiService) -> None:
+    for id in ("order/7", "a%2Fb", "../x", "a b?c=d#e", "ø/∆", "cancel", "cancel/cancel", "."):
+        run = api.start("does", arguments={"what": f"slash {id}"}, id=id)
+        api.result(run)
+        assert api.ask("GET", f"/api/runs/{quote(id, safe='').replace('.', '%2E')}")["run_id"] == run
+        assert api.ask("GET", f"/api/runs/{quote(id, safe='').replace('.', '%2E')}/history")["history"]
+        told = api.start("tells", arguments={"what": id})
+        api.result(told)
+        [item] = api.ask("GET", f"/api/runs/{told}/streams/{quote(id, safe='').replace('.', '%2E')}")["items"]
+        assert item["value"] == id
+        api.ask("POST", "/api/events", {"name": "slashed", "id": id})
+        assert api.ask("GET", f"/api/events/{quote(id, safe='').replace('.', '%2E')}")["event_id"] == id
+
+
+_JSON = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(),
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner, max_size=3),
+    max_leaves=8,
+)
+_TEXTS = strategies.text(max_size=12) | strategies.sampled_from(
+    ["-1", "0", "1", "nan", "1e400", "9" * 30, "true", "\x00", "%", "'", '"', "\\", "2026-01-01T00:00:00Z", "a=b"]
+)
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(chance=strategies.data())
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_whatever_a_request_says_the_fault_is_told_and_is_not_the_services(
+    api: ApiService, operation: ApiOperation, chance: strategies.DataObject
+) -> None:
+    path = operation.path
+    for part in ("{run}", "{event}", "{digest}", "{schedule}", "{stream}"):
+        if part in path:
+            path = path.replace(part, quote(chance.draw(strategies.text(min_size=1, max_size=12)), safe=""))
+    fields = operation.query if chance.draw(strategies.booleans()) else (*operation.query, *(operation.body or ()))
+    query = {each.name: chance.draw(_TEXTS) for each in fields if chance.draw(strategies.booleans())}
+    query.pop("wait", None)
+    body = {each.name: chance.draw(_JSON) for each in operation.body or () if chance.draw(strategies.booleans())}
+    if operation.name in ("cancel_many", "retry_many"):
+        body["dry"] = True
+    content = json.dumps(body).encode() if operation.body is not None else chance.draw(strategies.binary(max_size=20))
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    response = api.web.request(operation.method, path, params=query, content=content, headers=headers)
+    assert response.status_code in (200, 400, 401, 404, 405, 409), response.text
+    assert not api.service.has_ended.is_set()

@@ -251,7 +251,10 @@ def test_a_wrong_path_or_query_has_the_status_that_says_so(
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(kept: RunningService) -> None:
-    assert asked(kept, "POST", "/api/events", b"", **{"Content-Length": str(10**12)})[0] == 413
+    for size in (8 * 1024 * 1024 + 1, 10**12):
+        status, error = asked(kept, "POST", "/api/events", b"", **{"Content-Length": str(size)})
+        assert (status, error["type"]) == (413, "BadArguments")
+        assert "Put larger data into a file" in error["message"]
 
 
 def test_who_has_not_the_token_is_told_nothing_under_whichever_name_he_comes(kept: RunningService) -> None:

@@ -34,6 +34,20 @@ def test_two_hundred_kills(project: Project, service: RunningService) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_runs_on_ray_end_right_though_workers_the_service_and_all_of_ray_are_killed(project: Project) -> None:
+    _drive_on_ray(project, seed=3, kills=3)
+
+
+@pytest.mark.ray
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+def test_many_kills_of_workers_of_the_service_and_of_all_of_ray(project: Project) -> None:
+    kills = int(os.environ.get("TEST_KILLS", "200"))
+    drive = _drive_on_ray(project, seed=int(os.environ.get("TEST_SEEDS", "4")), kills=kills)
+    print(f"{len(drive.kills)} kills, {len(drive.started)} runs started, {drive.again()} doings again")
+
+
+def _drive_on_ray(project: Project, seed: int, kills: int) -> CrashDrive:
+    """Kill by turns a worker, the service, and all of the service's own Ray."""
     mark = str(project.path)
     project.environment["RAYFLOW_TEST_SERVICE"] = mark
     service = RunningService(project, flags=("--grace", "1"))
@@ -62,9 +76,10 @@ def test_runs_on_ray_end_right_though_workers_the_service_and_all_of_ray_are_kil
             service.process = None
 
     try:
-        drive = CrashDrive(service, seed=3, kill=kill)
-        drive.play(kills=3, runs_per_kill=2)
+        drive = CrashDrive(service, seed=seed, kill=kill)
+        drive.play(kills=kills, runs_per_kill=2)
         drive.check()
+        return drive
     finally:
         service.close()
         end(marked("RAYFLOW_TEST_SERVICE", mark))

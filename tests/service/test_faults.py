@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash_flows import SOURCE, doings_in
-from faulty_disk import FaultyDisk, use_disk
+from faulty_disk import FullDisk, use_disk
 from projects import Project
 from waiting import until
 
@@ -18,6 +20,7 @@ from rayflow.errors import LeaseLost, ServiceUnavailable, StoreUnavailable
 from rayflow.lang.terms.outcomes import unpack_outcome
 from rayflow.runtime.clock import Clock
 from rayflow.runtime.protocol.reports import Silent
+from rayflow.service import patience
 from rayflow.service.service import Service
 from rayflow.store.lease import Lease
 
@@ -105,18 +108,12 @@ def test_a_service_that_starts_after_the_clock_was_set_back_goes_on_in_the_recor
 def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
     serve: Callable[..., Service], project: Project, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    import os
-
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
     service = serve()
     waiting = start(service, "hears")
     until(lambda: state_of(service, waiting) == "waiting", pause_seconds=0.01)
 
-    class FullDisk(FaultyDisk):
-        def __getattr__(self, name: str) -> Any:
-            self.at = self.count + 1  # each change fails, from now on
-            return super().__getattr__(name)
-
-    use_disk(monkeypatch, FullDisk(0, number))
+    use_disk(monkeypatch, FullDisk(number))
     refused = service.start_named("flow.chain", {"name": "b"}, id="b")
     with pytest.raises(ServiceUnavailable, match=os.strerror(number)):
         refused.result(20)
@@ -135,6 +132,45 @@ def test_a_disk_that_fails_ends_the_service_and_loses_nothing(
         "a before": 1,
         "a after": 1,
     }
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ENOENT])
+def test_a_store_that_is_away_for_a_while_delays_what_is_written_and_ends_nothing(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.02)
+    service = serve()
+    waiting = start(service, "hears")
+    until(lambda: state_of(service, waiting) == "waiting", pause_seconds=0.01)
+    disk = FullDisk(number)
+    use_disk(monkeypatch, disk)
+    begun = service.start_named("flow.chain", {"name": "b"}, id="b", request_id="r")
+    until(lambda: disk.count > 20, pause_seconds=0.01)
+    assert not begun.done()
+    assert set(doings_in(Path("ledger.jsonl"))) == {"a before"}
+    use_disk(monkeypatch, os)
+
+    assert value_of(service, begun.result(30)["run_id"])[0] == "did b 1"
+    service.emit("go", "for a", key="a").result(20)
+    assert value_of(service, waiting) == ["did a before", "for a", "did a after"]
+    assert all(len(lines) == 1 for lines in doings_in(Path("ledger.jsonl")).values())
+    assert service.error is None
+
+
+def test_a_service_that_is_told_to_end_while_its_store_is_away_does_so_at_once(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    disk = FullDisk(errno.EIO)
+    use_disk(monkeypatch, disk)
+    begun = service.start_named("flow.chain", {"name": "b"})
+    until(lambda: disk.count > 1, pause_seconds=0.01)
+    began = time.monotonic()
+    service.close()
+    assert time.monotonic() - began < 20
+    with pytest.raises(ServiceUnavailable):
+        begun.result(5)
+    use_disk(monkeypatch, os)
 
 
 def test_an_effect_is_not_begun_when_another_process_has_taken_over(

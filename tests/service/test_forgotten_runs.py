@@ -22,7 +22,8 @@ def _runs() -> KeptRuns:
         """A carrier would want to know."""
 
     return KeptRuns(
-        "/project", {}, RunSettings(), CLOCK, begun=hears, bind=never, recall=never, places_of=never, replied=never
+        "/project", {}, RunSettings(), CLOCK, begun=hears, bind=never, recall=never, bind_firing=never,
+        recall_firings=never, places_of=never, replied=never,
     )
 
 

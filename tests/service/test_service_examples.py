@@ -101,3 +101,34 @@ def test_a_backfill_loads_each_day_in_a_run_of_its_own(kept: RunningService) -> 
         "load 2026-05-11": "done", "load 2026-05-12": "done", "load 2026-05-13": "failed", "load 2026-05-14": "done",
     }  # fmt: skip
     assert json.loads(json.dumps(kept.client.runs())) == kept.client.runs()
+
+
+@of("34_digest")
+def test_a_digest_tells_each_sale_once_though_its_service_was_killed(kept: RunningService) -> None:
+    for amount in (10, 5):
+        kept.client.emit("sale", {"amount": amount})
+    kept.kill()
+    kept.start()
+    run = kept.client.schedules.trigger("digest")
+    assert run.result(60).endswith(": 2 sales, 15 in all")
+    assert list(ledger(kept.project, "post.txt").values()) == [1]
+    [firing] = kept.client.schedules.show("digest")["firings"]
+    assert (firing["kind"], firing["state"], firing["run_id"]) == ("trigger", "started", run.id)
+
+
+@of("35_tenants")
+def test_the_calls_of_each_tenant_come_one_at_a_time_and_two_in_a_second(kept: RunningService) -> None:
+    run = kept.client.start("sync", {"tenants": ["ada", "bob", "eve"]})
+    shown = (REPOSITORY / "examples" / "35_tenants" / "README.md").read_text()
+    assert str(run.result(60)) in shown
+    assert len(ledger(kept.project, "calls.txt")) == 9
+    began: dict[str, list[int]] = {}
+    for each in kept.client.runs(flow="fetch"):
+        first = next(row["at"] for row in kept.client.get(each["run_id"]).history() if row["state"] == "running")
+        began.setdefault(each["arguments"].split("'")[1], []).append(first)
+    assert sorted(began) == ["ada", "bob", "eve"]
+    for times in began.values():
+        assert max(times) - min(times) >= 1_000_000, "three calls in a second"
+    assert [each for each in kept.client.queues() if each["queue"] == "api"] == [
+        {"queue": "api", "slots": 4, "used": 0, "waiting": 0}
+    ]

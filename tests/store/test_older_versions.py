@@ -108,7 +108,7 @@ def test_a_store_of_the_first_layout_is_read_and_becomes_one_of_this_layout_when
     assert len(shown["jobs"]) > 50 and not reader.check()
     assert (tmp_path / layout.FORMAT).read_bytes() == as_it_was
     writer = open_store(tmp_path)
-    assert layout.check_format((tmp_path / layout.FORMAT).read_bytes(), "") == 2
+    assert layout.check_format((tmp_path / layout.FORMAT).read_bytes(), "") == layout.LAYOUT_VERSION
     [first] = writer.snapshot().commits
     writer.append([TagRow("job", "x", "k", "1", 1, False)])
     writer.commit()

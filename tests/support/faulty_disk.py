@@ -47,6 +47,17 @@ class FaultyDisk:
         return counted
 
 
+class FullDisk(FaultyDisk):
+    """A disk on which every change fails, with this error. count: how many have failed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(0, number)
+
+    def __getattr__(self, name: str) -> Any:
+        self.at = self.count + 1
+        return super().__getattr__(name)
+
+
 def use_disk(monkeypatch: pytest.MonkeyPatch, disk: Any) -> None:
     """Let all that writes a store's folder go through this disk: a FaultyDisk, or `os` again."""
     for module in (local, atomic_writes, fsync):

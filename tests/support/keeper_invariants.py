@@ -5,6 +5,8 @@ In: its KeeperState. Out: an AssertionError that says what does not hold. Never:
 
 from __future__ import annotations
 
+from admission_invariants import check_admission
+
 from rayflow.keeper.answers import explanation
 from rayflow.keeper.run_states import ENDED, ENDING, MOVES, OPEN, QUEUED, RUNNING, SCHEDULED, WAITING
 from rayflow.keeper.schedule_states import ACTIVE, DELETED, GONE, PAUSED
@@ -17,6 +19,7 @@ def check(state: KeeperState) -> None:
     timers = {timer[:3] for timer in state.timers if holds(state, timer)}
     assert all(at > state.now for at, _, _ in timers), "a timer that has come did not fire"
     assert not state.stops, "something is still to be stopped"
+    check_admission(state)
     for run_id, run in state.runs.items():
         assert run.run_id == run_id
         assert run.state in MOVES and run.state not in ENDED, f"{run_id} is {run.state}"
@@ -41,7 +44,7 @@ def _check_run(state: KeeperState, run: KeptRun, timers: set[tuple[int, int, int
     elif run.state == WAITING:
         assert open_waits, f"{run.run_id} waits for nothing"
     elif run.state == QUEUED:
-        assert run.reason, "nobody knows what code is missing"
+        assert run.reason or run.cause != "missing code", "nobody knows what code is missing"
     elif run.state == ENDING:
         assert run.ends_by in ("cancel", "parent", "timeout") and run.stops in (1, 2)
         assert all(wait.opened.is_cleanup and run.stops == 1 for wait in open_waits), "a stopped run waits"
@@ -59,11 +62,15 @@ def _check_explanation(state: KeeperState, run: KeptRun) -> None:
     said = explanation(state, run)
     assert (said["run_id"], said["state"]) == (run.run_id, run.state)
     belongs = {
-        SCHEDULED: ("due", "at"), QUEUED: ("missing code", "tasks"), RUNNING: ("evaluation", "waits"),
-        WAITING: ("waits", "waits"), ENDING: ("ending", "by"),
+        SCHEDULED: {"due": "at"}, RUNNING: {"evaluation": "waits"}, WAITING: {"waits": "waits"},
+        ENDING: {"ending": "by"},
+        QUEUED: {
+            "missing code": "tasks", "key": "flow", "debounce": "until", "mutex": "held_by", "queue": "queue",
+            "throttle": "until", "limit": "most",
+        },
     }  # fmt: skip
-    cause, what = belongs[run.state]
-    assert said["cause"] == cause
+    assert said["cause"] in belongs[run.state]
+    what = belongs[run.state][said["cause"]]
     assert what in said, f"{run.run_id} is {run.state} and does not say {what}"
     assert said[what] or run.state == RUNNING, f"{run.run_id} is {run.state} and says no {what}"
     assert all(said.get("tasks", ["none"])), "a task without a name is missing"

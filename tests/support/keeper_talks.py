@@ -5,6 +5,7 @@ In: requests, and patterns of commands. Out: as `rayflow.testing.playbook`. Neve
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from keeper_invariants import check
@@ -24,11 +25,21 @@ from rayflow.keeper.commands import (
 from rayflow.keeper.folding import MOST_ANSWERED, fold
 from rayflow.keeper.keeper import Keeper
 from rayflow.keeper.state import KeeperState
-from rayflow.keeper.timers import FIRING_DUE, TIMEOUT, holds
+from rayflow.keeper.timers import FIRING_DUE, ROOM, TIMEOUT, holds
 from rayflow.lang.terms.codec import dumps
 from rayflow.lang.terms.expressions import Operation
 from rayflow.lang.terms.outcomes import pack_outcome, unpack_outcome
-from rayflow.records import DeliveryRow, EventRow, FiringRow, RequestRow, RunRow, ScheduleRow, WaitRow
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    QueueRow,
+    RequestRow,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 from rayflow.testing.patterns import Like, fits
 from rayflow.testing.playbook import START, Playbook
 from rayflow.values.digests import digest
@@ -106,10 +117,13 @@ def recovered(rows: list[Any], at: int) -> requests.Recovered:
             last[row.run_id] = row
             first.setdefault(row.run_id, row)
     is_open = {run_id for run_id, row in last.items() if row.state not in ("done", "failed", "cancelled")}
+    is_joined = {run_id: row.cause == "debounced" for run_id, row in last.items()}
     ended = [
-        requests.EndedRun(row.id, run_id, row.input_hash or b"", last[run_id].state, row.parent_run_id)
+        requests.EndedRun(
+            row.id, run_id, row.input_hash or b"", last[run_id].state, row.parent_run_id, last[run_id].next_run_id
+        )
         for run_id, row in first.items()
-        if row.id is not None and run_id not in is_open and last[run_id].next_run_id is None
+        if row.id is not None and run_id not in is_open and not (last[run_id].next_run_id and not is_joined[run_id])
     ]
     open_ids = {first[run_id].id for run_id in is_open}
     return requests.Recovered(
@@ -124,6 +138,9 @@ def recovered(rows: list[Any], at: int) -> requests.Recovered:
         schedules=list({row.schedule: row for row in rows if isinstance(row, ScheduleRow)}.values()),
         firings=open_firings(rows),
         requests=[row for row in rows if isinstance(row, RequestRow)][-MOST_ANSWERED:],
+        queues=[row for row in rows if isinstance(row, QueueRow)],
+        charges=[row for row in rows if isinstance(row, ChargeRow) and row.until_at > at],
+        rounds=rounds(rows),
     )
 
 
@@ -149,6 +166,20 @@ def open_firings(rows: list[Any]) -> list[FiringRow]:
 def end_of(row: FiringRow) -> int:
     """The moment of a firing; of a series, the last one."""
     return row.last_moment or row.moment
+
+
+def rounds(rows: list[Any]) -> list[tuple[str, int, int, str]]:
+    """For each queue and priority the latest round, with each fairness key that had its run in it."""
+    ran = [row for row in rows if isinstance(row, RunRow) and row.state == "running" and row.turn is not None]
+    latest: dict[tuple[Any, Any], int] = {}
+    for row in ran:
+        latest[row.queue, row.priority] = max(latest.get((row.queue, row.priority), 0), row.turn or 0)
+    found = {
+        (row.queue or "", row.priority or 0, row.turn or 0, json.loads(row.demands or "{}").get("fairness", ""))
+        for row in ran
+        if row.turn == latest[row.queue, row.priority]
+    }
+    return sorted(found)
 
 
 def recalled(rows: list[Any], run_id: str, at: int = 0) -> requests.Recalled:
@@ -177,7 +208,8 @@ def snapshot(state: KeeperState) -> Any:
     def run(each: Any) -> Any:
         return (
             each.first, each.state, each.cause, each.life, each.generation, each.timeout_at, each.reason, each.ends_by,
-            each.stops, each.open, {place: wait(one) for place, one in each.waits.items()},
+            each.stops, each.open, {place: wait(one) for place, one in each.waits.items()}, each.due_at,
+            each.entered_at, each.begun, each.held, each.has_mutex, each.order, each.news, each.roots,
         )  # fmt: skip
 
     def event(each: Any) -> Any:
@@ -206,7 +238,26 @@ def snapshot(state: KeeperState) -> Any:
         "schedules": {name: schedule(each) for name, each in state.schedules.items()},
         "scheduled": {name: set(runs) for name, runs in state.scheduled.items()},
         "answered": list(state.answered.items()),
-        "timers": sorted({_timer(*timer) for timer in state.timers if holds(state, timer)}),
+        "timers": sorted({_timer(*timer) for timer in state.timers if timer[1] != ROOM and holds(state, timer)}),
+        **_admission(state),
+    }
+
+
+def _admission(state: KeeperState) -> dict[str, Any]:
+    """What admission knows, as data."""
+    known = state.admission
+    buckets = {name: [end for end in bucket.ends if end > state.now] for name, bucket in known.buckets.items()}
+    return {
+        "used": known.used,
+        "queues": {name: (each.slots, each.configured) for name, each in known.queues.items()},
+        "mutexes": {
+            key: (sorted(each.holders), list(each.going_on), list(each.new)) for key, each in known.mutexes.items()
+        },
+        "buckets": {name: ends for name, ends in buckets.items() if ends},
+        "windows": known.windows,
+        "rounds": {of: (each.turn, each.keys) for of, each in known.rounds.items()},
+        "turns": {of: each.waiting for of, each in known.turns.items()},
+        "waiting": known.lines.counts(),
     }
 
 

@@ -41,7 +41,7 @@ class RunningService:
                 command, cwd=self.project.path, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         if waits:
-            until(lambda: self.is_up() or self.process is None or self.process.poll() is not None, 60)
+            until(lambda: self.is_up() or self.process is None or self.process.poll() is not None, 300)
             assert self.is_up(), self.log.read_text()
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,10 @@ from projects import Project
 
 from rayflow import cron, every
 from rayflow.errors import BadArguments, BadOption, NoSuchTask, NotFound, RunConflict
-from rayflow.testing import Rehearsal
+from rayflow.service.run_queries import RunFilter
+from rayflow.testing import Rehearsal, RehearsedRun
+
+HOUR = 3_600_000_000
 
 FLOW = """
     from rayflow import Firing, cron, effect, every, flow, now, seq, sleep, wait_for_event
@@ -34,6 +38,10 @@ FLOW = """
     @flow
     def report(city: str, firing: Firing | None = None):
         return f"{city} {firing.moment.isoformat()}" if firing else city
+
+    @flow
+    def hears(name: str):
+        return wait_for_event(name)
 
     @flow
     def wants_more(number: int):
@@ -83,7 +91,7 @@ def test_a_schedule_says_what_it_is_and_what_has_become_of_it(stage: Rehearsal) 
     [firing] = said["firings"]
     [run] = stage.runs("flow.digest")
     assert (firing["state"], firing["run_id"]) == ("started", run.id)
-    described = stage.service.questions.runs(state=None, flow="flow.digest", limit=1)[0]
+    described = stage.service.questions.runs(RunFilter(flows=("flow.digest",)), limit=1)[0]
     assert (described["schedule"], described["moment"]) == ("flow.digest", firing["moment"])
     assert stage.schedules.next("digest", 2) == said["next"][:2] == [said["next_at"], said["next"][1]]
     assert [each["schedule"] for each in stage.schedules.list()] == ["flow.digest", "flow.slow"]
@@ -164,3 +172,28 @@ def test_another_service_goes_on_with_the_schedules_where_the_last_one_was(stage
     assert len({each["moment"] for each in firings}) == len(firings) == 6
     assert len(stage.runs("flow.slow")) > before
     assert stage.schedules.show("digest")["changes"][-1]["cause"] == "code"
+
+
+def test_what_no_time_will_bring_is_told_though_schedules_fire_for_ever(stage: Rehearsal) -> None:
+    flow = sys.modules["flow"]
+    with pytest.raises(AssertionError, match="No time will bring that"):
+        stage.start(flow.hears("news")).result()
+    assert 10 < len(stage.runs(flow.digest)) <= 101
+    with pytest.raises(TimeoutError):
+        stage.start(flow.hears("news")).result("48h")
+
+
+@pytest.mark.campaign
+def test_each_moment_has_one_run_wherever_the_service_is_killed(stage: Rehearsal, project: Project) -> None:
+    flow = sys.modules["flow"]
+
+    def pass_hours(world: Rehearsal, run: RehearsedRun) -> None:
+        world.skip("2h")
+        firings = world.schedules.show("slow")["firings"]
+        began = world.schedules.show("slow")["changes"][0]["at"]
+        hours = range(began // HOUR * HOUR + HOUR, world.service.now() + 1, HOUR)
+        assert [each["moment"] for each in reversed(firings)] == list(hours)
+        runs = world.runs("flow.slow")
+        assert len(runs) == sum(each["state"] == "started" for each in firings) > 0
+
+    assert stage.crash_everywhere(flow.report("Oslo"), pass_hours) > 10

@@ -26,6 +26,8 @@ _OPTIONS: list[click.Parameter] = [
     ),
     click.Option(["--at"], metavar="MOMENT", help="When to start it: 2026-05-01T09:00Z."),
     click.Option(["--delay"], metavar="DURATION", help="How much later to start it: 30s, 5m, 2h."),
+    click.Option(["--queue"], metavar="NAME", help="Its queue; that of its flow by default."),
+    click.Option(["--priority"], type=int, metavar="NUMBER", help="Greater ones come first in the queue."),
     click.Option(["--tag"], multiple=True, metavar="KEY=VALUE", help="A tag of the run."),
     click.Option(["--wait"], is_flag=True, help="Wait for its result, and print that."),
     click.Option(["--service"], metavar="URL", help="The service; that of the project's store by default."),
@@ -73,6 +75,8 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
             reuse=options["reuse"],
             at=moment_of(options["at"]),
             delay=options["delay"],
+            queue=options["queue"],
+            priority=options["priority"],
             tags=dict(tags_of(options["tag"])),
         )
         if not options["wait"]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rayflow.compat.redflow import inline_runs
+from rayflow.compat.redflow.admission import admission_of
 from rayflow.compat.redflow.durations import milliseconds_until
 from rayflow.compat.redflow.errors import (
     CanceledError,
@@ -72,7 +73,7 @@ def flow_behind(options: DefineWorkflowOptions, handler: Handler) -> Task[..., A
     # The flow is of the handler's module. Its name is the workflow's, whatever the handler has captured.
     attempted.__module__, attempted.__qualname__, attempted.__doc__ = handler.__module__, name, handler.__doc__
     # Each run enters its handler, whatever other runs have come to: the code needs no hash.
-    settings: dict[str, Any] = {"cache": False, "version": "1", "load_module": _module_of_definition()}
+    settings = {**admission_of(options), "cache": False, "version": "1", "load_module": _module_of_definition()}
     settings["on"] = [event(trigger.name) for trigger in options.event]
     made: Task[..., Any] = flow(name=name, namespace=NAMESPACE, **settings)(attempted)
     return made

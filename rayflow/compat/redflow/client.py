@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from rayflow.compat.redflow.durations import moment_in_zone
 from rayflow.compat.redflow.errors import (
     CanceledError,
     InputValidationError,
+    RateLimitExceededError,
     RedflowError,
     TimeoutError,
     UnknownWorkflowError,
@@ -52,6 +54,7 @@ from rayflow.errors import (
     EventConflict,
     NoSuchTask,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
 )
 from rayflow.values.encoding.previews import preview
@@ -118,9 +121,12 @@ class RedflowClient:
         *,
         idempotency_key: str | None = None,
         run_at: datetime | None = None,
+        queue_override: str | None = None,
     ) -> RunHandle:
         """As `run_by_name`."""
-        return await self.run_by_name(workflow_name, input, idempotency_key=idempotency_key, run_at=run_at)
+        return await self.run_by_name(
+            workflow_name, input, idempotency_key=idempotency_key, run_at=run_at, queue_override=queue_override
+        )
 
     async def run_by_name(
         self,
@@ -129,21 +135,27 @@ class RedflowClient:
         *,
         idempotency_key: str | None = None,
         run_at: datetime | None = None,
+        queue_override: str | None = None,
     ) -> RunHandle:
         """Start a run of a workflow. When this has returned, the run is recorded.
 
         input: as JSON has it. idempotency_key: a second start of the workflow with it gives the same run, as long as
-        the run is kept. run_at: it begins then; a datetime without a zone is in the zone of this machine. Raises
-        UnknownWorkflowError, RunConflict for a key that had another input, ServiceUnavailable.
+        the run is kept. run_at: it begins then; a datetime without a zone is in the zone of this machine.
+        queue_override: another queue than the workflow's. Raises UnknownWorkflowError, RateLimitExceededError,
+        RunConflict for a key that had another input, ServiceUnavailable.
         """
         flow = _flow_name(workflow_name)
         id = None if idempotency_key is None else f"{flow}:{idempotency_key}"
         at = None if run_at is None else moment_in_zone(run_at)
         tags = None if self.app is None else {"app": self.app}
         try:
-            run = await self._ask(lambda client: client.start(flow, {"input": input}, id=id, at=at, tags=tags))
+            run = await self._ask(
+                lambda client: client.start(flow, {"input": input}, id=id, at=at, tags=tags, queue=queue_override)
+            )
         except NoSuchTask:
             raise UnknownWorkflowError(workflow_name) from None
+        except RateLimited as error:
+            raise RateLimitExceededError(str(error), math.ceil(error.retry_after * 1000)) from error
         return RunHandle(run.id, self)
 
     async def cancel_run(self, run_id: str, *, reason: str = "") -> bool:

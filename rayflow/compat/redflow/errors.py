@@ -108,6 +108,19 @@ def _delay_of(given: Any, where: str) -> int:
     return found
 
 
+class RateLimitExceededError(RedflowError):
+    """The rate limit of a workflow refuses a start, and no run was made. retry_after_ms: until there is room again."""
+
+    kind = "rate_limit"
+
+    def __init__(self, message: str = "Rate limit exceeded", retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.retry_after_ms)
+
+
 class WaitForInputError(RedflowError):
     """A handler or a step raises this to have its run wait for a person: `raise wait_for_input(message, schema)`.
 

@@ -247,6 +247,7 @@ def workflow_meta(
     known = get_default_registry().get(name)
     if known is not None:
         told["queue"] = known.options.queue
+        told["max_concurrency"] = known.options.max_concurrency
         told["max_attempts"] = known.options.most_attempts
     return told
 

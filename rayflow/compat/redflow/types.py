@@ -107,18 +107,45 @@ class WorkflowRetryPolicy:
     should_retry: ShouldRetryResolver | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkflowRateLimitOptions:
+    """So many runs with one key in a period: milliseconds, or a text such as "1m". key: a function of the input."""
+
+    key: Callable[[Any], str]
+    limit: int
+    period: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDebounceOptions:
+    """Starts with one key become one run, which has the input of the last one.
+
+    key: a function of the input. period: the run begins when no start has come for so long. timeout: it begins at the
+    latest so long after the first one. Both are milliseconds, or texts such as "30s".
+    """
+
+    key: Callable[[Any], str]
+    period: int | str
+    timeout: int | str | None = None
+
+
 @dataclass(slots=True)
 class DefineWorkflowOptions:
     """The settings of a workflow, as `define_workflow` was given them."""
 
     name: str
     queue: str = "default"
+    max_concurrency: int = 1
     max_attempts: int | None = None
     cron: list[CronTrigger] = field(default_factory=list)
     event: list[EventTrigger] = field(default_factory=list)
+    debounce: WorkflowDebounceOptions | None = None
     on_failure: Callable[[OnFailureContext], Awaitable[None] | None] | None = None
+    mutex: Callable[[Any], str] | None = None
+    rate_limit: WorkflowRateLimitOptions | None = None
     retries: WorkflowRetryPolicy | None = None
     stream: bool = False
+    throttle: WorkflowRateLimitOptions | None = None
     input_schema: Any | None = None
 
     @property
@@ -273,10 +300,12 @@ class WorkflowEventMeta(TypedDict):
 
 
 class WorkflowMeta(TypedDict, total=False):
-    """A workflow that a worker has loaded. queue, max_attempts: only where this process has defined it, too."""
+    """A workflow that a worker has loaded. queue, max_concurrency, max_attempts: only where this process has defined
+    it, too."""
 
     name: str
     queue: str
+    max_concurrency: int
     max_attempts: int
     cron: list[WorkflowCronMeta]
     event: list[WorkflowEventMeta]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 from rayflow.errors import BadArguments, BadOption
+from rayflow.lang.admission.keys import Key
+from rayflow.lang.admission.settings import DebounceSetting, Limits, Rates, admission_settings
 from rayflow.lang.durable.schedules import CATCH_UP, catch_up_seconds, check_parameters, checked_overlap, timetable_of
 from rayflow.lang.events.conditions import field_of_event, without_lazy_parts
 from rayflow.lang.events.moments import Duration, seconds_of
@@ -103,6 +105,15 @@ def flow(
     schedule: CronTimes | EveryTimes | Sequence[CronTimes | EveryTimes] | None = None,
     overlap: str | None = None,
     catch_up: Duration | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    fairness: Key | None = None,
+    mutex: Key | None = None,
+    release_on_wait: bool = False,
+    max_concurrency: Limits | None = None,
+    throttle: Rates | None = None,
+    rate_limit: Rates | None = None,
+    debounce: DebounceSetting | None = None,
     **options: Any,
 ) -> Any:
     """Make a flow of a function: a task that a service starts runs of. A call in an expression is an ordinary call.
@@ -120,8 +131,18 @@ def flow(
     catch_up: how late a firing may be; one that no service was up for, and that is later, is recorded as missed. The
     default is "1h".
 
+    These say when a run may run; a key is a template over the arguments, such as "tenant:{order.tenant}", or a function
+    of them. queue: the queue whose slots it takes. priority: the greater comes first in its queue. fairness: a key: the
+    runs of the queue take turns by it. mutex: a key: one run with it at a time. release_on_wait: give the mutex back
+    while nothing of the run runs. max_concurrency: how many run at a time, or `limit(...)`. throttle: `rate(...)`:
+    others wait. rate_limit: `rate(...)`: other starts are refused with RateLimited. debounce: `debounce(...)`.
+
     The other options are those of `task`. Raises BadOption for wrong settings, and as `task`.
     """
+    admission = {
+        "queue": queue, "priority": priority, "fairness": fairness, "mutex": mutex, "release_on_wait": release_on_wait,
+        "max_concurrency": max_concurrency, "throttle": throttle, "rate_limit": rate_limit, "debounce": debounce,
+    }  # fmt: skip
 
     @front_door
     def make(function: Callable[..., Any]) -> Task[..., Any]:
@@ -150,10 +171,19 @@ def flow(
             timetable=timetable,
             overlap=policy,
             catch_up_seconds=late,
+            admission=admission_settings(admission, made.parameters, _hints(function), where),
         )
         return made
 
     return make if func is None else make(func)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a function's parameters, as far as all of them are known where it is defined."""
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # a name that comes later
+        return {}
 
 
 def _named(hook: Any, setting: str, where: str) -> str | None:

@@ -44,8 +44,9 @@ class Firing:
     """The firing of a schedule that has started a run: the argument for a parameter of this type.
 
     schedule: its name. moment: when the run was due, in UTC; it may have started later. previous: the moment of the
-    schedule before this one, whatever became of it; None for the first one. So a run that handles what lies between
-    `previous` and `moment`, with `moment` and without `previous`, handles everything once.
+    schedule before this one, whatever became of it; None for the first one. So runs that each handle what has happened
+    from `previous` on and before `moment` handle everything once. (An event with the time of `moment` was accepted
+    after the firing.)
     """
 
     schedule: str

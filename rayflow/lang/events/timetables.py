@@ -99,8 +99,11 @@ class EveryTimes:
         return {"every": seconds, **start}
 
     def __str__(self) -> str:
-        seconds = self.period / SECOND_US
-        return f"every {seconds:g} s" + (f" from {moment_of(self.start).isoformat()} on" if self.start else "")
+        units = (("d", 86_400), ("h", 3_600), ("m", 60))
+        seconds, left = divmod(self.period, SECOND_US)
+        whole = [f"{seconds // size}{unit}" for unit, size in units if not left and seconds % size == 0]
+        period = whole[0] if whole else f"{self.period / SECOND_US:.10g}s"
+        return f"every {period}" + (f" from {moment_of(self.start).isoformat()} on" if self.start else "")
 
 
 Timetable: TypeAlias = tuple[CronTimes | EveryTimes, ...]

@@ -14,11 +14,23 @@ from typing import NamedTuple, Protocol
 
 from rayflow.evaluator import commands, messages
 from rayflow.evaluator.evaluator import Evaluator
-from rayflow.records import DeliveryRow, EventRow, FiringRow, PlaceRow, RequestRow, Row, RunRow, ScheduleRow, WaitRow
+from rayflow.records import (
+    ChargeRow,
+    DeliveryRow,
+    EventRow,
+    FiringRow,
+    PlaceRow,
+    QueueRow,
+    RequestRow,
+    Row,
+    RunRow,
+    ScheduleRow,
+    WaitRow,
+)
 from rayflow.store.store import Store
 
 DURABLE: frozenset[type] = frozenset(
-    {PlaceRow, RunRow, WaitRow, EventRow, DeliveryRow, ScheduleRow, FiringRow, RequestRow}
+    {PlaceRow, RunRow, WaitRow, EventRow, DeliveryRow, ScheduleRow, FiringRow, RequestRow, QueueRow, ChargeRow}
 )
 """Rows that must be committed before anything else of their tick is carried out."""
 

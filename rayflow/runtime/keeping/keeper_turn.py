@@ -36,8 +36,11 @@ class RunShell(Protocol):
     def begin(self, order: orders.Evaluate, resolved: Mapping[bytes, bytes]) -> Begun:
         """Start the evaluation of a run, or take it up again. resolved: the packed outcomes of its waits."""
 
-    def bind(self, order: orders.BindEvent) -> requests.BoundArguments:
-        """The root term of the run that an event starts."""
+    def bind(self, order: orders.BindEvent) -> requests.BoundArguments | None:
+        """The root term of the run that an event starts. None if that is posted later."""
+
+    def keys(self, order: orders.ComputeKeys) -> requests.KeysComputed | None:
+        """What a run asks of admission. None if that is posted later."""
 
     def recall(self, order: orders.Recall) -> requests.Recalled:
         """The rows of a run that has ended, from the store."""
@@ -261,7 +264,13 @@ class KeeperTurn:
                 if order.run_id in self._open:
                     incoming.append(messages.CancelRequested(at, order.run_id, CONTINUED))
             case orders.BindEvent():
-                asked.append(self._shell.bind(order))
+                bound = self._shell.bind(order)
+                if bound is not None:
+                    asked.append(bound)
+            case orders.ComputeKeys():
+                computed = self._shell.keys(order)
+                if computed is not None:
+                    asked.append(computed)
             case orders.Recall():
                 asked.append(self._shell.recall(order))
             case orders.BindFiring():

@@ -49,7 +49,9 @@ class Descriptions:
 
     def __init__(self) -> None:
         self._rows: dict[bytes, EnvironmentRow] = {}
-        self._recorded: dict[str, set[bytes]] = {}
+        self._recorded: dict[str, frozenset[bytes]] = {}
+        self._shared: dict[frozenset[bytes], frozenset[bytes]] = {}
+        """One object for each set of environments: a service has very many runs that ran in the same ones."""
 
     def new(self, execution_id: str, environment: bytes | None, row: EnvironmentRow | None) -> list[EnvironmentRow]:
         """The rows that an execution has to record now that one of its calls ran in this environment. row: where the
@@ -57,10 +59,11 @@ class Descriptions:
         if environment is None:
             return []
         self.learn(row)
-        recorded = self._recorded.setdefault(execution_id, set())
+        recorded = self._recorded.get(execution_id, frozenset())
         if environment in recorded or environment not in self._rows:
             return []
-        recorded.add(environment)
+        known = recorded | {environment}
+        self._recorded[execution_id] = self._shared.setdefault(known, known)
         return [self._rows[environment]]
 
     def learn(self, row: EnvironmentRow | None) -> None:

@@ -21,6 +21,7 @@ all blobs stay.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -146,10 +147,16 @@ def _running(history: History, seen: Mapping[str, datetime], is_over: IsOver) ->
 def _keep_only(store: Store, history: History, snapshot: StoreSnapshot, executions: Sequence[str]) -> None:
     """Write all rows that belong to these executions, in place of the whole snapshot. history: shows that snapshot."""
     rows = selecting.rows_of(history, executions)
-    for name in ("forgotten", "handles", "events", "delivery_changes"):
-        # They speak of results and handles that another execution may bring back, or that a run may still get.
+    for name in (
+        "forgotten", "handles", "events", "delivery_changes", "schedule_changes", "firing_changes", "queue_changes",
+        "charges",
+    ):  # fmt: skip
+        # They speak of results and handles that another execution may bring back, or that a run may still get; and of
+        # moments that have had their runs.
         how = schemas.layouts()[name]
-        rows[name] = schemas.fit(how, history.answer(f"SELECT * FROM raw.{name}").to_arrow_table().cast(how.schema))
+        still = f"WHERE epoch_us(until_at) > {int(time.time() * 1_000_000)}" if name == "charges" else ""
+        found = history.answer(f"SELECT * FROM raw.{name} {still}").to_arrow_table()
+        rows[name] = schemas.fit(how, found.cast(how.schema))
     listed = set(store.folder.names(layout.COMMITS))
     replaces = {commit.id for commit in snapshot.commits}
     for commit in snapshot.commits:

@@ -116,15 +116,18 @@ class Folder(Protocol):
 def refuses_second_create(folder: Folder) -> bool:
     """Whether `create` succeeds for one caller only. The function tries that with a file in `tmp/`.
 
-    It is also False if the folder cannot create files in this way at all.
+    It is also False if the folder cannot create files in this way at all. Raises StoreUnavailable if it cannot be
+    written in any way.
     """
     if not folder.creates_atomically:
         return False
     probe = f"{layout.TEMPORARY}/create-{os.urandom(8).hex()}"
     try:
-        is_refused = folder.create(probe, [b"1"]) and not folder.create(probe, [b"2"])
-        return is_refused and bytes(folder.read(probe)) == b"1"
-    except StoreUnavailable:
-        return False
+        try:
+            is_refused = folder.create(probe, [b"1"]) and not folder.create(probe, [b"2"])
+            return is_refused and bytes(folder.read(probe)) == b"1"
+        except StoreUnavailable:
+            folder.write(probe, [b"1"])  # raises it again, unless `create` alone is impossible
+            return False
     finally:
         folder.remove(probe)

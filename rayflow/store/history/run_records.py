@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from rayflow.errors import BlobDamaged, BlobMissing
 from rayflow.records import (
+    ChargeRow,
     DeliveryRow,
     EventRow,
     FiringRow,
     PlaceRow,
+    QueueRow,
     RequestRow,
     RunRow,
     ScheduleRow,
@@ -33,17 +35,25 @@ from rayflow.store.write import schemas
 
 _BATCH_ROWS = 20_000
 
-_R = TypeVar("_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow)
+_R = TypeVar(
+    "_R", RunRow, WaitRow, EventRow, DeliveryRow, PlaceRow, ScheduleRow, FiringRow, StreamItemRow, RequestRow, QueueRow,
+    ChargeRow,
+)  # fmt: skip
 
 
 class RecordedEnd(NamedTuple):
-    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled."""
+    """A run that has ended. id: the one that its starter gave it. state: done, failed or cancelled.
+
+    cause: of its end. next_run_id: the run that goes on in its place.
+    """
 
     id: str | None
     run_id: str
     input_hash: bytes | None
     state: str
     parent_run_id: str | None
+    cause: str
+    next_run_id: str | None
 
 
 class RecordedStream(NamedTuple):
@@ -111,6 +121,18 @@ class RunRecords:
         """The latest requests that were done, at most so many."""
         return self._rows("recent_requests", RequestRow, most=most)
 
+    def queues(self) -> list[QueueRow]:
+        """All rows of the queues."""
+        return self._rows("queue_changes", QueueRow)
+
+    def charges(self, now: int) -> list[ChargeRow]:
+        """The charges that still count at this time (microseconds since the epoch)."""
+        return self._rows("open_charges", ChargeRow, now=now)
+
+    def rounds(self) -> list[tuple[str, int, int, str]]:
+        """For each queue and priority the latest round, with each fairness key that had its run in it."""
+        return list(self._database.answer(views.text_of("queue_rounds")).fetchall())
+
     def ended_runs(self) -> list[RecordedEnd]:
         """The runs that have ended, in the order in which they were requested."""
         found = self._database.answer(views.text_of("ended_runs")).fetchall()
@@ -139,9 +161,7 @@ class RunRecords:
         or damaged; `rayflow store check` lists such blobs.
         """
         found: dict[str, list[PlaceRow]] = {execution_id: [] for execution_id in execution_ids}
-        for row in self._rows("places_of", PlaceRow, ids=[*execution_ids]) if execution_ids else ():
-            if row.outcome is None and row.outcome_blob is not None:
-                row = row._replace(outcome=self._blob(row.outcome_blob))
+        for row in self.places(execution_ids):
             found[row.execution_id].append(row)
         return found
 
@@ -156,6 +176,13 @@ class RunRecords:
             "stream_items_after", StreamItemRow, id=execution_id, stream=stream, after=after, limit=limit, size=size
         )
 
+    def places(self, execution_ids: Collection[str]) -> Iterator[PlaceRow]:
+        """The same as `places_of`, row by row, for very many executions: those of one after those of another."""
+        for row in self._each("places_of", PlaceRow, ids=[*execution_ids]) if execution_ids else ():
+            if row.outcome is None and row.outcome_blob is not None:
+                row = row._replace(outcome=self._blob(row.outcome_blob))
+            yield row
+
     def _blob(self, digest: bytes) -> bytes | None:
         try:
             encoded = self._blobs.get(digest)
@@ -165,15 +192,16 @@ class RunRecords:
 
     def _rows(self, question: str, row: type[_R], **parameters: Any) -> list[_R]:
         """The rows of an answer, which has them in order; one that two commits have, once."""
+        return list(self._each(question, row, **parameters))
+
+    def _each(self, question: str, row: type[_R], **parameters: Any) -> Iterator[_R]:
         how = next(each for each in schemas.layouts().values() if each.table.row is row)
         relation = self._database.answer(views.text_of(question), parameters)
-        found: list[_R] = []
         latest: _R | None = None
         for each in _as_rows(relation.to_arrow_reader(_BATCH_ROWS), how):
             if each != latest:
-                found.append(cast(_R, each))
-                latest = found[-1]
-        return found
+                latest = cast(_R, each)
+                yield latest
 
 
 def _as_rows(batches: Iterable[Any], how: schemas.TableLayout) -> Iterator[Any]:

@@ -13,12 +13,17 @@ from typing import Any
 
 
 def give_back() -> None:
-    """Free objects that refer to each other only, and return the free pages of the C library's heap to the system.
+    """Free objects that refer to each other only, and return free pages.
 
-    It takes about 0.1 s for each gigabyte, so it is for moments when something large has ended. Only glibc keeps
-    pages that can be returned on request.
+    It takes about 0.1 s for each gigabyte, so it is for moments when something large has ended.
     """
     gc.collect()
+    give_back_pages()
+
+
+def give_back_pages() -> None:
+    """Return the free pages of the C library's heap to the system. Only glibc keeps pages that can be returned on
+    request."""
     trim = _trim()
     if trim is not None:
         trim(0)

@@ -84,6 +84,13 @@ WHERE run_id IN (SELECT execution_id FROM temp.chosen)
    OR (run_id IS NULL AND event_id IN (SELECT event_id FROM temp.chosen_events));
 CREATE OR REPLACE TEMP TABLE chosen_requests AS
 SELECT * FROM raw.requests WHERE run_id IS NULL OR run_id IN (SELECT execution_id FROM temp.chosen);
+-- The slots of queues belong to the service of a store, and do not go elsewhere.
+CREATE OR REPLACE TEMP TABLE chosen_queue_changes AS SELECT * FROM raw.queue_changes WHERE false;
+CREATE OR REPLACE TEMP TABLE chosen_charges AS
+SELECT * FROM raw.charges WHERE run_id IN (SELECT execution_id FROM temp.chosen);
+-- A schedule stays where it is: in another store it would fire, too.
+CREATE OR REPLACE TEMP TABLE chosen_schedule_changes AS SELECT * FROM raw.schedule_changes WHERE false;
+CREATE OR REPLACE TEMP TABLE chosen_firing_changes AS SELECT * FROM raw.firing_changes WHERE false;
 CREATE OR REPLACE TEMP TABLE chosen_environments AS
 SELECT DISTINCT * FROM raw.environments WHERE environment IN (
     SELECT environment FROM temp.chosen_jobs UNION SELECT environment FROM temp.chosen_attempts);

@@ -1,3 +1,3 @@
--- What has happened at the places of some executions, in the order in which it happened.
+-- What has happened at the places of some executions: of one after another, in the order in which it happened.
 SELECT * FROM raw.places WHERE execution_id IN (SELECT unnest($ids))
-ORDER BY "at", life, execution_id, place, generation, kind IN ('outcome', 'late'), number, kind
+ORDER BY execution_id, "at", life, place, generation, kind IN ('outcome', 'late'), number, kind

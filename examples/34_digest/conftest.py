@@ -1,0 +1,3 @@
+"""One line gives every test of this project the fixture `rehearsal`."""
+
+pytest_plugins = ["rayflow.testing.fixtures"]

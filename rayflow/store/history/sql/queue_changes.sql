@@ -1,0 +1,2 @@
+-- All rows of the queues.
+SELECT * FROM raw.queue_changes ORDER BY number, queue
