@@ -116,9 +116,9 @@ def test_calls_that_travel_together_are_told_apart(either: RunningService) -> No
 
 
 def test_bodies_of_a_subrun_write_to_the_run_around_it(either: RunningService) -> None:
-    run = either.client.start("inside", {"first": 1})
-    assert [(item.value, item.attempt, item.item) for item in run.stream("doubles")] == [(1, 1, 1), (101, 1, 1)]
-    assert run.result(60) == [2, 202]
+    run = either.client.start("inside", {"first": 1000})
+    assert [(item.value, item.attempt, item.item) for item in run.stream("doubles")] == [(1000, 1, 1), (1100, 1, 1)]
+    assert run.result(60) == [2000, 2200]
 
 
 def test_ten_thousand_items_come_complete_and_in_order(either: RunningService) -> None:
