@@ -128,15 +128,15 @@ def test_a_run_that_was_retried_is_open_again(store: Store) -> None:
 
 
 def test_what_admission_has_recorded_comes_back_once(store: Store) -> None:
+    charges = [ChargeRow("throttle:f:0:", 18 + each, NOW, "a", NOW + 100 * each) for each in (0, 1)]
     queue = QueueRow("q", 17, NOW + 17, 4, "set")
-    over, counts = (ChargeRow("throttle:f:0:", 18 + each, NOW, "a", NOW + 100 * each) for each in (0, 1))
     demands = '{"fairness": "x"}'
     ran = [run("a", 20 + turn, "running", queue="q", priority=0, turn=turn, demands=demands) for turn in (1, 2)]
-    store.keep([queue, over, counts, *ran])
-    store.keep([queue, counts])  # as racing merges leave it
+    store.keep([queue, *charges, *ran])
+    store.keep([queue, charges[1]])  # as racing merges leave it
     records = store.run_records()
     assert records.queues() == [queue]
-    assert records.charges(NOW + 50) == [counts]
+    assert records.charges(NOW + 50) == [charges[1]]
     assert records.rounds() == [("q", 0, 2, "x")]
     assert records.latest()[0] == 22
 
