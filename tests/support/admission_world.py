@@ -53,7 +53,8 @@ def demands_of(flow: str, root: bytes) -> Demands | None:
         return Demands(rates=(Rate(f"rate_limit:lab.r:0:{key}", 1, 4 * SECOND),), mutex=chance.choice((None, "m")))
     if flow == "lab.d":
         debounce = Debounce(f"debounce:lab.d:0:{key}", 3 * SECOND, chance.choice((None, 5 * SECOND)), "last")
-        return Demands(debounce=debounce, mutex=chance.choice((None, key)))
+        rates = (Rate(f"rate_limit:lab.d:0:{key}", 5, 9 * SECOND),)
+        return Demands(debounce=debounce, mutex=chance.choice((None, key)), rates=chance.choice(((), rates)))
     return Demands(queue="q", fairness=key, priority=chance.choice((None, None, 1)))
 
 
