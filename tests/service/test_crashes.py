@@ -11,6 +11,7 @@ from processes import end, marked
 from projects import Project
 from service_crashes import CrashDrive
 from services import RunningService
+from waiting import until
 
 
 def test_runs_of_every_form_end_right_though_their_service_is_killed_eight_times(
@@ -70,6 +71,7 @@ def _drive_on_ray(project: Project, seed: int, kills: int) -> CrashDrive:
         elif turn == "worker":
             end(own(all_of_ray=False)[:1])
         else:
+            until(service.is_up, 300)  # before that there may be no Ray, and the service would go on
             end(own(all_of_ray=True))
             assert service.process is not None
             service.process.wait(120)  # it ends with an error that says so: a supervisor starts it again
