@@ -114,3 +114,8 @@ def forget(name: str) -> None:
     """The bundle has ended: remove its note."""
     with contextlib.suppress(Exception):  # the cluster is lost: the note with it
         cluster_notes.remove(f"{_PREFIX}{name}")
+
+
+def draining_nodes() -> list[str]:
+    """The ids of the nodes that are being drained. Ray lists nodes without that."""
+    return list(ray._private.state.state.get_draining_nodes())

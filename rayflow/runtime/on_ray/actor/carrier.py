@@ -33,6 +33,7 @@ from rayflow.runtime.on_ray.actor.bundles import Bundle, Bundler
 from rayflow.runtime.on_ray.actor.environments import Environments, environment_of
 from rayflow.runtime.on_ray.actor.held_gangs import HeldGangs
 from rayflow.runtime.on_ray.actor.nodes import Nodes
+from rayflow.runtime.on_ray.actor.remote_functions import RemoteFunctions
 from rayflow.runtime.on_ray.actor.room_claims import RoomClaims
 from rayflow.runtime.on_ray.actor.running_counts import RunningCounts
 from rayflow.runtime.on_ray.actor.running_notes import RunningNotes
@@ -40,7 +41,7 @@ from rayflow.runtime.on_ray.actor.sent_tasks import SentOperation, SentTask
 from rayflow.runtime.on_ray.actor.witness_checks import WitnessChecks
 from rayflow.runtime.on_ray.auto_sizes import MOST_CALLS, Most, Used
 from rayflow.runtime.on_ray.item_notes import NotedItems
-from rayflow.runtime.on_ray.lowering import Shape, away_from, shape_of, whole_node
+from rayflow.runtime.on_ray.lowering import Shape, shape_of, whole_node
 from rayflow.runtime.on_ray.object_refs import KEPT_SHARE, ObjectRefs, watch
 from rayflow.runtime.on_ray.ray_errors import is_cancelled, is_lost_input, lost_node, lost_node_id, reason_of, timed_out
 from rayflow.runtime.on_ray.shipped_context import ShippedContext
@@ -78,11 +79,6 @@ OPERATION_TRIES = 4
 """How often an operation is sent. When all its workers are lost, it fails."""
 
 
-def draining_nodes() -> list[str]:
-    """The ids of the nodes that are being drained. Ray lists nodes without that."""
-    return list(ray._private.state.state.get_draining_nodes())
-
-
 class RayCarrier:
     """Runs the bundles of calls on a Ray cluster.
 
@@ -104,13 +100,7 @@ class RayCarrier:
         """Of the open executions. Several may have one object."""
         self._latest: ShippedContext | None = None
         """The context that was shipped last. An execution with the same surroundings shares it."""
-        self._functions: dict[tuple[str, str, Shape, tuple[str, ...]], Any] = {}
-        bundle = ray.remote(remote.run_bundle)
-        self._remotes: dict[str, Any] = {
-            "bundle": bundle,
-            "small bundle": bundle,
-            "operation": ray.remote(remote.run_operation),
-        }
+        self._functions = RemoteFunctions()
         self._completed: deque[tuple[int, Any]] = deque()
         self._returned: dict[tuple[int, str, int, bytes | None], VectorReply] = {}
         """Answers of members of vectors that are not posted yet: by vector and worker process."""
@@ -123,7 +113,7 @@ class RayCarrier:
         self._operation_number = 0
         self._checked = 0.0
         own = ray.get_runtime_context().get_node_id()
-        self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=draining_nodes)
+        self._nodes = Nodes(own, ray.nodes, whereabouts.node_of, loop.wake, drained=whereabouts.draining_nodes)
         self._environments = Environments(whereabouts.node_of, self._nodes.answering)
         self._running = RunningCounts(time.monotonic)
         self._notes = RunningNotes(self._bundler.name, self._claims.trade)
@@ -353,7 +343,7 @@ class RayCarrier:
         kind = "small bundle" if small else "bundle"
         place = self._gangs.place(bundle)
         bundle.avoided = self._nodes.avoided() if place is None else ()
-        function = self._function(kind, bundle.shape, bundle.first.entry.name, bundle.avoided, place)
+        function = self._functions.of(kind, bundle.shape, bundle.first.entry.name, bundle.avoided, place)
         travelling = context.travelling() if with_context else context.travelling_light(self._bundler.cpus)
         # A gang is held before its body begins: it would give up more than others can use.
         taken = tuple(bundle.shape.resource_names()) if bundle.shape.gang is None else ()
@@ -366,31 +356,11 @@ class RayCarrier:
         # Packed, not pickled: among them may be expressions as data.
         packed = dumps(operation.args)
         inputs = self._objects.refs_for(blobs_of(packed))
-        function = self._function("operation", shape_of({}), operation.name, self._nodes.avoided())
+        function = self._functions.of("operation", shape_of({}), operation.name, self._nodes.avoided())
         travelling = self._contexts[operation.execution_id].travelling()
         refs = function.remote(*remote.arguments_of(travelling, (operation.name, packed), inputs))
         self._operations[self._operation_number] = SentOperation(operation, SentTask(refs, inputs), tries)
         watch(refs[0], -self._operation_number, self._completed, self._loop.wake)
-
-    def _function(self, kind: str, shape: Shape, task: str, avoided: tuple[str, ...], place: Any = None) -> Any:
-        """Ray's remote function for a shape; cached, since its options would double the cost of a call.
-
-        avoided: the ids of the nodes that it must not go to. place: the scheduling strategy for one bundle alone."""
-        if place is not None:
-            options = {**shape.ray_options(), "label_selector": None, "scheduling_strategy": place}
-            return self._with_options(kind, task, options)
-        known = self._functions.get((kind, task, shape, avoided))
-        if known is None:
-            if len(self._functions) > 5_000:
-                self._functions.clear()
-            known = self._with_options(kind, task, away_from(shape.ray_options(), avoided))
-            self._functions[kind, task, shape, avoided] = known
-        return known
-
-    def _with_options(self, kind: str, task: str, options: Mapping[str, Any]) -> Any:
-        returns = 1 if kind == "small bundle" else 2
-        # The name stands beside what the task's own child processes print.
-        return self._remotes[kind].options(name=f"{remote.NAME}{task}", num_returns=returns, **options)
 
     # --- what came back -----------------------------------------------------------------------------------------------
 
