@@ -30,16 +30,17 @@ VALUES: dict[Any, some.SearchStrategy[Any]] = {
 
 @some.composite
 def few_rows(draw: Any) -> tuple[schemas.TableLayout, Columns]:
-    """Rows of any table, in which each value is there or not."""
+    """Rows of any table, in which each value is there or not, and each column is one of the kinds that there are."""
     layout = schemas.layouts()[draw(some.sampled_from([table.name for table in TABLES]))]
     length = draw(some.integers(1, 4))
     columns: list[Any] = []
     for column in layout.columns:
         value = some.none() | VALUES[column.type]
-        is_same = draw(some.booleans())
-        columns.append(
-            Same(draw(value)) if is_same else tuple(draw(some.lists(value, min_size=length, max_size=length)))
-        )
+        values = some.lists(value, min_size=length, max_size=length)
+        kinds = [value.map(Same), values.map(tuple), values]
+        if column.type == pa.int64():
+            kinds.append(some.integers(0, 9).map(lambda first: range(first, first + length)))
+        columns.append(draw(some.one_of(kinds)))
     return layout, Columns(layout.table.row, length, tuple(columns))
 
 

@@ -94,7 +94,7 @@ def packed(layout: schemas.TableLayout, rows: Columns) -> PackedRows | None:
             continue
         if int in classes and not all(value is None or _LEAST <= value <= _MOST for value in values):
             return None
-        plain[name] = values
+        plain[name] = list(values) if type(values) is range else values
     text = _encode([rows.length, plain, lengths]).encode()
     if _HALF in text:
         return None

@@ -170,8 +170,8 @@ def is_needed(name: str) -> bool:
 
 NEEDED_MODULES = sys.stdlib_module_names | {
     # the modules that rayflow imports
-    "rayflow", "ray", "blake3", "click", "cloudpickle", "duckdb", "fsspec", "gcsfs", "grpc", "numpy", "pandas",
-    "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "starlette", "uvicorn", "yaml",
+    "rayflow", "ray", "blake3", "click", "cloudpickle", "cronsim", "duckdb", "fsspec", "gcsfs", "grpc", "numpy",
+    "pandas", "pathspec", "polars", "pyarrow", "pydantic", "rich", "s3fs", "starlette", "uvicorn", "yaml",
     # the modules that these import
     "aiobotocore", "aiohttp", "aiosignal", "anyio", "attr", "attrs", "botocore", "certifi", "charset_normalizer",
     "colorful", "dateutil", "filelock", "frozenlist", "google", "h11", "idna", "jsonschema", "markdown_it",
