@@ -32,4 +32,4 @@ async def digest(firing: Firing) -> str:
     while (sale := await wait_for_event("sale", since="any", where=is_of_this_day, timeout=0)) is not None:
         sales.append(sale.data)
     total = sum(each["amount"] for each in sales)
-    return await send(f"{firing.moment:%Y-%m-%d}: {len(sales)} sales, {total:g} in all")
+    return send(f"{firing.moment:%Y-%m-%d}: {len(sales)} sales, {total:g} in all")

@@ -16,7 +16,12 @@ def letters(rehearsal: Rehearsal) -> list[str]:
     """The letters that were sent."""
     rehearsal.strict = True
     sent: list[str] = []
-    rehearsal.replace(send, lambda letter: sent.append(letter) or letter)
+
+    def noted(letter: str) -> str:
+        sent.append(letter)
+        return letter
+
+    rehearsal.replace(send, noted)
     return sent
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
 from rayflow.errors import BadArguments, BadOption
+from rayflow.lang.lazy import Lazy
 from rayflow.lang.options.options import class_names
 from rayflow.lang.options.tags import Tags, tag_pairs
 from rayflow.lang.terms.expressions import Expression, Form, Operation, Quoted, TaskRef, Term
@@ -56,6 +57,10 @@ def cond(condition: Term, then: Term, *rest: Term) -> Any:
     arms = [as_now(term) for term in terms[1:-1:2]]
     pairs = [each for pair in zip(conditions, arms, strict=True) for each in pair]
     return Form("cond", (*pairs, as_now(terms[-1])))
+
+
+@overload
+def catch(expr: Lazy[T], error: type[E] | tuple[type[E], ...], recover: Callable[[E], U], /) -> T | U: ...
 
 
 @overload

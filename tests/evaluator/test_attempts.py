@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayflow.evaluator.evaluator import Evaluator
+from rayflow.evaluator.timers import RetryTimer
 from rayflow.records import AttemptRow, JobRow, LogRow
 from rayflow.testing.patterns import Like, Placeholder
 from rayflow.testing.playbook import (
@@ -223,7 +224,7 @@ def test_late_repeated_and_unknown_answers_are_dropped() -> None:
         >> returned(12345, 1)
         >> raised(12345)
         >> lost(12345)
-        >> fired(("retry", 12345))
+        >> fired(RetryTimer(12345))
         >> lost(job, 1)
         << sets_timer(timer=timer)
         >> returned(job, 1, attempt=1)

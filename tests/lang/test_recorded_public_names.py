@@ -25,6 +25,7 @@ MODULES = {
     "lang.durable.effects": "RetryAfter effect",
     "lang.durable.flows": "event flow",
     "lang.durable.schedules": "cron every",
+    "lang.durable.streams": "stream",
     "lang.durable.waits": "any_of ask child continue_as emit finally_ first join now sleep sleep_until spawn uuid "
     "wait_for_event within",
     "lang.events.event_values": "Event Firing RunRef",

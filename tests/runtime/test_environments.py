@@ -84,6 +84,7 @@ class Entry:
 
 class Attempt:
     entry = Entry
+    execution_id = "e"
     job, attempt = 1, 1
 
 
@@ -283,7 +284,7 @@ def test_the_note_of_a_run_is_taken_away_when_its_node_is_given_up(monkeypatch: 
     mine._gangs = HeldGangs()
     mine._loop = SimpleNamespace(post=lambda event: None, clock=CLOCK)  # type: ignore[assignment]
     mine._sent = {1: SimpleNamespace(refs=("the call", None), inputs=[])}  # type: ignore[dict-item]
-    mine._gangs = HeldGangs()
+    mine._items = SimpleNamespace(finish=lambda bundle, take: None)  # type: ignore[assignment]
     ((bundle,),) = bundles_in(None).values()
     mine._give_up(replace(bundle, name="a bundle"), "its node does not answer any more")
     assert forgotten == ["a bundle"]

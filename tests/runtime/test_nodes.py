@@ -67,7 +67,9 @@ def test_a_drained_node_is_told_and_counts_neither_for_what_waits_nor_against_wh
 
 
 def bundle(name: str, *names: str, sent_at: float = 0.0, **options: Any) -> Bundle:
-    attempts: list[Any] = [SimpleNamespace(entry=SimpleNamespace(name=name)) for name in names or ("flow.step",)]
+    attempts: list[Any] = [
+        SimpleNamespace(entry=SimpleNamespace(name=each), execution_id="execution") for each in names or ("flow.step",)
+    ]
     return Bundle(1, "execution", shape_of(options), attempts, sent_at, name=name)
 
 

@@ -153,7 +153,7 @@ def test_a_store_that_is_away_for_a_while_delays_what_is_written_and_ends_nothin
     use_disk(monkeypatch, os)
 
     assert value_of(service, begun.result(30)["run_id"])[0] == "did b 1"
-    service.emit("go", "for a", key="a").result(20)
+    emit(service, "go", "for a", key="a").result(20)
     assert value_of(service, waiting) == ["did a before", "for a", "did a after"]
     assert all(len(lines) == 1 for lines in doings_in(Path("ledger.jsonl")).values())
     assert service.error is None

@@ -18,11 +18,11 @@ def _runs() -> KeptRuns:
     def never(*_: Any) -> Any:
         raise AssertionError("nothing is asked of the store")
 
-    def hears(_: str) -> None:
+    def hears(run_id: str, is_first: bool) -> None:
         """A carrier would want to know."""
 
     return KeptRuns(
-        "/project", {}, RunSettings(), CLOCK, begun=hears, bind=never, recall=never, bind_firing=never,
+        "/project", {}, RunSettings(), CLOCK, begun=hears, bind=never, keys=never, recall=never, bind_firing=never,
         recall_firings=never, places_of=never, replied=never,
     )
 

@@ -165,7 +165,7 @@ def test_what_does_not_fit_a_schedule_is_refused(stage: Rehearsal, ask: Any, err
 def test_another_service_goes_on_with_the_schedules_where_the_last_one_was(stage: Rehearsal, project: Project) -> None:
     stage.schedules.resume("slow")
     stage.skip("2h")
-    stage.replace("note", lambda text: text)  # another service begins
+    stage.replace("flow.note", lambda text: text)  # another service begins
     before = len(stage.runs("flow.slow"))
     stage.skip("4h")
     firings = stage.schedules.show("slow")["firings"]
