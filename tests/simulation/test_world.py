@@ -125,8 +125,8 @@ def test_the_same_seed_gives_the_same_conversation_word_for_word() -> None:
 
 def test_jobs_walk_every_allowed_move(walked: Counter[tuple[JobState, JobState]]) -> None:
     allowed = {(start, end) for start, ends in MOVES.items() for end in ends}
-    # Too rare for these worlds: a body that awaits is held before it runs again, and is cancelled while a clean-up below
-    # it is not done.
+    # Too rare for these worlds: a body that awaits is held before it runs again, and is cancelled while a clean-up
+    # below it is not done.
     allowed.remove((JobState.HELD, JobState.RESULT))
     for seed in range(10_000, 10_600):
         play(seed, with_contexts=seed % 2 == 0, with_awaits=seed % 3 == 0, with_gaps=seed % 5 == 0)
