@@ -88,6 +88,10 @@ MOST_PARKED = 1_000
 leave it, and are taken up again when a wait of theirs is resolved."""
 
 
+HALF_A_MICROSECOND = 5e-7
+"""An alarm that is nearer has come: its time is whole microseconds, and seconds are rounded."""
+
+
 class KeeperTurn:
     """The keeper of a service, as it stands beside the evaluator. shell: does what is outside of both cores."""
 
@@ -116,10 +120,13 @@ class KeeperTurn:
         """The service holds the lease of the whole store."""
 
     def has_news(self) -> bool:
-        return bool(self._asked) or (self._alarm is not None and self._clock.seconds() >= self._alarm_seconds)
+        return bool(self._asked) or self.seconds_left() == 0.0
 
     def seconds_left(self) -> float | None:
-        return None if self._alarm is None else max(0.0, self._alarm_seconds - self._clock.seconds())
+        if self._alarm is None:
+            return None
+        left = self._alarm_seconds - self._clock.seconds()
+        return left if left >= HALF_A_MICROSECOND else 0.0
 
     def turn(self, evaluator: Evaluator, batch: Sequence[messages.Message]) -> Turned:
         """One tick of both cores."""
@@ -190,7 +197,7 @@ class KeeperTurn:
         asked: list[requests.Request] = []
         while self._asked:
             asked.append(self._asked.popleft())
-        if self._alarm is not None and self._clock.seconds() >= self._alarm_seconds:
+        if self.seconds_left() == 0.0:
             self._alarm = None
             asked.append(requests.TimeCame(self._clock.now()))
         return asked
