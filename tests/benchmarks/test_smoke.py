@@ -43,7 +43,8 @@ def test_rows_that_need_no_ray_are_measured() -> None:
     assert rows.keys() >= WITHOUT_RAY
     assert [name for name in WITHOUT_RAY if not _is_whole(rows[name])] == []
     assert rows["replay"]["ratio"] == rows["replay"]["rayflow"] / rows["replay"]["peer"]
-    assert rows["bytes"]["rayflow"] < rows["bytes-fresh"]["rayflow"] < rows["bytes-replaced"]["rayflow"]
+    # So few rows are as small before they are compacted.
+    assert max(rows[name]["rayflow"] for name in ("bytes", "bytes-fresh")) < rows["bytes-replaced"]["rayflow"]
 
 
 @pytest.mark.ray
