@@ -81,6 +81,14 @@ def test_time_that_passes_fires_schedules_at_the_times_of_their_zone(stage: Rehe
     assert len(stage.runs("flow.digest")) == 3
 
 
+def test_a_firing_has_come_when_time_has_passed_to_its_moment(stage: Rehearsal) -> None:
+    for count in range(1, 41):
+        [moment] = stage.schedules.next("digest", 1)
+        stage.advance_to(datetime.datetime.fromtimestamp(moment / 1_000_000, datetime.UTC))
+        assert len(stage.runs("flow.digest")) == count
+        stage.skip(0.1 * count)  # seconds are rounded
+
+
 def test_a_schedule_says_what_it_is_and_what_has_become_of_it(stage: Rehearsal) -> None:
     stage.skip("24h")
     said = stage.schedules.show("digest")
