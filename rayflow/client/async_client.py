@@ -12,7 +12,7 @@ import datetime
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import aiohttp
 
@@ -23,6 +23,7 @@ from rayflow.client.wire import (
     FOLLOW_SECONDS,
     LONGEST_POLL_SECONDS,
     ApiCall,
+    RunFilters,
     StreamItem,
     answer_of,
 )
@@ -77,62 +78,35 @@ class AsyncClient:
     async def runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         limit: int | None = 50,
+        **filters: Unpack[RunFilters],
     ) -> list[dict[str, Any]]:
         """As `Client.runs`."""
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        return await self._list(wire.Pages("runs", limit, **fields))
+        return await self._list(wire.Pages("runs", limit, **wire.filter_fields(**filters)))
 
     async def cancel_runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         reason: str = "",
         dry: bool = False,
         latest: int | None = None,
+        **filters: Unpack[RunFilters],
     ) -> dict[str, Any]:
         """As `Client.cancel_runs`."""
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        call = wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest)
+        call = wire.bulk_call("cancel", filters, reason=reason, dry=dry, latest=latest)
         found: dict[str, Any] = await self._ask(call)
         return found
 
     async def retry_runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         reason: str = "",
         dry: bool = False,
         latest: int | None = None,
+        **filters: Unpack[RunFilters],
     ) -> dict[str, Any]:
         """As `Client.retry_runs`."""
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        call = wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest)
+        call = wire.bulk_call("retry", filters, reason=reason, dry=dry, latest=latest)
         found: dict[str, Any] = await self._ask(call)
         return found
 

@@ -14,7 +14,7 @@ import http.client
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from rayflow.client import schedule_calls, wire
 from rayflow.client.addresses import UNAVAILABLE, ServiceAddress, address_of
@@ -23,6 +23,7 @@ from rayflow.client.wire import (
     FOLLOW_SECONDS,
     LONGEST_POLL_SECONDS,
     ApiCall,
+    RunFilters,
     StreamItem,
     answer_of,
 )
@@ -92,14 +93,8 @@ class Client:
     def runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         limit: int | None = 50,
+        **filters: Unpack[RunFilters],
     ) -> list[dict[str, Any]]:
         """The latest runs, newest first.
 
@@ -107,25 +102,16 @@ class Client:
         with the text in their id, arguments, tags, error, reason or result; requested from since on and before until;
         whose id begins with id_prefix. limit: how many at most; None for all. Raises BadArguments.
         """
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        return self._list(wire.Pages("runs", limit, **fields))
+        return self._list(wire.Pages("runs", limit, **wire.filter_fields(**filters)))
 
     @front_door
     def cancel_runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         reason: str = "",
         dry: bool = False,
         latest: int | None = None,
+        **filters: Unpack[RunFilters],
     ) -> dict[str, Any]:
         """End all runs that the filter of `runs` means and that have not ended. A clean-up that goes on is left alone.
 
@@ -133,32 +119,20 @@ class Client:
         Returns count, run_ids (of the first thousand), refused (the runs that could not be cancelled, with errors), and
         latest. Raises BadArguments for a filter that means all runs.
         """
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        found: dict[str, Any] = self._ask(wire.bulk_call("cancel", fields, reason=reason, dry=dry, latest=latest))
+        found: dict[str, Any] = self._ask(wire.bulk_call("cancel", filters, reason=reason, dry=dry, latest=latest))
         return found
 
     @front_door
     def retry_runs(
         self,
         *,
-        state: str | Sequence[str] | None = None,
-        flow: str | Sequence[str] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        text: str | None = None,
-        since: datetime.datetime | None = None,
-        until: datetime.datetime | None = None,
-        id_prefix: str | None = None,
         reason: str = "",
         dry: bool = False,
         latest: int | None = None,
+        **filters: Unpack[RunFilters],
     ) -> dict[str, Any]:
         """Have all failed and cancelled runs go on that the filter of `runs` means. The rest is as in `cancel_runs`."""
-        fields = wire.filter_fields(
-            state=state, flow=flow, tags=tags, text=text, since=since, until=until, id_prefix=id_prefix
-        )
-        found: dict[str, Any] = self._ask(wire.bulk_call("retry", fields, reason=reason, dry=dry, latest=latest))
+        found: dict[str, Any] = self._ask(wire.bulk_call("retry", filters, reason=reason, dry=dry, latest=latest))
         return found
 
     @front_door

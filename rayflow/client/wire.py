@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypedDict
 from urllib.parse import quote, urlencode
 
 from rayflow import errors
@@ -164,6 +164,18 @@ def stream_call(run_id: str, stream: str, after: int, seconds: float) -> ApiCall
     return ApiCall("GET", path, patience=seconds)
 
 
+class RunFilters(TypedDict, total=False):
+    """What chooses runs; see `Client.runs`. None is the same as leaving it out."""
+
+    state: str | Sequence[str] | None
+    flow: str | Sequence[str] | None
+    tags: Mapping[str, Any] | None
+    text: str | None
+    since: datetime.datetime | None
+    until: datetime.datetime | None
+    id_prefix: str | None
+
+
 def filter_fields(
     *,
     state: str | Sequence[str] | None = None,
@@ -214,9 +226,9 @@ class Pages:
         self.has_more = self._cursor is not None and (self._limit is None or len(self.items) < self._limit)
 
 
-def bulk_call(what: str, fields: Mapping[str, Any], *, reason: str, dry: bool, latest: int | None) -> ApiCall:
+def bulk_call(what: str, filters: RunFilters, *, reason: str, dry: bool, latest: int | None) -> ApiCall:
     """The call that cancels or retries runs by filter. what: cancel or retry."""
-    body = {**fields, "reason": reason, "dry": dry, "latest": latest}
+    body = {**filter_fields(**filters), "reason": reason, "dry": dry, "latest": latest}
     return ApiCall("POST", path_of("runs", what), body, patience=BULK_SECONDS)
 
 
