@@ -62,7 +62,7 @@ def _spans(found: CriticalPath, all_spans: bool) -> str:
             duration(span.seconds),
             span.phase,
             span.name,
-            _job(span.job_id),
+            short_job(span.job_id),
         )
         for span in shown
     ]
@@ -72,10 +72,6 @@ def _spans(found: CriticalPath, all_spans: bool) -> str:
         rest = sum([span.seconds for span in found.spans if span.seconds < least])
         text += f"and {many(left, 'shorter span')}, {duration(rest)} together: --all lists them\n"
     return text.removesuffix("\n")
-
-
-def _job(job_id: str) -> str:
-    return short_job(job_id) if job_id else ""
 
 
 def _phases(phases: dict[str, float]) -> str:

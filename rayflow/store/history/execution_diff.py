@@ -116,6 +116,8 @@ class _Differences:
             self._by_call.update((call.hex(), pair.after.name) for call in _calls_of(pair))
         self._have_below = {pair.parent for pair in self._pairs}
         self._have_below.update(self._callers_of(lone))
+        self._told: set[int | None] = set()
+        """The numbers of the pairs below which a pair was told of already."""
 
     def _callers_of(self, calls: Sequence[AlignedCall]) -> set[int | None]:
         """The numbers of the pairs below which a call stands alone."""
@@ -150,6 +152,7 @@ class _Differences:
                     times=pair.times,
                 )
             )
+            self._told.add(pair.parent)
         return found
 
     def _kinds(self, number: int, pair: AlignedPair) -> tuple[str, ...]:
@@ -209,7 +212,7 @@ class _Differences:
         that awaits, and an earlier call of it differs."""
         if {"code", "arguments"} & set(found[parent].kinds):
             return True
-        return any(pair.parent == parent for pair in self._pairs[parent + 1 : len(found)])
+        return parent in self._told
 
     def _changed_code(self, pairs: Iterable[AlignedPair]) -> dict[tuple[bytes | None, bytes | None], tuple[str, ...]]:
         """The definitions that differ between two versions of a task, by the two versions."""
