@@ -4,7 +4,7 @@ In: the id of a request, what it says, how to answer it. Out: the answer. Never:
 service could not answer.
 
 This holds while the service lives. What has to hold longer is recorded: a start and an event have an id that follows
-from the id of their request.
+from the id of their request, and the keeper keeps its latest answers by the ids of the requests.
 """
 
 from __future__ import annotations
