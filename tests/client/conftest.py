@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from projects import Project
+from projects import project_in
 from services import RunningService
 
 FLOW = """
@@ -49,11 +49,7 @@ FLOW = """
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """One service for the tests of a module."""
-    folder = tmp_path_factory.mktemp("clients") / "project"
-    folder.mkdir()
-    project = Project(folder)
-    project.write("rayflow.toml", "")
-    project.write("flow.py", FLOW)
+    project = project_in(tmp_path_factory.mktemp("clients"), FLOW)
     made = RunningService(project).start()
     yield made
     made.close()

@@ -12,7 +12,7 @@ from api_services import TOKEN, ApiService
 from hypothesis import HealthCheck, given, settings, strategies
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
-from projects import Project
+from projects import project_in
 from services import ledger
 from waiting import until
 
@@ -81,13 +81,9 @@ FLOW = """
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """One service for the tests of this module."""
-    folder = tmp_path_factory.mktemp("api") / "project"
-    folder.mkdir()
-    project = Project(folder)
-    project.write("rayflow.toml", "")
-    project.write("flow.py", FLOW)
+    project = project_in(tmp_path_factory.mktemp("api"), FLOW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        patch.chdir(project.path)
         made = ApiService(project)
         yield made
         made.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from projects import Project
+from projects import project_in
 from services import RunningService, ledger
 from waiting import until
 
@@ -71,11 +71,7 @@ FLOW = """
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """One service for the tests of this module: no test may end it."""
-    folder = tmp_path_factory.mktemp("bad") / "project"
-    folder.mkdir()
-    project = Project(folder)
-    project.write("rayflow.toml", "")
-    project.write("flow.py", FLOW)
+    project = project_in(tmp_path_factory.mktemp("bad"), FLOW)
     made = RunningService(project).start()
     process = made.process
     yield made

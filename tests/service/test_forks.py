@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from api_services import ApiService
-from projects import Project
+from projects import project_in
 from services import ledger
 from waiting import until
 
@@ -64,13 +64,9 @@ FLOW = """
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """One service for the tests of this module."""
-    folder = tmp_path_factory.mktemp("forks") / "project"
-    folder.mkdir()
-    project = Project(folder)
-    project.write("rayflow.toml", "")
-    project.write("flow.py", FLOW)
+    project = project_in(tmp_path_factory.mktemp("forks"), FLOW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        patch.chdir(project.path)
         made = ApiService(project)
         yield made
         made.close()

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
-from projects import Project
+from projects import project_in
 from services import RunningService
 from waiting import until
 
@@ -43,11 +43,7 @@ SECOND = 1_000_000
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with schedules. One of them fires each second."""
-    folder = tmp_path_factory.mktemp("schedules") / "project"
-    folder.mkdir()
-    project = Project(folder)
-    project.write("rayflow.toml", "")
-    project.write("flow.py", FLOW)
+    project = project_in(tmp_path_factory.mktemp("schedules"), FLOW)
     made = RunningService(project)
     project.environment["RAYFLOW_HOME"] = str(made.home)
     made.start()

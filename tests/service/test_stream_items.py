@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from projects import Project
+from projects import project_in
 from services import RunningService
 from stream_flows import SOURCE
 from waiting import until
@@ -22,10 +22,7 @@ from rayflow.client.wire import StreamItem
 
 
 def _started(folder: Path, *flags: str) -> RunningService:
-    (folder / "project").mkdir()
-    project = Project(folder / "project")
-    project.write("rayflow.toml", "")
-    project.write("flow.py", SOURCE)
+    project = project_in(folder, SOURCE)
     made = RunningService(project, flags=flags)
     project.environment |= {"RAYFLOW_HOME": str(made.home), "RAYFLOW_TOKEN": "the same after a restart"}
     return made.start()

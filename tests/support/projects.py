@@ -135,3 +135,13 @@ class Project:
                 """)
             )
         )
+
+
+def project_in(folder: Path, flow: str) -> Project:
+    """A new project in the folder `project` of a folder, with this text as its flow.py."""
+    path = folder / "project"
+    path.mkdir()
+    project = Project(path)
+    project.write("rayflow.toml", "")
+    project.write("flow.py", flow)
+    return project
